@@ -1,0 +1,52 @@
+# Compiler settings that every target of the tree shares.
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS ON)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/static)
+set(HOSTLOOM_PLUGIN_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib/hostloom/plugins)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+# x86-64-v2 is the oldest machine that a packet stack is run on; it gives SSE4.2 and its CRC32 instruction.
+add_compile_options(-Wall -Wextra -Werror -march=x86-64-v2 -fno-omit-frame-pointer)
+# GCC 12 reports these for correct std::string and std::span code once it has inlined it.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+endif()
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-invalid-offsetof>)
+
+if(HOSTLOOM_SANITIZE)
+  add_compile_options(-fsanitize=${HOSTLOOM_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${HOSTLOOM_SANITIZE})
+endif()
+
+# One folder of core/: a static library `core_NAME`, includable as "NAME/header.h".
+function(hostloom_core_part name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(core_${name} STATIC ${ARG_SOURCES})
+    target_include_directories(core_${name} PUBLIC ${PROJECT_SOURCE_DIR}/core)
+    target_link_libraries(core_${name} PUBLIC hostloom_sdk ${ARG_LIBS})
+  else()
+    add_library(core_${name} INTERFACE)
+    target_include_directories(core_${name} INTERFACE ${PROJECT_SOURCE_DIR}/core)
+    target_link_libraries(core_${name} INTERFACE hostloom_sdk ${ARG_LIBS})
+  endif()
+endfunction()

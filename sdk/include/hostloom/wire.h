@@ -1,0 +1,99 @@
+// Headers as they lie in packets. Multi-byte fields are big-endian types; a field converts when it
+// is read.
+#pragma once
+#include <hostloom/address.h>
+#include <hostloom/types.h>
+
+namespace loom {
+
+constexpr uint16_t kEtherTypeIp4 = 0x0800, kEtherTypeArp = 0x0806, kEtherTypeIp6 = 0x86dd,
+                   kEtherTypeVlan = 0x8100;
+constexpr uint8_t kProtoIcmp = 1, kProtoTcp = 6, kProtoUdp = 17, kProtoIcmp6 = 58;
+
+struct EthernetHeader {
+  MacAddress dst;
+  MacAddress src;
+  Be16 type;
+};
+static_assert(sizeof(EthernetHeader) == 14);
+
+struct VlanTag {
+  Be16 tci;
+  Be16 type;
+};
+static_assert(sizeof(VlanTag) == 4);
+
+struct ArpHeader {  // RFC 826, Ethernet and IPv4
+  Be16 hardware_type;
+  Be16 protocol_type;
+  uint8_t hardware_length;
+  uint8_t protocol_length;
+  Be16 operation;
+  MacAddress sender_mac;
+  Ip4Address sender_ip;
+  MacAddress target_mac;
+  Ip4Address target_ip;
+};
+static_assert(sizeof(ArpHeader) == 28);
+
+struct Ip4Header {  // RFC 791
+  uint8_t version_ihl;
+  uint8_t tos;
+  Be16 total_length;
+  Be16 id;
+  Be16 flags_fragment;
+  uint8_t ttl;
+  uint8_t protocol;
+  uint16_t checksum;  // ones'-complement sums are the same in either byte order: kept raw
+  Ip4Address src;
+  Ip4Address dst;
+  uint8_t version() const noexcept { return version_ihl >> 4; }
+  uint32_t header_length() const noexcept { return (version_ihl & 15u) * 4; }
+  bool is_fragment() const noexcept { return flags_fragment & 0x3fff; }
+};
+static_assert(sizeof(Ip4Header) == 20);
+constexpr uint16_t kIp4DontFragment = 0x4000;
+
+struct Ip6Header {  // RFC 8200
+  Be32 version_class_flow;
+  Be16 payload_length;
+  uint8_t next_header;
+  uint8_t hop_limit;
+  Ip6Address src;
+  Ip6Address dst;
+  uint8_t version() const noexcept { return static_cast<uint8_t>(version_class_flow >> 28); }
+  uint8_t traffic_class() const noexcept { return static_cast<uint8_t>(version_class_flow >> 20); }
+};
+static_assert(sizeof(Ip6Header) == 40);
+
+struct IcmpHeader {  // RFC 792 and RFC 4443
+  uint8_t type;
+  uint8_t code;
+  uint16_t checksum;
+  Be32 rest;
+};
+static_assert(sizeof(IcmpHeader) == 8);
+
+struct TcpHeader {  // RFC 9293 section 3.1
+  Be16 src_port;
+  Be16 dst_port;
+  Be32 seq;
+  Be32 ack;
+  uint8_t data_offset;  // upper four bits, in 32-bit words
+  uint8_t flags;
+  Be16 window;
+  uint16_t checksum;
+  Be16 urgent;
+  uint32_t header_length() const noexcept { return (data_offset >> 4) * 4u; }
+};
+static_assert(sizeof(TcpHeader) == 20);
+
+struct UdpHeader {  // RFC 768
+  Be16 src_port;
+  Be16 dst_port;
+  Be16 length;
+  uint16_t checksum;
+};
+static_assert(sizeof(UdpHeader) == 8);
+
+}  // namespace loom

@@ -1,0 +1,182 @@
+// The memory that daemon and application both map, byte for byte. Everything here is plain data in
+// a sealed memfd.
+//
+// Trust: an application can write all of it. The daemon therefore keeps its own copy of every
+// cursor that it writes, reads a cursor of the application once, bounds it (never more than the
+// fifo's size from its own), and treats a contradiction as the end of that application. The
+// processes of one application trust each other.
+//
+// Who allocates: a fifo's PRODUCER allocates and frees its chunks.
+//   rx fifo  producer daemon, chunks in a daemon-arena segment; the allocator's state is private to
+//   the daemon tx fifo  producer application, chunks in an app-arena segment; the allocator's state
+//   is in that segment, shared by
+//            the application's processes (so that it survives fork), and never read by the daemon
+//
+// Cursors are byte counts modulo 2^32. 0 <= tail - head <= size always holds.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <hostloom/types.h>
+
+namespace loom::svm {
+
+// Place of an object or a chunk: segment id in the upper 24 bits, byte offset in the lower 40. 0
+// means "none": offset 0 is the segment header, where nothing else can lie.
+using Ref = uint64_t;
+constexpr unsigned kRefOffsetBits = 40;
+constexpr Ref make_ref(uint32_t segment, uint64_t offset) noexcept {
+  return (static_cast<uint64_t>(segment) << kRefOffsetBits) | offset;
+}
+constexpr uint32_t ref_segment(Ref r) noexcept {
+  return static_cast<uint32_t>(r >> kRefOffsetBits);
+}
+constexpr uint64_t ref_offset(Ref r) noexcept { return r & ((1ull << kRefOffsetBits) - 1); }
+
+constexpr uint32_t kMinChunkLog2 = 12, kMaxChunkLog2 = 22;  // 4 KB to 4 MB, header included
+constexpr uint32_t kChunkClasses = kMaxChunkLog2 - kMinChunkLog2 + 1;
+
+// First bytes of each chunk. Data follows, up to 1 << log2_size.
+struct alignas(64) ChunkHeader {
+  std::atomic<Ref> next;  // following chunk of the fifo; 0 = not linked yet
+  uint32_t start;         // cursor value of the chunk's first data byte
+  uint32_t log2_size;
+};
+static_assert(sizeof(ChunkHeader) == 64);
+constexpr uint32_t chunk_capacity(uint32_t log2_size) noexcept {
+  return (1u << log2_size) - sizeof(ChunkHeader);
+}
+
+// Written by the producer only.
+struct alignas(64) FifoProducerLine {
+  std::atomic<uint32_t> tail;   // published with release, after the bytes and the chunk links
+  std::atomic<uint32_t> flags;  // FifoProducerFlags
+  // Where the data at `head` lies after the producer gave back all chunks of an empty fifo:
+  // base_gen changes, and the consumer starts over at base_chunk. Written before tail.
+  std::atomic<uint32_t> base_gen;
+  std::atomic<uint32_t> error;  // rx fifo: errno of the session once kFifoReset is set
+  std::atomic<Ref> base_chunk;
+  // State of an application producer (tx fifo), here and not in its heap so that it survives fork.
+  // A daemon producer keeps the same in private memory and leaves these zero.
+  Ref oldest_chunk;         // first chunk not yet given back
+  Ref tail_chunk;           // chunk that holds the byte before tail
+  uint32_t tail_chunk_end;  // cursor value just behind that chunk's last byte
+  uint32_t reserved;
+  uint64_t reserved2;
+};
+static_assert(sizeof(FifoProducerLine) == 64);
+
+enum FifoProducerFlags : uint32_t {
+  kFifoEof = 1u << 0,        // no byte will follow: FIN received (rx)
+  kFifoReset = 1u << 1,      // connection gone; `error` says how (ECONNRESET, ETIMEDOUT, ...)
+  kFifoWantSpace = 1u << 2,  // the producer wants an event when the consumer has made space
+};
+
+// Written by the consumer only, but for `armed`.
+struct alignas(64) FifoConsumerLine {
+  std::atomic<uint32_t> head;  // published with release, after the bytes were read
+  // 1 = the consumer wants an event at the next enqueue; whoever sends the event stores 0. Set by
+  // the consumer before its last look at tail (sequentially consistent fence between), so that no
+  // wake-up is lost and a busy consumer gets none.
+  std::atomic<uint32_t> armed;
+  // Cursor of an application consumer (rx fifo), here so that it survives fork.
+  Ref chunk;
+  uint32_t chunk_start;
+  uint32_t chunk_end;
+  uint32_t base_gen;
+  uint32_t reserved[7];
+};
+static_assert(sizeof(FifoConsumerLine) == 64);
+
+struct FifoShared {
+  FifoProducerLine producer;
+  FifoConsumerLine consumer;
+};
+
+enum SessionSharedState : uint32_t {
+  kSharedConnecting = 0,
+  kSharedOpen = 1,
+  kSharedTxClosed = 2,  // bit or-ed in: the application has shut down its sending side
+};
+
+// One session as both sides see it: 5 lines. Allocated in a daemon arena when the session is
+// established.
+struct alignas(64) SessionShared {
+  // Written by the application's processes; the daemon reads `holders` when one of them dies.
+  std::atomic<uint64_t> holders;  // bit w: application worker w has the session open
+  std::atomic<uint32_t> owner;    // application worker that gets the session's events
+  std::atomic<uint32_t> lock;  // taken when several processes hold the session; 0 = free, else pid
+  uint64_t handle;             // SessionHandle, daemon's
+  uint32_t rx_size, tx_size;   // fifo limits, bytes
+  uint32_t reserved[8];
+  FifoShared rx;  // daemon -> application
+  FifoShared tx;  // application -> daemon
+};
+static_assert(sizeof(SessionShared) == 5 * 64);
+
+// Accepted sessions wait here until a process of the application takes them: the kernel's accept
+// queue, in shared memory. Producers: daemon workers, with a private tail. Consumers: any process
+// of the application, by compare and swap on head.
+struct alignas(64) AcceptSlot {
+  std::atomic<uint32_t> seq;  // position + 1 once filled
+  uint16_t local_port;        // network order
+  uint16_t remote_port;
+  uint64_t handle;
+  Ref session;  // SessionShared
+  uint8_t is_ip4;
+  uint8_t reserved[7];
+  uint8_t local_ip[16];
+  uint8_t remote_ip[16];
+};
+static_assert(sizeof(AcceptSlot) == 64 || sizeof(AcceptSlot) == 128);
+
+struct alignas(64) ListenerShared {
+  std::atomic<uint32_t> head;  // consumers
+  uint32_t capacity;           // power of two, at least the backlog
+  uint64_t handle;
+  uint32_t reserved[12];
+  // Bit w: application worker w wants an event when the queue stops being empty; cleared by whoever
+  // sends it.
+  alignas(64) std::atomic<uint64_t> interest;
+  uint32_t reserved2[14];
+  // AcceptSlot slots[capacity] follow
+};
+
+// One event of a message queue; the payloads are in protocol.h.
+struct alignas(64) MqSlot {
+  std::atomic<uint32_t> seq;  // position + 1 once filled
+  uint32_t type;
+  std::byte payload[120];
+};
+static_assert(sizeof(MqSlot) == 128);
+
+// A bounded queue of events. Many producers of one side (private tail), one consumer on the other.
+struct alignas(64) MqShared {
+  alignas(64) std::atomic<uint32_t> head;  // consumer's
+  // 1 = the consumer sleeps, or is about to, in poll on the queue's eventfd. The producer that
+  // exchanges it to 0 writes the eventfd. Set by the consumer, then a sequentially consistent
+  // fence, then its last look at the ring.
+  std::atomic<uint32_t> sleeping;
+  uint32_t capacity;  // power of two; constant
+  // MqSlot slots[capacity] follow, 64-byte aligned
+};
+
+// First page of each segment. The allocator part is used in app-arena segments only.
+struct alignas(64) SegmentHeader {
+  uint64_t magic;  // kSegmentMagic
+  uint32_t version;
+  uint32_t kind;  // SegmentKind
+  uint32_t id;
+  uint32_t reserved;
+  uint64_t size;
+  // Lock-free chunk allocator of an app arena: free lists by size class ({tag:24, offset>>6 :40}
+  // against ABA) and a bump pointer.
+  alignas(64) std::atomic<uint64_t> bump;
+  alignas(64) std::atomic<uint64_t> free_list[kChunkClasses];
+};
+constexpr uint64_t kSegmentMagic = 0x31474553'4d4f4f4cull;  // "LOOMSEG1"
+enum class SegmentKind : uint32_t { kDaemonArena = 1, kAppArena = 2 };
+constexpr uint64_t kSegmentDataOffset = 4096;  // first allocatable byte
+
+}  // namespace loom::svm

@@ -1,0 +1,195 @@
+// What daemon and application say to each other: messages on the attach socket, events in the
+// message queues.
+//
+// Attach socket: Unix SOCK_SEQPACKET, one connection per application worker (a process, or one of
+// its threads). One request, one reply, in order. The connection's end is the worker's end: the
+// daemon then drops the worker's bit from every session, and closes those that nobody holds any
+// more.
+//
+// Life of a worker: kAttach (first) or kAddWorker (on an attached connection: allocates another
+// worker of the same application and returns ITS end of a new socket pair with all it needs; done
+// before fork(), the child keeps it).
+//
+// Message queues: one per application worker (daemon -> worker), one per application worker and
+// daemon worker (the other way). State lives in SessionShared and ListenerShared; events say where
+// to look. Requests carry `context`, which the answer repeats.
+#pragma once
+#include <cstdint>
+
+#include "svm/layout.h"
+
+namespace loom::svm {
+
+constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
+constexpr uint32_t kMaxDaemonWorkers = 16;
+constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
+
+// --- Attach socket
+// -------------------------------------------------------------------------------------------------
+
+enum class AttachOp : uint32_t {
+  kAttach = 1,
+  kAddWorker = 2,    // reply: as kAttach, fds with the new worker's socket first
+  kGetSegment = 3,   // reply: the fd of `segment_id`; kNotFound for segments of other applications
+  kAddAppArena = 4,  // reply: a new app-arena segment
+};
+
+struct AttachRequest {
+  uint32_t version;
+  AttachOp op;
+  char app_name[64];
+  char namespace_id[64];
+  uint64_t namespace_secret;
+  uint32_t segment_size_mb, add_segment_size_mb;  // 0 = daemon's default
+  uint32_t rx_fifo_size, tx_fifo_size;            // bytes, rounded up to 4 KB; 0 = daemon's default
+  uint32_t event_queue_size;  // slots, rounded up to a power of two; 0 = default
+  uint32_t flags;
+  uint32_t segment_id;  // kGetSegment
+  uint32_t reserved;
+};
+
+struct SegmentInfo {
+  uint32_t id;
+  SegmentKind kind;
+  uint64_t size;
+};
+
+// fds, in this order: [kAddWorker: the worker's socket], the worker's eventfd, one eventfd per
+// daemon worker, one memfd per segment in `segments`.
+struct AttachReply {
+  uint32_t version;
+  int32_t status;  // loom::Status
+  uint32_t app_index;
+  uint32_t worker_index;  // bit in SessionShared::holders
+  uint32_t n_daemon_workers;
+  uint32_t rx_fifo_size, tx_fifo_size;  // in force
+  uint32_t n_segments;
+  SegmentInfo segments[4];
+  Ref app_mq;                        // MqShared, daemon -> this worker
+  Ref daemon_mq[kMaxDaemonWorkers];  // MqShared, this worker -> daemon worker i
+  char message[128];                 // for people, when status is not kOk
+};
+
+// --- Events, application -> daemon worker
+// ---------------------------------------------------------------------------
+
+struct Endpoint {
+  uint8_t is_ip4;
+  uint8_t reserved;
+  uint16_t port;   // network order
+  uint8_t ip[16];  // wire order; IPv4 in the first four bytes
+};
+static_assert(sizeof(Endpoint) == 20);
+
+enum class ToDaemon : uint32_t {
+  kConnect = 1,  // ConnectEvent        -> kConnected
+  kListen,       // ListenEvent         -> kBound
+  kUnlisten,     // SessionEvent (listener's handle)
+  kClaim,  // SessionEvent: this worker took the session from an accept queue, or over from another
+           // worker
+  kTx,     // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed)
+  kRxSpace,    // SessionEvent: the rx fifo was drained while kFifoWantSpace was set
+  kShutdown,   // SessionEvent: half close; what is in the tx fifo is still sent, then FIN
+  kClose,      // SessionEvent: the last holder closed; unread data turns it into a reset (RFC 2525
+               // section 2.17)
+  kReset,      // SessionEvent: abort with RST
+  kSetOption,  // OptionEvent
+  kGetInfo,    // SessionEvent        -> kInfo
+};
+
+struct SessionEvent {
+  uint64_t handle;
+  uint32_t context;
+};
+
+// Options a stream socket may set before or after it is connected. Times in milliseconds, 0 =
+// transport's default.
+struct SocketOptions {
+  uint8_t nodelay;    // TCP_NODELAY
+  uint8_t keepalive;  // SO_KEEPALIVE
+  uint8_t cork;       // TCP_CORK
+  uint8_t dscp_tos;   // IP_TOS / IPV6_TCLASS byte
+  uint8_t v6only;
+  uint8_t reuseport;
+  uint16_t user_mss;  // TCP_MAXSEG, 0 = from the route
+  uint32_t keepidle_ms, keepintvl_ms, keepcnt;
+  uint32_t user_timeout_ms;
+  int32_t linger_s;     // -1 = off
+  char congestion[16];  // TCP_CONGESTION, empty = default
+};
+
+struct ConnectEvent {
+  uint32_t context;
+  uint8_t proto;  // VPPCOM_PROTO_*
+  uint8_t reserved[3];
+  Endpoint remote;
+  Endpoint local;  // port 0 = ephemeral, zero address = by route
+  uint32_t rx_fifo_size, tx_fifo_size;
+  SocketOptions options;
+};
+static_assert(sizeof(ConnectEvent) <= sizeof(MqSlot::payload));
+
+struct ListenEvent {
+  uint32_t context;
+  uint8_t proto;
+  uint8_t reserved[3];
+  Endpoint local;
+  uint32_t backlog;
+  uint32_t rx_fifo_size, tx_fifo_size;  // of accepted sessions
+  SocketOptions options;                // accepted sessions inherit them
+};
+static_assert(sizeof(ListenEvent) <= sizeof(MqSlot::payload));
+
+struct OptionEvent {
+  uint64_t handle;
+  SocketOptions options;  // all of them, as they should be now
+};
+
+// --- Events, daemon -> application worker
+// ---------------------------------------------------------------------------
+
+enum class ToApp : uint32_t {
+  kConnected = 1,   // ConnectedEvent
+  kBound,           // BoundEvent
+  kAcceptReady,     // SessionEvent: the listener's accept queue is not empty
+  kRx,              // SessionEvent: bytes, end of file or reset, see rx.producer
+  kTxSpace,         // SessionEvent: the tx fifo has room again
+  kInfo,            // InfoEvent
+  kListenerClosed,  // SessionEvent
+};
+
+struct ConnectedEvent {
+  uint32_t context;
+  int32_t status;  // loom::Status
+  uint64_t handle;
+  Ref session;  // SessionShared, when status is kOk
+  Endpoint local, remote;
+};
+
+struct BoundEvent {
+  uint32_t context;
+  int32_t status;
+  uint64_t handle;
+  Ref listener;    // ListenerShared
+  Endpoint local;  // with the port that was chosen
+};
+
+// For TCP_INFO and `getsockopt`. Times in microseconds, sizes in bytes, windows unscaled.
+struct InfoEvent {
+  uint32_t context;
+  int32_t status;
+  uint8_t state;    // Linux's TCP_ESTABLISHED = 1, ...
+  uint8_t options;  // TCPI_OPT_*
+  uint8_t snd_wscale, rcv_wscale;
+  uint32_t rto, ato, snd_mss, rcv_mss;
+  uint32_t unacked, sacked, lost, retrans;  // segments
+  uint32_t rtt, rttvar, min_rtt;
+  uint32_t snd_cwnd, snd_ssthresh;  // segments, as Linux
+  uint32_t pmtu, rcv_space, snd_wnd, total_retrans;
+  uint64_t bytes_acked, bytes_received;
+  uint32_t segs_out, segs_in;
+};
+static_assert(sizeof(InfoEvent) <= sizeof(MqSlot::payload));
+
+}  // namespace loom::svm
