@@ -8,9 +8,10 @@
 //
 // Who allocates: a fifo's PRODUCER allocates and frees its chunks.
 //   rx fifo  producer daemon, chunks in a daemon-arena segment; the allocator's state is private to
-//   the daemon tx fifo  producer application, chunks in an app-arena segment; the allocator's state
-//   is in that segment, shared by
-//            the application's processes (so that it survives fork), and never read by the daemon
+//            the daemon
+//   tx fifo  producer application, chunks in an app-arena segment; the allocator's state is in that
+//            segment, shared by the application's processes (so that it survives fork), and never
+//            read by the daemon
 //
 // Cursors are byte counts modulo 2^32. 0 <= tail - head <= size always holds.
 #pragma once
@@ -62,16 +63,22 @@ struct alignas(64) FifoProducerLine {
   Ref oldest_chunk;         // first chunk not yet given back
   Ref tail_chunk;           // chunk that holds the byte before tail
   uint32_t tail_chunk_end;  // cursor value just behind that chunk's last byte
+  // With kFifoWantSpace, by either producer: the event is wanted once head has reached this cursor.
+  std::atomic<uint32_t> space_at;
+  uint32_t head_seen;  // application producer: consumer's head when it last looked
   uint32_t reserved;
-  uint64_t reserved2;
 };
 static_assert(sizeof(FifoProducerLine) == 64);
 
 enum FifoProducerFlags : uint32_t {
-  kFifoEof = 1u << 0,        // no byte will follow: FIN received (rx)
-  kFifoReset = 1u << 1,      // connection gone; `error` says how (ECONNRESET, ETIMEDOUT, ...)
-  kFifoWantSpace = 1u << 2,  // the producer wants an event when the consumer has made space
+  kFifoEof = 1u << 0,    // no byte will follow: FIN received (rx)
+  kFifoReset = 1u << 1,  // connection gone; `error` says how (ECONNRESET, ETIMEDOUT, ...)
+  // The producer wants an event once head reaches `space_at`. Bits 8 to 31 number the request; the
+  // consumer remembers the last number it answered, sends one event per number, and never writes
+  // this line. The producer clears the bit, or asks anew under the next number.
+  kFifoWantSpace = 1u << 2,
 };
+constexpr unsigned kFifoSpaceRequestShift = 8;
 
 // Written by the consumer only, but for `armed`.
 struct alignas(64) FifoConsumerLine {
@@ -85,7 +92,9 @@ struct alignas(64) FifoConsumerLine {
   uint32_t chunk_start;
   uint32_t chunk_end;
   uint32_t base_gen;
-  uint32_t reserved[7];
+  uint32_t tail_seen;       // producer's tail when the consumer last looked
+  uint32_t space_answered;  // number of the last kFifoWantSpace request that was answered
+  uint32_t reserved[5];
 };
 static_assert(sizeof(FifoConsumerLine) == 64);
 
@@ -106,9 +115,9 @@ struct alignas(64) SessionShared {
   // Written by the application's processes; the daemon reads `holders` when one of them dies.
   std::atomic<uint64_t> holders;  // bit w: application worker w has the session open
   std::atomic<uint32_t> owner;    // application worker that gets the session's events
-  std::atomic<uint32_t> lock;  // taken when several processes hold the session; 0 = free, else pid
-  uint64_t handle;             // SessionHandle, daemon's
-  uint32_t rx_size, tx_size;   // fifo limits, bytes
+  std::atomic<uint32_t> lock;     // taken when several processes hold it; 0 = free, else pid
+  uint64_t handle;                // SessionHandle, daemon's
+  uint32_t rx_size, tx_size;      // fifo limits, bytes
   uint32_t reserved[8];
   FifoShared rx;  // daemon -> application
   FifoShared tx;  // application -> daemon
@@ -135,7 +144,10 @@ struct alignas(64) ListenerShared {
   std::atomic<uint32_t> head;  // consumers
   uint32_t capacity;           // power of two, at least the backlog
   uint64_t handle;
-  uint32_t reserved[12];
+  // Bit w: application worker w has the listener open: set by it when it is bound or inherited, cleared
+  // on close and by the daemon when the worker dies. The listener ends with its last holder.
+  std::atomic<uint64_t> holders;
+  uint32_t reserved[10];
   // Bit w: application worker w wants an event when the queue stops being empty; cleared by whoever
   // sends it.
   alignas(64) std::atomic<uint64_t> interest;

@@ -1,0 +1,200 @@
+// Producer side of a fifo: writes, allocates chunks as data arrives, frees what lies behind head.
+//
+// DaemonFifoProducer (rx fifo): all state private, chunks from a DaemonArena. The only word it
+// reads from shared memory is the consumer's head, bounded by [last head, tail].
+// AppFifoProducer (tx fifo): state in the shared line, so that a forked child goes on (the caller
+// serialises processes with SessionShared::lock), chunks from an AppArena.
+//
+// Chunks: the first holds what arrives, at least 4 KB; later ones are as large as what the fifo
+// holds, up to 256 KB, so a flow whose reader keeps up lives in one hot chunk, and a bulk flow in
+// few large ones. A chunk is freed when head is beyond its end (strictly: at its end, the consumer
+// still needs its link). All are freed when the fifo is empty; the next byte then starts a new list
+// at base_chunk, under a new base_gen.
+//
+// Threads: one at a time.
+#pragma once
+#include "svm/app_arena.h"
+#include "svm/bytes.h"
+#include "svm/daemon_arena.h"
+#include "svm/fifo_ooo.h"
+
+namespace loom::svm {
+
+constexpr uint32_t kMaxGrownChunkLog2 = 18;  // chunks do not grow beyond 256 KB by themselves
+
+// Starts a fifo's shared lines: empty, next byte at cursor value `start`.
+void init_fifo(FifoShared& fifo, uint32_t start = 0) noexcept;
+
+// A chunk as the producer sees it. data == nullptr: what the shared memory says is contradictory.
+struct ChunkView {
+  std::byte* data = nullptr;
+  uint32_t start = 0, end = 0;  // cursor values of its bytes
+};
+
+// Where a producer gets its chunks from, and where it keeps what it believes about them.
+class DaemonChunks {
+ public:
+  using Handle = ChunkId;
+  using Arena = DaemonArena;
+  explicit DaemonChunks(DaemonArena* arena = nullptr) noexcept : arena_(arena) {}
+  Handle alloc(uint32_t log2_size, uint32_t start) noexcept;  // smaller if need be; 0 = none
+  void free(Handle h) noexcept { arena_->free_chunk(h); }
+  void link(Handle from, Handle to) noexcept;
+  Handle next(Handle h) const noexcept { return arena_->next(h); }
+  ChunkView view(Handle h) const noexcept {
+    const uint32_t start = arena_->start(h);
+    return {arena_->base(h) + sizeof(ChunkHeader), start,
+            start + chunk_capacity(arena_->log2_size(h))};
+  }
+  Ref ref(Handle h) const noexcept { return arena_->ref(h); }
+
+ private:
+  DaemonArena* arena_;
+};
+
+class AppChunks {
+ public:
+  using Handle = Ref;
+  using Arena = AppArena;
+  explicit AppChunks(AppArena* arena = nullptr) noexcept : arena_(arena) {}
+  Handle alloc(uint32_t log2_size, uint32_t start) noexcept;
+  void free(Handle h) noexcept { arena_->free(h); }
+  void link(Handle from, Handle to) noexcept;
+  Handle next(Handle h) const noexcept;
+  ChunkView view(Handle h) const noexcept;
+  Ref ref(Handle h) const noexcept { return h; }
+
+ private:
+  AppArena* arena_;
+};
+
+// State of a daemon producer; an application's is in FifoProducerLine, under the same names.
+struct PrivateProducer {
+  uint32_t tail_copy = 0, flags_copy = 0, base_gen_copy = 0;
+  uint32_t head_seen = 0;
+  ChunkId oldest_chunk = 0, tail_chunk = 0;
+  uint32_t tail_chunk_end = 0;
+  OooList* ooo = nullptr;  // bytes beyond tail, only while there are any
+};
+
+template <class Chunks>
+class FifoProducer {
+  static constexpr bool kPrivate = std::is_same_v<Chunks, DaemonChunks>;
+
+ public:
+  using Arena = typename Chunks::Arena;
+  struct Placed {
+    uint32_t taken = 0;     // bytes stored, from the first on
+    uint32_t advanced = 0;  // bytes that became readable, with those that filled a hole
+  };
+
+  FifoProducer() = default;
+  // Daemon: a fifo straight from init_fifo. Application: any, it goes on from the shared state.
+  FifoProducer(FifoShared& shared, Arena& arena, uint32_t size) noexcept;
+  FifoProducer(const FifoProducer&) = delete;
+  FifoProducer& operator=(const FifoProducer&) = delete;
+  FifoProducer(FifoProducer&& other) noexcept;
+  FifoProducer& operator=(FifoProducer&& other) noexcept;
+  // A daemon producer frees its chunks. An application's leaves them: another process may go on.
+  ~FifoProducer() {
+    if constexpr (kPrivate) release();
+  }
+
+  uint32_t size() const noexcept { return size_; }
+  // A smaller size than what is in the fifo only stops further bytes. The consumer's bound must
+  // never be the smaller one: raise it first.
+  void set_size(uint32_t size) noexcept { size_ = size; }
+  uint32_t tail() const noexcept;
+  // By what is known without looking at the consumer's line: used at most, space at least that.
+  uint32_t used() const noexcept { return tail() - state().head_seen; }
+  uint32_t space() const noexcept { return used() >= size_ ? 0 : size_ - used(); }
+  // Looks at the consumer's line; exact space.
+  uint32_t refresh() noexcept;
+
+  // Appends as much as there is space and memory for, and publishes it; bytes taken. While there
+  // are out-of-order bytes use enqueue_at(0, ...), which says how far tail went.
+  uint32_t enqueue(std::span<const ByteView> parts) noexcept;
+  uint32_t enqueue(ByteView bytes) noexcept { return enqueue({&bytes, 1}); }
+
+  // Zero-copy write: up to n bytes behind tail as at most out.size() views; views filled in. commit
+  // publishes the first n of them. No other call may come between the two.
+  uint32_t reserve(uint32_t n, std::span<MutableByteView> out) noexcept;
+  void commit(uint32_t n) noexcept;
+
+  // Daemon only: stores the bytes that belong at tail + offset. They become readable when all
+  // before them have come.
+  Placed enqueue_at(uint32_t offset, std::span<const ByteView> parts) noexcept requires kPrivate;
+  Placed enqueue_at(uint32_t offset, ByteView bytes) noexcept requires kPrivate {
+    return enqueue_at(offset, {&bytes, 1});
+  }
+  // Out-of-order bytes as [start, end) relative to tail, most recently changed first (RFC 2018
+  // section 4); ranges written.
+  uint32_t ooo_ranges(std::span<OooRange> out) const noexcept requires kPrivate {
+    return state().ooo ? state().ooo->recent(tail(), out) : 0;
+  }
+  uint32_t ooo_bytes() const noexcept requires kPrivate {
+    return state().ooo ? state().ooo->bytes() : 0;
+  }
+
+  // End of stream (in effect behind the last byte), and end of the connection with an errno. Both
+  // stay; should_notify() afterwards.
+  void set_eof() noexcept;
+  void set_reset(int error) noexcept;
+
+  // After enqueue, commit, set_*: whether the consumer is to be told. May be asked once for a batch
+  // of enqueues. Also takes a new look at head, as the line is here anyway.
+  bool should_notify() noexcept;
+  // Before waiting for space: asks for an event once `threshold` bytes (at most size) are free.
+  // True: wait for it. False: they are free already.
+  bool want_space(uint32_t threshold) noexcept;
+  void clear_want_space() noexcept;
+
+  // Frees chunks behind head; all of them when the fifo is empty. Bytes freed. For sessions that
+  // have gone idle: a busy producer does it by itself at each chunk's end.
+  uint32_t reclaim() noexcept;
+  bool holds_chunks() const noexcept { return state().oldest_chunk != 0; }
+  // Frees everything, read or not; the consumer must not read any more. Daemon: when the session is
+  // gone for both. Application: the last holder, once the daemon has let go of it.
+  void release() noexcept;
+
+  // The shared memory contradicts itself. Stays so.
+  bool violation() const noexcept { return violation_; }
+  FifoShared* shared() const noexcept { return shared_; }
+
+ private:
+  using Handle = typename Chunks::Handle;
+  auto& state() noexcept {
+    if constexpr (kPrivate)
+      return private_;
+    else
+      return shared_->producer;
+  }
+  const auto& state() const noexcept { return const_cast<FifoProducer*>(this)->state(); }
+  uint32_t flags() const noexcept;
+  void store_flags(uint32_t flags) noexcept;
+  bool out_of_order() const noexcept;
+  uint32_t room(uint32_t n) noexcept;
+  uint32_t cover(uint32_t n) noexcept;
+  bool start_list(uint32_t n) noexcept;
+  uint32_t chunk_log2(uint32_t need) const noexcept;
+  Handle chunk_at(uint32_t pos, ChunkView& view) noexcept;
+  bool copy_in(uint32_t pos, std::span<const ByteView> parts, uint32_t n) noexcept;
+  void advance(uint32_t n) noexcept;
+  uint32_t free_behind_head() noexcept;
+  uint32_t free_all() noexcept;
+
+  struct Nothing {};
+  FifoShared* shared_ = nullptr;
+  Chunks chunks_;
+  uint32_t size_ = 0;
+  bool violation_ = false;
+  [[no_unique_address]] std::conditional_t<kPrivate, PrivateProducer, Nothing> private_;
+};
+
+using DaemonFifoProducer = FifoProducer<DaemonChunks>;
+using AppFifoProducer = FifoProducer<AppChunks>;
+static_assert(sizeof(DaemonFifoProducer) <= 96);
+extern template class FifoProducer<DaemonChunks>;
+extern template class FifoProducer<AppChunks>;
+
+}  // namespace loom::svm
