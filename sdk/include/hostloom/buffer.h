@@ -58,9 +58,10 @@ struct alignas(kCacheLine) Buffer {
       0;  // header offsets, relative to start(); valid once the layer's node has run
   int16_t l3_offset = 0;
   int16_t l4_offset = 0;
-  uint16_t feature_index = 0;   // position in the arc's compiled list for this interface
+  uint16_t feature_index = 0;   // position in the compiled lists of features, see kNextFeature
   uint32_t session = kNoIndex;  // transport's connection or the session, by node contract
   uint32_t fib_index = 0;       // routing table the packet is looked up in
+  uint16_t feature_end = 0;     // node that follows the last feature of the arc
   // Line 1: description of segments, tracing, and what neighbouring nodes tell each other.
   alignas(kCacheLine) ExternalOwner* owner = nullptr;  // of an external segment
   uint32_t owner_token = 0;
@@ -69,7 +70,7 @@ struct alignas(kCacheLine) Buffer {
   uint16_t pool = 0;        // which pool owns the buffer
   uint16_t data_size = 0;   // capacity after headroom
   uint32_t hash = 0;        // flow hash, 0 = not computed
-  uint16_t error_node = 0;  // with node "drop": whose counter says why
+  uint16_t error_node = 0;  // who dropped it and why, for traces (NodeRuntime::set_error)
   uint16_t error_counter = 0;
   std::byte opaque[32];  // meaning agreed between one node and its next
 

@@ -14,15 +14,17 @@ struct NodeRuntime;
 
 constexpr std::size_t kFrameSize = 256;    // most packets a node sees in one call
 constexpr std::size_t kPrefetchAhead = 4;  // loop distance that hides one L2 miss
-constexpr uint16_t kNextFeature =
-    0xffff;  // "the next feature of this packet's arc, or the arc's end"
+// "The next feature of this packet's arc, or, after the last one, where the arc would have led."
+constexpr uint16_t kNextFeature = 0xffff;
 
 using NodeId = uint16_t;
 constexpr NodeId kNoNode = 0xffff;
 
 enum class Severity : uint8_t { kInfo, kWarn, kError };
 
-// One packet's end. Every packet that enters a node lands in exactly one of its counters.
+// What became of a packet in a node. Every packet that enters a node (or that an input node
+// produces) is counted by that node in exactly one of its counters, also when it goes to "drop":
+// node "drop" frees and counts nothing but its own total.
 struct CounterInfo {
   const char* name;
   Severity severity;
@@ -31,8 +33,7 @@ struct CounterInfo {
 
 enum class NodeKind : uint8_t {
   kInternal,  // runs when a frame is pending
-  kInput,     // called once per scheduler round, with an empty span; returns what it found by
-              // enqueueing it
+  kInput,     // called once per scheduler round, with an empty span; enqueues what it found
 };
 
 // What one packet's decision function returns.
@@ -54,7 +55,8 @@ constexpr std::size_t kMaxStaticNext = 16;
 struct NodeInfo {
   uint32_t struct_size = sizeof(NodeInfo);
   const char* name = nullptr;
-  NodeRun run = nullptr;
+  NodeRun run = nullptr;  // null: only a name, for work done inside another node's call; gets no
+                          // packets
   NodeKind kind = NodeKind::kInternal;
   std::span<const CounterInfo> counters{};
   std::array<const char*, kMaxStaticNext> next{};  // names; resolved when the graph is built
@@ -91,10 +93,13 @@ struct NodeRuntime {
   void enqueue_all(std::span<Buffer* const> in, uint16_t next) noexcept {
     ops->enqueue_one_next(*worker, *this, in, next);
   }
-  void count(uint16_t counter, uint64_t n = 1) noexcept { counters[counter] += n; }
+  // Counters have one writer, the worker; others read them at any time.
+  void count(uint16_t counter, uint64_t n = 1) noexcept {
+    __atomic_store_n(&counters[counter], counters[counter] + n, __ATOMIC_RELAXED);
+  }
   template <std::size_t N>
   void add_counters(const std::array<uint32_t, N>& counts) noexcept {
-    for (std::size_t i = 0; i < N; ++i) counters[i] += counts[i];
+    for (std::size_t i = 0; i < N; ++i) count(static_cast<uint16_t>(i), counts[i]);
   }
   // Storage for this packet's trace record of type T (plain data), or nullptr when the trace is
   // full. Call only for buffers with is_traced().
@@ -102,8 +107,8 @@ struct NodeRuntime {
   T* trace(Buffer& b) noexcept {
     return static_cast<T*>(ops->trace(*worker, *this, b, sizeof(T)));
   }
-  // Says why a packet goes to node "drop": the counter is added there, once, and shown by `show
-  // errors`.
+  // Notes why a packet goes to node "drop", for packet traces and captures. It counts nothing: the
+  // node has counted the packet in that counter already.
   void set_error(Buffer& b, uint16_t counter) noexcept {
     b.error_node = id;
     b.error_counter = counter;
