@@ -74,6 +74,18 @@ struct IcmpHeader {  // RFC 792 and RFC 4443
 };
 static_assert(sizeof(IcmpHeader) == 8);
 
+// ICMP types and codes that nodes send or act on (RFC 792, RFC 1191, RFC 4443).
+constexpr uint8_t kIcmp4EchoReply = 0, kIcmp4Unreachable = 3, kIcmp4Echo = 8,
+                  kIcmp4TimeExceeded = 11, kIcmp4ParameterProblem = 12;
+constexpr uint8_t kIcmp4NetUnreachable = 0, kIcmp4HostUnreachable = 1,
+                  kIcmp4ProtocolUnreachable = 2, kIcmp4PortUnreachable = 3,
+                  kIcmp4FragmentationNeeded = 4;
+constexpr uint8_t kIcmp6Unreachable = 1, kIcmp6PacketTooBig = 2, kIcmp6TimeExceeded = 3,
+                  kIcmp6ParameterProblem = 4, kIcmp6Echo = 128, kIcmp6EchoReply = 129,
+                  kIcmp6RouterSolicitation = 133, kIcmp6RouterAdvertisement = 134,
+                  kIcmp6NeighborSolicitation = 135, kIcmp6NeighborAdvertisement = 136;
+constexpr uint8_t kIcmp6NoRoute = 0, kIcmp6AddressUnreachable = 3, kIcmp6PortUnreachable = 4;
+
 struct TcpHeader {  // RFC 9293 section 3.1
   Be16 src_port;
   Be16 dst_port;

@@ -1,0 +1,108 @@
+// One network interface, and the table of them. The control thread writes; workers read by index.
+// What workers read while it changes is atomic; an Interface goes away only while all workers stand
+// still, so a pointer is good until the end of the node function that got it.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <hostloom/interface.h>
+#include <hostloom/types.h>
+
+namespace loom {
+
+// An address of this host on an interface.
+struct InterfaceAddress {
+  IpPrefix prefix;  // with host bits
+  bool is_duplicate = false;  // another host has it (RFC 4862 section 5.4.5): not in use
+};
+
+// What workers see of an interface's addresses: an immutable list, replaced as a whole and freed
+// after a grace period.
+struct AddressList {
+  std::vector<InterfaceAddress> ip4;
+  std::vector<InterfaceAddress> ip6;  // link-local ones too
+
+  bool has(const IpAddress& a) const noexcept {
+    for (const auto& i : a.is_ip4 ? ip4 : ip6)
+      if (i.prefix.address == a && !i.is_duplicate) return true;
+    return false;
+  }
+  // The address to send from: in the destination's subnet (longest prefix first), or the first of
+  // the destination's scope, or the first. nullptr when there is none of the family.
+  const IpAddress* source_for(const IpAddress& destination) const noexcept;
+};
+
+struct alignas(kCacheLine) InterfaceWorkerCounters {
+  InterfaceCounters rx;  // counted by the driver
+  InterfaceCounters tx;  // drops: the driver had no room
+};
+
+struct RxQueue {
+  int event_fd = -1;
+  uint32_t worker = 0;
+  bool is_watched = false;
+};
+
+struct Interface {
+  IfIndex index = kNoIndex;
+  std::string name;
+  MacAddress mac;
+  uint32_t max_mtu = 0;
+  uint32_t caps = 0;
+  bool is_ethernet = true;
+  bool is_loopback = false;
+  const DriverOps* ops = nullptr;
+  void* device = nullptr;
+  NodeId input_node = kNoNode;
+  uint16_t n_tx_queues = 1;
+  std::vector<RxQueue> rx_queues;
+
+  std::atomic<uint32_t> mtu{1500};  // L3 bytes
+  std::atomic<uint32_t> fib_index{0};
+  std::atomic<bool> is_admin_up{false}, is_link_up{true};
+  std::atomic<const AddressList*> addresses{nullptr};  // never null once registered
+  std::atomic<RxMode> rx_mode{RxMode::kAdaptive};
+  std::vector<InterfaceWorkerCounters> counters;  // by worker
+
+  // Control thread's.
+  std::unique_ptr<const AddressList> address_list;  // owns what `addresses` points at
+  uint32_t table = 0;
+  uint32_t glean_adjacency = kNoIndex;
+  uint32_t broadcast_adjacency = kNoIndex;
+
+  bool is_up() const noexcept {
+    return is_admin_up.load(std::memory_order_relaxed) &&
+           is_link_up.load(std::memory_order_relaxed);
+  }
+  const AddressList& address_view() const noexcept {
+    return *addresses.load(std::memory_order_acquire);
+  }
+};
+
+// Index -> interface. Slots are filled by control, and emptied under the barrier.
+class InterfaceTable {
+ public:
+  explicit InterfaceTable(uint32_t max) : slots_(max) {}
+
+  // Any thread that holds off the barrier (workers), or control.
+  Interface* find(IfIndex i) const noexcept {
+    return i < slots_.size() ? slots_[i].load(std::memory_order_acquire) : nullptr;
+  }
+  // Control. kNoIndex when full. The lowest free index, as operators expect.
+  IfIndex add(std::unique_ptr<Interface> interface);
+  std::unique_ptr<Interface> remove(IfIndex i);  // under the barrier
+  IfIndex find_by_name(std::string_view name) const noexcept;
+  template <class Fn>
+  void for_each(Fn&& fn) const {
+    for (uint32_t i = 0; i < used_; ++i)
+      if (Interface* f = find(i)) fn(*f);
+  }
+
+ private:
+  std::vector<std::atomic<Interface*>> slots_;
+  uint32_t used_ = 0;  // slots from here on were never filled
+};
+
+}  // namespace loom

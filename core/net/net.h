@@ -1,0 +1,157 @@
+// class Net: the IP layer of the daemon. Interfaces, addresses, routes and neighbours of both
+// families, the graph nodes that use them, and NetOps, through which transports see them.
+//
+// Threads. Configuration (every method that is not marked otherwise) is the control thread's alone:
+// it is the only writer of interfaces, addresses and routing tables. Worker 0 is the only writer of
+// neighbours and adjacencies; ARP and neighbour-discovery packets that arrive elsewhere are handed
+// to it, and control asks it by Engine::run_on_worker. Workers read all of it without a lock:
+// routing tables and the neighbour index are safe for readers by themselves, adjacencies carry a
+// sequence count, interfaces disappear only while all workers stand still.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hostloom/cli.h>
+#include <hostloom/host.h>
+#include <hostloom/interface.h>
+#include <hostloom/net.h>
+#include <hostloom/status.h>
+
+namespace loom {
+
+class Engine;
+struct NetState;
+
+struct NetConfig {
+  uint32_t max_interfaces = 1024;
+  uint32_t max_neighbors = 16384;          // of both families; a full table drops and counts
+  uint32_t pending_per_neighbor = 16;      // packets that wait for a link-layer address
+  uint32_t icmp_errors_per_second = 1000;  // per worker and family; RFC 1812 section 4.3.2.8
+  uint32_t icmp_error_burst = 50;
+};
+
+// A route as configured. Next hop: a gateway (with or without an interface), or an interface only
+// (connected), or neither with is_drop.
+struct Route {
+  IpPrefix prefix;
+  uint32_t table = 0;
+  IpAddress gateway;         // zero: none
+  IfIndex tx_if = kNoIndex;  // kNoIndex: the interface whose subnet holds the gateway
+  bool is_drop = false;
+};
+
+enum class RouteOrigin : uint8_t { kDefault, kInterface, kConfigured };
+
+struct RouteListing {
+  Route route;
+  RouteOrigin origin = RouteOrigin::kConfigured;
+  bool is_local = false;
+  uint32_t adjacency = kNoIndex;
+};
+
+struct InterfaceListing {
+  IfIndex index = kNoIndex;
+  std::string name, driver;
+  MacAddress mac;
+  uint32_t mtu = 0, max_mtu = 0, caps = 0, table = 0;
+  bool is_admin_up = false, is_link_up = false, is_ethernet = true, is_loopback = false;
+  uint16_t n_rx_queues = 0, n_tx_queues = 0;
+  RxMode rx_mode = RxMode::kAdaptive;
+  std::vector<IpPrefix> addresses;
+  InterfaceCounters rx, tx;  // sums over the workers
+  std::string description;   // DriverOps::describe
+};
+
+enum class NeighborState : uint8_t { kIncomplete, kReachable, kStale, kProbe, kStatic };
+
+struct NeighborListing {
+  IfIndex interface = kNoIndex;
+  IpAddress address;
+  MacAddress mac;
+  NeighborState state = NeighborState::kIncomplete;
+  TimeNs age = 0;  // since the last confirmation
+};
+
+// One answer to an echo request.
+struct PingReply {
+  uint32_t sequence = 0;
+  TimeNs rtt = 0;
+  uint32_t bytes = 0;
+  uint8_t ttl = 0;
+};
+
+class Net {
+ public:
+  // Adds the nodes of the IP layer to the engine and sets Worker::net of every worker. Before the
+  // graph is built; `engine` outlives this.
+  static Result<std::unique_ptr<Net>> create(Engine& engine, const NetConfig& config = {});
+  // Removes the interfaces (DriverOps::destroy). The workers have stopped.
+  ~Net();
+  Net(const Net&) = delete;
+  Net& operator=(const Net&) = delete;
+
+  // --- Interfaces. The driver's side of them (HostOps forwards here). The node named by
+  // InterfaceConfig::input_node is added when it does not exist.
+  Result<IfIndex> add_interface(const InterfaceConfig& config);
+  // Takes addresses, routes and neighbours along, waits until no worker uses it, calls destroy.
+  Status remove_interface(IfIndex index);
+  Status set_link(IfIndex index, bool up);
+  InterfaceCounters* rx_counters(IfIndex index, uint32_t worker);
+  void* device(IfIndex index, const DriverOps* ops) const;
+  IfIndex find_interface(std::string_view name) const;  // kNoIndex when there is none
+
+  // --- Interfaces, the operator's side.
+  Result<void> set_admin(IfIndex index, bool up);
+  Result<void> set_mtu(IfIndex index, uint32_t mtu);  // L3 bytes
+  Result<void> set_rx_mode(IfIndex index, RxMode mode);
+  Result<void> set_table(IfIndex index, uint32_t table);  // only while it has no address
+  Result<void> add_address(IfIndex index, const IpPrefix& prefix);
+  Result<void> del_address(IfIndex index, const IpPrefix& prefix);
+  Result<IfIndex> create_loopback();
+  Result<void> delete_loopback(IfIndex index);
+  std::vector<InterfaceListing> interfaces() const;
+  Result<InterfaceListing> interface(IfIndex index) const;
+  // Told after an interface came, went, or changed state (index, admin up, link up, deleted).
+  using InterfaceEvent = std::function<void(IfIndex, bool admin_up, bool link_up, bool deleted)>;
+  void on_interface_event(InterfaceEvent callback);
+
+  // --- Routing tables. `table` is the operator's number; packets carry the dense fib index.
+  Result<void> add_table(uint32_t table, bool is_ip6);
+  Result<void> del_table(uint32_t table, bool is_ip6);  // only when unused
+  Result<uint32_t> fib_index(uint32_t table) const;
+  std::vector<uint32_t> tables() const;
+  Result<void> add_route(const Route& route);
+  Result<void> del_route(const Route& route);  // by table and prefix
+  std::vector<RouteListing> routes(uint32_t table, bool is_ip6) const;
+
+  // --- Neighbours.
+  Result<void> add_neighbor(IfIndex index, const IpAddress& address, const MacAddress& mac);
+  Result<void> del_neighbor(IfIndex index, const IpAddress& address);  // static or learned
+  std::vector<NeighborListing> neighbors() const;
+
+  // --- Protocols above. Packets for this host with that IP protocol go to the named node, data at
+  // the L4 header, l3_offset, l4_offset and l4_protocol set. The node must exist already.
+  Result<void> add_ip_protocol(uint8_t protocol, bool is_ip6, const char* node);
+  // ICMP errors about packets of that protocol go to the named node: data at the *quoted* packet's
+  // L4 header (at least 8 bytes), l3_offset at the quoted IP header, IcmpErrorNote in opaque.
+  Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node);
+
+  // --- ping. Sends `count` echo requests `interval` apart from worker 0 and waits on this thread
+  // for answers, at most one interval (1 s or more) after the last. At most 1000 requests.
+  Result<std::vector<PingReply>> ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                                      uint32_t table = 0);
+
+  NetState& state() { return *state_; }  // for the files of core/net and their tests
+
+ private:
+  explicit Net(std::unique_ptr<NetState> state);
+  std::unique_ptr<NetState> state_;
+};
+
+// The commands of the IP layer: show interface, set interface ..., ip route ..., ping and so on.
+Result<void> register_net_commands(Host& host, Net& net);
+
+}  // namespace loom
