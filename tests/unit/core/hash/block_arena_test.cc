@@ -1,0 +1,96 @@
+// The arena: what it hands out is disjoint, aligned and inside the limit, and freed blocks return.
+#include "hash/block_arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+namespace loom {
+namespace {
+
+struct Block {
+  uint32_t offset;
+  unsigned log2;
+  uint8_t mark;
+};
+
+TEST(BlockArena, LiveBlocksNeverOverlap) {
+  BlockArena arena;
+  constexpr std::size_t kUnit = 64, kLimit = 1 << 20;
+  ASSERT_TRUE(arena.reserve(kUnit, kLimit));
+  std::mt19937_64 rng(1);
+  std::vector<Block> live;
+  uint8_t mark = 0;
+  const auto bytes = [&](const Block& b) { return kUnit << b.log2; };
+  const auto check_and_free = [&](std::size_t i) {
+    const Block b = live[i];
+    const auto* p = static_cast<const uint8_t*>(arena.at(b.offset));
+    for (std::size_t j = 0; j < bytes(b); ++j) ASSERT_EQ(p[j], b.mark);
+    arena.free(b.offset, b.log2);
+    live[i] = live.back();
+    live.pop_back();
+  };
+  int refused = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    if (rng() % 3 && live.size() < 400) {
+      const auto log2 = static_cast<unsigned>(rng() % 8);
+      const uint32_t offset = arena.alloc(log2);
+      if (!offset) {
+        ++refused;
+        continue;
+      }
+      live.push_back({offset, log2, ++mark});
+      std::memset(arena.at(offset), mark, bytes(live.back()));
+    } else if (!live.empty()) {
+      check_and_free(rng() % live.size());
+    }
+  }
+  while (!live.empty()) check_and_free(0);
+  EXPECT_GT(refused, 0) << "the limit was meant to be reached";
+  EXPECT_LE(arena.committed_bytes(), kLimit);
+}
+
+TEST(BlockArena, TheLimitIsAnAnswerNotACrash) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, 64 << 10));
+  std::vector<uint32_t> blocks;
+  while (const uint32_t b = arena.alloc(0)) blocks.push_back(b);
+  EXPECT_EQ(blocks.size(), 15u);  // 16 units, the first of which means "none"
+  EXPECT_EQ(arena.alloc(3), 0u);
+  arena.free(blocks.back(), 0);
+  EXPECT_EQ(arena.alloc(0), blocks.back());
+}
+
+TEST(BlockArena, ALargeFreeBlockServesSmallOnesWhenTheRangeIsUsedUp) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, 9 * 4096));
+  const uint32_t big = arena.alloc(3);
+  ASSERT_NE(big, 0u);
+  EXPECT_EQ(arena.alloc(0), 0u);
+  arena.free(big, 3);
+  for (int i = 0; i < 8; ++i) EXPECT_NE(arena.alloc(0), 0u);
+  EXPECT_EQ(arena.alloc(0), 0u);
+}
+
+TEST(BlockArena, CommitsAsItGrows) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(256, std::size_t{1} << 40));
+  EXPECT_EQ(arena.committed_bytes(), 0u);
+  ASSERT_NE(arena.alloc(0), 0u);
+  EXPECT_LE(arena.committed_bytes(), 64u << 10);
+  std::size_t used = 256;
+  for (int i = 0; i < 40; ++i, used += 256u << 12) ASSERT_NE(arena.alloc(12), 0u);
+  EXPECT_GE(arena.committed_bytes(), used);
+  EXPECT_LE(arena.committed_bytes(), used + (32u << 20));
+}
+
+TEST(BlockArena, RefusesOddUnits) {
+  BlockArena a, b;
+  EXPECT_EQ(a.reserve(96, 1 << 20).error().code, Status::kInvalid);
+  EXPECT_EQ(b.reserve(32, 1 << 20).error().code, Status::kInvalid);
+}
+
+}  // namespace
+}  // namespace loom
