@@ -70,6 +70,10 @@ struct HostOps {
       Host&, IfIndex,
       const DriverOps* ops);  // the driver's device of an interface, null if not its own
   IfIndex (*find_interface)(Host&, const char* name);  // kNoIndex when there is none
+  // ICMP errors about packets of that IP protocol go to the named node: data at the quoted packet's
+  // L4 header (8 bytes at least), l3_offset at its IP header, an IcmpErrorNote (net.h) in opaque.
+  Status (*add_icmp_error_handler)(Host&, uint8_t protocol, bool is_ip6, const char* node,
+                                   std::string* message);
 };
 
 class Host {
@@ -151,6 +155,11 @@ class Host {
   }
   void* device(IfIndex i, const DriverOps& d) { return ops->device(*this, i, &d); }
   IfIndex find_interface(const char* name) { return ops->find_interface(*this, name); }
+  Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node) {
+    return call([&](std::string* m) {
+      return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);
+    });
+  }
 
  private:
   template <class F>
