@@ -1,0 +1,130 @@
+// Attached applications: their memory, their workers (processes), and the queues between those and
+// the daemon's workers. Private to core/session/.
+//
+// Threads: made and destroyed on the control thread. A daemon worker touches an application only
+// while one of its ports is installed on it or a session of its own belongs to it.
+#pragma once
+#include <unistd.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "session/session.h"
+#include "svm/accept_queue.h"
+#include "svm/app_arena.h"
+#include "svm/daemon_arena.h"
+#include "svm/mq.h"
+#include "svm/protocol.h"
+
+namespace loom::session {
+
+class UniqueFd {
+ public:
+  explicit UniqueFd(int fd = -1) noexcept : fd_(fd) {}
+  UniqueFd(UniqueFd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& o) noexcept {
+    std::swap(fd_, o.fd_);
+    return *this;
+  }
+  ~UniqueFd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const noexcept { return fd_; }
+  explicit operator bool() const noexcept { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+struct AppWorker;
+
+// One application worker as one daemon worker sees it: both directions of their conversation.
+struct AppPort {
+  AppWorker* app_worker = nullptr;
+  svm::MqConsumer requests;
+  UniqueFd wake_fd;  // written by the application when it finds us asleep
+  svm::Ref mq_ref = 0;
+  bool pushed = false;  // events were sent since the last flush: look whether it sleeps
+  // Events that found the queue full, in order. Ends the application when it grows beyond
+  // kMaxOverflow: a reader that has stopped for good.
+  std::deque<svm::MqEvent> overflow;
+  static constexpr std::size_t kMaxOverflow = 1u << 16;
+};
+
+struct AppWorker {
+  App* app = nullptr;
+  uint32_t index = 0;  // bit in SessionShared::holders
+  int32_t pid = 0;
+  UniqueFd socket;   // attach connection; its end is the worker's end
+  UniqueFd eventfd;  // wakes the application worker
+  uint64_t watch = 0;
+  svm::Ref mq_ref = 0;
+  svm::MqProducer events;                       // to the application; any daemon thread
+  std::vector<std::unique_ptr<AppPort>> ports;  // by daemon worker
+};
+
+// Sessions of one application on one daemon worker: a list through Session::app_next.
+struct SessionList {
+  SessionId first = kNoSession;
+  uint32_t size = 0;
+};
+
+struct App {
+  uint32_t index = 0;
+  std::string name;
+  uint32_t event_queue_length = 0;
+  uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // bytes
+  uint64_t add_segment_size = 0;
+  svm::DaemonArena arena;
+  svm::SegmentTable app_segments;  // app arenas only: all that a hostile Ref can reach
+  svm::AppArena app_arena{app_segments};
+  std::vector<std::unique_ptr<svm::Segment>> app_arenas;
+  std::array<std::unique_ptr<AppWorker>, svm::kMaxAppWorkers> workers;  // control thread
+  // The same for daemon workers; an entry is cleared on them before the worker is destroyed.
+  std::array<std::atomic<AppWorker*>, svm::kMaxAppWorkers> live{};
+  std::array<SessionList, svm::kMaxDaemonWorkers> sessions;
+  std::atomic<uint32_t> n_sessions{0};
+  std::atomic<bool> condemned{false};     // it broke the rules: the control thread ends it
+  std::atomic<bool> growth_asked{false};  // the control thread is about to add a segment
+  bool detached = false;                  // no worker is left; goes when its last session does
+
+  uint64_t live_mask() const noexcept {
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < svm::kMaxAppWorkers; ++i)
+      if (live[i].load(std::memory_order_acquire)) mask |= 1ull << i;
+    return mask;
+  }
+};
+
+// A listening endpoint. On every daemon worker; its connections and accept queue belong to the
+// application.
+struct Listener {
+  uint32_t index = 0;
+  uint32_t generation = 0;
+  App* app = nullptr;
+  TransportId transport = kNoTransport;
+  Endpoints endpoints;
+  bool dual_stack = false;
+  SocketOptionsView options;
+  char congestion[16] = {};  // options.congestion points here
+  uint32_t rx_size = 0, tx_size = 0;
+  std::array<ConnId, svm::kMaxDaemonWorkers> conn;
+  svm::ListenerShared* shared = nullptr;
+  svm::Ref shared_ref = 0;
+  svm::AcceptProducer accepts;
+  uint32_t backlog = 0;
+  uint32_t next_woken = 0;          // where the search for the worker to wake starts
+  std::atomic<uint32_t> fresh{0};   // accepted since the last flush
+  std::atomic<uint32_t> pushed{0};  // connections ever put into the queue
+  // Whether the connection that was put in as number `position` has been taken out.
+  bool is_taken(uint32_t position) const noexcept {
+    const uint32_t taken = pushed.load(std::memory_order_acquire) - accepts.count();
+    return static_cast<int32_t>(taken - position) > 0;
+  }
+  SessionHandle handle() const noexcept { return make_handle(generation, kListenerWorker, index); }
+};
+
+}  // namespace loom::session

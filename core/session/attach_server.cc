@@ -1,0 +1,482 @@
+// The attach socket: how applications come, fork, get memory and go. Control thread; nothing here
+// stops a worker.
+//
+// The connection is the worker's life line: the kernel closes it when the process dies, however it
+// dies, and then everything that only this process held is released as if it had closed it.
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint32_t kMaxApps = 4096;
+constexpr uint32_t kMaxSegmentsPerApp = 64;
+constexpr double kSuspectSeconds =
+    1.0;  // after a process died: how long a claim may still be under way
+constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the kernel
+
+struct Reply {
+  svm::AttachReply body{};
+  std::vector<int> fds;
+  Reply() { body.version = svm::kProtocolVersion; }
+  void fail(Status s, const std::string& message) {
+    body.status = static_cast<int32_t>(s);
+    std::strncpy(body.message, message.c_str(), sizeof body.message - 1);
+    fds.clear();
+  }
+  void add_segment(const svm::Segment& s) {
+    if (body.n_segments == std::size(body.segments)) return;
+    body.segments[body.n_segments++] = {s.id(), s.kind(), s.size()};
+    fds.push_back(s.fd());
+  }
+};
+
+void send_reply(int socket, const Reply& r) {
+  iovec iov{const_cast<svm::AttachReply*>(&r.body), sizeof r.body};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * svm::kMaxReplyFds)];
+  msghdr m{};
+  m.msg_iov = &iov;
+  m.msg_iovlen = 1;
+  if (!r.fds.empty()) {
+    const std::size_t bytes = sizeof(int) * r.fds.size();
+    m.msg_control = control;
+    m.msg_controllen = CMSG_SPACE(bytes);
+    cmsghdr* c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(bytes);
+    std::memcpy(CMSG_DATA(c), r.fds.data(), bytes);
+  }
+  // A client that does not read its replies has a full socket: it loses the reply, we lose nothing.
+  (void)::sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void drain_eventfd(Worker&, int fd, void*) noexcept {
+  eventfd_t count;
+  (void)eventfd_read(fd, &count);
+}
+
+svm::Segment* find_segment(App& app, uint32_t id) {
+  for (uint32_t i = 0; i < app.arena.n_segments(); ++i)
+    if (app.arena.segment(i).id() == id) return &app.arena.segment(i);
+  for (auto& s : app.app_arenas)
+    if (s->id() == id) return s.get();
+  return nullptr;
+}
+
+Result<void> add_daemon_segment(App& app, uint64_t size) {
+  if (app.arena.n_segments() >= kMaxSegmentsPerApp)
+    return error(Status::kNoMemory, "application '" + app.name + "' has its " +
+                                        std::to_string(kMaxSegmentsPerApp) + " segments");
+  auto s = svm::Segment::create(size, svm::SegmentKind::kDaemonArena);
+  if (!s) return s.error();
+  if (!app.arena.add_segment(std::move(*s)))
+    return error(Status::kNoMemory, "no room for another segment");
+  return {};
+}
+
+Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
+  if (app.app_arenas.size() >= kMaxSegmentsPerApp)
+    return error(Status::kNoMemory, "application '" + app.name + "' has its " +
+                                        std::to_string(kMaxSegmentsPerApp) + " segments");
+  auto s = svm::Segment::create(size, svm::SegmentKind::kAppArena);
+  if (!s) return s.error();
+  app.app_arenas.push_back(std::move(*s));
+  svm::Segment& segment = *app.app_arenas.back();
+  if (!app.app_segments.add(segment) || !app.app_arena.add_segment(segment)) {
+    app.app_segments.remove(segment.id());
+    app.app_arenas.pop_back();
+    return error(Status::kNoMemory, "no room for another segment");
+  }
+  return &segment;
+}
+
+Result<App*> make_app(Impl& layer, const svm::AttachRequest& r) {
+  uint32_t index = 0;
+  while (index < layer.apps.size() && layer.apps[index]) ++index;
+  if (index == kMaxApps)
+    return error(Status::kNoMemory,
+                 "there are " + std::to_string(kMaxApps) + " applications already");
+  const SessionConfig& c = layer.config;
+  auto app = std::make_unique<App>();
+  app->index = index;
+  app->name = r.app_name;
+  const auto megabytes = [](uint32_t asked, uint64_t otherwise) {
+    return asked ? std::clamp<uint64_t>(asked, 1, 64u << 10) << 20 : otherwise;
+  };
+  const uint64_t segment_size = megabytes(r.segment_size_mb, c.segment_size);
+  app->add_segment_size = megabytes(r.add_segment_size_mb, c.add_segment_size);
+  const auto fifo = [](uint32_t asked, uint32_t otherwise) {
+    return (std::clamp(asked ? asked : otherwise, 4096u, 1u << 30) + 4095) & ~4095u;
+  };
+  app->rx_fifo_size = fifo(r.rx_fifo_size, c.rx_fifo_size);
+  app->tx_fifo_size = fifo(r.tx_fifo_size, c.tx_fifo_size);
+  app->event_queue_length = std::bit_ceil(
+      std::clamp(r.event_queue_size ? r.event_queue_size : c.event_queue_length, 64u, 1u << 14));
+  if (auto s = add_daemon_segment(*app, segment_size); !s) return s.error();
+  if (auto s = add_app_arena(*app, app->add_segment_size); !s) return s.error();
+  if (index == layer.apps.size()) layer.apps.emplace_back();
+  layer.apps[index] = std::move(app);
+  return layer.apps[index].get();
+}
+
+Result<svm::Ref> make_queue(App& app, svm::MqShared*& queue) {
+  const auto object = app.arena.alloc_object(svm::mq_bytes(app.event_queue_length));
+  if (!object.ptr)
+    return error(Status::kNoMemory, "segment-size is too small for the message queues");
+  queue = reinterpret_cast<svm::MqShared*>(object.ptr);
+  svm::init_mq(*queue, app.event_queue_length);
+  return object.ref;
+}
+
+void on_request(Impl&, AppWorker&);
+
+// A new worker with its queues, installed on every daemon worker.
+Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
+  uint32_t index = 0;
+  while (index < svm::kMaxAppWorkers && app.workers[index]) ++index;
+  if (index == svm::kMaxAppWorkers)
+    return error(Status::kNoMemory, "application '" + app.name + "' has its " +
+                                        std::to_string(svm::kMaxAppWorkers) + " workers");
+  auto a = std::make_unique<AppWorker>();
+  a->app = &app;
+  a->index = index;
+  a->socket = std::move(socket);
+  a->eventfd = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ucred cred{};
+  socklen_t len = sizeof cred;
+  if (::getsockopt(a->socket.get(), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) a->pid = cred.pid;
+  const auto undo = [&](Error e) {
+    if (a->mq_ref) app.arena.free_object(a->mq_ref);
+    for (auto& p : a->ports)
+      if (p->mq_ref) app.arena.free_object(p->mq_ref);
+    return e;
+  };
+  if (!a->eventfd) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
+  svm::MqShared* q = nullptr;
+  auto ref = make_queue(app, q);
+  if (!ref) return ref.error();
+  a->mq_ref = *ref;
+  std::construct_at(&a->events, *q, app.event_queue_length);
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
+    auto p = std::make_unique<AppPort>();
+    p->app_worker = a.get();
+    p->wake_fd = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    auto port_ref = make_queue(app, q);
+    if (!port_ref) return undo(port_ref.error());
+    p->mq_ref = *port_ref;
+    p->requests = svm::MqConsumer(*q, app.event_queue_length);
+    a->ports.push_back(std::move(p));
+    if (!a->ports.back()->wake_fd)
+      return undo(error(Status::kIo, std::string("eventfd: ") + std::strerror(errno)));
+  }
+  AppWorker* const raw = a.get();
+  app.workers[index] = std::move(a);
+  app.live[index].store(raw, std::memory_order_release);
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
+    AppPort* p = raw->ports[i].get();
+    layer.engine.run_on_worker(i, [&](Worker&) { layer.workers[i]->ports.push_back(p); });
+    (void)layer.engine.watch_fd(i, p->wake_fd.get(), drain_eventfd, nullptr);
+  }
+  raw->watch = layer.loop.watch_fd(raw->socket.get(), [&layer, raw] { on_request(layer, *raw); });
+  return raw;
+}
+
+void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
+  r.body.app_index = app.index;
+  r.body.worker_index = a.index;
+  r.body.n_daemon_workers = layer.engine.n_workers();
+  r.body.rx_fifo_size = app.rx_fifo_size;
+  r.body.tx_fifo_size = app.tx_fifo_size;
+  r.body.app_mq = a.mq_ref;
+  r.fds.push_back(a.eventfd.get());
+  for (std::size_t i = 0; i < a.ports.size(); ++i) {
+    r.body.daemon_mq[i] = a.ports[i]->mq_ref;
+    r.fds.push_back(a.ports[i]->wake_fd.get());
+  }
+  r.add_segment(app.arena.segment(0));
+  r.add_segment(*app.app_arenas.front());
+}
+
+// What this process held alone is closed. On the daemon worker.
+void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) {
+  const uint64_t bit = 1ull << a.index;
+  for (SessionId id = app.sessions[sw.worker->index].first; id != kNoSession;) {
+    Session& s = sw.pool.at(id);
+    id = s.app_next;
+    if (s.state == State::kConnecting) {
+      if (s.creator == a.index) app_close(sw, s, true);
+      continue;
+    }
+    if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) continue;
+    const uint64_t left = s.shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
+    if (s.state == State::kAccepted && !abort) continue;
+    if (abort || (left & app.live_mask()) == 0) app_close(sw, s, abort);
+  }
+}
+
+// Connections that a process took from an accept queue just before it died, without claiming them.
+void drop_unclaimed(Impl& layer, uint32_t app_index, const std::string& name) {
+  App* app = app_index < layer.apps.size() ? layer.apps[app_index].get() : nullptr;
+  if (!app || app->name != name) return;
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    layer.engine.run_on_worker(i, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      for (SessionId id = app->sessions[i].first; id != kNoSession;) {
+        Session& s = sw.pool.at(id);
+        id = s.app_next;
+        if (s.state != State::kAccepted) continue;
+        const Listener* l = layer.listener(s.listener);
+        if ((!l || l->app != app || l->is_taken(s.accept_pos)) &&
+            (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
+          app_close(sw, s, true);
+      }
+    });
+}
+
+void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
+  const std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
+  layer.loop.unwatch_fd(a->watch);
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
+    AppPort* p = a->ports[i].get();
+    layer.engine.unwatch_fd(i, p->wake_fd.get());
+    layer.engine.run_on_worker(i, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      if (!abort) (void)poll_requests(sw);  // its last words: claims and closes
+      std::erase(sw.ports, p);
+      app.live[index].store(nullptr, std::memory_order_release);
+      drop_sessions(sw, app, *a, abort);
+    });
+  }
+  const uint64_t bit = 1ull << index;
+  for (uint32_t i = 0; i < layer.n_listeners; ++i) {
+    Listener* l = layer.listener(i);
+    if (!l || l->app != &app) continue;
+    const uint64_t left = l->shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
+    if (abort || (left & app.live_mask()) == 0) unlisten(layer, *l);
+  }
+  app.arena.free_object(a->mq_ref);
+  for (auto& p : a->ports) app.arena.free_object(p->mq_ref);
+  layer.log(LogLevel::kInfo, "application '" + app.name + "' worker " + std::to_string(index) +
+                                 " (pid " + std::to_string(a->pid) + ") has gone");
+  if (app.live_mask() == 0) {
+    app.detached = true;
+    free_application_if_unused(layer, app);
+    return;
+  }
+  if (layer.loop.after)
+    layer.loop.after(kSuspectSeconds,
+                     [&layer, i = app.index, name = app.name] { drop_unclaimed(layer, i, name); });
+}
+
+// --- Requests
+// ----------------------------------------------------------------------------------------------------------
+
+void add_worker(Impl& layer, AppWorker& parent, Reply& r, UniqueFd& child_end) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+    return r.fail(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
+  child_end = UniqueFd(pair[1]);
+  auto a = make_worker(layer, *parent.app, UniqueFd(pair[0]));
+  if (!a) return r.fail(a.error().code, a.error().message);
+  r.fds.push_back(child_end.get());
+  describe(layer, *parent.app, **a, r);
+}
+
+void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
+  Reply r;
+  UniqueFd child_end;
+  switch (request.op) {
+    case svm::AttachOp::kAddWorker:
+      add_worker(layer, a, r, child_end);
+      break;
+    case svm::AttachOp::kGetSegment:
+      if (const svm::Segment* s = find_segment(*a.app, request.segment_id))
+        r.add_segment(*s);
+      else
+        r.fail(Status::kNotFound, "no segment " + std::to_string(request.segment_id));
+      break;
+    case svm::AttachOp::kAddAppArena:
+      if (auto s = add_app_arena(*a.app, a.app->add_segment_size))
+        r.add_segment(**s);
+      else
+        r.fail(s.error().code, s.error().message);
+      break;
+    default:
+      r.fail(Status::kUnsupported, "unknown request");
+      break;
+  }
+  send_reply(a.socket.get(), r);
+}
+
+enum class Received { kRequest, kNothing, kEnd };
+
+Received receive(int socket, svm::AttachRequest& r) {
+  // Descriptors that an application sends are not asked for: without room for them the kernel
+  // closes them.
+  const ssize_t n = ::recv(socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;
+  if (n != static_cast<ssize_t>(sizeof r) || r.version != svm::kProtocolVersion)
+    return Received::kEnd;
+  r.app_name[sizeof r.app_name - 1] = 0;
+  r.namespace_id[sizeof r.namespace_id - 1] = 0;
+  return Received::kRequest;
+}
+
+void on_request(Impl& layer, AppWorker& a) {
+  svm::AttachRequest request;
+  switch (receive(a.socket.get(), request)) {
+    case Received::kNothing:
+      return;
+    case Received::kEnd:
+      remove_worker(layer, *a.app, a.index, false);
+      return;
+    case Received::kRequest:
+      answer(layer, a, request);
+      return;
+  }
+}
+
+// A connection that has not attached yet.
+struct Visitor {
+  UniqueFd fd;
+  uint64_t watch = 0;
+};
+
+void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
+  svm::AttachRequest request;
+  switch (receive(v->fd.get(), request)) {
+    case Received::kNothing:
+      return;
+    case Received::kEnd:
+      layer.loop.unwatch_fd(v->watch);
+      return;
+    case Received::kRequest:
+      break;
+  }
+  const auto keep = v;  // unwatching destroys the callback that holds it
+  layer.loop.unwatch_fd(v->watch);
+  Reply r;
+  const auto refuse = [&](const Error& e) {
+    r.fail(e.code, e.message);
+    send_reply(keep->fd.get(), r);
+    layer.log(LogLevel::kWarn,
+              std::string("application '") + request.app_name + "' refused: " + e.message);
+  };
+  if (request.op != svm::AttachOp::kAttach)
+    return refuse(error(Status::kInvalid, "the first request must be attach"));
+  if (request.namespace_id[0] && std::strcmp(request.namespace_id, "default") != 0)
+    return refuse(
+        error(Status::kNotFound, std::string("no namespace '") + request.namespace_id + "'"));
+  auto app = make_app(layer, request);
+  if (!app) return refuse(app.error());
+  const int socket = ::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0);
+  auto a = make_worker(layer, **app, UniqueFd(socket));
+  if (!a) {
+    refuse(a.error());
+    layer.apps[(*app)->index].reset();
+    return;
+  }
+  describe(layer, **app, **a, r);
+  send_reply(socket, r);
+  layer.log(LogLevel::kInfo,
+            "application '" + (*app)->name + "' attached (pid " + std::to_string((*a)->pid) + ")");
+}
+
+void on_connection(Impl& layer) {
+  UniqueFd fd(::accept4(layer.listen_fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd) return;
+  auto v = std::make_shared<Visitor>();
+  v->fd = std::move(fd);
+  v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
+}
+
+void give_back_tick(Impl& layer) {
+  if (layer.stopped) return;
+  for (auto& app : layer.apps)
+    if (app && app->arena.wants_give_back()) app->arena.give_back();
+  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
+}
+
+}  // namespace
+
+Result<void> open_attach_socket(Impl& layer) {
+  namespace fs = std::filesystem;
+  std::error_code ec;
+  const fs::path folder = fs::path(layer.config.runtime_dir) / "app_ns_sockets";
+  fs::create_directories(folder, ec);
+  layer.socket_path = (folder / "default").string();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (layer.socket_path.size() >= sizeof address.sun_path)
+    return error(Status::kInvalid, "attach socket path '" + layer.socket_path +
+                                       "' is longer than " +
+                                       std::to_string(sizeof address.sun_path - 1) +
+                                       " bytes; choose a shorter runtime-dir");
+  std::strcpy(address.sun_path, layer.socket_path.c_str());
+  const auto failed = [&](const char* what) {
+    return error(Status::kIo,
+                 std::string(what) + " '" + layer.socket_path + "': " + std::strerror(errno));
+  };
+  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return failed("attach socket");
+  ::unlink(layer.socket_path.c_str());  // a leftover: the runtime directory is ours alone
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+    return failed("attach socket");
+  // Whoever may open a kernel socket may open one of ours; namespaces with secrets restrict.
+  (void)::chmod(layer.socket_path.c_str(), 0666);
+  if (::listen(fd.get(), 128) != 0) return failed("attach socket");
+  layer.listen_fd = std::move(fd);
+  layer.listen_watch =
+      layer.loop.watch_fd(layer.listen_fd.get(), [&layer] { on_connection(layer); });
+  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
+  return {};
+}
+
+void end_application(Impl& layer, App& app, const char* why) {
+  if (app.detached) return;
+  layer.log(LogLevel::kError, "application '" + app.name + "' ended: " + why);
+  for (uint32_t i = 0; i < svm::kMaxAppWorkers; ++i) {
+    if (!app.workers[i]) continue;
+    const bool last = std::popcount(app.live_mask()) == 1;
+    remove_worker(layer, app, i, true);
+    if (last) return;  // it may be gone
+  }
+}
+
+void close_all_applications(Impl& layer) {
+  layer.stopped = true;
+  if (layer.listen_fd) {
+    layer.loop.unwatch_fd(layer.listen_watch);
+    layer.listen_fd = UniqueFd();
+    ::unlink(layer.socket_path.c_str());
+  }
+  for (std::size_t i = 0; i < layer.apps.size(); ++i)
+    if (layer.apps[i]) end_application(layer, *layer.apps[i], "the daemon goes down");
+}
+
+void grow(Impl& layer, App& app) {
+  if (!app.detached)
+    if (auto r = add_daemon_segment(app, app.add_segment_size); !r)
+      layer.log(LogLevel::kWarn, "no more memory for '" + app.name + "': " + r.error().message);
+  app.growth_asked.store(false, std::memory_order_release);
+}
+
+void free_application_if_unused(Impl& layer, App& app) {
+  // By identity: a posted reminder may come after the application went.
+  for (auto& a : layer.apps)
+    if (a.get() == &app && app.detached && app.n_sessions.load(std::memory_order_acquire) == 0)
+      a.reset();
+}
+
+}  // namespace loom::session

@@ -1,0 +1,207 @@
+// show session, show app, show segment-manager, clear session.
+#include <algorithm>
+#include <cstdio>
+
+#include "session/impl.h"
+
+namespace loom {
+namespace {
+
+using namespace session;
+
+struct Row {
+  std::string handle, transport, local, remote, state, rx, tx, app;
+  std::string detail;
+};
+
+std::string hex(uint64_t v) {
+  char text[20];
+  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(v));
+  return text;
+}
+
+std::string end_text(const IpAddress& a, uint16_t port) {
+  const std::string host = a.is_ip4 ? a.str() : "[" + a.str() + "]";
+  return host + ":" + (port ? std::to_string(port) : "*");
+}
+
+constexpr uint32_t kSlice =
+    4096;  // sessions looked at in one visit to a worker: it must not stand still for long
+
+// Visits sessions of a worker in slices; fn runs on the worker.
+template <class Fn>
+void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
+  for (uint32_t from = 0, end = 1; from < end; from += kSlice)
+    l.engine.run_on_worker(worker, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      end = sw.pool.end();
+      for (uint32_t id = from; id < std::min(from + kSlice, end); ++id)
+        if (Session& s = sw.pool.at(id); s.state != State::kFree) fn(sw, s);
+    });
+}
+
+Row describe(SessionWorker& sw, Session& s, uint64_t level) {
+  Row r;
+  const TransportOps* ops = sw.layer->transports.get(s.transport);
+  r.handle = hex(handle_of(sw, s));
+  r.transport = ops ? ops->name : "?";
+  r.state = state_name(s.state);
+  r.app = s.app->name;
+  if ((s.flags & kTransportUp) && ops && ops->info) {
+    ConnectionInfo c;
+    ops->info(*sw.worker, s.conn, c);
+    r.local = end_text(c.endpoints.local, c.endpoints.local_port);
+    r.remote = end_text(c.endpoints.remote, c.endpoints.remote_port);
+    if (level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
+  }
+  if (s.shared) {
+    (void)s.rx.refresh();
+    r.rx = std::to_string(s.rx.used());
+    r.tx = std::to_string(s.tx.refresh());
+  }
+  return r;
+}
+
+Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Impl& l = *static_cast<Impl*>(context);
+  uint64_t level = 0;
+  if (args.accept("verbose")) {
+    level = 1;
+    if (!args.done()) {
+      auto n = args.number("verbose level", 1, 2);
+      if (!n) return n.error();
+      level = *n;
+    }
+  }
+  if (!args.done()) return args.unknown();
+  uint32_t total = 0;
+  std::vector<Row> rows;
+  for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
+    for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
+      ++total;
+      if (level) rows.push_back(describe(sw, s, level));
+    });
+  reply.field("sessions", std::to_string(total));
+  reply.field("established flows", std::to_string(l.flows->established()));
+  reply.field("half-open flows", std::to_string(l.flows->half_open()));
+  CliTable& listeners =
+      reply.table("listeners", {"handle", "proto", "local", "backlog", "queued", "application"});
+  for (uint32_t i = 0; i < l.n_listeners; ++i) {
+    const Listener* x = l.listener(i);
+    if (!x) continue;
+    listeners.rows.push_back({hex(x->handle()), l.transports.get(x->transport)->name,
+                              end_text(x->endpoints.local, x->endpoints.local_port),
+                              std::to_string(x->backlog), std::to_string(x->accepts.count()),
+                              x->app->name});
+  }
+  if (!level) return {};
+  CliTable& t = reply.table("connections", {"handle", "proto", "local", "remote", "state",
+                                            "rx bytes", "tx bytes", "application"});
+  for (const Row& r : rows)
+    t.rows.push_back({r.handle, r.transport, r.local, r.remote, r.state, r.rx, r.tx, r.app});
+  for (const Row& r : rows)
+    if (!r.detail.empty()) reply.line(r.handle + "\n" + r.detail);
+  return {};
+}
+
+Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const Impl& l = *static_cast<Impl*>(context);
+  CliTable& t = reply.table("applications", {"index", "name", "workers", "pids", "sessions",
+                                             "rx-fifo", "tx-fifo", "state"});
+  for (const auto& a : l.apps) {
+    if (!a) continue;
+    std::string pids;
+    uint32_t n = 0;
+    for (const auto& w : a->workers) {
+      if (!w) continue;
+      ++n;
+      pids += (pids.empty() ? "" : ",") + std::to_string(w->pid);
+    }
+    t.rows.push_back({std::to_string(a->index), a->name, std::to_string(n), pids,
+                      std::to_string(a->n_sessions.load()), std::to_string(a->rx_fifo_size),
+                      std::to_string(a->tx_fifo_size), a->detached ? "detached" : "attached"});
+  }
+  return {};
+}
+
+Result<void> show_segments(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const Impl& l = *static_cast<Impl*>(context);
+  CliTable& t =
+      reply.table("segments", {"application", "segments", "app arenas", "segment bytes",
+                               "rx chunk bytes", "object bytes", "tx carved bytes", "failures"});
+  for (const auto& a : l.apps) {
+    if (!a) continue;
+    const auto s = a->arena.stats();
+    t.rows.push_back({a->name, std::to_string(a->arena.n_segments()),
+                      std::to_string(a->app_arenas.size()), std::to_string(s.segment_bytes),
+                      std::to_string(s.chunk_bytes), std::to_string(s.object_bytes),
+                      std::to_string(a->app_arena.carved_bytes()), std::to_string(s.failures)});
+  }
+  return {};
+}
+
+Result<void> clear_session(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Impl& l = *static_cast<Impl*>(context);
+  auto word = args.text("session handle, or 'all'");
+  if (!word) return word.error();
+  if (!args.done()) return args.unknown();
+  const bool all = *word == "all";
+  uint64_t wanted = 0;
+  if (!all) {
+    auto n = parse_number("0x" + std::string(*word));
+    if (!n)
+      return error(Status::kInvalid, "'" + std::string(*word) +
+                                         "' is not a session handle; see 'show session verbose'");
+    wanted = *n;
+  }
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
+    for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
+      if (!(s.flags & kTransportUp) || s.state == State::kConnecting ||
+          (!all && handle_of(sw, s) != wanted))
+        return;
+      ++n;
+      l.transports.get(s.transport)->abort(*sw.worker, s.conn);
+      sw.worker->sessions->reset(*sw.worker, s.id, ResetReason::kAborted);
+    });
+  if (n == 0 && !all) return error(Status::kNotFound, "no session " + std::string(*word));
+  reply.field("reset", std::to_string(n));
+  return {};
+}
+
+}  // namespace
+
+Result<void> register_session_commands(Host& host, SessionLayer& layer) {
+  // The commands keep a pointer to the layer; they live as long as it does.
+  SessionLayer::Impl* impl = &layer.impl();
+  auto& commands = impl->commands;
+  commands = {
+      {.path = "show session",
+       .syntax = "[verbose [1|2]]",
+       .help = "Sessions, listeners and their queues.",
+       .context = impl,
+       .run = show_session},
+      {.path = "show app",
+       .syntax = "",
+       .help = "Attached applications.",
+       .context = impl,
+       .run = show_app},
+      {.path = "show segment-manager",
+       .syntax = "",
+       .help = "Shared memory of applications.",
+       .context = impl,
+       .run = show_segments},
+      {.path = "clear session",
+       .syntax = "HANDLE|all",
+       .help = "Resets sessions.",
+       .context = impl,
+       .run = clear_session},
+  };
+  for (const CliCommand& c : commands)
+    if (auto r = host.add_cli_command(c); !r) return r;
+  return {};
+}
+
+}  // namespace loom

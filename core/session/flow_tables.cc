@@ -1,0 +1,215 @@
+#include "session/flow_tables.h"
+
+#include <algorithm>
+
+namespace loom::session {
+namespace {
+
+constexpr std::size_t kBatch = kFrameSize;
+
+constexpr uint64_t pack(ConnId conn, uint8_t worker, FlowKind kind) noexcept {
+  return static_cast<uint64_t>(kind) << 40 | static_cast<uint64_t>(worker) << 32 | conn;
+}
+constexpr FlowMatch unpack(uint64_t value) noexcept {
+  return {static_cast<ConnId>(value), static_cast<uint8_t>(value >> 32),
+          static_cast<FlowKind>(value >> 40)};
+}
+
+template <class Key>
+Key listener_key(Key k, bool any_address) noexcept {
+  k.remote = {};
+  k.remote_port = {};
+  if (any_address) k.local = {};
+  return k;
+}
+
+}  // namespace
+
+FlowKey4 key4_of(const Endpoints& e, uint8_t protocol) noexcept {
+  return {e.local.ip4(),
+          e.remote.ip4(),
+          Be16(e.local_port),
+          Be16(e.remote_port),
+          protocol,
+          0,
+          static_cast<uint16_t>(e.fib_index)};
+}
+
+FlowKey6 key6_of(const Endpoints& e, uint8_t protocol) noexcept {
+  return {e.local.ip6(),
+          e.remote.ip6(),
+          Be16(e.local_port),
+          Be16(e.remote_port),
+          protocol,
+          0,
+          static_cast<uint16_t>(e.fib_index),
+          0};
+}
+
+template <class Key>
+auto& FlowTables::established() const noexcept {
+  if constexpr (sizeof(Key) == 16)
+    return *established4_;
+  else
+    return *established6_;
+}
+template <class Key>
+auto& FlowTables::half_open_table() const noexcept {
+  if constexpr (sizeof(Key) == 16)
+    return *half_open4_;
+  else
+    return *half_open6_;
+}
+template <class Key>
+auto& FlowTables::listeners() const noexcept {
+  if constexpr (sizeof(Key) == 16)
+    return *listeners4_;
+  else
+    return *listeners6_;
+}
+
+Result<std::unique_ptr<FlowTables>> FlowTables::create(const SessionConfig& c) {
+  std::unique_ptr<FlowTables> t(new FlowTables);
+  const auto make = [](auto& table, std::size_t buckets) -> Result<void> {
+    using Table = typename std::remove_reference_t<decltype(table)>::element_type;
+    auto made = Table::create({.buckets = buckets});
+    if (!made) return made.error();
+    table = std::move(*made);
+    return {};
+  };
+  constexpr std::size_t kListenerBuckets = 256;
+  for (const auto& r :
+       {make(t->established4_, c.v4_session_buckets), make(t->established6_, c.v6_session_buckets),
+        make(t->half_open4_, c.v4_halfopen_buckets), make(t->half_open6_, c.v6_halfopen_buckets),
+        make(t->listeners4_, kListenerBuckets), make(t->listeners6_, kListenerBuckets)})
+    if (!r) return r.error();
+  t->port_secret_ = HashSecret::random();
+  t->min_port_ = c.min_src_port;
+  t->max_port_ = c.max_src_port;
+  return t;
+}
+
+// Three passes, so that the bucket and page misses of a frame overlap.
+template <class Key>
+void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcept {
+  const auto& table = established<Key>();
+  using Table = std::remove_cvref_t<decltype(table)>;
+  uint64_t hashes[kBatch];
+  while (!keys.empty()) {
+    const std::size_t n = std::min(keys.size(), kBatch);
+    for (std::size_t i = 0; i < n; ++i) {
+      hashes[i] = table.hash(Table::key_of(keys[i]));
+      table.prefetch_bucket(hashes[i]);
+    }
+    for (std::size_t i = 0; i < n; ++i) table.prefetch_page(hashes[i]);
+    for (std::size_t i = 0; i < n; ++i) {
+      uint64_t value;
+      const auto key = Table::key_of(keys[i]);
+      if (table.find_with_hash(key, hashes[i], value) ||
+          (half_open_table<Key>().size() != 0 && half_open_table<Key>().find(key, value)) ||
+          listeners<Key>().find(Table::key_of(listener_key(keys[i], false)), value) ||
+          listeners<Key>().find(Table::key_of(listener_key(keys[i], true)), value))
+        out[i] = unpack(value);
+      else
+        out[i] = {};
+    }
+    keys = keys.subspan(n);
+    out += n;
+  }
+}
+template void FlowTables::lookup(std::span<const FlowKey4>, FlowMatch*) const noexcept;
+template void FlowTables::lookup(std::span<const FlowKey6>, FlowMatch*) const noexcept;
+
+template <class Key>
+Status FlowTables::add_key(const Key& key, FlowKind kind, uint64_t value) noexcept {
+  using Table = std::remove_cvref_t<decltype(established<Key>())>;
+  const auto k = Table::key_of(key);
+  if (kind == FlowKind::kHalfOpen) {
+    if (established<Key>().find(k)) return Status::kExists;
+    return half_open_table<Key>().add_if_absent(k, value);
+  }
+  const Status s = established<Key>().add_if_absent(k, value);
+  // Only now: between the two a packet finds either entry, and both name the same connection.
+  if (s == Status::kOk && half_open_table<Key>().size() != 0) (void)half_open_table<Key>().del(k);
+  return s;
+}
+
+template <class Key>
+void FlowTables::del_key(const Key& key) noexcept {
+  using Table = std::remove_cvref_t<decltype(established<Key>())>;
+  const auto k = Table::key_of(key);
+  if (established<Key>().del(k) != Status::kOk) (void)half_open_table<Key>().del(k);
+}
+
+Status FlowTables::add(const Endpoints& e, uint8_t protocol, FlowKind kind, uint8_t worker,
+                       ConnId conn) noexcept {
+  const uint64_t value = pack(conn, worker, kind);
+  return e.local.is_ip4 ? add_key(key4_of(e, protocol), kind, value)
+                        : add_key(key6_of(e, protocol), kind, value);
+}
+
+void FlowTables::del(const Endpoints& e, uint8_t protocol) noexcept {
+  if (e.local.is_ip4)
+    del_key(key4_of(e, protocol));
+  else
+    del_key(key6_of(e, protocol));
+}
+
+Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn,
+                        uint32_t& counter) noexcept {
+  if (e.local_port != 0) {
+    const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
+    return s == Status::kExists ? Status::kInUse : s;
+  }
+  FlowKey6 seed = key6_of(e, protocol);
+  seed.local_port = {};
+  const uint64_t offset = keyed_hash(Table6::key_of(seed), port_secret_);
+  const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
+  for (uint32_t tries = 0; tries < range; ++tries) {
+    e.local_port = static_cast<uint16_t>(min_port_ + (offset + counter++) % range);
+    const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
+    if (s != Status::kExists) return s;
+  }
+  e.local_port = 0;
+  return Status::kInUse;
+}
+
+Status FlowTables::add_listener(Endpoints& e, uint8_t protocol, bool dual_stack,
+                                uint32_t listener) noexcept {
+  const uint64_t value = pack(listener, 0, FlowKind::kListener);
+  const auto add_at = [&]() -> Status {
+    if (e.local.is_ip4)
+      return listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), false)),
+                                        value);
+    const Status s = listeners6_->add_if_absent(
+        Table6::key_of(listener_key(key6_of(e, protocol), false)), value);
+    if (s != Status::kOk || !dual_stack) return s;
+    const Status s4 =
+        listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), true)), value);
+    if (s4 != Status::kOk)
+      (void)listeners6_->del(Table6::key_of(listener_key(key6_of(e, protocol), false)));
+    return s4;
+  };
+  if (e.local_port != 0) {
+    const Status s = add_at();
+    return s == Status::kExists ? Status::kInUse : s;
+  }
+  for (uint32_t port = max_port_; port >= min_port_ && port != 0; --port) {
+    e.local_port = static_cast<uint16_t>(port);
+    const Status s = add_at();
+    if (s != Status::kExists) return s;
+  }
+  e.local_port = 0;
+  return Status::kInUse;
+}
+
+void FlowTables::del_listener(const Endpoints& e, uint8_t protocol, bool dual_stack) noexcept {
+  if (e.local.is_ip4) {
+    (void)listeners4_->del(Table4::key_of(listener_key(key4_of(e, protocol), false)));
+    return;
+  }
+  (void)listeners6_->del(Table6::key_of(listener_key(key6_of(e, protocol), false)));
+  if (dual_stack) (void)listeners4_->del(Table4::key_of(listener_key(key4_of(e, protocol), true)));
+}
+
+}  // namespace loom::session

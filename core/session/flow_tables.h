@@ -1,0 +1,61 @@
+// The lookup tables: which connection or listener a packet belongs to. Readers on any worker take
+// no lock. Private to core/session/.
+#pragma once
+#include <memory>
+
+#include <hostloom/session.h>
+
+#include "hash/bihash.h"
+#include "session/session_config.h"
+
+namespace loom::session {
+
+class FlowTables {
+ public:
+  static Result<std::unique_ptr<FlowTables>> create(const SessionConfig&);
+
+  // For each key: established, then half-open, then listener by address, then listener on any
+  // address. A listener's match has its listener id in `conn`.
+  template <class Key>
+  void lookup(std::span<const Key> keys, FlowMatch* out) const noexcept;
+
+  Status add(const Endpoints&, uint8_t protocol, FlowKind, uint8_t worker, ConnId) noexcept;
+  void del(const Endpoints&, uint8_t protocol) noexcept;
+  // Picks a free local port for `e` when it has none and adds the half-open entry (RFC 6056
+  // section 3.3.3: a keyed hash of the addresses and the remote port gives the start, a counter the
+  // step).
+  Status open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId, uint32_t& counter) noexcept;
+
+  // Listeners. v6only false with a wildcard IPv6 address also takes IPv4.
+  Status add_listener(Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener) noexcept;
+  void del_listener(const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+
+  std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
+  std::size_t half_open() const noexcept { return half_open4_->size() + half_open6_->size(); }
+
+ private:
+  FlowTables() = default;
+  using Table4 = Bihash<16>;
+  using Table6 = Bihash<48>;
+  template <class Key>
+  auto& established() const noexcept;
+  template <class Key>
+  auto& half_open_table() const noexcept;
+  template <class Key>
+  auto& listeners() const noexcept;
+  template <class Key>
+  Status add_key(const Key&, FlowKind, uint64_t value) noexcept;
+  template <class Key>
+  void del_key(const Key&) noexcept;
+  bool taken(const Endpoints&, uint8_t protocol) const noexcept;
+
+  std::unique_ptr<Table4> established4_, half_open4_, listeners4_;
+  std::unique_ptr<Table6> established6_, half_open6_, listeners6_;
+  HashSecret port_secret_;
+  uint16_t min_port_ = 1024, max_port_ = 65535;
+};
+
+FlowKey4 key4_of(const Endpoints&, uint8_t protocol) noexcept;
+FlowKey6 key6_of(const Endpoints&, uint8_t protocol) noexcept;
+
+}  // namespace loom::session

@@ -1,0 +1,189 @@
+// The session layer from the inside: what its files share. Private to core/session/.
+//
+//   control thread   attach_server.cc   attach, fork, death of applications; listen and unlisten
+//   daemon workers   requests.cc        what applications ask by message queue
+//                    session_ops.cc     what transports call
+//                    lifecycle.cc       opening and ending sessions
+//                    send.cc            node "session-queue"
+//                    notify.cc          events to applications
+#pragma once
+#include <unordered_map>
+#include <utility>
+
+#include "graph/engine.h"
+#include "session/application.h"
+#include "session/flow_tables.h"
+#include "session/session_layer.h"
+#include "transport/registry.h"
+
+namespace loom::session {
+
+struct Ops;
+
+// Packets and requests that ended at node "session-queue", in the order of kQueueCounters.
+enum QueueCounter : uint16_t {
+  kSentChains,
+  kNoBuffers,
+  kNoSegmentMemory,
+  kStaleHandle,
+  kBadRequest,
+  kAppViolation,
+  kAcceptOverflow,
+  kEventOverflow,
+  kQueueCounterCount
+};
+
+// The layer on one daemon worker.
+struct SessionWorker {
+  Worker* worker = nullptr;
+  SessionLayer::Impl* layer = nullptr;
+  SessionPool pool;
+  std::vector<AppPort*> ports;      // installed here
+  std::vector<SessionId> ready;     // may send (kInReady)
+  std::vector<SessionId> sending;   // the ones of this round; swapped with ready
+  std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
+  std::vector<uint32_t> accepting;  // listeners with fresh connections
+  std::vector<SessionId> holding;   // that have rx chunks (kHoldsChunks)
+  Timer holding_timer, overflow_timer;
+  bool any_pushed = false;
+  uint32_t port_counter = 0;
+  uint64_t counters[kQueueCounterCount] = {};
+};
+
+}  // namespace loom::session
+
+namespace loom {
+
+struct SessionLayer::Impl {
+  Impl(SessionConfig c, Engine& e, TransportRegistry& t)
+      : config(std::move(c)), engine(e), transports(t) {}
+
+  SessionConfig config;
+  Engine& engine;
+  TransportRegistry& transports;
+  std::unique_ptr<session::FlowTables> flows;
+  std::unique_ptr<session::Ops> ops;
+  std::vector<std::unique_ptr<session::SessionWorker>> workers;
+  NodeId queue_node = kNoNode;
+  std::vector<CliCommand> commands;
+
+  // Control thread.
+  ControlLoop loop;
+  std::string socket_path;
+  session::UniqueFd listen_fd;
+  uint64_t listen_watch = 0;
+  std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
+  bool stopped = false;
+
+  static constexpr uint32_t kMaxListeners = 1u << 16;
+  // Entries are published with release and never move; a removed listener is freed after a grace
+  // period.
+  std::unique_ptr<std::atomic<session::Listener*>[]> listeners {
+    new std::atomic<session::Listener*>[ kMaxListeners ]()
+  };
+  std::vector<uint32_t> free_listeners;
+  uint32_t n_listeners = 0, listener_generation = 0;
+
+  session::Listener* listener(uint32_t index) const noexcept {
+    return index < kMaxListeners ? listeners[index].load(std::memory_order_acquire) : nullptr;
+  }
+  void log(LogLevel level, const std::string& text) const {
+    if (loop.log) loop.log(level, text);
+  }
+};
+
+}  // namespace loom
+
+namespace loom::session {
+
+using Impl = SessionLayer::Impl;
+
+// Worker::sessions points here, so that the table's functions find their layer.
+struct Ops : SessionOps {
+  Impl* layer = nullptr;
+};
+inline SessionWorker& of(Worker& w) noexcept {
+  return *static_cast<const Ops*>(w.sessions)->layer->workers[w.index];
+}
+void fill_ops(Ops&) noexcept;  // session_ops.cc
+
+// --- lifecycle.cc. Daemon worker.
+// ------------------------------------------------------------------------------------
+
+SessionHandle handle_of(const SessionWorker&, const Session&) noexcept;
+// The session of a handle that application `app` sent, or nullptr (counted) when it is stale or not
+// its own.
+Session* find_session(SessionWorker&, const App&, SessionHandle) noexcept;
+// A free slot that belongs to the application, or nullptr.
+Session* new_session(SessionWorker&, App&, TransportId) noexcept;
+// Gives the session its shared block and fifos. False: the application's segments are full (growth
+// is under way).
+bool open_fifos(SessionWorker&, Session&) noexcept;
+// The application is done with it: orderly, or with `abort` by RST. The session goes once the
+// transport is done too.
+void app_close(SessionWorker&, Session&, bool abort) noexcept;
+// The transport is done with it.
+void transport_done(SessionWorker&, Session&) noexcept;
+void free_session(SessionWorker&, Session&) noexcept;
+// Segments no longer refer to `n` of the tx bytes that were acknowledged: move head.
+void drop_tx(SessionWorker&, Session&, uint32_t n) noexcept;
+// Asks the control thread to end the application, once.
+void condemn(SessionWorker&, App&) noexcept;
+// Asks the control thread for another segment, once until it is there.
+void ask_growth(SessionWorker&, App&) noexcept;
+
+// --- requests.cc
+// -------------------------------------------------------------------------------------------------------
+
+// Handles what applications have sent, at most a bounded number of requests each; returns how many
+// there were.
+uint32_t poll_requests(SessionWorker&) noexcept;
+SocketOptionsView options_view(const svm::SocketOptions&, char (&congestion)[16]) noexcept;
+Endpoints endpoints_of(const svm::Endpoint& local, const svm::Endpoint& remote) noexcept;
+svm::Endpoint endpoint_of(const IpAddress&, uint16_t port) noexcept;
+
+// --- send.cc
+// -----------------------------------------------------------------------------------------------------------
+
+extern const NodeInfo kSessionQueue;
+void schedule(SessionWorker&, Session&) noexcept;
+bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffer& first) noexcept;
+
+// --- notify.cc
+// ---------------------------------------------------------------------------------------------------------
+
+// Remembers to tell the application, at the end of the round. `what`: kNotifyRx, kNotifyTx,
+// kNotifyForce.
+void notify(SessionWorker&, Session&, uint8_t what) noexcept;
+void notify_accept(SessionWorker&, Listener&) noexcept;
+// Sends an event now; it is queued when the application's ring is full.
+void push_event(SessionWorker&, AppWorker&, svm::ToApp, const void* payload,
+                uint32_t size) noexcept;
+template <class T>
+void push_event(SessionWorker& s, AppWorker& a, svm::ToApp type, const T& payload) noexcept {
+  push_event(s, a, type, &payload, sizeof payload);
+}
+// Sends what notify() collected and wakes the sleepers.
+void flush(SessionWorker&) noexcept;
+void overflow_tick(Worker&, Timer&) noexcept;
+
+// --- listeners.cc. Control thread.
+// ------------------------------------------------------------------------------------
+
+void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
+void unlisten(Impl&, Listener&);
+
+// --- attach_server.cc. Control thread.
+// --------------------------------------------------------------------------------
+
+Result<void> open_attach_socket(Impl&);
+void close_all_applications(Impl&);
+void end_application(Impl&, App&, const char* why);
+void grow(Impl&, App&);
+void free_application_if_unused(Impl&, App&);
+
+// Idle rx chunks are looked for this often while there are any.
+constexpr TimeNs kHoldingInterval = 250 * kMillisecond;
+void holding_tick(Worker&, Timer&) noexcept;
+
+}  // namespace loom::session

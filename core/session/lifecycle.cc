@@ -1,0 +1,268 @@
+// Sessions open and end here. A session has two ends, application and transport; it goes when both
+// have let go, and the last buffer segment that points into its tx fifo has been freed.
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+int reset_errno(ResetReason r) noexcept {
+  switch (r) {
+    case ResetReason::kTimedOut:
+      return ETIMEDOUT;
+    case ResetReason::kRefused:
+      return ECONNREFUSED;
+    case ResetReason::kUnreachable:
+      return EHOSTUNREACH;
+    case ResetReason::kAborted:
+      return ECONNABORTED;
+    case ResetReason::kNoMemory:
+      return ENOMEM;
+    case ResetReason::kPeerReset:
+      break;
+  }
+  return ECONNRESET;
+}
+
+// The last segment of an epoch was freed: what waited for it can go.
+void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
+  auto& hold = static_cast<TxHold&>(owner);
+  Session& s = *hold.session;
+  if (--hold.refs[epoch] != 0) return;
+  SessionWorker& sw = of(w);
+  if (s.state == State::kLingering) {
+    if (!hold.any()) free_session(sw, s);
+    return;
+  }
+  // An epoch's bytes may go only with all older segments gone; the older epoch is the one not
+  // written to now.
+  if (epoch == hold.epoch && hold.refs[epoch ^ 1] != 0) return;
+  if (const uint32_t n = std::exchange(hold.deferred[epoch], 0)) drop_tx(sw, s, n);
+  if (epoch != hold.epoch && hold.refs[hold.epoch] == 0)
+    if (const uint32_t n = std::exchange(hold.deferred[hold.epoch], 0)) drop_tx(sw, s, n);
+}
+
+void link_to_app(SessionWorker& sw, Session& s) noexcept {
+  SessionList& list = s.app->sessions[sw.worker->index];
+  s.app_next = list.first;
+  s.app_prev = kNoSession;
+  if (list.first != kNoSession) sw.pool.at(list.first).app_prev = s.id;
+  list.first = s.id;
+  ++list.size;
+  s.app->n_sessions.fetch_add(1, std::memory_order_relaxed);
+}
+
+void unlink_from_app(SessionWorker& sw, Session& s) noexcept {
+  SessionList& list = s.app->sessions[sw.worker->index];
+  if (s.app_prev != kNoSession)
+    sw.pool.at(s.app_prev).app_next = s.app_next;
+  else
+    list.first = s.app_next;
+  if (s.app_next != kNoSession) sw.pool.at(s.app_next).app_prev = s.app_prev;
+  --list.size;
+}
+
+template <class T>
+void erase_value(std::vector<T>& v, T value) {
+  for (auto& x : v)
+    if (x == value) {
+      x = v.back();
+      v.pop_back();
+      return;
+    }
+}
+
+}  // namespace
+
+const char* state_name(State s) noexcept {
+  constexpr const char* kNames[] = {"free",    "connecting", "accepted", "open",
+                                    "closing", "detached",   "lingering"};
+  return kNames[static_cast<std::size_t>(s)];
+}
+
+SessionHandle handle_of(const SessionWorker& sw, const Session& s) noexcept {
+  return make_handle(s.generation, static_cast<uint8_t>(sw.worker->index), s.id);
+}
+
+Session* find_session(SessionWorker& sw, const App& app, SessionHandle h) noexcept {
+  const SessionId id = handle_index(h);
+  if (handle_worker(h) == sw.worker->index && sw.pool.contains(id)) {
+    Session& s = sw.pool.at(id);
+    if (s.state != State::kFree && s.state != State::kLingering &&
+        s.generation == handle_generation(h) && s.app == &app)
+      return &s;
+  }
+  ++sw.counters[kStaleHandle];
+  return nullptr;
+}
+
+Session* new_session(SessionWorker& sw, App& app, TransportId transport) noexcept {
+  Session* s = sw.pool.alloc();
+  if (!s) return nullptr;
+  s->app = &app;
+  s->transport = transport;
+  s->rx_size = app.rx_fifo_size;
+  s->tx_size = app.tx_fifo_size;
+  s->hold.release = release_segment;
+  s->hold.session = s;
+  link_to_app(sw, *s);
+  return s;
+}
+
+bool open_fifos(SessionWorker& sw, Session& s) noexcept {
+  const auto object = s.app->arena.alloc_object(sizeof(svm::SessionShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    ask_growth(sw, *s.app);
+    return false;
+  }
+  s.shared = reinterpret_cast<svm::SessionShared*>(object.ptr);
+  s.shared_ref = object.ref;
+  s.shared->owner.store(~0u, std::memory_order_relaxed);
+  s.shared->handle = handle_of(sw, s);
+  s.shared->rx_size = s.rx_size;
+  s.shared->tx_size = s.tx_size;
+  svm::init_fifo(s.shared->rx);
+  svm::init_fifo(s.shared->tx);
+  s.rx = svm::DaemonFifoProducer(s.shared->rx, s.app->arena, s.rx_size);
+  s.tx = svm::DaemonFifoConsumer(s.shared->tx, s.app->app_segments, s.tx_size);
+  (void)s.tx.arm();  // the first byte written is announced
+  return true;
+}
+
+void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
+  const TransportOps* ops = sw.layer->transports.get(s.transport);
+  if (!(s.flags & kTransportUp)) {
+    free_session(sw, s);
+    return;
+  }
+  // Received bytes that nobody will read must not look delivered to the peer.
+  bool unread = false;
+  if (s.shared) {
+    (void)s.rx.refresh();
+    unread = s.rx.used() != 0;
+    s.rx.release();
+  }
+  if (abort) {
+    s.flags &= static_cast<uint8_t>(~kTransportUp);
+    ops->abort(*sw.worker, s.conn);
+    free_session(sw, s);
+    return;
+  }
+  s.state = State::kClosing;
+  ops->close(*sw.worker, s.conn, unread);
+}
+
+void transport_done(SessionWorker& sw, Session& s) noexcept {
+  s.flags &= static_cast<uint8_t>(~kTransportUp);
+  s.conn = kNoConn;
+  if (s.state == State::kClosing)
+    free_session(sw, s);
+  else
+    s.state = State::kDetached;
+}
+
+void session_reset(Worker& w, SessionId id, ResetReason reason) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = sw.pool.at(id);
+  if (s.shared && s.state != State::kClosing) {
+    s.rx.set_reset(reset_errno(reason));
+    notify(sw, s, kNotifyRx | kNotifyForce);
+  }
+  transport_done(sw, s);
+}
+
+void free_session(SessionWorker& sw, Session& s) noexcept {
+  if (s.hold.any()) {  // the driver still has segments of it; release_segment comes back here
+    s.state = State::kLingering;
+    return;
+  }
+  App& app = *s.app;
+  if (s.shared) {
+    s.rx.release();
+    // The application closed it, so its half of the tx fifo is ours to free too (protocol.h,
+    // kClose).
+    svm::AppFifoProducer tx(s.shared->tx, app.app_arena, s.tx_size);
+    tx.release();
+    app.arena.free_object(s.shared_ref);
+  }
+  if (s.flags & kInReady) {
+    erase_value(sw.ready, s.id);
+    for (auto& id : sw.sending)
+      if (id == s.id) id = kNoSession;
+  }
+  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) erase_value(sw.notify, s.id);
+  if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
+  unlink_from_app(sw, s);
+  sw.pool.free(s);
+  // The last one of an application that has gone: nothing on this worker refers to it after this.
+  if (app.n_sessions.fetch_sub(1, std::memory_order_acq_rel) == 1 && app.live_mask() == 0) {
+    struct Gone {
+      Impl* layer;
+      App* app;
+    };
+    sw.worker->post_to_control(
+        [](void* arg) {
+          std::unique_ptr<Gone> gone(static_cast<Gone*>(arg));
+          free_application_if_unused(*gone->layer, *gone->app);
+        },
+        new Gone{sw.layer, &app});
+  }
+}
+
+void drop_tx(SessionWorker& sw, Session& s, uint32_t n) noexcept {
+  s.tx.drop(n);
+  if (s.state == State::kOpen || s.state == State::kAccepted) notify(sw, s, kNotifyTx);
+}
+
+namespace {
+struct AppTask {
+  Impl* layer;
+  App* app;
+};
+}  // namespace
+
+void condemn(SessionWorker& sw, App& app) noexcept {
+  ++sw.counters[kAppViolation];
+  if (app.condemned.exchange(true, std::memory_order_acq_rel)) return;
+  sw.worker->post_to_control(
+      [](void* arg) {
+        std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
+        end_application(*task->layer, *task->app,
+                        "its shared memory contradicts itself, or it stopped reading events");
+      },
+      new AppTask{sw.layer, &app});
+}
+
+void ask_growth(SessionWorker& sw, App& app) noexcept {
+  if (app.growth_asked.exchange(true, std::memory_order_acq_rel)) return;
+  sw.worker->post_to_control(
+      [](void* arg) {
+        std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
+        grow(*task->layer, *task->app);
+      },
+      new AppTask{sw.layer, &app});
+}
+
+void holding_tick(Worker& w, Timer& t) noexcept {
+  SessionWorker& sw = of(w);
+  std::size_t kept = 0;
+  for (const SessionId id : sw.holding) {
+    Session& s = sw.pool.at(id);
+    if (s.rx.holds_chunks()) {
+      (void)s.rx.refresh();
+      if (s.rx.used() == 0 && s.rx.ooo_bytes() == 0) (void)s.rx.reclaim();
+    }
+    if (s.rx.holds_chunks())
+      sw.holding[kept++] = id;
+    else
+      s.flags &= static_cast<uint8_t>(~kHoldsChunks);
+  }
+  sw.holding.resize(kept);
+  if (kept != 0) w.timer_start_in(t, kHoldingInterval);
+}
+
+}  // namespace loom::session

@@ -1,0 +1,137 @@
+// Events to applications. A session is told about once a round, however many packets it got, and
+// only if its application asked (svm/fifo_wake.h); a sleeping application is woken once a round,
+// after all its events are in place.
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr TimeNs kOverflowRetry = kMillisecond;
+
+// The worker that the application's processes made owner of the session; nobody while it waits to
+// be accepted.
+AppWorker* owner_of(const Session& s) noexcept {
+  const uint32_t index = svm::read_once(reinterpret_cast<const uint32_t&>(s.shared->owner));
+  return index < svm::kMaxAppWorkers ? s.app->live[index].load(std::memory_order_acquire) : nullptr;
+}
+
+void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
+  AppWorker* a = owner_of(s);
+  const svm::SessionEvent event{handle_of(sw, s), 0};
+  if (what & kNotifyRx) {
+    // should_notify also takes the answer of a sleeper back: ask it in any case.
+    const bool asked = s.rx.should_notify();
+    if (a && (asked || (what & kNotifyForce))) push_event(sw, *a, svm::ToApp::kRx, event);
+    if (s.rx.violation()) condemn(sw, *s.app);
+  }
+  if ((what & kNotifyTx) && s.tx.should_notify() && a)
+    push_event(sw, *a, svm::ToApp::kTxSpace, event);
+}
+
+void tell_listener(SessionWorker& sw, Listener& l) noexcept {
+  uint32_t fresh = l.fresh.exchange(0, std::memory_order_acq_rel);
+  uint64_t interested = l.accepts.take_interest();
+  uint64_t left = interested;
+  const svm::SessionEvent event{l.handle(), 0};
+  // One sleeper for each connection, in turn, as the kernel does for exclusive waiters: waking all
+  // for one would send all but one back to sleep.
+  for (uint32_t i = 0; i < svm::kMaxAppWorkers && left && fresh; ++i) {
+    const uint32_t w = (l.next_woken + i) % svm::kMaxAppWorkers;
+    if (!(left >> w & 1)) continue;
+    left &= ~(1ull << w);
+    if (AppWorker* a = l.app->live[w].load(std::memory_order_acquire)) {
+      push_event(sw, *a, svm::ToApp::kAcceptReady, event);
+      l.next_woken = (w + 1) % svm::kMaxAppWorkers;
+      --fresh;
+    }
+  }
+  // Those that were not needed stay interested.
+  if (left) l.shared->interest.fetch_or(left, std::memory_order_acq_rel);
+}
+
+void retry_overflow(SessionWorker& sw, AppPort& p) noexcept {
+  while (!p.overflow.empty()) {
+    const svm::MqEvent& e = p.overflow.front();
+    if (p.app_worker->events.push(e.type, e.payload, sizeof e.payload) !=
+        svm::MqProducer::Push::kOk)
+      return;
+    p.overflow.pop_front();
+    p.pushed = sw.any_pushed = true;
+  }
+}
+
+}  // namespace
+
+void notify(SessionWorker& sw, Session& s, uint8_t what) noexcept {
+  if (!(s.flags & (kNotifyRx | kNotifyTx | kNotifyForce))) sw.notify.push_back(s.id);
+  s.flags |= what;
+}
+
+void notify_accept(SessionWorker& sw, Listener& l) noexcept {
+  if (l.fresh.fetch_add(1, std::memory_order_acq_rel) == 0) sw.accepting.push_back(l.index);
+}
+
+void push_event(SessionWorker& sw, AppWorker& a, svm::ToApp type, const void* payload,
+                uint32_t size) noexcept {
+  AppPort& p = *a.ports[sw.worker->index];
+  p.pushed = sw.any_pushed = true;
+  if (p.overflow.empty()) {
+    switch (a.events.push(static_cast<uint32_t>(type), payload, size)) {
+      case svm::MqProducer::Push::kOk:
+        return;
+      case svm::MqProducer::Push::kViolation:
+        condemn(sw, *a.app);
+        return;
+      case svm::MqProducer::Push::kFull:
+        break;
+    }
+  }
+  ++sw.counters[kEventOverflow];
+  if (p.overflow.size() >= AppPort::kMaxOverflow) {
+    condemn(sw, *a.app);
+    return;
+  }
+  svm::MqEvent e{};
+  e.type = static_cast<uint32_t>(type);
+  std::memcpy(e.payload, payload, size);
+  p.overflow.push_back(e);
+  if (!sw.overflow_timer.is_running()) sw.worker->timer_start_in(sw.overflow_timer, kOverflowRetry);
+}
+
+void overflow_tick(Worker& w, Timer& t) noexcept {
+  SessionWorker& sw = of(w);
+  bool more = false;
+  for (AppPort* p : sw.ports) {
+    retry_overflow(sw, *p);
+    more |= !p->overflow.empty();
+  }
+  flush(sw);
+  if (more) w.timer_start_in(t, kOverflowRetry);
+}
+
+void flush(SessionWorker& sw) noexcept {
+  // By index: nothing below frees a session, but condemned applications may append.
+  for (std::size_t i = 0; i < sw.notify.size(); ++i) {
+    Session& s = sw.pool.at(sw.notify[i]);
+    const uint8_t what = s.flags & (kNotifyRx | kNotifyTx | kNotifyForce);
+    s.flags &= static_cast<uint8_t>(~(kNotifyRx | kNotifyTx | kNotifyForce));
+    if (s.shared && s.state != State::kClosing) tell(sw, s, what);
+  }
+  sw.notify.clear();
+  for (const uint32_t index : sw.accepting)
+    if (Listener* l = sw.layer->listener(index)) tell_listener(sw, *l);
+  sw.accepting.clear();
+  if (!sw.any_pushed) return;
+  sw.any_pushed = false;
+  for (AppPort* p : sw.ports) {
+    if (!std::exchange(p->pushed, false)) continue;
+    if (p->app_worker->events.needs_wake()) (void)eventfd_write(p->app_worker->eventfd.get(), 1);
+  }
+}
+
+}  // namespace loom::session

@@ -1,0 +1,264 @@
+// What applications ask by message queue. Every field is theirs: checked before use, answered or
+// counted.
+#include <sys/eventfd.h>
+
+#include <cstring>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint32_t kRequestsPerRound = 256;  // of one application worker: fairness
+
+void refuse(SessionWorker& sw, AppWorker& a, uint32_t context, Status status) noexcept {
+  svm::ConnectedEvent event{};
+  event.context = context;
+  event.status = static_cast<int32_t>(status);
+  push_event(sw, a, svm::ToApp::kConnected, event);
+}
+
+bool is_valid(const svm::Endpoint& e) noexcept { return e.is_ip4 <= 1; }
+
+void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c) noexcept {
+  Impl& layer = *sw.layer;
+  const TransportId transport = layer.transports.find_proto(c.proto);
+  const TransportOps* ops = layer.transports.get(transport);
+  if (!ops || !ops->connect) return refuse(sw, a, c.context, Status::kUnsupported);
+  if (!is_valid(c.remote) || c.remote.port == 0) {
+    ++sw.counters[kBadRequest];
+    return refuse(sw, a, c.context, Status::kInvalid);
+  }
+  Session* s = new_session(sw, *a.app, transport);
+  if (!s) return refuse(sw, a, c.context, Status::kNoMemory);
+  s->state = State::kConnecting;
+  s->context = c.context;
+  s->creator = static_cast<uint8_t>(a.index);
+  constexpr uint32_t kMost = 1u << 30;
+  if (c.rx_fifo_size) s->rx_size = std::clamp(c.rx_fifo_size, 4096u, kMost);
+  if (c.tx_fifo_size) s->tx_size = std::clamp(c.tx_fifo_size, 4096u, kMost);
+  Endpoints e = endpoints_of(c.local, c.remote);
+  if (c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
+    e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  }
+  char congestion[16];
+  const SocketOptionsView options = options_view(c.options, congestion);
+  const SessionId id = s->id;
+  const uint32_t generation = s->generation;
+  ConnId conn = kNoConn;
+  const Status status = ops->connect(*sw.worker, id, e, options, &conn);
+  if (status != Status::kOk) {
+    free_session(sw, *s);
+    return refuse(sw, a, c.context, status);
+  }
+  if (sw.pool.at(id).generation == generation) {
+    s->conn = conn;
+    s->flags |= kTransportUp;
+  }
+}
+
+struct ListenTask {
+  Impl* layer;
+  App* app;
+  uint32_t app_worker;
+  svm::ListenEvent event;
+};
+
+struct UnlistenTask {
+  Impl* layer;
+  App* app;
+  SessionHandle handle;
+};
+
+// Listening touches every worker and allocates: the control thread does it.
+void listen_on_control(SessionWorker& sw, AppWorker& a, const svm::ListenEvent& e) {
+  sw.worker->post_to_control(
+      [](void* arg) {
+        std::unique_ptr<ListenTask> t(static_cast<ListenTask*>(arg));
+        listen(*t->layer, *t->app, t->app_worker, t->event);
+      },
+      new ListenTask{sw.layer, a.app, a.index, e});
+}
+
+void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
+  sw.worker->post_to_control(
+      [](void* arg) {
+        std::unique_ptr<UnlistenTask> t(static_cast<UnlistenTask*>(arg));
+        Listener* l = t->layer->listener(handle_index(t->handle));
+        if (l && l->app == t->app && l->handle() == t->handle &&
+            (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
+          unlisten(*t->layer, *l);
+      },
+      new UnlistenTask{sw.layer, &app, handle});
+}
+
+// Linux's segments for TCP_INFO: windows there are counted in packets.
+uint32_t in_segments(uint32_t bytes, uint32_t mss) noexcept { return mss ? bytes / mss : 0; }
+uint32_t in_us(TimeNs t) noexcept { return static_cast<uint32_t>(t / kMicrosecond); }
+
+void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noexcept {
+  svm::InfoEvent event{};
+  event.context = request.context;
+  Session* s = find_session(sw, *a.app, request.handle);
+  const TransportOps* ops = s ? sw.layer->transports.get(s->transport) : nullptr;
+  if (!s || !(s->flags & kTransportUp) || !ops->info) {
+    event.status = static_cast<int32_t>(Status::kNotConnected);
+  } else {
+    ConnectionInfo c;
+    ops->info(*sw.worker, s->conn, c);
+    event.state = c.state;
+    event.options = c.tcpi_options;
+    event.snd_wscale = c.snd_wscale;
+    event.rcv_wscale = c.rcv_wscale;
+    event.rto = in_us(c.rto);
+    event.ato = in_us(c.ato);
+    event.snd_mss = c.snd_mss;
+    event.rcv_mss = c.rcv_mss;
+    event.unacked = c.unacked;
+    event.sacked = c.sacked;
+    event.lost = c.lost;
+    event.retrans = c.retrans;
+    event.rtt = in_us(c.srtt);
+    event.rttvar = in_us(c.rttvar);
+    event.min_rtt = in_us(c.min_rtt);
+    event.snd_cwnd = in_segments(c.cwnd, c.snd_mss);
+    event.snd_ssthresh = in_segments(c.ssthresh, c.snd_mss);
+    event.pmtu = c.pmtu;
+    event.rcv_space = s->rx_size;
+    event.snd_wnd = c.snd_wnd;
+    event.total_retrans = c.total_retrans;
+    event.bytes_acked = c.bytes_acked;
+    event.bytes_received = c.bytes_received;
+    event.segs_out = c.segs_out;
+    event.segs_in = c.segs_in;
+  }
+  push_event(sw, a, svm::ToApp::kInfo, event);
+}
+
+// Requests that name a session.
+void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
+                SessionHandle handle) noexcept {
+  Session* s = find_session(sw, *a.app, handle);
+  if (!s) return;
+  const TransportOps* ops = sw.layer->transports.get(s->transport);
+  const bool up = s->flags & kTransportUp;
+  switch (type) {
+    case svm::ToDaemon::kTx:
+      if (s->state != State::kClosing) schedule(sw, *s);
+      return;
+    case svm::ToDaemon::kRxSpace:
+      if (up && s->state != State::kClosing && ops->rx_drained)
+        ops->rx_drained(*sw.worker, s->conn);
+      return;
+    case svm::ToDaemon::kClaim:
+      if (s->state == State::kAccepted) s->state = up ? State::kOpen : State::kDetached;
+      return;
+    case svm::ToDaemon::kShutdown:
+      if (up && !(s->flags & kAppShutdown) && s->state != State::kClosing) {
+        s->flags |= kAppShutdown;
+        if (ops->shutdown) ops->shutdown(*sw.worker, s->conn);
+      }
+      return;
+    case svm::ToDaemon::kClose:
+      if (s->state == State::kClosing || s->state == State::kConnecting) return;
+      // Another process may have inherited it meanwhile: then its close will come.
+      if (s->shared &&
+          (s->shared->holders.load(std::memory_order_acquire) & a.app->live_mask()) != 0)
+        return;
+      app_close(sw, *s, false);
+      return;
+    case svm::ToDaemon::kReset:
+      if (s->state == State::kConnecting) return;
+      if (s->state == State::kClosing && !up) return;
+      app_close(sw, *s, true);
+      return;
+    default:
+      ++sw.counters[kBadRequest];
+      return;
+  }
+}
+
+void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
+  const auto type = static_cast<svm::ToDaemon>(e.type);
+  switch (type) {
+    case svm::ToDaemon::kConnect:
+      return connect(sw, a, e.as<svm::ConnectEvent>());
+    case svm::ToDaemon::kListen:
+      return listen_on_control(sw, a, e.as<svm::ListenEvent>());
+    case svm::ToDaemon::kUnlisten:
+      return unlisten_on_control(sw, *a.app, e.as<svm::SessionEvent>().handle);
+    case svm::ToDaemon::kGetInfo:
+      return info(sw, a, e.as<svm::SessionEvent>());
+    case svm::ToDaemon::kSetOption: {
+      const auto o = e.as<svm::OptionEvent>();
+      Session* s = find_session(sw, *a.app, o.handle);
+      if (!s || !(s->flags & kTransportUp)) return;
+      const TransportOps* ops = sw.layer->transports.get(s->transport);
+      char congestion[16];
+      const SocketOptionsView view = options_view(o.options, congestion);
+      if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
+      return;
+    }
+    default:
+      return on_session(sw, a, type, e.as<svm::SessionEvent>().handle);
+  }
+}
+
+}  // namespace
+
+SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[16]) noexcept {
+  std::memcpy(congestion, o.congestion, sizeof congestion);
+  congestion[sizeof congestion - 1] = 0;
+  SocketOptionsView v;
+  v.nodelay = o.nodelay;
+  v.keepalive = o.keepalive;
+  v.cork = o.cork;
+  v.v6only = o.v6only;
+  v.reuseport = o.reuseport;
+  v.tos = o.dscp_tos;
+  v.user_mss = o.user_mss;
+  v.keepidle = o.keepidle_ms * kMillisecond;
+  v.keepintvl = o.keepintvl_ms * kMillisecond;
+  v.keepcnt = o.keepcnt;
+  v.user_timeout = o.user_timeout_ms * kMillisecond;
+  v.congestion = congestion;
+  return v;
+}
+
+Endpoints endpoints_of(const svm::Endpoint& local, const svm::Endpoint& remote) noexcept {
+  const auto address = [](const svm::Endpoint& e) -> IpAddress {
+    Ip6Address bits;
+    std::memcpy(bits.bytes.data(), e.ip, 16);
+    if (!e.is_ip4) return bits;
+    Ip4Address a;
+    std::memcpy(a.bytes.data(), e.ip, 4);
+    return a;
+  };
+  Endpoints e;
+  e.local = address(local);
+  e.remote = address(remote);
+  e.local_port = Be16::from_raw(local.port);
+  e.remote_port = Be16::from_raw(remote.port);
+  return e;
+}
+
+svm::Endpoint endpoint_of(const IpAddress& a, uint16_t port) noexcept {
+  svm::Endpoint e{};
+  e.is_ip4 = a.is_ip4;
+  e.port = Be16(port).raw();
+  std::memcpy(e.ip, a.bits.bytes.data(), 16);
+  return e;
+}
+
+uint32_t poll_requests(SessionWorker& sw) noexcept {
+  uint32_t found = 0;
+  for (std::size_t i = 0; i < sw.ports.size(); ++i) {
+    AppPort& p = *sw.ports[i];
+    svm::MqEvent e;
+    for (uint32_t n = 0; n < kRequestsPerRound && p.requests.pop(e); ++n, ++found)
+      handle(sw, *p.app_worker, e);
+  }
+  return found;
+}
+
+}  // namespace loom::session

@@ -1,0 +1,163 @@
+// Node "session-queue": the beginning of everything that this host sends on behalf of applications.
+//   in    requests from applications' message queues; sessions whose tx fifo has bytes
+//   out   chains with payload, to the transport's push_headers, which hands them to its output node
+//   cost  small segments are copied (kCopyBelow); larger ones refer to the fifo's bytes, copied by
+//   nobody
+#include <algorithm>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint32_t kMaxChainsPerVisit = 32;  // of one session in one round: fairness
+constexpr uint32_t kMaxBytesPerVisit = 256 * 1024;
+constexpr uint32_t kPlenty = 64 * 1024;
+constexpr uint32_t kCopyBelow =
+    512;  // bytes; below, a copy is cheaper than another buffer for a reference
+constexpr std::size_t kMaxViews = 16;
+
+constexpr CounterInfo kQueueCounters[kQueueCounterCount] = {
+    {"sent", Severity::kInfo, "chains handed to transports"},
+    {"no-buffers", Severity::kWarn, "sending put off: the buffer pool is empty"},
+    {"no-segment-memory", Severity::kWarn,
+     "an application's segments were full; another is being added"},
+    {"stale-handle", Severity::kInfo, "requests for a session that is gone"},
+    {"bad-request", Severity::kError, "requests that make no sense"},
+    {"app-violation", Severity::kError, "shared memory of an application contradicted itself"},
+    {"accept-overflow", Severity::kWarn, "connections refused because the accept queue was full"},
+    {"event-overflow", Severity::kWarn,
+     "events that waited because an application's queue was full"},
+};
+
+enum class Visit { kDone, kAgain };
+
+// Sends what the session may send. kDone: nothing more until the application or the transport says
+// so.
+Visit visit(SessionWorker& sw, Session& s) noexcept {
+  Worker& w = *sw.worker;
+  const TransportOps& ops = *sw.layer->transports.get(s.transport);
+  for (int look = 0; look < 2; ++look) {
+    const uint32_t in_fifo = s.tx.refresh();
+    if (s.tx.violation()) [[unlikely]] {
+      condemn(sw, *s.app);
+      return Visit::kDone;
+    }
+    const uint32_t waiting = s.hold.total_deferred();
+    const uint32_t queued = in_fifo > waiting ? in_fifo - waiting : 0;
+    const SendWindow window = ops.send_window(w, s.conn, queued);
+    if (window.budget == 0) {
+      // With plenty unsent it is the window that is closed, and the transport will schedule us.
+      // With little, the next write may be what Nagle or cork wait for: it must announce itself.
+      if (queued > window.offset + kPlenty || s.tx.arm(in_fifo)) return Visit::kDone;
+      continue;
+    }
+    uint32_t left =
+        std::min({window.budget, queued - std::min(window.offset, queued), kMaxBytesPerVisit});
+    uint32_t offset = window.offset;
+    Buffer* chains[kMaxChainsPerVisit];
+    uint32_t n = 0;
+    while (left != 0 && n < kMaxChainsPerVisit) {
+      const uint32_t length = std::min(left, window.segment);
+      Buffer* b = w.alloc();
+      if (!b || !append_tx(sw, s, offset, length, *b)) {
+        if (b) w.free(b);
+        if (!s.tx.violation()) ++sw.counters[kNoBuffers];
+        break;
+      }
+      chains[n++] = b;
+      offset += length;
+      left -= length;
+    }
+    if (n == 0) return s.tx.violation() ? Visit::kDone : Visit::kAgain;
+    sw.counters[kSentChains] += n;
+    w.work += n;
+    ops.push_headers(w, s.conn, {chains, n});
+    return Visit::kAgain;
+  }
+  return Visit::kAgain;
+}
+
+void send_all(SessionWorker& sw) noexcept {
+  std::swap(sw.ready, sw.sending);
+  for (std::size_t i = 0; i < sw.sending.size(); ++i) {
+    if (sw.sending[i] == kNoSession) continue;
+    Session& s = sw.pool.at(sw.sending[i]);
+    sw.sending[i] = kNoSession;  // what follows may free it
+    s.flags &= static_cast<uint8_t>(~kInReady);
+    if (!s.shared || !(s.flags & kTransportUp)) continue;
+    const SessionId id = s.id;
+    const uint32_t generation = s.generation;
+    if (visit(sw, s) == Visit::kAgain && sw.pool.at(id).generation == generation) schedule(sw, s);
+  }
+  sw.sending.clear();
+}
+
+void session_queue(Worker& w, NodeRuntime& rt, std::span<Buffer* const>) noexcept {
+  SessionWorker& sw = of(w);
+  flush(sw);  // what the last round's packets brought
+  w.work += poll_requests(sw);
+  if (!sw.ready.empty()) send_all(sw);
+  flush(sw);
+  for (std::size_t i = 0; i < kQueueCounterCount; ++i) {
+    rt.counters[i] += sw.counters[i];
+    sw.counters[i] = 0;
+  }
+}
+
+}  // namespace
+
+const NodeInfo kSessionQueue{.name = "session-queue",
+                             .run = session_queue,
+                             .kind = NodeKind::kInput,
+                             .counters = kQueueCounters};
+
+void schedule(SessionWorker& sw, Session& s) noexcept {
+  if (s.flags & kInReady) return;
+  s.flags |= kInReady;
+  sw.ready.push_back(s.id);
+  ++sw.worker->work;  // the round must not end in sleep
+}
+
+bool append_tx(SessionWorker& sw, Session& s, uint32_t offset, uint32_t length,
+               Buffer& first) noexcept {
+  Worker& w = *sw.worker;
+  if (!s.shared) return false;
+  offset += s.hold.total_deferred();
+  if (length <= kCopyBelow && !first.next && length <= first.tailroom()) {
+    std::byte* at = first.data + first.len;
+    if (s.tx.peek(offset, {at, length}) != length) {
+      if (s.tx.violation()) condemn(sw, *s.app);
+      return false;
+    }
+    first.len += length;
+    return true;
+  }
+  Buffer* before = nullptr;  // last segment of the chain as it was
+  for (before = &first; before->next; before = before->next) {}
+  Buffer* last = before;
+  uint32_t added = 0;
+  while (added < length) {
+    svm::ByteView views[kMaxViews];
+    const uint32_t n = s.tx.segments(offset + added, length - added, views);
+    bool failed = n == 0;
+    for (uint32_t i = 0; i < n && !failed; ++i) {
+      Buffer* b = w.alloc_external(views[i], &s.hold, s.hold.epoch);
+      failed = !b;
+      if (failed) break;
+      ++s.hold.refs[s.hold.epoch];
+      last->next = b;
+      last = b;
+      added += static_cast<uint32_t>(views[i].size());
+    }
+    if (failed) {
+      if (s.tx.violation()) condemn(sw, *s.app);
+      if (Buffer* rest = std::exchange(before->next, nullptr)) w.free(rest);
+      return false;
+    }
+  }
+  first.rest_len += added;
+  return true;
+}
+
+}  // namespace loom::session

@@ -1,0 +1,126 @@
+// One session, as its worker keeps it, and the pool it comes from. Private to core/session/.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include <hostloom/session.h>
+#include <hostloom/transport.h>
+
+#include "svm/fifo.h"
+
+namespace loom::session {
+
+struct App;
+
+enum class State : uint8_t {
+  kFree,
+  kConnecting,  // connect was asked for; no fifos yet
+  kAccepted,    // in its listener's accept queue, or taken from it and not yet claimed
+  kOpen,
+  kClosing,   // the application is done with it, the transport is not
+  kDetached,  // the transport is done with it, the application is not
+  kLingering  // both are; segments on their way out still refer to its bytes
+};
+const char* state_name(State) noexcept;
+
+struct Session;
+
+// Counts the buffer segments that point into the tx fifo. Acknowledged bytes may be overwritten
+// only when no segment made before the acknowledgement is left. Two epochs are enough: while
+// segments of the old one are out, what is acknowledged waits for the new one's turn, and a steady
+// sender whose device is slow still gets its space back.
+struct TxHold : ExternalOwner {
+  Session* session = nullptr;
+  uint32_t refs[2] = {};
+  uint32_t deferred[2] = {};  // acknowledged bytes that wait for refs of that epoch to go
+  uint32_t epoch = 0;         // that new segments belong to: 0 or 1
+  uint32_t total_deferred() const noexcept { return deferred[0] + deferred[1]; }
+  bool any() const noexcept { return refs[0] | refs[1]; }
+};
+
+enum Flags : uint8_t {
+  kInReady = 1u << 0,      // in SessionWorker::ready
+  kNotifyRx = 1u << 1,     // in SessionWorker::notify, for the application's reader
+  kNotifyTx = 1u << 2,     // ... for its writer
+  kNotifyForce = 1u << 3,  // end or reset: tell it even if it did not ask
+  kHoldsChunks = 1u << 4,  // in SessionWorker::holding
+  kTransportUp = 1u << 5,  // conn is valid: the transport has not said closed or reset
+  kEof = 1u << 6,          // the peer has sent FIN
+  kAppShutdown = 1u << 7,  // the application has shut down its sending side
+};
+
+struct Session {
+  State state = State::kFree;
+  uint8_t flags = 0;
+  TransportId transport = kNoTransport;
+  uint8_t creator = 0;      // application worker that asked for it, or 0xff
+  uint32_t generation = 0;  // 24 bits; changes whenever the slot is freed
+  SessionId id = kNoSession;
+  ConnId conn = kNoConn;
+  App* app = nullptr;
+  svm::SessionShared* shared = nullptr;
+  svm::Ref shared_ref = 0;
+  uint32_t listener = kNoIndex;
+  uint32_t context = 0;     // of the connect request
+  uint32_t accept_pos = 0;  // position in the listener's accept queue
+  uint32_t rx_size = 0, tx_size = 0;
+  SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
+  svm::DaemonFifoProducer rx;
+  svm::DaemonFifoConsumer tx;
+  TxHold hold;
+};
+
+// Slots with stable addresses and ids; grows by blocks, never stalls to move.
+class SessionPool {
+ public:
+  Session* alloc() {
+    if (free_.empty() && !grow()) return nullptr;
+    Session* s = &at(free_.back());
+    free_.pop_back();
+    ++in_use_;
+    return s;
+  }
+  void free(Session& s) {
+    const SessionId id = s.id;
+    const uint32_t generation = (s.generation + 1) & 0xffffff;
+    std::destroy_at(&s);
+    std::construct_at(&s);
+    s.id = id;
+    s.generation = generation;
+    free_.push_back(id);
+    --in_use_;
+  }
+  Session& at(SessionId id) noexcept { return blocks_[id / kBlock][id % kBlock]; }
+  bool contains(SessionId id) const noexcept { return id / kBlock < blocks_.size(); }
+  uint32_t in_use() const noexcept { return in_use_; }
+  uint32_t end() const noexcept { return static_cast<uint32_t>(blocks_.size()) * kBlock; }
+
+ private:
+  static constexpr uint32_t kBlock = 256;
+  bool grow() {
+    const auto base = static_cast<SessionId>(blocks_.size()) * kBlock;
+    blocks_.push_back(std::make_unique<Session[]>(kBlock));
+    free_.reserve(blocks_.size() * kBlock);
+    for (uint32_t i = kBlock; i-- > 0;) {
+      blocks_.back()[i].id = base + i;
+      free_.push_back(base + i);
+    }
+    return true;
+  }
+  std::vector<std::unique_ptr<Session[]>> blocks_;
+  std::vector<SessionId> free_;
+  uint32_t in_use_ = 0;
+};
+
+constexpr uint8_t kListenerWorker = 0xff;  // worker byte of a listener's handle
+constexpr SessionHandle make_handle(uint32_t generation, uint8_t worker, uint32_t index) noexcept {
+  return static_cast<uint64_t>(generation & 0xffffff) << 40 | static_cast<uint64_t>(worker) << 32 |
+         index;
+}
+constexpr uint32_t handle_generation(SessionHandle h) noexcept {
+  return static_cast<uint32_t>(h >> 40);
+}
+constexpr uint8_t handle_worker(SessionHandle h) noexcept { return static_cast<uint8_t>(h >> 32); }
+constexpr uint32_t handle_index(SessionHandle h) noexcept { return static_cast<uint32_t>(h); }
+
+}  // namespace loom::session

@@ -1,0 +1,71 @@
+#include "session/session_layer.h"
+
+#include "session/impl.h"
+
+namespace loom {
+
+using namespace session;
+
+namespace {
+
+// Around a worker's sleep: its applications' queues are marked, so that they know to write the
+// eventfd.
+bool before_sleep(Worker& w, void*) noexcept {
+  SessionWorker& sw = of(w);
+  if (!sw.ready.empty() || !sw.notify.empty() || !sw.accepting.empty()) return false;
+  for (std::size_t i = 0; i < sw.ports.size(); ++i) {
+    if (sw.ports[i]->requests.prepare_sleep()) continue;
+    while (i-- > 0) sw.ports[i]->requests.finish_sleep();
+    return false;
+  }
+  return true;
+}
+
+void after_sleep(Worker& w, void*) noexcept {
+  for (AppPort* p : of(w).ports) p->requests.finish_sleep();
+}
+
+}  // namespace
+
+SessionLayer::SessionLayer(SessionConfig config, Engine& engine, TransportRegistry& transports)
+    : impl_(std::make_unique<Impl>(std::move(config), engine, transports)) {}
+
+SessionLayer::~SessionLayer() = default;
+
+Result<void> SessionLayer::build() {
+  Impl& l = *impl_;
+  auto flows = FlowTables::create(l.config);
+  if (!flows) return flows.error();
+  l.flows = std::move(*flows);
+  l.ops = std::make_unique<Ops>();
+  l.ops->layer = &l;
+  fill_ops(*l.ops);
+  auto node = l.engine.add_node(kSessionQueue);
+  if (!node) return node.error();
+  l.queue_node = *node;
+  for (uint32_t i = 0; i < l.engine.n_workers(); ++i) {
+    auto sw = std::make_unique<SessionWorker>();
+    sw->worker = &l.engine.worker(i);
+    sw->layer = &l;
+    sw->holding_timer.fired = holding_tick;
+    sw->overflow_timer.fired = overflow_tick;
+    sw->port_counter = static_cast<uint32_t>(sw->worker->random());
+    l.workers.push_back(std::move(sw));
+    l.engine.worker(i).sessions = l.ops.get();
+  }
+  l.engine.add_sleep_hook({.before = before_sleep, .after = after_sleep, .context = nullptr});
+  return {};
+}
+
+Result<void> SessionLayer::start(ControlLoop loop) {
+  impl_->loop = std::move(loop);
+  return open_attach_socket(*impl_);
+}
+
+void SessionLayer::stop() {
+  if (!impl_->stopped) close_all_applications(*impl_);
+}
+
+const std::string& SessionLayer::default_socket_path() const { return impl_->socket_path; }
+
+}  // namespace loom

@@ -1,0 +1,59 @@
+// The session layer: applications, sessions, lookup tables and the attach sockets, over any
+// transport.
+//
+// Threads: construction, start(), stop() and the show functions on the control thread; SessionOps
+// on workers.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <hostloom/host.h>
+#include <hostloom/session.h>
+
+#include "session/session_config.h"
+
+namespace loom {
+
+class Engine;
+class Net;
+class TransportRegistry;
+
+class SessionLayer {
+ public:
+  // All four outlive the layer.
+  SessionLayer(SessionConfig, Engine&, TransportRegistry&);
+  ~SessionLayer();
+  SessionLayer(const SessionLayer&) = delete;
+  SessionLayer& operator=(const SessionLayer&) = delete;
+
+  // Adds the node "session-queue", the worker hooks and Worker::sessions. After the engine has its
+  // workers, before they run.
+  Result<void> build();
+
+  // Calls fn on the control thread whenever fd is readable; stop with unwatch. Given by the
+  // daemon's event loop.
+  struct ControlLoop {
+    std::function<uint64_t(int fd, std::function<void()> fn)> watch_fd;
+    std::function<void(uint64_t handle)> unwatch_fd;
+    std::function<uint64_t(double seconds, std::function<void()> fn)>
+        after;  // once; never cancelled
+    std::function<void(LogLevel, const std::string&)> log;
+  };
+  // Opens the attach socket of the default namespace. Errors name the path.
+  Result<void> start(ControlLoop);
+  // Applications see their sessions reset and their attach connection end. Workers may run or not.
+  void stop();
+
+  const std::string& default_socket_path() const;
+
+  struct Impl;
+  Impl& impl() noexcept { return *impl_; }  // for core/session/
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+Result<void> register_session_commands(Host&, SessionLayer&);
+
+}  // namespace loom

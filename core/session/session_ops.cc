@@ -1,0 +1,324 @@
+// SessionOps: what transports call. Worker; `id` is one that the transport was given and has not
+// ended.
+#include <arpa/inet.h>
+
+#include <cstring>
+
+#include <hostloom/net.h>
+
+#include "session/impl.h"
+
+namespace loom::session {
+
+void session_reset(Worker&, SessionId, ResetReason) noexcept;  // lifecycle.cc
+
+namespace {
+
+Session& at(SessionWorker& sw, SessionId id) noexcept {
+  Session& s = sw.pool.at(id);
+  LOOM_DCHECK(s.state != State::kFree);
+  return s;
+}
+
+// --- Lookup
+// ----------------------------------------------------------------------------------------------------------
+
+template <class Key>
+void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
+  Impl& layer = *of(w).layer;
+  layer.flows->lookup(keys, out);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (out[i].kind != FlowKind::kListener) continue;
+    const Listener* l = layer.listener(out[i].conn);
+    out[i] = l && l->conn[w.index] != kNoConn
+                 ? FlowMatch{l->conn[w.index], static_cast<uint8_t>(w.index), FlowKind::kListener}
+                 : FlowMatch{};
+  }
+}
+
+Status flow_add(Worker& w, const Endpoints& e, uint8_t protocol, FlowKind kind,
+                ConnId conn) noexcept {
+  return of(w).layer->flows->add(e, protocol, kind, static_cast<uint8_t>(w.index), conn);
+}
+
+void flow_del(Worker& w, const Endpoints& e, uint8_t protocol) noexcept {
+  of(w).layer->flows->del(e, protocol);
+}
+
+Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
+  SessionWorker& sw = of(w);
+  if (e.local.is_zero()) {
+    RouteInfo route;
+    if (!w.net || w.net->route(w, e.remote, e.fib_index, &route) != Status::kOk)
+      return Status::kUnreachable;
+    e.local = route.source;
+  }
+  return sw.layer->flows->open(e, protocol, static_cast<uint8_t>(w.index), conn, sw.port_counter);
+}
+
+// --- Life
+// --------------------------------------------------------------------------------------------------------------
+
+bool accept_allowed(Worker& w, SessionId listener, uint32_t half_open) noexcept {
+  const Listener* l = of(w).layer->listener(listener);
+  return l && l->accepts.count() + half_open < l->backlog;
+}
+
+Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId conn,
+                const Endpoints& e, SessionId* out) noexcept {
+  SessionWorker& sw = of(w);
+  Listener* l = sw.layer->listener(listener);
+  if (!l) return Status::kClosed;
+  if (l->accepts.count() >= l->backlog) {
+    ++sw.counters[kAcceptOverflow];
+    return Status::kAgain;
+  }
+  Session* s = new_session(sw, *l->app, transport);
+  if (!s) return Status::kNoMemory;
+  s->conn = conn;
+  s->listener = listener;
+  s->creator = 0xff;
+  s->rx_size = l->rx_size;
+  s->tx_size = l->tx_size;
+  s->state = State::kAccepted;
+  if (!open_fifos(sw, *s)) {
+    free_session(sw, *s);
+    return Status::kNoMemory;
+  }
+  svm::AcceptedSession a;
+  a.handle = handle_of(sw, *s);
+  a.session = s->shared_ref;
+  a.is_ip4 = e.remote.is_ip4;
+  a.local_port = htons(e.local_port);
+  a.remote_port = htons(e.remote_port);
+  std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);
+  std::memcpy(a.remote_ip, e.remote.bits.bytes.data(), 16);
+  switch (l->accepts.push(a)) {
+    case svm::AcceptProducer::Push::kOk:
+      break;
+    case svm::AcceptProducer::Push::kFull:
+      ++sw.counters[kAcceptOverflow];
+      free_session(sw, *s);
+      return Status::kAgain;
+    case svm::AcceptProducer::Push::kViolation:
+      condemn(sw, *l->app);
+      free_session(sw, *s);
+      return Status::kNoMemory;
+  }
+  s->accept_pos = l->pushed.fetch_add(1, std::memory_order_acq_rel);
+  s->flags |= kTransportUp;
+  *out = s->id;
+  notify_accept(sw, *l);
+  return Status::kOk;
+}
+
+void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (status == Status::kOk && !open_fifos(sw, s)) {
+    status = Status::kNoMemory;
+    sw.layer->transports.get(s.transport)->abort(w, s.conn);
+  }
+  AppWorker* a = s.app->live[s.creator].load(std::memory_order_acquire);
+  svm::ConnectedEvent event{};
+  event.context = s.context;
+  event.status = static_cast<int32_t>(status);
+  event.local = endpoint_of(e.local, e.local_port);
+  event.remote = endpoint_of(e.remote, e.remote_port);
+  if (status == Status::kOk) {
+    s.state = State::kOpen;
+    s.flags |= kTransportUp;
+    s.shared->owner.store(s.creator, std::memory_order_relaxed);
+    s.shared->holders.store(1ull << s.creator, std::memory_order_relaxed);
+    event.handle = handle_of(sw, s);
+    event.session = s.shared_ref;
+  }
+  if (a) push_event(sw, *a, svm::ToApp::kConnected, event);
+  if (status != Status::kOk) {
+    free_session(sw, s);
+  } else if (!a) {  // its process died while we waited for the peer
+    s.shared->holders.store(0, std::memory_order_relaxed);
+    app_close(sw, s, true);
+  }
+}
+
+void peer_closed(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  s.flags |= kEof;
+  if (!s.shared || s.state == State::kClosing) return;
+  s.rx.set_eof();
+  notify(sw, s, kNotifyRx | kNotifyForce);
+}
+
+void closed(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  transport_done(sw, at(sw, id));
+}
+
+// --- Receive
+// -------------------------------------------------------------------------------------------------------------
+
+// Views of `length` bytes from `offset` in a chain; a 64 KB packet of 2 KB buffers has 33.
+constexpr std::size_t kMaxParts = 64;
+
+std::size_t gather(const Buffer& chain, uint32_t offset, uint32_t length,
+                   svm::ByteView (&parts)[kMaxParts]) noexcept {
+  std::size_t n = 0;
+  for (const Buffer* b = &chain; b && length && n < kMaxParts; b = b->next) {
+    if (offset >= b->len) {
+      offset -= b->len;
+      continue;
+    }
+    const uint32_t take = std::min(b->len - offset, length);
+    parts[n++] = {b->data + offset, take};
+    length -= take;
+    offset = 0;
+  }
+  return n;
+}
+
+void after_store(SessionWorker& sw, Session& s) noexcept {
+  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) {
+    s.flags |= kHoldsChunks;
+    sw.holding.push_back(s.id);
+    if (!sw.holding_timer.is_running())
+      sw.worker->timer_start_in(sw.holding_timer, kHoldingInterval);
+  }
+  if (s.rx.violation()) condemn(sw, *s.app);
+}
+
+svm::DaemonFifoProducer::Placed store(SessionWorker& sw, Session& s, uint32_t ahead,
+                                      const Buffer& chain, uint32_t offset,
+                                      uint32_t length) noexcept {
+  svm::ByteView parts[kMaxParts];
+  svm::DaemonFifoProducer::Placed placed;
+  if (!s.shared || s.state == State::kClosing) return placed;
+  while (length != 0) {
+    const std::size_t n = gather(chain, offset, length, parts);
+    uint32_t bytes = 0;
+    for (std::size_t i = 0; i < n; ++i) bytes += static_cast<uint32_t>(parts[i].size());
+    if (bytes == 0) break;
+    const auto p = s.rx.enqueue_at(ahead, std::span<const svm::ByteView>(parts, n));
+    placed.taken += p.taken;
+    placed.advanced += p.advanced;
+    if (p.taken < bytes) {
+      if (s.rx.refresh() != 0) {  // there is space, so it was memory
+        ++sw.counters[kNoSegmentMemory];
+        ask_growth(sw, *s.app);
+      }
+      break;
+    }
+    offset += bytes;
+    length -= bytes;
+    if (ahead != 0 || p.advanced == 0) ahead += bytes;
+  }
+  after_store(sw, s);
+  return placed;
+}
+
+uint32_t rx_enqueue(Worker& w, SessionId id, const Buffer& chain, uint32_t offset,
+                    uint32_t length) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  const auto placed = store(sw, s, 0, chain, offset, length);
+  if (placed.advanced != 0) notify(sw, s, kNotifyRx);
+  return placed.advanced;
+}
+
+bool rx_enqueue_at(Worker& w, SessionId id, uint32_t ahead, const Buffer& chain, uint32_t offset,
+                   uint32_t length) noexcept {
+  SessionWorker& sw = of(w);
+  return store(sw, at(sw, id), ahead, chain, offset, length).taken == length;
+}
+
+uint32_t rx_ooo_ranges(Worker& w, SessionId id,
+                       std::span<std::pair<uint32_t, uint32_t>> out) noexcept {
+  const Session& s = at(of(w), id);
+  svm::OooRange ranges[8];
+  const uint32_t n = s.rx.ooo_ranges(std::span(ranges, std::min<std::size_t>(out.size(), 8)));
+  for (uint32_t i = 0; i < n; ++i) out[i] = {ranges[i].start, ranges[i].end};
+  return n;
+}
+
+uint32_t rx_space(Worker& w, SessionId id) noexcept {
+  Session& s = at(of(w), id);
+  return s.shared ? s.rx.refresh() : s.rx_size;
+}
+
+uint32_t rx_size(Worker& w, SessionId id) noexcept { return at(of(w), id).rx_size; }
+
+void rx_want_space(Worker& w, SessionId id) noexcept {
+  Session& s = at(of(w), id);
+  if (!s.shared || s.state == State::kClosing) return;
+  // Half of the fifo: large enough for few updates, early enough that the sender does not run dry.
+  if (!s.rx.want_space(s.rx_size / 2)) {
+    const TransportOps* ops = of(w).layer->transports.get(s.transport);
+    if (ops->rx_drained) ops->rx_drained(w, s.conn);
+  }
+}
+
+// --- Send
+// ------------------------------------------------------------------------------------------------------------------
+
+uint32_t tx_queued(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared) return 0;
+  const uint32_t n = s.tx.refresh();
+  if (s.tx.violation()) condemn(sw, *s.app);
+  const uint32_t waiting = s.hold.total_deferred();
+  return n > waiting ? n - waiting : 0;
+}
+
+bool tx_append(Worker& w, SessionId id, uint32_t offset, uint32_t length, Buffer& first) noexcept {
+  SessionWorker& sw = of(w);
+  return append_tx(sw, at(sw, id), offset, length, first);
+}
+
+void tx_drop(Worker& w, SessionId id, uint32_t n) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared) return;
+  TxHold& h = s.hold;
+  if (!h.any()) {
+    drop_tx(sw, s, n);
+    return;
+  }
+  h.deferred[h.epoch] += n;
+  if (h.refs[h.epoch ^ 1] == 0) h.epoch ^= 1;
+}
+
+void tx_schedule(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  schedule(sw, at(sw, id));
+}
+
+}  // namespace
+
+void fill_ops(Ops& o) noexcept {
+  o.struct_size = sizeof(SessionOps);
+  o.lookup4 = lookup<FlowKey4>;
+  o.lookup6 = lookup<FlowKey6>;
+  o.flow_add = flow_add;
+  o.flow_del = flow_del;
+  o.flow_open = flow_open;
+  o.accept_allowed = accept_allowed;
+  o.accepted = accepted;
+  o.connected = connected;
+  o.peer_closed = peer_closed;
+  o.reset = session_reset;
+  o.closed = closed;
+  o.rx_enqueue = rx_enqueue;
+  o.rx_enqueue_at = rx_enqueue_at;
+  o.rx_ooo_ranges = rx_ooo_ranges;
+  o.rx_space = rx_space;
+  o.rx_size = rx_size;
+  o.rx_want_space = rx_want_space;
+  o.tx_queued = tx_queued;
+  o.tx_append = tx_append;
+  o.tx_drop = tx_drop;
+  o.tx_schedule = tx_schedule;
+}
+
+}  // namespace loom::session
