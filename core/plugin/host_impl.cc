@@ -1,0 +1,258 @@
+#include "plugin/host_impl.h"
+
+#include <algorithm>
+
+#include "cli/tree.h"
+#include "config/stanza_registry.h"
+#include "graph/engine.h"
+#include "net/net.h"
+#include "transport/ops_table.h"
+#include "transport/registry.h"
+
+namespace loom {
+namespace {
+
+// Splits a Result into the code that crosses the table and the message beside it.
+template <class T>
+Status split(Result<T>&& result, std::string* message) {
+  if (result) return Status::kOk;
+  *message = std::move(result.error().message);
+  return result.error().code;
+}
+template <class T, class Out>
+Status split(Result<T>&& result, Out* out, std::string* message) {
+  if (result) *out = *result;
+  return split(std::move(result), message);
+}
+Status refuse(std::string* message, std::string text) {
+  *message = std::move(text);
+  return Status::kInvalid;
+}
+std::string text_or(const char* text, const char* otherwise) {
+  return text && *text ? text : otherwise;
+}
+
+Result<void> run_refused(Host&, void* owner, CliArgs&, CliReply&) {
+  return error(Status::kNotFound, "this command belongs to plugin '" +
+                                      *static_cast<const std::string*>(owner) +
+                                      "', which was refused (see `show plugins`)");
+}
+Result<void> apply_refused(void* owner, const ConfigNode& node) {
+  return node.fail("stanza '" + node.word + "' belongs to plugin '" +
+                   *static_cast<const std::string*>(owner) + "', which was refused");
+}
+
+}  // namespace
+
+struct HostImpl::Table {
+  static HostImpl& of(Host& h) noexcept { return *static_cast<HostImpl*>(h.impl); }
+
+  // --- Graph.
+  static Status add_node(Host& h, const NodeInfo* n, NodeId* out, std::string* message) {
+    return split(of(h).parts_.engine.add_node(*n), out, message);
+  }
+  static NodeId find_node(Host& h, const char* name) { return of(h).parts_.engine.find_node(name); }
+  static Status add_feature(Host& h, const FeatureInfo* f, std::string* message) {
+    const auto full = full_size_copy(*f, offsetof(FeatureInfo, before));
+    if (!full)
+      return refuse(message, "feature description of " + std::to_string(f->struct_size) +
+                                 " bytes is not of any known version");
+    if (!full->arc || !full->node)
+      return refuse(message, "feature '" + text_or(full->node, "?") + "' of arc '" +
+                                 text_or(full->arc, "?") + "' lacks a name");
+    if (of(h).parts_.engine.find_node(full->node) == kNoNode)
+      return refuse(message, std::string("feature '") + full->node + "' of arc '" + full->arc +
+                                 "' names a node that does not exist");
+    return split(of(h).parts_.engine.features().add(*full), message);
+  }
+  static Status enable_feature(Host& h, const char* arc, const char* node, IfIndex interface,
+                               bool enable, std::string* message) {
+    HostImpl& self = of(h);
+    auto result = self.parts_.engine.features().enable(arc, node, interface, enable);
+    if (result && enable && !self.owner_.empty())
+      self.features_.push_back({arc, node, interface, self.owner_});
+    return split(std::move(result), message);
+  }
+  static Status add_ip_protocol(Host& h, uint8_t protocol, bool is_ip6, const char* node,
+                                std::string* message) {
+    return split(of(h).parts_.net.add_ip_protocol(protocol, is_ip6, node), message);
+  }
+  static Status add_icmp_error_handler(Host& h, uint8_t protocol, bool is_ip6, const char* node,
+                                       std::string* message) {
+    return split(of(h).parts_.net.add_icmp_error_handler(protocol, is_ip6, node), message);
+  }
+
+  // --- Registries.
+  static Status add_transport(Host& h, const TransportOps* t, TransportId* out,
+                              std::string* message) {
+    HostImpl& self = of(h);
+    auto id = self.parts_.transports.add(*t);
+    if (id) self.transports_.push_back({*id, self.owner_});
+    return split(std::move(id), out, message);
+  }
+  static Status add_congestion_control(Host& h, const CcOps* cc, std::string* message) {
+    HostImpl& self = of(h);
+    auto result = self.parts_.congestion_controls.add(*cc);
+    if (result) self.congestion_controls_.push_back({cc->name, self.owner_});
+    return split(std::move(result), message);
+  }
+  static const CcOps* find_congestion_control(Host& h, const char* name) {
+    return of(h).parts_.congestion_controls.find(name ? name : "");
+  }
+  static Status add_cli_command(Host& h, const CliCommand* c, std::string* message) {
+    HostImpl& self = of(h);
+    const auto full = full_size_copy(*c, sizeof(CliCommand));
+    if (!full)
+      return refuse(message, "command description of " + std::to_string(c->struct_size) +
+                                 " bytes is not of any known version");
+    if (!full->path || !full->run)
+      return refuse(message,
+                    "command '" + text_or(full->path, "?") + "' lacks its path or its function");
+    self.commands_.push_back({*full, self.owner_});
+    auto result = self.parts_.cli.add(self.commands_.back().command);
+    if (!result) self.commands_.pop_back();
+    return split(std::move(result), message);
+  }
+  static Status add_config_stanza(Host& h, const ConfigStanza* s, std::string* message) {
+    HostImpl& self = of(h);
+    const auto full = full_size_copy(*s, sizeof(ConfigStanza));
+    if (!full)
+      return refuse(message, "stanza description of " + std::to_string(s->struct_size) +
+                                 " bytes is not of any known version");
+    if (!full->name || !full->apply)
+      return refuse(message,
+                    "stanza '" + text_or(full->name, "?") + "' lacks its name or its function");
+    self.stanzas_.push_back({*full, self.owner_});
+    auto result = self.parts_.stanzas.add(self.stanzas_.back().stanza);
+    if (!result) self.stanzas_.pop_back();
+    return split(std::move(result), message);
+  }
+
+  // --- Interfaces.
+  static Status add_interface(Host& h, const InterfaceConfig* c, IfIndex* out,
+                              std::string* message) {
+    HostImpl& self = of(h);
+    if (!c->ops || !c->ops->tx)
+      return refuse(message, "interface '" + c->name + "' has no driver that can send");
+    auto index = self.parts_.net.add_interface(*c);
+    if (index && !self.owner_.empty()) self.interfaces_.push_back({*index, self.owner_});
+    return split(std::move(index), out, message);
+  }
+  static Status remove_interface(Host& h, IfIndex index) {
+    HostImpl& self = of(h);
+    const Status status = self.parts_.net.remove_interface(index);
+    if (status == Status::kOk) {
+      std::erase_if(self.interfaces_, [&](const auto& i) { return i.thing == index; });
+      std::erase_if(self.features_, [&](const auto& f) { return f.interface == index; });
+    }
+    return status;
+  }
+  static Status set_link(Host& h, IfIndex index, bool up) {
+    return of(h).parts_.net.set_link(index, up);
+  }
+  static InterfaceCounters* rx_counters(Host& h, IfIndex index, uint32_t worker) {
+    return of(h).parts_.net.rx_counters(index, worker);
+  }
+  static void* device(Host& h, IfIndex index, const DriverOps* ops) {
+    return of(h).parts_.net.device(index, ops);
+  }
+  static IfIndex find_interface(Host& h, const char* name) {
+    return of(h).parts_.net.find_interface(name);
+  }
+
+  // --- Threads.
+  static uint32_t n_workers(Host& h) { return of(h).parts_.engine.n_workers(); }
+  static uint32_t allocate_worker_slot(Host& h) {
+    return of(h).parts_.engine.allocate_worker_slot();
+  }
+  static void run_on_worker(Host& h, uint32_t worker, void (*fn)(Worker&, void*), void* arg) {
+    of(h).parts_.engine.run_on_worker(worker, [fn, arg](Worker& w) { fn(w, arg); });
+  }
+  static void with_barrier(Host& h, void (*fn)(void*), void* arg) {
+    of(h).parts_.engine.with_barrier([fn, arg] { fn(arg); });
+  }
+  static uint64_t watch_fd(Host& h, int fd, void (*fn)(void*), void* arg) {
+    HostImpl& self = of(h);
+    if (fd < 0 || !self.watch_fd) return 0;
+    return self.watch_fd(fd, [fn, arg] { fn(arg); });
+  }
+  static void unwatch_fd(Host& h, uint64_t handle) {
+    HostImpl& self = of(h);
+    if (handle != 0 && self.unwatch_fd) self.unwatch_fd(handle);
+  }
+  static void log(Host& h, LogLevel level, const char* who, const char* text) {
+    HostImpl& self = of(h);
+    if (self.log) self.log(level, text_or(who, "plugin").c_str(), text_or(text, "").c_str());
+  }
+
+  static constexpr HostOps kOps{
+      .struct_size = sizeof(HostOps),
+      .add_node = add_node,
+      .find_node = find_node,
+      .add_feature = add_feature,
+      .enable_feature = enable_feature,
+      .add_ip_protocol = add_ip_protocol,
+      .add_transport = add_transport,
+      .add_congestion_control = add_congestion_control,
+      .find_congestion_control = find_congestion_control,
+      .add_cli_command = add_cli_command,
+      .add_config_stanza = add_config_stanza,
+      .add_interface = add_interface,
+      .remove_interface = remove_interface,
+      .set_link = set_link,
+      .rx_counters = rx_counters,
+      .n_workers = n_workers,
+      .allocate_worker_slot = allocate_worker_slot,
+      .run_on_worker = run_on_worker,
+      .with_barrier = with_barrier,
+      .watch_fd = watch_fd,
+      .unwatch_fd = unwatch_fd,
+      .log = log,
+      .device = device,
+      .find_interface = find_interface,
+      .add_icmp_error_handler = add_icmp_error_handler,
+  };
+};
+
+HostImpl::HostImpl(const Parts& parts) : parts_(parts) {
+  host_.ops = &Table::kOps;
+  host_.impl = this;
+}
+
+PluginHooks HostImpl::plugin_hooks() {
+  return {.log =
+              [this](LogLevel level, const std::string& text) {
+                if (log) log(level, "plugins", text.c_str());
+              },
+          .set_owner = [this](const std::string& plugin) { owner_ = plugin; },
+          .retract = [this](const std::string& plugin) { retract(plugin); }};
+}
+
+void HostImpl::retract(const std::string& plugin) {
+  const auto is_owned = [&](const auto& entry) { return entry.owner == plugin; };
+  for (const Feature& f : features_)
+    if (is_owned(f))  // fails only when the interface has gone meanwhile
+      (void)parts_.engine.features().enable(f.arc, f.node, f.interface, false);
+  std::erase_if(features_, is_owned);
+  for (const auto& i : interfaces_)
+    if (is_owned(i)) (void)parts_.net.remove_interface(i.thing);
+  std::erase_if(interfaces_, is_owned);
+  for (const auto& t : transports_)
+    if (is_owned(t)) parts_.transports.remove(t.thing);
+  std::erase_if(transports_, is_owned);
+  for (const auto& cc : congestion_controls_)
+    if (is_owned(cc)) parts_.congestion_controls.remove(cc.thing);
+  std::erase_if(congestion_controls_, is_owned);
+  for (Command& c : commands_) {
+    if (!is_owned(c)) continue;
+    c.command.run = run_refused;
+    c.command.context = &c.owner;
+  }
+  for (Stanza& s : stanzas_) {
+    if (!is_owned(s)) continue;
+    s.stanza.apply = apply_refused;
+    s.stanza.context = &s.owner;
+  }
+}
+
+}  // namespace loom
