@@ -150,6 +150,10 @@ class Host {
         *this, [](void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(); },
         const_cast<void*>(static_cast<const void*>(&fn)));
   }
+  uint64_t watch_fd(int fd, void (*fn)(void*), void* arg) {
+    return ops->watch_fd(*this, fd, fn, arg);
+  }
+  void unwatch_fd(uint64_t handle) { ops->unwatch_fd(*this, handle); }
   void log(LogLevel level, const char* who, const std::string& text) {
     ops->log(*this, level, who, text.c_str());
   }
