@@ -31,7 +31,6 @@
 namespace loom {
 
 struct WorkerState;  // graph/worker_state.h
-class TimerWheel;    // time/timer_wheel.h
 
 using ClockFn = TimeNs (*)(void* context) noexcept;
 
@@ -150,7 +149,6 @@ class Engine {
   Result<void> open_workers();
   void install_node(NodeId);
   void refresh_arcs();
-  void add_builtin_nodes();
   void run_control_queue();
   bool is_on_worker(const WorkerState&) const noexcept;
   bool stands_still() const noexcept { return !running_ || barrier_depth_ > 0; }
@@ -162,7 +160,7 @@ class Engine {
   NodeId drop_node_ = kNoNode;
   bool built_ = false;
   std::vector<std::unique_ptr<WorkerState>> workers_;
-  bool running_ = false;
+  std::atomic<bool> running_{false};
   uint32_t barrier_depth_ = 0;
   uint32_t n_slots_ = 0;
   std::vector<SleepHook> sleep_hooks_;

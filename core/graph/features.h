@@ -85,9 +85,9 @@ class FeatureArcs {
   // Errors: kExists; kInvalid, the order would have a cycle (the message shows it). The arc may be
   // started by nobody yet. Names in before and after that are no features (yet) are ignored.
   Result<void> add(const FeatureInfo&);
-  // Enables or disables a feature on one interface. On return no worker is inside the arc with the
-  // old list, but for packets that a feature holds back. Errors: kNotFound; kNoMemory, more
-  // different lists than 16 bits can number. Enabling twice is no error.
+  // Enables or disables a feature on one interface. Packets that begin the arc after the return
+  // take the new way; the few that are inside it walk to the end of the old one. Errors: kNotFound;
+  // kNoMemory, more different lists than 16 bits can number. Enabling twice is no error.
   Result<void> enable(std::string_view arc, std::string_view node, IfIndex, bool enable);
   // The interface is gone: nothing is enabled on its index any more.
   void forget_interface(IfIndex);

@@ -41,12 +41,12 @@ class Pcap {
   Result<void> begin(const PcapConfig&);
   // Stops and writes the file. Returns the packets in it. Errors: kNotFound (none runs), kIo.
   Result<uint64_t> end();
-  struct Status {
+  struct Progress {
     bool running = false;
     uint64_t captured = 0, lost = 0;
     PcapConfig config;
   };
-  Status status() const;
+  Progress progress() const;
 
  private:
   struct Log;

@@ -48,6 +48,7 @@ class RuntimeStats {
   void clear_counters();
 
  private:
+  std::vector<NodeStats> read(uint32_t worker) const;  // since the start
   Engine& engine_;
   std::vector<std::vector<NodeStats>> runtime_base_;  // by worker and node
   std::vector<std::vector<uint64_t>> counter_base_;   // by node and counter

@@ -1,0 +1,106 @@
+// A worker's rounds, and how it falls asleep without missing a wake-up.
+//
+// Round: input nodes, frames, timers, fds, frames again (what timers and fds have sent leaves in
+// this round), posts. Frames come before timers, so that an acknowledgement that has arrived stops
+// the retransmission timer that expires in the same round.
+//
+// Sleep: announce it, ask the hooks, look at the posts, wait. Whoever has something for the worker
+// publishes it first and then looks at the announcement; either the producer sees that the worker
+// sleeps and wakes it, or the worker sees the work.
+#include <sys/prctl.h>
+
+#include "graph/worker_state.h"
+
+namespace loom {
+namespace {
+
+constexpr uint32_t kMaxCallsPerRound =
+    1024;  // so that packets that go in circles cannot stop timers
+constexpr std::size_t kMaxTimersPerRound = 1024;
+constexpr uint32_t kRoundsPerFdLook = 64;
+constexpr TimeNs kTimePerFdLook = 100 * kMicrosecond;
+
+}  // namespace
+
+uint32_t WorkerState::round() noexcept {
+  w.now = engine.clock_now();
+  w.work = 0;
+  calls_left = kMaxCallsPerRound;
+  for (const NodeId id : inputs) run_node(slots[id], {});
+  run_frames();
+  w.work += static_cast<uint32_t>(wheel.advance(w, w.now, kMaxTimersPerRound));
+  if (watches.has_callbacks() &&
+      (++rounds_since_fd_look >= kRoundsPerFdLook || w.now - last_fd_look >= kTimePerFdLook)) {
+    rounds_since_fd_look = 0;
+    last_fd_look = w.now;
+    watches.wait(0);
+    w.work += watches.dispatch(w);
+  }
+  run_frames();
+  w.work += posts.run(w);
+  run_frames();
+  bump(rounds, 1);
+  if (w.work) bump(busy_rounds, 1);
+  __atomic_store_n(&cached_buffers, uint64_t{w.cache.n}, __ATOMIC_RELAXED);
+  return w.work;
+}
+
+void WorkerState::run() noexcept {
+  // The default slack of 50 us would be half a timer tick late on every sleep.
+  (void)prctl(PR_SET_TIMERSLACK, 1ul);
+  const EngineConfig& config = engine.config();
+  last_work = engine.clock_now();
+  while (!stopping) {
+    if (round() != 0 || !frames.empty()) {
+      empty_rounds = 0;
+      last_work = w.now;
+    } else if (!config.poll_mode && ++empty_rounds >= config.spin_rounds &&
+               w.now - last_work >= config.spin_time) {
+      sleep();
+    }
+  }
+}
+
+void WorkerState::sleep() noexcept {
+  sleep_state.store(SleepState::kFallingAsleep);
+  std::size_t asked = 0;
+  bool veto = false;
+  const auto& hooks = engine.sleep_hooks_;
+  for (; asked < hooks.size() && !veto; ++asked)
+    veto = hooks[asked].before && !hooks[asked].before(w, hooks[asked].context);
+  if (veto) --asked;  // who refuses is not told afterwards
+  if (!veto && posts.empty()) {
+    const auto deadline = wheel.next_deadline();
+    const TimeNs before = engine.clock_now();
+    if (!deadline || *deadline > before) {
+      sleep_state.store(SleepState::kAsleep);
+      watches.wait(deadline ? *deadline - before : -1);
+      sleep_state.exchange(SleepState::kAwake);  // reads what is_asleep() has written
+      w.now = engine.clock_now();
+      bump(sleeps, 1);
+      bump(asleep_ns, static_cast<uint64_t>(w.now - before));
+    }
+  }
+  sleep_state.store(SleepState::kAwake);
+  for (std::size_t i = 0; i < asked; ++i)
+    if (hooks[i].after) hooks[i].after(w, hooks[i].context);
+  watches.dispatch(w);
+  empty_rounds = 0;
+  last_work = w.now;
+}
+
+// A read-modify-write that changes nothing: it orders the caller's earlier writes before the
+// worker's waking up, which a load would not.
+bool WorkerState::is_asleep() noexcept {
+  SleepState expected = SleepState::kAsleep;
+  return sleep_state.compare_exchange_strong(expected, SleepState::kAsleep);
+}
+
+void WorkerState::look_at_fds_next() noexcept { rounds_since_fd_look = kRoundsPerFdLook; }
+
+void WorkerState::post(PostQueue::Fn fn) {
+  posts.push(std::move(fn));
+  if (sleep_state.load() != SleepState::kAwake) watches.wake();
+}
+
+}  // namespace loom
