@@ -1,0 +1,264 @@
+#!/usr/bin/python3
+"""System tests: real programs over Hostloom, in network namespaces of their own. usage: cases.py CASE"""
+
+import hashlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, STACK_IP6, Failure, Lab, wait_until  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def session_count(lab):
+    return int(re.search(r"sessions:?\s+(\d+)", lab.cli("show", "session"))[1])
+
+
+def no_applications(lab):
+    return not lab.cli("show", "app", as_json=True)["applications"]
+
+
+def expect_reclaimed(lab):
+    """All that applications held is back: no application, no session, every buffer in the pool."""
+    wait_until(lambda: no_applications(lab), "the daemon forgets the applications")
+    wait_until(lambda: session_count(lab) == 0, "all sessions end", 90)
+
+
+def iperf3():
+    with Lab() as lab:
+        for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+            for reverse in (False, True):
+                rate = p.iperf3(lab, side, seconds=2, reverse=reverse)
+                expect(rate > 50e6, f"{side.name}, reverse {reverse}: only {rate / 1e6:.1f} Mb/s")
+        p.iperf3(lab, p.served_by_hostloom(lab), seconds=1, streams=8)
+        expect_reclaimed(lab)
+
+
+def nginx():
+    with Lab() as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+            for name in ("1k", "10m"):
+                for _ in range(3):
+                    p.curl_matches(lab, n, name)
+            many = [subprocess.Popen([p.find("curl"), "-sS", "--fail", n.url("10m")], stdout=subprocess.PIPE)
+                    for _ in range(10)]
+            for c in many:
+                data = c.communicate(timeout=60)[0]
+                expect(hashlib.sha256(data).hexdigest() == n.files["10m"], f"parallel curl got {len(data)} wrong bytes")
+            p.wrk(lab, n, seconds=1)
+            p.wrk(lab, n, seconds=1, close=True)
+            p.curl_matches(lab, n, "10m")
+            # curl over Hostloom, from a server of the kernel.
+        with p.Nginx(lab, p.Side("kernel", HOST_IP4), port=8081) as n:
+            p.curl_matches(lab, n, "10m", env=lab.preload())
+        expect_reclaimed(lab)
+
+
+def redis():
+    with Lab() as lab:
+        with p.Redis(lab, p.served_by_hostloom(lab)) as r:
+            for test in ("set", "get"):
+                expect(r.benchmark(test, requests=20000) > 0, "no rate")
+            expect(r.benchmark("set", requests=20000, pipeline=16) > 0, "no rate")
+            cli = [p.find("redis-cli"), "-h", STACK_IP4]
+            big = hashlib.shake_128(b"value").hexdigest(200_000)
+            done = subprocess.run(cli + ["-x", "set", "big"], input=big.encode(), capture_output=True, timeout=30)
+            expect(done.stdout.strip() == b"OK", f"redis-cli set: {done.stdout!r} {done.stderr!r}")
+            got = lab.run(cli + ["get", "big"]).stdout.decode().rstrip("\n")
+            expect(got == big, "redis returned another value than it was given")
+            # A save forks the server; the child inherits the sessions and must not disturb them.
+            lab.run(cli + ["config", "set", "dir", str(lab.dir)])
+            lab.run(cli + ["bgsave"])
+            wait_until(lambda: b"rdb_bgsave_in_progress:0" in lab.run(cli + ["info", "persistence"]).stdout,
+                       "redis finishes its background save", 30)
+            expect(b"rdb_last_bgsave_status:ok" in lab.run(cli + ["info", "persistence"]).stdout, "bgsave failed")
+            expect(lab.run(cli + ["get", "big"]).stdout.decode().rstrip("\n") == big, "value lost after bgsave")
+        expect_reclaimed(lab)
+
+
+def mixed_programs():
+    """Python's selectors, asyncio, blocking sockets and threads; IPv6; kernel and Hostloom sockets in one wait."""
+    with Lab() as lab:
+        for program in ("echo_blocking", "echo_asyncio", "echo_threads", "mixed_wait", "socket_api"):
+            lab.run([PYTHON, str(HERE / "programs" / f"{program}.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
+        lab.run([PYTHON, str(HERE / "programs" / "echo_blocking.py"), STACK_IP6, laboratory.HOST_IP6], env=lab.preload(), timeout=60)
+        lab.run(["ping", "-c", "3", "-i", "0.2", STACK_IP4])
+        lab.run(["ping", "-c", "3", "-i", "0.2", STACK_IP6])
+        expect_reclaimed(lab)
+
+
+def loss():
+    """1 % of the frames lost, both ways: slower, and not one byte wrong."""
+    startup = [
+        "create tap id 0 host-if-name tap0",
+        f"set interface ip address tap0 {STACK_IP4}/24",
+        "set interface state tap0 up",
+    ]
+    with Lab(startup=startup, config_extra="tcp { max-gso-size 3000 }") as lab:
+        subprocess.run(["ip", "link", "set", "tap0", "up"], check=True)
+        relay = lab.spawn([PYTHON, str(HERE / "relay.py"), "tap0", "lossy0", "1"], name="relay")
+        wait_until(lambda: "ready" in lab.output(relay), "the relay runs")
+        subprocess.run(["ip", "addr", "add", f"{HOST_IP4}/24", "dev", "lossy0"], check=True)
+        subprocess.run(["ip", "link", "set", "lossy0", "up"], check=True)
+        with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+            for _ in range(2):
+                p.curl_matches(lab, n, "10m")
+            for _ in range(20):
+                p.curl_matches(lab, n, "1k")
+        with p.Nginx(lab, p.Side("kernel", HOST_IP4), port=8081) as n:
+            p.curl_matches(lab, n, "10m", env=lab.preload())
+        wait_until(lambda: re.search(r"dropped [1-9]", lab.output(relay)), "the relay has dropped something")
+
+
+def fork_and_exec():
+    with Lab() as lab:
+        lab.run([PYTHON, str(HERE / "programs" / "fork_server.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
+        # A program under preload that starts others: they work, with and without sockets of their own.
+        lab.run(["sh", "-c", "ls / >/dev/null && echo ok | cat"], env=lab.preload())
+        expect_reclaimed(lab)
+
+
+def application_death():
+    """kill -9 at work: everything it held is reclaimed, the peer learns of it, and others do not notice."""
+    with Lab() as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+            for _ in range(3):
+                victim = lab.spawn([p.find("iperf3"), "-s", "-B", STACK_IP4, "-p", "5300"], env=lab.preload())
+                wait_until(lambda: "listening" in lab.output(victim), "iperf3 server listens")
+                client = lab.spawn([p.find("iperf3"), "-c", STACK_IP4, "-p", "5300", "-t", "30"], name="iperf3-client")
+                wait_until(lambda: "Mbits" in lab.output(client) or "Gbits" in lab.output(client) or client.poll() is not None,
+                           "iperf3 runs")
+                victim.send_signal(signal.SIGKILL)
+                victim.wait()
+                wait_until(lambda: client.poll() is not None, "the client notices that its server died", 30)
+                p.curl_matches(lab, n, "10m")
+            wait_until(lambda: len(lab.cli("show", "app", as_json=True)["applications"]) == 1, "dead applications go")
+        expect_reclaimed(lab)
+
+
+def daemon_death():
+    """The daemon is killed under a running nginx: connections get errors, nginx lives."""
+    with Lab() as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
+            with socket.create_connection((STACK_IP4, n.port), timeout=10) as s:
+                s.sendall(b"GET /1k HTTP/1.1\r\nHost: x\r\n\r\n")
+                expect(s.recv(100).startswith(b"HTTP/1.1 200"), "no answer before")
+                lab.daemon.kill()
+                lab.daemon.wait()
+                workers = lambda: subprocess.run(["pgrep", "-P", str(n.child.pid)], capture_output=True).stdout.split()
+                wait_until(workers, "nginx has its worker")
+                time_to_notice = time.monotonic() + 2
+                wait_until(lambda: time.monotonic() > time_to_notice, "time passes", 5)
+                expect(n.child.poll() is None, f"nginx died with the daemon:\n{lab.output(n.child)}")
+                expect(workers(), "nginx lost its worker with the daemon")
+            n.child.send_signal(signal.SIGTERM)
+            n.child.wait(15)
+
+
+def bad_input():
+    with Lab(daemon=False) as lab:
+        hostloom, loomctl = str(lab.build / "bin/hostloom"), str(lab.build / "bin/loomctl")
+        conf = lab.dir / "bad.conf"
+
+        def refused(text, *needles):
+            conf.write_text(text)
+            done = subprocess.run([hostloom, "-c", str(conf)], capture_output=True, text=True, timeout=20)
+            said = done.stdout + done.stderr
+            expect(done.returncode == 2, f"exit status {done.returncode} for {text!r}: {said}")
+            for needle in needles:
+                expect(needle in said, f"{needle!r} is missing in the error for {text!r}: {said}")
+
+        run = f"unix {{ nodaemon runtime-dir {lab.dir}/r }}\nplugins {{ path {lab.build}/lib/hostloom/plugins }}\n"
+        refused("unix { nodaemon }\nsesion { }\n", "bad.conf:2", "session")
+        refused("session {\n  evt-q-lenght 12\n}\n", "bad.conf:2", "evt-q-length")
+        refused("cpu { workers many }\n", "bad.conf:1", "workers")
+        refused("unix { nodaemon\n", "bad.conf")
+        refused(run + "tcp { cc-algorithm cubic }\n", "bad.conf:3", "cc-algo")
+        refused(run + "tcp { cc-algo vegas }\n", "vegas")
+
+        done = subprocess.run([loomctl, "-s", f"{lab.dir}/nowhere.sock", "show", "version"], capture_output=True, text=True)
+        expect(done.returncode == 3 and "nowhere.sock" in done.stderr, f"loomctl: {done.returncode} {done.stderr}")
+        # A program that attaches to no daemon says which socket it wanted.
+        (lab.dir / "vcl.conf").write_text(f"vcl {{ app-socket-api {lab.dir}/nobody }}\n")
+        done = subprocess.run([p.find("iperf3"), "-c", STACK_IP4, "-t", "1", "--connect-timeout", "500"],
+                              env=lab.preload(), capture_output=True, text=True, timeout=60)
+        expect(f"{lab.dir}/nobody" in done.stderr, f"the socket's path is missing: {done.stderr}")
+    with Lab() as lab:
+        again = subprocess.run([str(lab.build / "bin/hostloom"), "-c", str(lab.dir / "startup.conf")], capture_output=True,
+                               text=True, timeout=20)
+        expect(again.returncode != 0 and str(lab.daemon.pid) in again.stdout + again.stderr,
+               f"a second daemon: {again.returncode} {again.stdout}{again.stderr}")
+        for words, needle in ((("show", "sesion"), "session"), (("set", "interface", "state", "tap9", "up"), "tap9"),
+                              (("nonsense",), "nonsense")):
+            done = subprocess.run([str(lab.build / "bin/loomctl"), "-s", f"{lab.dir}/run/api.sock", *words],
+                                  capture_output=True, text=True)
+            expect(done.returncode == 1 and needle in done.stdout + done.stderr,
+                   f"loomctl {words}: {done.returncode} {done.stdout}{done.stderr}")
+        # No right to make a TAP: the error names the missing capability.
+        conf = lab.dir / "other.conf"
+        conf.write_text((lab.dir / "startup.conf").read_text().replace(f"{lab.dir}/run", f"{lab.dir}/run2")
+                        .replace("hostloom.log", "other.log"))
+        done = subprocess.run(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", str(lab.build / "bin/hostloom"), "-c",
+                               str(conf)], capture_output=True, text=True, timeout=20)
+        said = done.stdout + done.stderr + (lab.dir / "other.log").read_text()
+        expect(done.returncode != 0 and "CAP_NET_ADMIN" in said, f"without capabilities: {done.returncode} {said}")
+
+
+def idle():
+    """An idle daemon, with an application attached, uses less than 1 % of a core over 10 s."""
+    with Lab() as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+            p.wrk(lab, n, seconds=1)
+
+            def used():
+                fields = pathlib.Path(f"/proc/{lab.daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()
+                return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+            before, start = used(), time.monotonic()
+            wait_until(lambda: time.monotonic() - start > 10, "ten seconds pass", 20)
+            spent, took = used() - before, time.monotonic() - start
+            print(f"idle daemon: {spent:.2f} s of CPU in {took:.1f} s = {100 * spent / took:.2f} %")
+            expect(spent < 0.01 * took, f"{spent:.2f} s of CPU in {took:.1f} s")
+
+
+def unprivileged_user():
+    """The same as somebody without any right, through a user namespace."""
+    expect(os.environ.get("HOSTLOOM_LAB_USER"), "this is not a user namespace")
+    iperf3()
+
+
+CASES = {f.__name__: f for f in (iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, daemon_death,
+                                 bad_input, idle, unprivileged_user)}
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
+        sys.exit(f"usage: cases.py CASE, one of {' '.join(CASES)}")
+    if sys.argv[1] == "unprivileged_user" and os.geteuid() == 0 and not os.environ.get("HOSTLOOM_LAB_INSIDE"):
+        nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
+        os.execvp(nobody[0], nobody + [PYTHON] + sys.argv)
+    laboratory.enter()
+    try:
+        CASES[sys.argv[1]]()
+    except Failure as e:
+        sys.exit(f"FAILED: {e}")
+    print(f"{sys.argv[1]}: passed")
+
+
+if __name__ == "__main__":
+    main()
