@@ -15,7 +15,7 @@ class Host;
 
 // Rows under named columns: text is aligned, JSON is an array of objects.
 struct CliTable {
-  std::string name;  // JSON key, also the heading when not empty
+  std::string name;  // JSON key; in text a heading, when the reply has more than one table
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
 };

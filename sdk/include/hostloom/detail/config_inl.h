@@ -77,6 +77,7 @@ inline std::string_view nearest_name(std::string_view word,
 inline Result<std::string> ConfigReader::text(const ConfigNode& key) {
   const ConfigNode* value = next();
   if (!value || value->word.empty()) return key.fail("'" + key.word + "' needs a value");
+  if (value->has_block) return value->fail("'" + key.word + " " + value->word + "' takes no block");
   return value->word;
 }
 
