@@ -120,6 +120,7 @@ class DaemonArena {
     std::unique_ptr<Segment> segment;
     Page* pages;  // mmap'ed zeros: metadata costs memory only for pages in use
     uint32_t n_pages;
+    uint32_t fresh_page = 0;  // first page of the spans that were never used
   };
 
   static uint64_t page_offset(ChunkId c) noexcept {
@@ -136,9 +137,11 @@ class DaemonArena {
   void buddy_free(ChunkId c, uint32_t order) noexcept;
   void push_free(ChunkId c, uint32_t order, State state) noexcept;
   void unlink_free(ChunkId c) noexcept;
+  bool open_span() noexcept;
   void flush_cached() noexcept;
   Object small_alloc(uint32_t size) noexcept;
-  void small_free(ChunkId slab_chunk, uint64_t offset) noexcept;
+  void small_free(ChunkId slab_chunk, uint64_t offset_in_slab) noexcept;
+  int32_t new_slab(uint32_t object_size) noexcept;
   void slab_link(int32_t i) noexcept;
   void slab_unlink(int32_t i) noexcept;
 

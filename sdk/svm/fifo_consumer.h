@@ -93,10 +93,7 @@ class FifoConsumer {
   bool resume(Ref chunk, uint32_t start, uint32_t end, At& at) noexcept;
   bool locate(uint32_t pos, At& at) noexcept;
   bool rebase(uint32_t head) noexcept;
-  bool violate() noexcept {
-    violation_ = true;
-    return false;
-  }
+  bool violate() noexcept;
 
   struct Nothing {};
   FifoShared* shared_ = nullptr;

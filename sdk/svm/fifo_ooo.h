@@ -45,6 +45,7 @@ class OooList {
   uint32_t hint_start = 0;
 
  private:
+  struct Spare;
   struct Range {
     uint32_t start, end;  // cursor values
     uint32_t stamp;       // grows with each change

@@ -74,6 +74,8 @@ struct PrivateProducer {
   uint32_t head_seen = 0;
   ChunkId oldest_chunk = 0, tail_chunk = 0;
   uint32_t tail_chunk_end = 0;
+  ChunkId last_chunk = 0;  // chunks beyond tail_chunk hold out-of-order bytes
+  uint32_t last_end = 0;
   OooList* ooo = nullptr;  // bytes beyond tail, only while there are any
 };
 
@@ -111,8 +113,8 @@ class FifoProducer {
   // Looks at the consumer's line; exact space.
   uint32_t refresh() noexcept;
 
-  // Appends as much as there is space and memory for, and publishes it; bytes taken. While there
-  // are out-of-order bytes use enqueue_at(0, ...), which says how far tail went.
+  // Appends as much as there is space and memory for, and publishes it; bytes taken. tail() may
+  // move further than that when out-of-order bytes are waiting: enqueue_at(0, ...) says how far.
   uint32_t enqueue(std::span<const ByteView> parts) noexcept;
   uint32_t enqueue(ByteView bytes) noexcept { return enqueue({&bytes, 1}); }
 
@@ -172,16 +174,22 @@ class FifoProducer {
   const auto& state() const noexcept { return const_cast<FifoProducer*>(this)->state(); }
   uint32_t flags() const noexcept;
   void store_flags(uint32_t flags) noexcept;
-  bool out_of_order() const noexcept;
+  void store_tail(uint32_t tail) noexcept;
+  OooList* ooo() const noexcept;
   uint32_t room(uint32_t n) noexcept;
   uint32_t cover(uint32_t n) noexcept;
   bool start_list(uint32_t n) noexcept;
   uint32_t chunk_log2(uint32_t need) const noexcept;
-  Handle chunk_at(uint32_t pos, ChunkView& view) noexcept;
+  bool locate(uint32_t pos, Handle& h, ChunkView& view) noexcept;
+  bool step(Handle& h, ChunkView& view) noexcept;
   bool copy_in(uint32_t pos, std::span<const ByteView> parts, uint32_t n) noexcept;
-  void advance(uint32_t n) noexcept;
+  uint32_t publish(uint32_t n) noexcept;
   uint32_t free_behind_head() noexcept;
   uint32_t free_all() noexcept;
+  bool violate() noexcept {
+    violation_ = true;
+    return false;
+  }
 
   struct Nothing {};
   FifoShared* shared_ = nullptr;

@@ -144,8 +144,9 @@ struct alignas(64) ListenerShared {
   std::atomic<uint32_t> head;  // consumers
   uint32_t capacity;           // power of two, at least the backlog
   uint64_t handle;
-  // Bit w: application worker w has the listener open: set by it when it is bound or inherited, cleared
-  // on close and by the daemon when the worker dies. The listener ends with its last holder.
+  // Bit w: application worker w has the listener open: set by it when it is bound or inherited,
+  // cleared on close and by the daemon when the worker dies. The listener ends with its last
+  // holder.
   std::atomic<uint64_t> holders;
   uint32_t reserved[10];
   // Bit w: application worker w wants an event when the queue stops being empty; cleared by whoever

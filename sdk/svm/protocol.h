@@ -89,10 +89,12 @@ enum class ToDaemon : uint32_t {
   kClaim,  // SessionEvent: this worker took the session from an accept queue, or over from another
            // worker
   kTx,     // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed)
-  kRxSpace,    // SessionEvent: the rx fifo was drained while kFifoWantSpace was set
-  kShutdown,   // SessionEvent: half close; what is in the tx fifo is still sent, then FIN
-  kClose,      // SessionEvent: the last holder closed; unread data turns it into a reset (RFC 2525
-               // section 2.17)
+  kRxSpace,   // SessionEvent: the rx fifo was drained while kFifoWantSpace was set
+  kShutdown,  // SessionEvent: half close; what is in the tx fifo is still sent, then FIN
+  // SessionEvent: the last holder closed; unread data turns it into a reset (RFC 2525
+  // section 2.17). The application touches neither fifo again: what is left in both, chunks of the
+  // tx fifo included, is the daemon's to send and to free.
+  kClose,
   kReset,      // SessionEvent: abort with RST
   kSetOption,  // OptionEvent
   kGetInfo,    // SessionEvent        -> kInfo

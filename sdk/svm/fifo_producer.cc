@@ -1,0 +1,497 @@
+#include "svm/fifo_producer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include <hostloom/check.h>
+
+#include "svm/fifo_wake.h"
+
+namespace loom::svm {
+namespace {
+
+bool before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+
+}  // namespace
+
+void init_fifo(FifoShared& fifo, uint32_t start) noexcept {
+  new (&fifo) FifoShared{};
+  fifo.producer.tail.store(start, std::memory_order_relaxed);
+  fifo.producer.head_seen = start;
+  fifo.consumer.head.store(start, std::memory_order_relaxed);
+  fifo.consumer.tail_seen = start;
+}
+
+// --- Chunks of the daemon: the header is written for the consumer and never read back ---
+
+ChunkId DaemonChunks::alloc(uint32_t log2_size, uint32_t start) noexcept {
+  ChunkId c = 0;
+  while (!(c = arena_->alloc_chunk(log2_size)) && log2_size > kMinChunkLog2) --log2_size;
+  if (!c) return 0;
+  arena_->set_start(c, start);
+  auto* header = reinterpret_cast<ChunkHeader*>(arena_->base(c));
+  header->next.store(0, std::memory_order_relaxed);
+  write_once(header->start, start);
+  write_once(header->log2_size, log2_size);
+  return c;
+}
+
+void DaemonChunks::link(ChunkId from, ChunkId to) noexcept {
+  arena_->set_next(from, to);
+  reinterpret_cast<ChunkHeader*>(arena_->base(from))
+      ->next.store(arena_->ref(to), std::memory_order_release);
+}
+
+// --- Chunks of the application: the header is all there is ---
+
+Ref AppChunks::alloc(uint32_t log2_size, uint32_t start) noexcept {
+  const Ref r = arena_->alloc(log2_size);
+  if (r) write_once(arena_->table().resolve_as<ChunkHeader>(r)->start, start);
+  return r;
+}
+
+void AppChunks::link(Ref from, Ref to) noexcept {
+  if (auto* header = arena_->table().resolve_as<ChunkHeader>(from))
+    header->next.store(to, std::memory_order_release);
+}
+
+Ref AppChunks::next(Ref r) const noexcept {
+  const auto* header = arena_->table().resolve_as<const ChunkHeader>(r);
+  return header ? header->next.load(std::memory_order_relaxed) : 0;
+}
+
+ChunkView AppChunks::view(Ref r) const noexcept {
+  auto* header = arena_->table().resolve_as<ChunkHeader>(r);
+  if (!header) return {};
+  const uint32_t log2 = read_once(header->log2_size), start = read_once(header->start);
+  if (log2 < kMinChunkLog2 || log2 > kMaxChunkLog2 || !arena_->table().resolve(r, 1ull << log2))
+    return {};
+  return {reinterpret_cast<std::byte*>(header + 1), start, start + chunk_capacity(log2)};
+}
+
+// --- Life ---
+
+template <class C>
+FifoProducer<C>::FifoProducer(FifoShared& shared, Arena& arena, uint32_t size) noexcept
+    : shared_(&shared), chunks_(&arena), size_(size) {
+  if constexpr (kPrivate) {
+    private_.tail_copy = shared.producer.tail.load(std::memory_order_relaxed);
+    private_.head_seen = private_.tail_copy;
+  }
+}
+
+template <class C>
+FifoProducer<C>::FifoProducer(FifoProducer&& o) noexcept
+    : shared_(std::exchange(o.shared_, nullptr)),
+      chunks_(o.chunks_),
+      size_(o.size_),
+      violation_(o.violation_),
+      private_(std::exchange(o.private_, {})) {}
+
+template <class C>
+FifoProducer<C>& FifoProducer<C>::operator=(FifoProducer&& o) noexcept {
+  if (this == &o) return *this;
+  if constexpr (kPrivate) release();
+  shared_ = std::exchange(o.shared_, nullptr);
+  chunks_ = o.chunks_;
+  size_ = o.size_;
+  violation_ = o.violation_;
+  private_ = std::exchange(o.private_, {});
+  return *this;
+}
+
+template <class C>
+void FifoProducer<C>::release() noexcept {
+  if (!shared_) return;
+  free_all();
+  if constexpr (kPrivate) {
+    OooList::destroy(private_.ooo);
+    private_.ooo = nullptr;
+  }
+}
+
+// --- Where the state lies ---
+
+template <class C>
+uint32_t FifoProducer<C>::tail() const noexcept {
+  if constexpr (kPrivate)
+    return private_.tail_copy;
+  else
+    return shared_->producer.tail.load(std::memory_order_relaxed);
+}
+
+template <class C>
+void FifoProducer<C>::store_tail(uint32_t tail) noexcept {
+  if constexpr (kPrivate) private_.tail_copy = tail;
+  shared_->producer.tail.store(tail, std::memory_order_release);
+}
+
+template <class C>
+uint32_t FifoProducer<C>::flags() const noexcept {
+  if constexpr (kPrivate)
+    return private_.flags_copy;
+  else
+    return shared_->producer.flags.load(std::memory_order_relaxed);
+}
+
+template <class C>
+void FifoProducer<C>::store_flags(uint32_t flags) noexcept {
+  if constexpr (kPrivate) private_.flags_copy = flags;
+  shared_->producer.flags.store(flags, std::memory_order_release);
+}
+
+template <class C>
+OooList* FifoProducer<C>::ooo() const noexcept {
+  if constexpr (kPrivate)
+    return private_.ooo;
+  else
+    return nullptr;
+}
+
+// --- Space ---
+
+template <class C>
+uint32_t FifoProducer<C>::refresh() noexcept {
+  if (violation_) return 0;
+  const uint32_t head = shared_->consumer.head.load(std::memory_order_acquire);
+  auto& s = state();
+  if (head - s.head_seen > tail() - s.head_seen) {  // not between the last head and tail
+    violate();
+    return 0;
+  }
+  s.head_seen = head;
+  return space();
+}
+
+// How many of n bytes the limit leaves room for.
+template <class C>
+uint32_t FifoProducer<C>::room(uint32_t n) noexcept {
+  if (violation_) return 0;
+  const uint32_t known = space();
+  return std::min(n, known >= n ? known : refresh());
+}
+
+// As large as what the fifo holds or is about to, so that the number of chunks stays small.
+template <class C>
+uint32_t FifoProducer<C>::chunk_log2(uint32_t need) const noexcept {
+  const uint32_t want = std::min(std::max(need, used()), 1u << kMaxGrownChunkLog2);
+  const auto log2 = static_cast<uint32_t>(std::bit_width(want + sizeof(ChunkHeader) - 1));
+  return std::clamp(log2, kMinChunkLog2, kMaxGrownChunkLog2);
+}
+
+// A new list of chunks, beginning at tail. The consumer sees it with the next tail (release).
+template <class C>
+bool FifoProducer<C>::start_list(uint32_t n) noexcept {
+  const Handle h = chunks_.alloc(chunk_log2(n), tail());
+  if (!h) return false;
+  auto& s = state();
+  s.oldest_chunk = s.tail_chunk = h;
+  s.tail_chunk_end = chunks_.view(h).end;
+  auto& line = shared_->producer;
+  line.base_chunk.store(chunks_.ref(h), std::memory_order_relaxed);
+  if constexpr (kPrivate) {
+    s.last_chunk = h;
+    s.last_end = s.tail_chunk_end;
+    line.base_gen.store(++s.base_gen_copy, std::memory_order_relaxed);
+  } else {
+    line.base_gen.store(line.base_gen.load(std::memory_order_relaxed) + 1,
+                        std::memory_order_relaxed);
+  }
+  return true;
+}
+
+// Sees to it that chunks reach n bytes beyond tail; returns how many they do, at most n. Freeing
+// happens here too: at the end of the tail chunk, when head is worth a look.
+template <class C>
+uint32_t FifoProducer<C>::cover(uint32_t n) noexcept {
+  auto& s = state();
+  if (s.tail_chunk && n <= s.tail_chunk_end - tail()) [[likely]]
+    return n;
+  refresh();
+  if (violation_) return 0;
+  if (used() == 0 && !ooo())
+    free_all();
+  else
+    free_behind_head();
+  if (violation_ || (!s.tail_chunk && !start_list(n))) return 0;
+
+  Handle last;
+  uint32_t end;
+  if constexpr (kPrivate) {
+    last = s.last_chunk;
+    end = s.last_end;
+  } else {
+    last = s.tail_chunk;
+    end = s.tail_chunk_end;
+    // Chunks ahead: reserved and not committed, or left by a process that died.
+    while (before(end, tail() + n) && chunks_.next(last)) {
+      ChunkView view{nullptr, 0, end};
+      if (!step(last, view)) return 0;
+      end = view.end;
+    }
+  }
+  while (before(end, tail() + n)) {
+    const Handle h = chunks_.alloc(chunk_log2(tail() + n - end), end);
+    if (!h) break;
+    chunks_.link(last, h);
+    last = h;
+    end = chunks_.view(h).end;
+    if constexpr (kPrivate) {
+      s.last_chunk = last;
+      s.last_end = end;
+    }
+  }
+  return std::min(n, end - tail());
+}
+
+template <class C>
+uint32_t FifoProducer<C>::free_behind_head() noexcept {
+  auto& s = state();
+  uint32_t freed = 0;
+  while (s.oldest_chunk != s.tail_chunk) {
+    const Handle h = s.oldest_chunk;
+    const ChunkView view = chunks_.view(h);
+    if (view.data && !before(view.end, s.head_seen)) break;
+    const Handle next = chunks_.next(h);
+    if (!view.data || !next) {
+      violate();
+      break;
+    }
+    s.oldest_chunk = next;  // first: dying between the two loses a chunk, and frees none twice
+    chunks_.free(h);
+    freed += view.end - view.start;
+  }
+  return freed;
+}
+
+template <class C>
+uint32_t FifoProducer<C>::free_all() noexcept {
+  auto& s = state();
+  uint32_t freed = 0;
+  Handle h = s.oldest_chunk;
+  uint32_t start = h ? chunks_.view(h).start : 0;
+  s.oldest_chunk = s.tail_chunk = 0;
+  s.tail_chunk_end = tail();
+  if constexpr (kPrivate) {
+    s.last_chunk = 0;
+    s.last_end = tail();
+  }
+  while (h) {
+    const ChunkView view = chunks_.view(h);
+    if (!view.data || view.start != start) {  // not a list of ours any more
+      violate();
+      break;
+    }
+    const Handle next = chunks_.next(h);
+    chunks_.free(h);
+    freed += view.end - view.start;
+    start = view.end;
+    h = next;
+  }
+  return freed;
+}
+
+template <class C>
+uint32_t FifoProducer<C>::reclaim() noexcept {
+  if (!state().oldest_chunk) return 0;
+  refresh();
+  if (violation_) return 0;
+  return used() == 0 && !ooo() ? free_all() : free_behind_head();
+}
+
+// --- Writing ---
+
+// To the next chunk, which must go on where this one ends.
+template <class C>
+bool FifoProducer<C>::step(Handle& h, ChunkView& view) noexcept {
+  h = chunks_.next(h);
+  if (!h) return violate();
+  const uint32_t end = view.end;
+  view = chunks_.view(h);
+  return (view.data && view.start == end) || violate();
+}
+
+// The chunk that has room for the byte at `pos`, at or behind tail and covered.
+template <class C>
+bool FifoProducer<C>::locate(uint32_t pos, Handle& h, ChunkView& view) noexcept {
+  const auto& s = state();
+  h = s.tail_chunk;
+  if constexpr (kPrivate) {
+    if (s.ooo && s.ooo->hint_chunk && !before(s.ooo->hint_start, s.tail_chunk_end) &&
+        !before(pos, s.ooo->hint_start))
+      h = s.ooo->hint_chunk;
+  }
+  view = chunks_.view(h);
+  if (!view.data || before(pos, view.start)) return violate();
+  while (!before(pos, view.end))
+    if (!step(h, view)) return false;
+  return true;
+}
+
+template <class C>
+bool FifoProducer<C>::copy_in(uint32_t pos, std::span<const ByteView> parts, uint32_t n) noexcept {
+  if (n == 0) return true;
+  Handle h;
+  ChunkView view;
+  if (!locate(pos, h, view)) return false;
+  for (const ByteView part : parts) {
+    uint32_t done = 0;
+    const auto want = static_cast<uint32_t>(std::min<size_t>(part.size(), n));
+    while (done < want) {
+      if (pos == view.end && !step(h, view)) return false;
+      const uint32_t take = std::min(want - done, view.end - pos);
+      std::memcpy(view.data + (pos - view.start), part.data() + done, take);
+      pos += take;
+      done += take;
+    }
+    n -= want;
+    if (n == 0) break;
+  }
+  if constexpr (kPrivate) {
+    if (private_.ooo) {
+      private_.ooo->hint_chunk = h;
+      private_.ooo->hint_start = view.start;
+    }
+  }
+  return true;
+}
+
+// The n bytes behind tail are in place: moves tail over them and over what was waiting for them.
+// Returns how far.
+template <class C>
+uint32_t FifoProducer<C>::publish(uint32_t n) noexcept {
+  auto& s = state();
+  uint32_t to = tail() + n;
+  if constexpr (kPrivate) {
+    if (s.ooo) {
+      to = s.ooo->absorb(tail(), to);
+      if (s.ooo->empty()) {
+        OooList::destroy(s.ooo);
+        s.ooo = nullptr;
+      }
+    }
+  }
+  if (before(s.tail_chunk_end, to)) {
+    Handle h = s.tail_chunk;
+    ChunkView view{nullptr, 0, s.tail_chunk_end};
+    while (before(view.end, to))
+      if (!step(h, view)) return 0;
+    s.tail_chunk = h;
+    s.tail_chunk_end = view.end;
+  }
+  const uint32_t advanced = to - tail();
+  store_tail(to);
+  return advanced;
+}
+
+namespace {
+uint32_t total_of(std::span<const ByteView> parts) {
+  size_t sum = 0;
+  for (const ByteView p : parts) sum += p.size();
+  return static_cast<uint32_t>(std::min<size_t>(sum, 1u << 31));
+}
+}  // namespace
+
+template <class C>
+uint32_t FifoProducer<C>::enqueue(std::span<const ByteView> parts) noexcept {
+  uint32_t n = room(total_of(parts));
+  if (n != 0) n = cover(n);
+  if (n == 0 || !copy_in(tail(), parts, n)) return 0;
+  publish(n);
+  return violation_ ? 0 : n;
+}
+
+template <class C>
+auto FifoProducer<C>::enqueue_at(uint32_t offset, std::span<const ByteView> parts) noexcept
+    -> Placed requires kPrivate {
+  const uint32_t total = total_of(parts);
+  if (offset > size_) return {};
+  const uint32_t reach = room(offset + std::min(total, size_));
+  if (reach <= offset) return {};
+  if (offset == 0) {
+    const uint32_t n = cover(std::min(reach, total));
+    if (n == 0 || !copy_in(tail(), parts, n)) return {};
+    return {n, publish(n)};
+  }
+
+  const uint32_t at = tail() + offset;
+  const uint32_t to = tail() + std::min(reach, offset + total);
+  if (ooo() && !ooo()->accepts(tail(), at, to)) return {};  // before memory is spent on it
+  const uint32_t covered = cover(to - tail());
+  if (covered <= offset) return {};
+  if (!private_.ooo && !(private_.ooo = OooList::make())) return {};
+  const uint32_t n = covered - offset;
+  if (!private_.ooo->accepts(tail(), at, at + n)) return {};  // it got shorter, memory ran out
+  if (!copy_in(at, parts, n)) return {};
+  private_.ooo->insert(tail(), at, at + n);
+  return {n, 0};
+}
+
+template <class C>
+uint32_t FifoProducer<C>::reserve(uint32_t n, std::span<MutableByteView> out) noexcept {
+  n = room(n);
+  if (n != 0) n = cover(n);
+  if (n == 0 || out.empty()) return 0;
+  Handle h;
+  ChunkView view;
+  uint32_t pos = tail(), k = 0;
+  if (!locate(pos, h, view)) return 0;
+  while (true) {
+    const uint32_t take = std::min(n, view.end - pos);
+    out[k++] = {view.data + (pos - view.start), take};
+    pos += take;
+    n -= take;
+    if (n == 0 || k == out.size()) return k;
+    if (!step(h, view)) return 0;
+  }
+}
+
+template <class C>
+void FifoProducer<C>::commit(uint32_t n) noexcept {
+  if (n != 0 && !violation_) publish(n);
+}
+
+// --- Ends and wake-ups ---
+
+template <class C>
+void FifoProducer<C>::set_eof() noexcept {
+  store_flags(flags() | kFifoEof);
+}
+
+template <class C>
+void FifoProducer<C>::set_reset(int error) noexcept {
+  shared_->producer.error.store(static_cast<uint32_t>(error), std::memory_order_relaxed);
+  store_flags(flags() | kFifoReset);
+}
+
+template <class C>
+bool FifoProducer<C>::should_notify() noexcept {
+  const bool due = wake::consumer_waits(shared_->consumer);
+  refresh();
+  return due;
+}
+
+template <class C>
+bool FifoProducer<C>::want_space(uint32_t threshold) noexcept {
+  threshold = std::clamp(threshold, 1u, size_);
+  if (refresh() >= threshold || violation_) return false;
+  uint32_t f = flags();
+  wake::request_space(shared_->producer, f, tail() - (size_ - threshold));
+  if constexpr (kPrivate) private_.flags_copy = f;
+  if (refresh() < threshold && !violation_) return true;
+  clear_want_space();
+  return false;
+}
+
+template <class C>
+void FifoProducer<C>::clear_want_space() noexcept {
+  if (flags() & kFifoWantSpace) store_flags(flags() & ~static_cast<uint32_t>(kFifoWantSpace));
+}
+
+template class FifoProducer<DaemonChunks>;
+template class FifoProducer<AppChunks>;
+
+}  // namespace loom::svm
