@@ -1,0 +1,155 @@
+#include "taps.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include <hostloom/worker.h>
+
+#include "rtnetlink.h"
+
+namespace loom::tap {
+namespace {
+
+constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256
+constexpr uint32_t kMaxMtu = 65521;  // the kernel's limit for a TAP: 65535 less an Ethernet header
+
+// The kernel's side of the TAP has been deleted. Its descriptors now report an error to every
+// epoll, for ever: they are replaced by ones that are never readable and cannot be written.
+void silence(Device& d) noexcept {
+  for (const auto& q : d.queues) {
+    const int never = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (never < 0) continue;
+    dup3(never, q->fd, O_CLOEXEC);
+    close(never);
+  }
+}
+
+}  // namespace
+
+const DriverOps kDriver{
+    .name = "tap",
+    .tx = tx,
+    .rx = rx,
+    .set_admin = set_admin,
+    .set_mtu = set_mtu,
+    .destroy = destroy,
+    .describe = describe,
+};
+
+// Fills in what `create tap` left open, and refuses what cannot be.
+Result<void> Taps::complete(TapConfig& c) const {
+  if (c.id == kAnyId)
+    for (c.id = 0; devices_.contains(c.id);) ++c.id;
+  if (devices_.contains(c.id))
+    return error(Status::kExists, "TAP tap" + std::to_string(c.id) + " refused: it exists already");
+  const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
+  for (uint16_t* n : {&c.n_rx_queues, &c.n_tx_queues}) {
+    if (*n == 0) *n = std::max<uint16_t>(n_workers, 1);
+    if (*n > kMaxQueues)
+      return error(Status::kInvalid, "TAP tap" + std::to_string(c.id) +
+                                         " refused: " + std::to_string(*n) +
+                                         " queues are more than " + std::to_string(kMaxQueues));
+  }
+  if (c.host_mtu != 0 && (c.host_mtu < 68 || c.host_mtu > kMaxMtu))
+    return error(Status::kInvalid, "TAP tap" + std::to_string(c.id) + " refused: host-mtu-size " +
+                                       std::to_string(c.host_mtu) + " is not from 68 to " +
+                                       std::to_string(kMaxMtu));
+  return {};
+}
+
+Result<std::string> Taps::create(TapConfig config) {
+  if (auto r = complete(config); !r) return r.error();
+  auto opened = open_device(config, config.n_rx_queues);
+  if (!opened) return opened.error();
+  Device& d = **opened;
+  d.host = &host_;
+  d.taps = this;
+  InterfaceConfig interface;
+  interface.name = d.name;
+  interface.mac = config.mac;
+  interface.max_mtu = kMaxMtu;
+  interface.caps = kCapTxL4Checksum | kCapScatter;
+  if (config.segmentation) interface.caps |= kCapTso4 | kCapTso6;
+  interface.ops = &kDriver;
+  interface.device = &d;
+  interface.input_node = kInputNode.name;
+  interface.n_tx_queues = config.n_tx_queues;
+  for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->fd});
+  const auto index = host_.add_interface(interface);
+  if (!index)
+    return error(index.error().code, "TAP " + d.name + " refused: " + index.error().message);
+
+  d.index = *index;
+  for (uint32_t w = 0; w < host_.n_workers(); ++w)
+    d.rx_counters.push_back(host_.rx_counters(d.index, w));
+  d.has_counters.store(true, std::memory_order_release);
+  if (d.monitor_fd >= 0) d.monitor = host_.watch_fd(d.monitor_fd, on_link_news, &d);
+  (void)host_.set_link(d.index, true);  // the interface was made a moment ago
+  devices_[config.id] = opened->release();
+  return d.name;
+}
+
+Result<void> Taps::remove(std::string_view name) {
+  for (const auto& [id, device] : devices_)
+    if (device->name == name) return remove(device->index);
+  return error(Status::kNotFound, "there is no TAP '" + std::string(name) + "'");
+}
+
+Result<void> Taps::remove(IfIndex index) {
+  if (!host_.device(index, kDriver))
+    return error(Status::kNotFound, "interface " + std::to_string(index) + " is not a TAP");
+  const Status status = host_.remove_interface(index);  // ends in dispose
+  if (status != Status::kOk)
+    return error(status, "interface " + std::to_string(index) + " is not removed");
+  return {};
+}
+
+void Taps::remove_all() noexcept {
+  while (!devices_.empty()) {
+    const auto first = devices_.begin();
+    // An interface that cannot be removed must not keep us here.
+    if (Device* d = first->second; host_.remove_interface(d->index) != Status::kOk)
+      devices_.erase(first);
+  }
+}
+
+void Taps::dispose(Device* device) noexcept {
+  std::unique_ptr<Device> d(device);
+  devices_.erase(d->config.id);
+  if (d->monitor) host_.unwatch_fd(d->monitor);
+  // The rx queues' spare buffers go back by way of a worker: only workers touch buffer caches.
+  host_.run_on_worker(0, [&](Worker& w) {
+    for (const auto& q : d->queues)
+      if (q->n_segments > q->n_missing)
+        w.free({q->buffers + q->n_missing, q->n_segments - q->n_missing});
+  });
+}
+
+void destroy(void* device) noexcept {
+  auto* d = static_cast<Device*>(device);
+  d->taps->dispose(d);
+}
+
+// Control thread: something happened to a link in the host's namespace.
+void Taps::on_link_news(void* device) {
+  Device& d = *static_cast<Device*>(device);
+  const auto up = read_link_news(d.monitor_fd, d.host_index);
+  ifreq request{};
+  const bool is_gone = ioctl(d.queues[0]->fd, TUNGETIFF, &request) != 0 && errno == EBADFD;
+  if (is_gone) {
+    silence(d);
+    d.host->log(LogLevel::kWarn, "tap",
+                "host interface '" + d.host_name + "' of " + d.name + " has been deleted");
+  }
+  if (is_gone || up)  // an interface that is being removed has no link to set
+    (void)d.host->set_link(d.index, !is_gone && *up);
+}
+
+}  // namespace loom::tap

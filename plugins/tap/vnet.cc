@@ -1,0 +1,98 @@
+#include "vnet.h"
+
+#include <hostloom/wire.h>
+
+namespace loom::tap {
+namespace {
+
+constexpr uint16_t kTcpChecksumOffset = offsetof(TcpHeader, checksum);
+constexpr uint16_t kUdpChecksumOffset = offsetof(UdpHeader, checksum);
+
+// A header of type T at an offset of the first segment, or nullptr. The kernel places Ethernet
+// headers so that what follows is aligned as the header structs want it.
+template <class T>
+const T* header_at(const Buffer& b, uint32_t offset) noexcept {
+  return b.len >= offset + sizeof(T) ? reinterpret_cast<const T*>(b.data + offset) : nullptr;
+}
+
+// Where the TCP payload of an Ethernet frame begins, or 0 when its first segment does not hold the
+// headers of a TCP packet of that family. One VLAN tag is looked through; IPv6 extension headers
+// are not: the kernel never segments behind one.
+uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
+  const auto* eth = header_at<EthernetHeader>(b, 0);
+  if (!eth) return 0;
+  uint16_t type = eth->type;
+  uint32_t at = sizeof(EthernetHeader);
+  if (type == kEtherTypeVlan) {
+    const auto* tag = header_at<VlanTag>(b, at);
+    if (!tag) return 0;
+    type = tag->type;
+    at += sizeof(VlanTag);
+  }
+  if (is_ip6) {
+    const auto* ip = header_at<Ip6Header>(b, at);
+    if (type != kEtherTypeIp6 || !ip || ip->next_header != kProtoTcp) return 0;
+    at += sizeof(Ip6Header);
+  } else {
+    const auto* ip = header_at<Ip4Header>(b, at);
+    if (type != kEtherTypeIp4 || !ip || ip->protocol != kProtoTcp ||
+        ip->header_length() < sizeof(Ip4Header))
+      return 0;
+    at += ip->header_length();
+  }
+  const auto* tcp = header_at<TcpHeader>(b, at);
+  if (!tcp || tcp->header_length() < sizeof(TcpHeader)) return 0;
+  at += tcp->header_length();
+  return at <= b.len ? at : 0;
+}
+
+}  // namespace
+
+bool apply_received(const VnetHeader& h, Buffer& packet) noexcept {
+  if (h.flags & kVnetNeedsChecksum) {
+    // The checksum field holds the pseudo-header's sum: the packet was never on a wire.
+    const uint32_t field = uint32_t{h.csum_start} + h.csum_offset;
+    if (h.csum_start < sizeof(EthernetHeader) || field + sizeof(uint16_t) > packet.len)
+      return false;
+    packet.flags |= kBufferL4ChecksumOk;
+  } else if (h.flags & kVnetDataValid) {
+    packet.flags |= kBufferL4ChecksumOk;
+  }
+  const uint8_t type = h.gso_type & static_cast<uint8_t>(~kVnetGsoEcn);
+  if (type == kVnetGsoNone) return h.gso_type == kVnetGsoNone;
+  if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6) return false;
+  if (!(h.flags & kVnetNeedsChecksum) || h.gso_size == 0) return false;
+  const uint32_t payload_at = tcp_payload_offset(packet, type == kVnetGsoTcp6);
+  if (payload_at == 0) return false;
+  // One segment after all is a plain packet.
+  if (packet.length() - payload_at > h.gso_size) packet.gso_size = h.gso_size;
+  return true;
+}
+
+bool make_to_send(const Buffer& packet, VnetHeader& h) noexcept {
+  h = {};
+  if (!(packet.flags & kBufferTxL4Checksum) && packet.gso_size == 0) [[likely]]
+    return true;
+  // Offsets are relative to start(), which external segments do not have.
+  if (packet.is_external()) return false;
+  const int l4 = packet.l4_offset - static_cast<int>(packet.data - packet.start());
+  const bool is_tcp = packet.gso_size != 0 || (packet.flags & kBufferTxTcpChecksum);
+  const uint32_t header_size = is_tcp ? sizeof(TcpHeader) : sizeof(UdpHeader);
+  if (l4 < static_cast<int>(sizeof(EthernetHeader)) ||
+      static_cast<uint32_t>(l4) + header_size > packet.len)
+    return false;
+  h.flags = kVnetNeedsChecksum;
+  h.csum_start = static_cast<uint16_t>(l4);
+  h.csum_offset = is_tcp ? kTcpChecksumOffset : kUdpChecksumOffset;
+  if (packet.gso_size == 0) return true;
+  const auto* tcp = reinterpret_cast<const TcpHeader*>(packet.data + l4);
+  const uint32_t headers = static_cast<uint32_t>(l4) + tcp->header_length();
+  if (tcp->header_length() < sizeof(TcpHeader) || headers > packet.len) return false;
+  if (packet.length() - headers <= packet.gso_size) return true;
+  h.gso_type = packet.flags & kBufferIsIp6 ? kVnetGsoTcp6 : kVnetGsoTcp4;
+  h.gso_size = packet.gso_size;
+  h.hdr_len = static_cast<uint16_t>(headers);
+  return true;
+}
+
+}  // namespace loom::tap
