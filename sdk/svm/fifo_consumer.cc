@@ -1,10 +1,10 @@
 #include "svm/fifo_consumer.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <hostloom/check.h>
 
+#include "svm/copy.h"
 #include "svm/fifo_wake.h"
 
 namespace loom::svm {
@@ -162,7 +162,7 @@ uint32_t FifoConsumer<P>::peek(uint32_t offset, MutableByteView out) noexcept {
   uint32_t done = 0;
   while (true) {
     const uint32_t take = std::min(n - done, at.end - pos);
-    std::memcpy(out.data() + done, at.base + (pos - at.start), take);
+    copy_bytes(out.data() + done, at.base + (pos - at.start), take);
     pos += take;
     done += take;
     if (done == n) return n;

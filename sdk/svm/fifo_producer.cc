@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <new>
 #include <utility>
 
 #include <hostloom/check.h>
 
+#include "svm/copy.h"
 #include "svm/fifo_wake.h"
 
 namespace loom::svm {
@@ -343,7 +343,7 @@ bool FifoProducer<C>::copy_in(uint32_t pos, std::span<const ByteView> parts, uin
     while (done < want) {
       if (pos == view.end && !step(h, view)) return false;
       const uint32_t take = std::min(want - done, view.end - pos);
-      std::memcpy(view.data + (pos - view.start), part.data() + done, take);
+      copy_bytes(view.data + (pos - view.start), part.data() + done, take);
       pos += take;
       done += take;
     }
