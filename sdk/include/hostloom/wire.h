@@ -44,7 +44,7 @@ struct Ip4Header {  // RFC 791
   Be16 flags_fragment;
   uint8_t ttl;
   uint8_t protocol;
-  uint16_t checksum;  // ones'-complement sums are the same in either byte order: kept raw
+  [[gnu::packed]] uint16_t checksum;  // ones'-complement sums are the same in either byte order: kept raw
   Ip4Address src;
   Ip4Address dst;
   uint8_t version() const noexcept { return version_ihl >> 4; }
@@ -69,7 +69,7 @@ static_assert(sizeof(Ip6Header) == 40);
 struct IcmpHeader {  // RFC 792 and RFC 4443
   uint8_t type;
   uint8_t code;
-  uint16_t checksum;
+  [[gnu::packed]] uint16_t checksum;
   Be32 rest;
 };
 static_assert(sizeof(IcmpHeader) == 8);
@@ -94,7 +94,7 @@ struct TcpHeader {  // RFC 9293 section 3.1
   uint8_t data_offset;  // upper four bits, in 32-bit words
   uint8_t flags;
   Be16 window;
-  uint16_t checksum;
+  [[gnu::packed]] uint16_t checksum;
   Be16 urgent;
   uint32_t header_length() const noexcept { return (data_offset >> 4) * 4u; }
 };
@@ -104,7 +104,7 @@ struct UdpHeader {  // RFC 768
   Be16 src_port;
   Be16 dst_port;
   Be16 length;
-  uint16_t checksum;
+  [[gnu::packed]] uint16_t checksum;
 };
 static_assert(sizeof(UdpHeader) == 8);
 
