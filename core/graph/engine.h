@@ -36,8 +36,8 @@ using ClockFn = TimeNs (*)(void* context) noexcept;
 
 struct EngineConfig {
   uint32_t n_workers = 1;
-  std::vector<int> corelist;  // worker i is pinned to corelist[i]; empty = not pinned
-  BufferConfig buffers;
+  std::vector<int> corelist{};  // worker i is pinned to corelist[i]; empty = not pinned
+  BufferConfig buffers{};
   ClockFn clock = nullptr;  // null = CLOCK_MONOTONIC; must return more than 0 and never go back
   void* clock_context = nullptr;
   bool poll_mode = false;    // never sleep

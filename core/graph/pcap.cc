@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
 
 #include "buffer/chain.h"
 #include "graph/engine.h"
@@ -117,13 +118,15 @@ Result<uint64_t> Pcap::end() {
   engine_.with_barrier([&] { points_.store(0, std::memory_order_relaxed); });
   struct Packet {
     const Log* log;
+    uint32_t worker;
     Log::Record record;
+    auto order() const { return std::tuple(record.time, worker, record.at); }
   };
   std::vector<Packet> packets;
-  for (const auto& log : logs_)
-    for (const auto& record : log->records) packets.push_back({log.get(), record});
-  std::stable_sort(packets.begin(), packets.end(),
-                   [](const Packet& a, const Packet& b) { return a.record.time < b.record.time; });
+  for (uint32_t i = 0; i < logs_.size(); ++i)
+    for (const auto& record : logs_[i]->records) packets.push_back({logs_[i].get(), i, record});
+  std::sort(packets.begin(), packets.end(),
+            [](const Packet& a, const Packet& b) { return a.order() < b.order(); });
   const FileHeader header;
   Result<void> written = write_all(fd_, std::as_bytes(std::span(&header, 1)), config_.file);
   for (const Packet& p : packets) {

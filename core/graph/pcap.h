@@ -22,7 +22,7 @@ enum PcapPoint : uint32_t { kPcapRx = 1, kPcapTx = 2, kPcapDrop = 4 };
 struct PcapConfig {
   uint32_t points = 0;       // PcapPoint, any of them
   uint32_t max_packets = 0;  // per worker
-  std::string file;
+  std::string file{};
   uint32_t interface = kNoIndex;  // only packets of this interface; kNoIndex = all
 };
 
@@ -44,7 +44,7 @@ class Pcap {
   struct Progress {
     bool running = false;
     uint64_t captured = 0, lost = 0;
-    PcapConfig config;
+    PcapConfig config{};
   };
   Progress progress() const;
 
