@@ -1,0 +1,143 @@
+#include "api/core_handlers.h"
+
+#include <unistd.h>
+
+#include <memory>
+
+#include "cli/tree.h"
+#include "memclnt.api.h"
+#include "vlib.api.h"
+#include "vpe.api.h"
+
+namespace loom {
+namespace {
+
+constexpr int32_t kNoSuchNode = -63;
+constexpr uint32_t kNotPinned = ~0u;
+
+api::LogLevel to_api(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return api::LogLevel::kVpeApiLogLevelDebug;
+    case LogLevel::kInfo:
+      return api::LogLevel::kVpeApiLogLevelInfo;
+    case LogLevel::kNotice:
+      return api::LogLevel::kVpeApiLogLevelNotice;
+    case LogLevel::kWarn:
+      return api::LogLevel::kVpeApiLogLevelWarning;
+    case LogLevel::kError:
+      break;
+  }
+  return api::LogLevel::kVpeApiLogLevelErr;
+}
+
+// memclnt: what the daemon speaks.
+void add_memclnt(ApiRegistry& registry) {
+  registry.handle<api::GetFirstMsgId, api::GetFirstMsgIdReply>(
+      [&registry](ApiCall&, const api::GetFirstMsgId& request) {
+        api::GetFirstMsgIdReply reply{.retval = ApiRegistry::kInvalidValue, .first_msg_id = 0xffff};
+        for (const auto& m : registry.modules())
+          if (request.name == m.module->name ||
+              request.name.starts_with(m.module->name + std::string("_")))
+            reply = {.retval = 0, .first_msg_id = m.first_id};
+        return reply;
+      });
+  registry.handle<api::ApiVersions, api::ApiVersionsReply>(
+      [&registry](ApiCall&, const api::ApiVersions&) {
+        api::ApiVersionsReply reply;
+        for (const auto& m : registry.modules())
+          reply.api_versions.push_back(
+              {m.module->version[0], m.module->version[1], m.module->version[2], m.module->name});
+        return reply;
+      });
+  registry.handle<api::ControlPing, api::ControlPingReply>(
+      [](ApiCall& call, const api::ControlPing&) {
+        return api::ControlPingReply{.client_index = call.client_index(),
+                                     .vpe_pid = static_cast<uint32_t>(::getpid())};
+      });
+  registry.handle<api::MemclntKeepalive, api::MemclntKeepaliveReply>(
+      [](ApiCall&, const api::MemclntKeepalive&) { return api::MemclntKeepaliveReply{}; });
+  registry.handle<api::GetApiJson, api::GetApiJsonReply>(
+      [&registry](ApiCall&, const api::GetApiJson&) {
+        api::GetApiJsonReply reply;
+        for (const auto& m : registry.modules()) {
+          reply.json += reply.json.empty() ? '[' : ',';
+          reply.json += m.module->json;
+        }
+        reply.json += ']';
+        return reply;
+      });
+}
+
+using Parts = std::shared_ptr<const CoreApiParts>;
+
+// vpe: what runs.
+void add_vpe(ApiRegistry& registry, const Parts& parts) {
+  registry.handle<api::ShowVersion, api::ShowVersionReply>(
+      [parts](ApiCall&, const api::ShowVersion&) {
+        return api::ShowVersionReply{
+            .program = "hostloom", .version = parts->version, .build_date = parts->build_date};
+      });
+  registry.handle<api::ShowVpeSystemTime, api::ShowVpeSystemTimeReply>(
+      [parts](ApiCall&, const api::ShowVpeSystemTime&) {
+        return api::ShowVpeSystemTimeReply{.vpe_system_time = parts->uptime_s()};
+      });
+  registry.handle_stream<api::LogDump>([parts](ApiCall& call, const api::LogDump& request) {
+    for (const auto& line : parts->log_lines())
+      if (!(line.time_s < request.start_timestamp))
+        call.send(api::LogDetails{.context = request.context,
+                                  .timestamp = line.time_s,
+                                  .level = to_api(line.level),
+                                  .msg_class = line.who,
+                                  .message = line.text});
+  });
+}
+
+// vlib: the CLI, the graph and its threads.
+void add_vlib(ApiRegistry& registry, const Parts& parts) {
+  registry.handle<api::CliInband, api::CliInbandReply>(
+      [parts](ApiCall&, const api::CliInband& request) {
+        auto outcome = parts->cli.run(parts->host, request.cmd);
+        constexpr std::size_t kMost = kMaxApiMessage - 64;
+        if (outcome.text.size() > kMost) {
+          outcome.text.resize(kMost);
+          outcome.text += "\n[cut]\n";
+        }
+        return api::CliInbandReply{.retval = api_retval(outcome.status),
+                                   .reply = std::move(outcome.text)};
+      });
+  registry.handle<api::GetNodeIndex, api::GetNodeIndexReply>(
+      [parts](ApiCall&, const api::GetNodeIndex& request) {
+        const uint32_t index = parts->find_node(request.node_name);
+        return api::GetNodeIndexReply{.retval = index == ~0u ? kNoSuchNode : 0,
+                                      .node_index = index};
+      });
+  registry.handle<api::ShowThreads, api::ShowThreadsReply>(
+      [parts](ApiCall&, const api::ShowThreads&) {
+        api::ShowThreadsReply reply;
+        for (const auto& t : parts->threads()) {
+          const auto id = static_cast<uint32_t>(reply.thread_data.size());
+          reply.thread_data.push_back({id, t.name, t.type, t.pid, t.cpu, t.cpu, kNotPinned});
+        }
+        return reply;
+      });
+}
+
+}  // namespace
+
+Result<void> add_core_modules(ApiRegistry& registry) {
+  for (const auto* module : {&api::kMemclntModule, &api::kVpeModule, &api::kVlibModule}) {
+    auto added = registry.add_module(*module);
+    if (!added) return added;
+  }
+  return {};
+}
+
+void add_core_handlers(ApiRegistry& registry, CoreApiParts parts) {
+  const auto shared = std::make_shared<const CoreApiParts>(std::move(parts));
+  add_memclnt(registry);
+  add_vpe(registry, shared);
+  add_vlib(registry, shared);
+}
+
+}  // namespace loom

@@ -1,0 +1,124 @@
+// Generated encoders and decoders against bytes written by hand.
+#include "codec_test.api.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace loom {
+namespace {
+
+std::vector<std::byte> bytes(std::initializer_list<int> values) {
+  std::vector<std::byte> out;
+  for (const int v : values) out.push_back(static_cast<std::byte>(v));
+  return out;
+}
+
+api::Everything sample() {
+  api::Everything m;
+  m.client_index = 0x01020304;
+  m.context = 5;
+  m.a = 6;
+  m.c = 0x1122334455667788;
+  m.d = true;
+  m.e = 1.0;
+  m.mac = {1, 2, 3, 4, 5, 6};
+  m.stamp = -2.0;
+  m.color = api::Color::kColorBlue;
+  m.bits = static_cast<api::Bits>(api::kBitsA | api::kBitsB);
+  m.either = {9, 8, 7, 6, 5, 4, 3, 2};
+  m.name = "too long a name";
+  m.two = {{{api::Color::kColorRed, 1}, {api::Color::kColorBlue, 2}}};
+  m.pairs = {{api::Color::kColorRed, 0x0a0b}};
+  m.raw = {0xff, 0xfe};
+  m.text = "hi";
+  return m;
+}
+
+TEST(ApiCodec, FieldsArePackedInOrderAndBigEndian) {
+  std::vector<std::byte> out;
+  ApiWriter w(out);
+  encode(w, sample());
+  EXPECT_EQ(
+      out,
+      bytes({1,    2,    3,    4,    0,    0,    0,    5,    6,    0xff, 0xfe,  // client_index
+                                                                                // context a b
+             0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 1,                 // c d
+             0x3f, 0xf0, 0,    0,    0,    0,    0,    0,    1,    2,    3,    4, 5, 6,  // e mac
+             0xc0, 0,    0,    0,    0,    0,    0,    0,    2,    0,    3,  // stamp color bits
+             9,    8,    7,    6,    5,    4,    3,    2,                    // either
+             't',  'o',  'o',  ' ',  'l',  'o',  'n',  0,                    // name, cut
+             1,    0,    1,    2,    0,    2,    1,    1,    0x0a, 0x0b,     // two n pairs
+             0,    2,    0xff, 0xfe, 0,    0,    0,    2,    'h',  'i'}));   // raw text
+}
+
+TEST(ApiCodec, DecodingGivesBackWhatWasEncoded) {
+  std::vector<std::byte> out, again;
+  ApiWriter w(out);
+  encode(w, sample());
+  ApiReader r(out);
+  api::Everything m;
+  decode(r, m);
+  ASSERT_TRUE(r.ok());
+  EXPECT_EQ(r.remaining(), 0u);
+  EXPECT_EQ(m.name, "too lon");
+  EXPECT_EQ(m.b, -2);
+  ASSERT_EQ(m.pairs.size(), 1u);
+  EXPECT_EQ(m.pairs[0].value, 0x0a0b);
+  ApiWriter w2(again);
+  encode(w2, m);
+  EXPECT_EQ(again, out);
+}
+
+TEST(ApiCodec, EveryTruncationIsNoticed) {
+  std::vector<std::byte> out;
+  ApiWriter w(out);
+  encode(w, sample());
+  for (std::size_t n = 0; n < out.size(); ++n) {
+    ApiReader r(std::span<const std::byte>(out).first(n));
+    api::Everything m;
+    decode(r, m);
+    EXPECT_FALSE(r.ok()) << n;
+  }
+}
+
+TEST(ApiCodec, ACountBeyondTheEndAllocatesNothing) {
+  std::vector<std::byte> out;
+  auto m = sample();
+  m.pairs.clear();
+  m.raw.clear();
+  m.text.clear();
+  ApiWriter w(out);
+  encode(w, m);
+  out[out.size() - 6] = out[out.size() - 5] = std::byte{0xff};  // n_raw = 65535
+  ApiReader r(out);
+  decode(r, m);
+  EXPECT_FALSE(r.ok());
+  EXPECT_TRUE(m.raw.empty());
+}
+
+TEST(ApiCodec, RandomBytesAreDecodedOrRefused) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 20'000; ++round) {
+    std::vector<std::byte> in(random() % 160);
+    for (auto& b : in) b = static_cast<std::byte>(random() % 4 ? 0 : random());
+    ApiReader r(in);
+    api::Everything m;
+    decode(r, m);
+    EXPECT_LE(m.raw.size() + m.text.size() + m.pairs.size(), in.size());
+  }
+}
+
+TEST(ApiCodec, TheModuleDescribesItself) {
+  EXPECT_STREQ(api::kCodecTestModule.name, "codec_test");
+  EXPECT_EQ(api::kCodecTestModule.version, (std::array<uint32_t, 3>{1, 2, 3}));
+  ASSERT_EQ(api::kCodecTestModule.messages.size(), 2u);
+  EXPECT_STREQ(api::kCodecTestModule.messages[1].name, "everything_reply");
+  EXPECT_EQ(api::EverythingReply::kInfo.crc, 1u);
+  EXPECT_NE(api::Everything::kInfo.crc, 0u);
+  EXPECT_NE(std::string_view(api::kCodecTestModule.json).find("vl_api_version"),
+            std::string_view::npos);
+}
+
+}  // namespace
+}  // namespace loom

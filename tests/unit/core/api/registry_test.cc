@@ -1,0 +1,87 @@
+#include "api/registry.h"
+
+#include <gtest/gtest.h>
+
+#include "codec_test.api.h"
+#include "memclnt.api.h"
+#include "vlib.api.h"
+#include "vpe.api.h"
+
+namespace loom {
+namespace {
+
+TEST(ApiRegistry, NumbersAreConsecutiveFromFifteen) {
+  ApiRegistry r;
+  ASSERT_TRUE(r.add_module(api::kMemclntModule));
+  ASSERT_TRUE(r.add_module(api::kCodecTestModule));
+  EXPECT_EQ(r.id_of(api::SockclntCreate::kInfo), 15);
+  EXPECT_EQ(r.id_of(api::SockclntCreateReply::kInfo), 16);
+  EXPECT_EQ(r.id_of(api::Everything::kInfo), 15 + api::kMemclntModule.messages.size());
+  EXPECT_EQ(r.modules()[1].first_id, r.id_of(api::Everything::kInfo));
+}
+
+TEST(ApiRegistry, NamesAreUnique) {
+  ApiRegistry r;
+  ASSERT_TRUE(r.add_module(api::kVpeModule));
+  EXPECT_EQ(r.add_module(api::kVpeModule).error().code, Status::kExists);
+  const ApiModule other{"other", {1, 0, 0}, api::kVpeModule.messages, "{}"};
+  EXPECT_EQ(r.add_module(other).error().message,
+            "API message 'show_version' of module 'other' is taken");
+  EXPECT_EQ(r.entries().size(), api::kVpeModule.messages.size());
+}
+
+TEST(ApiRegistry, TableNamesCarryTheCrcAndAreCut) {
+  EXPECT_EQ(api_table_name({"show_version", 0x51077d14}), "show_version_51077d14");
+  EXPECT_EQ(api_table_name({"x", 0x1}), "x_00000001");
+  EXPECT_EQ(
+      api_table_name({"a_name_that_goes_on_and_on_until_it_is_longer_than_it_should_be", 1}).size(),
+      63u);
+}
+
+// The CRCs that clients compiled against VPP look for.
+TEST(ApiRegistry, MessagesOfVppsLayoutCarryItsCrc) {
+  EXPECT_EQ(api_table_name(api::SockclntCreate::kInfo), "sockclnt_create_455fb9c4");
+  EXPECT_EQ(api_table_name(api::SockclntCreateReply::kInfo), "sockclnt_create_reply_35166268");
+  EXPECT_EQ(api_table_name(api::ControlPing::kInfo), "control_ping_51077d14");
+  EXPECT_EQ(api_table_name(api::ControlPingReply::kInfo), "control_ping_reply_f6b0b8ca");
+  EXPECT_EQ(api_table_name(api::ShowVersionReply::kInfo), "show_version_reply_c919bde1");
+  EXPECT_EQ(api_table_name(api::CliInband::kInfo), "cli_inband_f8377302");
+  EXPECT_EQ(api_table_name(api::CliInbandReply::kInfo), "cli_inband_reply_05879051");
+}
+
+TEST(ApiRegistry, DispatchTellsUnknownFromMalformed) {
+  ApiRegistry r;
+  ASSERT_TRUE(r.add_module(api::kCodecTestModule));
+  r.handle<api::Everything, api::EverythingReply>(
+      [](ApiCall&, const api::Everything& m) { return api::EverythingReply{.retval = m.a}; });
+  const auto dispatch = [&](std::vector<std::byte> message, std::vector<std::byte>& out) {
+    ApiCall call(r, out, 1);
+    return r.dispatch(message, call);
+  };
+  using Bytes = std::vector<std::byte>;
+  const std::byte zero{0}, id{15}, reply{16};
+  Bytes out;
+  EXPECT_EQ(dispatch({}, out), ApiRegistry::Outcome::kMalformed);
+  EXPECT_EQ(dispatch({id}, out), ApiRegistry::Outcome::kMalformed);
+  EXPECT_EQ(dispatch({zero, zero}, out), ApiRegistry::Outcome::kUnknown);
+  EXPECT_EQ(dispatch({zero, reply}, out), ApiRegistry::Outcome::kUnknown);  // only ever sent
+  EXPECT_EQ(dispatch({std::byte{0xff}, std::byte{0xff}}, out), ApiRegistry::Outcome::kUnknown);
+  EXPECT_EQ(dispatch({zero, id, zero}, out), ApiRegistry::Outcome::kMalformed);
+  EXPECT_TRUE(out.empty());  // no context to answer to
+  Bytes short_one{zero, id, zero, zero, zero, zero, zero, zero, zero, std::byte{7}};
+  EXPECT_EQ(dispatch(short_one, out), ApiRegistry::Outcome::kMalformed);
+  ASSERT_EQ(out.size(), kApiHeaderSize + 10);
+  EXPECT_EQ(out[11], std::byte{10});               // length
+  EXPECT_EQ(out[17], reply);                       // id
+  EXPECT_EQ(out[21], std::byte{7});                // context
+  EXPECT_EQ(out[25], static_cast<std::byte>(-7));  // retval INVALID_VALUE
+}
+
+TEST(ApiRegistry, StatusesHaveReturnCodes) {
+  EXPECT_EQ(api_retval(Status::kOk), 0);
+  for (int s = 1; s <= static_cast<int>(Status::kMalformed); ++s)
+    EXPECT_LT(api_retval(static_cast<Status>(s)), 0) << s;
+}
+
+}  // namespace
+}  // namespace loom

@@ -1,0 +1,460 @@
+// The server on a real socket: against bytes written by hand from the protocol's description, and
+// against clients that break it.
+#include "api/server.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio.hpp>
+#include <cstring>
+#include <future>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "api/core_handlers.h"
+#include "cli/tree.h"
+#include "client/client.h"
+#include "memclnt.api.h"
+#include "vlib.api.h"
+#include "vpe.api.h"
+
+namespace loom {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+Bytes operator+(Bytes a, const Bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+Bytes be16(unsigned v) { return {static_cast<uint8_t>(v >> 8), static_cast<uint8_t>(v)}; }
+Bytes be32(uint32_t v) { return be16(v >> 16) + be16(v & 0xffff); }
+Bytes text(std::string_view s, std::size_t n) {
+  Bytes b(s.begin(), s.end());
+  b.resize(n);
+  return b;
+}
+Bytes frame(const Bytes& message) {
+  return Bytes(8) + be32(static_cast<uint32_t>(message.size())) + Bytes(4) + message;
+}
+uint32_t number(const Bytes& b, std::size_t at, std::size_t n) {
+  uint32_t v = 0;
+  for (std::size_t i = 0; i < n; ++i) v = v << 8 | b.at(at + i);
+  return v;
+}
+
+// A client that knows nothing but the description of the protocol.
+class RawClient {
+ public:
+  explicit RawClient(const std::string& path)
+      : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un a{};
+    a.sun_family = AF_UNIX;
+    std::memcpy(a.sun_path, path.data(), path.size());
+    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a), 0) << std::strerror(errno);
+  }
+  ~RawClient() { ::close(fd_); }
+  RawClient(const RawClient&) = delete;
+
+  // False when the server has closed the connection.
+  bool send(const Bytes& b) {
+    for (std::size_t at = 0; at < b.size();) {
+      const ssize_t n = ::send(fd_, b.data() + at, b.size() - at, MSG_NOSIGNAL);
+      if (n <= 0) return false;
+      at += static_cast<std::size_t>(n);
+    }
+    return true;
+  }
+  // One message without its header; empty at the end of the stream.
+  Bytes receive() {
+    const Bytes header = read(16);
+    return header.empty() ? header : read(number(header, 8, 4));
+  }
+  bool is_closed_by_server() { return read(1).empty(); }
+  // Sends sockclnt_create and keeps the table.
+  void create() {
+    ASSERT_TRUE(send(frame(be16(15) + be32(77) + text("raw", 64))));
+    const Bytes m = receive();
+    ASSERT_GE(m.size(), 20u);
+    EXPECT_EQ(number(m, 0, 2), 16u);
+    client_index = number(m, 2, 4);
+    EXPECT_EQ(number(m, 6, 4), 77u);            // context
+    EXPECT_EQ(number(m, 10, 4), 0u);            // response
+    EXPECT_EQ(number(m, 14, 4), client_index);  // index
+    const uint32_t count = number(m, 18, 2);
+    ASSERT_EQ(m.size(), 20 + count * 66);
+    for (std::size_t i = 0, at = 20; i < count; ++i, at += 66)
+      ids[reinterpret_cast<const char*>(&m[at + 2])] = number(m, at, 2);
+  }
+  Bytes request(const char* name, uint32_t context, const Bytes& rest = {}) {
+    return frame(be16(ids.at(name)) + be32(client_index) + be32(context) + rest);
+  }
+
+  uint32_t client_index = 0;
+  std::map<std::string, uint32_t> ids;
+
+ private:
+  Bytes read(std::size_t n) {
+    Bytes b(n);
+    for (std::size_t at = 0; at < n;) {
+      pollfd p{fd_, POLLIN, 0};
+      if (::poll(&p, 1, 20'000) != 1) {
+        ADD_FAILURE() << "the server is silent";
+        return {};
+      }
+      const ssize_t got = ::recv(fd_, b.data() + at, n - at, 0);
+      if (got <= 0) return {};
+      at += static_cast<std::size_t>(got);
+    }
+    return b;
+  }
+  int fd_;
+};
+
+Result<void> say(Host&, void*, CliArgs& args, CliReply& reply) {
+  reply.field("said", std::string(args.next()));
+  return {};
+}
+Result<void> flood(Host&, void*, CliArgs&, CliReply& reply) {
+  reply.line(std::string(900'000, 'x'));
+  return {};
+}
+constexpr CliCommand kSay{.path = "say", .syntax = "WORD", .help = "Says it.", .run = say};
+constexpr CliCommand kFlood{.path = "flood", .run = flood};
+
+class ApiServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/hostloom-api-XXXXXX";
+    dir_ = ::mkdtemp(name);
+    path_ = dir_ + "/api.sock";
+    ASSERT_TRUE(cli_.add(kSay));
+    ASSERT_TRUE(cli_.add(kFlood));
+    ASSERT_TRUE(add_core_modules(registry_));
+    add_core_handlers(registry_,
+                      {.host = host_,
+                       .cli = cli_,
+                       .version = "1.2.3",
+                       .build_date = "",
+                       .uptime_s = [] { return 2.5; },
+                       .find_node = [](const std::string& n) { return n == "drop" ? 4u : ~0u; },
+                       .threads =
+                           [] {
+                             return std::vector<CoreApiParts::Thread>{
+                                 {"loom_main", "", 12, ~0u}, {"loom_wk_0", "workers", 13, 2}};
+                           },
+                       .log_lines =
+                           [] {
+                             return std::vector<CoreApiParts::LogLine>{
+                                 {1.0, LogLevel::kInfo, "a", "first"},
+                                 {2.0, LogLevel::kWarn, "b", "second"}};
+                           }});
+  }
+  void start(ApiServer::Limits limits = {}) {
+    server_ = std::make_unique<ApiServer>(
+        io_, registry_,
+        [this](LogLevel, const std::string& line) {
+          const std::lock_guard hold(log_lock_);
+          log_.push_back(line);
+        },
+        limits);
+    const auto listening = server_->listen(path_, {});
+    ASSERT_TRUE(listening) << listening.error().message;
+    thread_ = std::thread([this] {
+      const auto work = boost::asio::make_work_guard(io_);
+      io_.run();
+    });
+  }
+  void TearDown() override {
+    if (thread_.joinable()) {
+      boost::asio::post(io_, [this] { server_->close(); });
+      boost::asio::post(io_, [this] { io_.stop(); });
+      thread_.join();
+    }
+    server_.reset();
+    EXPECT_NE(::access(path_.c_str(), F_OK), 0) << "the socket is left behind";
+    ::rmdir(dir_.c_str());
+  }
+  ApiServer::Counters counters() {
+    std::promise<ApiServer::Counters> p;
+    boost::asio::post(io_, [&] { p.set_value(server_->counters()); });
+    return p.get_future().get();
+  }
+  std::size_t n_clients() {
+    std::promise<std::size_t> p;
+    boost::asio::post(io_, [&] { p.set_value(server_->clients().size()); });
+    return p.get_future().get();
+  }
+  std::vector<std::string> log() {
+    const std::lock_guard hold(log_lock_);
+    return log_;
+  }
+
+  std::string dir_, path_;
+  boost::asio::io_context io_;
+  ApiRegistry registry_;
+  CliTree cli_;
+  Host host_;
+  std::unique_ptr<ApiServer> server_;
+  std::thread thread_;
+  std::mutex log_lock_;
+  std::vector<std::string> log_;
+};
+
+TEST_F(ApiServerTest, SpeaksTheProtocolByteForByte) {
+  start();
+  RawClient c(path_);
+  c.create();
+  EXPECT_EQ(c.ids.at("sockclnt_create_455fb9c4"), 15u);
+  EXPECT_EQ(c.ids.at("sockclnt_create_reply_35166268"), 16u);
+
+  ASSERT_TRUE(c.send(c.request("show_version_51077d14", 0xabcd)));
+  Bytes m = c.receive();
+  ASSERT_EQ(m.size(), 2u + 4 + 4 + 32 * 3 + 256);
+  EXPECT_EQ(number(m, 0, 2), c.ids.at("show_version_reply_c919bde1"));
+  EXPECT_EQ(number(m, 2, 4), 0xabcdu);
+  EXPECT_EQ(number(m, 6, 4), 0u);
+  EXPECT_STREQ(reinterpret_cast<char*>(&m[10]), "hostloom");
+  EXPECT_STREQ(reinterpret_cast<char*>(&m[42]), "1.2.3");
+
+  ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 9, be32(6) + text("say hi", 6))));
+  m = c.receive();
+  EXPECT_EQ(number(m, 0, 2), c.ids.at("cli_inband_reply_05879051"));
+  EXPECT_EQ(number(m, 6, 4), 0u);
+  EXPECT_EQ(number(m, 10, 4), 9u);
+  EXPECT_EQ(std::string(m.begin() + 14, m.end()), "said  hi\n");
+
+  ASSERT_TRUE(c.send(c.request("control_ping_51077d14", 3)));
+  m = c.receive();
+  EXPECT_EQ(number(m, 0, 2), c.ids.at("control_ping_reply_f6b0b8ca"));
+  EXPECT_EQ(number(m, 14, 4), static_cast<uint32_t>(::getpid()));
+
+  ASSERT_TRUE(c.send(c.request("sockclnt_delete_8ac76db6", 4, be32(c.client_index))));
+  m = c.receive();
+  EXPECT_EQ(number(m, 0, 2), c.ids.at("sockclnt_delete_reply_8f38b1ee"));
+  EXPECT_TRUE(c.is_closed_by_server());
+}
+
+TEST_F(ApiServerTest, RequestsMayComeInAnyPiecesAndAreAnsweredInOrder) {
+  start();
+  RawClient c(path_);
+  c.create();
+  Bytes all;
+  for (uint32_t i = 0; i < 50; ++i) all = all + c.request("control_ping_51077d14", i);
+  for (std::size_t at = 0; at < all.size(); at += 7)
+    ASSERT_TRUE(c.send(Bytes(all.begin() + static_cast<long>(at),
+                             all.begin() + static_cast<long>(std::min(at + 7, all.size())))));
+  for (uint32_t i = 0; i < 50; ++i) EXPECT_EQ(number(c.receive(), 2, 4), i);
+}
+
+TEST_F(ApiServerTest, UnknownAndShortMessagesAreCountedLoggedOnceAndSurvived) {
+  start();
+  RawClient c(path_);
+  c.create();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(c.send(frame(be16(60000) + be32(1) + be32(2))));
+    ASSERT_TRUE(c.send(frame({1})));                                              // half an id
+    ASSERT_TRUE(c.send(frame(be16(c.ids.at("cli_inband_f8377302")) + be32(1))));  // no context
+  }
+  // Long enough for a context, and so answered.
+  ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 6, be32(1000) + text("say", 3))));
+  Bytes m = c.receive();
+  EXPECT_EQ(number(m, 2, 4), 6u);
+  EXPECT_EQ(static_cast<int32_t>(number(m, 6, 4)), -7);
+  ASSERT_TRUE(c.send(c.request("control_ping_51077d14", 8)));
+  EXPECT_EQ(number(c.receive(), 2, 4), 8u);
+  EXPECT_EQ(counters().unknown, 3u);
+  EXPECT_EQ(counters().malformed, 7u);
+  EXPECT_THAT(log(), testing::UnorderedElementsAre(testing::HasSubstr("unknown message 60000"),
+                                                   testing::HasSubstr("malformed message")));
+}
+
+TEST_F(ApiServerTest, NothingIsAnsweredBeforeCreate) {
+  start();
+  RawClient c(path_);
+  ASSERT_TRUE(c.send(frame(be16(40) + be32(0) + be32(1))));
+  c.create();
+  ASSERT_TRUE(c.send(c.request("control_ping_51077d14", 8)));
+  EXPECT_EQ(number(c.receive(), 2, 4), 8u);
+  EXPECT_EQ(counters().unregistered, 1u);
+}
+
+TEST_F(ApiServerTest, AFrameThatIsTooLongOrEmptyEndsTheConnection) {
+  start();
+  for (const uint32_t length : {0u, kMaxApiMessage + 1, 0x7fffffffu, 0xffffffffu}) {
+    RawClient c(path_);
+    c.create();
+    ASSERT_TRUE(c.send(Bytes(8) + be32(length) + Bytes(4) + Bytes(10)));
+    EXPECT_TRUE(c.is_closed_by_server()) << length;
+  }
+  EXPECT_EQ(counters().bad_frames, 4u);
+  EXPECT_EQ(n_clients(), 0u);
+}
+
+TEST_F(ApiServerTest, TheLargestMessageIsTaken) {
+  start();
+  RawClient c(path_);
+  c.create();
+  const uint32_t n = kMaxApiMessage - 14;
+  ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 5, be32(n) + Bytes(n, 'x'))));
+  EXPECT_EQ(number(c.receive(), 2, 4), 5u);
+}
+
+TEST_F(ApiServerTest, AClientThatDoesNotReadLosesItsConnection) {
+  start({.queued_bytes = 4u << 20});
+  RawClient reader(path_), sleeper(path_);
+  reader.create();
+  sleeper.create();
+  const Bytes request = sleeper.request("cli_inband_f8377302", 1, be32(5) + text("flood", 5));
+  for (int i = 0; i < 64 && sleeper.send(request); ++i) {}
+  // The others are served meanwhile.
+  ASSERT_TRUE(reader.send(reader.request("control_ping_51077d14", 8)));
+  EXPECT_EQ(number(reader.receive(), 2, 4), 8u);
+  while (!sleeper.receive().empty()) {}
+  EXPECT_EQ(counters().slow_readers, 1u);
+  EXPECT_EQ(n_clients(), 1u);
+}
+
+TEST_F(ApiServerTest, ConnectionsBeyondTheLimitAreRefused) {
+  start({.clients = 2});
+  RawClient a(path_), b(path_);
+  a.create();
+  b.create();
+  RawClient c(path_);
+  EXPECT_TRUE(c.is_closed_by_server());
+  EXPECT_EQ(counters().refused, 1u);
+}
+
+TEST_F(ApiServerTest, RandomBytesNeverHarmTheOthers) {
+  start();
+  RawClient good(path_);
+  good.create();
+  std::mt19937 random(3);
+  for (int round = 0; round < 300; ++round) {
+    RawClient c(path_);
+    if (random() % 4) c.create();
+    Bytes b(random() % 400);
+    for (auto& x : b) x = static_cast<uint8_t>(random() % 3 ? random() % 40 : random());
+    // Mostly well framed, so that the handlers see the noise.
+    if (random() % 4)
+      for (std::size_t at = 0; at + 17 < b.size();) {
+        const uint8_t length = static_cast<uint8_t>(random() % 60 + 1);
+        std::fill_n(b.begin() + static_cast<long>(at), 16, 0);
+        b[at + 11] = length;
+        b[at + 16] = 0;
+        at += 16u + length;
+      }
+    c.send(b);
+    if (random() % 2) continue;
+    ASSERT_TRUE(good.send(good.request("control_ping_51077d14", static_cast<uint32_t>(round))));
+    ASSERT_EQ(number(good.receive(), 2, 4), static_cast<uint32_t>(round));
+  }
+  EXPECT_GT(counters().unknown + counters().malformed + counters().unregistered, 50u);
+}
+
+TEST_F(ApiServerTest, TheSocketIsPrivateAndNobodyElsesIsReplaced) {
+  start();
+  struct stat s {};
+  ASSERT_EQ(::stat(path_.c_str(), &s), 0);
+  EXPECT_EQ(s.st_mode & 0777, 0660u);
+  boost::asio::io_context io;
+  ApiRegistry registry;
+  ASSERT_TRUE(add_core_modules(registry));
+  ApiServer second(io, registry, [](LogLevel, const std::string&) {});
+  EXPECT_EQ(second.listen(path_, {}).error().message, path_ + " is in use by another process");
+  const std::string file = dir_ + "/file";
+  ::close(::open(file.c_str(), O_CREAT | O_WRONLY, 0600));
+  EXPECT_EQ(second.listen(file, {}).error().message, file + " exists and is not a socket");
+  ::unlink(file.c_str());
+  EXPECT_EQ(second.listen(dir_ + "/none/x", {}).error().code, Status::kIo);
+}
+
+TEST_F(ApiServerTest, AStaleSocketIsReplaced) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  std::memcpy(a.sun_path, path_.data(), path_.size());
+  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+  ::close(fd);
+  start();
+  RawClient(path_).create();
+}
+
+// --- The C++ client against the same server.
+
+TEST_F(ApiServerTest, ClientCallsAndDumps) {
+  start();
+  auto c = Client::connect(path_);
+  ASSERT_TRUE(c) << c.error().message;
+  const auto version = c->call<api::ShowVersionReply>(api::ShowVersion{});
+  ASSERT_TRUE(version) << version.error().message;
+  EXPECT_EQ(version->program, "hostloom");
+  const auto all = c->dump<api::LogDetails>(api::LogDump{});
+  ASSERT_TRUE(all) << all.error().message;
+  ASSERT_EQ(all->size(), 2u);
+  EXPECT_EQ((*all)[1].message, "second");
+  EXPECT_EQ((*all)[1].level, api::LogLevel::kVpeApiLogLevelWarning);
+  EXPECT_EQ(c->dump<api::LogDetails>(api::LogDump{.start_timestamp = 1.5})->size(), 1u);
+  EXPECT_EQ(c->call<api::ShowVpeSystemTimeReply>(api::ShowVpeSystemTime{})->vpe_system_time, 2.5);
+  const auto threads = c->call<api::ShowThreadsReply>(api::ShowThreads{});
+  ASSERT_EQ(threads->thread_data.size(), 2u);
+  EXPECT_EQ(threads->thread_data[1].name, "loom_wk_0");
+  EXPECT_EQ(c->call<api::GetNodeIndexReply>(api::GetNodeIndex{.node_name = "drop"})->node_index,
+            4u);
+  EXPECT_EQ(c->call<api::GetNodeIndexReply>(api::GetNodeIndex{.node_name = "x"})->retval, -63);
+  const auto first = c->call<api::GetFirstMsgIdReply>(api::GetFirstMsgId{.name = "vpe_01234567"});
+  EXPECT_EQ(first->first_msg_id, registry_.modules()[1].first_id);
+  EXPECT_EQ(c->call<api::GetFirstMsgIdReply>(api::GetFirstMsgId{.name = "nothing"})->retval, -7);
+  EXPECT_EQ(c->call<api::ApiVersionsReply>(api::ApiVersions{})->api_versions.size(), 3u);
+}
+
+TEST_F(ApiServerTest, ClientRunsCommands) {
+  start();
+  auto c = Client::connect(path_);
+  const auto good = c->cli("json say 5");
+  ASSERT_TRUE(good);
+  EXPECT_EQ(good->retval, 0);
+  EXPECT_EQ(nlohmann::json::parse(good->text), nlohmann::json({{"said", 5}}));
+  const auto bad = c->cli("sey hello");
+  ASSERT_TRUE(bad);
+  EXPECT_EQ(bad->retval, -6);
+  EXPECT_EQ(bad->text, "unknown word 'sey' at position 1; did you mean 'say'?\n");
+}
+
+TEST_F(ApiServerTest, TheDescriptionOfEveryMessageCanBeAskedFor) {
+  start();
+  auto c = Client::connect(path_);
+  const auto reply = c->call<api::GetApiJsonReply>(api::GetApiJson{});
+  ASSERT_TRUE(reply);
+  const auto json = nlohmann::json::parse(reply->json);
+  ASSERT_EQ(json.size(), 3u);
+  std::size_t n = 0;
+  for (const auto& module : json) n += module["messages"].size();
+  EXPECT_EQ(n, registry_.entries().size());
+}
+
+TEST_F(ApiServerTest, ClientNoticesThatTheDaemonWentAway) {
+  start();
+  auto c = Client::connect(path_);
+  ASSERT_TRUE(c);
+  std::promise<void> closed;
+  boost::asio::post(io_, [&] {
+    server_->close();
+    closed.set_value();
+  });
+  closed.get_future().get();
+  EXPECT_EQ(c->cli("say x").error().code, Status::kClosed);
+}
+
+}  // namespace
+}  // namespace loom
