@@ -13,9 +13,8 @@
 //
 // Threads: one at a time.
 #pragma once
-#include "svm/app_arena.h"
 #include "svm/bytes.h"
-#include "svm/daemon_arena.h"
+#include "svm/fifo_chunks.h"
 #include "svm/fifo_ooo.h"
 
 namespace loom::svm {
@@ -24,49 +23,6 @@ constexpr uint32_t kMaxGrownChunkLog2 = 18;  // chunks do not grow beyond 256 KB
 
 // Starts a fifo's shared lines: empty, next byte at cursor value `start`.
 void init_fifo(FifoShared& fifo, uint32_t start = 0) noexcept;
-
-// A chunk as the producer sees it. data == nullptr: what the shared memory says is contradictory.
-struct ChunkView {
-  std::byte* data = nullptr;
-  uint32_t start = 0, end = 0;  // cursor values of its bytes
-};
-
-// Where a producer gets its chunks from, and where it keeps what it believes about them.
-class DaemonChunks {
- public:
-  using Handle = ChunkId;
-  using Arena = DaemonArena;
-  explicit DaemonChunks(DaemonArena* arena = nullptr) noexcept : arena_(arena) {}
-  Handle alloc(uint32_t log2_size, uint32_t start) noexcept;  // smaller if need be; 0 = none
-  void free(Handle h) noexcept { arena_->free_chunk(h); }
-  void link(Handle from, Handle to) noexcept;
-  Handle next(Handle h) const noexcept { return arena_->next(h); }
-  ChunkView view(Handle h) const noexcept {
-    const uint32_t start = arena_->start(h);
-    return {arena_->base(h) + sizeof(ChunkHeader), start,
-            start + chunk_capacity(arena_->log2_size(h))};
-  }
-  Ref ref(Handle h) const noexcept { return arena_->ref(h); }
-
- private:
-  DaemonArena* arena_;
-};
-
-class AppChunks {
- public:
-  using Handle = Ref;
-  using Arena = AppArena;
-  explicit AppChunks(AppArena* arena = nullptr) noexcept : arena_(arena) {}
-  Handle alloc(uint32_t log2_size, uint32_t start) noexcept;
-  void free(Handle h) noexcept { arena_->free(h); }
-  void link(Handle from, Handle to) noexcept;
-  Handle next(Handle h) const noexcept;
-  ChunkView view(Handle h) const noexcept;
-  Ref ref(Handle h) const noexcept { return h; }
-
- private:
-  AppArena* arena_;
-};
 
 // State of a daemon producer; an application's is in FifoProducerLine, under the same names.
 struct PrivateProducer {

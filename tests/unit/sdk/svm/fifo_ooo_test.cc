@@ -82,13 +82,13 @@ TEST(FifoOoo, ReleaseFreesAll) {
 // Segments arrive shuffled, twice, overlapping and torn, while the application reads.
 TEST(FifoOoo, ReassemblesAnyOrder) {
   const Stream stream;
-  for (const uint32_t size : {5'000u, 64'000u, 2'000'000u}) {
+  for (const uint32_t size : {5'000u, 64'000u, 400'000u}) {
     RxRig rig(size, 0u - size / 2);
     std::mt19937 rng(size);
     std::vector<bool> arrived;  // from position `tail` on
     uint64_t tail = 0, head = 0;
     Bytes buffer(size);
-    for (int i = 0; i < 8000; ++i) {
+    for (int i = 0; i < 5000; ++i) {
       // A segment somewhere in the window, close to tail more often than not.
       const uint32_t window = rig.producer.refresh();
       ASSERT_EQ(window, size - (tail - head));
@@ -119,7 +119,7 @@ TEST(FifoOoo, ReassemblesAnyOrder) {
         ASSERT_LE(got[0].start, offset);
         ASSERT_GE(got[0].end, offset + fits);
       }
-      if (i % 16 == 0) {
+      if (i % 64 == 0) {
         std::sort(got.begin(), got.end(), [](auto a, auto b) { return a.start < b.start; });
         uint32_t pos = 0, bytes_in = 0;
         for (const auto r : got) {

@@ -24,7 +24,7 @@ void stream_through(const Load& load, std::chrono::milliseconds duration) {
   std::thread producer([&] {
     std::mt19937 rng(1);
     const auto end = Clock::now() + duration;
-    while (Clock::now() < end) {
+    while (Clock::now() < end || sent < 4ull * load.fifo_size) {
       const uint32_t n = rig.producer.enqueue(stream.at(sent, 1 + rng() % load.most_per_step));
       sent += n;
       if (n != 0 && rig.producer.should_notify()) data.signal();
@@ -69,7 +69,6 @@ void stream_through(const Load& load, std::chrono::milliseconds duration) {
   EXPECT_FALSE(rig.consumer.violation());
   EXPECT_FALSE(rig.producer.violation());
   EXPECT_GT(data_waits + space_waits, 0u);  // else the test shows nothing
-  EXPECT_GT(received, 100'000u);
   rig.producer.reclaim();
   EXPECT_FALSE(rig.producer.holds_chunks());
 }
