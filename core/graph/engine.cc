@@ -256,6 +256,12 @@ uint32_t Engine::step(uint32_t index) {
   return work;
 }
 
+const CliCommand& Engine::own_command(const CliCommand& command) {
+  commands_.push_back(command);
+  commands_.back().context = this;
+  return commands_.back();
+}
+
 void Engine::add_runtime(Worker& w, NodeId node, uint64_t packets, uint64_t clocks) noexcept {
   NodeSlot& slot = WorkerState::of(w).slots[node];
   bump(slot.calls, 1);

@@ -9,6 +9,7 @@
 // once in the caller.
 #pragma once
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hostloom/cli.h>
 #include <hostloom/node.h>
 #include <hostloom/status.h>
 #include <hostloom/worker.h>
@@ -140,6 +142,9 @@ class Engine {
   const std::vector<BufferPool*>& buffer_pools() const noexcept { return pool_list_; }
   BufferPool& pool_of(uint32_t worker_index) noexcept;
   const EngineConfig& config() const noexcept { return config_; }
+  // A copy of the command whose context is this engine, and which lives as long as it
+  // (graph/cli.cc).
+  const CliCommand& own_command(const CliCommand&);
 
  private:
   friend struct WorkerState;
@@ -172,6 +177,7 @@ class Engine {
   RuntimeStats stats_;
   PacketTrace trace_;
   Pcap pcap_;
+  std::deque<CliCommand> commands_;
 };
 
 }  // namespace loom
