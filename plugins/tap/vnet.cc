@@ -15,20 +15,22 @@ const T* header_at(const Buffer& b, uint32_t offset) noexcept {
   return b.len >= offset + sizeof(T) ? reinterpret_cast<const T*>(b.data + offset) : nullptr;
 }
 
-// Where the TCP payload of an Ethernet frame begins, or 0 when its first segment does not hold the
-// headers of a TCP packet of that family. One VLAN tag is looked through; IPv6 extension headers
-// are not: the kernel never segments behind one.
-uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
+// The type behind at most one VLAN tag, and where the network header begins; 0: too short.
+uint16_t ether_type(const Buffer& b, uint32_t* network_at = nullptr) noexcept {
   const auto* eth = header_at<EthernetHeader>(b, 0);
   if (!eth) return 0;
-  uint16_t type = eth->type;
-  uint32_t at = sizeof(EthernetHeader);
-  if (type == kEtherTypeVlan) {
-    const auto* tag = header_at<VlanTag>(b, at);
-    if (!tag) return 0;
-    type = tag->type;
-    at += sizeof(VlanTag);
-  }
+  const auto* tag =
+      eth->type == kEtherTypeVlan ? header_at<VlanTag>(b, sizeof(EthernetHeader)) : nullptr;
+  if (network_at) *network_at = sizeof(EthernetHeader) + (tag ? sizeof(VlanTag) : 0);
+  return tag ? tag->type : eth->type;
+}
+
+// Where the TCP payload of an Ethernet frame begins, or 0 when its first segment does not hold the
+// headers of a TCP packet of that family. IPv6 extension headers are not looked through: the kernel
+// never segments behind one.
+uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
+  uint32_t at = 0;
+  const uint16_t type = ether_type(b, &at);
   if (is_ip6) {
     const auto* ip = header_at<Ip6Header>(b, at);
     if (type != kEtherTypeIp6 || !ip || ip->next_header != kProtoTcp) return 0;
@@ -46,22 +48,37 @@ uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
   return at <= b.len ? at : 0;
 }
 
+// What a packet with an unfinished checksum needs if it leaves by another interface. Delivered here
+// it needs nothing: the data never was on a wire.
+void note_unfinished_checksum(const VnetHeader& h, Buffer& b) noexcept {
+  if (h.csum_offset == kTcpChecksumOffset)
+    b.flags |= kBufferTxTcpChecksum;
+  else if (h.csum_offset == kUdpChecksumOffset)
+    b.flags |= kBufferTxUdpChecksum;
+  else
+    return;
+  b.l4_offset = static_cast<int16_t>(b.offset_of_data() + h.csum_start);
+  if (ether_type(b) == kEtherTypeIp6) b.flags |= kBufferIsIp6;
+}
+
 }  // namespace
 
 bool apply_received(const VnetHeader& h, Buffer& packet) noexcept {
   if (h.flags & kVnetNeedsChecksum) {
-    // The checksum field holds the pseudo-header's sum: the packet was never on a wire.
     const uint32_t field = uint32_t{h.csum_start} + h.csum_offset;
-    if (h.csum_start < sizeof(EthernetHeader) || field + sizeof(uint16_t) > packet.len)
+    if (h.csum_start < sizeof(EthernetHeader) || h.csum_start % 2 != 0 ||
+        field + sizeof(uint16_t) > packet.len)
       return false;
     packet.flags |= kBufferL4ChecksumOk;
+    note_unfinished_checksum(h, packet);
   } else if (h.flags & kVnetDataValid) {
     packet.flags |= kBufferL4ChecksumOk;
   }
   const uint8_t type = h.gso_type & static_cast<uint8_t>(~kVnetGsoEcn);
   if (type == kVnetGsoNone) return h.gso_type == kVnetGsoNone;
   if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6) return false;
-  if (!(h.flags & kVnetNeedsChecksum) || h.gso_size == 0) return false;
+  if (!(h.flags & kVnetNeedsChecksum) || h.csum_offset != kTcpChecksumOffset || h.gso_size == 0)
+    return false;
   const uint32_t payload_at = tcp_payload_offset(packet, type == kVnetGsoTcp6);
   if (payload_at == 0) return false;
   // One segment after all is a plain packet.

@@ -1,0 +1,224 @@
+#include "harness.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "buffer/chain.h"
+#include "net_namespace.h"
+
+namespace loom::tap {
+namespace {
+
+Harness* current = nullptr;  // node functions have no context
+
+void keep(Worker&, NodeRuntime&, std::span<Buffer* const> in) noexcept {
+  current->sink.insert(current->sink.end(), in.begin(), in.end());
+}
+
+const NodeInfo kSink{.name = "ethernet-input", .run = keep};
+
+template <class T>
+T must(Result<T> r) {
+  if (!r) throw std::runtime_error(r.error().message);
+  return std::move(*r);
+}
+
+}  // namespace
+
+struct Harness::Table {
+  static Harness& of(Host& h) { return *static_cast<Harness*>(h.impl); }
+  static Status add_interface(Host& h, const InterfaceConfig* c, IfIndex* out, std::string* m) {
+    if (of(h).refuse_interface) {
+      *m = "no more interfaces";
+      return Status::kNoMemory;
+    }
+    of(h).interface = *c;
+    of(h).has_interface = true;
+    *out = 7;
+    return Status::kOk;
+  }
+  static Status remove_interface(Host& h, IfIndex i) {
+    if (i != 7 || !of(h).has_interface) return Status::kNotFound;
+    of(h).has_interface = false;
+    of(h).interface.ops->destroy(of(h).interface.device);
+    return Status::kOk;
+  }
+  static Status set_link(Host& h, IfIndex, bool up) {
+    of(h).links.push_back(up);
+    return Status::kOk;
+  }
+  static uint64_t watch_fd(Host& h, int fd, void (*fn)(void*), void* arg) {
+    const uint64_t handle = of(h).watched.size() + 1;
+    of(h).watched[handle] = [fn, arg] { fn(arg); };
+    of(h).watched_fds[handle] = fd;
+    return handle;
+  }
+  static constexpr HostOps make() {
+    HostOps ops{};
+    ops.struct_size = sizeof ops;
+    ops.add_interface = add_interface;
+    ops.remove_interface = remove_interface;
+    ops.set_link = set_link;
+    ops.rx_counters = [](Host& h, IfIndex, uint32_t) { return &of(h).counters; };
+    ops.n_workers = [](Host&) { return 1u; };
+    ops.run_on_worker = [](Host& h, uint32_t w, void (*fn)(Worker&, void*), void* arg) {
+      of(h).engine->run_on_worker(w, [=](Worker& worker) { fn(worker, arg); });
+    };
+    ops.watch_fd = watch_fd;
+    ops.unwatch_fd = [](Host& h, uint64_t handle) { of(h).watched.erase(handle); };
+    ops.log = [](Host& h, LogLevel, const char*, const char* text) { of(h).log.push_back(text); };
+    ops.device = [](Host& h, IfIndex i, const DriverOps* ops) -> void* {
+      return i == 7 && of(h).has_interface && of(h).interface.ops == ops ? of(h).interface.device
+                                                                         : nullptr;
+    };
+    ops.add_cli_command = [](Host& h, const CliCommand* c, std::string*) {
+      of(h).commands[c->path] = *c;
+      return Status::kOk;
+    };
+    return ops;
+  }
+};
+
+Harness::Harness(uint32_t n_buffers, uint32_t data_size) {
+  static constexpr HostOps kOps = Table::make();
+  current = this;
+  EngineConfig config;
+  config.buffers.buffers_per_numa = n_buffers;
+  config.buffers.data_size = data_size;
+  engine = must(Engine::create(config));
+  must(engine->add_node(kSink));
+  must(engine->add_node(kInputNode));
+  if (auto built = engine->build(); !built) throw std::runtime_error(built.error().message);
+  host.ops = &kOps;
+  host.impl = this;
+  taps = std::make_unique<Taps>(host);
+  if (auto r = register_commands(host, *taps); !r) throw std::runtime_error(r.error().message);
+}
+
+Harness::~Harness() {
+  clear();
+  taps->remove_all();
+}
+
+void Harness::clear() {
+  worker().free(sink);
+  sink.clear();
+}
+
+uint32_t Harness::rx(Device& d, uint16_t queue) {
+  const uint32_t n = tap::rx(worker(), input(), &d, queue);
+  engine->step();
+  return n;
+}
+
+bool Harness::rx_wait(Device& d) {
+  pollfd p{.fd = d.queues[0]->fd, .events = POLLIN, .revents = 0};
+  if (poll(&p, 1, 2000) != 1) return false;
+  while (rx(d) != 0) {}
+  return true;
+}
+
+uint32_t Harness::free_buffers() { return engine->pool_of(0).stats().free + worker().cache.n; }
+
+std::unique_ptr<Device> Harness::device_on(int fd) {
+  auto d = std::make_unique<Device>();
+  d->host = &host;
+  d->name = "tap0";
+  d->index = 7;
+  d->queues.push_back(std::make_unique<RxQueue>());
+  d->queues[0]->fd = fd;
+  d->rx_counters = {&counters};
+  d->has_counters = true;
+  return d;
+}
+
+std::string Harness::cli(const std::string& line) {
+  std::istringstream in(line);
+  std::vector<std::string> words;
+  for (std::string w; in >> w;) words.push_back(w);
+  std::vector<std::string_view> views(words.begin(), words.end());
+  const CliCommand& c = commands.at(words.at(0) + " " + words.at(1));
+  CliArgs args(views, 2);
+  CliReply reply;
+  const auto r = c.run(host, c.context, args, reply);
+  if (!r) return "error: " + r.error().message;
+  if (reply.items().empty()) return "";
+  const auto* text = std::get_if<std::string>(&reply.items()[0]);
+  return text ? *text : "";
+}
+
+std::string bytes_of(const Buffer& b) {
+  std::string s;
+  for (const Buffer* i = &b; i; i = i->next)
+    s.append(reinterpret_cast<const char*>(i->data), i->len);
+  return s;
+}
+
+Buffer* make_packet(Worker& w, const std::string& bytes, std::size_t first) {
+  Buffer* head = w.alloc();
+  Buffer* last = head;
+  std::size_t at = std::min(first, bytes.size());
+  std::memcpy(head->append(static_cast<uint32_t>(at)), bytes.data(), at);
+  while (at < bytes.size()) {
+    Buffer* b = w.alloc();
+    const std::size_t n = std::min<std::size_t>(bytes.size() - at, b->tailroom());
+    std::memcpy(b->append(static_cast<uint32_t>(n)), bytes.data() + at, n);
+    head->rest_len += static_cast<uint32_t>(n);
+    last->next = b;
+    last = b;
+    at += n;
+  }
+  return head;
+}
+
+PrivateNamespace::PrivateNamespace() {
+  // A namespace lives while a file of it is open: the descriptor is what the path leads to.
+  int fd = -1;
+  std::thread([&] {
+    if (unshare(CLONE_NEWNET) == 0) fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  }).join();
+  if (fd < 0) throw std::runtime_error(std::string("no network namespace: ") + strerror(errno));
+  path_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(fd);
+}
+
+PrivateNamespace::~PrivateNamespace() { close(std::stoi(path_.substr(path_.rfind('/') + 1))); }
+
+void PrivateNamespace::run(const std::function<void()>& fn) {
+  const auto r = run_in_net_namespace(path_, [&]() -> Result<void> {
+    fn();
+    return {};
+  });
+  ASSERT_TRUE(r) << r.error().message;
+}
+
+std::string enter_private_network() {
+  static const std::string why = [] {
+    if (access("/dev/net/tun", F_OK) != 0) return std::string("/dev/net/tun is absent");
+    const uid_t uid = getuid();
+    const gid_t gid = getgid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+      // Some machines forbid user namespaces; root does without.
+      if (unshare(CLONE_NEWNET) != 0)
+        throw std::runtime_error(std::string("unshare: ") + strerror(errno));
+      return std::string();
+    }
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+    std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
+    return std::string();
+  }();
+  return why;
+}
+
+}  // namespace loom::tap
