@@ -28,7 +28,9 @@ class RingTail {
   Take take(const std::atomic<uint32_t>& shared_head, uint32_t& position) noexcept {
     uint32_t t = tail_.load(std::memory_order_acquire);
     while (true) {
-      if (t - head_seen_.load(std::memory_order_relaxed) >= capacity_) {
+      // Acquire and release also between producers: who uses a head that another one has read must
+      // be as far behind the consumer's reads of the slot.
+      if (t - head_seen_.load(std::memory_order_acquire) >= capacity_) {
         const uint32_t h = shared_head.load(std::memory_order_acquire);
         const uint32_t again = tail_.load(std::memory_order_acquire);
         if (again != t) {  // others went on meanwhile: h may be of a later time than t
@@ -37,7 +39,7 @@ class RingTail {
         }
         if (t - h > capacity_) return Take::kViolation;
         if (t - h == capacity_) return Take::kFull;
-        head_seen_.store(h, std::memory_order_relaxed);
+        head_seen_.store(h, std::memory_order_release);
       }
       if (tail_.compare_exchange_weak(t, t + 1, std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {
