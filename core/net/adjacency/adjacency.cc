@@ -8,6 +8,7 @@ AdjacencyTable::AdjacencyTable() {
   LOOM_CHECK(add({.kind = AdjacencyKind::kNoRoute}, 0) == kAdjacencyNoRoute);
   LOOM_CHECK(add({.kind = AdjacencyKind::kBlackhole}, 0) == kAdjacencyBlackhole);
   LOOM_CHECK(add({.kind = AdjacencyKind::kLocal}, 0) == kAdjacencyLocal);
+  LOOM_CHECK(add({.kind = AdjacencyKind::kBroadcast}, 0) == kAdjacencyLimitedBroadcast);
 }
 
 uint32_t AdjacencyTable::add(const Adjacency& a, TimeNs now) {

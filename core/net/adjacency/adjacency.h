@@ -42,7 +42,8 @@ struct Adjacency {
 static_assert(sizeof(Adjacency) == 32);
 
 // The entries every host has, in this order.
-constexpr uint32_t kAdjacencyNoRoute = 0, kAdjacencyBlackhole = 1, kAdjacencyLocal = 2;
+constexpr uint32_t kAdjacencyNoRoute = 0, kAdjacencyBlackhole = 1, kAdjacencyLocal = 2,
+                   kAdjacencyLimitedBroadcast = 3;  // 255.255.255.255
 
 class AdjacencyTable {
  public:

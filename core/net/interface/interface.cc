@@ -22,9 +22,10 @@ unsigned common_prefix(const IpAddress& a, const IpAddress& b) noexcept {
 
 const IpAddress* AddressList::source_for(const IpAddress& destination) const noexcept {
   const auto& list = destination.is_ip4 ? ip4 : ip6;
-  const bool wants_link_local = !destination.is_ip4 && (destination.ip6().is_link_local() ||
-                                                        (destination.ip6().is_multicast() &&
-                                                         (destination.bits.bytes[1] & 0xf) == 2));
+  const bool wants_link_local =
+      !destination.is_ip4 &&
+      (destination.ip6().is_link_local() ||
+       (destination.ip6().is_multicast() && (destination.bits.bytes[1] & 0xf) == 2));
   const InterfaceAddress *best = nullptr, *in_scope = nullptr, *any = nullptr;
   for (const auto& i : list) {
     if (i.is_duplicate) continue;

@@ -10,11 +10,13 @@
 #include <hostloom/interface.h>
 #include <hostloom/types.h>
 
+#include "hash/spin_lock.h"
+
 namespace loom {
 
 // An address of this host on an interface.
 struct InterfaceAddress {
-  IpPrefix prefix;  // with host bits
+  IpPrefix prefix;            // with host bits
   bool is_duplicate = false;  // another host has it (RFC 4862 section 5.4.5): not in use
 };
 
@@ -39,6 +41,11 @@ struct alignas(kCacheLine) InterfaceWorkerCounters {
   InterfaceCounters tx;  // drops: the driver had no room
 };
 
+// Counters have one writer, the worker; control reads them at any time.
+inline void add_counter(uint64_t& counter, uint64_t n) noexcept {
+  __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
+}
+
 struct RxQueue {
   int event_fd = -1;
   uint32_t worker = 0;
@@ -56,7 +63,9 @@ struct Interface {
   const DriverOps* ops = nullptr;
   void* device = nullptr;
   NodeId input_node = kNoNode;
+  bool needs_offload = false;  // the device lacks an offload: packets pass through tx-offload
   uint16_t n_tx_queues = 1;
+  std::unique_ptr<SpinLock[]> tx_locks;  // by queue; null when no two workers share one
   std::vector<RxQueue> rx_queues;
 
   std::atomic<uint32_t> mtu{1500};  // L3 bytes
@@ -64,6 +73,7 @@ struct Interface {
   std::atomic<bool> is_admin_up{false}, is_link_up{true};
   std::atomic<const AddressList*> addresses{nullptr};  // never null once registered
   std::atomic<RxMode> rx_mode{RxMode::kAdaptive};
+  std::atomic<TimeNs> dad_until{0};  // until then an answer means a duplicate address (worker 0)
   std::vector<InterfaceWorkerCounters> counters;  // by worker
 
   // Control thread's.

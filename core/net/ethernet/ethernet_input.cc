@@ -1,0 +1,100 @@
+// Node "ethernet-input": looks at the Ethernet header and hands the packet to its protocol.
+//   in    frames from drivers, data at the Ethernet header, rx_if set
+//   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set
+//   cost  BM_Ip4Echo covers the whole path from here to interface-tx
+#include "net/ethernet/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToIp4, kToIp6, kToArp, kToDrop };
+enum Counter : uint16_t {
+  kIp4,
+  kIp6,
+  kArp,
+  kTooShort,
+  kNoInterface,
+  kInterfaceDown,
+  kNotForUs,
+  kBadSource,
+  kVlan,
+  kLlc,
+  kUnknownType,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"ip4", Severity::kInfo, "IPv4 packets"},
+    {"ip6", Severity::kInfo, "IPv6 packets"},
+    {"arp", Severity::kInfo, "ARP packets"},
+    {"too-short", Severity::kError, "fewer than 14 bytes"},
+    {"no-interface", Severity::kError, "the interface is gone or has no Ethernet"},
+    {"interface-down", Severity::kWarn, "the interface is down"},
+    {"not-for-us", Severity::kInfo, "unicast to another station's address"},
+    {"bad-source", Severity::kError, "the source is a group address"},
+    {"vlan", Severity::kWarn, "tagged frame; VLANs are not configured"},
+    {"llc", Severity::kInfo, "802.3 length instead of a type"},
+    {"unknown-type", Severity::kInfo, "a protocol that nobody handles"},
+};
+constexpr uint16_t kEtherTypeQinQ = 0x88a8, kFirstEtherType = 0x0600;
+
+Verdict<Next, Counter> classify(const NetState& net, Buffer& b) {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  if (!f || !f->is_ethernet) [[unlikely]]
+    return {kToDrop, kNoInterface};
+  if (!f->is_up()) [[unlikely]]
+    return {kToDrop, kInterfaceDown};
+  const auto* eth = b.peek<EthernetHeader>();
+  if (!eth) [[unlikely]]
+    return {kToDrop, kTooShort};
+  if (eth->dst != f->mac && !eth->dst.is_multicast()) [[unlikely]]
+    return {kToDrop, kNotForUs};
+  if (eth->src.is_multicast()) [[unlikely]]
+    return {kToDrop, kBadSource};
+  b.l2_offset = b.offset_of_data();
+  const uint16_t type = eth->type;
+  b.advance(sizeof(EthernetHeader));
+  switch (type) {
+    case kEtherTypeIp4:
+      return {kToIp4, kIp4};
+    case kEtherTypeIp6:
+      return {kToIp6, kIp6};
+    case kEtherTypeArp:
+      return {kToArp, kArp};
+    case kEtherTypeVlan:
+    case kEtherTypeQinQ:
+      return {kToDrop, kVlan};
+    default:
+      return {kToDrop, type < kFirstEtherType ? kLlc : kUnknownType};
+  }
+}
+
+void ethernet_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  if (net.engine.pcap_enabled()) [[unlikely]]
+    net.engine.pcap().capture(w, kPcapRx, in);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
+    Buffer& b = *in[i];
+    const auto verdict = classify(net, b);
+    next[i] = verdict.next;
+    ++counts[verdict.counter];
+    if (verdict.next == kToDrop) [[unlikely]]
+      rt.set_error(b, verdict.counter);
+    else
+      next[i] = net.arcs.device_input->start(rt, b, b.rx_if, verdict.next);
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kEthernetInput{.name = "ethernet-input",
+                              .run = ethernet_input,
+                              .counters = kCounters,
+                              .next = {"ip4-input", "ip6-input", "arp-input", "drop"}};
+
+}  // namespace loom

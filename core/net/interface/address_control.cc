@@ -1,0 +1,156 @@
+// Net's address methods: an address brings a local route, its subnet's route, and an announcement.
+#include <algorithm>
+
+#include "net/ip6/ip6_address.h"
+#include "net/neighbor/neighbor_messages.h"
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+Error no_interface(IfIndex i) {
+  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
+}
+
+Result<void> check(const NetState& s, const Interface& f, const IpPrefix& p) {
+  const std::string text = p.str();
+  const uint8_t most = p.address.is_ip4 ? 32 : 128;
+  if (p.length == 0 || p.length > most)
+    return error(Status::kInvalid,
+                 text + ": the prefix length is not from 1 to " + std::to_string(most));
+  if (p.address.is_ip4) {
+    const Ip4Address a = p.address.ip4();
+    if (a.is_zero() || a.is_multicast() || a.is_broadcast() || a.is_loopback())
+      return error(Status::kInvalid, text + " is not an address for an interface");
+    if (p.length < 31) {  // RFC 3021: a /31 has no network and no broadcast address
+      const uint32_t host = a.host() & (~0u >> p.length);
+      if (host == 0 || host == (~0u >> p.length))
+        return error(Status::kInvalid, text + " is its subnet's network or broadcast address");
+    }
+  } else if (p.address.ip6().is_zero() || p.address.ip6().is_multicast() ||
+             p.address.ip6().is_loopback()) {
+    return error(Status::kInvalid, text + " is not an address for an interface");
+  }
+  std::string holder;
+  s.interfaces.for_each([&](const Interface& other) {
+    const auto& list = p.address.is_ip4 ? other.address_list->ip4 : other.address_list->ip6;
+    for (const auto& a : list)
+      if (a.prefix.address == p.address && other.table == f.table &&
+          (other.index == f.index || p.address.is_ip4 || !p.address.ip6().is_link_local()))
+        holder = other.name;
+  });
+  if (!holder.empty())
+    return error(Status::kExists, p.address.str() + " is on " + holder + " already");
+  return {};
+}
+
+// Replaces what workers see of the interface's addresses.
+void publish(NetState& s, Interface& f, std::unique_ptr<const AddressList> list) {
+  f.addresses.store(list.get(), std::memory_order_release);
+  f.address_list.swap(list);
+  s.engine.after_grace([old = std::shared_ptr<const AddressList>(std::move(list))] {});
+  s.changed();
+}
+
+IpPrefix host_prefix(const IpAddress& a) { return {a, static_cast<uint8_t>(a.is_ip4 ? 32 : 128)}; }
+
+// The subnet's broadcast address, where there is one.
+std::optional<IpPrefix> broadcast_of(const Interface& f, const IpPrefix& p) {
+  if (!p.address.is_ip4 || p.length > 30 || f.broadcast_adjacency == kNoIndex) return std::nullopt;
+  return IpPrefix{IpAddress(Ip4Address::from_host(p.address.ip4().host() | (~0u >> p.length))), 32};
+}
+
+bool shares_subnet(const AddressList& list, const IpPrefix& p) {
+  const auto& all = p.address.is_ip4 ? list.ip4 : list.ip6;
+  return std::any_of(all.begin(), all.end(), [&](const InterfaceAddress& a) {
+    return network_of(a.prefix) == network_of(p);
+  });
+}
+
+Result<void> put(NetState& s, const Interface& f, const IpPrefix& p, uint32_t adjacency,
+                 bool is_local) {
+  RouteSource source;
+  source.origin = RouteOrigin::kInterface;
+  source.adjacency = adjacency;
+  source.is_local = is_local;
+  source.route.prefix = p;
+  source.route.table = f.table;
+  source.route.tx_if = f.index;
+  return s.routes.put(source, nullptr);
+}
+
+void take(NetState& s, const Interface& f, const IpPrefix& p) {
+  (void)s.routes.take(p, f.table, RouteOrigin::kInterface, f.index);
+}
+
+// Tells the link: a new owner of the address (RFC 5227 section 2.3), or a question whether there is
+// another one (RFC 4862 section 5.4, optimistically: the address is in use meanwhile, RFC 4429).
+void announce(NetState& s, const Interface& f, const IpAddress& a) {
+  if (!f.is_up() || !f.is_ethernet) return;
+  s.engine.run_on_worker(0, [&](Worker& w) {
+    if (a.is_ip4)
+      (void)send_gratuitous_arp(w, f.index, a.ip4());
+    else
+      (void)send_dad_solicitation(w, f.index, a.ip6());
+  });
+}
+
+}  // namespace
+
+Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (auto ok = check(s, *f, prefix); !ok) return ok;
+  const bool is_ip4 = prefix.address.is_ip4;
+  if (!is_ip4 && f->address_list->ip6.empty() && !prefix.address.ip6().is_link_local()) {
+    const IpPrefix link_local{IpAddress(link_local_of(f->mac)), 64};  // RFC 4291 section 2.1
+    if (auto ok = add_address(index, link_local); !ok) return ok;
+  }
+  auto list = std::make_unique<AddressList>(*f->address_list);
+  (is_ip4 ? list->ip4 : list->ip6).push_back({.prefix = prefix});
+  const bool is_host = prefix.length == (is_ip4 ? 32 : 128);
+  if (auto ok = put(s, *f, host_prefix(prefix.address), kAdjacencyLocal, true); !ok) return ok;
+  if (!is_host)
+    if (auto ok = put(s, *f, network_of(prefix), f->glean_adjacency, false); !ok) return ok;
+  if (const auto broadcast = broadcast_of(*f, prefix))
+    if (auto ok = put(s, *f, *broadcast, f->broadcast_adjacency, false); !ok) return ok;
+  publish(s, *f, std::move(list));
+  announce(s, *f, prefix.address);
+  return {};
+}
+
+Result<void> Net::del_address(IfIndex index, const IpPrefix& prefix) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  auto list = std::make_unique<AddressList>(*f->address_list);
+  auto& all = prefix.address.is_ip4 ? list->ip4 : list->ip6;
+  const auto it = std::find_if(all.begin(), all.end(),
+                               [&](const InterfaceAddress& a) { return a.prefix == prefix; });
+  if (it == all.end()) return error(Status::kNotFound, f->name + " has no address " + prefix.str());
+  all.erase(it);
+  take(s, *f, host_prefix(prefix.address));
+  if (!shares_subnet(*list, prefix)) {
+    if (prefix.length < (prefix.address.is_ip4 ? 32 : 128)) take(s, *f, network_of(prefix));
+    if (const auto broadcast = broadcast_of(*f, prefix)) take(s, *f, *broadcast);
+  }
+  publish(s, *f, std::move(list));
+  return {};
+}
+
+void mark_duplicate(NetState& s, IfIndex index, const IpAddress& address) {
+  Interface* f = s.interfaces.find(index);
+  if (!f) return;
+  auto list = std::make_unique<AddressList>(*f->address_list);
+  for (auto& a : list->ip6) {
+    if (a.prefix.address != address || a.is_duplicate) continue;
+    a.is_duplicate = true;
+    take(s, *f, host_prefix(address));
+    publish(s, *f, std::move(list));
+    return;
+  }
+}
+
+}  // namespace loom

@@ -1,0 +1,324 @@
+// Net's interface methods: coming, going and changing, on the control thread.
+#include <sys/random.h>
+
+#include <algorithm>
+
+#include "net/neighbor/neighbor_messages.h"
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+constexpr uint32_t kLeastMtu = 68;  // RFC 791
+constexpr uint32_t kEveryCap =
+    kCapTxIp4Checksum | kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;
+
+// Locally administered, unicast.
+MacAddress random_mac() {
+  MacAddress mac;
+  if (getrandom(mac.bytes.data(), 6, 0) != 6) std::abort();
+  mac.bytes[0] = static_cast<uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  return mac;
+}
+
+Result<void> check(const NetState& s, const InterfaceConfig& c) {
+  if (c.name.empty() || c.name.size() > 63 || c.name.find_first_of(" \t\n") != c.name.npos)
+    return error(Status::kInvalid, "interface name '" + c.name + "' is empty, long or has blanks");
+  if (s.interfaces.find_by_name(c.name) != kNoIndex)
+    return error(Status::kExists, "interface '" + c.name + "' exists");
+  if (!c.ops || !c.ops->tx || (!c.rx_queues.empty() && !c.ops->rx))
+    return error(Status::kInvalid, "interface '" + c.name + "' has no driver");
+  if (c.mtu < kLeastMtu || c.mtu > c.max_mtu)
+    return error(Status::kInvalid, "mtu " + std::to_string(c.mtu) + " is not from " +
+                                       std::to_string(kLeastMtu) + " (RFC 791) to " +
+                                       std::to_string(c.max_mtu));
+  if (c.n_tx_queues == 0)
+    return error(Status::kInvalid, "interface '" + c.name + "' has no tx queue");
+  if (c.mac.is_multicast()) return error(Status::kInvalid, c.mac.str() + " is a group address");
+  return {};
+}
+
+// The driver's own node: a name that its receive work is shown under, and its arcs.
+Result<NodeId> input_node(Engine& engine, const char* name) {
+  if (const NodeId id = engine.find_node(name); id != kNoNode) return id;
+  return engine.add_node(
+      {.name = name, .next = {"ethernet-input", "ip4-input", "ip6-input", "drop"}});
+}
+
+void on_fd(Worker&, int, void* context) noexcept {
+  static_cast<InputQueue*>(context)->is_ready = true;
+}
+
+// An interface's own ways out: whoever is on its subnets, and everybody.
+void add_adjacencies(NetState& s, Interface& f) {
+  s.engine.run_on_worker(0, [&](Worker& w) {
+    const uint32_t mtu = f.mtu.load(std::memory_order_relaxed);
+    if (!f.is_ethernet) {
+      f.glean_adjacency =
+          s.adjacencies.add({.kind = AdjacencyKind::kRewrite, .tx_if = f.index, .mtu = mtu}, w.now);
+      return;
+    }
+    f.glean_adjacency =
+        s.adjacencies.add({.kind = AdjacencyKind::kGlean, .tx_if = f.index, .mtu = mtu}, w.now);
+    f.broadcast_adjacency =
+        s.adjacencies.add({.kind = AdjacencyKind::kBroadcast,
+                           .rewrite_length = sizeof(EthernetHeader),
+                           .tx_if = f.index,
+                           .mtu = mtu,
+                           .rewrite = {kBroadcastMac, f.mac, Be16(kEtherTypeIp4)}},
+                          w.now);
+  });
+}
+
+void remove_adjacencies(NetState& s, const Interface& f) {
+  s.engine.run_on_worker(0, [&](Worker& w) {
+    s.neighbors.forget_interface(w, f.index, /*went_down=*/false);
+    for (const uint32_t a : {f.glean_adjacency, f.broadcast_adjacency})
+      if (a != kNoIndex) s.adjacencies.remove(a, w.now);
+  });
+}
+
+void place_queues(NetState& s, Interface& f) {
+  s.engine.with_barrier([&] {
+    for (uint16_t i = 0; i < f.rx_queues.size(); ++i) {
+      const uint32_t worker = s.n_placed++ % s.engine.n_workers();
+      f.rx_queues[i].worker = worker;
+      auto q = std::make_unique<InputQueue>();
+      q->interface = &f;
+      q->queue = i;
+      q->driver_node = &s.engine.worker(worker).node_runtime(f.input_node);
+      s.workers[worker]->inputs.push_back(std::move(q));
+    }
+  });
+  for (uint16_t i = 0; i < f.rx_queues.size(); ++i) {
+    RxQueue& rx = f.rx_queues[i];
+    if (rx.event_fd < 0) continue;
+    for (auto& q : s.workers[rx.worker]->inputs) {
+      if (q->interface != &f || q->queue != i) continue;
+      const auto ok = s.engine.watch_fd(rx.worker, rx.event_fd, on_fd, q.get());
+      // A queue whose fd cannot be watched (two queues share it) is polled every round.
+      s.engine.with_barrier([&] { rx.is_watched = ok.has_value(); });
+    }
+  }
+}
+
+void notify(const NetState& s, const Interface& f, bool is_deleted) {
+  for (const auto& fn : s.listeners)
+    fn(f.index, f.is_admin_up.load(), f.is_link_up.load(), is_deleted);
+}
+
+// The interface has begun, or ceased, to carry packets.
+void state_changed(NetState& s, Interface& f, bool was_up) {
+  const bool is_up = f.is_up();
+  s.changed();
+  if (was_up && !is_up)
+    s.engine.run_on_worker(
+        0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
+  if (!was_up && is_up) {
+    s.engine.run_on_worker(0, [&](Worker& w) {
+      for (const auto& a : f.address_view().ip4)
+        (void)send_gratuitous_arp(w, f.index, a.prefix.address.ip4());
+      for (const auto& a : f.address_view().ip6)
+        (void)send_dad_solicitation(w, f.index, a.prefix.address.ip6());
+    });
+  }
+  notify(s, f, false);
+}
+
+Error no_interface(IfIndex i) {
+  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
+}
+
+InterfaceListing listing_of(const Interface& f) {
+  InterfaceListing l;
+  l.index = f.index;
+  l.name = f.name;
+  l.driver = f.ops->name ? f.ops->name : "";
+  l.mac = f.mac;
+  l.mtu = f.mtu.load();
+  l.max_mtu = f.max_mtu;
+  l.caps = f.caps;
+  l.table = f.table;
+  l.is_admin_up = f.is_admin_up.load();
+  l.is_link_up = f.is_link_up.load();
+  l.is_ethernet = f.is_ethernet;
+  l.is_loopback = f.is_loopback;
+  l.n_rx_queues = static_cast<uint16_t>(f.rx_queues.size());
+  l.n_tx_queues = f.n_tx_queues;
+  l.rx_mode = f.rx_mode.load();
+  for (const auto& a : f.address_list->ip4) l.addresses.push_back(a.prefix);
+  for (const auto& a : f.address_list->ip6) l.addresses.push_back(a.prefix);
+  const auto read = [](const uint64_t& c) { return __atomic_load_n(&c, __ATOMIC_RELAXED); };
+  for (const auto& c : f.counters) {
+    for (auto [sum, one] : {std::pair(&l.rx, &c.rx), std::pair(&l.tx, &c.tx)}) {
+      sum->packets += read(one->packets);
+      sum->bytes += read(one->bytes);
+      sum->drops += read(one->drops);
+      sum->errors += read(one->errors);
+    }
+  }
+  if (f.ops->describe) f.ops->describe(f.device, l.description);
+  return l;
+}
+
+}  // namespace
+
+Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
+  NetState& s = *state_;
+  if (auto ok = check(s, c); !ok) return ok.error();
+  NodeId node = kNoNode;
+  if (!c.rx_queues.empty()) {
+    const auto id = input_node(s.engine, c.input_node ? c.input_node : "device-input");
+    if (!id) return id.error();
+    node = *id;
+  }
+  auto owned = std::make_unique<Interface>();
+  Interface& f = *owned;
+  f.name = c.name;
+  f.mac = c.mac == MacAddress{} ? random_mac() : c.mac;
+  f.mtu = c.mtu;
+  f.max_mtu = c.max_mtu;
+  f.caps = c.caps;
+  f.needs_offload = (c.caps & kEveryCap) != kEveryCap;
+  f.is_ethernet = c.is_ethernet;
+  f.ops = c.ops;
+  f.device = c.device;
+  f.input_node = node;
+  f.n_tx_queues = c.n_tx_queues;
+  if (s.engine.n_workers() > c.n_tx_queues)
+    f.tx_locks = std::make_unique<SpinLock[]>(c.n_tx_queues);
+  for (const auto& q : c.rx_queues) f.rx_queues.push_back({.event_fd = q.event_fd});
+  f.counters.resize(s.engine.n_workers());
+  f.address_list = std::make_unique<AddressList>();
+  f.addresses = f.address_list.get();
+  if (s.interfaces.add(std::move(owned)) == kNoIndex)
+    return error(Status::kNoMemory,
+                 std::to_string(s.config.max_interfaces) + " interfaces are the most");
+  add_adjacencies(s, f);
+  place_queues(s, f);
+  s.changed();
+  notify(s, f, false);
+  return f.index;
+}
+
+Status Net::remove_interface(IfIndex index) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return Status::kNotFound;
+  f->is_admin_up = false;
+  while (!f->address_list->ip6.empty())
+    (void)del_address(index, f->address_list->ip6.back().prefix);
+  while (!f->address_list->ip4.empty())
+    (void)del_address(index, f->address_list->ip4.back().prefix);
+  for (const auto& source : s.routes.sources_by_interface(index)) (void)del_route(source.route);
+  for (const auto& q : f->rx_queues)
+    if (q.is_watched) s.engine.unwatch_fd(q.worker, q.event_fd);
+  std::unique_ptr<Interface> owned;
+  s.engine.with_barrier([&] {
+    for (auto& w : s.workers)
+      std::erase_if(w->inputs, [&](const auto& q) { return q->interface == f; });
+    owned = s.interfaces.remove(index);
+  });
+  s.engine.features().forget_interface(index);
+  remove_adjacencies(s, *owned);
+  s.changed();
+  notify(s, *owned, true);
+  if (owned->ops->destroy) owned->ops->destroy(owned->device);
+  return Status::kOk;
+}
+
+Status Net::set_link(IfIndex index, bool up) {
+  Interface* f = state_->interfaces.find(index);
+  if (!f) return Status::kNotFound;
+  const bool was_up = f->is_up();
+  if (f->is_link_up.exchange(up) != up) state_changed(*state_, *f, was_up);
+  return Status::kOk;
+}
+
+Result<void> Net::set_admin(IfIndex index, bool up) {
+  Interface* f = state_->interfaces.find(index);
+  if (!f) return no_interface(index);
+  const bool was_up = f->is_up();
+  if (f->is_admin_up.load() == up) return {};
+  if (f->ops->set_admin)
+    if (const Status status = f->ops->set_admin(f->device, up); status != Status::kOk)
+      return error(status, "the driver of " + f->name + " refuses: " + status_name(status));
+  f->is_admin_up = up;
+  state_changed(*state_, *f, was_up);
+  return {};
+}
+
+Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (mtu < kLeastMtu || mtu > f->max_mtu)
+    return error(Status::kInvalid, "mtu " + std::to_string(mtu) + " is not from " +
+                                       std::to_string(kLeastMtu) + " (RFC 791) to " +
+                                       std::to_string(f->max_mtu));
+  if (f->ops->set_mtu)
+    if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
+      return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
+  f->mtu = mtu;
+  s.engine.run_on_worker(0, [&](Worker&) {
+    for (const uint32_t index : {f->glean_adjacency, f->broadcast_adjacency}) {
+      if (index == kNoIndex) continue;
+      Adjacency a = s.adjacencies.read(index);
+      a.mtu = mtu;
+      s.adjacencies.update(index, a);
+    }
+    s.neighbors.refresh_mtu(f->index);
+  });
+  s.changed();
+  return {};
+}
+
+Result<void> Net::set_rx_mode(IfIndex index, RxMode mode) {
+  Interface* f = state_->interfaces.find(index);
+  if (!f) return no_interface(index);
+  f->rx_mode = mode;
+  return {};
+}
+
+Result<void> Net::set_table(IfIndex index, uint32_t table) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  const auto fib = s.routes.find_table(table);
+  if (!fib) return fib.error();
+  if (!f->address_list->ip4.empty() || !f->address_list->ip6.empty())
+    return error(Status::kInUse, f->name + " has addresses; remove them first");
+  f->table = table;
+  f->fib_index = *fib;
+  s.changed();
+  return {};
+}
+
+InterfaceCounters* Net::rx_counters(IfIndex index, uint32_t worker) {
+  Interface* f = state_->interfaces.find(index);
+  return f && worker < f->counters.size() ? &f->counters[worker].rx : nullptr;
+}
+
+void* Net::device(IfIndex index, const DriverOps* ops) const {
+  const Interface* f = state_->interfaces.find(index);
+  return f && f->ops == ops ? f->device : nullptr;
+}
+
+IfIndex Net::find_interface(std::string_view name) const {
+  return state_->interfaces.find_by_name(name);
+}
+
+std::vector<InterfaceListing> Net::interfaces() const {
+  std::vector<InterfaceListing> all;
+  state_->interfaces.for_each([&](const Interface& f) { all.push_back(listing_of(f)); });
+  return all;
+}
+
+Result<InterfaceListing> Net::interface(IfIndex index) const {
+  const Interface* f = state_->interfaces.find(index);
+  if (!f) return no_interface(index);
+  return listing_of(*f);
+}
+
+}  // namespace loom

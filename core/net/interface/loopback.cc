@@ -1,0 +1,41 @@
+// Loopback interfaces: addresses of this host that belong to no wire. Packets to their own
+// addresses are local like any others; what a route sends out by one is dropped and counted there.
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+uint32_t loopback_tx(Worker&, void*, uint16_t, std::span<Buffer* const>) noexcept {
+  return 0;  // the caller drops and counts them
+}
+
+const DriverOps kLoopbackDriver{.name = "loopback", .tx = loopback_tx};
+
+}  // namespace
+
+Result<IfIndex> Net::create_loopback() {
+  NetState& s = *state_;
+  uint32_t n = 0;
+  while (s.interfaces.find_by_name("loop" + std::to_string(n)) != kNoIndex) ++n;
+  InterfaceConfig c;
+  c.name = "loop" + std::to_string(n);
+  c.mtu = 9000;
+  c.max_mtu = 65'535;
+  c.caps = kCapTxIp4Checksum | kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;
+  c.is_ethernet = false;
+  c.ops = &kLoopbackDriver;
+  auto index = add_interface(c);
+  if (index) s.interfaces.find(*index)->is_loopback = true;
+  return index;
+}
+
+Result<void> Net::delete_loopback(IfIndex index) {
+  const Interface* f = state_->interfaces.find(index);
+  if (!f) return error(Status::kNotFound, "there is no interface " + std::to_string(index));
+  if (!f->is_loopback) return error(Status::kInvalid, f->name + " is not a loopback interface");
+  (void)remove_interface(index);
+  return {};
+}
+
+}  // namespace loom

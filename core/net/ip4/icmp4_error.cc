@@ -1,0 +1,124 @@
+// Node "icmp4-error": tells a packet's sender what became of it (RFC 792, RFC 1122 section 3.2.2,
+// RFC 1812 section 4.3.2).
+//   in    the offending packet, l3_offset at its IP header, an IcmpErrorRequest in opaque
+//   out   ip4-lookup (the error, made in place) | drop
+// Never about ICMP errors, fragments after the first, or what was sent to or from more than one
+// host; and no more than the configured rate per worker.
+#include <hostloom/checksum.h>
+#include <hostloom/ip_push.h>
+
+#include "net/ip/trim.h"
+#include "net/ip4/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToDrop, kToLookup };
+enum Counter : uint16_t {
+  kSent,
+  kRateLimited,
+  kAboutError,
+  kAboutFragment,
+  kAboutGroup,
+  kBadSource,
+  kOwnPacket,
+  kNoAddress,
+  kTooShort,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"sent", Severity::kInfo, "ICMP errors sent"},
+    {"rate-limited", Severity::kInfo, "packets whose sender is not told, too many errors"},
+    {"about-error", Severity::kInfo, "not sent: the packet is an ICMP error itself"},
+    {"about-fragment", Severity::kInfo, "not sent: not the first fragment"},
+    {"about-group", Severity::kInfo, "not sent: the packet went to a group or broadcast address"},
+    {"bad-source", Severity::kInfo, "not sent: the source is not a single host"},
+    {"own-packet", Severity::kInfo, "not sent: this host's own packet"},
+    {"no-address", Severity::kWarn, "not sent: no address of this host to send from"},
+    {"too-short", Severity::kError, "no IP header in the first segment, or no room in front of it"},
+};
+constexpr uint32_t kMostBytes = 576;  // RFC 1812 section 4.3.2.3, the whole message
+
+bool is_error(const Buffer& b, const Ip4Header& ip) noexcept {
+  if (ip.protocol != kProtoIcmp) return false;
+  if (b.len < ip.header_length() + 1) return true;  // cannot tell: keep silent
+  const auto type = static_cast<uint8_t>(b.data[ip.header_length()]);
+  return type != kIcmp4Echo && type != kIcmp4EchoReply && type < 13;
+}
+
+// True when the frame was not addressed to this station alone.
+bool was_link_group(const NetState& net, Buffer& b) noexcept {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  return f && f->is_ethernet && b.l2_offset < b.l3_offset &&
+         b.at<EthernetHeader>(b.l2_offset)->dst.is_multicast();
+}
+
+// This host's address that the packet was for, or one on the interface it came by (RFC 1812
+// section 4.3.2.4 allows any; this one the sender's administrator knows).
+const IpAddress* source_for(const NetState& net, const Buffer& b, const IpAddress& offender) {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  return f ? f->address_view().source_for(offender) : nullptr;
+}
+
+Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
+  IcmpErrorRequest request;
+  std::memcpy(&request, b.opaque, sizeof request);
+  const auto back = static_cast<int32_t>(b.offset_of_data() - b.l3_offset);
+  if (b.is_external() || back < 0) return {kToDrop, kTooShort};
+  b.prepend(static_cast<uint32_t>(back));
+  const auto* ip = b.peek<Ip4Header>();
+  constexpr uint32_t kOurs = sizeof(Ip4Header) + sizeof(IcmpHeader);
+  if (!ip || ip->header_length() > b.len || b.headroom() < kOurs) return {kToDrop, kTooShort};
+  if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
+  if (ip->flags_fragment & 0x1fff) return {kToDrop, kAboutFragment};
+  if (ip->dst.is_multicast() || ip->dst.is_broadcast() || was_link_group(net, b))
+    return {kToDrop, kAboutGroup};
+  if (ip->src.is_zero() || ip->src.is_multicast() || ip->src.is_broadcast() ||
+      ip->src.is_loopback())
+    return {kToDrop, kBadSource};
+  if (is_error(b, *ip)) return {kToDrop, kAboutError};
+  const IpAddress offender(ip->src), target(ip->dst);
+  IpAddress source = target;
+  if (!net.routes.is_local(target, b.fib_index)) {
+    const IpAddress* own = source_for(net, b, offender);
+    if (!own) return {kToDrop, kNoAddress};
+    source = *own;
+  }
+  if (!net_worker(w).icmp4_errors.take(w.now)) return {kToDrop, kRateLimited};
+
+  trim_packet(w, b, std::min(b.len, kMostBytes - kOurs));  // the first segment has enough
+  b.flags &= kBufferTraced;
+  b.gso_size = 0;
+  b.adjacency = b.tx_if = kNoIndex;
+  auto* icmp = b.prepend<IcmpHeader>();
+  *icmp = {.type = request.type, .code = request.code, .checksum = 0, .rest = request.rest};
+  icmp->checksum = checksum_finish(checksum_add(0, b.data, b.len));
+  constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 section 4.3.2.5
+  push_ip4_header(b, source.ip4(), offender.ip4(), kProtoIcmp, kInternetworkControl,
+                  static_cast<uint16_t>(w.random()));
+  return {kToLookup, kSent};
+}
+
+void icmp4_error(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const auto verdict = make(w, net, *in[i]);
+    next[i] = verdict.next;
+    ++counts[verdict.counter];
+    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kIcmp4Error{.name = "icmp4-error",
+                           .run = icmp4_error,
+                           .counters = kCounters,
+                           .next = {"drop", "ip4-lookup"}};
+
+}  // namespace loom

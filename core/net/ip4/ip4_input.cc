@@ -1,0 +1,130 @@
+// Node "ip4-input": checks an IPv4 header as RFC 1122 section 3.2.1 and RFC 1812 section 5.2.2 say.
+//   in    packets from ethernet-input or a driver, data at the IP header, rx_if set
+//   out   the ip4-unicast features, then ip4-lookup | drop; l3_offset and fib_index set, Ethernet
+//         padding cut off
+#include <hostloom/checksum.h>
+
+#include "net/ip/trim.h"
+#include "net/ip4/ip4_trace.h"
+#include "net/ip4/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToDrop, kToLookup };
+enum Counter : uint16_t {
+  kOk,
+  kNoInterface,
+  kInterfaceDown,
+  kTooShort,
+  kBadVersion,
+  kBadHeaderLength,
+  kBadTotalLength,
+  kBadChecksum,
+  kTtlZero,
+  kMartianSource,
+  kMartianDestination,
+  kSourceRoute,
+  kBadOption,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"ok", Severity::kInfo, "valid packets"},
+    {"no-interface", Severity::kError, "the interface is gone"},
+    {"interface-down", Severity::kWarn, "the interface is down"},
+    {"too-short", Severity::kError, "fewer bytes than the header"},
+    {"bad-version", Severity::kError, "the version is not 4"},
+    {"bad-header-length", Severity::kError, "header length below 20, or beyond the packet"},
+    {"bad-total-length", Severity::kError, "total length below the header's or beyond the packet"},
+    {"bad-checksum", Severity::kError, "wrong header checksum"},
+    {"ttl-zero", Severity::kError, "time to live is 0"},
+    {"martian-source", Severity::kError, "source is multicast, broadcast, loopback or zero"},
+    {"martian-destination", Severity::kError, "destination is loopback or zero, on a wire"},
+    {"source-route", Severity::kError, "source-route option (refused, RFC 7126)"},
+    {"bad-option", Severity::kError, "an option runs out of the header"},
+};
+
+// Options that a host must not obey are refused; the others are ignored (RFC 1122 section 3.2.1.8).
+Counter check_options(const Ip4Header& ip) noexcept {
+  constexpr uint8_t kEnd = 0, kNop = 1, kLooseSourceRoute = 131, kStrictSourceRoute = 137;
+  const auto* p = reinterpret_cast<const uint8_t*>(&ip) + sizeof(Ip4Header);
+  const auto* end = reinterpret_cast<const uint8_t*>(&ip) + ip.header_length();
+  while (p < end && *p != kEnd) {
+    if (*p == kNop) {
+      ++p;
+      continue;
+    }
+    if (end - p < 2 || p[1] < 2 || p[1] > end - p) return kBadOption;
+    if (*p == kLooseSourceRoute || *p == kStrictSourceRoute) return kSourceRoute;
+    p += p[1];
+  }
+  return kOk;
+}
+
+Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  if (!f) [[unlikely]]
+    return {kToDrop, kNoInterface};
+  if (!f->is_up()) [[unlikely]]
+    return {kToDrop, kInterfaceDown};
+  const auto* ip = b.peek<Ip4Header>();
+  if (!ip) [[unlikely]]
+    return {kToDrop, kTooShort};
+  if (ip->version() != 4) [[unlikely]]
+    return {kToDrop, kBadVersion};
+  const uint32_t header = ip->header_length();
+  if (header < sizeof(Ip4Header) || header > b.len) [[unlikely]]
+    return {kToDrop, kBadHeaderLength};
+  const uint32_t total = ip->total_length;
+  if (total < header || total > b.length()) [[unlikely]]
+    return {kToDrop, kBadTotalLength};
+  if (!(b.flags & kBufferIp4ChecksumOk) && !ip4_header_checksum_ok(*ip)) [[unlikely]]
+    return {kToDrop, kBadChecksum};
+  if (ip->ttl == 0) [[unlikely]]
+    return {kToDrop, kTtlZero};
+  if (ip->src.is_multicast() || ip->src.is_broadcast() || ip->src.is_loopback() ||
+      ip->src.is_zero()) [[unlikely]]
+    return {kToDrop, kMartianSource};
+  if (ip->dst.is_loopback() || ip->dst.is_zero()) [[unlikely]]
+    return {kToDrop, kMartianDestination};
+  if (header > sizeof(Ip4Header)) [[unlikely]] {
+    if (const Counter bad = check_options(*ip); bad != kOk) return {kToDrop, bad};
+  }
+  trim_packet(w, b, total);
+  b.l3_offset = b.offset_of_data();
+  b.fib_index = f->fib_index.load(std::memory_order_relaxed);
+  return {kToLookup, kOk};
+}
+
+void ip4_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
+    Buffer& b = *in[i];
+    const auto verdict = check(w, net, b);
+    ++counts[verdict.counter];
+    if (b.is_traced()) [[unlikely]]
+      trace_ip4(rt, b);
+    if (verdict.next == kToDrop) [[unlikely]] {
+      rt.set_error(b, verdict.counter);
+      next[i] = kToDrop;
+    } else {
+      next[i] = net.arcs.ip4_unicast->start(rt, b, b.rx_if, kToLookup);
+    }
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kIp4Input{.name = "ip4-input",
+                         .run = ip4_input,
+                         .counters = kCounters,
+                         .next = {"drop", "ip4-lookup"},
+                         .trace_format = format_ip4_trace};
+
+}  // namespace loom

@@ -1,0 +1,35 @@
+// The walk over an IPv6 packet's extension headers at its destination (RFC 8200 section 4).
+#pragma once
+#include <hostloom/wire.h>
+#include <hostloom/worker.h>
+
+namespace loom {
+
+enum class Ip6Walk : uint8_t {
+  kOk,
+  kTooShort,           // the chain leaves the first segment
+  kTooMany,            // more than kMaxExtensionHeaders
+  kMisplacedHopByHop,  // not first
+  kFragment,           // a fragment proper
+  kNoNextHeader,       // RFC 8200 section 4.7: nothing follows
+  kRoutingHeader,      // type 0 (RFC 5095), or another with segments left
+  kBadOption,          // an option runs out of its header
+  kRefusedOption,      // an unknown option that says discard
+};
+
+constexpr uint32_t kMaxExtensionHeaders = 8;
+
+struct Ip6WalkResult {
+  Ip6Walk verdict = Ip6Walk::kOk;
+  uint8_t protocol = 0;            // of what follows the last header
+  uint32_t header_bytes = 0;       // IPv6 header and extension headers
+  uint32_t next_header_field = 0;  // offset of the field that names `protocol`, for ICMP's pointer
+  bool is_answered = false;        // the sender is to be told: parameter problem ...
+  uint8_t code = 0;                // ... of that code
+  uint32_t pointer = 0;            // ... about the byte at this offset
+};
+
+// Data at the IPv6 header, which is complete.
+Ip6WalkResult walk_extension_headers(Buffer& b) noexcept;
+
+}  // namespace loom

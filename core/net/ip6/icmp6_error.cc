@@ -1,0 +1,112 @@
+// Node "icmp6-error": tells a packet's sender what became of it (RFC 4443 sections 2.4 and 3).
+//   in    the offending packet, l3_offset at its IP header, an IcmpErrorRequest in opaque
+//   out   ip6-lookup (the error, made in place) | drop
+#include <hostloom/checksum.h>
+#include <hostloom/ip_push.h>
+
+#include "net/ip/trim.h"
+#include "net/ip6/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToDrop, kToLookup };
+enum Counter : uint16_t {
+  kSent,
+  kRateLimited,
+  kAboutError,
+  kAboutGroup,
+  kBadSource,
+  kOwnPacket,
+  kNoAddress,
+  kTooShort,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"sent", Severity::kInfo, "ICMPv6 errors sent"},
+    {"rate-limited", Severity::kInfo, "packets whose sender is not told, too many errors"},
+    {"about-error", Severity::kInfo, "not sent: the packet is an ICMPv6 error or redirect itself"},
+    {"about-group", Severity::kInfo, "not sent: the packet went to a group"},
+    {"bad-source", Severity::kInfo, "not sent: the source is not a single host"},
+    {"own-packet", Severity::kInfo, "not sent: this host's own packet"},
+    {"no-address", Severity::kWarn, "not sent: no address of this host to send from"},
+    {"too-short", Severity::kError, "no IP header in the first segment, or no room in front of it"},
+};
+constexpr uint32_t kMostBytes = 1280;  // RFC 4443 section 2.4 c: the IPv6 minimum MTU
+constexpr uint8_t kIcmp6Redirect = 137;
+
+bool is_error(const Buffer& b, const Ip6Header& ip) noexcept {
+  if (ip.next_header != kProtoIcmp6) return false;
+  if (b.len <= sizeof(Ip6Header)) return true;  // cannot tell: keep silent
+  const auto type = static_cast<uint8_t>(b.data[sizeof(Ip6Header)]);
+  return type < 128 || type == kIcmp6Redirect;
+}
+
+bool was_link_group(const NetState& net, Buffer& b) noexcept {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  return f && f->is_ethernet && b.l2_offset < b.l3_offset &&
+         b.at<EthernetHeader>(b.l2_offset)->dst.is_multicast();
+}
+
+Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
+  IcmpErrorRequest request;
+  std::memcpy(&request, b.opaque, sizeof request);
+  const auto back = static_cast<int32_t>(b.offset_of_data() - b.l3_offset);
+  if (b.is_external() || back < 0) return {kToDrop, kTooShort};
+  b.prepend(static_cast<uint32_t>(back));
+  constexpr uint32_t kOurs = sizeof(Ip6Header) + sizeof(IcmpHeader);
+  const auto* ip = b.peek<Ip6Header>();
+  if (!ip || b.headroom() < kOurs) return {kToDrop, kTooShort};
+  if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
+  // RFC 4443 section 2.4 e.3: the exceptions are path MTU discovery and refused options.
+  const bool may_answer_group = request.type == kIcmp6PacketTooBig ||
+                                (request.type == kIcmp6ParameterProblem && request.code == 2);
+  if (!may_answer_group && (ip->dst.is_multicast() || was_link_group(net, b)))
+    return {kToDrop, kAboutGroup};
+  if (ip->src.is_zero() || ip->src.is_multicast()) return {kToDrop, kBadSource};
+  if (is_error(b, *ip)) return {kToDrop, kAboutError};
+  const IpAddress offender(ip->src), target(ip->dst);
+  const Interface* f = net.interfaces.find(b.rx_if);
+  const bool is_for_us =
+      net.routes.is_local(target, b.fib_index) || (f && f->address_view().has(target));
+  const IpAddress* own = is_for_us ? &target : f ? f->address_view().source_for(offender) : nullptr;
+  if (!own) return {kToDrop, kNoAddress};
+  const Ip6Address source = own->ip6();
+  if (!net_worker(w).icmp6_errors.take(w.now)) return {kToDrop, kRateLimited};
+
+  trim_packet(w, b, std::min(b.len, kMostBytes - kOurs));
+  b.flags &= kBufferTraced;
+  b.gso_size = 0;
+  b.adjacency = kNoIndex;
+  b.tx_if = offender.ip6().is_link_local() ? b.rx_if : kNoIndex;
+  auto* icmp = b.prepend<IcmpHeader>();
+  *icmp = {.type = request.type, .code = request.code, .checksum = 0, .rest = request.rest};
+  icmp->checksum = checksum_finish(
+      checksum_add(pseudo_header_sum(source, offender.ip6(), kProtoIcmp6, b.len), b.data, b.len));
+  push_ip6_header(b, source, offender.ip6(), kProtoIcmp6, 0, 0);
+  return {kToLookup, kSent};
+}
+
+void icmp6_error(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const auto verdict = make(w, net, *in[i]);
+    next[i] = verdict.next;
+    ++counts[verdict.counter];
+    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kIcmp6Error{.name = "icmp6-error",
+                           .run = icmp6_error,
+                           .counters = kCounters,
+                           .next = {"drop", "ip6-lookup"}};
+
+}  // namespace loom

@@ -1,0 +1,138 @@
+// Node "icmp6-input": ICMPv6 for this host (RFC 4443).
+//   in    ICMPv6 messages from ip6-local, data at the ICMP header, l3_offset set
+//   out   ip6-lookup (echo reply, made in place) | icmp6-neighbor (solicitations, advertisements) |
+//         the node that add_icmp_error_handler named for the quoted packet's protocol, data at the
+//         quoted L4 header | drop
+#include <hostloom/checksum.h>
+#include <hostloom/ip_push.h>
+
+#include "net/ip4/nodes.h"
+#include "net/ip6/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToDrop, kToLookup, kToNeighbor };  // error handlers' arcs come after
+enum Counter : uint16_t {
+  kEchoAnswered,
+  kEchoReply,
+  kNeighbor,
+  kErrorDelivered,
+  kErrorIgnored,
+  kIgnoredType,
+  kTooShort,
+  kBadChecksum,
+  kEchoToGroup,
+  kBadQuote,
+  kEchoReplyUnasked,
+  kNotWritable,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"echo-answered", Severity::kInfo, "echo requests"},
+    {"echo-reply", Severity::kInfo, "answers to this host's ping"},
+    {"neighbor", Severity::kInfo, "neighbour solicitations and advertisements"},
+    {"error-delivered", Severity::kInfo, "errors handed to the protocol they are about"},
+    {"error-ignored", Severity::kInfo, "errors about a protocol that does not want them"},
+    {"ignored-type", Severity::kInfo, "router discovery, MLD and types that are not used"},
+    {"too-short", Severity::kError, "fewer than 8 bytes"},
+    {"bad-checksum", Severity::kError, "wrong checksum"},
+    {"echo-to-group", Severity::kInfo, "echo request to a multicast address"},
+    {"bad-quote", Severity::kError, "an error whose quoted packet does not parse"},
+    {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
+    {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
+};
+static_assert(kToDrop == kNoProtocol);
+
+Verdict<uint16_t, Counter> answer_echo(Buffer& b, IcmpHeader& icmp, const Ip6Header& request) {
+  const Ip6Address src = request.src, dst = request.dst;
+  if (dst.is_multicast()) return {kToDrop, kEchoToGroup};  // a source for it would be a guess
+  if (b.headroom() < sizeof(Ip6Header)) return {kToDrop, kNotWritable};
+  // RFC 1624: the type goes from 128 to 129 in the first byte of its 16-bit word; the addresses of
+  // the pseudo-header only swap places.
+  const uint32_t sum = icmp.checksum + uint32_t{0xffff} - 1;
+  icmp.checksum = static_cast<uint16_t>((sum & 0xffff) + (sum >> 16));
+  icmp.type = kIcmp6EchoReply;
+  const uint8_t traffic_class = request.traffic_class();
+  b.flags &= kBufferTraced;
+  b.gso_size = 0;
+  b.adjacency = kNoIndex;
+  b.tx_if = src.is_link_local() ? b.rx_if : kNoIndex;
+  push_ip6_header(b, dst, src, kProtoIcmp6, traffic_class, 0);
+  return {kToLookup, kEchoAnswered};
+}
+
+// RFC 4443 section 2.4 d: the quoted header says whom to tell. All of it is a claim.
+Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHeader& icmp) {
+  IcmpErrorNote note{.type = icmp.type, .code = icmp.code, .is_ip6 = 1};
+  if (icmp.type == kIcmp6PacketTooBig) note.mtu = icmp.rest;
+  constexpr uint32_t kQuotedL4 = 8;
+  const auto* quoted = b.peek<Ip6Header>(sizeof(IcmpHeader));
+  if (!quoted || quoted->version() != 6 ||
+      b.len < sizeof(IcmpHeader) + sizeof(Ip6Header) + kQuotedL4)
+    return {kToDrop, kBadQuote};
+  const uint16_t next = net.icmp6_handlers[quoted->next_header].load(std::memory_order_relaxed);
+  if (next == kNoProtocol) return {kToDrop, kErrorIgnored};
+  b.l4_protocol = quoted->next_header;
+  b.advance(sizeof(IcmpHeader));
+  b.l3_offset = b.offset_of_data();
+  b.advance(sizeof(Ip6Header));
+  b.l4_offset = b.offset_of_data();
+  std::memcpy(b.opaque, &note, sizeof note);
+  return {next, kErrorDelivered};
+}
+
+Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
+  auto* icmp = b.peek<IcmpHeader>();
+  if (!icmp) return {kToDrop, kTooShort};
+  const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+  const uint32_t length = b.length();
+  const ChecksumSum pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoIcmp6, length);
+  if (checksum_fold(checksum_add_chain(pseudo, &b, 0, length)) != 0xffff)
+    return {kToDrop, kBadChecksum};
+  switch (icmp->type) {
+    case kIcmp6Echo:
+      return answer_echo(b, *icmp, ip);
+    case kIcmp6EchoReply: {
+      const uint32_t rest = icmp->rest;
+      const bool is_asked =
+          net.pings.answered(w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
+                             static_cast<uint16_t>(rest), length, ip.hop_limit);
+      return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
+    }
+    case kIcmp6NeighborSolicitation:
+    case kIcmp6NeighborAdvertisement:
+      return {kToNeighbor, kNeighbor};
+    case kIcmp6Unreachable:
+    case kIcmp6PacketTooBig:
+    case kIcmp6TimeExceeded:
+    case kIcmp6ParameterProblem:
+      return deliver_error(net, b, *icmp);
+    default:
+      return {kToDrop, kIgnoredType};
+  }
+}
+
+void icmp6_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const auto verdict = handle(w, net, *in[i]);
+    next[i] = verdict.next;
+    ++counts[verdict.counter];
+    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kIcmp6Input{.name = "icmp6-input",
+                           .run = icmp6_input,
+                           .counters = kCounters,
+                           .next = {"drop", "ip6-lookup", "icmp6-neighbor"}};
+
+}  // namespace loom

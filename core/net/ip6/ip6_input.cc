@@ -1,0 +1,107 @@
+// Node "ip6-input": checks an IPv6 header as RFC 8200 section 3 and RFC 4291 section 2 say.
+//   in    packets from ethernet-input or a driver, data at the IP header, rx_if set
+//   out   the ip6-unicast features, then ip6-lookup | drop; l3_offset and fib_index set, Ethernet
+//         padding cut off
+// Extension headers are ip6-local's: a router does not look at them (RFC 8200 section 4).
+#include <hostloom/wire.h>
+
+#include "net/ip/trim.h"
+#include "net/ip6/ip6_trace.h"
+#include "net/ip6/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Next : uint16_t { kToDrop, kToLookup };
+enum Counter : uint16_t {
+  kOk,
+  kNoInterface,
+  kInterfaceDown,
+  kTooShort,
+  kBadVersion,
+  kBadLength,
+  kHopLimitZero,
+  kMartianSource,
+  kMartianDestination,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"ok", Severity::kInfo, "valid packets"},
+    {"no-interface", Severity::kError, "the interface is gone"},
+    {"interface-down", Severity::kWarn, "the interface is down"},
+    {"too-short", Severity::kError, "fewer than 40 bytes"},
+    {"bad-version", Severity::kError, "the version is not 6"},
+    {"bad-length", Severity::kError, "payload length beyond the packet"},
+    {"hop-limit-zero", Severity::kError, "hop limit is 0"},
+    {"martian-source", Severity::kError, "source is multicast, loopback or IPv4-mapped"},
+    {"martian-destination", Severity::kError,
+     "destination is unspecified, loopback, IPv4-mapped or of interface-local scope"},
+};
+
+// ::ffff:0:0/96 never appears on a wire (RFC 4291 section 2.5.5.2, RFC 6890).
+bool is_mapped(const Ip6Address& a) noexcept {
+  constexpr std::array<uint8_t, 12> kPrefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::memcmp(a.bytes.data(), kPrefix.data(), kPrefix.size()) == 0;
+}
+
+Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
+  const Interface* f = net.interfaces.find(b.rx_if);
+  if (!f) [[unlikely]]
+    return {kToDrop, kNoInterface};
+  if (!f->is_up()) [[unlikely]]
+    return {kToDrop, kInterfaceDown};
+  const auto* ip = b.peek<Ip6Header>();
+  if (!ip) [[unlikely]]
+    return {kToDrop, kTooShort};
+  if (ip->version() != 6) [[unlikely]]
+    return {kToDrop, kBadVersion};
+  const uint32_t total = sizeof(Ip6Header) + ip->payload_length;
+  if (total > b.length()) [[unlikely]]
+    return {kToDrop, kBadLength};
+  if (ip->hop_limit == 0) [[unlikely]]
+    return {kToDrop, kHopLimitZero};
+  if (ip->src.is_multicast() || ip->src.is_loopback() || is_mapped(ip->src)) [[unlikely]]
+    return {kToDrop, kMartianSource};
+  const bool is_interface_local = ip->dst.is_multicast() && (ip->dst.bytes[1] & 0x0f) <= 1;
+  if (ip->dst.is_zero() || ip->dst.is_loopback() || is_mapped(ip->dst) || is_interface_local)
+      [[unlikely]]
+    return {kToDrop, kMartianDestination};
+  trim_packet(w, b, total);
+  b.flags |= kBufferIsIp6;
+  b.l3_offset = b.offset_of_data();
+  b.fib_index = f->fib_index.load(std::memory_order_relaxed);
+  return {kToLookup, kOk};
+}
+
+void ip6_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  NetState& net = net_state(w);
+  std::array<uint16_t, kFrameSize> next;
+  std::array<uint32_t, kCounterCount> counts{};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
+    Buffer& b = *in[i];
+    const auto verdict = check(w, net, b);
+    ++counts[verdict.counter];
+    if (b.is_traced()) [[unlikely]]
+      trace_ip6(rt, b);
+    if (verdict.next == kToDrop) [[unlikely]] {
+      rt.set_error(b, verdict.counter);
+      next[i] = kToDrop;
+    } else {
+      next[i] = net.arcs.ip6_unicast->start(rt, b, b.rx_if, kToLookup);
+    }
+  }
+  rt.add_counters(counts);
+  rt.enqueue(in, next);
+}
+
+}  // namespace
+
+const NodeInfo kIp6Input{.name = "ip6-input",
+                         .run = ip6_input,
+                         .counters = kCounters,
+                         .next = {"drop", "ip6-lookup"},
+                         .trace_format = format_ip6_trace};
+
+}  // namespace loom

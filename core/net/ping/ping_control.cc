@@ -1,0 +1,94 @@
+// Net::ping: sends echo requests from worker 0 and waits on the calling thread.
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <hostloom/checksum.h>
+#include <hostloom/ip_push.h>
+
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+constexpr uint32_t kPayload = 56;  // as every ping sends
+
+// On worker 0.
+Status send_echo(Worker& w, const IpAddress& to, uint32_t fib_index, uint16_t id,
+                 uint16_t sequence) {
+  NetState& net = net_state(w);
+  RouteInfo route;
+  if (const Status s = w.net->route(w, to, fib_index, &route); s != Status::kOk) return s;
+  Buffer* b = w.alloc();
+  if (!b) return Status::kNoMemory;
+  auto* icmp = reinterpret_cast<IcmpHeader*>(b->append(sizeof(IcmpHeader)));
+  *icmp = {.type = to.is_ip4 ? kIcmp4Echo : kIcmp6Echo,
+           .code = 0,
+           .checksum = 0,
+           .rest = uint32_t{id} << 16 | sequence};
+  std::byte* payload = b->append(kPayload);
+  for (uint32_t i = 0; i < kPayload; ++i) payload[i] = static_cast<std::byte>(i);
+  b->fib_index = fib_index;
+  if (to.is_ip4) {
+    icmp->checksum = checksum_finish(checksum_add(0, b->data, b->len));
+    push_ip4_header(*b, route.source.ip4(), to.ip4(), kProtoIcmp, 0,
+                    static_cast<uint16_t>(w.random()));
+  } else {
+    icmp->checksum = checksum_finish(checksum_add(
+        pseudo_header_sum(route.source.ip6(), to.ip6(), kProtoIcmp6, b->len), b->data, b->len));
+    push_ip6_header(*b, route.source.ip6(), to.ip6(), kProtoIcmp6, 0, 0);
+  }
+  net.pings.sent(sequence, w.now);
+  w.enqueue_to_node(to.is_ip4 ? net.nodes.ip4_lookup : net.nodes.ip6_lookup, b);
+  return Status::kOk;
+}
+
+// Until everything that was sent is answered or the time is up. Without running workers nothing
+// could answer while this thread waits: then the caller steps the engine.
+void wait_for_answers(NetState& s, uint32_t wanted, TimeNs deadline) {
+  while (s.engine.is_running() && s.pings.n_answered() < wanted) {
+    const TimeNs left = deadline - s.engine.clock_now();
+    if (left <= 0) return;
+    pollfd p{.fd = s.pings.event_fd(), .events = POLLIN, .revents = 0};
+    (void)::poll(&p, 1, static_cast<int>(std::max<TimeNs>(left / kMillisecond, 1)));
+    uint64_t n;
+    (void)!read(p.fd, &n, sizeof n);
+  }
+}
+
+}  // namespace
+
+Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                                         uint32_t table) {
+  NetState& s = *state_;
+  if (count == 0 || count > PingBoard::kMaxRequests)
+    return error(Status::kInvalid, "count " + std::to_string(count) + " is not from 1 to " +
+                                       std::to_string(PingBoard::kMaxRequests));
+  if (interval < 0 || interval > 60 * kSecond)
+    return error(Status::kInvalid, "the interval is not from 0 to 60 s");
+  const auto fib_index = s.routes.find_table(table);
+  if (!fib_index) return fib_index.error();
+  uint16_t id = 0;
+  s.engine.run_on_worker(0, [&](Worker& w) { id = static_cast<uint16_t>(w.random()); });
+  s.pings.begin(address, id, count);
+  Status status = Status::kOk;
+  for (uint32_t i = 0; i < count && status == Status::kOk; ++i) {
+    s.engine.run_on_worker(0, [&](Worker& w) {
+      status = send_echo(w, address, *fib_index, id, static_cast<uint16_t>(i));
+    });
+    const bool is_last = i + 1 == count;
+    const TimeNs begun = s.engine.clock_now();
+    wait_for_answers(s, i + 1, begun + (is_last ? std::max(interval, kSecond) : interval));
+    if (is_last || !s.engine.is_running()) continue;
+    const TimeNs left = begun + interval - s.engine.clock_now();
+    if (left > 0) (void)::poll(nullptr, 0, static_cast<int>(left / kMillisecond));
+  }
+  if (s.engine.is_running() || status != Status::kOk) s.pings.end();
+  if (status != Status::kOk)
+    return error(status, "no way to " + address.str() + ": " + status_name(status));
+  return s.pings.replies();
+}
+
+}  // namespace loom
