@@ -242,8 +242,13 @@ uint32_t rx_ooo_ranges(Worker& w, SessionId id,
 }
 
 uint32_t rx_space(Worker& w, SessionId id) noexcept {
-  Session& s = at(of(w), id);
-  return s.shared ? s.rx.refresh() : s.rx_size;
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared) return s.rx_size;
+  const uint32_t space = s.rx.refresh();
+  if (s.rx.violation()) [[unlikely]]
+    condemn(sw, *s.app);
+  return space;
 }
 
 uint32_t rx_size(Worker& w, SessionId id) noexcept { return at(of(w), id).rx_size; }

@@ -1,0 +1,185 @@
+// A transport without packets: a connection is a pair of ends in this process, and what one end
+// sends the other receives in the same call. For tests of the session layer. One worker.
+#pragma once
+#include <map>
+#include <memory>
+#include <vector>
+
+#include <hostloom/transport.h>
+
+namespace loom::test {
+
+struct PipeEnd {
+  SessionId session = kNoSession;
+  ConnId self = kNoConn, peer = kNoConn;
+  Endpoints endpoints;
+  bool open = false, fin_sent = false, want_fin = false, app_closed = false;
+  uint32_t rx_drained = 0;
+  Timer connected_timer;
+  Status outcome = Status::kOk;
+};
+
+// Call install() before using ops(); one instance at a time.
+class PipeTransport {
+ public:
+  static constexpr uint8_t kProto = 0, kIpProtocol = 253;
+  static inline PipeTransport* self = nullptr;
+  std::vector<std::unique_ptr<PipeEnd>> ends;
+  std::map<uint16_t, SessionId> listeners;  // by port
+  TransportId id = kNoTransport;
+  uint32_t segment = 1000;
+  uint32_t aborted = 0, closed_unread = 0;
+  SocketOptionsView last_options;
+
+  PipeTransport() { self = this; }
+  ~PipeTransport() { self = nullptr; }
+
+  static PipeEnd& end(ConnId c) { return *self->ends[c]; }
+  static PipeEnd* peer_of(const PipeEnd& e) { return e.peer == kNoConn ? nullptr : &end(e.peer); }
+
+  ConnId make(SessionId s) {
+    ends.push_back(std::make_unique<PipeEnd>());
+    ends.back()->self = static_cast<ConnId>(ends.size() - 1);
+    ends.back()->session = s;
+    ends.back()->open = true;
+    return ends.back()->self;
+  }
+
+  static void finish_connect(Worker& w, Timer& t) noexcept {
+    PipeEnd& e = LOOM_TIMER_OWNER(PipeEnd, connected_timer, t);
+    const auto l = self->listeners.find(e.endpoints.remote_port);
+    Status outcome = Status::kRefused;
+    if (l != self->listeners.end()) {
+      const ConnId other = self->make(kNoSession);
+      PipeEnd& o = end(other);
+      o.endpoints = e.endpoints;
+      std::swap(o.endpoints.local, o.endpoints.remote);
+      std::swap(o.endpoints.local_port, o.endpoints.remote_port);
+      outcome = w.sessions->accepted(w, l->second, self->id, other, o.endpoints, &o.session);
+      if (outcome == Status::kOk) {
+        o.peer = e.self;
+        e.peer = other;
+      } else {
+        o.open = false;
+      }
+    }
+    if (outcome != Status::kOk) e.open = false;
+    w.sessions->connected(w, e.session, outcome, e.endpoints);
+  }
+
+  // Both directions are through: nobody touches the sessions again.
+  static void maybe_done(Worker& w, PipeEnd& e) {
+    PipeEnd* p = peer_of(e);
+    if (!e.fin_sent || (p && !p->fin_sent)) return;
+    for (PipeEnd* x : {&e, p}) {
+      if (!x || !x->open) continue;
+      x->open = false;
+      w.sessions->closed(w, x->session);
+    }
+  }
+
+  static void maybe_fin(Worker& w, PipeEnd& e) {
+    if (!e.open || !e.want_fin || e.fin_sent || w.sessions->tx_queued(w, e.session) != 0) return;
+    e.fin_sent = true;
+    if (PipeEnd* p = peer_of(e); p && p->open) w.sessions->peer_closed(w, p->session);
+    maybe_done(w, e);
+  }
+
+  const TransportOps& ops() {
+    static const TransportOps kOps = [] {
+      TransportOps o;
+      o.name = "pipe";
+      o.proto = kProto;
+      o.ip_protocol = kIpProtocol;
+      o.connect = [](Worker& w, SessionId s, Endpoints& e, const SocketOptionsView& v,
+                     ConnId* out) noexcept {
+        self->last_options = v;
+        self->last_options.congestion = "";
+        if (e.remote_port == 1) return Status::kUnreachable;
+        *out = self->make(s);
+        PipeEnd& p = end(*out);
+        e.local_port = 40000;
+        p.endpoints = e;
+        p.connected_timer.fired = finish_connect;
+        w.timer_start_in(p.connected_timer, kMillisecond);
+        return Status::kOk;
+      };
+      o.listen = [](Worker&, SessionId s, const Endpoints& e, const SocketOptionsView&,
+                    ConnId* out) noexcept {
+        self->listeners[e.local_port] = s;
+        *out = e.local_port;
+        return Status::kOk;
+      };
+      o.unlisten = [](Worker&, ConnId port) noexcept {
+        self->listeners.erase(static_cast<uint16_t>(port));
+      };
+      o.send_window = [](Worker& w, ConnId c, uint32_t queued) noexcept {
+        const PipeEnd* p = peer_of(end(c));
+        SendWindow s;
+        s.segment = self->segment;
+        s.budget = p && p->open ? std::min(queued, w.sessions->rx_space(w, p->session)) : 0;
+        return s;
+      };
+      o.push_headers = [](Worker& w, ConnId c, std::span<Buffer* const> chains) noexcept {
+        PipeEnd& e = end(c);
+        PipeEnd* p = peer_of(e);
+        for (Buffer* b : chains) {
+          const uint32_t n = b->length();
+          const uint32_t got = w.sessions->rx_enqueue(w, p->session, *b, 0, n);
+          w.free(b);
+          w.sessions->tx_drop(w, e.session, got);
+        }
+        if (w.sessions->rx_space(w, p->session) == 0) w.sessions->rx_want_space(w, p->session);
+        maybe_fin(w, e);
+      };
+      o.rx_drained = [](Worker& w, ConnId c) noexcept {
+        ++end(c).rx_drained;
+        if (PipeEnd* p = peer_of(end(c)); p && p->open) w.sessions->tx_schedule(w, p->session);
+      };
+      o.shutdown = [](Worker& w, ConnId c) noexcept {
+        end(c).want_fin = true;
+        maybe_fin(w, end(c));
+      };
+      o.close = [](Worker& w, ConnId c, bool unread) noexcept {
+        PipeEnd& e = end(c);
+        e.app_closed = e.want_fin = true;
+        if (unread) {
+          ++self->closed_unread;
+          if (PipeEnd* p = peer_of(e); p && p->open) {
+            p->open = false;
+            w.sessions->reset(w, p->session, ResetReason::kPeerReset);
+          }
+          e.open = false;
+          w.sessions->closed(w, e.session);
+          return;
+        }
+        maybe_fin(w, e);
+      };
+      o.abort = [](Worker& w, ConnId c) noexcept {
+        PipeEnd& e = end(c);
+        ++self->aborted;
+        e.open = false;
+        w.timer_stop(e.connected_timer);
+        if (PipeEnd* p = peer_of(e); p && p->open) {
+          p->open = false;
+          w.sessions->reset(w, p->session, ResetReason::kPeerReset);
+        }
+      };
+      o.set_options = [](Worker&, ConnId, const SocketOptionsView& v) noexcept {
+        self->last_options = v;
+        self->last_options.congestion = "";
+        return Status::kOk;
+      };
+      o.info = [](Worker&, ConnId c, ConnectionInfo& i) noexcept {
+        i.endpoints = end(c).endpoints;
+        i.state = 1;
+        i.snd_mss = self->segment;
+        i.cwnd = 10 * self->segment;
+      };
+      return o;
+    }();
+    return kOps;
+  }
+};
+
+}  // namespace loom::test

@@ -1,0 +1,303 @@
+// The session layer with everything around it, stepped by the test in virtual time, and
+// applications that speak to it through the real attach socket and shared memory.
+#pragma once
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "graph/engine.h"
+#include "session/session_layer.h"
+#include "svm/accept_queue.h"
+#include "svm/fifo.h"
+#include "svm/mq.h"
+#include "svm/protocol.h"
+#include "tests/unit/core/session/pipe_transport.h"
+#include "transport/registry.h"
+
+namespace loom::test {
+
+class SessionBed {
+ public:
+  explicit SessionBed(SessionConfig config = {}) {
+    char name[] = "/tmp/hostloom-session-test-XXXXXX";
+    dir = mkdtemp(name);
+    config.runtime_dir = dir;
+    EngineConfig e;
+    e.buffers.buffers_per_numa = 4096;
+    e.clock = [](void* c) noexcept { return *static_cast<TimeNs*>(c); };
+    e.clock_context = &now;
+    engine = std::move(Engine::create(e)).value();
+    pipe.id = transports.add(pipe.ops()).value();
+    layer = std::make_unique<SessionLayer>(config, *engine, transports);
+    EXPECT_TRUE(layer->build());
+    EXPECT_TRUE(engine->build());
+    SessionLayer::ControlLoop loop;
+    loop.watch_fd = [this](int fd, std::function<void()> fn) {
+      watches[++next_watch] = {fd, std::move(fn)};
+      return next_watch;
+    };
+    loop.unwatch_fd = [this](uint64_t h) { watches.erase(h); };
+    loop.after = [this](double seconds, std::function<void()> fn) {
+      later.emplace(now + from_seconds(seconds), std::move(fn));
+      return 0;
+    };
+    loop.log = [this](LogLevel, const std::string& text) { log += text + "\n"; };
+    EXPECT_TRUE(layer->start(std::move(loop)));
+  }
+  ~SessionBed() {
+    layer->stop();
+    pump();
+    layer.reset();
+    engine.reset();
+    std::filesystem::remove_all(dir);
+  }
+
+  // Runs workers and control thread until both have nothing to do.
+  void pump(TimeNs advance = 2 * kMillisecond) {
+    for (int quiet = 0; quiet < 3;) {
+      bool busy = engine->step() != 0;
+      for (bool again = true; again;) {
+        again = false;
+        for (auto& [h, w] : watches) {
+          pollfd p{w.first, POLLIN, 0};
+          if (::poll(&p, 1, 0) <= 0 || p.revents == 0) continue;
+          auto fn = w.second;  // it may unwatch itself
+          fn();
+          again = busy = true;
+          break;
+        }
+      }
+      quiet = busy ? 0 : quiet + 1;
+    }
+    if (advance == 0) return;
+    now += advance;
+    while (!later.empty() && later.begin()->first <= now) {
+      auto fn = std::move(later.begin()->second);
+      later.erase(later.begin());
+      fn();
+    }
+    pump(0);
+  }
+  uint64_t counter(const char* name) {
+    const NodeId id = engine->find_node("session-queue");
+    const NodeRuntime& rt = engine->worker(0).node_runtime(id);
+    for (std::size_t i = 0; i < rt.info->counters.size(); ++i)
+      if (std::strcmp(rt.info->counters[i].name, name) == 0) return rt.counters[i];
+    ADD_FAILURE() << "no counter " << name;
+    return 0;
+  }
+  uint32_t buffers_in_use() {  // those in the worker's cache are free
+    const auto stats = engine->buffer_pools()[0]->stats();
+    return stats.total - stats.free - engine->worker(0).cache.n;
+  }
+
+  TimeNs now = kSecond;
+  std::string dir, log;
+  PipeTransport pipe;
+  TransportRegistry transports;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<SessionLayer> layer;
+  std::map<uint64_t, std::pair<int, std::function<void()>>> watches;
+  uint64_t next_watch = 0;
+  std::multimap<TimeNs, std::function<void()>> later;
+};
+
+// One application worker.
+class TestApp {
+ public:
+  struct Connection {
+    uint64_t handle = 0;
+    svm::SessionShared* shared = nullptr;
+    svm::AppFifoConsumer rx;
+    svm::AppFifoProducer tx;
+  };
+
+  explicit TestApp(SessionBed& b, svm::AttachRequest request = {}) : bed(b) {
+    sockaddr_un a{};
+    a.sun_family = AF_UNIX;
+    std::strcpy(a.sun_path, b.layer->default_socket_path().c_str());
+    socket = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+    request.version = svm::kProtocolVersion;
+    request.op = svm::AttachOp::kAttach;
+    if (!request.app_name[0]) std::strcpy(request.app_name, "test");
+    if (!request.segment_size_mb) request.segment_size_mb = 16;
+    if (!request.add_segment_size_mb) request.add_segment_size_mb = 8;
+    if (!request.rx_fifo_size) request.rx_fifo_size = request.tx_fifo_size = 64 << 10;
+    if (!request.event_queue_size) request.event_queue_size = 64;
+    reply = ask(request);
+    if (reply.status == 0) open(fds);
+  }
+  // The worker that add_worker() made.
+  TestApp(SessionBed& b, TestApp& parent) : bed(b) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kAddWorker;
+    reply = parent.ask(r);
+    socket = parent.fds.at(0);
+    open(std::vector<int>(parent.fds.begin() + 1, parent.fds.end()));
+    parent.fds.clear();
+  }
+  ~TestApp() { die(); }
+  void die() {
+    if (socket >= 0) ::close(std::exchange(socket, -1));
+    if (eventfd >= 0) ::close(std::exchange(eventfd, -1));
+    if (wake_fd >= 0) ::close(std::exchange(wake_fd, -1));
+  }
+
+  svm::AttachReply ask(const svm::AttachRequest& r) {
+    EXPECT_EQ(::send(socket, &r, sizeof r, 0), static_cast<ssize_t>(sizeof r));
+    bed.pump(0);
+    svm::AttachReply answer{};
+    iovec iov{&answer, sizeof answer};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * svm::kMaxReplyFds)];
+    msghdr m{};
+    m.msg_iov = &iov;
+    m.msg_iovlen = 1;
+    m.msg_control = control;
+    m.msg_controllen = sizeof control;
+    EXPECT_EQ(::recvmsg(socket, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC),
+              static_cast<ssize_t>(sizeof answer));
+    fds.clear();
+    if (const cmsghdr* c = CMSG_FIRSTHDR(&m)) {
+      fds.resize((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+      std::memcpy(fds.data(), CMSG_DATA(c), fds.size() * sizeof(int));
+    }
+    return answer;
+  }
+
+  void open(const std::vector<int>& f) {
+    ASSERT_EQ(reply.n_daemon_workers, 1u);
+    ASSERT_EQ(f.size(), 2u + reply.n_segments);
+    eventfd = f[0];
+    wake_fd = f[1];
+    for (uint32_t i = 0; i < reply.n_segments; ++i) {
+      const auto& s = reply.segments[i];
+      segments.push_back(std::move(svm::Segment::map(f[2 + i], s.id, s.kind, s.size)).value());
+      ASSERT_TRUE(table.add(*segments.back()));
+      if (s.kind == svm::SegmentKind::kAppArena) {
+        ASSERT_TRUE(arena.add_segment(*segments.back()));
+      }
+    }
+    auto* mine = table.resolve_as<svm::MqShared>(reply.app_mq);
+    auto* theirs = table.resolve_as<svm::MqShared>(reply.daemon_mq[0]);
+    ASSERT_TRUE(mine && theirs);
+    events = svm::MqConsumer(*mine, mine->capacity);
+    std::construct_at(&requests, *theirs, theirs->capacity);
+  }
+
+  template <class T>
+  void push(svm::ToDaemon type, const T& payload) {
+    ASSERT_EQ(requests.push(type, payload), svm::MqProducer::Push::kOk);
+    bed.pump();
+  }
+  void push(svm::ToDaemon type, uint64_t handle, uint32_t context = 0) {
+    push(type, svm::SessionEvent{handle, context});
+  }
+  // The next event, which must be of that type.
+  template <class T>
+  T expect(svm::ToApp type) {
+    svm::MqEvent e{};
+    if (!events.pop(e)) {
+      ADD_FAILURE() << "no event where type " << static_cast<int>(type) << " should be";
+      return {};
+    }
+    EXPECT_EQ(static_cast<svm::ToApp>(e.type), type);
+    return e.as<T>();
+  }
+  bool no_event() {
+    svm::MqEvent e;
+    return !events.pop(e);
+  }
+
+  svm::BoundEvent listen(uint16_t port, uint32_t backlog = 16) {
+    svm::ListenEvent e{};
+    e.context = 7;
+    e.local = end(port);
+    e.backlog = backlog;
+    push(svm::ToDaemon::kListen, e);
+    const auto bound = expect<svm::BoundEvent>(svm::ToApp::kBound);
+    EXPECT_EQ(bound.context, 7u);
+    if (bound.status == 0) {
+      listener = table.resolve_as<svm::ListenerShared>(bound.listener);
+      EXPECT_NE(listener, nullptr);
+    }
+    return bound;
+  }
+  void start_connect(uint16_t port, uint32_t context = 1) {
+    svm::ConnectEvent e{};
+    e.context = context;
+    e.remote = end(port);
+    e.local.is_ip4 = 1;
+    push(svm::ToDaemon::kConnect, e);
+  }
+  std::unique_ptr<Connection> connect(uint16_t port) {
+    start_connect(port);
+    const auto c = expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+    EXPECT_EQ(c.status, 0);
+    return c.status == 0 ? connection(c.handle, c.session) : nullptr;
+  }
+  std::unique_ptr<Connection> accept() {
+    svm::AcceptedSession a;
+    svm::AcceptConsumer queue(*listener, listener->capacity);
+    if (!queue.pop(a)) return nullptr;
+    auto c = connection(a.handle, a.session);
+    c->shared->holders.store(1ull << reply.worker_index);
+    c->shared->owner.store(reply.worker_index);
+    push(svm::ToDaemon::kClaim, a.handle);
+    return c;
+  }
+  std::unique_ptr<Connection> connection(uint64_t handle, svm::Ref session) {
+    auto c = std::make_unique<Connection>();
+    c->handle = handle;
+    c->shared = table.resolve_as<svm::SessionShared>(session);
+    EXPECT_NE(c->shared, nullptr);
+    c->rx = svm::AppFifoConsumer(c->shared->rx, table, c->shared->rx_size);
+    c->tx = svm::AppFifoProducer(c->shared->tx, arena, c->shared->tx_size);
+    return c;
+  }
+  uint32_t write(Connection& c, std::string_view text) {
+    const uint32_t n = c.tx.enqueue(svm::bytes_of(text.data(), text.size()));
+    if (c.tx.should_notify()) push(svm::ToDaemon::kTx, c.handle);
+    bed.pump();
+    return n;
+  }
+  std::string read(Connection& c, uint32_t most = 1 << 20) {
+    std::string text(std::min(most, c.rx.refresh()), 0);
+    text.resize(c.rx.dequeue(std::as_writable_bytes(std::span(text))));
+    if (c.rx.should_notify()) push(svm::ToDaemon::kRxSpace, c.handle);
+    bed.pump();
+    return text;
+  }
+  void close(Connection& c) {
+    c.shared->holders.fetch_and(~(1ull << reply.worker_index));
+    push(svm::ToDaemon::kClose, c.handle);
+  }
+  static svm::Endpoint end(uint16_t port) {
+    svm::Endpoint e{};
+    e.is_ip4 = 1;
+    e.port = Be16(port).raw();
+    e.ip[0] = 10;
+    return e;
+  }
+
+  SessionBed& bed;
+  int socket = -1, eventfd = -1, wake_fd = -1;
+  svm::AttachReply reply{};
+  std::vector<int> fds;  // of the last reply
+  std::vector<std::unique_ptr<svm::Segment>> segments;
+  svm::SegmentTable table;
+  svm::AppArena arena{table};
+  svm::MqConsumer events;
+  svm::MqProducer requests;
+  svm::ListenerShared* listener = nullptr;
+};
+
+}  // namespace loom::test
