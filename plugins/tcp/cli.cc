@@ -1,0 +1,105 @@
+// Commands: show tcp stats, show tcp statistics, show tcp config.
+#include "tcp_worker.h"
+
+namespace loom::tcp {
+namespace {
+struct StatRow {
+  const char* name;
+  uint64_t Stats::*value;
+};
+constexpr StatRow kStatRows[] = {
+    {"active opens", &Stats::opened_active},
+    {"passive opens", &Stats::opened_passive},
+    {"retransmission timeouts", &Stats::timeouts},
+    {"fast recoveries", &Stats::fast_recoveries},
+    {"reneged scoreboards", &Stats::reneged},
+    {"window probes", &Stats::persist_probes},
+    {"connections timed out", &Stats::timed_out},
+    {"connections dropped by keepalive", &Stats::keepalive_drops},
+    {"handshakes expired", &Stats::half_open_expired},
+    {"time-waits cut short", &Stats::time_wait_full},
+    {"segments without buffer", &Stats::no_buffer},
+};
+
+Result<void> show_stats(Host& host, void*, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const uint32_t workers = host.n_workers();
+  std::vector<Stats> stats(workers);
+  std::vector<std::array<uint32_t, 4>> sizes(workers);
+  for (uint32_t i = 0; i < workers; ++i)
+    host.run_on_worker(i, [&](Worker& w) {
+      TcpWorker& t = tcp_worker(w);
+      stats[i] = t.stats;
+      sizes[i] = {t.connections.size(), t.half_open.size(), t.time_waits.size(),
+                  t.listeners.size()};
+    });
+  std::vector<std::string> columns{"what"};
+  for (uint32_t i = 0; i < workers; ++i) columns.push_back("worker " + std::to_string(i));
+  CliTable& table = reply.table("tcp", columns);
+  constexpr const char* kSizes[] = {"connections", "half-open", "time-wait", "listeners"};
+  for (std::size_t k = 0; k < std::size(kSizes); ++k) {
+    std::vector<std::string> row{kSizes[k]};
+    for (const auto& s : sizes) row.push_back(std::to_string(s[k]));
+    table.rows.push_back(std::move(row));
+  }
+  for (const StatRow& r : kStatRows) {
+    std::vector<std::string> row{r.name};
+    for (const Stats& s : stats) row.push_back(std::to_string(s.*r.value));
+    table.rows.push_back(std::move(row));
+  }
+  return {};
+}
+
+Result<void> show_config(Host&, void*, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const Config& c = shared().config;
+  const auto seconds = [](TimeNs t) { return std::to_string(t / kSecond) + " s"; };
+  const auto ms = [](TimeNs t) { return std::to_string(t / kMillisecond) + " ms"; };
+  const auto yes = [](bool b) { return std::string(b ? "on" : "off"); };
+  reply.field("cc-algo", c.cc_algo);
+  reply.field("mtu", c.mtu ? std::to_string(c.mtu) : "of the route");
+  reply.field("max-rx-fifo", std::to_string(c.max_rx_fifo));
+  reply.field("tx-pacing", yes(c.pacing));
+  reply.field("tso", yes(c.gso));
+  reply.field("max-gso-size", std::to_string(c.max_gso_size));
+  reply.field("csum-offload", yes(c.csum_offload));
+  reply.field("initial-cwnd-multiplier", std::to_string(c.initial_cwnd));
+  reply.field("max-connections", std::to_string(c.max_connections));
+  reply.field("timestamps", yes(c.timestamps));
+  reply.field("sack", yes(c.sack));
+  reply.field("window-scaling", yes(c.window_scaling));
+  reply.field("min-rto", ms(c.min_rto));
+  reply.field("max-delack", ms(c.max_delack));
+  reply.field("timewait-time", seconds(c.timewait_time));
+  reply.field("closewait-time", c.closewait_time ? seconds(c.closewait_time) : "no limit");
+  reply.field("finwait1-time", seconds(c.finwait1_time));
+  reply.field("finwait2-time", seconds(c.finwait2_time));
+  reply.field("keepalive-time", seconds(c.keepidle));
+  reply.field("keepalive-interval", seconds(c.keepintvl));
+  reply.field("keepalive-probes", std::to_string(c.keepcnt));
+  reply.field("max-retransmits", std::to_string(c.max_retransmits));
+  reply.field("max-syn-retransmits", std::to_string(c.max_syn_retransmits));
+  return {};
+}
+
+constexpr CliCommand kShowStats{.path = "show tcp stats",
+                                .syntax = "",
+                                .help = "Counts of connections and of events, for each worker.",
+                                .run = show_stats};
+constexpr CliCommand kShowStatistics{.path = "show tcp statistics",
+                                     .syntax = "",
+                                     .help = "The same as show tcp stats.",
+                                     .run = show_stats};
+constexpr CliCommand kShowConfig{.path = "show tcp config",
+                                 .syntax = "",
+                                 .help = "What the tcp stanza set, and the defaults of the rest.",
+                                 .run = show_config};
+}  // namespace
+
+Result<void> add_cli_commands(Host& host) {
+  for (const CliCommand* command : {&kShowStats, &kShowStatistics, &kShowConfig})
+    if (auto r = host.add_cli_command(*command); !r) return r;
+  return {};
+}
+
+}  // namespace loom::tcp

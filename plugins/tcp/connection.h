@@ -1,0 +1,176 @@
+// One TCP connection on its worker: the transmission control block of RFC 9293 section 3.3.1, with
+// the RFCs' names. It takes 616 bytes, timers and controller included; what only loss needs
+// (the scoreboard) comes from a pool and goes back.
+#pragma once
+#include <hostloom/congestion.h>
+#include <hostloom/session.h>
+#include <hostloom/timer.h>
+
+#include "pool.h"
+#include "rtt.h"
+#include "scoreboard.h"
+
+namespace loom::tcp {
+
+// Linux's numbers (TCP_INFO). LISTEN is a Listener, TIME-WAIT a TimeWait, and SYN-RECEIVED of a
+// passive open a HalfOpen; here SYN-RECEIVED means a simultaneous open.
+enum class State : uint8_t {
+  kEstablished = 1,
+  kSynSent = 2,
+  kSynReceived = 3,
+  kFinWait1 = 4,
+  kFinWait2 = 5,
+  kTimeWait = 6,
+  kClosed = 7,
+  kCloseWait = 8,
+  kLastAck = 9,
+  kListen = 10,
+  kClosing = 11,
+};
+const char* state_name(State) noexcept;
+
+enum class Recovery : uint8_t {
+  kOpen,
+  kFast,  // fast recovery until snd_una reaches `recover`
+  kLoss,  // after a retransmission timeout, until snd_una reaches `recover`
+};
+
+enum class SendTimer : uint8_t { kOff, kRetransmit, kPersist };
+
+enum ConnFlag : uint32_t {
+  // Negotiated.
+  kUseTimestamps = 1u << 0,
+  kUseSack = 1u << 1,
+  kUseWscale = 1u << 18,
+  // Socket options.
+  kNodelay = 1u << 2,
+  kCork = 1u << 3,
+  kKeepalive = 1u << 4,
+  // Closing.
+  kShutdownWanted = 1u << 5,  // FIN follows the last byte of the tx fifo
+  kFinSent = 1u << 6,         // FIN occupies snd_nxt - 1
+  kAppClosed = 1u << 7,       // the application reads no more: data is answered by RST
+  // Receiving.
+  kHasOoo = 1u << 8,       // out-of-order ranges wait in the rx fifo
+  kFinAhead = 1u << 9,     // FIN was seen at rcv_fin, beyond rcv_nxt
+  kAckDelayed = 1u << 10,  // an acknowledgement is due by delack_deadline
+  kWantsSpace = 1u << 11,  // rx_want_space has been asked
+  // Sending.
+  kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at
+  kSynRetransmitted = 1u << 13,
+  kCorkExpired = 1u << 14,  // the cork's ceiling passed: send what there is
+  // Work for the end of the frame, see TcpWorker::Scope.
+  kQueued = 1u << 15,
+  kAckNow = 1u << 16,
+  kDead = 1u << 17,
+};
+
+struct Connection {
+  // Identity.
+  ConnId id = kNoConn;
+  SessionId session = kNoSession;  // kNoSession: the application and its fifos are gone
+  ConnId next_queued = kNoConn;    // list of connections with work at the end of the frame
+  uint32_t flags = 0;              // ConnFlags
+  Endpoints ends;
+  State state = State::kClosed;
+  Recovery recovery = Recovery::kOpen;
+  SendTimer send_timer_kind = SendTimer::kOff;
+  uint8_t backoff = 0;      // consecutive timeouts; RTO is rto << backoff (RFC 6298 section 5.5)
+  uint8_t snd_wscale = 0;   // shift of windows received
+  uint8_t rcv_wscale = 0;   // shift of windows sent
+  uint8_t quick_acks = 0;   // segments that are still acknowledged at once
+  uint8_t dupacks = 0;      // consecutive duplicate acknowledgements, saturating
+  uint8_t keep_probes = 0;  // keepalive probes without an answer
+  uint8_t keepcnt = 0;
+  uint8_t tos = 0;
+  uint16_t ip_id = 0;
+
+  // Send sequence space.
+  Seq iss;
+  Seq snd_una;               // oldest unacknowledged
+  Seq snd_nxt;               // next to be sent for the first time
+  Seq snd_wl1;               // SEG.SEQ of the last window update
+  Seq snd_wl2;               // SEG.ACK of the last window update
+  uint32_t snd_wnd = 0;      // bytes, scaled
+  uint32_t max_snd_wnd = 0;  // largest window the peer ever offered
+  Seq snd_sml;               // end of the last segment below MSS (Nagle as in Minshall's draft)
+
+  // Receive sequence space.
+  Seq irs;
+  Seq rcv_nxt;
+  Seq rcv_adv;                // right edge of the largest window offered; never moves back
+  Seq rcv_las;                // Last.ACK.sent (RFC 7323 section 4.3)
+  Seq rcv_fin;                // where the FIN is, with kFinAhead
+  uint32_t rcv_unacked = 0;   // bytes received since the last acknowledgement
+  uint16_t rcv_mss = 0;       // largest segment the peer has sent, at most what we offered
+  uint16_t adv_mss = 0;       // MSS option we sent
+  uint32_t ts_recent = 0;     // TS.Recent
+  uint32_t ts_recent_at = 0;  // when it was set, in seconds
+  uint32_t ts_offset = 0;     // of our clock
+
+  // Loss recovery (RFC 6675, 6582, 6937).
+  Seq recover;     // RecoveryPoint: snd_nxt when recovery began
+  Seq high_rxt;    // next byte to retransmit in this recovery
+  Seq first_lost;  // end of what was taken for lost when fast recovery began
+  Scoreboard* sack = nullptr;
+  uint32_t reno_sacked = 0;    // without SACK: a segment for each duplicate acknowledgement
+  uint32_t prr_delivered = 0;  // bytes delivered since recovery began
+  uint32_t prr_out = 0;        // bytes sent since
+  uint32_t recover_fs = 0;     // FlightSize when it began
+
+  // Congestion control.
+  const CcOps* cc_ops = nullptr;
+  CcState cc;
+  Seq cwnd_limited_at;           // snd_nxt when cwnd last held data back
+  uint64_t delivered = 0;        // bytes acknowledged, cumulatively or selectively
+  uint64_t delivered_timed = 0;  // `delivered` when the timed segment was sent
+
+  // Times, on the worker's clock; 0 = never.
+  RttEstimator rtt;
+  Seq rtt_seq;               // end of the segment that is being timed
+  TimeNs rtt_sent = 0;       // when it was sent; 0 = none is (Karn: no retransmitted data)
+  TimeNs send_deadline = 0;  // of send_timer_kind; send_timer may run for an earlier one
+  TimeNs delack_deadline = 0;
+  TimeNs last_sent = 0;  // data
+  TimeNs last_received = 0;
+  TimeNs progress_at = 0;   // snd_una advanced, or data was sent into an empty network
+  TimeNs pace_at = 0;       // not before (pacing)
+  TimeNs challenge_at = 0;  // last challenge ACK
+
+  // Route, good while NetOps::generation is route_generation.
+  uint32_t route_generation = 0;
+  uint32_t adjacency = kNoIndex;
+  uint32_t tx_if = kNoIndex;
+  uint16_t pmtu = 0;      // L3 bytes
+  uint16_t peer_mss = 0;  // from its option, and below TCP_MAXSEG
+  uint32_t keepidle_ms = 0, keepintvl_ms = 0, user_timeout_ms = 0;
+
+  // Counters for TCP_INFO.
+  uint32_t segs_in = 0, segs_out = 0, total_retrans = 0;
+  uint64_t bytes_received = 0;
+
+  Timer send_timer;    // retransmission or persist
+  Timer delack_timer;  // delayed acknowledgement
+  Timer wait_timer;    // keepalive, FIN-WAIT-2, CLOSE-WAIT
+  Timer pace_timer;    // pacing, cork
+
+  bool has(uint32_t flag) const noexcept { return flags & flag; }
+  void set(uint32_t flag) noexcept { flags |= flag; }
+  void unset(uint32_t flag) noexcept { flags &= ~flag; }
+  bool is_ip4() const noexcept { return ends.local.is_ip4; }
+  bool is_alive() const noexcept { return state != State::kClosed; }
+  // Sequence numbers sent and not cumulatively acknowledged (FlightSize, RFC 5681), FIN included.
+  uint32_t flight() const noexcept { return static_cast<uint32_t>(snd_nxt - snd_una); }
+  uint32_t data_in_flight() const noexcept { return flight() - (has(kFinSent) ? 1 : 0); }
+  // What the peer may still send, from what it was told.
+  uint32_t rcv_wnd() const noexcept {
+    return rcv_adv > rcv_nxt ? static_cast<uint32_t>(rcv_adv - rcv_nxt) : 0;
+  }
+  // States in which the stream towards the peer may still carry data or its retransmissions.
+  bool can_send() const noexcept {
+    return state == State::kEstablished || state == State::kCloseWait;
+  }
+};
+static_assert(sizeof(Connection) <= 640);
+
+}  // namespace loom::tcp

@@ -1,0 +1,34 @@
+// Nodes "tcp4-established" and "tcp6-established": the hot loop.
+//   in    segments of connections in ESTABLISHED, from tcpN-input
+//   out   none (text goes to the session's fifo) | drop; acknowledgements leave by tcpN-output
+//   cost  the copy into the fifo dominates bulk data; one acknowledgement per connection and frame
+#include "rx.h"
+
+namespace loom::tcp {
+namespace {
+void established(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  run_segments(w, rt, in, [](TcpWorker& t, Buffer& b) noexcept {
+    Connection* c = t.connections.find(b.session);
+    if (!c || !c->is_alive()) [[unlikely]]
+      return kRxStale;
+    const Segment s = segment_of(b);
+    Options o;
+    if (!options_of(b, s, o)) [[unlikely]]
+      return kRxBadOptions;
+    return segment_arrives(t, *c, b, s, o);
+  });
+}
+}  // namespace
+
+const NodeInfo kTcp4Established{.name = "tcp4-established",
+                                .run = established,
+                                .counters = kRxCounters,
+                                .next = {"drop"},
+                                .trace_format = format_rx_trace};
+const NodeInfo kTcp6Established{.name = "tcp6-established",
+                                .run = established,
+                                .counters = kRxCounters,
+                                .next = {"drop"},
+                                .trace_format = format_rx_trace};
+
+}  // namespace loom::tcp

@@ -1,0 +1,201 @@
+// Nodes "tcp4-input" and "tcp6-input": check the header, find the connection, choose its state's
+// node.
+//   in    packets for this host, data at the TCP header, l3_offset set
+//   out   tcpN-established | -syn-sent | -rcv-process | -listen with a Segment in opaque and the
+//         connection's id in session; -reset (nobody); drop (malformed)
+//   cost  the lookup dominates; all keys of a frame are looked up in one call
+#include <hostloom/checksum.h>
+
+#include "rx.h"
+
+namespace loom::tcp {
+namespace {
+enum Next : uint16_t {
+  kToDrop,
+  kToEstablished,
+  kToSynSent,
+  kToRcvProcess,
+  kToListen,
+  kToReset,
+};
+// Every packet lands in one.
+enum Counter : uint16_t {
+  kVanished,
+  kEstablished,
+  kSynSent,
+  kRcvProcess,
+  kListen,
+  kNoConnection,
+  kBadLength,
+  kBadOffset,
+  kBadChecksum,
+  kWrongWorker,
+  kCounterCount,
+  kWellFormed = kCounterCount,  // of parse(): the lookup decides
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"vanished", Severity::kWarn, "the flow table led to a connection that is gone"},
+    {"established", Severity::kInfo, "to a connection in ESTABLISHED"},
+    {"syn-sent", Severity::kInfo, "to a connection in SYN-SENT"},
+    {"rcv-process", Severity::kInfo, "to a connection in another state"},
+    {"listen", Severity::kInfo, "to a listener"},
+    {"no-connection", Severity::kInfo, "nobody listens and no connection matches"},
+    {"bad-length", Severity::kError, "packet shorter than its headers say"},
+    {"bad-offset", Severity::kError, "data offset below 5 words or beyond the segment"},
+    {"bad-checksum", Severity::kError, "TCP checksum wrong"},
+    {"wrong-worker", Severity::kError, "the connection lives on another worker"},
+};
+
+struct Ip4 {
+  using Key = FlowKey4;
+  static uint32_t l4_length(Buffer& b) noexcept {
+    const auto& ip = *b.at<Ip4Header>(b.l3_offset);
+    const auto header = static_cast<uint32_t>(b.offset_of_data() - b.l3_offset);
+    return ip.total_length > header ? ip.total_length - header : 0;
+  }
+  static ChecksumSum pseudo(Buffer& b, uint32_t length) noexcept {
+    const auto& ip = *b.at<Ip4Header>(b.l3_offset);
+    return pseudo_header_sum(ip.src, ip.dst, kProtoTcp, length);
+  }
+  static void addresses(Buffer& b, Key& key) noexcept {
+    const auto& ip = *b.at<Ip4Header>(b.l3_offset);
+    key.local = ip.dst;
+    key.remote = ip.src;
+  }
+  static void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
+    w.sessions->lookup4(w, keys, out);
+  }
+};
+
+struct Ip6 {
+  using Key = FlowKey6;
+  static uint32_t l4_length(Buffer& b) noexcept {
+    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+    const auto extensions =
+        static_cast<uint32_t>(b.offset_of_data() - b.l3_offset) - uint32_t{sizeof(Ip6Header)};
+    return ip.payload_length > extensions ? ip.payload_length - extensions : 0;
+  }
+  static ChecksumSum pseudo(Buffer& b, uint32_t length) noexcept {
+    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+    return pseudo_header_sum(ip.src, ip.dst, kProtoTcp, length);
+  }
+  static void addresses(Buffer& b, Key& key) noexcept {
+    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+    key.local = ip.dst;
+    key.remote = ip.src;
+  }
+  static void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
+    w.sessions->lookup6(w, keys, out);
+  }
+};
+
+// Checks the header and leaves its Segment and the lookup key.
+template <class Ip>
+Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
+  const auto* tcp = b.peek<TcpHeader>();
+  const uint32_t length = Ip::l4_length(b);  // Ethernet's padding is not the segment's
+  if (!tcp || length < sizeof(TcpHeader) || length > b.length()) [[unlikely]]
+    return kBadLength;
+  const uint32_t header = tcp->header_length();
+  if (header < sizeof(TcpHeader) || header > length || header > b.len) [[unlikely]]
+    return kBadOffset;
+  if (!(b.flags & kBufferL4ChecksumOk) &&
+      checksum_fold(checksum_add_chain(Ip::pseudo(b, length), &b, 0, length)) != 0xffff)
+      [[unlikely]]
+    return kBadChecksum;
+  Segment s;
+  s.seq = Seq(tcp->seq);
+  s.ack = Seq(tcp->ack);
+  s.payload = length - header;
+  s.window = tcp->window;
+  s.flags = tcp->flags & 0x3f;
+  s.header_length = static_cast<uint8_t>(header);
+  store_segment(b, s);
+  Ip::addresses(b, key);
+  key.local_port = tcp->dst_port;
+  key.remote_port = tcp->src_port;
+  key.protocol = kProtoTcp;
+  key.fib_index = static_cast<uint16_t>(b.fib_index);
+  return kWellFormed;
+}
+
+Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, const FlowMatch& m) noexcept {
+  b.session = m.conn;
+  if (m.kind == FlowKind::kNone) return {kToReset, kNoConnection};
+  if (m.worker != t.w.index) [[unlikely]]
+    return {kToDrop, kWrongWorker};
+  if (m.kind == FlowKind::kListener) return {kToListen, kListen};
+  if (kind_of(m.conn) != IdKind::kConnection) return {kToRcvProcess, kRcvProcess};
+  Connection* c = t.connections.find(m.conn);
+  if (!c) [[unlikely]]
+    return {kToDrop, kVanished};
+  __builtin_prefetch(&c->snd_una);
+  if (c->state == State::kEstablished) [[likely]]
+    return {kToEstablished, kEstablished};
+  if (c->state == State::kSynSent) return {kToSynSent, kSynSent};
+  return {kToRcvProcess, kRcvProcess};
+}
+
+struct Trace {
+  Segment segment;
+  ConnId conn;
+  uint16_t counter;
+};
+void format_trace(const void* record, std::string& out) {
+  const auto& r = *static_cast<const Trace*>(record);
+  out += std::string(kCounters[r.counter].name) + " seq " + std::to_string(r.segment.seq.raw()) +
+         " length " + std::to_string(r.segment.payload);
+}
+
+template <class Ip>
+void tcp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  std::array<typename Ip::Key, kFrameSize> keys;
+  std::array<FlowMatch, kFrameSize> matches;
+  std::array<Buffer*, kFrameSize> good;
+  std::array<uint16_t, kFrameSize> next_good;
+  std::array<uint32_t, kCounterCount> counts{};
+  std::size_t n_good = 0, n_bad = 0;
+  std::array<Buffer*, kFrameSize> bad;
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
+    const Counter c = parse<Ip>(*in[i], keys[n_good]);
+    if (c == kWellFormed) [[likely]] {
+      good[n_good++] = in[i];
+    } else {
+      rt.set_error(*in[i], c);
+      ++counts[c];
+      bad[n_bad++] = in[i];
+    }
+  }
+  Ip::lookup(w, std::span<const typename Ip::Key>(keys.data(), n_good), matches.data());
+  for (std::size_t i = 0; i < n_good; ++i) {
+    const auto verdict = dispatch(t, *good[i], matches[i]);
+    next_good[i] = verdict.next;
+    ++counts[verdict.counter];
+    if (verdict.next == kToDrop) [[unlikely]]
+      rt.set_error(*good[i], verdict.counter);
+    if (good[i]->is_traced()) [[unlikely]]
+      if (auto* r = rt.trace<Trace>(*good[i]))
+        *r = {segment_of(*good[i]), good[i]->session, verdict.counter};
+  }
+  rt.add_counters(counts);
+  if (n_good != 0) rt.enqueue({good.data(), n_good}, next_good);
+  if (n_bad != 0) rt.enqueue_all({bad.data(), n_bad}, kToDrop);
+}
+}  // namespace
+
+const NodeInfo kTcp4Input{.name = "tcp4-input",
+                          .run = tcp_input<Ip4>,
+                          .counters = kCounters,
+                          .next = {"drop", "tcp4-established", "tcp4-syn-sent", "tcp4-rcv-process",
+                                   "tcp4-listen", "tcp4-reset"},
+                          .trace_format = format_trace};
+const NodeInfo kTcp6Input{.name = "tcp6-input",
+                          .run = tcp_input<Ip6>,
+                          .counters = kCounters,
+                          .next = {"drop", "tcp6-established", "tcp6-syn-sent", "tcp6-rcv-process",
+                                   "tcp6-listen", "tcp6-reset"},
+                          .trace_format = format_trace};
+
+}  // namespace loom::tcp

@@ -1,0 +1,109 @@
+// Nodes "tcp4-listen" and "tcp6-listen": SYNs for listeners. RFC 9293 section 3.10.7.2.
+//   in    segments that matched a listener only, from tcpN-input
+//   out   none | drop; SYN-ACKs leave by tcpN-output
+#include "listen.h"
+
+#include "half_open.h"
+#include "reset.h"
+
+namespace loom::tcp {
+namespace {
+enum Counter : uint16_t {
+  kSynAnswered,
+  kNotSyn,
+  kIgnoredReset,
+  kBacklogFull,
+  kNoMemory,
+  kNoRoute,
+  kBadAddress,
+  kBadOptions,
+  kUnlistened,
+  kCounterCount
+};
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"syn", Severity::kInfo, "SYNs answered by SYN-ACK"},
+    {"not-syn", Severity::kInfo, "segments of no connection, answered by RST"},
+    {"ignored-reset", Severity::kInfo, "resets for a listener"},
+    {"backlog-full", Severity::kWarn, "SYNs dropped: too many connections wait to be accepted"},
+    {"no-memory", Severity::kWarn, "SYNs dropped: no half-open entry was free"},
+    {"no-route", Severity::kWarn, "SYNs dropped: no route back"},
+    {"bad-address", Severity::kWarn, "from or to an address that no connection can have"},
+    {"bad-options", Severity::kError, "options that cannot be parsed"},
+    {"unlistened", Severity::kInfo, "the listener ended earlier in the same frame"},
+};
+
+Counter counter_of(SynVerdict v) noexcept {
+  switch (v) {
+    case SynVerdict::kAnswered:
+      return kSynAnswered;
+    case SynVerdict::kBacklogFull:
+      return kBacklogFull;
+    case SynVerdict::kNoMemory:
+      return kNoMemory;
+    case SynVerdict::kNoRoute:
+      return kNoRoute;
+  }
+  return kNoMemory;
+}
+
+Counter arrive(TcpWorker& t, Buffer& b) noexcept {
+  const Segment s = segment_of(b);
+  Endpoints ends;
+  if (!endpoints_of(b, ends)) return kBadAddress;
+  if (s.has(kRst)) return kIgnoredReset;
+  if (s.has(kAck) || !s.has(kSyn)) {
+    // Second step: an ACK here acknowledges nothing of ours. Neither flag: unreachable by an
+    // honest peer, answered the same way.
+    answer_by_reset(t, ends, s);
+    return kNotSyn;
+  }
+  Options o;
+  if (!options_of(b, s, o)) return kBadOptions;
+  // An earlier SYN of this frame may have made the half-open entry.
+  Listener* l = t.listeners.find(b.session);
+  if (!l) return kUnlistened;
+  return counter_of(answer_syn(t, *l, ends, s, o, nullptr));
+}
+
+void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  FrameEnd<kCounterCount> frame(w, rt);
+  for (Buffer* b : in) frame.end(*b, arrive(t, *b));
+}
+}  // namespace
+
+bool listener_arrives(TcpWorker& t, const Endpoints& ends, Buffer&, const Segment& s,
+                      const Options& o, const Seq* iss_above) noexcept {
+  FlowMatch m;
+  if (ends.local.is_ip4) {
+    const FlowKey4 key{.local = ends.local.ip4(),
+                       .remote = ends.remote.ip4(),
+                       .local_port = ends.local_port,
+                       .remote_port = ends.remote_port,
+                       .protocol = kProtoTcp,
+                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
+    t.w.sessions->lookup4(t.w, {&key, 1}, &m);
+  } else {
+    const FlowKey6 key{.local = ends.local.ip6(),
+                       .remote = ends.remote.ip6(),
+                       .local_port = ends.local_port,
+                       .remote_port = ends.remote_port,
+                       .protocol = kProtoTcp,
+                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
+    t.w.sessions->lookup6(t.w, {&key, 1}, &m);
+  }
+  Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
+  if (!l) {
+    answer_by_reset(t, ends, s);
+    return false;
+  }
+  return answer_syn(t, *l, ends, s, o, iss_above) == SynVerdict::kAnswered;
+}
+
+const NodeInfo kTcp4Listen{
+    .name = "tcp4-listen", .run = tcp_listen, .counters = kCounters, .next = {"drop"}};
+const NodeInfo kTcp6Listen{
+    .name = "tcp6-listen", .run = tcp_listen, .counters = kCounters, .next = {"drop"}};
+
+}  // namespace loom::tcp

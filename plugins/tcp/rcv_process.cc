@@ -1,0 +1,72 @@
+// Nodes "tcp4-rcv-process" and "tcp6-rcv-process": every state but LISTEN, SYN-SENT and
+// ESTABLISHED. RFC 9293 section 3.10.7.4.
+//   in    segments of half-open connections, closing connections and TIME-WAITs, from tcpN-input
+//   out   none | drop
+#include "half_open.h"
+#include "lifecycle.h"
+#include "output.h"
+#include "rx.h"
+#include "time_wait.h"
+
+namespace loom::tcp {
+namespace {
+// SYN-RECEIVED of a simultaneous open: our SYN is out, the peer's has arrived.
+RxCounter syn_received(TcpWorker& t, Connection& c, Buffer& b, Segment s,
+                       const Options& o) noexcept {
+  // The peer's SYN-ACK repeats its SYN, which is below the window; what counts is its ACK.
+  if (s.has(kSyn) && s.has(kAck) && s.seq == c.irs && s.ack == c.snd_nxt) {
+    s.seq += 1;
+    s.flags &= static_cast<uint8_t>(~kSyn);
+  }
+  if (const auto r = check_sequence(t, c, s, o); r != kRxGoOn) return r;
+  if (const auto r = check_reset(t, c, s); r != kRxGoOn) return r;
+  if (const auto r = check_syn(t, c, s); r != kRxGoOn) return r;
+  if (!s.has(kAck)) return kRxNoAck;
+  if (s.ack != c.snd_nxt) {
+    transmit_empty(t, c.ends, {.seq = s.ack, .flags = kRst, .kind = SegmentKind::kRst}, {});
+    return kRxBadAck;
+  }
+  c.snd_una = s.ack;
+  c.rtt_sent = 0;
+  active_open_done(t, c);
+  if (c.is_alive()) segment_arrives(t, c, b, s, o);
+  return kRxHandshake;
+}
+
+RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
+  const Segment s = segment_of(b);
+  Options o;
+  if (!options_of(b, s, o)) return kRxBadOptions;
+  switch (kind_of(b.session)) {
+    case IdKind::kHalfOpen:
+      if (HalfOpen* h = t.half_open.find(b.session)) return half_open_arrives(t, *h, b, s, o);
+      return kRxStale;
+    case IdKind::kTimeWait:
+      if (TimeWait* tw = t.time_waits.find(b.session)) return time_wait_arrives(t, *tw, b, s, o);
+      return kRxStale;
+    default:
+      break;
+  }
+  Connection* c = t.connections.find(b.session);
+  if (!c || !c->is_alive()) return kRxStale;
+  if (c->state == State::kSynReceived) return syn_received(t, *c, b, s, o);
+  return segment_arrives(t, *c, b, s, o);
+}
+
+void rcv_process(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  run_segments(w, rt, in, arrive);
+}
+}  // namespace
+
+const NodeInfo kTcp4RcvProcess{.name = "tcp4-rcv-process",
+                               .run = rcv_process,
+                               .counters = kRxCounters,
+                               .next = {"drop"},
+                               .trace_format = format_rx_trace};
+const NodeInfo kTcp6RcvProcess{.name = "tcp6-rcv-process",
+                               .run = rcv_process,
+                               .counters = kRxCounters,
+                               .next = {"drop"},
+                               .trace_format = format_rx_trace};
+
+}  // namespace loom::tcp

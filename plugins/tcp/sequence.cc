@@ -1,0 +1,103 @@
+// The first four steps for a segment of a synchronised connection: is it from this connection, is
+// it from now, and is it honest? RFC 9293 section 3.10.7.4, RFC 7323 section 5.3, RFC 5961.
+#include "lifecycle.h"
+#include "output.h"
+#include "rx.h"
+
+namespace loom::tcp {
+namespace {
+constexpr TimeNs kChallengeInterval = 500 * kMillisecond;
+constexpr uint32_t kTsRecentValid = 24 * 24 * 3600;  // seconds; RFC 7323 section 5.5
+
+// R1 to R3 of RFC 7323 section 5.3, before the window check. RST is exempt (section 5.2).
+RxCounter check_timestamp(TcpWorker& t, Connection& c, const Segment& s,
+                          const Options& o) noexcept {
+  if (!o.has(kOptTimestamps)) return s.has(kRst) ? kRxGoOn : kRxNoTimestamp;
+  if (s.has(kRst)) return kRxGoOn;
+  const auto seconds = static_cast<uint32_t>(t.w.now / kSecond);
+  const bool is_old = static_cast<int32_t>(o.tsval - c.ts_recent) < 0;
+  if (is_old && seconds - c.ts_recent_at < kTsRecentValid) {
+    t.want_ack(c);
+    return kRxPaws;
+  }
+  return kRxGoOn;
+}
+
+// R4: the timestamp of the segment that the next acknowledgement answers.
+void update_ts_recent(TcpWorker& t, Connection& c, const Segment& s, const Options& o) noexcept {
+  if (s.seq > c.rcv_las || static_cast<int32_t>(o.tsval - c.ts_recent) < 0) return;
+  c.ts_recent = o.tsval;
+  c.ts_recent_at = static_cast<uint32_t>(t.w.now / kSecond);
+}
+
+// Table 6 of RFC 9293 section 3.10.7.4.
+bool is_acceptable(const Connection& c, const Segment& s) noexcept {
+  const uint32_t length = s.length();
+  const uint32_t window = c.rcv_wnd();
+  if (length == 0) return window == 0 ? s.seq == c.rcv_nxt : s.seq.in_window(c.rcv_nxt, window);
+  return window != 0 &&
+         (s.seq.in_window(c.rcv_nxt, window) || (s.end() - 1).in_window(c.rcv_nxt, window));
+}
+}  // namespace
+
+void challenge_ack(TcpWorker& t, Connection& c) noexcept {
+  if (c.challenge_at != 0 && t.w.now - c.challenge_at < kChallengeInterval) return;
+  c.challenge_at = t.w.now;
+  t.want_ack(c);
+}
+
+RxCounter check_sequence(TcpWorker& t, Connection& c, Segment& s, const Options& o) noexcept {
+  if (c.has(kUseTimestamps))
+    if (const auto r = check_timestamp(t, c, s, o); r != kRxGoOn) [[unlikely]]
+      return r;
+  if (!is_acceptable(c, s)) [[unlikely]] {
+    if (s.has(kRst)) return kRxBlindRst;
+    if (s.has(kSyn)) return kRxGoOn;  // step four answers it, wherever it is
+    if (c.rcv_wnd() == 0 && s.seq == c.rcv_nxt && s.has(kAck)) {
+      // A probe of our closed window: its acknowledgement is good, its text is not taken.
+      t.want_ack(c);
+      s.payload = 0;
+      s.flags &= static_cast<uint8_t>(~kFin);
+      return kRxGoOn;
+    }
+    // Two confused peers must not acknowledge each other for ever: empty segments are answered
+    // at the rate of challenge ACKs.
+    if (s.length() == 0 && s.seq != c.rcv_nxt - 1)
+      challenge_ack(t, c);
+    else
+      t.want_ack(c);
+    const bool is_old = s.end() <= c.rcv_nxt;
+    return is_old ? kRxOldData : kRxOutOfWindow;
+  }
+  if (c.has(kUseTimestamps) && o.has(kOptTimestamps)) update_ts_recent(t, c, s, o);
+  c.last_received = t.w.now;
+  c.keep_probes = 0;
+  ++c.segs_in;
+  return kRxGoOn;
+}
+
+RxCounter check_reset(TcpWorker& t, Connection& c, const Segment& s) noexcept {
+  if (!s.has(kRst)) [[likely]]
+    return kRxGoOn;
+  if (s.seq != c.rcv_nxt) {
+    challenge_ack(t, c);
+    return kRxChallengeRst;
+  }
+  // In the closing states nothing of the application's is lost by it.
+  const bool in_order = c.state == State::kClosing || c.state == State::kLastAck;
+  if (in_order)
+    end_connection(t, c);
+  else
+    drop_connection(
+        t, c, c.state == State::kSynReceived ? ResetReason::kRefused : ResetReason::kPeerReset);
+  return kRxReset;
+}
+
+RxCounter check_syn(TcpWorker& t, Connection& c, const Segment& s) noexcept {
+  if (!s.has(kSyn)) [[likely]]
+    return kRxGoOn;
+  challenge_ack(t, c);
+  return kRxChallengeSyn;
+}
+
+}  // namespace loom::tcp

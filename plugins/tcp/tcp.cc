@@ -1,0 +1,73 @@
+// Registration and life-cycle; see tcp.h.
+#include "tcp.h"
+
+#include <sys/random.h>
+
+#include <memory>
+
+#include "tcp_worker.h"
+
+namespace loom::tcp {
+
+Shared& shared() noexcept {
+  static Shared s;
+  return s;
+}
+
+namespace {
+constexpr ConfigStanza kStanza{
+    .name = "tcp",
+    .help = kConfigHelp,
+    .context = nullptr,
+    .apply = [](void*, const ConfigNode& n) { return apply_config(&shared().config, n); }};
+
+Result<void> add_nodes(Host& host) {
+  for (const NodeInfo* node : {&kTcp4Input, &kTcp6Input, &kTcp4Established, &kTcp6Established,
+                               &kTcp4SynSent, &kTcp6SynSent, &kTcp4RcvProcess, &kTcp6RcvProcess,
+                               &kTcp4Listen, &kTcp6Listen, &kTcp4Reset, &kTcp6Reset})
+    if (auto r = host.add_node(*node); !r) return r.error();
+  auto output4 = host.add_node(kTcp4Output);
+  if (!output4) return output4.error();
+  auto output6 = host.add_node(kTcp6Output);
+  if (!output6) return output6.error();
+  shared().output4 = *output4;
+  shared().output6 = *output6;
+  if (auto r = host.add_ip_protocol(kProtoTcp, false, kTcp4Input.name); !r) return r;
+  return host.add_ip_protocol(kProtoTcp, true, kTcp6Input.name);
+}
+}  // namespace
+
+Result<void> init(Host& host) noexcept {
+  Shared& s = shared();
+  s = Shared{};
+  s.host = &host;
+  if (getrandom(&s.key, sizeof s.key, 0) != sizeof s.key)
+    return error(Status::kIo, "getrandom gave no key for initial sequence numbers");
+  if (auto r = add_nodes(host); !r) return r;
+  auto transport = host.add_transport(kTransportOps);
+  if (!transport) return transport.error();
+  s.transport = *transport;
+  s.worker_slot = host.allocate_worker_slot();
+  if (auto r = host.add_config_stanza(kStanza); !r) return r;
+  return add_cli_commands(host);
+}
+
+Result<void> start(Host& host) noexcept {
+  Shared& s = shared();
+  s.default_cc = host.find_congestion_control(s.config.cc_algo.c_str());
+  if (!s.default_cc)
+    return error(Status::kNotFound,
+                 "tcp: cc-algo '" + s.config.cc_algo + "' is not registered by any plugin");
+  host.run_on_all_workers(
+      [&s](Worker& w) { w.plugin_data[s.worker_slot] = new TcpWorker(w, s.config); });
+  return {};
+}
+
+void stop(Host& host) noexcept {
+  host.run_on_all_workers([](Worker& w) {
+    delete static_cast<TcpWorker*>(w.plugin_data[shared().worker_slot]);
+    w.plugin_data[shared().worker_slot] = nullptr;
+  });
+}
+
+}  // namespace loom::tcp

@@ -1,0 +1,43 @@
+// The plugin as a whole: registration, and the little that all workers share. Shared state is
+// written before the workers run and only read by them.
+#pragma once
+#include <hostloom/host.h>
+#include <hostloom/wire.h>
+
+#include "config.h"
+#include "siphash.h"
+
+namespace loom::tcp {
+
+struct TcpWorker;
+
+// TransportOps carries no context pointer, so this is found by name. One stack per process.
+struct Shared {
+  Host* host = nullptr;
+  Config config;
+  SipKey key;  // of initial sequence numbers
+  uint32_t worker_slot = 0;
+  TransportId transport = kNoTransport;
+  NodeId output4 = kNoNode, output6 = kNoNode;
+  const CcOps* default_cc = nullptr;
+};
+Shared& shared() noexcept;
+
+// Life-cycle of the plugin; see PluginInfo. start refuses a cc-algo that no plugin has registered.
+Result<void> init(Host&) noexcept;
+Result<void> start(Host&) noexcept;
+void stop(Host&) noexcept;
+
+Result<void> add_cli_commands(Host&);     // cli.cc
+extern const TransportOps kTransportOps;  // transport.cc
+
+// Nodes, each in the file of its name.
+extern const NodeInfo kTcp4Input, kTcp6Input;
+extern const NodeInfo kTcp4Established, kTcp6Established;
+extern const NodeInfo kTcp4SynSent, kTcp6SynSent;
+extern const NodeInfo kTcp4RcvProcess, kTcp6RcvProcess;
+extern const NodeInfo kTcp4Listen, kTcp6Listen;
+extern const NodeInfo kTcp4Reset, kTcp6Reset;
+extern const NodeInfo kTcp4Output, kTcp6Output;
+
+}  // namespace loom::tcp

@@ -1,0 +1,209 @@
+// Timers of a connection; see timers.h.
+#include "timers.h"
+
+#include <algorithm>
+
+#include "lifecycle.h"
+#include "output.h"
+#include "recovery.h"
+
+namespace loom::tcp {
+namespace {
+constexpr TimeNs kLeastDelack = 200 * kMicrosecond;
+constexpr TimeNs kPaceBurst = kMillisecond;  // what pacing lets go at once, in time
+
+// Starts the wheel's timer unless it already fires at or before `deadline`.
+void ensure(TcpWorker& t, Timer& timer, TimeNs deadline) noexcept {
+  const auto tick = static_cast<uint64_t>((deadline + kTimerTick - 1) / kTimerTick);
+  if (!timer.is_running() || timer.deadline_tick > tick) t.w.timer_start(timer, deadline);
+}
+
+TimeNs backed_off(const Connection& c) noexcept {
+  return std::min(c.rtt.rto << std::min<uint8_t>(c.backoff, 16), kMaxRto);
+}
+
+void set_send_timer(TcpWorker& t, Connection& c, SendTimer kind) noexcept {
+  c.send_timer_kind = kind;
+  c.send_deadline = t.w.now + backed_off(c);
+  if (c.user_timeout_ms != 0) {  // RFC 5482: the last retransmission does not outlive it
+    const TimeNs end = c.progress_at + TimeNs{c.user_timeout_ms} * kMillisecond;
+    c.send_deadline = std::clamp(end, t.w.now + kTimerTick, c.send_deadline);
+  }
+  ensure(t, c.send_timer, c.send_deadline);
+}
+
+// R2 of RFC 9293 section 3.8.3, the user timeout, and our patience with a peer that an application
+// has left alone.
+bool has_given_up(const TcpWorker& t, const Connection& c, TimeNs now) noexcept {
+  const bool opening = c.state == State::kSynSent || c.state == State::kSynReceived;
+  if (c.backoff >= (opening ? t.config.max_syn_retransmits : t.config.max_retransmits)) return true;
+  const TimeNs stalled = now - c.progress_at;
+  if (c.user_timeout_ms != 0 && stalled >= TimeNs{c.user_timeout_ms} * kMillisecond) return true;
+  return c.has(kAppClosed) && stalled >= t.config.finwait1_time;
+}
+
+void give_up(TcpWorker& t, Connection& c) noexcept {
+  ++t.stats.timed_out;
+  if (c.state != State::kSynSent) send_rst(t, c);
+  drop_connection(t, c, ResetReason::kTimedOut);
+}
+
+void retransmit_timeout(TcpWorker& t, Connection& c) noexcept {
+  if (has_given_up(t, c, t.w.now)) return give_up(t, c);
+  ++t.stats.timeouts;
+  if (c.state == State::kSynSent || c.state == State::kSynReceived) {
+    c.set(kSynRetransmitted);
+    c.rtt_sent = 0;  // Karn
+    send_syn(t, c);
+  } else {
+    on_retransmission_timeout(t, c);
+  }
+  ++c.backoff;
+  arm_rto(t, c);
+}
+
+// keep_probes counts probes without any answer; a peer that answers may keep its window shut for
+// as long as it likes (RFC 9293 section 3.8.6.1).
+void persist_timeout(TcpWorker& t, Connection& c) noexcept {
+  if (c.keep_probes >= t.config.max_retransmits || has_given_up(t, c, t.w.now))
+    return give_up(t, c);
+  if (c.snd_wnd > c.flight() && c.flight() == 0 && c.session != kNoSession) {
+    // A window too small to be worth a segment has waited long enough (RFC 9293
+    // section 3.8.6.2.1).
+    c.send_timer_kind = SendTimer::kOff;
+    c.set(kCorkExpired);
+    t.w.sessions->tx_schedule(t.w, c.session);
+    return;
+  }
+  ++t.stats.persist_probes;
+  ++c.keep_probes;
+  send_window_probe(t, c);
+  c.backoff = static_cast<uint8_t>(std::min(c.backoff + 1, 14));
+  set_send_timer(t, c, SendTimer::kPersist);
+}
+
+void send_timer_fired(Worker& w, Timer& timer) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection& c = LOOM_TIMER_OWNER(Connection, send_timer, timer);
+  if (c.send_timer_kind == SendTimer::kOff) return;
+  if (w.now < c.send_deadline) return w.timer_start(timer, c.send_deadline);
+  if (c.send_timer_kind == SendTimer::kRetransmit)
+    retransmit_timeout(t, c);
+  else
+    persist_timeout(t, c);
+}
+
+void delack_fired(Worker& w, Timer& timer) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection& c = LOOM_TIMER_OWNER(Connection, delack_timer, timer);
+  if (!c.has(kAckDelayed)) return;
+  if (w.now < c.delack_deadline) return w.timer_start(timer, c.delack_deadline);
+  t.want_ack(c);
+}
+
+void keepalive_timeout(TcpWorker& t, Connection& c) noexcept {
+  if (c.keep_probes >= c.keepcnt) {
+    ++t.stats.keepalive_drops;
+    send_rst(t, c);
+    return drop_connection(t, c, ResetReason::kTimedOut);
+  }
+  ++c.keep_probes;
+  send_keepalive(t, c);
+  t.w.timer_start_in(c.wait_timer, TimeNs{c.keepintvl_ms} * kMillisecond);
+}
+
+void wait_fired(Worker& w, Timer& timer) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection& c = LOOM_TIMER_OWNER(Connection, wait_timer, timer);
+  if (c.state == State::kFinWait2 && c.session == kNoSession) return end_connection(t, c);
+  const TimeNs closewait_end = c.last_received + t.config.closewait_time;
+  if (c.state == State::kCloseWait && t.config.closewait_time != 0 && w.now >= closewait_end) {
+    send_rst(t, c);
+    return drop_connection(t, c, ResetReason::kTimedOut);
+  }
+  if (!c.has(kKeepalive)) return;
+  const TimeNs idle_end = c.last_received + TimeNs{c.keepidle_ms} * kMillisecond;
+  if (w.now < idle_end || c.flight() != 0)  // the retransmission timer watches data in flight
+    return w.timer_start(timer, std::max(idle_end, w.now + kSecond));
+  keepalive_timeout(t, c);
+}
+
+void pace_fired(Worker& w, Timer& timer) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection& c = LOOM_TIMER_OWNER(Connection, pace_timer, timer);
+  if (c.has(kCork)) c.set(kCorkExpired);
+  if (c.session != kNoSession) w.sessions->tx_schedule(w, c.session);
+}
+}  // namespace
+
+void init_timers(Connection& c) noexcept {
+  c.send_timer.fired = send_timer_fired;
+  c.delack_timer.fired = delack_fired;
+  c.wait_timer.fired = wait_fired;
+  c.pace_timer.fired = pace_fired;
+}
+
+void stop_timers(TcpWorker& t, Connection& c) noexcept {
+  for (Timer* timer : {&c.send_timer, &c.delack_timer, &c.wait_timer, &c.pace_timer})
+    t.w.timer_stop(*timer);
+  c.send_timer_kind = SendTimer::kOff;
+}
+
+void arm_rto(TcpWorker& t, Connection& c) noexcept { set_send_timer(t, c, SendTimer::kRetransmit); }
+
+void arm_rto_if_off(TcpWorker& t, Connection& c) noexcept {
+  if (c.send_timer_kind != SendTimer::kRetransmit) {
+    if (c.send_timer_kind == SendTimer::kPersist) c.backoff = 0;
+    arm_rto(t, c);
+  }
+}
+
+void disarm_send_timer(Connection& c) noexcept { c.send_timer_kind = SendTimer::kOff; }
+
+void arm_persist_if_off(TcpWorker& t, Connection& c) noexcept {
+  if (c.send_timer_kind != SendTimer::kOff) return;
+  c.backoff = 0;
+  c.keep_probes = 0;
+  c.progress_at = t.w.now;
+  set_send_timer(t, c, SendTimer::kPersist);
+}
+
+TimeNs delack_time(const TcpWorker& t, const Connection& c) noexcept {
+  const TimeNs most = t.config.max_delack;
+  return c.rtt.srtt == 0 ? most : std::clamp(c.rtt.srtt / 2, std::min(kLeastDelack, most), most);
+}
+
+void arm_delack(TcpWorker& t, Connection& c) noexcept {
+  if (c.has(kAckDelayed)) return;
+  c.set(kAckDelayed);
+  c.delack_deadline = t.w.now + delack_time(t, c);
+  ensure(t, c.delack_timer, c.delack_deadline);
+}
+
+void arm_wait_timer(TcpWorker& t, Connection& c) noexcept {
+  if (c.state == State::kFinWait2 && c.session == kNoSession)
+    t.w.timer_start_in(c.wait_timer, t.config.finwait2_time);
+  else if (c.state == State::kCloseWait && t.config.closewait_time != 0)
+    t.w.timer_start_in(c.wait_timer, t.config.closewait_time);
+  else if (c.has(kKeepalive))
+    t.w.timer_start_in(c.wait_timer, TimeNs{c.keepidle_ms} * kMillisecond);
+  else
+    t.w.timer_stop(c.wait_timer);
+}
+
+void wake_sender_at(TcpWorker& t, Connection& c, TimeNs when) noexcept {
+  ensure(t, c.pace_timer, when);
+}
+
+void pace(TcpWorker& t, Connection& c, uint32_t bytes) noexcept {
+  if (c.cc.pacing_rate == 0 || !t.config.pacing) return;
+  const auto cost =
+      static_cast<TimeNs>(static_cast<double>(bytes) * 1e9 / static_cast<double>(c.cc.pacing_rate));
+  c.pace_at = std::max(c.pace_at, t.w.now - kPaceBurst) + cost;
+}
+
+}  // namespace loom::tcp

@@ -1,0 +1,271 @@
+// TransportOps: what the session layer asks of TCP. Each call opens a TcpWorker::Scope.
+#include <algorithm>
+#include <cstring>
+
+#include "half_open.h"
+#include "info.h"
+#include "isn.h"
+#include "lifecycle.h"
+#include "output.h"
+#include "recovery.h"
+#include "timers.h"
+#include "window.h"
+
+namespace loom::tcp {
+namespace {
+constexpr TimeNs kCorkCeiling = 200 * kMillisecond;  // as Linux's TCP_CORK
+
+// --- Opening.
+Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOptionsView& options,
+               ConnId* out) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  if (ends.remote.is_zero() || ends.remote_port == 0) return Status::kInvalid;
+  Connection* c = t.connections.alloc();
+  if (!c) return Status::kNoMemory;
+  ends.local.is_ip4 = ends.remote.is_ip4;
+  if (const Status s = w.sessions->flow_open(w, ends, kProtoTcp, c->id); s != Status::kOk) {
+    t.connections.free(*c);
+    return s;
+  }
+  init_timers(*c);
+  c->session = session;
+  c->ends = ends;
+  if (!refresh_route(t, *c)) {
+    w.sessions->flow_del(w, ends, kProtoTcp);
+    t.connections.free(*c);
+    return Status::kUnreachable;
+  }
+  const InitialNumbers numbers = initial_numbers(shared().key, ends, w.now);
+  c->iss = c->snd_una = numbers.iss;
+  c->snd_nxt = c->iss + 1;
+  c->ts_offset = numbers.ts_offset;
+  c->cc_ops = controller(options.congestion);
+  apply_socket_options(t, *c, options);
+  if (options.user_mss != 0) {
+    c->adv_mss = std::min(c->adv_mss, options.user_mss);
+    c->peer_mss = options.user_mss;
+  }
+  const uint32_t rx_size = w.sessions->rx_size(w, session);
+  c->rcv_wscale = t.config.window_scaling ? wscale_for(rx_size) : 0;
+  c->rcv_adv = c->rcv_nxt + std::min(rx_size, 0xffffu);
+  c->state = State::kSynSent;
+  c->rtt_sent = c->progress_at = w.now;
+  send_syn(t, *c);
+  arm_rto(t, *c);
+  *out = c->id;
+  return Status::kOk;
+}
+
+Status listen(Worker& w, SessionId session, const Endpoints&, const SocketOptionsView& options,
+              ConnId* out) noexcept {
+  Listener* l = tcp_worker(w).listeners.alloc();
+  if (!l) return Status::kNoMemory;
+  l->session = session;
+  l->options = options;
+  if (options.congestion) std::strncpy(l->cc_name, options.congestion, sizeof l->cc_name - 1);
+  l->options.congestion = l->cc_name;
+  *out = l->id;
+  return Status::kOk;
+}
+
+void unlisten(Worker& w, ConnId id) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Listener* l = t.listeners.find(id);
+  if (!l) return;
+  reset_half_open(t, *l);
+  t.listeners.free(*l);
+}
+
+// --- Sending.
+// Nagle's algorithm (RFC 9293 section 3.7.4) in Minshall's form: a small segment waits only for an
+// earlier small one, so that a large write's tail does not wait for its own head.
+bool may_send_small(TcpWorker& t, Connection& c) noexcept {
+  if (c.has(kShutdownWanted) || c.has(kCorkExpired)) return true;
+  if (c.has(kCork)) {
+    if (!c.pace_timer.is_running()) wake_sender_at(t, c, t.w.now + kCorkCeiling);
+    return false;
+  }
+  return c.has(kNodelay) || c.snd_sml <= c.snd_una;
+}
+
+// RFC 9293 section 3.8.3 and RFC 5681 section 4.1: an idle connection's window says nothing about
+// the path any more.
+void restart_after_idle(TcpWorker& t, Connection& c) noexcept {
+  const TimeNs idle = t.w.now - c.last_sent;
+  if (c.flight() != 0 || idle <= c.rtt.rto) return;
+  if (c.cc_ops->on_idle)
+    c.cc_ops->on_idle(c.cc, idle);
+  else
+    c.cc.cwnd = std::min(c.cc.cwnd, c.cc.initial_cwnd);
+  c.last_sent = t.w.now;
+}
+
+// Cuts the budget to what is worth sending: whole segments, and a last small one when Nagle and
+// the silly-window rules of RFC 9293 section 3.8.6.2.1 let it go.
+uint32_t worth_sending(TcpWorker& t, Connection& c, uint32_t budget, uint32_t unsent,
+                       uint32_t usable) noexcept {
+  const uint32_t mss = c.cc.mss;
+  const uint32_t whole = budget / mss * mss;
+  if (budget == whole) return whole;
+  if (budget == unsent) return may_send_small(t, c) ? budget : whole;
+  if (whole != 0) return whole;
+  if (budget < usable) return c.flight() == 0 ? budget : 0;  // cwnd has no room for a segment
+  return c.has(kCorkExpired) || usable >= c.max_snd_wnd / 2 ? budget : 0;
+}
+
+SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  Connection* found = t.connections.find(id);
+  if (!found || !found->can_send() || found->has(kFinSent)) return {};
+  TcpWorker::Scope scope(t);
+  Connection& c = *found;
+  refresh_route(t, c);
+  const uint32_t in_flight = c.data_in_flight();
+  if (queued <= in_flight) return {};
+  const uint32_t unsent = queued - in_flight;
+  restart_after_idle(t, c);
+
+  const uint32_t usable = c.snd_wnd > c.flight() ? c.snd_wnd - c.flight() : 0;
+  const uint32_t room = cwnd_room(c);
+  uint32_t budget = std::min({unsent, usable, room});
+  if (room < unsent && room <= usable) {
+    c.set(kCwndLimited);
+    c.cwnd_limited_at = c.snd_nxt + budget;
+  }
+  if (c.cc.pacing_rate != 0 && t.config.pacing && budget != 0) {
+    if (w.now < c.pace_at) {
+      wake_sender_at(t, c, c.pace_at);
+      return {};
+    }
+    const uint64_t burst = std::max<uint64_t>(c.cc.pacing_rate / 1000, 2 * c.cc.mss);
+    budget = static_cast<uint32_t>(std::min<uint64_t>(budget, burst));
+    if (budget < unsent) budget = std::max(budget / c.cc.mss, 1u) * c.cc.mss;
+    budget = std::min({budget, unsent, usable});
+  }
+  budget = worth_sending(t, c, budget, unsent, usable);
+  if (budget == 0) {
+    if (c.flight() == 0 && usable < std::min(unsent, c.cc.mss)) arm_persist_if_off(t, c);
+    return {};
+  }
+  return {.budget = budget, .segment = chain_limit(t, c), .offset = in_flight};
+}
+
+void push_headers(Worker& w, ConnId id, std::span<Buffer* const> chains) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection* c = t.connections.find(id);
+  if (!c || !c->can_send() || c->has(kFinSent)) return w.free(chains);
+  send_data(t, *c, chains);
+}
+
+// --- Receiving.
+void rx_drained(Worker& w, ConnId id) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection* c = t.connections.find(id);
+  if (!c || !c->is_alive()) return;
+  c->unset(kWantsSpace);
+  if (window_update_due(t, *c)) t.want_ack(*c);
+}
+
+// --- Closing.
+void shutdown(Worker& w, ConnId id) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection* c = t.connections.find(id);
+  if (!c || !c->is_alive()) return;
+  c->set(kShutdownWanted);
+  send_fin_if_due(t, *c);
+  // A small tail that Nagle held back goes with the FIN.
+  if (c->can_send() && !c->has(kFinSent) && c->session != kNoSession)
+    w.sessions->tx_schedule(w, c->session);
+}
+
+void abort(Worker& w, ConnId id) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  if (Connection* c = t.connections.find(id); c && c->is_alive()) abort_connection(t, *c);
+}
+
+void close(Worker& w, ConnId id, bool unread) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection* c = t.connections.find(id);
+  if (!c || !c->is_alive()) return;
+  if (c->state == State::kSynSent) return end_connection(t, *c);
+  if (unread) {  // RFC 2525 section 2.17
+    send_rst(t, *c);
+    return end_connection(t, *c);
+  }
+  c->set(kAppClosed);
+  c->progress_at = w.now;
+  shutdown(w, id);
+  if (c->state == State::kFinWait2) release_session(t, *c);
+}
+
+// --- Properties.
+Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  if (Listener* l = t.listeners.find(id)) {
+    l->options = options;
+    if (options.congestion) {
+      std::memset(l->cc_name, 0, sizeof l->cc_name);
+      std::strncpy(l->cc_name, options.congestion, sizeof l->cc_name - 1);
+    }
+    l->options.congestion = l->cc_name;
+    return Status::kOk;
+  }
+  Connection* c = t.connections.find(id);
+  if (!c || !c->is_alive()) return Status::kNotConnected;
+  const bool held = c->has(kCork) || !c->has(kNodelay);
+  apply_socket_options(t, *c, options);
+  const CcOps* cc = controller(options.congestion);
+  if (options.congestion && *options.congestion && cc != c->cc_ops) {
+    c->cc_ops = cc;  // keeps cwnd and ssthresh, as its contract says
+    std::memset(c->cc.priv, 0, sizeof c->cc.priv);
+    if (cc->init && c->cc.cwnd != 0) cc->init(c->cc, w.now);
+  }
+  if (c->state == State::kSynSent || c->state == State::kSynReceived) return Status::kOk;
+  arm_wait_timer(t, *c);
+  if (held && c->session != kNoSession) w.sessions->tx_schedule(w, c->session);
+  return Status::kOk;
+}
+
+void info(Worker& w, ConnId id, ConnectionInfo& out) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  out = {};
+  if (const Connection* c = t.connections.find(id))
+    connection_info(t, *c, out);
+  else
+    out.state = static_cast<uint8_t>(t.listeners.find(id) ? State::kListen : State::kClosed);
+}
+
+void describe(Worker& w, ConnId id, std::string& out) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  if (const Connection* c = t.connections.find(id)) return describe_connection(t, *c, out);
+  if (const Listener* l = t.listeners.find(id))
+    out += "  LISTEN half-open " + std::to_string(l->n_half_open) + "\n";
+}
+}  // namespace
+
+const TransportOps kTransportOps{.name = "tcp",
+                                 .proto = 0,  // VPPCOM_PROTO_TCP
+                                 .ip_protocol = kProtoTcp,
+                                 .tx_kind = TxKind::kPeek,
+                                 .connect = connect,
+                                 .listen = listen,
+                                 .unlisten = unlisten,
+                                 .send_window = send_window,
+                                 .push_headers = push_headers,
+                                 .rx_drained = rx_drained,
+                                 .shutdown = shutdown,
+                                 .close = close,
+                                 .abort = abort,
+                                 .set_options = set_options,
+                                 .info = info,
+                                 .describe = describe};
+
+}  // namespace loom::tcp
