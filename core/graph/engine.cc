@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <latch>
 
 #include "graph/worker_state.h"
 
@@ -199,25 +198,22 @@ std::optional<TimeNs> Engine::next_deadline(uint32_t index) const noexcept {
 
 Result<void> Engine::start() {
   LOOM_CHECK(built_ && !running_);
-  std::latch ready(static_cast<std::ptrdiff_t>(workers_.size()));
+  running_ = true;
   // New threads inherit the mask: signals are for the control thread.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before);
   for (auto& ws : workers_) {
     ws->stopping = false;
-    ws->thread = std::thread([s = ws.get(), &ready] {
+    ws->thread = std::thread([s = ws.get()] {
       char name[16];
       std::snprintf(name, sizeof name, "loom-w%u", s->w.index);
       pthread_setname_np(pthread_self(), name);
       s->thread_id.store(static_cast<int>(syscall(SYS_gettid)));
-      ready.count_down();
       s->run();
     });
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  ready.wait();
-  running_ = true;
   for (uint32_t i = 0; i < workers_.size() && !config_.corelist.empty(); ++i) {
     cpu_set_t cores;
     CPU_ZERO(&cores);

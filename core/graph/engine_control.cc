@@ -1,7 +1,6 @@
 // How threads talk to workers and back: posts, synchronous calls, the barrier, grace periods.
 #include <condition_variable>
 #include <mutex>
-#include <semaphore>
 
 #include "graph/worker_state.h"
 
@@ -43,12 +42,17 @@ void Engine::run_on_worker(uint32_t index, const std::function<void(Worker&)>& f
     ws.w.now = clock_now();  // the worker has not read it lately
     return fn(ws.w);
   }
-  std::binary_semaphore done(0);
+  std::mutex lock;
+  std::condition_variable changed;
+  bool done = false;
   ws.post([&](Worker& w) {
     fn(w);
-    done.release();
+    const std::lock_guard hold(lock);  // held while notifying: the waiter's frame goes away after
+    done = true;
+    changed.notify_one();
   });
-  done.acquire();
+  std::unique_lock hold(lock);
+  changed.wait(hold, [&] { return done; });
 }
 
 void Engine::with_barrier(const std::function<void()>& fn) {

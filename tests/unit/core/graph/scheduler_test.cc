@@ -5,8 +5,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <latch>
-#include <semaphore>
 #include <thread>
 
 #include "test_graph.h"
@@ -33,7 +31,6 @@ TEST_F(SchedulerTest, IdleWorkersSleepAndMakeNoRounds) {
   const auto rounds = engine->stats().worker(0).rounds;
   for (int i = 0; i < 1000; ++i) std::this_thread::yield();
   EXPECT_EQ(engine->stats().worker(0).rounds, rounds);
-  EXPECT_GT(engine->stats().worker(0).sleeps + 1, 0u);
 }
 
 TEST_F(SchedulerTest, PollModeNeverSleeps) {
@@ -46,12 +43,12 @@ TEST_F(SchedulerTest, PollModeNeverSleeps) {
 TEST_F(SchedulerTest, APostWakesASleepingWorker) {
   start();
   wait_until_asleep();
-  std::binary_semaphore ran(0);
+  Event ran;
   engine->post(0, [&](Worker& w) {
     EXPECT_EQ(w.index, 0u);
-    ran.release();
+    ran.set();
   });
-  ran.acquire();
+  ran.wait();
 }
 
 TEST_F(SchedulerTest, PostsOfOneThreadRunInOrder) {
@@ -73,9 +70,9 @@ TEST_F(SchedulerTest, NoWakeUpIsLost) {
   for (int p = 0; p < 2; ++p) {
     producers.emplace_back([&] {
       for (int i = 0; i < 5000; ++i) {
-        std::binary_semaphore ran(0);
-        engine->post(0, [&](Worker&) { ran.release(); });
-        ran.acquire();
+        Event ran;
+        engine->post(0, [&](Worker&) { ran.set(); });
+        ran.wait();
       }
       ++done;
     });
@@ -88,19 +85,19 @@ TEST_F(SchedulerTest, NoWakeUpIsLost) {
 TEST_F(SchedulerTest, AReadableFdWakesASleepingWorker) {
   start();
   const int fd = eventfd(0, EFD_NONBLOCK);
-  std::binary_semaphore called(0);
+  Event called;
   must(engine->watch_fd(
       0, fd,
-      [](Worker&, int readable, void* sem) noexcept {
+      [](Worker&, int readable, void* event) noexcept {
         uint64_t n;
         EXPECT_EQ(read(readable, &n, sizeof n), 8);
-        static_cast<std::binary_semaphore*>(sem)->release();
+        static_cast<Event*>(event)->set();
       },
       &called));
   for (int i = 0; i < 100; ++i) {
     wait_until_asleep();
     ASSERT_EQ(eventfd_write(fd, 1), 0);
-    called.acquire();
+    called.wait();
   }
   engine->unwatch_fd(0, fd);
   close(fd);
@@ -110,7 +107,7 @@ TEST_F(SchedulerTest, FdsAreLookedAtWhileTheWorkerDoesNotSleep) {
   start({.poll_mode = true});
   struct Chain {
     int second = eventfd(1, 0);
-    std::latch called{2};
+    Event called;
   } chain;
   const int first = eventfd(1, 0);
   must(engine->watch_fd(
@@ -119,13 +116,14 @@ TEST_F(SchedulerTest, FdsAreLookedAtWhileTheWorkerDoesNotSleep) {
         Engine::of(w).unwatch_fd(0, fd);  // callbacks may remove, themselves too, and add
         const auto on_second = [](Worker& worker, int readable, void* c) noexcept {
           Engine::of(worker).unwatch_fd(0, readable);
-          static_cast<Chain*>(c)->called.count_down();
+          static_cast<Chain*>(c)->called.set();
         };
         auto& c = *static_cast<Chain*>(context);
         must(Engine::of(w).watch_fd(0, c.second, on_second, &c));
-        c.called.count_down();
+        c.called.set();
       },
       &chain));
+  chain.called.wait();
   chain.called.wait();
   engine->stop();
   close(first);
@@ -156,7 +154,7 @@ TEST_F(SchedulerTest, AnUnwatchedFdIsNotCalledAgain) {
 struct TimerProbe {
   Timer timer;
   TimeNs deadline = 0, fired_at = 0;
-  std::binary_semaphore fired{0};
+  Event fired;
 };
 
 TEST_F(SchedulerTest, ATimerEndsTheSleepAndIsNeverEarly) {
@@ -165,7 +163,7 @@ TEST_F(SchedulerTest, ATimerEndsTheSleepAndIsNeverEarly) {
   probe.timer.fired = [](Worker& w, Timer& t) noexcept {
     auto& p = LOOM_TIMER_OWNER(TimerProbe, timer, t);
     p.fired_at = w.now;
-    p.fired.release();
+    p.fired.set();
   };
   for (const TimeNs delay : {50 * kMicrosecond, 700 * kMicrosecond, 30 * kMillisecond}) {
     wait_until_asleep();
@@ -173,7 +171,7 @@ TEST_F(SchedulerTest, ATimerEndsTheSleepAndIsNeverEarly) {
       probe.deadline = w.now + delay;
       w.timer_start(probe.timer, probe.deadline);
     });
-    probe.fired.acquire();
+    probe.fired.wait();
     EXPECT_GE(probe.fired_at, probe.deadline);
   }
 }
@@ -273,6 +271,7 @@ TEST_F(SchedulerTest, NoWorkerRunsInsideTheBarrier) {
   }
   const uint64_t before = inputs;
   while (inputs == before) std::this_thread::yield();  // and they go on
+  engine->stop();
 }
 
 TEST_F(SchedulerTest, GraphsGrowWhileWorkersRun) {
@@ -289,6 +288,7 @@ TEST_F(SchedulerTest, GraphsGrowWhileWorkersRun) {
     while (engine->stats().counter(id, 0) != 20) std::this_thread::yield();
   }
   must(engine->build());
+  engine->stop();
 }
 
 // Control replaces an object that workers read every round, and frees the old one after a grace

@@ -3,9 +3,32 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "graph/engine.h"
 
 namespace loom {
+
+// Something that another thread waits for; each wait() takes one set().
+class Event {
+ public:
+  void set() {
+    const std::lock_guard hold(lock_);
+    ++n_;
+    changed_.notify_all();
+  }
+  void wait() {
+    std::unique_lock hold(lock_);
+    changed_.wait(hold, [&] { return n_ != 0; });
+    --n_;
+  }
+
+ private:
+  std::mutex lock_;
+  std::condition_variable changed_;
+  int n_ = 0;
+};
 
 struct VirtualClock {
   TimeNs now = kSecond;
