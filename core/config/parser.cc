@@ -140,7 +140,7 @@ Result<ConfigNode> parse_config(std::string_view text, const std::string& file) 
   return Parser(text, file).run();
 }
 
-Result<ConfigNode> read_config_file(const std::string& path) {
+Result<std::string> read_config_text(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(path.c_str(), "re"),
                                                            &std::fclose);
   const auto io_error = [&] { return error(Status::kIo, path + ": " + std::strerror(errno)); };
@@ -152,7 +152,13 @@ Result<ConfigNode> read_config_file(const std::string& path) {
     if (text.size() > kMaxConfigBytes) break;  // parse_config() says so
   }
   if (std::ferror(in.get())) return io_error();
-  return parse_config(text, path);
+  return text;
+}
+
+Result<ConfigNode> read_config_file(const std::string& path) {
+  const auto text = read_config_text(path);
+  if (!text) return text.error();
+  return parse_config(*text, path);
 }
 
 }  // namespace loom

@@ -25,7 +25,8 @@ constexpr int kMaxConfigDepth = 32;
 // The root: word "", its children are the file's stanzas. Errors name file and line: "x.conf:3:
 // ...". `file` is what messages call the text.
 Result<ConfigNode> parse_config(std::string_view text, const std::string& file);
-// kIo with the reason when the file cannot be read.
+// The text of a file; kIo with the reason when it cannot be read.
+Result<std::string> read_config_text(const std::string& path);
 Result<ConfigNode> read_config_file(const std::string& path);
 
 }  // namespace loom
