@@ -3,6 +3,7 @@
 // A node function reaches both through Worker::net: the NetOps that transports call are the first
 // part of each NetWorker.
 #pragma once
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -72,7 +73,8 @@ struct NetState {
       icmp6_handlers{};
   std::vector<std::unique_ptr<NetWorker>> workers;
   std::vector<Net::InterfaceEvent> listeners;
-  uint32_t n_placed = 0;  // rx queues placed so far, for the round robin
+  std::deque<CliCommand> cli_commands;  // the command tree points into it
+  uint32_t n_placed = 0;                // rx queues placed so far, for the round robin
 
   // A route, address, neighbour or interface changed: cached RouteInfos are void. Any thread.
   void changed() noexcept { __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE); }

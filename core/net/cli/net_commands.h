@@ -1,0 +1,48 @@
+// The CLI of the IP layer, in two files of command functions. `context` of each command is the Net.
+#pragma once
+#include <span>
+
+#include <hostloom/cli.h>
+
+#include "net/net.h"
+
+namespace loom {
+
+std::span<const CliCommand> interface_commands();  // without context
+std::span<const CliCommand> ip_commands();
+
+inline Net& net_of(void* context) { return *static_cast<Net*>(context); }
+
+// The word as an interface's name. `what`: as the error says it.
+inline Result<IfIndex> parse_interface(Net& net, CliArgs& args) {
+  const auto name = args.text("interface name");
+  if (!name) return name.error();
+  const IfIndex index = net.find_interface(*name);
+  if (index == kNoIndex)
+    return error(Status::kNotFound, "there is no interface '" + std::string(*name) + "'");
+  return index;
+}
+
+inline Result<void> expect_end(CliArgs& args) {
+  if (!args.done()) return args.unknown();
+  return {};
+}
+
+inline Result<IpPrefix> parse_prefix(CliArgs& args) {
+  const auto word = args.text("prefix");
+  if (!word) return word.error();
+  const auto prefix = IpPrefix::parse(*word);
+  if (!prefix)
+    return error(Status::kInvalid, "'" + std::string(*word) + "' is not an address/length");
+  return *prefix;
+}
+
+inline Result<IpAddress> parse_address(CliArgs& args) {
+  const auto word = args.text("address");
+  if (!word) return word.error();
+  const auto address = IpAddress::parse(*word);
+  if (!address) return error(Status::kInvalid, "'" + std::string(*word) + "' is not an IP address");
+  return *address;
+}
+
+}  // namespace loom
