@@ -1,1 +1,52 @@
-# Install rules and the package that find_package(Hostloom) reads. Written by the packaging part.
+# The package: what outsiders need to build plugins (find_package(Hostloom), Hostloom::sdk, hostloom_add_plugin()) and
+# applications (Hostloom::vppcom, Hostloom::client, pkg-config). Programs and libraries install themselves where they
+# are built; here is only what spans folders.
+include(CMakePackageConfigHelpers)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Hostloom)
+
+# --- The contract.
+target_include_directories(hostloom_sdk INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_compile_features(hostloom_sdk INTERFACE cxx_std_23)
+set_target_properties(hostloom_sdk PROPERTIES EXPORT_NAME sdk)
+install(TARGETS hostloom_sdk EXPORT HostloomTargets COMPONENT sdk)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/include/hostloom DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT sdk
+        FILES_MATCHING PATTERN "*.h")
+
+# --- Libraries for applications.
+if(TARGET vppcom)
+  install(TARGETS vppcom EXPORT HostloomTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
+endif()
+if(TARGET hostloom_client AND TARGET hostloom_api)
+  # In a folder of its own: "client/client.h" is too common a name for /usr/include.
+  set(client_include ${CMAKE_INSTALL_INCLUDEDIR}/hostloom-client)
+  target_include_directories(hostloom_api PUBLIC $<INSTALL_INTERFACE:${client_include}>)
+  target_include_directories(hostloom_client PUBLIC $<INSTALL_INTERFACE:${client_include}>)
+  set_target_properties(hostloom_client PROPERTIES EXPORT_NAME client)
+  set_target_properties(hostloom_api PROPERTIES EXPORT_NAME api)
+  install(TARGETS hostloom_client hostloom_api EXPORT HostloomTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/client DESTINATION ${client_include} COMPONENT client
+          FILES_MATCHING PATTERN "*.h")
+  install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${client_include} COMPONENT client
+          FILES_MATCHING PATTERN "*.api.h")
+endif()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/api ${PROJECT_SOURCE_DIR}/plugins
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/hostloom COMPONENT client FILES_MATCHING PATTERN "*.api.json")
+
+# --- find_package(Hostloom).
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/HostloomConfig.cmake.in
+                              ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake INSTALL_DESTINATION ${package_dir}
+                              PATH_VARS HOSTLOOM_PLUGIN_INSTALL_DIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake
+              ${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/HostloomPlugin.cmake
+        DESTINATION ${package_dir} COMPONENT sdk)
+install(EXPORT HostloomTargets NAMESPACE Hostloom:: DESTINATION ${package_dir} COMPONENT sdk)
+
+# --- pkg-config.
+foreach(name hostloom vppcom)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/package/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/package/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT sdk)
+endforeach()

@@ -205,6 +205,8 @@ void PrivateNamespace::run(const std::function<void()>& fn) {
 std::string enter_private_network() {
   static const std::string why = [] {
     if (access("/dev/net/tun", F_OK) != 0) return std::string("/dev/net/tun is absent");
+    if (access("/dev/net/tun", R_OK | W_OK) != 0)
+      return std::string("/dev/net/tun may not be opened by this user");
     const uid_t uid = getuid();
     const gid_t gid = getgid();
     if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {

@@ -1,0 +1,224 @@
+// HostImpl in front of the real core: what plugins register is found, what a refused plugin
+// registered is taken back, and the tap plugin, loaded from its file, answers the kernel's ping.
+#include "plugin/host_impl.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/icmp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "cli/tree.h"
+#include "config/parser.h"
+#include "config/stanza_registry.h"
+#include "graph/engine.h"
+#include "net/net.h"
+#include "transport/registry.h"
+
+namespace loom {
+namespace {
+
+using ::testing::HasSubstr;
+
+template <class T>
+T must(Result<T> r) {
+  if (!r) throw std::runtime_error(r.error().message);
+  return std::move(*r);
+}
+
+class HostImplTest : public ::testing::Test {
+ protected:
+  HostImplTest() {
+    EngineConfig config;
+    config.buffers.buffers_per_numa = 4096;
+    engine_ = must(Engine::create(config));
+    net_ = must(Net::create(*engine_));
+    host_ = std::make_unique<HostImpl>(
+        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_});
+    host_->log = [this](LogLevel, const char* who, const char* text) {
+      log_.push_back(std::string(who) + ": " + text);
+    };
+  }
+  Host& host() { return host_->host(); }
+  std::string run(const std::string& line) { return cli_.run(host(), line).text; }
+
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Net> net_;
+  TransportRegistry transports_;
+  CcRegistry congestion_;
+  CliTree cli_;
+  StanzaRegistry stanzas_;
+  std::unique_ptr<HostImpl> host_;
+  std::vector<std::string> log_;
+};
+
+Result<void> answer(Host&, void* context, CliArgs&, CliReply& reply) {
+  reply.line(static_cast<const char*>(context));
+  return {};
+}
+char hello[] = "hello";
+const CliCommand kCommand{
+    .path = "say hello", .syntax = "", .help = "Says hello.", .context = hello, .run = answer};
+int applied = 0;
+const ConfigStanza kStanza{.name = "hello",
+                           .help = "",
+                           .context = &applied,
+                           .apply = [](void* n, const ConfigNode&) -> Result<void> {
+                             ++*static_cast<int*>(n);
+                             return {};
+                           }};
+const NodeInfo kNode{
+    .name = "hello-node",
+    .run = [](Worker& w, NodeRuntime&, std::span<Buffer* const> in) noexcept { w.free(in); }};
+
+CcOps controller() {
+  CcOps cc;
+  cc.name = "hello";
+  cc.on_ack = [](CcState&, const AckSample&) noexcept {};
+  cc.on_congestion = [](CcState&, const LossSample&) noexcept {};
+  return cc;
+}
+
+TransportOps transport() {
+  TransportOps t;
+  t.name = "hello";
+  t.proto = 77;
+  t.tx_kind = TxKind::kInternal;
+  t.connect = [](Worker&, SessionId, Endpoints&, const SocketOptionsView&, ConnId*) noexcept {
+    return Status::kOk;
+  };
+  t.close = [](Worker&, ConnId, bool) noexcept {};
+  t.abort = [](Worker&, ConnId) noexcept {};
+  return t;
+}
+
+TEST_F(HostImplTest, WhatIsRegisteredIsFound) {
+  ASSERT_TRUE(host().add_cli_command(kCommand));
+  EXPECT_EQ(run("say hello"), "hello\n");
+  ASSERT_TRUE(host().add_config_stanza(kStanza));
+  applied = 0;
+  ASSERT_TRUE(stanzas_.apply(must(parse_config("hello { x 1 }", "a.conf"))));
+  EXPECT_EQ(applied, 1);
+  ASSERT_TRUE(host().add_congestion_control(controller()));
+  EXPECT_STREQ(host().find_congestion_control("hello")->name, "hello");
+  EXPECT_EQ(host().find_congestion_control("cubic"), nullptr);
+  const auto id = host().add_transport(transport());
+  ASSERT_TRUE(id);
+  EXPECT_EQ(transports_.find_proto(77), *id);
+  const auto node = host().add_node(kNode);
+  ASSERT_TRUE(node);
+  EXPECT_EQ(host().find_node("hello-node"), *node);
+  EXPECT_EQ(host().n_workers(), 1u);
+  host().log(LogLevel::kInfo, "me", "text");
+  EXPECT_EQ(log_.back(), "me: text");
+}
+
+TEST_F(HostImplTest, RefusalsNameTheRefusedThing) {
+  ASSERT_TRUE(host().add_cli_command(kCommand));
+  EXPECT_THAT(host().add_cli_command(kCommand).error().message, HasSubstr("say hello"));
+  ASSERT_TRUE(host().add_config_stanza(kStanza));
+  EXPECT_THAT(host().add_config_stanza(kStanza).error().message, HasSubstr("hello"));
+  ASSERT_TRUE(host().add_node(kNode));
+  EXPECT_THAT(host().add_node(kNode).error().message, HasSubstr("hello-node"));
+  EXPECT_THAT(host().add_feature({.arc = "ip4-unicast", .node = "nobody"}).error().message,
+              HasSubstr("'nobody' of arc 'ip4-unicast' names a node that does not exist"));
+  EXPECT_THAT(host().add_feature({.arc = "ip4-unicast"}).error().message,
+              HasSubstr("lacks a name"));
+  EXPECT_FALSE(host().add_ip_protocol(99, false, "nobody"));
+  CliCommand short_table = kCommand;
+  short_table.struct_size = 8;
+  EXPECT_THAT(host().add_cli_command(short_table).error().message, HasSubstr("8 bytes"));
+  InterfaceConfig no_driver;
+  no_driver.name = "x0";
+  EXPECT_THAT(host().add_interface(no_driver).error().message, HasSubstr("'x0' has no driver"));
+}
+
+TEST_F(HostImplTest, NothingOfARefusedPluginRuns) {
+  const PluginHooks hooks = host_->plugin_hooks();
+  ASSERT_TRUE(host().add_transport([] {
+    TransportOps t = transport();
+    t.name = "core's own";
+    t.proto = 1;
+    return t;
+  }()));
+  hooks.set_owner("bad");
+  ASSERT_TRUE(host().add_cli_command(kCommand));
+  ASSERT_TRUE(host().add_config_stanza(kStanza));
+  ASSERT_TRUE(host().add_congestion_control(controller()));
+  ASSERT_TRUE(host().add_transport(transport()));
+  ASSERT_TRUE(host().add_node(kNode));
+  ASSERT_TRUE(host().add_feature({.arc = "ip4-unicast", .node = "hello-node"}));
+  ASSERT_TRUE(engine_->build());
+  const IfIndex loop = must(net_->create_loopback());
+  ASSERT_TRUE(host().enable_feature("ip4-unicast", "hello-node", loop, true));
+  ASSERT_EQ(engine_->features().enabled().size(), 1u);
+  hooks.set_owner("");
+  hooks.retract("bad");
+
+  EXPECT_THAT(run("say hello"), HasSubstr("belongs to plugin 'bad', which was refused"));
+  applied = 0;
+  EXPECT_THAT(stanzas_.apply(must(parse_config("hello { x 1 }", "a.conf"))).error().message,
+              HasSubstr("a.conf:1: stanza 'hello' belongs to plugin 'bad', which was refused"));
+  EXPECT_EQ(applied, 0);
+  EXPECT_EQ(host().find_congestion_control("hello"), nullptr);
+  EXPECT_EQ(transports_.find_proto(77), kNoTransport);
+  EXPECT_NE(transports_.find_proto(1), kNoTransport);
+  EXPECT_TRUE(engine_->features().enabled().empty());
+}
+
+TEST_F(HostImplTest, TheTapPluginAnswersTheKernelsPing) {
+  if (access("/dev/net/tun", R_OK | W_OK) != 0)
+    GTEST_SKIP() << "/dev/net/tun is absent or may not be opened";
+  const uid_t uid = getuid();
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
+    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+  else
+    ASSERT_EQ(unshare(CLONE_NEWNET), 0) << strerror(errno);
+
+  PluginLoader loader(host(), host_->plugin_hooks());
+  ASSERT_EQ(must(loader.load_one(TAP_PLUGIN)), "tap");
+  ASSERT_TRUE(engine_->build());
+  ASSERT_TRUE(loader.start_all());
+  ASSERT_EQ(run("create tap id 0 host-if-name loomtap host-ip4-addr 10.88.0.1/24"), "tap0\n");
+  const IfIndex tap = net_->find_interface("tap0");
+  ASSERT_TRUE(net_->add_address(tap, *IpPrefix::parse("10.88.0.2/24")));
+  ASSERT_TRUE(net_->set_admin(tap, true));
+
+  const int fd = socket(AF_INET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_ICMP);
+  ASSERT_GE(fd, 0) << strerror(errno);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(0x0a580002);
+  icmphdr echo{};
+  echo.type = ICMP_ECHO;
+  echo.un.echo.id = 77;
+  echo.checksum = static_cast<uint16_t>(~(ICMP_ECHO + 77));
+  ASSERT_EQ(sendto(fd, &echo, sizeof echo, 0, reinterpret_cast<sockaddr*>(&to), sizeof to),
+            static_cast<ssize_t>(sizeof echo));
+  // The kernel asks for our link-layer address first: two packets each way.
+  char reply[128];
+  ssize_t n = -1;
+  for (int i = 0; i < 2000 && n < 0; ++i) {
+    engine_->step();
+    pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+    if (poll(&p, 1, 1) == 1) n = recv(fd, reply, sizeof reply, 0);
+  }
+  close(fd);
+  ASSERT_EQ(n, static_cast<ssize_t>(20 + sizeof echo)) << "no reply";
+  icmphdr answer;
+  std::memcpy(&answer, reply + 20, sizeof answer);
+  EXPECT_EQ(answer.type, ICMP_ECHOREPLY);
+  EXPECT_EQ(answer.un.echo.id, 77);
+  EXPECT_THAT(run("show tap"), HasSubstr("loomtap"));
+  loader.stop_all();
+  EXPECT_EQ(net_->find_interface("tap0"), kNoIndex);
+}
+
+}  // namespace
+}  // namespace loom
