@@ -14,7 +14,7 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/include/hostloom DESTINATION ${CMAKE
 
 # --- Libraries for applications.
 if(TARGET vppcom)
-  install(TARGETS vppcom EXPORT HostloomTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
+  install(TARGETS vppcom EXPORT HostloomClientTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
 endif()
 if(TARGET hostloom_client AND TARGET hostloom_api)
   # In a folder of its own: "client/client.h" is too common a name for /usr/include.
@@ -23,7 +23,7 @@ if(TARGET hostloom_client AND TARGET hostloom_api)
   target_include_directories(hostloom_client PUBLIC $<INSTALL_INTERFACE:${client_include}>)
   set_target_properties(hostloom_client PROPERTIES EXPORT_NAME client)
   set_target_properties(hostloom_api PROPERTIES EXPORT_NAME api)
-  install(TARGETS hostloom_client hostloom_api EXPORT HostloomTargets
+  install(TARGETS hostloom_client hostloom_api EXPORT HostloomClientTargets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/client DESTINATION ${client_include} COMPONENT client
           FILES_MATCHING PATTERN "*.h")
@@ -43,7 +43,11 @@ install(FILES ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake
               ${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
               ${PROJECT_SOURCE_DIR}/cmake/HostloomPlugin.cmake
         DESTINATION ${package_dir} COMPONENT sdk)
+# Two sets, because plugin authors can do without the client libraries.
 install(EXPORT HostloomTargets NAMESPACE Hostloom:: DESTINATION ${package_dir} COMPONENT sdk)
+if(TARGET vppcom OR TARGET hostloom_client)
+  install(EXPORT HostloomClientTargets NAMESPACE Hostloom:: DESTINATION ${package_dir} COMPONENT client)
+endif()
 
 # --- pkg-config.
 foreach(name hostloom vppcom)
