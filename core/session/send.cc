@@ -12,7 +12,6 @@ namespace {
 
 constexpr uint32_t kMaxChainsPerVisit = 32;  // of one session in one round: fairness
 constexpr uint32_t kMaxBytesPerVisit = 256 * 1024;
-constexpr uint32_t kPlenty = 64 * 1024;
 constexpr uint32_t kCopyBelow =
     512;  // bytes; below, a copy is cheaper than another buffer for a reference
 constexpr std::size_t kMaxViews = 16;
@@ -47,9 +46,9 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
     const uint32_t queued = in_fifo > waiting ? in_fifo - waiting : 0;
     const SendWindow window = ops.send_window(w, s.conn, queued);
     if (window.budget == 0) {
-      // With plenty unsent it is the window that is closed, and the transport will schedule us.
-      // With little, the next write may be what Nagle or cork wait for: it must announce itself.
-      if (queued > window.offset + kPlenty || s.tx.arm(in_fifo)) return Visit::kDone;
+      // Blocked by the transport, which will schedule us, or by Nagle or cork, or idle: in each
+      // case the next write may change that and must announce itself.
+      if (s.tx.arm(in_fifo)) return Visit::kDone;
       continue;
     }
     uint32_t left =

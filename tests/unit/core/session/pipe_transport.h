@@ -14,7 +14,7 @@ struct PipeEnd {
   ConnId self = kNoConn, peer = kNoConn;
   Endpoints endpoints;
   bool open = false, fin_sent = false, want_fin = false, app_closed = false;
-  uint32_t rx_drained = 0;
+  uint32_t rx_drained = 0, in_flight = 0;
   Timer connected_timer;
   Status outcome = Status::kOk;
 };
@@ -28,6 +28,7 @@ class PipeTransport {
   std::map<uint16_t, SessionId> listeners;  // by port
   TransportId id = kNoTransport;
   uint32_t segment = 1000;
+  bool hold_acks = false;  // what arrives stays unacknowledged
   uint32_t aborted = 0, closed_unread = 0;
   SocketOptionsView last_options;
 
@@ -117,7 +118,11 @@ class PipeTransport {
         const PipeEnd* p = peer_of(end(c));
         SendWindow s;
         s.segment = self->segment;
-        s.budget = p && p->open ? std::min(queued, w.sessions->rx_space(w, p->session)) : 0;
+        const uint32_t in_flight = end(c).in_flight;
+        if (queued <= in_flight) return SendWindow{};
+        s.budget =
+            p && p->open ? std::min(queued - in_flight, w.sessions->rx_space(w, p->session)) : 0;
+        s.offset = in_flight;
         return s;
       };
       o.push_headers = [](Worker& w, ConnId c, std::span<Buffer* const> chains) noexcept {
@@ -127,7 +132,10 @@ class PipeTransport {
           const uint32_t n = b->length();
           const uint32_t got = w.sessions->rx_enqueue(w, p->session, *b, 0, n);
           w.free(b);
-          w.sessions->tx_drop(w, e.session, got);
+          if (self->hold_acks)
+            e.in_flight += got;
+          else
+            w.sessions->tx_drop(w, e.session, got);
         }
         if (w.sessions->rx_space(w, p->session) == 0) w.sessions->rx_want_space(w, p->session);
         maybe_fin(w, e);

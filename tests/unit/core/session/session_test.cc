@@ -71,6 +71,22 @@ TEST_F(SessionTest, AFullReceiverStopsTheSenderAndReadingStartsItAgain) {
   EXPECT_EQ(app.read(*p.server).size(), 64u << 10);
 }
 
+TEST(SessionSend, AWriteWhileMuchIsInFlightAnnouncesItself) {
+  SessionBed bed;
+  bed.pipe.hold_acks = true;
+  svm::AttachRequest r{};
+  r.rx_fifo_size = r.tx_fifo_size = 1 << 20;
+  TestApp app(bed, r);
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto client = app.connect(80);
+  auto server = app.accept();
+  const std::string block(200'000, 'b');
+  ASSERT_EQ(app.write(*client, block), block.size());
+  EXPECT_EQ(app.read(*server), block);  // delivered, and not acknowledged
+  ASSERT_EQ(app.write(*client, "one more"), 8u);
+  EXPECT_EQ(app.read(*server), "one more");
+}
+
 TEST_F(SessionTest, HalfCloseLetsTheOtherDirectionGoOn) {
   Pair p = open();
   app.write(*p.client, "last words");
