@@ -1,0 +1,127 @@
+#include "daemon/builtin_commands.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <deque>
+
+#include "api/server.h"
+#include "cli/tree.h"
+#include "daemon/log.h"
+#include "plugin/loader.h"
+
+#ifndef HOSTLOOM_VERSION
+#error "the build defines HOSTLOOM_VERSION"
+#endif
+
+namespace loom {
+namespace {
+
+BuiltinParts& parts_of(void* context) { return *static_cast<BuiltinParts*>(context); }
+
+std::string seconds(double s) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", s);
+  return text;
+}
+
+Result<void> show_version(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  reply.field("program", kProgramName);
+  reply.field("version", program_version());
+  reply.field("pid", std::to_string(::getpid()));
+  reply.field("uptime-seconds", seconds(parts_of(context).log.uptime_s()));
+  return {};
+}
+
+Result<void> show_plugins(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  auto& table = reply.table("plugins", {"plugin", "version", "state", "summary", "file"});
+  for (const auto& row : parts_of(context).plugins.list())
+    table.rows.push_back({row.name.empty() ? "-" : row.name, row.version,
+                          plugin_state_name(row.state),
+                          row.reason.empty() ? row.summary : row.reason, row.file});
+  return {};
+}
+
+Result<void> plugin_load(Host&, void* context, CliArgs& args, CliReply& reply) {
+  const auto name = args.text("the plugin's name or file");
+  if (!name) return name.error();
+  if (!args.done()) return args.unknown();
+  const auto loaded = parts_of(context).plugins.load_one(*name);
+  if (!loaded) return loaded.error();
+  reply.line("loaded " + *loaded);
+  return {};
+}
+
+Result<void> show_log(Host&, void* context, CliArgs& args, CliReply& reply) {
+  uint64_t most = 100;
+  if (args.accept("last")) {
+    const auto n = args.number("number of lines", 1, DaemonLog::kKept);
+    if (!n) return n.error();
+    most = *n;
+  }
+  if (!args.done()) return args.unknown();
+  const auto lines = parts_of(context).log.lines();
+  auto& table = reply.table("log", {"seconds", "level", "from", "text"});
+  for (std::size_t i = lines.size() - std::min<std::size_t>(lines.size(), most); i < lines.size();
+       ++i)
+    table.rows.push_back(
+        {seconds(lines[i].time_s), log_level_name(lines[i].level), lines[i].who, lines[i].text});
+  return {};
+}
+
+Result<void> show_api(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const ApiServer* api = parts_of(context).api();
+  if (!api) return error(Status::kAgain, "the API socket is not open yet");
+  const auto& c = api->counters();
+  reply.field("accepted", std::to_string(c.accepted));
+  reply.field("messages", std::to_string(c.messages));
+  reply.field("unknown", std::to_string(c.unknown));
+  reply.field("malformed", std::to_string(c.malformed));
+  reply.field("unregistered", std::to_string(c.unregistered));
+  reply.field("bad-frames", std::to_string(c.bad_frames));
+  reply.field("slow-readers", std::to_string(c.slow_readers));
+  reply.field("refused", std::to_string(c.refused));
+  auto& table = reply.table("clients", {"client", "name", "pid", "messages"});
+  for (const auto& client : api->clients())
+    table.rows.push_back({std::to_string(client.index), client.name.empty() ? "-" : client.name,
+                          std::to_string(client.pid), std::to_string(client.messages)});
+  return {};
+}
+
+}  // namespace
+
+const char* program_version() { return HOSTLOOM_VERSION; }
+
+Result<void> register_builtin_commands(CliTree& tree, BuiltinParts& parts) {
+  static const CliCommand kCommands[] = {
+      {.path = "show version", .help = "What runs, and since when.", .run = show_version},
+      {.path = "show plugins",
+       .help = "Every plugin found, its state, and why one was refused.",
+       .run = show_plugins},
+      {.path = "plugin load",
+       .syntax = "NAME|FILE",
+       .help = "Loads one more plugin, from the configured directories or by its file.",
+       .run = plugin_load},
+      {.path = "show log",
+       .syntax = "[last N]",
+       .help = "The latest lines of the log, 100 unless told.",
+       .run = show_log},
+      {.path = "show api",
+       .help = "Clients of the binary API, and what they did wrong.",
+       .run = show_api},
+  };
+  // The tree keeps pointers, and each daemon (tests make several) has parts of its own.
+  static std::deque<CliCommand> registered;
+  for (const auto& c : kCommands) {
+    registered.push_back(c);
+    registered.back().context = &parts;
+    auto added = tree.add(registered.back());
+    if (!added) return added;
+  }
+  return {};
+}
+
+}  // namespace loom
