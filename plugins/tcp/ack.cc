@@ -78,7 +78,7 @@ void tell_controller(TcpWorker& t, Connection& c, const AckEvent& e, TimeNs rtt,
                           .srtt = c.rtt.srtt,
                           .rtt = rtt,
                           .min_rtt = c.rtt.min_rtt,
-                          .bytes_acked = e.delivered,
+                          .bytes_acked = e.acked,
                           .in_flight = e.prior_pipe,
                           .delivered = c.delivered,
                           .delivery_rate = rate,
@@ -145,8 +145,9 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
   }
   const bool was_fast = c.recovery == Recovery::kFast;
   if (e.delivered != 0 || e.is_duplicate) {
-    detect_loss(t, c, e);
+    const uint32_t least = detect_loss(t, c, e);
     tell_controller(t, c, e, rtt, rate, was_fast || c.recovery == Recovery::kFast);
+    if (c.recovery != Recovery::kOpen) retransmit_lost(t, c, least);
   }
   rearm(t, c, e.acked != 0);
   if (c.session != kNoSession && (e.delivered != 0 || window_changed) &&

@@ -43,8 +43,9 @@ bool next_lost(const Connection& c, SackBlock& out) noexcept {
   return c.sack->next_hole(from, end, out);
 }
 
-// Retransmits while cwnd has room for a segment. `least`: bytes to send even if it has none.
-void send_lost(TcpWorker& t, Connection& c, uint32_t least) noexcept {
+}  // namespace
+
+void retransmit_lost(TcpWorker& t, Connection& c, uint32_t least) noexcept {
   const auto kind =
       c.recovery == Recovery::kFast ? SegmentKind::kFastRetransmit : SegmentKind::kRetransmit;
   SackBlock hole;
@@ -61,6 +62,7 @@ void send_lost(TcpWorker& t, Connection& c, uint32_t least) noexcept {
   }
 }
 
+namespace {
 void prr_update(Connection& c, uint32_t delivered, uint32_t least) noexcept {
   c.prr_delivered += delivered;
   const uint32_t p = pipe(c);
@@ -77,7 +79,7 @@ void prr_update(Connection& c, uint32_t delivered, uint32_t least) noexcept {
   c.cc.cwnd = p + static_cast<uint32_t>(std::max<int64_t>(sndcnt, least));
 }
 
-void enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
+uint32_t enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
   ++t.stats.fast_recoveries;
   c.cc_ops->on_congestion(c.cc, {.now = t.w.now, .in_flight = c.flight(), .is_timeout = false});
   c.recovery = Recovery::kFast;
@@ -89,7 +91,7 @@ void enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
   const uint32_t first = std::min(c.cc.mss, c.flight());
   c.first_lost = c.snd_una + first;
   prr_update(c, e.delivered, first);
-  send_lost(t, c, first);  // step 4.3: whatever cwnd says
+  return first;  // step 4.3: whatever cwnd says
 }
 
 void leave_recovery(TcpWorker& t, Connection& c) noexcept {
@@ -113,7 +115,7 @@ bool must_enter(const Connection& c) noexcept {
 }
 }  // namespace
 
-void detect_loss(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
+uint32_t detect_loss(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
   if (c.recovery != Recovery::kOpen && c.snd_una >= c.recover) leave_recovery(t, c);
   switch (c.recovery) {
     case Recovery::kOpen:
@@ -122,18 +124,16 @@ void detect_loss(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
         c.reno_sacked = 0;
       }
       if (e.is_duplicate && c.dupacks < 255) ++c.dupacks;
-      if (c.flight() != 0 && must_enter(c)) enter_recovery(t, c, e);
-      return;
+      return c.flight() != 0 && must_enter(c) ? enter_recovery(t, c, e) : 0;
     case Recovery::kFast: {
       const uint32_t least = !c.has(kUseSack) && e.acked != 0 ? c.cc.mss : 0;  // the next hole
       prr_update(c, e.delivered, least);
-      send_lost(t, c, least);
-      return;
+      return least;
     }
     case Recovery::kLoss:
-      send_lost(t, c, 0);
-      return;
+      break;
   }
+  return 0;
 }
 
 void on_retransmission_timeout(TcpWorker& t, Connection& c) noexcept {
@@ -153,7 +153,9 @@ void on_retransmission_timeout(TcpWorker& t, Connection& c) noexcept {
   c.dupacks = 0;
   c.reno_sacked = 0;
   c.rtt_sent = 0;
-  send_lost(t, c, std::min(c.cc.mss, c.flight()));
+  c.set(kCwndLimited);  // one segment is less than anybody wants to send
+  c.cwnd_limited_at = c.snd_nxt;
+  retransmit_lost(t, c, std::min(c.cc.mss, c.flight()));
 }
 
 }  // namespace loom::tcp

@@ -24,9 +24,12 @@ inline uint32_t cwnd_room(const Connection& c) noexcept {
   return c.cc.cwnd > p ? c.cc.cwnd - p : 0;
 }
 
-// snd_una and scoreboard have moved: enters, goes on with, or leaves recovery; retransmits what is
-// due.
-void detect_loss(TcpWorker&, Connection&, const AckEvent&) noexcept;
+// snd_una and scoreboard have moved: enters, goes on with, or leaves recovery. Returns the bytes to
+// retransmit even if cwnd has no room for them.
+uint32_t detect_loss(TcpWorker&, Connection&, const AckEvent&) noexcept;
+// Retransmits what is lost while cwnd has room, and at least `least` bytes. After the controller
+// has seen the acknowledgement.
+void retransmit_lost(TcpWorker&, Connection&, uint32_t least) noexcept;
 // Retransmits the first segment and begins again in slow start (RFC 5681 section 3.1).
 void on_retransmission_timeout(TcpWorker&, Connection&) noexcept;
 

@@ -9,23 +9,25 @@ namespace {
 constexpr TimeNs kChallengeInterval = 500 * kMillisecond;
 constexpr uint32_t kTsRecentValid = 24 * 24 * 3600;  // seconds; RFC 7323 section 5.5
 
-// R1 to R3 of RFC 7323 section 5.3, before the window check. RST is exempt (section 5.2).
-RxCounter check_timestamp(TcpWorker& t, Connection& c, const Segment& s,
-                          const Options& o) noexcept {
-  if (!o.has(kOptTimestamps)) return s.has(kRst) ? kRxGoOn : kRxNoTimestamp;
-  if (s.has(kRst)) return kRxGoOn;
+// True when `tsval` is from before TS.Recent, and TS.Recent is young enough to tell.
+bool is_old(const TcpWorker& t, const Connection& c, uint32_t tsval) noexcept {
   const auto seconds = static_cast<uint32_t>(t.w.now / kSecond);
-  const bool is_old = static_cast<int32_t>(o.tsval - c.ts_recent) < 0;
-  if (is_old && seconds - c.ts_recent_at < kTsRecentValid) {
-    t.want_ack(c);
-    return kRxPaws;
-  }
-  return kRxGoOn;
+  return static_cast<int32_t>(tsval - c.ts_recent) < 0 && seconds - c.ts_recent_at < kTsRecentValid;
 }
 
-// R4: the timestamp of the segment that the next acknowledgement answers.
+// R1 of RFC 7323 section 5.3, before the window check. RST is exempt (section 5.2).
+RxCounter check_timestamp(TcpWorker& t, Connection& c, const Segment& s,
+                          const Options& o) noexcept {
+  if (s.has(kRst)) return kRxGoOn;
+  if (!o.has(kOptTimestamps)) return kRxNoTimestamp;
+  if (!is_old(t, c, o.tsval)) return kRxGoOn;
+  t.want_ack(c);
+  return kRxPaws;
+}
+
+// R3: the timestamp of the segment that the next acknowledgement answers.
 void update_ts_recent(TcpWorker& t, Connection& c, const Segment& s, const Options& o) noexcept {
-  if (s.seq > c.rcv_las || static_cast<int32_t>(o.tsval - c.ts_recent) < 0) return;
+  if (s.seq > c.rcv_las || is_old(t, c, o.tsval)) return;
   c.ts_recent = o.tsval;
   c.ts_recent_at = static_cast<uint32_t>(t.w.now / kSecond);
 }

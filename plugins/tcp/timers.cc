@@ -32,14 +32,16 @@ void set_send_timer(TcpWorker& t, Connection& c, SendTimer kind) noexcept {
   ensure(t, c.send_timer, c.send_deadline);
 }
 
-// R2 of RFC 9293 section 3.8.3, the user timeout, and our patience with a peer that an application
-// has left alone.
-bool has_given_up(const TcpWorker& t, const Connection& c, TimeNs now) noexcept {
-  const bool opening = c.state == State::kSynSent || c.state == State::kSynReceived;
-  if (c.backoff >= (opening ? t.config.max_syn_retransmits : t.config.max_retransmits)) return true;
-  const TimeNs stalled = now - c.progress_at;
+// The user timeout, and our patience with a peer that an application has left alone.
+bool has_stalled(const TcpWorker& t, const Connection& c) noexcept {
+  const TimeNs stalled = t.w.now - c.progress_at;
   if (c.user_timeout_ms != 0 && stalled >= TimeNs{c.user_timeout_ms} * kMillisecond) return true;
   return c.has(kAppClosed) && stalled >= t.config.finwait1_time;
+}
+// R2 of RFC 9293 section 3.8.3.
+bool has_retried_enough(const TcpWorker& t, const Connection& c) noexcept {
+  const bool opening = c.state == State::kSynSent || c.state == State::kSynReceived;
+  return c.backoff >= (opening ? t.config.max_syn_retransmits : t.config.max_retransmits);
 }
 
 void give_up(TcpWorker& t, Connection& c) noexcept {
@@ -49,7 +51,7 @@ void give_up(TcpWorker& t, Connection& c) noexcept {
 }
 
 void retransmit_timeout(TcpWorker& t, Connection& c) noexcept {
-  if (has_given_up(t, c, t.w.now)) return give_up(t, c);
+  if (has_retried_enough(t, c) || has_stalled(t, c)) return give_up(t, c);
   ++t.stats.timeouts;
   if (c.state == State::kSynSent || c.state == State::kSynReceived) {
     c.set(kSynRetransmitted);
@@ -65,8 +67,7 @@ void retransmit_timeout(TcpWorker& t, Connection& c) noexcept {
 // keep_probes counts probes without any answer; a peer that answers may keep its window shut for
 // as long as it likes (RFC 9293 section 3.8.6.1).
 void persist_timeout(TcpWorker& t, Connection& c) noexcept {
-  if (c.keep_probes >= t.config.max_retransmits || has_given_up(t, c, t.w.now))
-    return give_up(t, c);
+  if (c.keep_probes >= t.config.max_retransmits || has_stalled(t, c)) return give_up(t, c);
   if (c.snd_wnd > c.flight() && c.flight() == 0 && c.session != kNoSession) {
     // A window too small to be worth a segment has waited long enough (RFC 9293
     // section 3.8.6.2.1).

@@ -130,7 +130,7 @@ SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
   const uint32_t usable = c.snd_wnd > c.flight() ? c.snd_wnd - c.flight() : 0;
   const uint32_t room = cwnd_room(c);
   uint32_t budget = std::min({unsent, usable, room});
-  if (room < unsent && room <= usable) {
+  if (room <= unsent && room <= usable) {
     c.set(kCwndLimited);
     c.cwnd_limited_at = c.snd_nxt + budget;
   }

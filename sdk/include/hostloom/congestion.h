@@ -16,11 +16,10 @@ constexpr std::size_t kCcPrivateSize = 96;
 // each call.
 struct CcState {
   uint32_t cwnd;
-  uint32_t ssthresh;      // kNoSsthresh until the first congestion event
-  uint32_t mss;           // SMSS: payload bytes per segment (RFC 5681)
-  uint32_t initial_cwnd;  // bytes, RFC 6928
-  uint64_t
-      pacing_rate;  // bytes per second; 0 = the transport's default (derived from cwnd and srtt)
+  uint32_t ssthresh;                          // kNoSsthresh until the first congestion event
+  uint32_t mss;                               // SMSS: payload bytes per segment (RFC 5681)
+  uint32_t initial_cwnd;                      // bytes, RFC 6928
+  uint64_t pacing_rate;                       // bytes per second; 0 = not paced
   alignas(8) std::byte priv[kCcPrivateSize];  // controller's, zeroed when the connection opens
 
   template <class T>
@@ -32,15 +31,15 @@ struct CcState {
 };
 constexpr uint32_t kNoSsthresh = 0x7fffffff;
 
-// One cumulative or selective acknowledgement of new data.
+// One acknowledgement that says something new, cumulatively or selectively.
 struct AckSample {
   TimeNs now;
   TimeNs srtt;  // RFC 6298; 0 = no sample yet
   TimeNs rtt;   // this acknowledgement's own sample; 0 = none
   TimeNs min_rtt;
-  uint32_t bytes_acked;    // newly delivered: cumulative and SACKed
+  uint32_t bytes_acked;    // cumulatively (RFC 5681); 0 = it was selective or a duplicate
   uint32_t in_flight;      // before this acknowledgement
-  uint64_t delivered;      // total bytes delivered so far
+  uint64_t delivered;      // total bytes delivered so far, selectively acknowledged ones included
   uint64_t delivery_rate;  // bytes per second over the last flight; 0 = no sample
   bool cwnd_limited;       // the window, not the application, limited what was sent
   bool in_recovery;        // loss recovery is under way: cwnd belongs to it (PRR)

@@ -1,0 +1,187 @@
+// Segments that are old, forged or broken: RFC 9293 section 3.10.7.4, RFC 5961, RFC 7323 section 5.
+#include <gtest/gtest.h>
+
+#include "tcp_script.h"
+
+namespace loom::script {
+namespace {
+
+TEST(Reset, ExactOneIsBelieved) {  // RFC 5961 section 3.2
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(rst(1)).expect_silence();
+  EXPECT_EQ(s.session().reset, ResetReason::kPeerReset);
+  EXPECT_EQ(s.counter("tcp4-established/reset"), 1u);
+  s.expect_all_gone();
+}
+
+TEST(Reset, InTheWindowIsChallenged) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(rst(2)).expect(ack(1).at(1));
+  s.at(1ms).inject(rst(60'000)).expect_silence();  // at most two a second
+  s.at(501ms).inject(rst(60'000)).expect(ack(1));
+  EXPECT_FALSE(s.session().reset);
+  EXPECT_EQ(s.counter("tcp4-established/challenge-rst"), 3u);
+}
+
+TEST(Reset, OutsideOfTheWindowIsIgnored) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(rst(0)).expect_silence();
+  s.inject(rst(70'000)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/blind-rst"), 2u);
+  EXPECT_FALSE(s.session().reset);
+}
+
+TEST(Reset, SegmentsBehindItInTheFrameAreStale) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject({rst(1), seg(1, 101)}).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/stale"), 1u);
+}
+
+TEST(Syn, IsChallengedWhereverItIs) {  // RFC 5961 section 4.2
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(Packet{.flags = "S"}.at(5)).expect(ack(1).at(1));
+  s.at(600ms).inject(Packet{.flags = "S"}.at(900'000)).expect(ack(1).at(1));
+  s.at(1200ms).inject(Packet{.flags = "S."}.at(0)).expect(ack(1).at(1));
+  EXPECT_EQ(s.counter("tcp4-established/challenge-syn"), 3u);
+  EXPECT_FALSE(s.session().reset);
+}
+
+TEST(Ack, OfWhatWasNeverSentIsChallenged) {  // RFC 5961 section 5.2
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(seg(1, 11).ack(5000)).expect(ack(1));
+  s.at(600ms).inject(seg(1, 11).ack(0 - 70'000u)).expect(ack(1));
+  EXPECT_EQ(s.counter("tcp4-established/bad-ack"), 2u);
+  EXPECT_TRUE(s.session().rx.empty()) << "nothing of such a segment is taken";
+}
+
+TEST(Ack, OldButValidOneStillBringsData) {
+  TcpScript s = TcpScript::established({.quick_acks = true});
+  s.at(0ms).app_writes(1000).expect(seg(1, 1001));
+  s.at(20ms).inject(ack(1001)).expect_silence();
+  s.at(21ms).inject(seg(1, 101).ack(1)).expect(ack(101));
+}
+
+TEST(Ack, SegmentWithoutItIsDropped) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(Packet{.flags = "", .seq = 1, .length = 10}).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/no-ack"), 1u);
+}
+
+TEST(Sequence, OutsideOfTheWindowIsAnswered) {  // RFC 9293 section 3.10.7.4, first step
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(seg(70'001, 70'011).ack(1)).expect(ack(1));
+  EXPECT_EQ(s.counter("tcp4-established/out-of-window"), 1u);
+  EXPECT_TRUE(s.session().rx.empty());
+}
+
+TEST(Sequence, EmptySegmentsOutsideAreAnsweredSlowly) {  // two confused peers must not loop
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(ack(1).at(70'001)).expect(ack(1));
+  for (int i = 0; i < 10; ++i) s.inject(ack(1).at(70'001)).expect_silence();
+}
+
+TEST(Paws, OldTimestampsAreAnsweredAndDropped) {  // RFC 7323 section 5.3, R1
+  TcpScript s = TcpScript::established({.timestamps = true, .quick_acks = true});
+  s.at(10ms).inject(seg(1, 101)).expect(ack(101));
+  s.at(20ms).inject(seg(101, 201).ack(1).ts(9000, 0)).expect(ack(101));
+  EXPECT_EQ(s.counter("tcp4-established/paws"), 1u);
+  s.at(30ms).inject(seg(101, 201)).expect(ack(201));
+}
+
+TEST(Paws, DoesNotHoldForResets) {  // RFC 7323 section 5.2
+  TcpScript s = TcpScript::established({.timestamps = true});
+  s.at(10ms).inject(rst(1).ts(1, 0)).expect_silence();
+  EXPECT_EQ(s.session().reset, ResetReason::kPeerReset);
+}
+
+TEST(Paws, TimestampsOlderThan24DaysAreInvalid) {  // RFC 7323 section 5.5
+  TcpScript s = TcpScript::established({.timestamps = true, .quick_acks = true});
+  s.at(std::chrono::hours(25 * 24))
+      .inject(seg(1, 101).ack(1).ts(3, 0))
+      .expect(ack(101).ts(s.host().worker.now / kMillisecond + s.conn().ts_offset, 3));
+}
+
+TEST(Timestamps, MissingOnesDropTheSegment) {  // RFC 7323 section 3.2
+  TcpScript s = TcpScript::established({.timestamps = true});
+  s.at(10ms).inject(seg(1, 101).ack(1).no_ts()).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/no-timestamp"), 1u);
+}
+
+TEST(Timestamps, EchoIsOfTheSegmentThatIsAcknowledged) {  // RFC 7323 section 4.3 (B)
+  TcpScript s = TcpScript::established({.timestamps = true});
+  s.at(10ms).inject(seg(1001, 2001).ack(1).ts(10'500, 0)).expect(ack(1).sack(1001, 2001));
+  EXPECT_EQ(s.conn().ts_recent, 10'000u) << "a hole: the echo stays with what filled it last";
+  s.at(20ms).inject(seg(1, 1001).ack(1).ts(10'600, 0));
+  const auto sent = s.take_sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].tsecr, 10'600u);
+}
+
+// --- Headers that lie.
+
+std::string tcp_bytes(uint16_t port, uint8_t data_offset_words, std::size_t size) {
+  std::string s(size, '\0');
+  s[0] = static_cast<char>(port >> 8);
+  s[1] = static_cast<char>(port);
+  s[3] = 80;
+  if (size > 12) s[12] = static_cast<char>(data_offset_words << 4);
+  if (size > 13) s[13] = 2;  // SYN
+  return s;
+}
+
+TEST(Malformed, EachKindHasItsCounter) {
+  TcpScript s = TcpScript::listening();
+  s.inject_raw(tcp_bytes(5000, 5, 12), true).expect_silence();      // cut within the header
+  s.inject_raw(tcp_bytes(5000, 5, 20), true, 40).expect_silence();  // IP promises more
+  s.inject_raw(tcp_bytes(5000, 5, 20), true, 12).expect_silence();  // IP promises less
+  EXPECT_EQ(s.counter("tcp4-input/bad-length"), 3u);
+  s.inject_raw(tcp_bytes(5000, 4, 20), true).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 15, 20), true).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/bad-offset"), 2u);
+  s.inject_raw(tcp_bytes(5000, 5, 20), false).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/bad-checksum"), 1u);
+}
+
+TEST(Malformed, PaddingBehindTheIpLengthIsNotText) {
+  TcpScript s = TcpScript::listening();
+  std::string padded = tcp_bytes(5000, 5, 20) + std::string(6, 'x');
+  s.inject_raw(padded, true, 20);
+  EXPECT_EQ(s.counter("tcp4-listen/syn"), 1u);
+  s.take_sent();
+}
+
+TEST(Malformed, OptionsThatCannotBeParsedDropTheSegment) {  // RFC 9293 MUST-7
+  TcpScript s = TcpScript::established();
+  s.at(0ms).inject(seg(1, 11).ack(1).options(std::string("\x05\x00\x00\x00", 4))).expect_silence();
+  s.inject(seg(1, 11).ack(1).options(std::string("\x08\x28\x00\x00", 4))).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/bad-options"), 2u);
+  TcpScript l = TcpScript::listening();
+  l.inject(syn().options(std::string("\x02\x01\x00\x00", 4))).expect_silence();
+  EXPECT_EQ(l.counter("tcp4-listen/bad-options"), 1u);
+}
+
+TEST(Malformed, UnknownOptionsAreSkipped) {  // RFC 9293 MUST-6
+  TcpScript s = TcpScript::listening();
+  s.inject(syn().options(std::string("\xfd\x06\x01\x02\x03\x04\x02\x04\x03\xe8", 10)))
+      .expect(syn_ack());
+  s.inject(ack(1)).expect_silence();
+  s.app_accepts();
+  EXPECT_EQ(s.conn().cc.mss, 1000u);
+}
+
+TEST(Malformed, TinyMssIsRaised) {  // a peer cannot make us send 1-byte segments
+  TcpScript s = TcpScript::listening();
+  s.inject(syn().mss(1)).expect(syn_ack());
+  s.inject(ack(1)).expect_silence();
+  s.app_accepts();
+  EXPECT_EQ(s.conn().cc.mss, 88u);
+}
+
+TEST(Malformed, UrgentDataStaysInLine) {  // RFC 6093 section 3.2
+  TcpScript s = TcpScript::established({.quick_acks = true});
+  s.at(0ms).inject(seg(1, 11).ack(1).urg()).expect(ack(11));
+  s.app_reads(10);
+}
+
+}  // namespace
+}  // namespace loom::script
