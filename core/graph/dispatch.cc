@@ -75,6 +75,11 @@ const NodeRuntime::Ops kNodeRuntimeOps{
 
 void WorkerState::append(NodeId node, std::span<Buffer* const> packets) noexcept {
   NodeSlot& slot = slots[node];
+  // Packets that part from their neighbours: a store, not a call (BM_EnqueueScatter/256).
+  if (packets.size() == 1 && slot.open && slot.open->n < kFrameSize) {
+    slot.open->packets[slot.open->n++] = packets[0];
+    return;
+  }
   while (!packets.empty()) {
     Frame* f = slot.open;
     if (!f || f->n == kFrameSize) f = slot.open = frames.push(node);
