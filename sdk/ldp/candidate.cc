@@ -1,0 +1,188 @@
+#include "ldp/candidate.h"
+
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "ldp/fd_table.h"
+#include "ldp/libc.h"
+#include "ldp/options.h"
+#include "ldp/process.h"
+
+namespace loom::ldp {
+namespace {
+
+struct Option {
+  int level, name;
+  socklen_t len;
+  std::byte value[32];
+};
+
+struct Asked {
+  std::vector<Option> options;
+  bool bound = false;
+  svm::Endpoint local{};
+  sockaddr_storage name{};
+  socklen_t name_len = 0;
+};
+
+struct Candidates {
+  std::mutex mutex;
+  std::unordered_map<int, Asked> asked;  // only of those that were asked something
+};
+Candidates& candidates() {
+  static Candidates& c = *new Candidates;  // never destroyed: sockets may come late
+  return c;
+}
+std::atomic<bool> any_copied{false};
+
+bool take_asked(int fd, Asked& out) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  if (found == candidates().asked.end()) return false;
+  out = std::move(found->second);
+  candidates().asked.erase(found);
+  return true;
+}
+
+// The other descriptors of the same kernel socket.
+std::vector<int> copies_of(int fd) {
+  std::vector<int> all;
+  struct stat self, other;
+  if (!any_copied.load() || fstat(fd, &self) != 0) return all;
+  for (int i = 0; i < fds.end(); ++i)
+    if (i != fd && is_candidate(i) && fstat(i, &other) == 0 && self.st_ino == other.st_ino &&
+        self.st_dev == other.st_dev)
+      all.push_back(i);
+  return all;
+}
+
+// Replaces the kernel socket behind `fd` and enters `s`, whose reference it takes over.
+int replace(int fd, Session* s) {
+  const int descriptor_flags = libc().fcntl(fd, F_GETFD);
+  const int placeholder = vcl::sys::eventfd();
+  if (placeholder < 0 || descriptor_flags < 0) {
+    const int error = errno;
+    if (placeholder >= 0) vcl::sys::close(placeholder);
+    s->unref();
+    return -error;
+  }
+  const int cloexec = descriptor_flags & FD_CLOEXEC ? O_CLOEXEC : 0;
+  const int done = libc().dup3(placeholder, fd, cloexec);
+  const int error = errno;
+  vcl::sys::close(placeholder);
+  if (done < 0 || !enter(fd, s)) {
+    s->unref();
+    return done < 0 ? -error : -ENOMEM;
+  }
+  worker()->take_candidate(fd, s);
+  return 0;
+}
+
+}  // namespace
+
+void note_candidate(int fd) noexcept { fds.set(fd, ObjectTable::kCandidate); }
+
+void note_option(int fd, int level, int name, const void* value, socklen_t len) {
+  Option o{level, name, len, {}};
+  if (!value || len > sizeof o.value) return;
+  std::memcpy(o.value, value, len);
+  const std::lock_guard lock(candidates().mutex);
+  auto& options = candidates().asked[fd].options;
+  std::erase_if(options, [&](const Option& was) { return was.level == level && was.name == name; });
+  options.push_back(o);
+}
+
+int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
+  const std::lock_guard lock(candidates().mutex);
+  Asked& a = candidates().asked[fd];
+  if (a.bound) return -EINVAL;
+  a.bound = true;
+  a.local = local;
+  a.name_len = std::min<socklen_t>(len, sizeof a.name);
+  std::memcpy(&a.name, addr, a.name_len);
+  return 0;
+}
+
+bool bound_to(int fd, svm::Endpoint& local) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  if (found == candidates().asked.end() || !found->second.bound) return false;
+  local = found->second.local;
+  return true;
+}
+
+bool candidate_is_ip4(int fd) noexcept {
+  int domain = 0;
+  socklen_t len = sizeof domain;
+  libc().getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+  return domain == AF_INET;
+}
+
+void copy_candidate(int from, int to) {
+  any_copied.store(true);
+  note_candidate(to);
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(from);
+  if (found == candidates().asked.end()) return;
+  Asked copy = found->second;
+  candidates().asked[to] = std::move(copy);
+}
+
+void forget_candidate(int fd) {
+  {
+    const std::lock_guard lock(candidates().mutex);
+    candidates().asked.erase(fd);
+  }
+  if (vcl::AppWorker* w = worker()) w->take_candidate(fd, nullptr);
+}
+
+void prepare_session(int fd, vcl::Session& s) {
+  Asked a;
+  {
+    const std::lock_guard lock(candidates().mutex);
+    const auto found = candidates().asked.find(fd);
+    if (found == candidates().asked.end()) return;
+    a = found->second;
+  }
+  for (const Option& o : a.options) set_option(s, o.level, o.name, o.value, o.len);
+  if (a.bound) s.bind(a.local);
+}
+
+int become_session(int fd, vcl::Session* s) {
+  for (const int copy : copies_of(fd)) {
+    s->ref();
+    replace(copy, s);
+    Asked unused;
+    take_asked(copy, unused);
+  }
+  const int outcome = replace(fd, s);
+  Asked unused;
+  if (outcome == 0) take_asked(fd, unused);
+  return outcome;
+}
+
+int become_kernel(int fd) {
+  std::vector<int> all = copies_of(fd);
+  all.push_back(fd);
+  Asked a;
+  for (const int each : all) {
+    take_asked(each, a);
+    fds.set(each, ObjectTable::kNone);
+    if (vcl::AppWorker* w = worker()) w->take_candidate(each, nullptr);
+  }
+  if (a.bound && libc().bind(fd, reinterpret_cast<const sockaddr*>(&a.name), a.name_len) != 0)
+    return -errno;
+  return 0;
+}
+
+void lock_candidates() noexcept { candidates().mutex.lock(); }
+void unlock_candidates() noexcept { candidates().mutex.unlock(); }
+
+}  // namespace loom::ldp

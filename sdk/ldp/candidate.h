@@ -1,0 +1,41 @@
+// Kernel sockets that may still become Hostloom's: what was asked of them, until listen() or
+// connect() decides.
+//
+// A candidate is a real kernel socket, so that whatever a program asks before the decision is
+// answered. Its options are set in the kernel and written down here. bind() to an address that
+// Hostloom may have is only written down: the daemon answers when listen() or connect() asks. When
+// the socket stays the kernel's, the bind is done then.
+// Threads: any, one mutex; not on the data path.
+#pragma once
+#include <sys/socket.h>
+
+#include "svm/protocol.h"
+#include "vcl/session.h"
+
+namespace loom::ldp {
+
+// A new kernel socket.
+void note_candidate(int fd) noexcept;
+void note_option(int fd, int level, int name, const void* value, socklen_t len);
+// 0; -EINVAL: is bound.
+int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
+// False: not bound.
+bool bound_to(int fd, svm::Endpoint& local);
+bool candidate_is_ip4(int fd) noexcept;
+// dup(): the copy is the same socket.
+void copy_candidate(int from, int to);
+// It was closed.
+void forget_candidate(int fd);
+
+// Gives `s` the options and the address that were asked for.
+void prepare_session(int fd, vcl::Session& s);
+// `fd`, and whatever else is the same kernel socket, is `s` from now on. Takes the reference over
+// in any case. 0, -EMFILE, ...
+int become_session(int fd, vcl::Session* s);
+// Stays the kernel's: binds if that was asked for. 0 or a negative errno.
+int become_kernel(int fd);
+
+void lock_candidates() noexcept;
+void unlock_candidates() noexcept;
+
+}  // namespace loom::ldp

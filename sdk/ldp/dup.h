@@ -1,0 +1,8 @@
+// Duplicates: `to`, which is open in the kernel as a copy of `from`, stands for the same object.
+#pragma once
+
+namespace loom::ldp {
+
+void enter_copy(int from, int to);
+
+}  // namespace loom::ldp

@@ -1,0 +1,18 @@
+// Socket addresses and endpoints. On an AF_INET6 socket IPv4 endpoints have the name ::ffff:a.b.c.d
+// (RFC 4291 section 2.5.5.2), in both directions.
+#pragma once
+#include <sys/socket.h>
+
+#include "svm/protocol.h"
+
+namespace loom::ldp {
+
+// 0, -EINVAL (too short), -EAFNOSUPPORT.
+int to_endpoint(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::Endpoint& out);
+// As getsockname(): writes what fits, and the whole length.
+int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len);
+
+bool is_loopback(const svm::Endpoint& e) noexcept;
+bool is_wildcard(const svm::Endpoint& e) noexcept;
+
+}  // namespace loom::ldp

@@ -1,0 +1,35 @@
+// setsockopt and getsockopt. On a candidate the kernel's answer counts, and what it was asked is
+// kept for the session that the socket may become.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "ldp/candidate.h"
+#include "ldp/fd_table.h"
+#include "ldp/libc.h"
+#include "ldp/options.h"
+#include "ldp/process.h"
+
+using namespace loom;
+using namespace loom::ldp;
+
+extern "C" {
+
+int setsockopt(int fd, int level, int name, const void* value, socklen_t len) noexcept {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.status(set_option(*s, level, name, value, len));
+  int outcome = libc().setsockopt(fd, level, name, value, len) == 0 ? 0 : -errno;
+  if (is_candidate(fd)) {
+    // The kernel need not have the algorithms that Hostloom has.
+    if (outcome == -ENOENT && level == IPPROTO_TCP && name == TCP_CONGESTION) outcome = 0;
+    if (outcome == 0) note_option(fd, level, name, value, len);
+  }
+  return keep.status(outcome);
+}
+
+int getsockopt(int fd, int level, int name, void* value, socklen_t* len) noexcept {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.status(get_option(*s, level, name, value, len));
+  return libc().getsockopt(fd, level, name, value, len);
+}
+
+}  // extern "C"

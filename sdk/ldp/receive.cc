@@ -1,0 +1,105 @@
+// read, readv, recv, recvfrom, recvmsg, recvmmsg.
+#include "ldp/receive.h"
+
+#include <limits.h>
+
+#include "ldp/fd_table.h"
+#include "ldp/libc.h"
+#include "ldp/process.h"
+
+using namespace loom;
+using namespace loom::ldp;
+
+namespace loom::ldp {
+
+ssize_t receive(Session& s, std::span<const iovec> to, int flags) {
+  if (flags & (MSG_OOB | MSG_ERRQUEUE)) [[unlikely]]
+    return flags & MSG_OOB ? -EINVAL : -EAGAIN;  // there is no such data, ever
+  return s.receive(to, flags);
+}
+
+ssize_t receive(Session& s, void* p, size_t n, int flags) {
+  const iovec v{p, n};
+  return receive(s, {&v, 1}, flags);
+}
+
+}  // namespace loom::ldp
+
+namespace {
+
+ssize_t receive_message(Session& s, msghdr* m, int flags) {
+  if (!m) return -EFAULT;
+  if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
+  const ssize_t n = receive(s, {m->msg_iov, m->msg_iovlen}, flags);
+  if (n < 0) return n;
+  m->msg_namelen = 0;
+  m->msg_controllen = 0;
+  m->msg_flags = 0;
+  return n;
+}
+
+// The time for the whole call is looked at between messages, as the kernel does.
+int receive_messages(Session& s, mmsghdr* messages, unsigned n, int flags,
+                     const timespec* timeout) {
+  const TimeNs deadline = timeout
+                              ? vcl::sys::deadline_in(timeout->tv_sec * kSecond + timeout->tv_nsec)
+                              : vcl::sys::kForever;
+  unsigned done = 0;
+  while (done < n) {
+    const int later = done != 0 && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0;
+    const ssize_t got =
+        receive_message(s, &messages[done].msg_hdr, (flags & ~MSG_WAITFORONE) | later);
+    if (got < 0) return done ? static_cast<int>(done) : static_cast<int>(got);
+    messages[done++].msg_len = static_cast<unsigned>(got);
+    if (got == 0 || (timeout && vcl::sys::now() >= deadline)) break;
+  }
+  return static_cast<int>(done);
+}
+
+}  // namespace
+
+extern "C" {
+
+ssize_t read(int fd, void* p, size_t n) {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.result(receive(*s, p, n, 0));
+  return libc().read(fd, p, n);
+}
+
+ssize_t readv(int fd, const iovec* v, int n) {
+  const Errno keep;
+  const auto s = session_at(fd);
+  if (!s) return libc().readv(fd, v, n);
+  if (n < 0 || n > IOV_MAX) return keep.result(-EINVAL);
+  return keep.result(receive(*s, {v, static_cast<size_t>(n)}, 0));
+}
+
+ssize_t recv(int fd, void* p, size_t n, int flags) {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.result(receive(*s, p, n, flags));
+  return libc().recv(fd, p, n, flags);
+}
+
+ssize_t recvfrom(int fd, void* p, size_t n, int flags, sockaddr* addr, socklen_t* len) {
+  const Errno keep;
+  const auto s = session_at(fd);
+  if (!s) return libc().recvfrom(fd, p, n, flags, addr, len);
+  const ssize_t got = receive(*s, p, n, flags);
+  if (got >= 0 && addr && len) *len = 0;  // a stream gives no address
+  return keep.result(got);
+}
+
+ssize_t recvmsg(int fd, msghdr* m, int flags) {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.result(receive_message(*s, m, flags));
+  return libc().recvmsg(fd, m, flags);
+}
+
+int recvmmsg(int fd, mmsghdr* messages, unsigned n, int flags, timespec* timeout) {
+  const Errno keep;
+  if (const auto s = session_at(fd))
+    return keep.status(receive_messages(*s, messages, n, flags, timeout));
+  return libc().recvmmsg(fd, messages, n, flags, timeout);
+}
+
+}  // extern "C"

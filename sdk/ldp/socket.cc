@@ -1,0 +1,152 @@
+// socket, bind, listen, connect, names, shutdown: where a socket's home is decided.
+//
+// Loopback is the kernel's; so is whatever is not a TCP socket. Everything else is Hostloom's from
+// listen() or connect() on, and stays it.
+#include <netinet/in.h>
+
+#include "ldp/candidate.h"
+#include "ldp/fd_table.h"
+#include "ldp/libc.h"
+#include "ldp/names.h"
+#include "ldp/process.h"
+#include "vcl/include/vcl/vppcom.h"
+
+using namespace loom;
+using namespace loom::ldp;
+
+namespace {
+
+bool could_be_hostloom(int domain, int type, int protocol) noexcept {
+  return (domain == AF_INET || domain == AF_INET6) &&
+         (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
+         (protocol == 0 || protocol == IPPROTO_TCP);
+}
+
+Held<Session> make_session(int fd) {
+  const bool nonblocking = libc().fcntl(fd, F_GETFL) & O_NONBLOCK;
+  Held<Session> s(worker()->new_session(VPPCOM_PROTO_TCP, candidate_is_ip4(fd), nonblocking));
+  prepare_session(fd, *s);
+  return s;
+}
+
+// Listening in the kernel with what was asked for.
+int listen_in_kernel(int fd, int backlog) {
+  if (const int e = become_kernel(fd); e != 0) return e;
+  return libc().listen(fd, backlog) == 0 ? 0 : -errno;
+}
+
+int listen_candidate(int fd, int backlog) {
+  switch (find_home()) {
+    case Home::kKernel:
+      return listen_in_kernel(fd, backlog);
+    case Home::kNowhere:
+      return -ENETDOWN;
+    case Home::kHostloom:
+      break;
+  }
+  Held<Session> s = make_session(fd);
+  const int outcome = s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog));
+  debug(1, "fd %d: listen: %d", fd, outcome);
+  if (outcome == 0) return become_session(fd, s.release());
+  // An address that is none of Hostloom's may be one of the kernel's.
+  svm::Endpoint local;
+  const bool foreign = outcome == -EADDRNOTAVAIL && bound_to(fd, local) && !is_wildcard(local);
+  return foreign ? listen_in_kernel(fd, backlog) : outcome;
+}
+
+int connect_in_kernel(int fd, const sockaddr* addr, socklen_t len) {
+  if (const int e = become_kernel(fd); e != 0) return e;
+  return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
+}
+
+int connect_candidate(int fd, const sockaddr* addr, socklen_t len) {
+  svm::Endpoint remote;
+  if (to_endpoint(addr, len, candidate_is_ip4(fd), remote) != 0)
+    return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
+  // 0.0.0.0 and :: as destinations are the kernel's names of itself.
+  if (is_loopback(remote) || is_wildcard(remote)) return connect_in_kernel(fd, addr, len);
+  switch (find_home()) {
+    case Home::kKernel:
+      return connect_in_kernel(fd, addr, len);
+    case Home::kNowhere:
+      return -ENETDOWN;
+    case Home::kHostloom:
+      break;
+  }
+  Held<Session> s = make_session(fd);
+  s->ref();
+  if (const int e = become_session(fd, s.get()); e != 0) return e;
+  const int outcome = s->connect(remote);
+  debug(1, "fd %d: connect: %d", fd, outcome);
+  return outcome;
+}
+
+}  // namespace
+
+extern "C" {
+
+int socket(int domain, int type, int protocol) noexcept {
+  const int fd = libc().socket(domain, type, protocol);
+  if (fd >= 0 && could_be_hostloom(domain, type, protocol)) note_candidate(fd);
+  return fd;
+}
+
+int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
+  const Errno keep;
+  if (const auto s = session_at(fd)) return keep.status(-EINVAL);
+  if (!is_candidate(fd)) return libc().bind(fd, addr, len);
+  svm::Endpoint local;
+  if (to_endpoint(addr, len, candidate_is_ip4(fd), local) != 0) return libc().bind(fd, addr, len);
+  const Home home = is_loopback(local) ? Home::kKernel : find_home();
+  if (home == Home::kNowhere) return keep.status(-ENETDOWN);
+  const int outcome = note_bind(fd, local, addr, len);
+  if (outcome != 0 || home == Home::kHostloom) return keep.status(outcome);
+  return keep.status(become_kernel(fd));
+}
+
+int listen(int fd, int backlog) noexcept {
+  const Errno keep;
+  if (const auto s = session_at(fd))
+    return keep.status(s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog)));
+  return is_candidate(fd) ? keep.status(listen_candidate(fd, backlog)) : libc().listen(fd, backlog);
+}
+
+int connect(int fd, const sockaddr* addr, socklen_t len) {
+  const Errno keep;
+  if (const auto s = session_at(fd)) {
+    svm::Endpoint remote;
+    if (const int e = to_endpoint(addr, len, s->socket_is_ip4, remote); e != 0)
+      return keep.status(e);
+    return keep.status(s->connect(remote));
+  }
+  if (is_candidate(fd)) return keep.status(connect_candidate(fd, addr, len));
+  return libc().connect(fd, addr, len);
+}
+
+int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
+  const Errno keep;
+  if (const auto s = session_at(fd))
+    return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len));
+  svm::Endpoint local;
+  if (is_candidate(fd) && bound_to(fd, local))
+    return keep.status(give_name(local, candidate_is_ip4(fd), addr, len));
+  return libc().getsockname(fd, addr, len);
+}
+
+int getpeername(int fd, sockaddr* addr, socklen_t* len) noexcept {
+  const Errno keep;
+  const auto s = session_at(fd);
+  if (!s) return libc().getpeername(fd, addr, len);
+  if (s->state() != Session::State::kOpen) return keep.status(-ENOTCONN);
+  return keep.status(give_name(s->remote(), s->socket_is_ip4, addr, len));
+}
+
+int shutdown(int fd, int how) noexcept {
+  const Errno keep;
+  const auto s = session_at(fd);
+  if (!s) return libc().shutdown(fd, how);
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return keep.status(-EINVAL);
+  return keep.status(s->shutdown(how));
+}
+
+}  // extern "C"
