@@ -98,10 +98,8 @@ void session_queue(Worker& w, NodeRuntime& rt, std::span<Buffer* const>) noexcep
   w.work += poll_requests(sw);
   if (!sw.ready.empty()) send_all(sw);
   flush(sw);
-  for (std::size_t i = 0; i < kQueueCounterCount; ++i) {
-    rt.counters[i] += sw.counters[i];
-    sw.counters[i] = 0;
-  }
+  for (uint16_t i = 0; i < kQueueCounterCount; ++i)
+    if (const uint64_t n = std::exchange(sw.counters[i], 0)) rt.count(i, n);
 }
 
 }  // namespace
