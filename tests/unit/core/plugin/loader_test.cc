@@ -120,7 +120,8 @@ TEST_F(LoaderTest, RefusesADescriptorLargerThanItsSymbol) {
   EXPECT_THAT(refusal_of("oversized"), HasSubstr("it says 4096 bytes"));
 }
 TEST_F(LoaderTest, RefusesASymbolShorterThanADescriptor) {
-  EXPECT_THAT(refusal_of("short_symbol"), HasSubstr("8 are there"));
+  // 8 bytes are there, or 32 where a sanitizer pads them: the symbol table says, not the plugin.
+  EXPECT_THAT(refusal_of("short_symbol"), HasSubstr("truncated descriptor: it says 64 bytes"));
 }
 TEST_F(LoaderTest, RefusesALibraryWithoutDescriptor) {
   EXPECT_THAT(refusal_of("no_symbol"), HasSubstr("does not export 'hostloom_plugin'"));
