@@ -1,6 +1,6 @@
 #include "ldp/candidate.h"
 
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -49,6 +49,19 @@ bool take_asked(int fd, Asked& out) {
   out = std::move(found->second);
   candidates().asked.erase(found);
   return true;
+}
+
+// In network order; 0 when there is none.
+in_port_t free_port(int family) {
+  sockaddr_in6 any{};
+  any.sin6_family = static_cast<sa_family_t>(family);
+  socklen_t len = family == AF_INET ? sizeof(sockaddr_in) : sizeof any;
+  auto* name = reinterpret_cast<sockaddr*>(&any);
+  const int fd = libc().socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return 0;
+  const bool found = libc().bind(fd, name, len) == 0 && libc().getsockname(fd, name, &len) == 0;
+  vcl::sys::close(fd);
+  return found ? any.sin6_port : 0;
 }
 
 // The other descriptors of the same kernel socket.
@@ -116,6 +129,16 @@ bool bound_to(int fd, svm::Endpoint& local) {
   if (found == candidates().asked.end() || !found->second.bound) return false;
   local = found->second.local;
   return true;
+}
+
+void settle_port(int fd) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  if (found == candidates().asked.end() || !found->second.bound) return;
+  Asked& a = found->second;
+  if (a.local.port == 0) a.local.port = free_port(a.name.ss_family);
+  // sin_port and sin6_port are at the same place.
+  reinterpret_cast<sockaddr_in*>(&a.name)->sin_port = a.local.port;
 }
 
 bool candidate_is_ip4(int fd) noexcept {

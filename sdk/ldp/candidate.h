@@ -21,6 +21,9 @@ void note_option(int fd, int level, int name, const void* value, socklen_t len);
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
 // False: not bound.
 bool bound_to(int fd, svm::Endpoint& local);
+// For getsockname() of a socket that is bound to port 0 and does not listen yet: from here on it is
+// bound to a port that the kernel has just found free.
+void settle_port(int fd);
 bool candidate_is_ip4(int fd) noexcept;
 // dup(): the copy is the same socket.
 void copy_candidate(int from, int to);

@@ -128,6 +128,7 @@ int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
   if (const auto s = session_at(fd))
     return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len));
   svm::Endpoint local;
+  if (is_candidate(fd)) settle_port(fd);
   if (is_candidate(fd) && bound_to(fd, local))
     return keep.status(give_name(local, candidate_is_ip4(fd), addr, len));
   return libc().getsockname(fd, addr, len);
