@@ -1,0 +1,197 @@
+// One worker of the application: its attachment, the tables that lead from events to sessions, and
+// the protocol of waiting. A preloaded process has one; a libvppcom program one per registered
+// worker.
+//
+// Waiting. Events are hints; whoever drains the queue, for whatever reason, notifies the watchers
+// of the objects concerned, and they look for themselves. A thread that wants to sleep, under the
+// mutex: links its watches, drains, looks (which arms), and calls begin_sleep(); then sleeps
+// without the mutex. No event is lost: an object's watch is linked before the last look, the
+// queue's sleeping flag is set before the last look at the queue, and whoever drains while others
+// sleep sets the flag again.
+//
+// Locks: mutex() first, then Session::mutex(), then Attachment's.
+#pragma once
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "vcl/attachment.h"
+#include "vcl/config.h"
+#include "vcl/epoll_set.h"
+#include "vcl/session.h"
+#include "vcl/thread_waiter.h"
+
+namespace loom::vcl {
+
+class AppWorker {
+ public:
+  AppWorker(Config config, std::string app_name);
+  ~AppWorker();
+  AppWorker(const AppWorker&) = delete;
+  AppWorker& operator=(const AppWorker&) = delete;
+
+  // Attaches unless attached. After the daemon's end this attaches anew; a failed attempt is not
+  // repeated for a second unless `insist`, so that a program without a daemon does not pay for each
+  // socket.
+  Result<void> attach(bool insist = false);
+  // As the worker that `ends` describes, of an application that is attached already.
+  Result<void> attach(WorkerEnds ends);
+  bool attached() const noexcept { return epoch_.load(std::memory_order_acquire) & 1; }
+  bool ever_attached() const noexcept { return epoch_.load(std::memory_order_acquire) != 0; }
+  // Looks whether the daemon is still there, at most every 100 ms. For callers that never sleep.
+  void check_daemon();
+
+  // Leaves the application: the daemon takes what the sessions hold.
+  void leave();
+  // A descriptor that is readable when there are events: for programs that sleep elsewhere. Events
+  // are then taken by the next call that waits. Owned by the worker. Negative errno on failure.
+  int events_fd();
+
+  // One reference, for a descriptor table.
+  // handle: of an accepted session, whose events are to find it.
+  Session* new_session(uint8_t proto, bool is_ip4, bool nonblocking, uint64_t handle = 0);
+  EpollSet* new_epoll_set(int kernel_epfd);
+
+  // For the preload library, where a descriptor changes sides while it is in epoll sets: it was a
+  // kernel socket and is `target` now (nullptr: closed), or the other way.
+  void take_candidate(int fd, Object* target);
+  void give_to_kernel(Object& target, int fd);
+
+  // Waits until `o` is ready for something in `mask`. 0, -EAGAIN (deadline), -EINTR, -EMFILE.
+  int wait(Object& o, uint32_t mask, TimeNs deadline);
+  // Until session `s` has more than `seen` unread bytes, or ends.
+  int wait_beyond(Session& s, uint32_t seen, TimeNs deadline);
+
+  // Takes what is in the message queue. Not for use under a session's mutex.
+  void process_events();
+
+  const Config& config() const noexcept { return config_; }
+  std::mutex& mutex() noexcept { return mutex_; }
+
+  // --- fork (fork.cc). before_fork locks everything; each of the other two unlocks its process.
+  void before_fork();
+  void after_fork_in_parent();
+  void after_fork_in_child();
+
+  // --- Under mutex()
+
+  void drain();
+  // True: sleep, and call end_sleep afterwards. False: something has come, look again.
+  bool begin_sleep(ThreadWaiter& thread);
+  void end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken);
+  // After begin_sleep: runs `sleep_now` without the mutex, then ends the sleep, even when the
+  // thread is cancelled in it.
+  template <class F>
+  ThreadWaiter::Woken sleep(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread,
+                            F&& sleep_now) {
+    struct End {
+      AppWorker& worker;
+      std::unique_lock<std::mutex>& lock;
+      ThreadWaiter& thread;
+      ThreadWaiter::Woken woken;
+      ~End() {
+        lock.lock();
+        worker.end_sleep(thread, woken);
+      }
+    };
+    ThreadWaiter::Woken copy;
+    End end{*this, lock, thread, {}};
+    lock.unlock();
+    copy = end.woken = sleep_now();
+    return copy;
+  }
+  // Odd while attached; changes with every attachment.
+  uint64_t epoch() const noexcept { return epoch_.load(std::memory_order_relaxed); }
+  Attachment* current() noexcept { return attachment_.get(); }
+  std::shared_ptr<Attachment> attachment_locked() const { return attachment_; }
+  uint32_t register_context(Session& s);
+  void forget_context(uint32_t context, bool abandoned);
+  void register_handle(uint64_t handle, Session& s) { by_handle_[handle] = &s; }
+  void forget_handle(uint64_t handle, Session& s);
+  TimeNs sleep_limit() const noexcept;
+
+  // --- Any lock may be held
+
+  // Sends an event for the session layer. While the daemon's queue is full it is kept here, and
+  // sent before later ones.
+  void send(Attachment& a, uint32_t daemon_worker, svm::ToDaemon type, const void* payload,
+            uint32_t len) noexcept;
+  template <class T>
+  void send(Attachment& a, uint32_t daemon_worker, svm::ToDaemon type, const T& payload) noexcept {
+    send(a, daemon_worker, type, &payload, sizeof payload);
+  }
+
+  Pool<Session>& sessions() noexcept { return sessions_; }
+  Pool<EpollSet>& epoll_sets() noexcept { return epoll_sets_; }
+
+ private:
+  struct Unsent {
+    uint32_t daemon_worker;
+    svm::ToDaemon type;
+    uint32_t len;
+    std::byte payload[sizeof(svm::MqSlot::payload)];
+  };
+
+  template <class Ready>
+  int wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& ready);
+  void install(std::shared_ptr<Attachment> a);
+  void detach();
+  void new_epoch() noexcept;
+  void end_sessions();
+  void watch_events();
+  bool dispatch_all();
+  void dispatch(const svm::MqEvent& e);
+  bool flush_unsent() noexcept;
+  Session* find(uint64_t handle) const noexcept;
+
+  const Config config_;
+  const std::string app_name_;
+  std::mutex mutex_;
+  std::mutex attach_mutex_;  // one attempt at a time; before mutex_
+  std::shared_ptr<Attachment> attachment_;
+  std::atomic<uint64_t> epoch_{0};
+  TimeNs retry_at_ = 0;  // after a failed attach
+  Error attach_error_;
+  TimeNs last_check_ = 0;
+  uint32_t sleepers_ = 0;  // the holder of events_fd_ counts as one
+  int events_fd_ = -1;
+  uint32_t next_context_ = 0;
+  std::unordered_map<uint64_t, Session*> by_handle_;
+  std::unordered_map<uint32_t, Session*> by_context_;  // nullptr: closed while it was connecting
+  List<Session, SessionTag> live_sessions_;
+  List<EpollSet, EpollSetTag> live_sets_;
+  Pool<Session> sessions_;
+  Pool<EpollSet> epoll_sets_;
+  std::mutex unsent_mutex_;
+  std::deque<Unsent> unsent_;
+  std::atomic<bool> has_unsent_{false};
+  std::unique_ptr<WorkerEnds> child_ends_;  // between before_fork and the end of fork
+};
+
+// Registers the worker with pthread_atfork's handlers.
+void join_fork_handlers(AppWorker& w);
+void leave_fork_handlers(AppWorker& w);
+
+// A watch (or another list element) that leaves its list under the worker's mutex, however the
+// scope ends.
+template <class W>
+class ScopedWatch {
+ public:
+  template <class... Args>
+  explicit ScopedWatch(std::unique_lock<std::mutex>& lock, Args&&... args)
+      : lock_(lock), watch_(std::forward<Args>(args)...) {}
+  ~ScopedWatch() {
+    if (!lock_.owns_lock()) lock_.lock();
+    watch_.unlink();
+  }
+  W& operator*() noexcept { return watch_; }
+  W* operator->() noexcept { return &watch_; }
+
+ private:
+  std::unique_lock<std::mutex>& lock_;
+  W watch_;
+};
+
+}  // namespace loom::vcl

@@ -1,0 +1,96 @@
+// One worker's connection to the daemon: the attach socket, the segments it has mapped and its
+// message queues. Dies with the daemon; a new one is opened to attach again, and sessions of the
+// old one keep it alive for the memory.
+//
+// Threads: requests on the socket are serialised here. The queue towards this worker is for one
+// thread at a time (the AppWorker's mutex); those towards the daemon are for any.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "svm/app_arena.h"
+#include "svm/mq.h"
+#include "svm/protocol.h"
+#include "svm/segment.h"
+#include "vcl/config.h"
+
+namespace loom::vcl {
+
+// What kAttach and kAddWorker give: the descriptors are the holder's to close.
+struct WorkerEnds {
+  svm::AttachReply reply{};
+  int socket = -1;
+  int event_fd = -1;
+  int daemon_event_fds[svm::kMaxDaemonWorkers];
+  int segment_fds[4] = {-1, -1, -1, -1};
+
+  WorkerEnds();
+  WorkerEnds(WorkerEnds&& o) noexcept;
+  WorkerEnds& operator=(WorkerEnds&& o) noexcept;
+  ~WorkerEnds() { close_all(); }
+  void close_all() noexcept;
+};
+
+class Attachment {
+ public:
+  // Connects and attaches. Errors name the socket path.
+  static Result<std::shared_ptr<Attachment>> open(const Config& config, const std::string& app);
+  ~Attachment();
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+
+  // Asks for another worker of the same application.
+  Result<WorkerEnds> add_worker();
+  static Result<std::shared_ptr<Attachment>> from(WorkerEnds ends);
+  // After fork, in the child: goes on as the new worker, with the segments that are mapped already.
+  Result<void> become(WorkerEnds ends);
+  // After fork, in the child, when there is no worker for it: closes the parent's descriptors.
+  void abandon() noexcept;
+  // After fork: this process has no other thread that could hold the lock.
+  void reset_locks() noexcept;
+  std::mutex& socket_mutex() noexcept { return socket_mutex_; }
+
+  // One more app-arena segment; false: the daemon refuses, or is gone.
+  bool add_app_arena();
+
+  // Sends and wakes the daemon worker if it sleeps. kFull: nothing was sent.
+  svm::MqProducer::Push send(uint32_t daemon_worker, svm::ToDaemon type, const void* payload,
+                             uint32_t len) noexcept;
+
+  const svm::SegmentTable& table() const noexcept { return table_; }
+  svm::AppArena& arena() noexcept { return arena_; }
+  svm::MqConsumer& queue() noexcept { return queue_; }
+  int socket() const noexcept { return socket_; }
+  int event_fd() const noexcept { return event_fd_; }
+  uint32_t worker_index() const noexcept { return worker_index_; }
+  uint64_t worker_bit() const noexcept { return 1ull << worker_index_; }
+  uint32_t app_index() const noexcept { return app_index_; }
+  uint32_t n_daemon_workers() const noexcept { return n_daemon_workers_; }
+  uint32_t rx_fifo_size() const noexcept { return rx_fifo_size_; }
+  uint32_t tx_fifo_size() const noexcept { return tx_fifo_size_; }
+  bool dead() const noexcept { return dead_.load(std::memory_order_acquire); }
+  void set_dead() noexcept { dead_.store(true, std::memory_order_release); }
+
+ private:
+  Attachment();
+  Result<void> take_over(WorkerEnds& ends);
+  Result<void> map_segment(int fd, const svm::SegmentInfo& info);
+  bool load_segment(uint32_t id);
+  Result<WorkerEnds> request(const svm::AttachRequest& request);
+
+  std::mutex socket_mutex_;  // requests, and changes of segments_
+  int socket_ = -1, event_fd_ = -1;
+  int daemon_event_fds_[svm::kMaxDaemonWorkers];
+  uint32_t worker_index_ = 0, app_index_ = 0, n_daemon_workers_ = 0;
+  uint32_t rx_fifo_size_ = 0, tx_fifo_size_ = 0;
+  std::atomic<bool> dead_{false};
+  std::vector<std::unique_ptr<svm::Segment>> segments_;
+  svm::SegmentTable table_{1024};
+  svm::AppArena arena_{table_};
+  svm::MqConsumer queue_;
+  svm::MqProducer to_daemon_[svm::kMaxDaemonWorkers];
+};
+
+}  // namespace loom::vcl

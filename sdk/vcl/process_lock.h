@@ -1,0 +1,31 @@
+// Serialises the processes that hold one session after fork(): SessionShared::lock, a futex with
+// the holder's pid. Free of cost while there is one holder. Taken with Session::mutex_ held, for
+// the length of a copy; a process that died with it is found by its pid.
+#pragma once
+#include <bit>
+
+#include "svm/layout.h"
+
+namespace loom::vcl {
+
+class ProcessLock {
+ public:
+  explicit ProcessLock(svm::SessionShared& s) noexcept {
+    if (std::popcount(s.holders.load(std::memory_order_relaxed)) > 1) [[unlikely]]
+      lock(s);
+  }
+  ~ProcessLock() {
+    if (held_) [[unlikely]]
+      unlock();
+  }
+  ProcessLock(const ProcessLock&) = delete;
+  ProcessLock& operator=(const ProcessLock&) = delete;
+
+ private:
+  void lock(svm::SessionShared& s) noexcept;
+  void unlock() noexcept;
+
+  svm::SessionShared* held_ = nullptr;
+};
+
+}  // namespace loom::vcl

@@ -1,0 +1,479 @@
+#include "vcl/session.h"
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "vcl/app_worker.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr uint32_t kMaxBacklogSlots = 1u << 20;
+
+// Listeners live on all workers, and their handles name none.
+uint32_t daemon_worker_of(uint64_t handle, const Attachment& a) noexcept {
+  const uint32_t worker = (handle >> 32) & 0xff;
+  return worker < a.n_daemon_workers() ? worker : 0;
+}
+
+}  // namespace
+
+int errno_of(int32_t status) noexcept {
+  switch (static_cast<Status>(status)) {
+    case Status::kOk:
+      return 0;
+    case Status::kInvalid:
+    case Status::kMalformed:
+      return EINVAL;
+    case Status::kNotFound:
+      return EADDRNOTAVAIL;
+    case Status::kExists:
+    case Status::kInUse:
+      return EADDRINUSE;
+    case Status::kNoMemory:
+      return ENOBUFS;
+    case Status::kAgain:
+      return EAGAIN;
+    case Status::kInProgress:
+      return EINPROGRESS;
+    case Status::kNotConnected:
+      return ENOTCONN;
+    case Status::kReset:
+      return ECONNRESET;
+    case Status::kRefused:
+      return ECONNREFUSED;
+    case Status::kTimedOut:
+      return ETIMEDOUT;
+    case Status::kUnreachable:
+      return EHOSTUNREACH;
+    case Status::kUnsupported:
+      return EPROTONOSUPPORT;
+    case Status::kPermission:
+      return EACCES;
+    case Status::kClosed:
+      return EPIPE;
+    case Status::kIo:
+      return EIO;
+  }
+  return EIO;
+}
+
+void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
+  proto_ = proto;
+  socket_is_ip4 = is_ip4;
+  state_.store(State::kIdle, std::memory_order_relaxed);
+  set_nonblocking(nonblocking);
+  bound_ = shut_rd_ = shut_wr_ = error_taken_ = abort_ = connect_reported_ = info_ready_ = false;
+  reuse_addr = broadcast = false;
+  error_ = 0;
+  handle_ = cookie = 0;
+  context_ = info_context_ = 0;
+  listener_index_ = ~0u;
+  n_accepted_ = 0;
+  shared_ = nullptr;
+  listener_ = nullptr;
+  rx_ = {};
+  tx_ = {};
+  local_ = remote_ = {};
+  local_.is_ip4 = remote_.is_ip4 = is_ip4;
+  options_ = {};
+  options_.linger_s = -1;
+  rx_size = tx_size = 0;
+  rcv_lowat.store(1, std::memory_order_relaxed);
+  rcv_timeout.store(-1, std::memory_order_relaxed);
+  snd_timeout.store(-1, std::memory_order_relaxed);
+  refs_.store(1, std::memory_order_release);
+}
+
+void Session::tell(svm::ToDaemon type) noexcept {
+  const svm::SessionEvent e{handle_, 0};
+  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), type, e);
+}
+
+void Session::send_options() noexcept {
+  if (state() != State::kOpen) return;
+  const svm::OptionEvent e{handle_, options_};
+  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kSetOption, e);
+}
+
+// The session's events come to this worker from now on.
+void Session::become_owner() noexcept {
+  const uint32_t self = attachment_->worker_index();
+  if (shared_->owner.load(std::memory_order_relaxed) == self) [[likely]]
+    return;
+  shared_->owner.store(self, std::memory_order_seq_cst);
+  tell(svm::ToDaemon::kClaim);
+}
+
+void Session::fail(int error) noexcept {
+  error_ = error;
+  state_.store(State::kFailed, std::memory_order_release);
+}
+
+// --- Opening
+
+int Session::bind(const svm::Endpoint& local) {
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kIdle || bound_) return -EINVAL;
+  local_ = local;
+  bound_ = true;
+  return 0;
+}
+
+int Session::listen(uint32_t backlog) {
+  if (const auto attached = worker_.attach(); !attached)
+    return -errno_of(static_cast<int32_t>(attached.error().code));
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
+    const std::lock_guard lock(mutex_);
+    if (is_listener()) return 0;
+    if (state() != State::kIdle) return -EINVAL;
+    attachment_ = worker_.attached() ? worker_.attachment_locked() : nullptr;
+    if (!attachment_) return -ECONNREFUSED;
+    svm::ListenEvent e{};
+    e.context = context_ = worker_.register_context(*this);
+    e.proto = proto_;
+    e.local = local_;
+    e.backlog = backlog;
+    e.rx_fifo_size = rx_size;
+    e.tx_fifo_size = tx_size;
+    e.options = options_;
+    state_.store(State::kBinding, std::memory_order_release);
+    worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(), svm::ToDaemon::kListen,
+                 e);
+  }
+  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
+  int outcome;
+  do {
+    outcome = worker_.wait(*this, kPollSettled, deadline);
+  } while (outcome == -EINTR);
+  const std::lock_guard worker_lock(worker_.mutex());
+  const std::lock_guard lock(mutex_);
+  if (state() == State::kListening) return 0;
+  if (state() == State::kBinding) {  // no answer in time, or no descriptors to wait with
+    worker_.forget_context(context_, true);
+    error_ = outcome == -EAGAIN ? ETIMEDOUT : -outcome;
+  }
+  state_.store(State::kIdle, std::memory_order_release);
+  return -std::exchange(error_, 0);
+}
+
+void Session::on_bound(const svm::BoundEvent& e) {
+  const std::lock_guard lock(mutex_);
+  svm::ListenerShared* l = nullptr;
+  uint32_t capacity = 0;
+  if (e.status == 0) {
+    l = attachment_->table().resolve_as<svm::ListenerShared>(e.listener);
+    if (l) capacity = l->capacity;
+    if (!std::has_single_bit(capacity) || capacity > kMaxBacklogSlots ||
+        !attachment_->table().resolve(e.listener, svm::listener_bytes(capacity)))
+      l = nullptr;
+  }
+  if (!l) {
+    fail(e.status ? errno_of(e.status) : EIO);
+    return;
+  }
+  l->holders.fetch_or(attachment_->worker_bit());
+  listener_ = l;
+  accept_queue_ = svm::AcceptConsumer(*l, capacity);
+  handle_ = e.handle;
+  local_ = e.local;
+  worker_.register_handle(handle_, *this);
+  state_.store(State::kListening, std::memory_order_release);
+}
+
+int Session::connect(const svm::Endpoint& remote) {
+  if (const auto attached = worker_.attach(); !attached)
+    return -errno_of(static_cast<int32_t>(attached.error().code));
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
+    worker_.drain();
+    const std::lock_guard lock(mutex_);
+    switch (state()) {
+      case State::kConnecting:
+        if (nonblocking()) return -EALREADY;
+        break;  // wait for the attempt that is under way
+      case State::kOpen:
+        return std::exchange(connect_reported_, true) ? -EISCONN : 0;
+      case State::kBinding:
+      case State::kListening:
+        return -EISCONN;
+      case State::kFailed:
+        if (shared_) return -EISCONN;
+        state_.store(State::kIdle, std::memory_order_release);
+        if (error_) return -std::exchange(error_, 0);
+        [[fallthrough]];
+      case State::kIdle: {
+        attachment_ = worker_.attachment_locked();
+        if (!attachment_) return -ECONNREFUSED;
+        remote_ = remote;
+        svm::ConnectEvent e{};
+        e.context = context_ = worker_.register_context(*this);
+        e.proto = proto_;
+        e.remote = remote;
+        e.local = local_;
+        if (!bound_)
+          e.local = svm::Endpoint{.is_ip4 = remote.is_ip4, .reserved = 0, .port = 0, .ip = {}};
+        e.rx_fifo_size = rx_size;
+        e.tx_fifo_size = tx_size;
+        e.options = options_;
+        connect_reported_ = false;
+        state_.store(State::kConnecting, std::memory_order_release);
+        worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(),
+                     svm::ToDaemon::kConnect, e);
+        if (nonblocking()) return -EINPROGRESS;
+      }
+    }
+  }
+  const int outcome = worker_.wait(*this, kPollSettled, sys::deadline_in(snd_timeout.load()));
+  if (outcome != 0) return outcome == -EAGAIN ? -EINPROGRESS : outcome;
+  const std::lock_guard lock(mutex_);
+  if (state() == State::kOpen) {
+    connect_reported_ = true;
+    return 0;
+  }
+  state_.store(State::kIdle, std::memory_order_release);
+  return -std::exchange(error_, 0);
+}
+
+void Session::on_connected(const svm::ConnectedEvent& e) {
+  const std::lock_guard lock(mutex_);
+  if (e.status != 0 || !adopt(e.session, e.handle)) {
+    fail(e.status ? errno_of(e.status) : EIO);
+    return;
+  }
+  local_ = e.local;
+  remote_ = e.remote;
+  worker_.register_handle(handle_, *this);
+  state_.store(State::kOpen, std::memory_order_release);
+}
+
+// Enters an established session. False: the reference leads nowhere.
+bool Session::adopt(svm::Ref ref, uint64_t handle) {
+  auto* s = attachment_->table().resolve_as<svm::SessionShared>(ref);
+  if (!s) return false;
+  handle_ = handle;
+  shared_ = s;
+  s->holders.fetch_or(attachment_->worker_bit());
+  s->owner.store(attachment_->worker_index());
+  rx_ = svm::AppFifoConsumer(s->rx, attachment_->table(), s->rx_size);
+  tx_ = svm::AppFifoProducer(s->tx, attachment_->arena(), s->tx_size);
+  return true;
+}
+
+// --- Accepting
+
+int Session::accept(Session*& child, bool child_nonblocking) {
+  TimeNs deadline = 0;
+  while (true) {
+    svm::AcceptedSession a;
+    bool got = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (state() != State::kListening) return -EINVAL;
+      got = accept_queue_.pop(a);
+    }
+    if (got) {
+      Session* fresh = worker_.new_session(proto_, socket_is_ip4, child_nonblocking, a.handle);
+      bool good;
+      {
+        const std::lock_guard lock(mutex_);
+        good = accept_one(*fresh, a);
+        n_accepted_ += good;
+      }
+      if (good) {
+        child = fresh;
+        return 0;
+      }
+      fresh->unref();  // a broken slot; the next one may be good
+      continue;
+    }
+    if (nonblocking()) return -EAGAIN;
+    if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load());
+    if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
+  }
+}
+
+// The child starts with the listener's options, as on Linux.
+bool Session::accept_one(Session& child, svm::AcceptedSession& a) {
+  if (!attachment_) return false;  // the listener was closed meanwhile
+  child.attachment_ = attachment_;
+  child.handle_ = a.handle;
+  child.options_ = options_;
+  child.listener_index_ = index_;
+  child.rx_size = rx_size;
+  child.tx_size = tx_size;
+  child.reuse_addr = reuse_addr;
+  child.rcv_lowat.store(rcv_lowat.load());
+  child.rcv_timeout.store(rcv_timeout.load());
+  child.snd_timeout.store(snd_timeout.load());
+  child.local_ = {.is_ip4 = a.is_ip4, .reserved = 0, .port = a.local_port, .ip = {}};
+  child.remote_ = {.is_ip4 = a.is_ip4, .reserved = 0, .port = a.remote_port, .ip = {}};
+  std::memcpy(child.local_.ip, a.local_ip, sizeof a.local_ip);
+  std::memcpy(child.remote_.ip, a.remote_ip, sizeof a.remote_ip);
+  if (!child.adopt(a.session, a.handle)) return false;
+  child.connect_reported_ = true;
+  child.state_.store(State::kOpen, std::memory_order_seq_cst);
+  if (attachment_->dead()) child.fail(ECONNRESET);  // the daemon went while nobody knew the child
+  child.tell(svm::ToDaemon::kClaim);
+  return true;
+}
+
+// --- Closing
+
+int Session::shutdown(int how) {
+  const std::lock_guard worker_lock(worker_.mutex());
+  {
+    const std::lock_guard lock(mutex_);
+    if (state() == State::kListening) {
+      if (how == SHUT_WR) return 0;
+      let_go();
+      listener_ = nullptr;
+      state_.store(State::kIdle, std::memory_order_release);
+    } else if (!shared_) {
+      return -ENOTCONN;
+    } else {
+      if (how != SHUT_WR) shut_rd_ = true;
+      if (how != SHUT_RD && !std::exchange(shut_wr_, true)) tell(svm::ToDaemon::kShutdown);
+    }
+  }
+  notify();
+  return 0;
+}
+
+void Session::abort_on_close() {
+  const std::lock_guard lock(mutex_);
+  abort_ = true;
+}
+
+void Session::linger() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (state() != State::kOpen || options_.linger_s <= 0) return;
+    if (!shut_wr_) tell(svm::ToDaemon::kShutdown);
+    shut_wr_ = true;
+  }
+  const TimeNs deadline = sys::deadline_in(options_.linger_s * kSecond);
+  while (worker_.wait(*this, kPollDrained, deadline) == -EINTR) {}
+}
+
+// Takes this worker out of the holders; the last one ends the session or the listener. Under both
+// mutexes.
+void Session::let_go() {
+  if (!attachment_) return;
+  if (context_ && (state() == State::kConnecting || state() == State::kBinding))
+    worker_.forget_context(context_, true);
+  if (info_context_) worker_.forget_context(info_context_, false);
+  if (handle_) worker_.forget_handle(handle_, *this);
+  if (attachment_->dead()) return;
+  const uint64_t bit = attachment_->worker_bit();
+  if (listener_) {
+    if ((listener_->holders.fetch_and(~bit) & ~bit) == 0) tell(svm::ToDaemon::kUnlisten);
+  } else if (shared_) {
+    if ((shared_->holders.fetch_and(~bit) & ~bit) == 0)
+      tell(abort_ || options_.linger_s == 0 ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
+  }
+}
+
+void Session::retire() {
+  linger();
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
+    const std::lock_guard lock(mutex_);
+    dismiss_watches();
+    let_go();
+    shared_ = nullptr;
+    listener_ = nullptr;
+    state_.store(State::kIdle, std::memory_order_release);
+    ListNode<SessionTag>::unlink();
+  }
+  attachment_.reset();
+  worker_.sessions().put(this);
+}
+
+// The daemon wakes one interested worker per connection: one that has stopped waiting must not be
+// chosen.
+void Session::on_unwatched() {
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kListening || attachment_->dead()) return;
+  listener_->interest.fetch_and(~attachment_->worker_bit());
+}
+
+void Session::on_listener_closed() {
+  const std::lock_guard lock(mutex_);
+  if (state() == State::kListening) fail(ECONNABORTED);
+}
+
+void Session::on_daemon_gone() {
+  {
+    const std::lock_guard lock(mutex_);
+    const State s = state();
+    if (s != State::kIdle && s != State::kFailed)
+      fail(s == State::kConnecting || s == State::kBinding ? ECONNREFUSED : ECONNRESET);
+  }
+  notify();
+}
+
+void Session::add_holder(uint64_t bit) noexcept {
+  if (shared_) shared_->holders.fetch_or(bit);
+  if (listener_) listener_->holders.fetch_or(bit);
+}
+void Session::after_fork() noexcept {
+  new (&mutex_) std::mutex;
+  dismiss_thread_watches();
+  info_context_ = 0;
+  if (state() == State::kConnecting || state() == State::kBinding) {
+    context_ = 0;
+    fail(ECONNABORTED);
+  }
+}
+
+void Session::drop_holder(uint64_t bit) noexcept {
+  if (shared_) shared_->holders.fetch_and(~bit);
+  if (listener_) listener_->holders.fetch_and(~bit);
+}
+
+// --- Facts
+
+int Session::take_error() {
+  const std::lock_guard lock(mutex_);
+  if (error_) return std::exchange(error_, 0);
+  if (shared_ && rx_.reset() && !std::exchange(error_taken_, true)) return rx_.error();
+  return 0;
+}
+
+int Session::info(svm::InfoEvent& out) {
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
+    const std::lock_guard lock(mutex_);
+    if (state() != State::kOpen) return -ENOTCONN;
+    if (!info_context_) {
+      info_ready_ = false;
+      info_context_ = worker_.register_context(*this);
+      const svm::SessionEvent e{handle_, info_context_};
+      worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kGetInfo,
+                   e);
+    }
+  }
+  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
+  int outcome;
+  do {
+    outcome = worker_.wait(*this, kPollInfo, deadline);
+  } while (outcome == -EINTR);
+  if (outcome != 0) return outcome;
+  const std::lock_guard lock(mutex_);
+  if (!info_ready_) return -ENOTCONN;
+  if (info_.status != 0) return -errno_of(info_.status);
+  out = info_;
+  return 0;
+}
+
+void Session::on_info(const svm::InfoEvent& e) {
+  const std::lock_guard lock(mutex_);
+  info_ = e;
+  info_ready_ = true;
+  info_context_ = 0;
+}
+
+}  // namespace loom::vcl

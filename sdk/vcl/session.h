@@ -1,0 +1,232 @@
+// A stream session of the application: its life (idle, bound, listening, connecting, open, failed),
+// reading, writing and readiness.
+//
+// All methods return a count, 0 or a negative errno. Truth about an open session lies in the shared
+// memory; events only say when to look again.
+// Threads: any. mutex_ guards the fields and both fifo cursors; AppWorker's mutex is taken before
+// it, never after. Processes that share the session after fork() serialise by SessionShared::lock.
+// Nothing sleeps with mutex_ held.
+#pragma once
+#include <sys/uio.h>
+
+#include <memory>
+#include <span>
+
+#include "svm/accept_queue.h"
+#include "svm/fifo.h"
+#include "svm/protocol.h"
+#include "vcl/attachment.h"
+#include "vcl/object.h"
+#include "vcl/sys.h"
+
+namespace loom::vcl {
+
+class AppWorker;
+
+struct SessionTag;
+
+class Session final : public Object, public ListNode<SessionTag> {
+ public:
+  enum class State : uint8_t {
+    kIdle,     // created; perhaps bound
+    kBinding,  // kListen sent
+    kListening,
+    kConnecting,  // kConnect sent
+    kOpen,
+    kFailed,  // connect failed, or the daemon is gone; error_ says why, once
+  };
+
+  explicit Session(AppWorker& worker) : Object(Kind::kSession), worker_(worker) {}
+
+  // --- Life (session.cc)
+
+  // Gives a pool object a new life with one reference.
+  void init(uint8_t proto, bool is_ip4, bool nonblocking);
+  int bind(const svm::Endpoint& local);
+  // Waits for the daemon's answer.
+  int listen(uint32_t backlog);
+  // -EINPROGRESS when non-blocking; a blocking one that a signal or SO_SNDTIMEO ends goes on.
+  int connect(const svm::Endpoint& remote);
+  // A new session with one reference in `child`.
+  int accept(Session*& child, bool child_nonblocking);
+  // how: SHUT_RD, SHUT_WR, SHUT_RDWR
+  int shutdown(int how);
+  // The last close will send a reset.
+  void abort_on_close();
+  // SO_LINGER: sleeps until everything written was acknowledged, or its time is over.
+  void linger();
+
+  // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC; others mean nothing here.
+
+  ssize_t receive(std::span<const iovec> to, int flags);
+  ssize_t send(std::span<const iovec> from, int flags);
+  ssize_t receive(void* p, size_t n, int flags) {
+    const iovec v{p, n};
+    return receive({&v, 1}, flags);
+  }
+  ssize_t send(const void* p, size_t n, int flags) {
+    const iovec v{const_cast<void*>(p), n};
+    return send({&v, 1}, flags);
+  }
+  // Zero copy. read_views: bytes in the views, which stay until release() drops them. fill: calls
+  // `f` with free space of the tx fifo, and sends the bytes that it says it has put there.
+  ssize_t read_views(std::span<svm::ByteView> views, uint32_t max_bytes, uint32_t& n_views);
+  void release(uint32_t n_bytes);
+  template <class F>
+  ssize_t fill(size_t n, int flags, F&& f);
+  uint32_t unread();      // FIONREAD
+  uint32_t unsent();      // SIOCOUTQ: written and not yet acknowledged
+  uint32_t free_space();  // of the tx fifo
+  // Everything or nothing.
+  ssize_t send_all_or_nothing(std::span<const iovec> from);
+
+  uint32_t poll(uint32_t wanted, bool edge) override;
+  void on_unwatched() override;
+  // More than `seen` bytes, or no more to come; otherwise arms. For MSG_PEEK with MSG_WAITALL.
+  bool readable_beyond(uint32_t seen);
+
+  // --- Options and facts
+
+  State state() const noexcept { return state_.load(std::memory_order_acquire); }
+  bool nonblocking() const noexcept { return nonblocking_.load(std::memory_order_relaxed); }
+  void set_nonblocking(bool on) noexcept { nonblocking_.store(on, std::memory_order_relaxed); }
+  // Changes options with `f` and tells the daemon if the session is open.
+  template <class F>
+  void change_options(F&& f) {
+    const std::lock_guard lock(mutex_);
+    f(options_);
+    send_options();
+  }
+  svm::SocketOptions options() {
+    const std::lock_guard lock(mutex_);
+    return options_;
+  }
+  svm::Endpoint local() {
+    const std::lock_guard lock(mutex_);
+    return local_;
+  }
+  svm::Endpoint remote() {
+    const std::lock_guard lock(mutex_);
+    return remote_;
+  }
+  // SO_ERROR: the pending error, which is then no longer pending.
+  int take_error();
+  // Round trip to the daemon.
+  int info(svm::InfoEvent& out);
+
+  uint8_t proto() const noexcept { return proto_; }
+  bool bound() const noexcept { return bound_; }
+  bool is_listener() const noexcept {
+    const State s = state();
+    return s == State::kListening || s == State::kBinding;
+  }
+  bool ever_connected() const noexcept { return shared_ != nullptr; }
+  AppWorker& worker() noexcept { return worker_; }
+  uint64_t handle() const noexcept { return handle_; }
+  uint32_t index() const noexcept { return index_; }
+  void set_index(uint32_t i) noexcept { index_ = i; }
+  uint32_t listener_index() const noexcept { return listener_index_; }
+  uint32_t n_accepted() const noexcept { return n_accepted_; }
+
+  // Set by whoever makes the session or through socket options; read at leisure.
+  bool socket_is_ip4 = true;  // the domain of the socket: AF_INET, else AF_INET6
+  bool reuse_addr = false, broadcast = false;
+  uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
+  std::atomic<uint32_t> rcv_lowat{1};
+  std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
+  uint64_t cookie = 0;
+
+  // --- For AppWorker, under its mutex
+
+  void on_connected(const svm::ConnectedEvent& e);
+  void on_bound(const svm::BoundEvent& e);
+  void on_info(const svm::InfoEvent& e);
+  void on_listener_closed();
+  void on_daemon_gone();
+  // fork(): the holder bits of the child, before; new locks, after.
+  void add_holder(uint64_t bit) noexcept;
+  void drop_holder(uint64_t bit) noexcept;
+  // After fork, in the child: new locks; what the parent asked for is answered to the parent.
+  void after_fork() noexcept;
+  std::mutex& mutex() noexcept { return mutex_; }
+  bool uses(const Attachment& a) const noexcept { return attachment_.get() == &a; }
+
+  Session* pool_next_ = nullptr;
+
+ private:
+  void retire() override;
+
+  bool adopt(svm::Ref ref, uint64_t handle);
+  bool accept_one(Session& child, svm::AcceptedSession& a);
+  void become_owner() noexcept;
+  void tell(svm::ToDaemon type) noexcept;
+  void send_options() noexcept;
+  void fail(int error) noexcept;
+  void let_go();
+
+  ssize_t take(std::span<const iovec> to, bool peek, bool discard);
+  ssize_t put(std::span<const iovec> from);
+  ssize_t cannot_receive();
+  int cannot_send();
+  ssize_t end_of_stream();
+  uint32_t poll_open(uint32_t wanted, bool edge);
+  uint32_t writable_at() const noexcept { return tx_.size() / 3; }
+  bool more_memory() noexcept;
+  int reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views);
+  void commit_tx(uint32_t n);
+  int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
+
+  AppWorker& worker_;
+  std::mutex mutex_;
+  std::atomic<State> state_{State::kIdle};
+  std::atomic<bool> nonblocking_{false};
+  uint8_t proto_ = 0;
+  bool bound_ = false;
+  bool shut_rd_ = false, shut_wr_ = false;
+  bool error_taken_ = false;  // the fifo's reset was reported
+  bool abort_ = false;
+  bool connect_reported_ = false;  // connect() has returned 0
+  int error_ = 0;                  // pending, of SO_ERROR
+  std::shared_ptr<Attachment> attachment_;
+  uint64_t handle_ = 0;
+  uint32_t context_ = 0;
+  uint32_t index_ = 0, listener_index_ = ~0u;
+  uint32_t n_accepted_ = 0;
+  svm::SessionShared* shared_ = nullptr;
+  svm::AppFifoConsumer rx_;
+  svm::AppFifoProducer tx_;
+  svm::ListenerShared* listener_ = nullptr;
+  svm::AcceptConsumer accept_queue_;
+  svm::Endpoint local_{}, remote_{};
+  svm::SocketOptions options_{};
+  svm::InfoEvent info_{};
+  uint32_t info_context_ = 0;
+  bool info_ready_ = false;
+};
+
+// The bytes of `n` at most; f(views) returns how many it filled, or a negative errno.
+template <class F>
+ssize_t Session::fill(size_t n, int flags, F&& f) {
+  TimeNs deadline = 0;
+  bool has_deadline = false;
+  while (true) {
+    ssize_t outcome;
+    {
+      const std::lock_guard lock(mutex_);
+      svm::MutableByteView views[8];
+      uint32_t n_views = 0;
+      outcome = reserve_tx(static_cast<uint32_t>(n > INT32_MAX ? INT32_MAX : n), views, n_views);
+      if (outcome == 0) {
+        outcome = f(std::span<svm::MutableByteView>(views, n_views));
+        commit_tx(outcome > 0 ? static_cast<uint32_t>(outcome) : 0);
+        return outcome;
+      }
+    }
+    if (outcome != -EAGAIN) return outcome;
+    if (const int e = wait_writable(flags, deadline, has_deadline); e != 0) return e;
+  }
+}
+
+int errno_of(int32_t status) noexcept;
+
+}  // namespace loom::vcl

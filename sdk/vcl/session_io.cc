@@ -1,0 +1,400 @@
+// Session: reading and writing. Bytes go straight between the caller's buffers and the fifo; no
+// system call while there is data, or room.
+#include <algorithm>
+#include <cerrno>
+
+#include "vcl/app_worker.h"
+#include "vcl/process_lock.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr size_t kMaxTransfer = INT32_MAX & ~size_t{4095};  // as the kernel's MAX_RW_COUNT
+
+size_t total_of(std::span<const iovec> v) noexcept {
+  size_t n = 0;
+  for (const iovec& e : v) n += std::min(e.iov_len, kMaxTransfer - n);
+  return n;
+}
+
+// What is left of `v` behind its first `skip` bytes, in the first slots of `out`; slots filled.
+template <class View>
+size_t views_of(std::span<const iovec> v, size_t skip, std::span<View> out) noexcept {
+  size_t n = 0, budget = kMaxTransfer;
+  for (const iovec& e : v) {
+    if (skip >= e.iov_len) {
+      skip -= e.iov_len;
+      continue;
+    }
+    if (n == out.size() || budget == 0) break;
+    const size_t len = std::min(e.iov_len - skip, budget);
+    out[n++] = View(static_cast<std::byte*>(e.iov_base) + skip, len);
+    budget -= len;
+    skip = 0;
+  }
+  return n;
+}
+
+}  // namespace
+
+// --- Receiving
+
+// Why a session without fifos gives nothing.
+ssize_t Session::cannot_receive() {
+  switch (state()) {
+    case State::kConnecting:
+      return -EAGAIN;
+    case State::kFailed:
+      return error_ ? -std::exchange(error_, 0) : 0;
+    default:
+      return -ENOTCONN;
+  }
+}
+
+// The rx fifo is empty: 0 or an error when it stays so, -EAGAIN when bytes may come.
+ssize_t Session::end_of_stream() {
+  if (state() == State::kFailed) return error_ ? -std::exchange(error_, 0) : 0;
+  if (rx_.reset()) {
+    if (rx_.refresh() != 0) return -EAGAIN;  // came before the reset
+    return std::exchange(error_taken_, true) ? 0 : -rx_.error();
+  }
+  return rx_.eof() || shut_rd_ ? 0 : -EAGAIN;
+}
+
+// One attempt. Arms nothing: whoever waits looks by poll(), which does. discard: the bytes are
+// dropped, not copied (MSG_TRUNC of TCP). Under mutex_.
+ssize_t Session::take(std::span<const iovec> to, bool peek, bool discard) {
+  if (!shared_) return cannot_receive();
+  const size_t wanted = total_of(to);
+  if (wanted == 0) return 0;
+  const ProcessLock process_lock(*shared_);
+  become_owner();
+  while (true) {
+    uint32_t ready = rx_.cached_available();
+    if (ready < wanted) ready = rx_.refresh();
+    if (rx_.violation()) [[unlikely]] {
+      fail(EIO);
+      return cannot_receive();
+    }
+    if (ready != 0) {
+      uint32_t n = 0;
+      if (discard) {
+        n = static_cast<uint32_t>(std::min<size_t>(ready, wanted));
+      } else {
+        for (const iovec& v : to) {
+          const size_t len = std::min<size_t>(v.iov_len, ready - n);
+          n += rx_.peek(n, {static_cast<std::byte*>(v.iov_base), len});
+          if (n == ready) break;
+        }
+      }
+      if (!peek) {
+        rx_.drop(n);
+        if (rx_.should_notify()) tell(svm::ToDaemon::kRxSpace);
+      }
+      return n;
+    }
+    const ssize_t end = end_of_stream();
+    if (end != -EAGAIN || rx_.refresh() == 0) return end;
+  }
+}
+
+ssize_t Session::receive(std::span<const iovec> to, int flags) {
+  const bool peek = flags & MSG_PEEK, discard = flags & MSG_TRUNC;
+  const bool may_wait = !(flags & MSG_DONTWAIT) && !nonblocking();
+  const bool all = (flags & MSG_WAITALL) && may_wait;
+  const size_t wanted = all ? total_of(to) : 0;
+  size_t done = 0;
+  TimeNs deadline = 0;
+  while (true) {
+    ssize_t n;
+    {
+      const std::lock_guard lock(mutex_);
+      if (done == 0) [[likely]] {
+        n = take(to, peek, discard);
+      } else {
+        iovec rest[16];
+        svm::MutableByteView views[16];
+        const size_t count = views_of<svm::MutableByteView>(to, peek ? 0 : done, views);
+        for (size_t i = 0; i < count; ++i) rest[i] = {views[i].data(), views[i].size()};
+        n = take({rest, count}, peek, discard);
+      }
+    }
+    if (n > 0) {
+      done = peek ? static_cast<size_t>(n) : done + static_cast<size_t>(n);
+      if (!all || done >= wanted) return static_cast<ssize_t>(done);
+    } else if (n != -EAGAIN || !may_wait) {
+      return done ? static_cast<ssize_t>(done) : n;
+    }
+    if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load(std::memory_order_relaxed));
+    // MSG_PEEK | MSG_WAITALL: what has been seen is still there; wait for more than that.
+    const int e = peek && done ? worker_.wait_beyond(*this, static_cast<uint32_t>(done), deadline)
+                               : worker_.wait(*this, POLLIN, deadline);
+    if (e != 0) return done ? static_cast<ssize_t>(done) : e;
+  }
+}
+
+ssize_t Session::read_views(std::span<svm::ByteView> views, uint32_t max_bytes, uint32_t& n_views) {
+  n_views = 0;
+  TimeNs deadline = 0;
+  while (true) {
+    ssize_t n;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!shared_) {
+        n = cannot_receive();
+      } else {
+        const ProcessLock process_lock(*shared_);
+        become_owner();
+        if (rx_.available() < max_bytes) rx_.refresh();
+        n_views = rx_.segments(0, max_bytes, views);
+        n = 0;
+        for (uint32_t i = 0; i < n_views; ++i) n += static_cast<ssize_t>(views[i].size());
+        if (n == 0) n = end_of_stream();
+      }
+    }
+    if (n != -EAGAIN || nonblocking()) return n;
+    if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load());
+    if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
+  }
+}
+
+void Session::release(uint32_t n_bytes) {
+  const std::lock_guard lock(mutex_);
+  if (!shared_) return;
+  const ProcessLock process_lock(*shared_);
+  rx_.drop(std::min(n_bytes, rx_.cached_available()));
+  if (rx_.should_notify()) tell(svm::ToDaemon::kRxSpace);
+}
+
+uint32_t Session::unread() {
+  const std::lock_guard lock(mutex_);
+  if (!shared_) return 0;
+  const ProcessLock process_lock(*shared_);
+  return rx_.refresh();
+}
+
+// --- Sending
+
+// 0 when the session takes bytes, or why not. Under mutex_.
+int Session::cannot_send() {
+  if (state() == State::kConnecting) return -EAGAIN;
+  if (state() == State::kFailed) return error_ ? -std::exchange(error_, 0) : -EPIPE;
+  if (!shared_) return -EPIPE;
+  if (rx_.reset()) return std::exchange(error_taken_, true) ? -EPIPE : -rx_.error();
+  return shut_wr_ ? -EPIPE : 0;
+}
+
+// The arena is used up: asks the daemon for another segment, under a bound of the daemon's.
+bool Session::more_memory() noexcept { return attachment_->add_app_arena(); }
+
+// One attempt. Under mutex_.
+ssize_t Session::put(std::span<const iovec> from) {
+  if (const int e = cannot_send(); e != 0) return e;
+  const size_t wanted = total_of(from);
+  if (wanted == 0) return 0;
+  const ProcessLock process_lock(*shared_);
+  become_owner();
+  size_t done = 0;
+  while (done < wanted) {
+    uint32_t room = tx_.space();
+    if (room < wanted - done) room = tx_.refresh();
+    if (room == 0) {
+      if (done == 0 && tx_.want_space(std::max(1u, writable_at()))) return -EAGAIN;
+      if (done != 0) break;
+      continue;
+    }
+    svm::ByteView parts[16];
+    const size_t count = views_of<svm::ByteView>(from, done, parts);
+    const uint32_t n = tx_.enqueue({parts, count});
+    if (tx_.violation()) [[unlikely]] {
+      fail(EIO);
+      return cannot_send();
+    }
+    done += n;
+    if (n == 0 && !more_memory()) {
+      if (done == 0) return -ENOBUFS;
+      break;
+    }
+  }
+  if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
+  return static_cast<ssize_t>(done);
+}
+
+// Between two attempts to send: 0 to try again, or what to return.
+int Session::wait_writable(int flags, TimeNs& deadline, bool& has_deadline) {
+  if ((flags & MSG_DONTWAIT) || nonblocking()) return -EAGAIN;
+  if (!std::exchange(has_deadline, true))
+    deadline = sys::deadline_in(snd_timeout.load(std::memory_order_relaxed));
+  return worker_.wait(*this, POLLOUT, deadline);
+}
+
+ssize_t Session::send(std::span<const iovec> from, int flags) {
+  TimeNs deadline = 0;
+  bool has_deadline = false;
+  ssize_t n;
+  {
+    const std::lock_guard lock(mutex_);
+    n = put(from);
+  }
+  const size_t wanted = total_of(from);
+  if (n >= 0 && (static_cast<size_t>(n) == wanted || (flags & MSG_DONTWAIT) || nonblocking()))
+      [[likely]]
+    return n;
+  // A blocking write ends when everything is written.
+  size_t done = n > 0 ? static_cast<size_t>(n) : 0;
+  while (n >= 0 || n == -EAGAIN) {
+    if (const int e = wait_writable(flags, deadline, has_deadline); e != 0) {
+      n = e;
+      break;
+    }
+    iovec rest[16];
+    svm::ByteView views[16];
+    const size_t count = views_of<svm::ByteView>(from, done, views);
+    for (size_t i = 0; i < count; ++i)
+      rest[i] = {const_cast<std::byte*>(views[i].data()), views[i].size()};
+    const std::lock_guard lock(mutex_);
+    n = put({rest, count});
+    if (n > 0) done += static_cast<size_t>(n);
+    if (done >= wanted) break;
+  }
+  return done ? static_cast<ssize_t>(done) : n;
+}
+
+ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
+  const size_t wanted = total_of(from);
+  TimeNs deadline = 0;
+  bool has_deadline = false;
+  while (true) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (const int e = cannot_send(); e != 0 && e != -EAGAIN) return e;
+      if (shared_) {
+        if (wanted > tx_.size()) return -EINVAL;
+        const bool fits = tx_.refresh() >= wanted;
+        if (fits || !tx_.want_space(static_cast<uint32_t>(wanted))) {
+          const ssize_t n = put(from);
+          if (n < 0 || static_cast<size_t>(n) == wanted) return n;
+          return -ENOBUFS;  // the arena is used up in the middle; the session is of no more use
+        }
+      }
+    }
+    if (const int e = wait_writable(0, deadline, has_deadline); e != 0) return e;
+  }
+}
+
+// Under mutex_. 0, or as put(). commit_tx follows a success.
+int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views) {
+  if (const int e = cannot_send(); e != 0) return e;
+  become_owner();
+  while (true) {
+    uint32_t room = tx_.space();
+    if (room < n) room = tx_.refresh();
+    if (room != 0) {
+      views = tx_.reserve(std::min(n, room), out);
+      if (views != 0) return 0;
+      if (!more_memory()) return -ENOBUFS;
+    } else if (tx_.want_space(std::max(1u, writable_at()))) {
+      return -EAGAIN;
+    }
+  }
+}
+
+void Session::commit_tx(uint32_t n) {
+  tx_.commit(n);
+  if (n != 0 && tx_.should_notify()) tell(svm::ToDaemon::kTx);
+}
+
+uint32_t Session::unsent() {
+  const std::lock_guard lock(mutex_);
+  if (!shared_) return 0;
+  tx_.refresh();
+  return tx_.used();
+}
+
+uint32_t Session::free_space() {
+  const std::lock_guard lock(mutex_);
+  return shared_ && !shut_wr_ ? tx_.refresh() : 0;
+}
+
+// --- Readiness
+
+uint32_t Session::poll(uint32_t wanted, bool edge) {
+  const std::lock_guard lock(mutex_);
+  constexpr uint32_t kAlways = POLLERR | POLLHUP;
+  uint32_t mask = 0;
+  switch (state()) {
+    case State::kIdle:
+      mask = POLLOUT | POLLWRNORM | POLLHUP | kPollSettled;
+      break;
+    case State::kBinding:
+    case State::kConnecting:
+      break;
+    case State::kListening:
+      mask = kPollSettled;
+      if (!accept_queue_.empty()) mask |= POLLIN | POLLRDNORM;
+      if ((wanted & (POLLIN | POLLRDNORM)) && (edge || !(mask & wanted)) &&
+          !accept_queue_.arm(attachment_->worker_index()))
+        mask |= POLLIN | POLLRDNORM;
+      break;
+    case State::kFailed:
+      mask = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP | kPollSettled |
+             kPollInfo | kPollDrained | (error_ ? POLLERR : 0);
+      break;
+    case State::kOpen: {
+      const ProcessLock process_lock(*shared_);
+      become_owner();
+      mask = poll_open(wanted, edge);
+      break;
+    }
+  }
+  return mask & (wanted | kAlways);
+}
+
+uint32_t Session::poll_open(uint32_t wanted, bool edge) {
+  uint32_t out = kPollSettled | (info_ready_ ? kPollInfo : 0);
+  if (shut_wr_) {
+    out |= POLLOUT | POLLWRNORM;
+  } else if (wanted & (POLLOUT | POLLWRNORM)) {
+    uint32_t room = tx_.space();
+    const uint32_t enough = std::max(1u, writable_at());
+    if (room < enough) room = tx_.refresh();
+    if (room >= enough || !tx_.want_space(enough)) out |= POLLOUT | POLLWRNORM;
+  }
+  if (wanted & kPollDrained) {
+    tx_.refresh();
+    if (tx_.used() == 0 || !tx_.want_space(tx_.size())) out |= kPollDrained;
+  }
+  while (true) {
+    uint32_t in = 0;
+    if (rx_.reset()) {
+      in = POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM | POLLHUP | kPollDrained |
+           kPollInfo | (error_taken_ ? 0 : POLLERR);
+      return in | out;
+    }
+    const bool ended =
+        shut_rd_ || (rx_.shared()->producer.flags.load(std::memory_order_acquire) & svm::kFifoEof);
+    const uint32_t ready = rx_.available();
+    const uint32_t low = std::min(rcv_lowat.load(std::memory_order_relaxed), rx_.size());
+    if (ended) {
+      in = POLLIN | POLLRDNORM | POLLRDHUP | (shut_wr_ ? POLLHUP : 0);
+      return in | out;
+    }
+    const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
+    if (readable) in = POLLIN | POLLRDNORM;
+    // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
+    // file or a reset that nobody asked for by name.
+    const bool satisfied = !edge && ((in | out) & wanted);
+    if (satisfied || rx_.violation() || rx_.arm(rx_.cached_available())) return in | out;
+  }
+}
+
+bool Session::readable_beyond(uint32_t seen) {
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kOpen) return true;
+  const ProcessLock process_lock(*shared_);
+  if (rx_.refresh() > seen || rx_.violation()) return true;
+  return !rx_.arm(seen);
+}
+
+}  // namespace loom::vcl

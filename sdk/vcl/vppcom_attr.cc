@@ -1,0 +1,208 @@
+// libvppcom: vppcom_session_attr. Values as VPP's programs pass them: uint32_t unless noted.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "vcl/vppcom_app.h"
+
+using namespace loom::vcl;
+namespace svm = loom::svm;
+
+namespace {
+
+// The caller's buffer, checked against its length.
+class Value {
+ public:
+  Value(void* buffer, uint32_t* len) noexcept : buffer_(buffer), len_(len) {}
+
+  template <class T>
+  int put(T value) noexcept {
+    if (!buffer_ || !len_ || *len_ < sizeof(T)) return VPPCOM_EINVAL;
+    std::memcpy(buffer_, &value, sizeof value);
+    *len_ = sizeof value;
+    return VPPCOM_OK;
+  }
+  template <class T>
+  bool get(T& value) const noexcept {
+    if (!buffer_ || !len_ || *len_ < sizeof(T)) return false;
+    std::memcpy(&value, buffer_, sizeof value);
+    return true;
+  }
+  vppcom_endpt_t* endpoint() const noexcept {
+    return buffer_ && len_ && *len_ >= sizeof(vppcom_endpt_t)
+               ? static_cast<vppcom_endpt_t*>(buffer_)
+               : nullptr;
+  }
+  void* data() const noexcept { return buffer_; }
+  uint32_t size() const noexcept { return len_ ? *len_ : 0; }
+
+ private:
+  void* buffer_;
+  uint32_t* len_;
+};
+
+// Options live in SocketOptions under their own types; times there are in ms, here in seconds.
+template <class T>
+int set_option(Session& s, const Value& v, T svm::SocketOptions::*field, uint32_t scale = 1) {
+  uint32_t value;
+  if (!v.get(value)) return VPPCOM_EINVAL;
+  s.change_options([&](svm::SocketOptions& o) { o.*field = static_cast<T>(value * scale); });
+  return VPPCOM_OK;
+}
+int set_flag(Session& s, const Value& v, uint8_t svm::SocketOptions::*field) {
+  uint32_t value;
+  if (!v.get(value)) return VPPCOM_EINVAL;
+  s.change_options([&](svm::SocketOptions& o) { o.*field = value != 0; });
+  return VPPCOM_OK;
+}
+template <class T>
+int set_plain(const Value& v, T& field) {
+  uint32_t value;
+  if (!v.get(value)) return VPPCOM_EINVAL;
+  field = static_cast<T>(value);
+  return VPPCOM_OK;
+}
+int get_endpoint(Value& v, const svm::Endpoint& e) {
+  vppcom_endpt_t* ep = v.endpoint();
+  if (!ep || !ep->ip) return VPPCOM_EINVAL;
+  from_endpoint(e, *ep);
+  return VPPCOM_OK;
+}
+uint32_t size_or(uint32_t asked, uint32_t otherwise) { return asked ? asked : otherwise; }
+
+}  // namespace
+
+int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* buflen) {
+  const Held<Session> held = vppcom_session(handle);
+  if (!held) return VPPCOM_EBADFD;
+  Session& s = *held;
+  Value v(buffer, buflen);
+  const Config& config = s.worker().config();
+  using Options = svm::SocketOptions;
+
+  switch (op) {
+    case VPPCOM_ATTR_GET_NREAD:
+      return static_cast<int>(s.unread());
+    case VPPCOM_ATTR_GET_NWRITE:
+      return static_cast<int>(s.free_space());
+    case VPPCOM_ATTR_GET_NWRITEQ:
+      return v.put(s.unsent());
+    case VPPCOM_ATTR_GET_FLAGS:
+      return v.put<uint32_t>(O_RDWR | (s.nonblocking() ? O_NONBLOCK : 0));
+    case VPPCOM_ATTR_SET_FLAGS: {
+      uint32_t flags;
+      if (!v.get(flags)) return VPPCOM_EINVAL;
+      s.set_nonblocking(flags & O_NONBLOCK);
+      return VPPCOM_OK;
+    }
+    case VPPCOM_ATTR_GET_LCL_ADDR:
+      return get_endpoint(v, s.local());
+    case VPPCOM_ATTR_SET_LCL_ADDR:
+      return v.endpoint() && v.endpoint()->ip ? s.bind(to_endpoint(*v.endpoint())) : VPPCOM_EINVAL;
+    case VPPCOM_ATTR_GET_PEER_ADDR:
+      return get_endpoint(v, s.remote());
+    case VPPCOM_ATTR_GET_PROTOCOL:
+      return v.put<uint32_t>(s.proto());
+    case VPPCOM_ATTR_GET_LISTEN:
+      return v.put<uint32_t>(s.is_listener());
+    case VPPCOM_ATTR_GET_ERROR:
+      return v.put<int32_t>(s.take_error());
+    case VPPCOM_ATTR_GET_TX_FIFO_LEN:
+      return v.put(size_or(s.tx_size, config.tx_fifo_size));
+    case VPPCOM_ATTR_SET_TX_FIFO_LEN:
+      return set_plain(v, s.tx_size);
+    case VPPCOM_ATTR_GET_RX_FIFO_LEN:
+      return v.put(size_or(s.rx_size, config.rx_fifo_size));
+    case VPPCOM_ATTR_SET_RX_FIFO_LEN:
+      return set_plain(v, s.rx_size);
+    case VPPCOM_ATTR_GET_REUSEADDR:
+      return v.put<uint32_t>(s.reuse_addr);
+    case VPPCOM_ATTR_SET_REUSEADDR:
+      return set_plain(v, s.reuse_addr);
+    case VPPCOM_ATTR_GET_REUSEPORT:
+      return v.put<uint32_t>(s.options().reuseport);
+    case VPPCOM_ATTR_SET_REUSEPORT:
+      return set_flag(s, v, &Options::reuseport);
+    case VPPCOM_ATTR_GET_BROADCAST:
+      return v.put<uint32_t>(s.broadcast);
+    case VPPCOM_ATTR_SET_BROADCAST:
+      return set_plain(v, s.broadcast);
+    case VPPCOM_ATTR_GET_V6ONLY:
+      return v.put<uint32_t>(s.options().v6only);
+    case VPPCOM_ATTR_SET_V6ONLY:
+      return set_flag(s, v, &Options::v6only);
+    case VPPCOM_ATTR_GET_KEEPALIVE:
+      return v.put<uint32_t>(s.options().keepalive);
+    case VPPCOM_ATTR_SET_KEEPALIVE:
+      return set_flag(s, v, &Options::keepalive);
+    case VPPCOM_ATTR_GET_TCP_NODELAY:
+      return v.put<uint32_t>(s.options().nodelay);
+    case VPPCOM_ATTR_SET_TCP_NODELAY:
+      return set_flag(s, v, &Options::nodelay);
+    case VPPCOM_ATTR_GET_TCP_KEEPIDLE:
+      return v.put<uint32_t>(s.options().keepidle_ms / 1000);
+    case VPPCOM_ATTR_SET_TCP_KEEPIDLE:
+      return set_option(s, v, &Options::keepidle_ms, 1000);
+    case VPPCOM_ATTR_GET_TCP_KEEPINTVL:
+      return v.put<uint32_t>(s.options().keepintvl_ms / 1000);
+    case VPPCOM_ATTR_SET_TCP_KEEPINTVL:
+      return set_option(s, v, &Options::keepintvl_ms, 1000);
+    case VPPCOM_ATTR_GET_TCP_USER_MSS:
+      return v.put<uint32_t>(s.options().user_mss);
+    case VPPCOM_ATTR_SET_TCP_USER_MSS:
+      return set_option(s, v, &Options::user_mss);
+    case VPPCOM_ATTR_GET_USER_TIMEOUT:
+      return v.put<uint32_t>(s.options().user_timeout_ms);
+    case VPPCOM_ATTR_SET_USER_TIMEOUT:
+      return set_option(s, v, &Options::user_timeout_ms);
+    case VPPCOM_ATTR_GET_LINGER:
+      return v.put<int32_t>(s.options().linger_s);
+    case VPPCOM_ATTR_SET_LINGER:
+      return set_option(s, v, &Options::linger_s);
+    case VPPCOM_ATTR_SET_DSCP: {
+      uint8_t dscp;
+      if (!v.get(dscp) || dscp > 63) return VPPCOM_EINVAL;
+      s.change_options([&](Options& o) { o.dscp_tos = static_cast<uint8_t>(dscp << 2); });
+      return VPPCOM_OK;
+    }
+    case VPPCOM_ATTR_GET_CONGESTION: {
+      struct Name {
+        char text[16];
+      } name;
+      std::memcpy(name.text, s.options().congestion, sizeof name.text);
+      return v.put(name);
+    }
+    case VPPCOM_ATTR_SET_CONGESTION: {
+      if (!v.data() || v.size() >= sizeof Options::congestion) return VPPCOM_EINVAL;
+      s.change_options([&](Options& o) {
+        std::memset(o.congestion, 0, sizeof o.congestion);
+        std::memcpy(o.congestion, v.data(), v.size());
+      });
+      return VPPCOM_OK;
+    }
+    case VPPCOM_ATTR_GET_DOMAIN:
+      return v.put<uint32_t>(s.socket_is_ip4 ? AF_INET : AF_INET6);
+    case VPPCOM_ATTR_GET_COOKIE:
+      return v.put(s.cookie);
+    case VPPCOM_ATTR_SET_COOKIE:
+      return v.get(s.cookie) ? VPPCOM_OK : VPPCOM_EINVAL;
+    case VPPCOM_ATTR_GET_VRF:
+      return v.put<uint32_t>(0);
+    // Of transports that do not exist here.
+    case VPPCOM_ATTR_SET_CONNECTED:
+    case VPPCOM_ATTR_SET_CKPAIR:
+    case VPPCOM_ATTR_SET_VRF:
+    case VPPCOM_ATTR_SET_ENDPT_EXT_CFG:
+    case VPPCOM_ATTR_SET_IP_PKTINFO:
+    case VPPCOM_ATTR_GET_IP_PKTINFO:
+    case VPPCOM_ATTR_GET_ORIGINAL_DST:
+    case VPPCOM_ATTR_GET_EXT_ENDPT:
+    case VPPCOM_ATTR_GET_STREAM_FLAGS:
+    case VPPCOM_ATTR_SET_STREAM_FLAGS:
+    case VPPCOM_ATTR_GET_APP_PROTO_ERR_CODE:
+    case VPPCOM_ATTR_SET_APP_PROTO_ERR_CODE:
+      return VPPCOM_ENOTSUP;
+    default:
+      return VPPCOM_EINVAL;
+  }
+}

@@ -1,0 +1,94 @@
+// The daemon's side of the application protocol in one thread: attach socket, queues, sessions. Its
+// "network" joins a connecting application with a listening one (of this daemon), and moves their
+// bytes; ports below 10 have a meaning of their own. Tests drive the library against it.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "svm/accept_queue.h"
+#include "svm/daemon_arena.h"
+#include "svm/fifo.h"
+#include "svm/mq.h"
+#include "svm/protocol.h"
+
+namespace loom::test {
+
+class FakeDaemon {
+ public:
+  // Ports to connect to.
+  static constexpr uint16_t kRefused = 1, kSilent = 2;  // kSilent: never answers
+
+  explicit FakeDaemon(std::string path);
+  ~FakeDaemon();  // as when the daemon dies
+
+  // Runs `f` on the daemon's thread and waits for it.
+  void run(std::function<void()> f);
+  // The daemon's process dies: its sockets close.
+  void kill();
+
+  // The far end of the nth session that was accepted or connected, for scripts. On the thread.
+  size_t n_sessions();
+  // Bytes from the outside to session `i`; how many fitted.
+  size_t inject(size_t i, const std::string& bytes);
+  void inject_fin(size_t i);
+  void inject_reset(size_t i, int error);
+  // What session `i` has sent, taken out.
+  std::string sent(size_t i);
+  // A connection from the outside to the listener on `port`; its bytes are injected and read by the
+  // test. False: nobody listens, or the backlog is full.
+  bool dial(uint16_t port);
+  // Events seen so far, by type.
+  uint64_t events(svm::ToDaemon type) const { return counts_[static_cast<size_t>(type)]; }
+  uint64_t workers_added() const { return workers_added_; }
+  svm::SocketOptions options(size_t i);
+  bool shut_down(size_t i);  // the application has ended its sending side
+  bool closed(size_t i);
+  bool was_reset(size_t i);
+
+ private:
+  struct App;
+  struct Worker;
+  struct Session;
+  struct Listener;
+
+  void loop();
+  void serve_socket(Worker& w);
+  void accept_worker();
+  void reply_attach(Worker& to, Worker& about, bool with_socket);
+  std::unique_ptr<Worker> new_worker(App& app, int socket);
+  void handle(Worker& w, const svm::MqEvent& e);
+  void connect(Worker& w, const svm::ConnectEvent& e);
+  void listen(Worker& w, const svm::ListenEvent& e);
+  Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote);
+  bool offer(Listener& l, Session& s);
+  void pump();
+  bool pump_one(Session& s);
+  void drop_worker(Worker& w);
+  void after_holders(Session& s);
+  void to_owner(Session& s, svm::ToApp type);
+  template <class T>
+  void send(Worker& w, svm::ToApp type, const T& payload);
+  Worker* worker(App& app, uint32_t index);
+
+  const std::string path_;
+  int listen_fd_ = -1, wake_fd_ = -1;
+  std::thread thread_;
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;  // closures_
+  std::vector<std::function<void()>> closures_;
+  std::vector<std::unique_ptr<App>> apps_;
+  std::vector<std::unique_ptr<Session>> sessions_;  // never removed: tests look at closed ones
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::atomic<uint64_t> counts_[16] = {};
+  std::atomic<uint64_t> workers_added_{0};
+  uint16_t next_port_ = 40000;
+};
+
+}  // namespace loom::test
