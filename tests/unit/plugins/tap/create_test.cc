@@ -258,7 +258,10 @@ TEST_F(CreateTest, RemovingGivesEveryBufferBack) {
   harness_.rx(*harness_.device(), 0);
   harness_.rx(*harness_.device(), 1);
   harness_.clear();
-  EXPECT_EQ(harness_.free_buffers(), all - 66);
+  uint32_t held = 0;  // the kernel may have sent neighbour discovery meanwhile
+  for (const auto& q : harness_.device()->queues) held += q->n_segments - q->n_missing;
+  EXPECT_GE(held, 64u);
+  EXPECT_EQ(harness_.free_buffers(), all - held);
   EXPECT_EQ(harness_.cli("delete tap tap0"), "");
   EXPECT_EQ(harness_.free_buffers(), all);
   EXPECT_TRUE(harness_.watched.empty());
