@@ -245,6 +245,7 @@ Result<void> Net::set_admin(IfIndex index, bool up) {
     if (const Status status = f->ops->set_admin(f->device, up); status != Status::kOk)
       return error(status, "the driver of " + f->name + " refuses: " + status_name(status));
   f->is_admin_up = up;
+  for (const auto& q : f->rx_queues) state_->engine.post(q.worker, [](Worker&) {});  // look again
   state_changed(*state_, *f, was_up);
   return {};
 }
@@ -278,6 +279,8 @@ Result<void> Net::set_rx_mode(IfIndex index, RxMode mode) {
   Interface* f = state_->interfaces.find(index);
   if (!f) return no_interface(index);
   f->rx_mode = mode;
+  // Who sleeps looks again.
+  for (const auto& q : f->rx_queues) state_->engine.post(q.worker, [](Worker&) {});
   return {};
 }
 

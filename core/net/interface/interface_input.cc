@@ -9,13 +9,17 @@
 namespace loom {
 namespace {
 
+// True when nothing but looking tells whether there are packets.
+bool must_poll(const InputQueue& q) noexcept {
+  return !q.interface->rx_queues[q.queue].is_watched ||
+         q.interface->rx_mode.load(std::memory_order_relaxed) == RxMode::kPolling;
+}
+
 void interface_input(Worker& w, NodeRuntime&, std::span<Buffer* const>) noexcept {
   NetWorker& net = net_worker(w);
   for (auto& q : net.inputs) {
     Interface& f = *q->interface;
-    const RxMode mode = f.rx_mode.load(std::memory_order_relaxed);
-    const bool can_wake = f.rx_queues[q->queue].is_watched;
-    if (can_wake && mode != RxMode::kPolling && !q->is_ready) continue;
+    if (!must_poll(*q) && !q->is_ready) continue;
     if (!f.is_admin_up.load(std::memory_order_relaxed)) {
       q->is_ready = false;
       continue;
@@ -30,6 +34,12 @@ void interface_input(Worker& w, NodeRuntime&, std::span<Buffer* const>) noexcept
 }
 
 }  // namespace
+
+bool may_sleep(Worker& w, void*) noexcept {
+  for (const auto& q : net_worker(w).inputs)
+    if (must_poll(*q) && q->interface->is_admin_up.load(std::memory_order_relaxed)) return false;
+  return true;
+}
 
 const NodeInfo kInterfaceInput{
     .name = "interface-input", .run = interface_input, .kind = NodeKind::kInput};

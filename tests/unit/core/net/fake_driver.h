@@ -1,0 +1,78 @@
+// A network device in memory: frames that a test puts in are received, frames that the stack sends
+// are kept for the test to look at. One rx and one tx queue; any offload capabilities.
+#pragma once
+#include <deque>
+#include <vector>
+
+#include <hostloom/interface.h>
+
+#include "buffer/chain.h"
+#include "net/net.h"
+
+namespace loom {
+
+using Bytes = std::vector<uint8_t>;
+
+struct SentFrame {
+  Bytes bytes;
+  uint32_t flags = 0;
+  uint16_t gso_size = 0;
+  uint32_t segments = 1;  // buffers of the chain
+};
+
+struct FakeDevice {
+  IfIndex index = kNoIndex;
+  struct Incoming {
+    Bytes bytes;
+    uint32_t flags = 0;
+    uint16_t gso_size = 0;
+  };
+  std::deque<Incoming> to_receive;
+  std::vector<SentFrame> sent;
+  uint32_t room = ~0u;  // frames that tx takes before it is full
+  bool is_destroyed = false;
+
+  void inject(Bytes frame, uint32_t flags = 0, uint16_t gso_size = 0) {
+    to_receive.push_back({std::move(frame), flags, gso_size});
+  }
+  std::vector<SentFrame> take_sent() { return std::exchange(sent, {}); }
+
+  static uint32_t tx(Worker& w, void* device, uint16_t, std::span<Buffer* const> in) noexcept {
+    auto& self = *static_cast<FakeDevice*>(device);
+    uint32_t n = 0;
+    for (; n < in.size() && self.room != 0; ++n, --self.room) {
+      SentFrame f;
+      f.bytes.resize(in[n]->length());
+      chain_copy_out(*in[n], 0, std::as_writable_bytes(std::span(f.bytes)));
+      f.flags = in[n]->flags;
+      f.gso_size = in[n]->gso_size;
+      f.segments = chain_segments(*in[n]);
+      self.sent.push_back(std::move(f));
+    }
+    w.free(in.first(n));
+    return n;
+  }
+  static uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t) noexcept {
+    auto& self = *static_cast<FakeDevice*>(device);
+    uint32_t n = 0;
+    for (; n < kFrameSize && !self.to_receive.empty(); ++n) {
+      const Incoming frame = std::move(self.to_receive.front());
+      self.to_receive.pop_front();
+      Buffer* b = w.alloc();
+      if (!b || !chain_append(w, *b, std::as_bytes(std::span(frame.bytes)))) return n;
+      b->rx_if = self.index;
+      b->flags |= frame.flags;
+      b->gso_size = frame.gso_size;
+      rt.enqueue_all({&b, 1}, 0);
+    }
+    return n;
+  }
+  static void destroy(void* device) noexcept {
+    static_cast<FakeDevice*>(device)->is_destroyed = true;
+  }
+};
+
+inline const DriverOps kFakeDriver{
+    .name = "fake", .tx = FakeDevice::tx, .rx = FakeDevice::rx, .destroy = FakeDevice::destroy};
+
+}  // namespace loom

@@ -1,0 +1,178 @@
+// Interfaces coming, going and changing; queues; counters; the CLI's answers.
+#include "net_host.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace loom {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+Bytes echo_frame(const std::string& dst_mac, const std::string& dst, const std::string& src) {
+  return ethernet(dst_mac, NetHost::kPeerMac, 0x0800,
+                  make_ip4({.src = src, .dst = dst}, make_icmp4(8, 0, 1, counting(8))));
+}
+
+TEST(Interface, IsRemovedWithEverythingThatNamesIt) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24", "2001:db8::2/64"});
+  host.know(d, "10.0.0.1");
+  Route r;
+  r.prefix = *IpPrefix::parse("0.0.0.0/0");
+  r.gateway = *IpAddress::parse("10.0.0.7");
+  must(host.net->add_route(r));
+  EXPECT_THAT(host.net->routes(0, false), SizeIs(4));  // local, subnet, broadcast, default
+  ASSERT_EQ(host.net->remove_interface(d.index), Status::kOk);
+  EXPECT_TRUE(d.is_destroyed);
+  EXPECT_THAT(host.net->interfaces(), IsEmpty());
+  EXPECT_THAT(host.net->routes(0, false), IsEmpty());
+  EXPECT_THAT(host.net->routes(0, true), IsEmpty());
+  EXPECT_THAT(host.net->neighbors(), IsEmpty());
+  EXPECT_EQ(host.net->remove_interface(d.index), Status::kNotFound);
+  EXPECT_EQ(host.net->find_interface("fake0"), kNoIndex);
+}
+
+TEST(Interface, RefusesWhatMakesNoSense) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24"});
+  const auto refuse = [&](const char* prefix) {
+    const auto r = host.net->add_address(d.index, *IpPrefix::parse(prefix));
+    EXPECT_FALSE(r.has_value()) << prefix;
+  };
+  for (const char* p :
+       {"0.0.0.0/8", "224.0.0.1/4", "127.0.0.1/8", "10.0.5.0/24", "10.0.5.255/24", "10.0.0.2/24",
+        "10.0.0.2/16", "::/64", "ff02::1/64", "::1/128", "10.1.1.1/0"})
+    refuse(p);
+  EXPECT_THAT(host.net->set_mtu(d.index, 64).error().message, HasSubstr("mtu 64"));
+  EXPECT_FALSE(host.net->set_mtu(d.index, 10'000));
+  InterfaceConfig c;
+  c.name = "fake0";
+  c.ops = &kFakeDriver;
+  EXPECT_EQ(host.net->add_interface(c).error().code, Status::kExists);
+  c.name = "has blank";
+  EXPECT_EQ(host.net->add_interface(c).error().code, Status::kInvalid);
+  must(host.net->add_address(d.index, *IpPrefix::parse("10.0.7.0/31")));  // RFC 3021
+}
+
+TEST(Interface, AddressesShareASubnetUntilTheLastGoes) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24", "10.0.0.3/24"});
+  must(host.net->del_address(d.index, *IpPrefix::parse("10.0.0.2/24")));
+  RouteInfo r;
+  Worker& w = host.worker();
+  ASSERT_EQ(w.net->route(w, *IpAddress::parse("10.0.0.9"), 0, &r), Status::kOk);
+  EXPECT_EQ(r.source.str(), "10.0.0.3");
+  EXPECT_FALSE(w.net->is_local(w, *IpAddress::parse("10.0.0.2"), 0));
+  must(host.net->del_address(d.index, *IpPrefix::parse("10.0.0.3/24")));
+  EXPECT_EQ(w.net->route(w, *IpAddress::parse("10.0.0.9"), 0, &r), Status::kUnreachable);
+  EXPECT_FALSE(host.net->del_address(d.index, *IpPrefix::parse("10.0.0.3/24")));
+}
+
+TEST(Interface, LinkLocalAddressComesWithTheFirstIp6Address) {  // RFC 4291 section 2.1
+  NetHost host;
+  FakeDevice& d = host.add_device({"2001:db8::2/64"});
+  EXPECT_THAT(
+      must(host.net->interface(d.index)).addresses,
+      ElementsAre(*IpPrefix::parse("fe80::ff:fe00:1/64"), *IpPrefix::parse("2001:db8::2/64")));
+}
+
+TEST(Interface, FullTransmitQueueDropsAndCounts) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24"});
+  host.know(d, "10.0.0.1");
+  d.room = 2;
+  for (int i = 0; i < 5; ++i) d.inject(echo_frame(NetHost::kOwnMac, "10.0.0.2", "10.0.0.1"));
+  host.run();
+  EXPECT_THAT(d.take_sent(), SizeIs(2));
+  EXPECT_EQ(host.counter("interface-tx/queue-full"), 3u);
+  const auto listing = must(host.net->interface(d.index));
+  EXPECT_EQ(listing.tx.packets, 5u - 3u + 1u);  // and the announcement of the address
+  EXPECT_EQ(listing.tx.drops, 3u);
+  EXPECT_EQ(listing.tx.bytes, 42u + 2u * 50u);
+}
+
+TEST(Interface, QueueWithAnEventFdIsPolledOnlyWhenItFires) {
+  NetHost host;
+  const int fd = eventfd(0, EFD_NONBLOCK);
+  FakeDevice d;
+  InterfaceConfig c;
+  c.name = "tap0";
+  c.mac = {{2, 0, 0, 0, 0, 1}};
+  c.caps = NetHost::kAllCaps;
+  c.ops = &kFakeDriver;
+  c.device = &d;
+  c.input_node = "tap-input";
+  c.rx_queues = {{.event_fd = fd}};
+  d.index = must(host.net->add_interface(c));
+  must(host.net->add_address(d.index, *IpPrefix::parse("10.0.0.2/24")));
+  must(host.net->set_admin(d.index, true));
+  host.run();
+  d.inject(echo_frame(NetHost::kOwnMac, "10.0.0.2", "10.0.0.1"));
+  host.pass(kMillisecond);
+  EXPECT_THAT(d.to_receive, SizeIs(1));  // nobody looked
+  EXPECT_EQ(eventfd_write(fd, 1), 0);
+  host.pass(kMillisecond);
+  EXPECT_THAT(d.to_receive, IsEmpty());
+  eventfd_t value;
+  EXPECT_EQ(eventfd_read(fd, &value), 0);
+  host.pass(kMillisecond);
+  d.inject(echo_frame(NetHost::kOwnMac, "10.0.0.2", "10.0.0.1"));
+  host.pass(kMillisecond);
+  EXPECT_THAT(d.to_receive, SizeIs(1));
+  must(host.net->set_rx_mode(d.index, RxMode::kPolling));
+  host.run();
+  EXPECT_THAT(d.to_receive, IsEmpty());
+  ASSERT_EQ(host.net->remove_interface(d.index), Status::kOk);
+  close(fd);
+}
+
+TEST(Interface, QueuesAreSpreadOverWorkers) {
+  NetHost host({}, 2);
+  FakeDevice& a = host.add_device({"10.0.0.2/24"});
+  FakeDevice& b = host.add_device({"10.0.1.2/24"});
+  EXPECT_THAT(host.net->state().workers[0]->inputs, SizeIs(1));
+  EXPECT_THAT(host.net->state().workers[1]->inputs, SizeIs(1));
+  host.know(a, "10.0.0.1");
+  host.know(b, "10.0.1.1");
+  host.receive(a, echo_frame("02:00:00:00:00:01", "10.0.0.2", "10.0.0.1"));
+  host.receive(b, echo_frame("02:00:00:00:00:02", "10.0.1.2", "10.0.1.1"));
+  EXPECT_THAT(a.take_sent(), SizeIs(1));
+  EXPECT_THAT(b.take_sent(), SizeIs(1));
+}
+
+TEST(Interface, LoopbackHasLocalAddressesAndNoWire) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24"});
+  host.know(d, "10.0.0.1");
+  const IfIndex loop = must(host.net->create_loopback());
+  EXPECT_EQ(must(host.net->interface(loop)).name, "loop0");
+  must(host.net->add_address(loop, *IpPrefix::parse("192.0.2.1/24")));
+  must(host.net->set_admin(loop, true));
+  host.receive(d, echo_frame(NetHost::kOwnMac, "192.0.2.1", "10.0.0.1"));
+  EXPECT_THAT(d.take_sent(), SizeIs(1));
+  host.receive(d, echo_frame(NetHost::kOwnMac, "192.0.2.9", "10.0.0.1"));
+  EXPECT_EQ(must(host.net->interface(loop)).tx.drops, 1u);
+  EXPECT_FALSE(host.net->delete_loopback(d.index));
+  must(host.net->delete_loopback(loop));
+  EXPECT_EQ(host.net->find_interface("loop0"), kNoIndex);
+}
+
+TEST(Interface, EventsTellTheStory) {
+  NetHost host;
+  std::vector<std::string> story;
+  host.net->on_interface_event([&](IfIndex i, bool admin, bool link, bool deleted) {
+    story.push_back(std::to_string(i) + (admin ? " up" : " down") + (link ? " link" : "") +
+                    (deleted ? " deleted" : ""));
+  });
+  FakeDevice& d = host.add_device({});
+  ASSERT_EQ(host.net->set_link(d.index, false), Status::kOk);
+  ASSERT_EQ(host.net->remove_interface(d.index), Status::kOk);
+  EXPECT_THAT(story, ElementsAre("0 down link", "0 up link", "0 up", "0 down deleted"));
+}
+
+}  // namespace
+}  // namespace loom

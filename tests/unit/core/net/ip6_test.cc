@@ -1,0 +1,238 @@
+// ip6-input, ip6-lookup, ip6-local, icmp6-input and icmp6-error.
+#include "net_host.h"
+
+namespace loom {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr const char* kOwn = "2001:db8::2";
+constexpr const char* kPeer = "2001:db8::1";
+constexpr const char* kOwnLinkLocal = "fe80::ff:fe00:1";  // of 02:00:00:00:00:01
+
+class Ip6Test : public ::testing::Test {
+ protected:
+  Ip6Test() : wire(host.add_device({"2001:db8::2/64"})) {
+    host.know(wire, kPeer);
+    must(host.net->add_ip_protocol(17, true, "test-sink"));
+  }
+  Bytes frame(const Bytes& packet, const char* to = NetHost::kOwnMac) const {
+    return ethernet(to, NetHost::kPeerMac, 0x86dd, packet);
+  }
+  static Bytes udp(const std::string& dst = kOwn) {
+    return make_udp(ip6(kPeer), ip6(dst), 1000, 2000, counting(20));
+  }
+  // UDP behind the extension headers `chain`, the first of which is of kind `first`.
+  static Bytes with_headers(uint8_t first, const Bytes& chain) {
+    return make_ip6({.src = kPeer, .dst = kOwn, .next_header = first}, chain + udp());
+  }
+  void expect_dropped(const Bytes& packet, const std::string& counter) {
+    const uint64_t before = host.counter(counter);
+    host.receive(wire, frame(packet));
+    EXPECT_EQ(host.counter(counter), before + 1) << counter;
+    EXPECT_THAT(host.sink.packets, IsEmpty()) << counter;
+    EXPECT_THAT(wire.take_sent(), IsEmpty()) << counter;
+  }
+  // The packet is refused with a parameter problem of that code about that byte.
+  void expect_parameter_problem(const Bytes& packet, uint8_t code, uint32_t pointer,
+                                const std::string& counter) {
+    const uint64_t before = host.counter(counter);
+    host.receive(wire, frame(packet));
+    EXPECT_EQ(host.counter(counter), before + 1) << counter;
+    const auto sent = wire.take_sent();
+    ASSERT_THAT(sent, SizeIs(1)) << counter;
+    const Bytes p = part(sent[0].bytes, 14);
+    EXPECT_TRUE(checksums_hold(p));
+    EXPECT_EQ(part(p, 40, 2), Bytes({4, code}));
+    EXPECT_EQ(get32(p, 44), pointer);
+    EXPECT_EQ(part(p, 48), packet);
+    EXPECT_THAT(host.sink.packets, IsEmpty());
+  }
+  NetHost host;
+  FakeDevice& wire;
+};
+
+TEST_F(Ip6Test, DatagramReachesItsProtocolAtTheL4Header) {
+  const Bytes p = make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, udp());
+  host.receive(wire, frame(p + Bytes(9, 0xee)));  // with padding
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.sink.packets[0].data, udp());
+  EXPECT_EQ(host.sink.packets[0].l4_protocol, 17);
+  EXPECT_EQ(host.sink.packets[0].ip, part(p, 0, 40));
+}
+
+TEST_F(Ip6Test, EachKindOfBadHeaderHasItsCounter) {
+  const Bytes good = make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, udp());
+  expect_dropped(part(good, 0, 39), "ip6-input/too-short");
+  Bytes p = good;
+  p[0] = 0x40;
+  expect_dropped(p, "ip6-input/bad-version");
+  p = good;
+  put16(p, 4, static_cast<uint32_t>(good.size() - 40 + 1));
+  expect_dropped(p, "ip6-input/bad-length");
+  p = good;
+  p[7] = 0;
+  expect_dropped(p, "ip6-input/hop-limit-zero");
+  for (const char* src : {"ff02::1", "::1", "::ffff:10.0.0.1"})
+    expect_dropped(make_ip6({.src = src, .dst = kOwn, .next_header = 17}, udp()),
+                   "ip6-input/martian-source");
+  for (const char* dst : {"::", "::1", "::ffff:10.0.0.1", "ff01::1"})
+    expect_dropped(make_ip6({.src = kPeer, .dst = dst, .next_header = 17}, udp()),
+                   "ip6-input/martian-destination");
+  expect_dropped(make_ip6({.src = kPeer, .dst = "ff02::fb", .next_header = 17}, udp()),
+                 "ip6-lookup/not-joined");
+}
+
+TEST_F(Ip6Test, TransportChecksumIsVerifiedAndMandatoryForUdp) {  // RFC 8200 section 8.1
+  Bytes u = udp();
+  u[10] ^= 1;
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
+                 "ip6-local/bad-checksum");
+  u = udp();
+  put16(u, 6, 0);
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
+                 "ip6-local/bad-checksum");
+  u = udp();
+  put16(u, 4, 7);
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
+                 "ip6-local/bad-length");
+}
+
+TEST_F(Ip6Test, ExtensionHeadersAreSkipped) {          // RFC 8200 section 4
+  const Bytes hop_by_hop = {60, 0, 1, 4, 0, 0, 0, 0};  // PadN; destination options follow
+  const Bytes destination = {43, 1, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0};
+  const Bytes routing = {44, 0, 4, 0, 0, 0, 0, 0};  // type 4, no segments left
+  const Bytes atomic = {17, 0, 0, 0, 1, 2, 3, 4};   // RFC 6946
+  host.receive(wire, frame(with_headers(0, hop_by_hop + destination + routing + atomic)));
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.sink.packets[0].data, udp());
+  EXPECT_EQ(host.sink.packets[0].l4_protocol, 17);
+}
+
+TEST_F(Ip6Test, ExtensionHeaderChainIsBounded) {
+  const Bytes padding = {60, 0, 1, 4, 0, 0, 0, 0};  // destination options, for ever
+  Bytes chain;
+  for (int i = 0; i < 8; ++i) chain = chain + padding;
+  Bytes last = padding;
+  last[0] = 17;
+  expect_dropped(with_headers(60, chain + last), "ip6-local/too-many-headers");
+  // Seven and the last are allowed.
+  host.receive(wire, frame(with_headers(60, part(chain, 8) + last)));
+  EXPECT_THAT(host.sink.packets, SizeIs(1));
+}
+
+TEST_F(Ip6Test, BrokenExtensionHeadersHaveTheirCounters) {
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 60}, Bytes{17, 0, 1, 4, 0}),
+                 "ip6-local/too-short");
+  expect_dropped(with_headers(60, {17, 255, 1, 4, 0, 0, 0, 0}), "ip6-local/too-short");
+  expect_dropped(with_headers(60, {17, 0, 1, 5, 0, 0, 0, 0}), "ip6-local/bad-option");
+  expect_dropped(with_headers(60, {17, 0, 1, 3, 0, 0, 0, 5}), "ip6-local/bad-option");
+  expect_dropped(with_headers(60, {17, 0, 0x40, 4, 0, 0, 0, 0}), "ip6-local/refused-option");
+  expect_dropped(with_headers(44, {17, 0, 0, 1, 0, 0, 0, 9}), "ip6-local/fragment");
+  expect_dropped(with_headers(44, {17, 0, 0, 8, 0, 0, 0, 9}), "ip6-local/fragment");
+  expect_dropped(with_headers(60, {59, 0, 1, 4, 0, 0, 0, 0}), "ip6-local/no-next-header");
+  host.receive(wire, frame(with_headers(60, {17, 0, 0x1e, 4, 0, 0, 0, 0})));  // unknown, skippable
+  EXPECT_THAT(host.sink.packets, SizeIs(1));
+}
+
+TEST_F(Ip6Test,
+       SenderIsToldAboutHeadersThatAreRefused) {  // RFC 8200 sections 4.2 and 4.4, RFC 5095
+  expect_parameter_problem(with_headers(60, {17, 0, 0x80, 4, 0, 0, 0, 0}), 2, 42,
+                           "ip6-local/refused-option");
+  expect_parameter_problem(with_headers(43, {17, 0, 0, 1, 0, 0, 0, 0}), 0, 42,
+                           "ip6-local/routing-header");
+  expect_parameter_problem(with_headers(43, {17, 0, 9, 1, 0, 0, 0, 0}), 0, 42,
+                           "ip6-local/routing-header");
+  expect_parameter_problem(
+      with_headers(60, Bytes{0, 0, 1, 4, 0, 0, 0, 0} + Bytes{17, 0, 1, 4, 0, 0, 0, 0}), 1, 40,
+      "ip6-local/misplaced-hop-by-hop");
+  expect_parameter_problem(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 200}, counting(20)),
+                           1, 6, "ip6-local/unknown-protocol");
+}
+
+TEST_F(Ip6Test, EchoRequestComesBackByteForByte) {  // RFC 4443 section 4.2
+  for (const std::size_t size : {0, 1, 1400}) {
+    const Bytes request = make_icmp6(kPeer, kOwn, 128, 0, 0x00070001, counting(size));
+    host.receive(wire, frame(make_ip6({.src = kPeer, .dst = kOwn}, request)));
+    const auto sent = wire.take_sent();
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_EQ(sent[0].bytes,
+              ethernet(NetHost::kPeerMac, NetHost::kOwnMac, 0x86dd,
+                       make_ip6({.src = kOwn, .dst = kPeer},
+                                make_icmp6(kOwn, kPeer, 129, 0, 0x00070001, counting(size)))));
+  }
+}
+
+TEST_F(Ip6Test, EchoFromALinkLocalAddressIsAnsweredOnItsLink) {
+  host.add_device({"2001:db8:1::2/64"});  // another interface with a link-local subnet
+  host.know(wire, "fe80::99");
+  const Bytes request = make_icmp6("fe80::99", kOwnLinkLocal, 128, 0, 1, {});
+  host.receive(wire, frame(make_ip6({.src = "fe80::99", .dst = kOwnLinkLocal}, request)));
+  EXPECT_THAT(wire.take_sent(), SizeIs(1));
+  EXPECT_EQ(host.counter("icmp6-input/echo-answered"), 1u);
+}
+
+TEST_F(Ip6Test, BadIcmpMessagesHaveTheirCounters) {
+  Bytes m = make_icmp6(kPeer, kOwn, 128, 0, 1, counting(10));
+  m.back() ^= 1;
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, m), "icmp6-input/bad-checksum");
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, Bytes(7)), "icmp6-input/too-short");
+  expect_dropped(
+      make_ip6({.src = kPeer, .dst = "ff02::1"}, make_icmp6(kPeer, "ff02::1", 128, 0, 1, {})),
+      "icmp6-input/echo-to-group");
+  for (const uint8_t type : {130, 133, 134, 137})
+    expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, type, 0, 1, {})),
+                   "icmp6-input/ignored-type");
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, 129, 0, 1, {})),
+                 "icmp6-input/echo-reply-unasked");
+}
+
+TEST_F(Ip6Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
+  must(host.net->add_icmp_error_handler(6, true, "test-sink"));
+  const Bytes quoted =
+      part(make_ip6({.src = kOwn, .dst = "2001:db8:9::9", .next_header = 6}, counting(40)), 0, 48);
+  const auto error = [&](const Bytes& quote) {
+    host.receive(wire, frame(make_ip6({.src = kPeer, .dst = kOwn},
+                                      make_icmp6(kPeer, kOwn, 2, 0, 1280, quote))));
+  };
+  error(quoted);
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.sink.packets[0].data, counting(8));
+  EXPECT_EQ(host.sink.packets[0].note.type, 2);
+  EXPECT_EQ(host.sink.packets[0].note.mtu, 1280u);
+  EXPECT_EQ(host.sink.packets[0].note.is_ip6, 1);
+  error(part(quoted, 0, 47));
+  EXPECT_EQ(host.counter("icmp6-input/bad-quote"), 1u);
+  Bytes other = quoted;
+  other[6] = 17;
+  error(other);
+  EXPECT_EQ(host.counter("icmp6-input/error-ignored"), 1u);
+}
+
+TEST_F(Ip6Test, ErrorsQuoteNoMoreThanTheMinimumMtuAllows) {  // RFC 4443 section 2.4 c
+  const Bytes offender = make_ip6({.src = kPeer, .dst = kOwn, .next_header = 200}, counting(1400));
+  host.receive(wire, frame(offender));
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_EQ(sent[0].bytes.size(), 14u + 1280u);
+  EXPECT_TRUE(checksums_hold(part(sent[0].bytes, 14)));
+}
+
+TEST_F(Ip6Test, NoErrorIsSentWhereRfc4443ForbidsIt) {  // section 2.4 e
+  const auto to = [&](const char* src, const char* dst, const Bytes& icmp) {
+    host.receive(wire, frame(make_ip6({.src = src, .dst = dst}, icmp)));
+  };
+  const char* nowhere = "2001:db8:ffff::1";
+  to(kPeer, nowhere, make_icmp6(kPeer, nowhere, 1, 0, 0, counting(48)));
+  to(kPeer, nowhere, make_icmp6(kPeer, nowhere, 137, 0, 0, counting(48)));
+  EXPECT_EQ(host.counter("icmp6-error/about-error"), 2u);
+  host.receive(wire,
+               frame(make_ip6({.src = kPeer, .dst = "ff02::1", .next_header = 200}, counting(20)),
+                     "33:33:00:00:00:01"));
+  EXPECT_EQ(host.counter("icmp6-error/about-group"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace loom
