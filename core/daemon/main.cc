@@ -71,9 +71,10 @@ int run(const CommandLine& line) {
   if (!process) return complain(process.error(), kFailed);
   const auto started = daemon.start(background);
   if (!started) {
-    complain(started.error(), kFailed);
+    const bool is_configuration = started.error().code == loom::Status::kInvalid;
+    const int status = complain(started.error(), is_configuration ? kUsage : kFailed);
     daemon.stop();
-    return kFailed;
+    return status;
   }
   process->ready();
   daemon.run();

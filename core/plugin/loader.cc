@@ -85,6 +85,7 @@ Result<void> PluginLoader::start_all() {
   is_started_ = true;
   for (const std::size_t i : order_)
     if (rows_[i].state == PluginState::kLoaded) start(i);
+  if (!bad_value_) return bad_value_;
   return check_required();
 }
 
@@ -196,7 +197,10 @@ void PluginLoader::start(std::size_t i) {
     set_owner(rows_[i].name);
     const auto result = plugins_[i].info.start(host_);
     set_owner("");
-    if (!result) return refuse(i, "failed to start: " + result.error().message);
+    if (!result) {
+      if (result.error().code == Status::kInvalid && bad_value_) bad_value_ = result.error();
+      return refuse(i, "failed to start: " + result.error().message);
+    }
   }
   rows_[i].state = PluginState::kRunning;
 }

@@ -104,6 +104,7 @@ class PluginLoader {
   std::vector<Plugin> plugins_;
   std::vector<std::size_t> order_;  // initialised ones
   bool is_started_ = false;
+  Result<void> bad_value_;  // first configured value that a plugin's start() found impossible
 };
 
 // Where plugins are when the configuration names no path: ../lib/hostloom/plugins seen from the

@@ -56,7 +56,7 @@ Result<void> start(Host& host) noexcept {
   Shared& s = shared();
   s.default_cc = host.find_congestion_control(s.config.cc_algo.c_str());
   if (!s.default_cc)
-    return error(Status::kNotFound,
+    return error(Status::kInvalid,
                  "tcp: cc-algo '" + s.config.cc_algo + "' is not registered by any plugin");
   host.run_on_all_workers(
       [&s](Worker& w) { w.plugin_data[s.worker_slot] = new TcpWorker(w, s.config); });

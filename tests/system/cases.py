@@ -138,9 +138,9 @@ def application_death():
     with Lab() as lab:
         with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
             for _ in range(3):
-                victim = lab.spawn([p.find("iperf3"), "-s", "-B", STACK_IP4, "-p", "5300"], env=lab.preload())
+                victim = lab.spawn([p.find("iperf3"), "-s", "-B", STACK_IP4, "-p", "5300", "--forceflush"], env=lab.preload())
                 wait_until(lambda: "listening" in lab.output(victim), "iperf3 server listens")
-                client = lab.spawn([p.find("iperf3"), "-c", STACK_IP4, "-p", "5300", "-t", "30"], name="iperf3-client")
+                client = lab.spawn([p.find("iperf3"), "-c", STACK_IP4, "-p", "5300", "-t", "30", "--forceflush"], name="iperf3-client")
                 wait_until(lambda: "Mbits" in lab.output(client) or "Gbits" in lab.output(client) or client.poll() is not None,
                            "iperf3 runs")
                 victim.send_signal(signal.SIGKILL)
@@ -188,7 +188,7 @@ def bad_input():
         refused("session {\n  evt-q-lenght 12\n}\n", "bad.conf:2", "evt-q-length")
         refused("cpu { workers many }\n", "bad.conf:1", "workers")
         refused("unix { nodaemon\n", "bad.conf")
-        refused(run + "tcp { cc-algorithm cubic }\n", "bad.conf:3", "cc-algo")
+        refused(run + "tcp { cc-allgo cubic }\n", "bad.conf:3", "cc-algo")
         refused(run + "tcp { cc-algo vegas }\n", "vegas")
 
         done = subprocess.run([loomctl, "-s", f"{lab.dir}/nowhere.sock", "show", "version"], capture_output=True, text=True)
@@ -211,8 +211,9 @@ def bad_input():
                    f"loomctl {words}: {done.returncode} {done.stdout}{done.stderr}")
         # No right to make a TAP: the error names the missing capability.
         conf = lab.dir / "other.conf"
+        (lab.dir / "other.cli").write_text("create tap id 1 host-if-name tap9\n")
         conf.write_text((lab.dir / "startup.conf").read_text().replace(f"{lab.dir}/run", f"{lab.dir}/run2")
-                        .replace("hostloom.log", "other.log"))
+                        .replace("hostloom.log", "other.log").replace("startup.cli", "other.cli"))
         done = subprocess.run(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", str(lab.build / "bin/hostloom"), "-c",
                                str(conf)], capture_output=True, text=True, timeout=20)
         said = done.stdout + done.stderr + (lab.dir / "other.log").read_text()
@@ -250,8 +251,10 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1] not in CASES:
         sys.exit(f"usage: cases.py CASE, one of {' '.join(CASES)}")
     if sys.argv[1] == "unprivileged_user" and os.geteuid() == 0 and not os.environ.get("HOSTLOOM_LAB_INSIDE"):
-        nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
-        os.execvp(nobody[0], nobody + [PYTHON] + sys.argv)
+        # In a mount namespace of its own, so that /dev/net/tun can have the mode that Debian gives it everywhere.
+        prepare = ("mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && "
+                   'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
+        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
     laboratory.enter()
     try:
         CASES[sys.argv[1]]()

@@ -18,7 +18,7 @@ import sys
 TUNSETIFF, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D8
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 SOL_PACKET, PACKET_VNET_HDR, ETH_P_ALL = 263, 15, 3
-PACKET_OUTGOING = 4
+PACKET_OUTGOING, SO_RCVBUFFORCE = 4, 33
 
 
 def main():
@@ -29,7 +29,7 @@ def main():
     fcntl.ioctl(tap, TUNSETVNETHDRSZ, struct.pack("i", 10))
     packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     packet.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-    packet.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 8 << 20)
+    packet.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
     packet.bind((interface, ETH_P_ALL))
     print("ready", flush=True)
     dropped = passed = 0

@@ -22,7 +22,9 @@ struct PluginInfo {
   // Registers nodes, transports, commands, stanzas. Configuration has not been read. An error
   // refuses the plugin.
   Result<void> (*init)(Host&) noexcept = nullptr;
-  // Configuration is applied, the graph and the workers exist but do not run yet. May be null.
+  // Configuration is applied, the graph and the workers exist but do not run yet. An error refuses the
+  // plugin; kInvalid says that a configured value cannot be (a name that no plugin registered), and the
+  // daemon does not start. May be null.
   Result<void> (*start)(Host&) noexcept = nullptr;
   // The daemon goes down; workers have stopped. May be null.
   void (*stop)(Host&) noexcept = nullptr;
