@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ldp/candidate.h"
+#include "ldp/dup.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
 #include "ldp/process.h"
@@ -16,9 +17,29 @@ using namespace loom;
 using namespace loom::ldp;
 
 namespace loom::ldp {
+namespace {
+
+// The kernel's side of an epoll set is known by the number that was first; a copy takes its place.
+void hand_over(EpollSet& set, int fd) noexcept {
+  for (int i = 0; i < fds.end(); ++i) {
+    if (fds.raw(i) != reinterpret_cast<uintptr_t>(static_cast<Object*>(&set))) continue;
+    set.move_kernel_epfd(i);
+    debug(2, "epoll fd %d lives on as %d", fd, i);
+    return;
+  }
+}
+
+}  // namespace
 
 uintptr_t take_entry(int fd) {
   const uintptr_t entry = fds.take(fd);
+  if (entry > ObjectTable::kLastMark) {
+    auto* o = reinterpret_cast<Object*>(entry);  // with the table's reference
+    if (o->kind() == Object::Kind::kEpollSet && copied_sets()) {
+      auto& set = static_cast<EpollSet&>(*o);
+      if (set.kernel_epfd() == fd) hand_over(set, fd);
+    }
+  }
   if (entry == ObjectTable::kCandidate) forget_candidate(fd);
   return entry;
 }

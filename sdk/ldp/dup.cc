@@ -11,12 +11,20 @@ using namespace loom;
 using namespace loom::ldp;
 
 namespace loom::ldp {
+namespace {
+
+std::atomic<bool> any_set_copied{false};
+
+}  // namespace
+
+bool copied_sets() noexcept { return any_set_copied.load(); }
 
 void enter_copy(int from, int to) {
   if (is_candidate(from)) {
     copy_candidate(from, to);
   } else if (Held<Object> o = fds.get(from)) {
     Object* object = o.release();
+    if (object->kind() == Object::Kind::kEpollSet) any_set_copied.store(true);
     if (!enter(to, object)) object->unref();
   }
 }

@@ -4,5 +4,7 @@
 namespace loom::ldp {
 
 void enter_copy(int from, int to);
+// An epoll set was among them.
+bool copied_sets() noexcept;
 
 }  // namespace loom::ldp

@@ -18,16 +18,17 @@
 
 namespace loom::ldp {
 
-#define LOOM_LIBC_FUNCTIONS(X)                                                                   \
-  X(socket)                                                                                      \
-  X(bind)                                                                                        \
-  X(listen) X(accept) X(accept4) X(connect) X(shutdown) X(close) X(getsockname) X(getpeername)   \
-      X(getsockopt) X(setsockopt) X(fcntl) X(ioctl) X(dup) X(dup2) X(dup3) X(read) X(readv)      \
-          X(pread) X(preadv) X(write) X(writev) X(pwrite) X(pwritev) X(lseek) X(send) X(sendto)  \
-              X(sendmsg) X(sendmmsg) X(sendfile) X(splice) X(tee) X(recv) X(recvfrom) X(recvmsg) \
-                  X(recvmmsg) X(select) X(pselect) X(poll) X(ppoll) X(epoll_create)              \
-                      X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(epoll_pwait) X(fdopen)       \
-                          X(fileno) X(fileno_unlocked)
+#define LOOM_LIBC_FUNCTIONS(X)                                                                     \
+  X(socket)                                                                                        \
+  X(bind)                                                                                          \
+  X(listen)                                                                                        \
+  X(accept) X(accept4) X(connect) X(shutdown) X(close) X(getsockname) X(getpeername) X(getsockopt) \
+      X(setsockopt) X(fcntl) X(ioctl) X(dup) X(dup2) X(dup3) X(read) X(readv) X(pread) X(preadv)   \
+          X(write) X(writev) X(pwrite) X(pwritev) X(lseek) X(send) X(sendto) X(sendmsg)            \
+              X(sendmmsg) X(sendfile) X(splice) X(tee) X(recv) X(recvfrom) X(recvmsg) X(recvmmsg)  \
+                  X(select) X(pselect) X(poll) X(ppoll) X(epoll_create) X(epoll_create1)           \
+                      X(epoll_ctl) X(epoll_wait) X(epoll_pwait) X(fdopen) X(fileno)                \
+                          X(fileno_unlocked)
 
 struct Libc {
 #define LOOM_LIBC_POINTER(name) decltype(&::name) name;

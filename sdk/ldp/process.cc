@@ -12,6 +12,7 @@
 #include "ldp/candidate.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
+#include "ldp/streams.h"
 #include "vcl/app_worker.h"
 
 namespace loom::ldp {
@@ -60,6 +61,16 @@ vcl::AppWorker* make_worker() noexcept {
   }
 }
 
+// No thread is in the middle of a change when the memory is copied.
+void before_fork() noexcept {
+  lock_candidates();
+  lock_streams();
+}
+void after_fork() noexcept {
+  unlock_streams();
+  unlock_candidates();
+}
+
 __attribute__((constructor)) void start() {
   resolve_libc();
   vcl::sys::hooks.epoll_pwait = libc().epoll_pwait;
@@ -68,9 +79,9 @@ __attribute__((constructor)) void start() {
     fds.set(fd, is_internal ? vcl::ObjectTable::kInternal : vcl::ObjectTable::kNone);
   };
   owner.store(vcl::sys::getpid());
-  pthread_atfork(lock_candidates, unlock_candidates, [] {
+  pthread_atfork(before_fork, after_fork, [] {
     owner.store(vcl::sys::getpid());
-    unlock_candidates();
+    after_fork();
   });
 }
 

@@ -8,6 +8,7 @@
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
 #include "ldp/process.h"
+#include "ldp/streams.h"
 
 using namespace loom;
 using namespace loom::ldp;
@@ -55,6 +56,13 @@ int descriptor_of(FILE* stream) {
 }
 
 }  // namespace
+
+namespace loom::ldp {
+
+void lock_streams() noexcept { streams().mutex.lock(); }
+void unlock_streams() noexcept { streams().mutex.unlock(); }
+
+}  // namespace loom::ldp
 
 extern "C" {
 

@@ -58,6 +58,7 @@ int get_tcp_info(Session& s, void* value, socklen_t* len) {
     t.tcpi_bytes_received = e.bytes_received;
     t.tcpi_segs_out = e.segs_out;
     t.tcpi_segs_in = e.segs_in;
+    t.tcpi_snd_wnd = e.snd_wnd;
   }
   const size_t n = std::min<size_t>(sizeof t, *len);
   std::memcpy(value, &t, n);

@@ -35,6 +35,9 @@ ssize_t transmit(Session& s, const void* p, size_t n, int flags) {
 
 namespace {
 
+// A candidate would be connected by the kernel.
+bool is_fast_open(int fd, int flags) noexcept { return (flags & MSG_FASTOPEN) && is_candidate(fd); }
+
 ssize_t transmit_message(Session& s, const msghdr* m, int flags) {
   if (!m) return -EFAULT;
   if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
@@ -68,12 +71,16 @@ ssize_t send(int fd, const void* p, size_t n, int flags) {
 ssize_t sendto(int fd, const void* p, size_t n, int flags, const sockaddr* addr, socklen_t len) {
   const Errno keep;
   if (const auto s = session_at(fd)) return keep.result(transmit(*s, p, n, flags));
+  if (is_fast_open(fd, flags)) [[unlikely]]
+    return keep.result(-EOPNOTSUPP);
   return libc().sendto(fd, p, n, flags, addr, len);
 }
 
 ssize_t sendmsg(int fd, const msghdr* m, int flags) {
   const Errno keep;
   if (const auto s = session_at(fd)) return keep.result(transmit_message(*s, m, flags));
+  if (is_fast_open(fd, flags)) [[unlikely]]
+    return keep.result(-EOPNOTSUPP);
   return libc().sendmsg(fd, m, flags);
 }
 

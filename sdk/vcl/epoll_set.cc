@@ -276,7 +276,7 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     if (!worker_.begin_sleep(thread)) continue;
     const TimeNs until = std::min(deadline, worker_.sleep_limit());
     const auto woken = worker_.sleep(
-        lock, thread, [&] { return thread.sleep(kernel ? kernel_epfd_ : -1, until, mask); });
+        lock, thread, [&] { return thread.sleep(kernel ? kernel_epfd() : -1, until, mask); });
     error = woken.error;
     kernel_ready = woken.kernel;
   }

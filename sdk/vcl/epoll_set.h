@@ -70,7 +70,12 @@ class EpollSet final : public Object, public ListNode<EpollSetTag> {
   // The kernel's side has, or had, descriptors; said before the first one is added.
   void note_kernel_fds();
   bool has_sessions() const noexcept { return n_items_.load(std::memory_order_acquire) != 0; }
-  int kernel_epfd() const noexcept { return kernel_epfd_; }
+  int kernel_epfd() const noexcept { return kernel_epfd_.load(std::memory_order_relaxed); }
+  // Another descriptor of the same kernel set, because the first one is about to be closed.
+  void move_kernel_epfd(int fd) noexcept {
+    kernel_epfd_.store(fd, std::memory_order_relaxed);
+    ThreadWaiter::note_set_ended();
+  }
 
   uint32_t poll(uint32_t wanted, bool edge) override;
   AppWorker& worker() noexcept { return worker_; }
@@ -108,7 +113,7 @@ class EpollSet final : public Object, public ListNode<EpollSetTag> {
   void wake_one();
 
   AppWorker& worker_;
-  int kernel_epfd_ = -1;
+  std::atomic<int> kernel_epfd_{-1};
   std::atomic<bool> has_kernel_fds_{false};
   std::atomic<uint32_t> n_items_{0};
   std::unordered_map<Key, std::unique_ptr<EpollItem>, KeyHash> items_;
