@@ -251,19 +251,21 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
   while (true) {
     int n = 0;
     const bool kernel = kernel_epfd_ >= 0 && has_kernel_fds_.load(std::memory_order_relaxed);
-    if (kernel) {
+    worker_.drain();
+    // With room for one event the two sides take turns at being first.
+    if (max == 1 && (sessions_first_ = !sessions_first_)) n = collect(events, 1);
+    if (kernel && n < max) {
       const TimeNs t = sys::now();
       if (kernel_ready || deadline == 0 || kernel_skipped_ ||
           t - kernel_looked_ > kKernelInterval) {
         kernel_looked_ = t;
         kernel_skipped_ = false;
         // At most half, so that neither side starves the other.
-        n = look_at_kernel(events, std::max(1, max / 2));
+        n += look_at_kernel(events + n, std::max(1, max / 2));
       } else {
         kernel_skipped_ = true;
       }
     }
-    worker_.drain();
     if (n < max) n += collect(events + n, max - n);
     if (n != 0 || error != 0 || deadline == 0 ||
         (deadline != sys::kForever && sys::now() >= deadline)) {

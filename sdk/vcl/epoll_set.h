@@ -122,6 +122,7 @@ class EpollSet final : public Object, public ListNode<EpollSetTag> {
   std::unordered_map<int, epoll_event> candidates_;
   TimeNs kernel_looked_ = 0;
   bool kernel_skipped_ = false;  // by the last wait
+  bool sessions_first_ = false;  // in the next wait for one event
   // Threads that sleep in the kernel's epoll_wait because there were no sessions yet.
   uint32_t kernel_waiters_ = 0;
   int kick_fd_ = -1;  // readable eventfd that tells them that this has changed
