@@ -256,7 +256,9 @@ TEST_F(ProgramTest, InTheBackgroundTheParentReportsTheOutcome) {
   EXPECT_TRUE(client);
   EXPECT_EQ(run(hostloom(config)).first, 1);  // the child's status: the directory is taken
   ::kill(static_cast<pid_t>(pid), SIGTERM);
-  if (client) EXPECT_EQ(client->cli("show version").error().code, Status::kClosed);
+  if (client) {
+    EXPECT_EQ(client->cli("show version").error().code, Status::kClosed);
+  }
   std::stringstream log;
   log << std::ifstream(dir + "/run/hostloom.log").rdbuf();
   EXPECT_THAT(log.str(), HasSubstr("hostloom: ready\n"));
