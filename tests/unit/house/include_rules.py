@@ -57,62 +57,56 @@ def is_below(path, folder):
     return path.startswith(folder + "/")
 
 
-def owners(root, name):
+def owners(files, name):
     """Where in the tree an include of that name might have been meant to lead."""
-    bases = ["core", "sdk", "sdk/include", "."]
-    plugins = os.path.join(root, "plugins")
-    if os.path.isdir(plugins):
-        bases += ["plugins"] + ["plugins/" + p for p in sorted(os.listdir(plugins))]
-    found = [os.path.normpath(os.path.join(b, name)) for b in bases
-             if os.path.isfile(os.path.join(root, b, name))]
-    return [f for f in found if not f.startswith("..")]
+    bases = ["core", "sdk", "sdk/include", ".", "plugins"]
+    bases += sorted({"/".join(f.split("/")[:2]) for f in files if f.startswith("plugins/")})
+    return [f for f in (os.path.normpath(os.path.join(b, name)) for b in bases) if f in files]
 
 
-def breach(root, path, quoted, angled):
+def breach(files, path, quoted, angled):
     """Why the file at `path` must not have this include, or None."""
     area = area_of(path)
     if angled:
         if angled.startswith("hostloom/"):
-            return None if os.path.isfile(os.path.join(root, "sdk/include", angled)) \
-                else "is not a header of the SDK"
+            return None if "sdk/include/" + angled in files else "is not a header of the SDK"
         for folder in ("core", "plugins"):
             if angled.startswith(folder + "/"):
                 return f"reaches into {folder}/"
-        inside = [f for f in owners(root, angled)
+        inside = [f for f in owners(files, angled)
                   if not any(is_below(f, t) for t in area.trees) and not is_below(f, "sdk/include")]
         # <net/if.h> is the system's as long as the tree has no such file.
         return f"leads to {inside[0]}, which {area.name} may not include" if inside else None
     for base in [os.path.dirname(path)] + area.bases:
         target = os.path.normpath(os.path.join(base, quoted))
-        if not os.path.isfile(os.path.join(root, target)):
+        if target not in files:
             continue
         if any(is_below(target, t) for t in area.trees):
             return None
         return f"leads to {target}, which {area.name} may not include"
     if quoted.endswith(".api.h") and "/" not in quoted and area.generated:
         return None
-    elsewhere = owners(root, quoted)
+    elsewhere = owners(files, quoted)
     return f"leads to {elsewhere[0]}, which {area.name} may not include" if elsewhere \
         else f"is no file that {area.name} has"
 
 
 def check(root):
-    breaches, n_files = [], 0
+    """Breaches found in the tree, and the number of files read."""
+    files = set()  # all sources, relative to root
     for top in CHECKED:
         for folder, _, names in os.walk(os.path.join(root, top)):
-            for name in sorted(names):
-                if not name.endswith(SOURCES):
-                    continue
-                n_files += 1
-                full = os.path.join(folder, name)
-                path = os.path.relpath(full, root)
-                with open(full, encoding="utf-8") as lines:
-                    for number, line in enumerate(lines, 1):
-                        match = INCLUDE.match(line)
-                        why = match and breach(root, path, match[1], match[2])
-                        if why:
-                            breaches.append(f"{path}:{number}: {match[1] or match[2]} {why}")
-    return breaches, n_files
+            files.update(os.path.relpath(os.path.join(folder, name), root)
+                         for name in names if name.endswith(SOURCES))
+    breaches = []
+    for path in sorted(files):
+        with open(os.path.join(root, path), encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                match = INCLUDE.match(line)
+                why = match and breach(files, path, match[1], match[2])
+                if why:
+                    breaches.append(f"{path}:{number}: {match[1] or match[2]} {why}")
+    return breaches, len(files)
 
 
 def self_test():
