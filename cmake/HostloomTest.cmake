@@ -1,7 +1,7 @@
 # hostloom_add_test(NAME SOURCES file... [LIBS target...] [LABELS label...] [TIMEOUT seconds])
 #
 # One GoogleTest executable NAME, registered with ctest as one test. Target unit_tests builds all of them. Label
-# `threads`: it runs real threads, and is run under ThreadSanitizer too (target thread_tests).
+# `tsan`: it runs real threads, and is run under ThreadSanitizer too (target thread_tests).
 find_package(GTest REQUIRED)
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
@@ -16,7 +16,7 @@ function(hostloom_add_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "unit;${ARG_LABELS}")
   add_dependencies(unit_tests ${name})
-  if("threads" IN_LIST ARG_LABELS)
+  if("tsan" IN_LIST ARG_LABELS)
     add_dependencies(thread_tests ${name})
   endif()
 endfunction()

@@ -78,6 +78,10 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? kOk : kUsage;
   }
   for (const auto& word : app.remaining()) words.push_back(word);
+  if (!words.empty() && words.front().starts_with("-")) {
+    std::fprintf(stderr, "loomctl: unknown option '%s'; see loomctl --help\n", words.front().c_str());
+    return kUsage;
+  }
 
   loom::Client::Options options;
   options.name = "loomctl";
