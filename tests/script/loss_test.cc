@@ -136,7 +136,7 @@ TEST(Rto, BacksOffAndKeepsSsthresh) {  // RFC 6298 section 5.5, RFC 5681 section
   EXPECT_EQ(s.counter("tcp4-output/retransmit"), 3u);
   // Slow start through what was lost.
   s.at(1420ms).inject(ack(1001)).expect(segs(1001, 3001));
-  s.at(1440ms).inject(ack(3001)).expect(segs(3001, 6001));
+  s.at(1440ms).inject(ack(3001)).expect(segs(3001, 7001));
   s.at(1460ms).inject(ack(8001)).expect_silence();
   EXPECT_EQ(s.conn().recovery, tcp::Recovery::kOpen);
 }
