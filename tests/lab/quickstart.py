@@ -37,8 +37,8 @@ def main():
             print(f"{program}, {role}: {e}", file=sys.stderr)
 
     with Lab() as lab:
-        version = lab.cli("show", "version").splitlines()[0]
-        print(f"{version} runs; its TAP joins {laboratory.HOST_IP4} (kernel) and {laboratory.STACK_IP4} (Hostloom).")
+        version = lab.cli("show", "version").split("version", 1)[1].split()[0]
+        print(f"Hostloom {version} runs; its TAP joins {laboratory.HOST_IP4} (kernel) and {laboratory.STACK_IP4} (Hostloom).")
         ours, ours_client, kernel = p.served_by_hostloom(lab), p.client_on_hostloom(lab), p.kernel_to_kernel(lab)
         s = args.seconds
         row("iperf3", "server receives", "bit/s", lambda: p.iperf3(lab, ours, s), lambda: p.iperf3(lab, kernel, s))
