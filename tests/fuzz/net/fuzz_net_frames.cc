@@ -17,14 +17,14 @@
 namespace loom {
 namespace {
 
-struct Host {
+struct FuzzHost {
   TimeNs now = kSecond;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Net> net;
   std::array<FakeDevice, 2> devices;
 
-  Host() {
-    EngineConfig e{.clock = [](void* self) noexcept { return static_cast<Host*>(self)->now; },
+  FuzzHost() {
+    EngineConfig e{.clock = [](void* self) noexcept { return static_cast<FuzzHost*>(self)->now; },
                    .clock_context = this};
     e.buffers.buffers_per_numa = 1024;
     engine = *Engine::create(e);
@@ -80,8 +80,8 @@ void dress(Bytes& frame, uint8_t what, const FakeDevice& d) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   using namespace loom;
-  static Host& host = *new Host;  // made once: interfaces are not what is tested
-  host.now += 1000 * kSecond;     // what the last input left has aged away
+  static FuzzHost& host = *new FuzzHost;  // made once: interfaces are not what is tested
+  host.now += 1000 * kSecond;             // what the last input left has aged away
   host.run();
   while (size >= 3) {
     const uint8_t what = data[0];

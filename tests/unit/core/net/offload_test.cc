@@ -150,6 +150,16 @@ TEST_F(OffloadTest, BuffersThatRunOutLeaveNothingBehind) {
   w.free(taken);
 }
 
+TEST_F(OffloadTest, HeaderChecksumIsFilledIn) {
+  Bytes p = whole(false, {}, counting(333));
+  const Bytes want = p;
+  put16(p, 10, 0);
+  send(false, p, 0, kBufferTxTcpChecksum | kBufferTxIp4Checksum);
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_EQ(sent[0].bytes, on_wire(false, want));
+}
+
 class FlatTest : public OffloadTest {
  protected:
   FlatTest() : OffloadTest(0) {}
