@@ -58,7 +58,10 @@ bool any_set(std::span<WaitEntry> entries) {
 
 int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, nfds_t n_kernel,
               TimeNs timeout, const sigset_t* mask) {
-  static thread_local Watches watches;
+  // A signal handler that waits while the thread is in here gets watches of its own.
+  static thread_local Watches kept;
+  Watches own;
+  Watches& watches = kept.linked() ? own : kept;
   const TimeNs deadline = timeout == 0 ? 0 : sys::deadline_in(timeout);
   const auto look_at_kernel = [&] {
     return n_kernel ? std::max(0, sys::poll_now(kernel, n_kernel)) : 0;
@@ -72,11 +75,12 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   std::unique_lock lock(worker.mutex());
   struct Unlink {
     std::unique_lock<std::mutex>& lock;
+    Watches& watches;
     ~Unlink() {
       if (!lock.owns_lock()) lock.lock();
       watches.unlink();
     }
-  } const unlink{lock};
+  } const unlink{lock, watches};
   int error = 0;
   bool kernel_ready = false;
   while (true) {
