@@ -18,7 +18,10 @@
 
 namespace loom::session {
 
-struct Ops;
+// Worker::sessions points here, so that the table's functions find their layer.
+struct Ops : SessionOps {
+  SessionLayer::Impl* layer = nullptr;
+};
 
 // Packets and requests that ended at node "session-queue", in the order of kQueueCounters.
 enum QueueCounter : uint16_t {
@@ -98,10 +101,6 @@ namespace loom::session {
 
 using Impl = SessionLayer::Impl;
 
-// Worker::sessions points here, so that the table's functions find their layer.
-struct Ops : SessionOps {
-  Impl* layer = nullptr;
-};
 inline SessionWorker& of(Worker& w) noexcept {
   return *static_cast<const Ops*>(w.sessions)->layer->workers[w.index];
 }

@@ -21,16 +21,16 @@ AppWorker* owner_of(const Session& s) noexcept {
 }
 
 void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
-  AppWorker* a = owner_of(s);
   const svm::SessionEvent event{handle_of(sw, s), 0};
+  // The owner is read behind should_notify's fence: a process that took the session over stored
+  // itself as owner before it armed, so whoever is seen armed is also seen as owner.
   if (what & kNotifyRx) {
-    // should_notify also takes the answer of a sleeper back: ask it in any case.
-    const bool asked = s.rx.should_notify();
-    if (a && (asked || (what & kNotifyForce))) push_event(sw, *a, svm::ToApp::kRx, event);
+    const bool is_due = s.rx.should_notify() || (what & kNotifyForce);
+    if (AppWorker* a = is_due ? owner_of(s) : nullptr) push_event(sw, *a, svm::ToApp::kRx, event);
     if (s.rx.violation()) condemn(sw, *s.app);
   }
-  if ((what & kNotifyTx) && s.tx.should_notify() && a)
-    push_event(sw, *a, svm::ToApp::kTxSpace, event);
+  if ((what & kNotifyTx) && s.tx.should_notify())
+    if (AppWorker* a = owner_of(s)) push_event(sw, *a, svm::ToApp::kTxSpace, event);
 }
 
 void tell_listener(SessionWorker& sw, Listener& l) noexcept {
