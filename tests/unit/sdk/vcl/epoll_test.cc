@@ -189,7 +189,7 @@ TEST_F(Epoll, ASessionInTwoSetsIsReadyInBoth) {
   daemon_->inject(0, "x");
   EXPECT_EQ(wait(1000), EPOLLIN);
   EXPECT_EQ(other->wait(&out, 1, kSecond, nullptr), 1);
-  EXPECT_EQ(out.data.u64, 7u);
+  EXPECT_EQ(uint64_t{out.data.u64}, 7u);
   other->unref();
 }
 
@@ -203,7 +203,7 @@ TEST_F(Epoll, ANestedSetIsReadyWhenItsSessionIs) {
   std::thread waiter([&] { EXPECT_EQ(outer->wait(&out, 1, 5 * kSecond, nullptr), 1); });
   daemon_->inject(0, "x");
   waiter.join();
-  EXPECT_EQ(out.data.u64, 7u);
+  EXPECT_EQ(uint64_t{out.data.u64}, 7u);
   EXPECT_EQ(wait(), EPOLLIN);
   outer->unref();
 }
@@ -224,7 +224,7 @@ TEST_F(Epoll, KernelDescriptorsAndSessionsMix) {
   ASSERT_EQ(write(fd, &one, sizeof one), 8);
   waiter.join();
   ASSERT_EQ(n, 1);
-  EXPECT_EQ(out[0].data.u64, 99u);
+  EXPECT_EQ(uint64_t{out[0].data.u64}, 99u);
 
   daemon_->inject(0, "x");
   EXPECT_EQ(set_->wait(out, 4, 0, nullptr), 2);  // both, and the session's is not starved
@@ -241,7 +241,7 @@ TEST_F(Epoll, AWaiterInTheKernelLearnsOfTheFirstSession) {
   ASSERT_EQ(add(s, EPOLLIN, 5), 0);
   waiter.join();
   EXPECT_EQ(n, 1);
-  EXPECT_EQ(out.data.u64, 5u);
+  EXPECT_EQ(uint64_t{out.data.u64}, 5u);
 }
 
 TEST_F(Epoll, ThreadsThatShareASetGetEachEventOnce) {
