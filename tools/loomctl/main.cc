@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
   }
   for (const auto& word : app.remaining()) words.push_back(word);
   if (!words.empty() && words.front().starts_with("-")) {
-    std::fprintf(stderr, "loomctl: unknown option '%s'; see loomctl --help\n", words.front().c_str());
+    std::fprintf(stderr, "loomctl: unknown option '%s'; see loomctl --help\n",
+                 words.front().c_str());
     return kUsage;
   }
 
