@@ -1,7 +1,7 @@
 // Node "ethernet-input": looks at the Ethernet header and hands the packet to its protocol.
 //   in    frames from drivers, data at the Ethernet header, rx_if set
 //   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set
-//   cost  BM_Ip4Echo covers the whole path from here to interface-tx
+//   cost  not measured on its own
 #include "net/ethernet/nodes.h"
 #include "net/state.h"
 
