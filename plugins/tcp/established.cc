@@ -2,19 +2,19 @@
 //   in    segments of connections in ESTABLISHED, from tcpN-input
 //   out   none (text goes to the session's fifo) | drop; acknowledgements leave by tcpN-output
 //   cost  the copy into the fifo dominates bulk data; one acknowledgement per connection and frame
-#include "rx.h"
+#include "rematch.h"
 
 namespace loom::tcp {
 namespace {
 void established(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   run_segments(w, rt, in, [](TcpWorker& t, Buffer& b) noexcept {
-    Connection* c = t.connections.find(b.session);
-    if (!c || !c->is_alive()) [[unlikely]]
-      return kRxStale;
     const Segment s = segment_of(b);
     Options o;
     if (!options_of(b, s, o)) [[unlikely]]
       return kRxBadOptions;
+    Connection* c = t.connections.find(b.session);
+    if (!c || !c->is_alive()) [[unlikely]]
+      return rematch(t, b, s, o);
     return segment_arrives(t, *c, b, s, o);
   });
 }

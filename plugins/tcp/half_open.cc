@@ -165,10 +165,11 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Se
   }
   h->started = t.w.now;
   h->timer.fired = syn_ack_timeout;
-  if (t.w.sessions->flow_add(t.w, ends, kProtoTcp, FlowKind::kHalfOpen, h->id) != Status::kOk) {
+  const Status added = t.w.sessions->flow_add(t.w, ends, kProtoTcp, FlowKind::kHalfOpen, h->id);
+  if (added != Status::kOk) {
     h->listener = kNoConn;
     free_half_open(t, *h);
-    return SynVerdict::kNoMemory;
+    return added == Status::kExists ? SynVerdict::kTaken : SynVerdict::kNoMemory;
   }
   h->next = l.half_open;
   if (HalfOpen* head = t.half_open.find(l.half_open)) head->prev = h->id;

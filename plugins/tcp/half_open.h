@@ -5,7 +5,8 @@
 
 namespace loom::tcp {
 
-enum class SynVerdict : uint8_t { kAnswered, kBacklogFull, kNoMemory, kNoRoute };
+// kTaken: the 5-tuple belongs to a connection already.
+enum class SynVerdict : uint8_t { kAnswered, kBacklogFull, kNoMemory, kNoRoute, kTaken };
 
 // A SYN for a listener: remembers it and sends the SYN-ACK. iss_above: the ISS must be beyond it
 // (RFC 6191), null otherwise.

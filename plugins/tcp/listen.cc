@@ -4,12 +4,14 @@
 #include "listen.h"
 
 #include "half_open.h"
+#include "rematch.h"
 #include "reset.h"
 
 namespace loom::tcp {
 namespace {
 enum Counter : uint16_t {
   kSynAnswered,
+  kRepeated,
   kNotSyn,
   kIgnoredReset,
   kBacklogFull,
@@ -22,6 +24,7 @@ enum Counter : uint16_t {
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"syn", Severity::kInfo, "SYNs answered by SYN-ACK"},
+    {"repeated", Severity::kInfo, "SYNs behind another of the same connection in one frame"},
     {"not-syn", Severity::kInfo, "segments of no connection, answered by RST"},
     {"ignored-reset", Severity::kInfo, "resets for a listener"},
     {"backlog-full", Severity::kWarn, "SYNs dropped: too many connections wait to be accepted"},
@@ -42,6 +45,8 @@ Counter counter_of(SynVerdict v) noexcept {
       return kNoMemory;
     case SynVerdict::kNoRoute:
       return kNoRoute;
+    case SynVerdict::kTaken:
+      return kRepeated;
   }
   return kNoMemory;
 }
@@ -59,10 +64,11 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   }
   Options o;
   if (!options_of(b, s, o)) return kBadOptions;
-  // An earlier SYN of this frame may have made the half-open entry.
   Listener* l = t.listeners.find(b.session);
   if (!l) return kUnlistened;
-  return counter_of(answer_syn(t, *l, ends, s, o, nullptr));
+  const SynVerdict verdict = answer_syn(t, *l, ends, s, o, nullptr);
+  if (verdict == SynVerdict::kTaken) rematch(t, b, s, o);
+  return counter_of(verdict);
 }
 
 void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
@@ -75,24 +81,7 @@ void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
 
 bool listener_arrives(TcpWorker& t, const Endpoints& ends, Buffer&, const Segment& s,
                       const Options& o, const Seq* iss_above) noexcept {
-  FlowMatch m;
-  if (ends.local.is_ip4) {
-    const FlowKey4 key{.local = ends.local.ip4(),
-                       .remote = ends.remote.ip4(),
-                       .local_port = ends.local_port,
-                       .remote_port = ends.remote_port,
-                       .protocol = kProtoTcp,
-                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
-    t.w.sessions->lookup4(t.w, {&key, 1}, &m);
-  } else {
-    const FlowKey6 key{.local = ends.local.ip6(),
-                       .remote = ends.remote.ip6(),
-                       .local_port = ends.local_port,
-                       .remote_port = ends.remote_port,
-                       .protocol = kProtoTcp,
-                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
-    t.w.sessions->lookup6(t.w, {&key, 1}, &m);
-  }
+  const FlowMatch m = lookup(t, ends);
   Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
   if (!l) {
     answer_by_reset(t, ends, s);

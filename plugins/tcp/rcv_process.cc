@@ -5,14 +5,14 @@
 #include "half_open.h"
 #include "lifecycle.h"
 #include "output.h"
-#include "rx.h"
+#include "rematch.h"
 #include "time_wait.h"
 
 namespace loom::tcp {
-namespace {
+
 // SYN-RECEIVED of a simultaneous open: our SYN is out, the peer's has arrived.
-RxCounter syn_received(TcpWorker& t, Connection& c, Buffer& b, Segment s,
-                       const Options& o) noexcept {
+RxCounter syn_received_arrives(TcpWorker& t, Connection& c, Buffer& b, Segment s,
+                               const Options& o) noexcept {
   // The peer's SYN-ACK repeats its SYN, which is below the window; what counts is its ACK.
   if (s.has(kSyn) && s.has(kAck) && s.seq == c.irs && s.ack == c.snd_nxt) {
     s.seq += 1;
@@ -33,6 +33,7 @@ RxCounter syn_received(TcpWorker& t, Connection& c, Buffer& b, Segment s,
   return kRxHandshake;
 }
 
+namespace {
 RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Options o;
@@ -40,17 +41,15 @@ RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
   switch (kind_of(b.session)) {
     case IdKind::kHalfOpen:
       if (HalfOpen* h = t.half_open.find(b.session)) return half_open_arrives(t, *h, b, s, o);
-      return kRxStale;
+      break;
     case IdKind::kTimeWait:
       if (TimeWait* tw = t.time_waits.find(b.session)) return time_wait_arrives(t, *tw, b, s, o);
-      return kRxStale;
-    default:
       break;
+    default:
+      Connection* c = t.connections.find(b.session);
+      if (c && c->is_alive()) return connection_arrives(t, *c, b, s, o);
   }
-  Connection* c = t.connections.find(b.session);
-  if (!c || !c->is_alive()) return kRxStale;
-  if (c->state == State::kSynReceived) return syn_received(t, *c, b, s, o);
-  return segment_arrives(t, *c, b, s, o);
+  return rematch(t, b, s, o);
 }
 
 void rcv_process(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {

@@ -5,7 +5,7 @@
 
 #include "lifecycle.h"
 #include "output.h"
-#include "rx.h"
+#include "rematch.h"
 #include "timers.h"
 #include "window.h"
 
@@ -28,42 +28,51 @@ void take_syn(TcpWorker& t, Connection& c, const Segment& s, const Options& o) n
   c.last_received = t.w.now;
 }
 
-RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
-  Connection* c = t.connections.find(b.session);
-  if (!c || c->state != State::kSynSent) return kRxStale;
-  Segment s = segment_of(b);
-  Options o;
-  if (!options_of(b, s, o)) return kRxBadOptions;
+}  // namespace
+
+RxCounter syn_sent_arrives(TcpWorker& t, Connection& c, Buffer& b, Segment s,
+                           const Options& o) noexcept {
   // First: the acknowledgement must be of our SYN.
-  if (s.has(kAck) && s.ack != c->snd_nxt) {
-    if (!s.has(kRst)) send_reset_to(t, *c, s.ack);
+  if (s.has(kAck) && s.ack != c.snd_nxt) {
+    if (!s.has(kRst)) send_reset_to(t, c, s.ack);
     return kRxBadAck;
   }
   // Second: RST ends the attempt only when it acknowledges our SYN.
   if (s.has(kRst)) {
     if (!s.has(kAck)) return kRxBlindRst;
-    drop_connection(t, *c, ResetReason::kRefused);
+    drop_connection(t, c, ResetReason::kRefused);
     return kRxReset;
   }
   if (!s.has(kSyn)) return kRxNoAck;
-  take_syn(t, *c, s, o);
+  take_syn(t, c, s, o);
   if (!s.has(kAck)) {  // simultaneous open: both SYNs crossed
-    c->state = State::kSynReceived;
-    send_syn(t, *c);
-    arm_rto(t, *c);
+    c.state = State::kSynReceived;
+    send_syn(t, c);
+    arm_rto(t, c);
     return kRxHandshake;
   }
-  c->snd_una = s.ack;
-  if (c->rtt_sent != 0) c->rtt.add_sample(t.w.now - c->rtt_sent, t.config.min_rto);
-  c->rtt_sent = 0;
-  t.want_ack(*c);
-  active_open_done(t, *c);
-  if (!c->is_alive()) return kRxHandshake;
+  c.snd_una = s.ack;
+  if (c.rtt_sent != 0) c.rtt.add_sample(t.w.now - c.rtt_sent, t.config.min_rto);
+  c.rtt_sent = 0;
+  t.want_ack(c);
+  active_open_done(t, c);
+  if (!c.is_alive()) return kRxHandshake;
   // Text and FIN that came with the SYN-ACK.
   s.seq += 1;
   s.flags &= static_cast<uint8_t>(~kSyn);
-  if (s.length() != 0) segment_arrives(t, *c, b, s, o);
+  if (s.length() != 0) segment_arrives(t, c, b, s, o);
   return kRxHandshake;
+}
+
+namespace {
+RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
+  const Segment s = segment_of(b);
+  Options o;
+  if (!options_of(b, s, o)) return kRxBadOptions;
+  Connection* c = t.connections.find(b.session);
+  // An earlier segment of the frame may have ended the attempt, or completed it.
+  if (!c || !c->is_alive()) return rematch(t, b, s, o);
+  return connection_arrives(t, *c, b, s, o);
 }
 
 void syn_sent(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {

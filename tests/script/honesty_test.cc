@@ -31,12 +31,6 @@ TEST(Reset, OutsideOfTheWindowIsIgnored) {
   EXPECT_FALSE(s.session().reset);
 }
 
-TEST(Reset, SegmentsBehindItInTheFrameAreStale) {
-  TcpScript s = TcpScript::established();
-  s.at(0ms).inject({rst(1), seg(1, 101)}).expect_silence();
-  EXPECT_EQ(s.counter("tcp4-established/stale"), 1u);
-}
-
 TEST(Syn, IsChallengedWhereverItIs) {  // RFC 5961 section 4.2
   TcpScript s = TcpScript::established();
   s.at(0ms).inject(Packet{.flags = "S"}.at(5)).expect(ack(1).at(1));

@@ -1,0 +1,66 @@
+// See rematch.h.
+#include "rematch.h"
+
+#include "half_open.h"
+#include "listen.h"
+#include "reset.h"
+#include "time_wait.h"
+
+namespace loom::tcp {
+
+FlowMatch lookup(TcpWorker& t, const Endpoints& ends) noexcept {
+  FlowMatch m;
+  if (ends.local.is_ip4) {
+    const FlowKey4 key{.local = ends.local.ip4(),
+                       .remote = ends.remote.ip4(),
+                       .local_port = ends.local_port,
+                       .remote_port = ends.remote_port,
+                       .protocol = kProtoTcp,
+                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
+    t.w.sessions->lookup4(t.w, {&key, 1}, &m);
+  } else {
+    const FlowKey6 key{.local = ends.local.ip6(),
+                       .remote = ends.remote.ip6(),
+                       .local_port = ends.local_port,
+                       .remote_port = ends.remote_port,
+                       .protocol = kProtoTcp,
+                       .fib_index = static_cast<uint16_t>(ends.fib_index)};
+    t.w.sessions->lookup6(t.w, {&key, 1}, &m);
+  }
+  return m;
+}
+
+RxCounter connection_arrives(TcpWorker& t, Connection& c, Buffer& b, const Segment& s,
+                             const Options& o) noexcept {
+  switch (c.state) {
+    case State::kSynSent:
+      return syn_sent_arrives(t, c, b, s, o);
+    case State::kSynReceived:
+      return syn_received_arrives(t, c, b, s, o);
+    default:
+      return segment_arrives(t, c, b, s, o);
+  }
+}
+
+RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) noexcept {
+  Endpoints ends;
+  if (!endpoints_of(b, ends)) return kRxStale;
+  const FlowMatch m = lookup(t, ends);
+  b.session = m.conn;
+  if (m.kind != FlowKind::kNone && m.worker == t.w.index) {
+    if (m.kind == FlowKind::kListener) {
+      const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
+      if (is_opening && listener_arrives(t, ends, b, s, o, nullptr)) return kRxHandshake;
+    } else if (HalfOpen* h = t.half_open.find(m.conn)) {
+      return half_open_arrives(t, *h, b, s, o);
+    } else if (TimeWait* tw = t.time_waits.find(m.conn)) {
+      return time_wait_arrives(t, *tw, b, s, o);
+    } else if (Connection* c = t.connections.find(m.conn); c && c->is_alive()) {
+      return connection_arrives(t, *c, b, s, o);
+    }
+  }
+  answer_by_reset(t, ends, s);
+  return kRxStale;
+}
+
+}  // namespace loom::tcp
