@@ -170,3 +170,19 @@ class Redis:
             if cells[0].lower() == test:
                 return float(cells[1])
         raise Failure(f"redis-benchmark reported no rate for {test}:\n{text}{done.stderr.decode()}")
+
+
+# --- sockperf ---------------------------------------------------------------------------------------------------------
+
+def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None)):
+    """Round trips of one TCP connection that sends, waits for the echo and sends again: microseconds (p50, p99)."""
+    where = ["--tcp", "-i", side.server, "-p", str(port)]
+    server = side.wrap_server([find("sockperf"), "server"] + where)
+    with lab.program(server, name="sockperf-server", env=side.server_env, core=cores[1]) as s:
+        lab.wait_listening(s, side.server, port)
+        client = [find("sockperf"), "ping-pong"] + where + ["-t", str(seconds), "-m", str(size), "--full-rtt"]
+        text = lab.run(client, timeout=seconds + 60, env=side.client_env, core=cores[0]).stdout.decode()
+    found = {q: re.search(rf"percentile {q} =\s+([\d.]+)", text) for q in ("50.000", "99.000")}
+    if not all(found.values()):
+        raise Failure(f"sockperf reported no percentiles:\n{text}{lab.daemon_tail()}")
+    return tuple(float(m[1]) for m in found.values())
