@@ -3,6 +3,7 @@
 
 #include "net/ethernet/nodes.h"
 #include "net/interface/nodes.h"
+#include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
 #include "net/ip6/nodes.h"
 #include "net/neighbor/nodes.h"
@@ -128,7 +129,7 @@ Result<uint16_t> arc_to(Engine& engine, const char* from, const char* node) {
 
 Result<void> Net::add_ip_protocol(uint8_t protocol, bool is_ip6, const char* node) {
   auto& table = is_ip6 ? state_->ip6_protocols : state_->ip4_protocols;
-  if (table[protocol].load(std::memory_order_relaxed) != kNoProtocol)
+  if (table[protocol].load(std::memory_order_relaxed) != kNextDrop)
     return error(Status::kExists, "IP protocol " + std::to_string(protocol) + " is taken");
   const auto next = arc_to(state_->engine, is_ip6 ? "ip6-local" : "ip4-local", node);
   if (!next) return next.error();
@@ -138,7 +139,7 @@ Result<void> Net::add_ip_protocol(uint8_t protocol, bool is_ip6, const char* nod
 
 Result<void> Net::add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node) {
   auto& table = is_ip6 ? state_->icmp6_handlers : state_->icmp4_handlers;
-  if (table[protocol].load(std::memory_order_relaxed) != kNoProtocol)
+  if (table[protocol].load(std::memory_order_relaxed) != kNextDrop)
     return error(Status::kExists,
                  "ICMP errors about IP protocol " + std::to_string(protocol) + " are taken");
   const auto next = arc_to(state_->engine, is_ip6 ? "icmp6-input" : "icmp4-input", node);

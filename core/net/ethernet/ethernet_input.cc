@@ -3,12 +3,12 @@
 //   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set
 //   cost  not measured on its own
 #include "net/ethernet/nodes.h"
-#include "net/state.h"
+#include "net/ip/node_loop.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToIp4, kToIp6, kToArp, kToDrop };
+enum Next : uint16_t { kToDrop = kNextDrop, kToIp4, kToIp6, kToArp };
 enum Counter : uint16_t {
   kIp4,
   kIp6,
@@ -69,25 +69,19 @@ Verdict<Next, Counter> classify(const NetState& net, Buffer& b) {
   }
 }
 
+// The feature arc device-input begins here.
+Verdict<uint16_t, Counter> decide(const NodeContext& at, Buffer& b) noexcept {
+  const auto verdict = classify(at.net, b);
+  if (verdict.next == kToDrop) [[unlikely]]
+    return {kToDrop, verdict.counter};
+  return {at.net.arcs.device_input->start(at.rt, b, b.rx_if, verdict.next), verdict.counter};
+}
+
 void ethernet_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   NetState& net = net_state(w);
   if (net.engine.pcap_enabled()) [[unlikely]]
     net.engine.pcap().capture(w, kPcapRx, in);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
-    Buffer& b = *in[i];
-    const auto verdict = classify(net, b);
-    next[i] = verdict.next;
-    ++counts[verdict.counter];
-    if (verdict.next == kToDrop) [[unlikely]]
-      rt.set_error(b, verdict.counter);
-    else
-      next[i] = net.arcs.device_input->start(rt, b, b.rx_if, verdict.next);
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
+  decide_each<decide, kCounterCount, kLoopPrefetch>(w, rt, in);
 }
 
 }  // namespace
@@ -95,6 +89,6 @@ void ethernet_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noe
 const NodeInfo kEthernetInput{.name = "ethernet-input",
                               .run = ethernet_input,
                               .counters = kCounters,
-                              .next = {"ip4-input", "ip6-input", "arp-input", "drop"}};
+                              .next = {"drop", "ip4-input", "ip6-input", "arp-input"}};
 
 }  // namespace loom

@@ -7,14 +7,14 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
-#include "net/ip/trim.h"
+#include "net/ip/icmp_error.h"
+#include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup };
+enum Next : uint16_t { kToDrop = kNextDrop, kToLookup };
 enum Counter : uint16_t {
   kSent,
   kRateLimited,
@@ -47,13 +47,6 @@ bool is_error(const Buffer& b, const Ip4Header& ip) noexcept {
   return type != kIcmp4Echo && type != kIcmp4EchoReply && type < 13;
 }
 
-// True when the frame was not addressed to this station alone.
-bool was_link_group(const NetState& net, Buffer& b) noexcept {
-  const Interface* f = net.interfaces.find(b.rx_if);
-  return f && f->is_ethernet && b.l2_offset < b.l3_offset &&
-         b.at<EthernetHeader>(b.l2_offset)->dst.is_multicast();
-}
-
 // This host's address that the packet was for, or one on the interface it came by (RFC 1812
 // section 4.3.2.4 allows any; this one the sender's administrator knows).
 const IpAddress* source_for(const NetState& net, const Buffer& b, const IpAddress& offender) {
@@ -61,12 +54,11 @@ const IpAddress* source_for(const NetState& net, const Buffer& b, const IpAddres
   return f ? f->address_view().source_for(offender) : nullptr;
 }
 
-Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
+Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
+  NetState& net = at.net;
   IcmpErrorRequest request;
   std::memcpy(&request, b.opaque, sizeof request);
-  const auto back = static_cast<int32_t>(b.offset_of_data() - b.l3_offset);
-  if (b.is_external() || back < 0) return {kToDrop, kTooShort};
-  b.prepend(static_cast<uint32_t>(back));
+  if (!back_to_ip_header(b)) return {kToDrop, kTooShort};
   const auto* ip = b.peek<Ip4Header>();
   constexpr uint32_t kOurs = sizeof(Ip4Header) + sizeof(IcmpHeader);
   if (!ip || ip->header_length() > b.len || b.headroom() < kOurs) return {kToDrop, kTooShort};
@@ -85,39 +77,20 @@ Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
     if (!own) return {kToDrop, kNoAddress};
     source = *own;
   }
-  if (!net_worker(w).icmp4_errors.take(w.now)) return {kToDrop, kRateLimited};
+  if (!net_worker(at.w).icmp4_errors.take(at.w.now)) return {kToDrop, kRateLimited};
 
-  trim_packet(w, b, std::min(b.len, kMostBytes - kOurs));  // the first segment has enough
-  b.flags &= kBufferTraced;
-  b.gso_size = 0;
-  b.adjacency = b.tx_if = kNoIndex;
-  auto* icmp = b.prepend<IcmpHeader>();
-  *icmp = {.type = request.type, .code = request.code, .checksum = 0, .rest = request.rest};
-  icmp->checksum = checksum_finish(checksum_add(0, b.data, b.len));
+  IcmpHeader& icmp = quote(at.w, b, request, kMostBytes - kOurs);
+  icmp.checksum = checksum_finish(checksum_add(0, b.data, b.len));
   constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 section 4.3.2.5
   push_ip4_header(b, source.ip4(), offender.ip4(), kProtoIcmp, kInternetworkControl,
-                  static_cast<uint16_t>(w.random()));
+                  static_cast<uint16_t>(at.w.random()));
   return {kToLookup, kSent};
-}
-
-void icmp4_error(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    const auto verdict = make(w, net, *in[i]);
-    next[i] = verdict.next;
-    ++counts[verdict.counter];
-    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
 }
 
 }  // namespace
 
 const NodeInfo kIcmp4Error{.name = "icmp4-error",
-                           .run = icmp4_error,
+                           .run = decide_each<make, kCounterCount>,
                            .counters = kCounters,
                            .next = {"drop", "ip4-lookup"}};
 

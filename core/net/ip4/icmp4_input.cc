@@ -5,14 +5,13 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
-#include "net/ip/trim.h"
+#include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup };  // error handlers' arcs come after
+enum Next : uint16_t { kToDrop = kNextDrop, kToLookup };  // error handlers' arcs come after
 enum Counter : uint16_t {
   kEchoAnswered,
   kEchoReply,
@@ -40,7 +39,6 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
     {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
 };
-static_assert(kToDrop == kNoProtocol);
 
 // Sends the request back to where it came from. Options are not returned.
 Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, IcmpHeader& icmp,
@@ -72,7 +70,7 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
       b.len < sizeof(IcmpHeader) + quoted->header_length() + kQuotedL4)
     return {kToDrop, kBadQuote};
   const uint16_t next = net.icmp4_handlers[quoted->protocol].load(std::memory_order_relaxed);
-  if (next == kNoProtocol) return {kToDrop, kErrorIgnored};
+  if (next == kNextDrop) return {kToDrop, kErrorIgnored};
   b.l4_protocol = quoted->protocol;
   const uint32_t header = quoted->header_length();
   b.advance(sizeof(IcmpHeader));
@@ -83,7 +81,7 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   return {next, kErrorDelivered};
 }
 
-Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
+Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
   auto* icmp = b.peek<IcmpHeader>();
   if (!icmp) return {kToDrop, kTooShort};
   if (checksum_fold(checksum_add_chain(0, &b, 0, b.length())) != 0xffff)
@@ -91,41 +89,27 @@ Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
   const auto& ip = *b.at<Ip4Header>(b.l3_offset);
   switch (icmp->type) {
     case kIcmp4Echo:
-      return answer_echo(w, net, b, *icmp, ip);
+      return answer_echo(at.w, at.net, b, *icmp, ip);
     case kIcmp4EchoReply: {
       const uint32_t rest = icmp->rest;
       const bool is_asked =
-          net.pings.answered(w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
-                             static_cast<uint16_t>(rest), b.length(), ip.ttl);
+          at.net.pings.answered(at.w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
+                                static_cast<uint16_t>(rest), b.length(), ip.ttl);
       return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
     }
     case kIcmp4Unreachable:
     case kIcmp4TimeExceeded:
     case kIcmp4ParameterProblem:
-      return deliver_error(net, b, *icmp);
+      return deliver_error(at.net, b, *icmp);
     default:
       return {kToDrop, kIgnoredType};
   }
 }
 
-void icmp4_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    const auto verdict = handle(w, net, *in[i]);
-    next[i] = verdict.next;
-    ++counts[verdict.counter];
-    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
-}
-
 }  // namespace
 
 const NodeInfo kIcmp4Input{.name = "icmp4-input",
-                           .run = icmp4_input,
+                           .run = decide_each<handle, kCounterCount>,
                            .counters = kCounters,
                            .next = {"drop", "ip4-lookup"}};
 

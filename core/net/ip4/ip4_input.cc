@@ -4,15 +4,14 @@
 //         padding cut off
 #include <hostloom/checksum.h>
 
+#include "net/ip/node_loop.h"
 #include "net/ip/trim.h"
-#include "net/ip4/ip4_trace.h"
 #include "net/ip4/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup };
+enum Next : uint16_t { kToDrop = kNextDrop, kToLookup };
 enum Counter : uint16_t {
   kOk,
   kNoInterface,
@@ -62,8 +61,8 @@ Counter check_options(const Ip4Header& ip) noexcept {
   return kOk;
 }
 
-Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
-  const Interface* f = net.interfaces.find(b.rx_if);
+Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
+  const Interface* f = at.net.interfaces.find(b.rx_if);
   if (!f) [[unlikely]]
     return {kToDrop, kNoInterface};
   if (!f->is_up()) [[unlikely]]
@@ -91,40 +90,19 @@ Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
   if (header > sizeof(Ip4Header)) [[unlikely]] {
     if (const Counter bad = check_options(*ip); bad != kOk) return {kToDrop, bad};
   }
-  trim_packet(w, b, total);
+  trim_packet(at.w, b, total);
   b.l3_offset = b.offset_of_data();
   b.fib_index = f->fib_index.load(std::memory_order_relaxed);
-  return {kToLookup, kOk};
-}
-
-void ip4_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
-    Buffer& b = *in[i];
-    const auto verdict = check(w, net, b);
-    ++counts[verdict.counter];
-    if (b.is_traced()) [[unlikely]]
-      trace_ip4(rt, b);
-    if (verdict.next == kToDrop) [[unlikely]] {
-      rt.set_error(b, verdict.counter);
-      next[i] = kToDrop;
-    } else {
-      next[i] = net.arcs.ip4_unicast->start(rt, b, b.rx_if, kToLookup);
-    }
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
+  return {at.net.arcs.ip4_unicast->start(at.rt, b, b.rx_if, kToLookup), kOk};
 }
 
 }  // namespace
 
-const NodeInfo kIp4Input{.name = "ip4-input",
-                         .run = ip4_input,
-                         .counters = kCounters,
-                         .next = {"drop", "ip4-lookup"},
-                         .trace_format = format_ip4_trace};
+const NodeInfo kIp4Input{
+    .name = "ip4-input",
+    .run = decide_each<check, kCounterCount, kLoopPrefetch | kLoopTraceAfter, V4>,
+    .counters = kCounters,
+    .next = {"drop", "ip4-lookup"},
+    .trace_format = format_ip_trace<V4>};
 
 }  // namespace loom

@@ -4,14 +4,14 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
-#include "net/ip/trim.h"
+#include "net/ip/icmp_error.h"
+#include "net/ip/node_loop.h"
 #include "net/ip6/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup };
+enum Next : uint16_t { kToDrop = kNextDrop, kToLookup };
 enum Counter : uint16_t {
   kSent,
   kRateLimited,
@@ -43,18 +43,11 @@ bool is_error(const Buffer& b, const Ip6Header& ip) noexcept {
   return type < 128 || type == kIcmp6Redirect;
 }
 
-bool was_link_group(const NetState& net, Buffer& b) noexcept {
-  const Interface* f = net.interfaces.find(b.rx_if);
-  return f && f->is_ethernet && b.l2_offset < b.l3_offset &&
-         b.at<EthernetHeader>(b.l2_offset)->dst.is_multicast();
-}
-
-Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
+Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
+  NetState& net = at.net;
   IcmpErrorRequest request;
   std::memcpy(&request, b.opaque, sizeof request);
-  const auto back = static_cast<int32_t>(b.offset_of_data() - b.l3_offset);
-  if (b.is_external() || back < 0) return {kToDrop, kTooShort};
-  b.prepend(static_cast<uint32_t>(back));
+  if (!back_to_ip_header(b)) return {kToDrop, kTooShort};
   constexpr uint32_t kOurs = sizeof(Ip6Header) + sizeof(IcmpHeader);
   const auto* ip = b.peek<Ip6Header>();
   if (!ip || b.headroom() < kOurs) return {kToDrop, kTooShort};
@@ -73,39 +66,20 @@ Verdict<Next, Counter> make(Worker& w, NetState& net, Buffer& b) {
   const IpAddress* own = is_for_us ? &target : f ? f->address_view().source_for(offender) : nullptr;
   if (!own) return {kToDrop, kNoAddress};
   const Ip6Address source = own->ip6();
-  if (!net_worker(w).icmp6_errors.take(w.now)) return {kToDrop, kRateLimited};
+  if (!net_worker(at.w).icmp6_errors.take(at.w.now)) return {kToDrop, kRateLimited};
 
-  trim_packet(w, b, std::min(b.len, kMostBytes - kOurs));
-  b.flags &= kBufferTraced;
-  b.gso_size = 0;
-  b.adjacency = kNoIndex;
-  b.tx_if = offender.ip6().is_link_local() ? b.rx_if : kNoIndex;
-  auto* icmp = b.prepend<IcmpHeader>();
-  *icmp = {.type = request.type, .code = request.code, .checksum = 0, .rest = request.rest};
-  icmp->checksum = checksum_finish(
+  IcmpHeader& icmp = quote(at.w, b, request, kMostBytes - kOurs);
+  if (offender.ip6().is_link_local()) b.tx_if = b.rx_if;
+  icmp.checksum = checksum_finish(
       checksum_add(pseudo_header_sum(source, offender.ip6(), kProtoIcmp6, b.len), b.data, b.len));
   push_ip6_header(b, source, offender.ip6(), kProtoIcmp6, 0, 0);
   return {kToLookup, kSent};
 }
 
-void icmp6_error(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    const auto verdict = make(w, net, *in[i]);
-    next[i] = verdict.next;
-    ++counts[verdict.counter];
-    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
-}
-
 }  // namespace
 
 const NodeInfo kIcmp6Error{.name = "icmp6-error",
-                           .run = icmp6_error,
+                           .run = decide_each<make, kCounterCount>,
                            .counters = kCounters,
                            .next = {"drop", "ip6-lookup"}};
 

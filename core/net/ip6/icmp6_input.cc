@@ -6,14 +6,17 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
-#include "net/ip4/nodes.h"
+#include "net/ip/node_loop.h"
 #include "net/ip6/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup, kToNeighbor };  // error handlers' arcs come after
+enum Next : uint16_t {
+  kToDrop = kNextDrop,
+  kToLookup,
+  kToNeighbor
+};  // error handlers' arcs come after
 enum Counter : uint16_t {
   kEchoAnswered,
   kEchoReply,
@@ -43,7 +46,6 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
     {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
 };
-static_assert(kToDrop == kNoProtocol);
 
 Verdict<uint16_t, Counter> answer_echo(Buffer& b, IcmpHeader& icmp, const Ip6Header& request) {
   const Ip6Address src = request.src, dst = request.dst;
@@ -73,7 +75,7 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
       b.len < sizeof(IcmpHeader) + sizeof(Ip6Header) + kQuotedL4)
     return {kToDrop, kBadQuote};
   const uint16_t next = net.icmp6_handlers[quoted->next_header].load(std::memory_order_relaxed);
-  if (next == kNoProtocol) return {kToDrop, kErrorIgnored};
+  if (next == kNextDrop) return {kToDrop, kErrorIgnored};
   b.l4_protocol = quoted->next_header;
   b.advance(sizeof(IcmpHeader));
   b.l3_offset = b.offset_of_data();
@@ -83,7 +85,7 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   return {next, kErrorDelivered};
 }
 
-Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
+Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
   auto* icmp = b.peek<IcmpHeader>();
   if (!icmp) return {kToDrop, kTooShort};
   const auto& ip = *b.at<Ip6Header>(b.l3_offset);
@@ -97,8 +99,8 @@ Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
     case kIcmp6EchoReply: {
       const uint32_t rest = icmp->rest;
       const bool is_asked =
-          net.pings.answered(w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
-                             static_cast<uint16_t>(rest), length, ip.hop_limit);
+          at.net.pings.answered(at.w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
+                                static_cast<uint16_t>(rest), length, ip.hop_limit);
       return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
     }
     case kIcmp6NeighborSolicitation:
@@ -108,30 +110,16 @@ Verdict<uint16_t, Counter> handle(Worker& w, NetState& net, Buffer& b) {
     case kIcmp6PacketTooBig:
     case kIcmp6TimeExceeded:
     case kIcmp6ParameterProblem:
-      return deliver_error(net, b, *icmp);
+      return deliver_error(at.net, b, *icmp);
     default:
       return {kToDrop, kIgnoredType};
   }
 }
 
-void icmp6_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    const auto verdict = handle(w, net, *in[i]);
-    next[i] = verdict.next;
-    ++counts[verdict.counter];
-    if (verdict.next == kToDrop) rt.set_error(*in[i], verdict.counter);
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
-}
-
 }  // namespace
 
 const NodeInfo kIcmp6Input{.name = "icmp6-input",
-                           .run = icmp6_input,
+                           .run = decide_each<handle, kCounterCount>,
                            .counters = kCounters,
                            .next = {"drop", "ip6-lookup", "icmp6-neighbor"}};
 

@@ -5,15 +5,14 @@
 // Extension headers are ip6-local's: a router does not look at them (RFC 8200 section 4).
 #include <hostloom/wire.h>
 
+#include "net/ip/node_loop.h"
 #include "net/ip/trim.h"
-#include "net/ip6/ip6_trace.h"
 #include "net/ip6/nodes.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop, kToLookup };
+enum Next : uint16_t { kToDrop = kNextDrop, kToLookup };
 enum Counter : uint16_t {
   kOk,
   kNoInterface,
@@ -45,8 +44,8 @@ bool is_mapped(const Ip6Address& a) noexcept {
   return std::memcmp(a.bytes.data(), kPrefix.data(), kPrefix.size()) == 0;
 }
 
-Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
-  const Interface* f = net.interfaces.find(b.rx_if);
+Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
+  const Interface* f = at.net.interfaces.find(b.rx_if);
   if (!f) [[unlikely]]
     return {kToDrop, kNoInterface};
   if (!f->is_up()) [[unlikely]]
@@ -67,41 +66,20 @@ Verdict<Next, Counter> check(Worker& w, const NetState& net, Buffer& b) {
   if (ip->dst.is_zero() || ip->dst.is_loopback() || is_mapped(ip->dst) || is_interface_local)
       [[unlikely]]
     return {kToDrop, kMartianDestination};
-  trim_packet(w, b, total);
-  b.flags |= kBufferIsIp6;
+  trim_packet(at.w, b, total);
+  b.flags |= V6::kFlags;
   b.l3_offset = b.offset_of_data();
   b.fib_index = f->fib_index.load(std::memory_order_relaxed);
-  return {kToLookup, kOk};
-}
-
-void ip6_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  NetState& net = net_state(w);
-  std::array<uint16_t, kFrameSize> next;
-  std::array<uint32_t, kCounterCount> counts{};
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
-    Buffer& b = *in[i];
-    const auto verdict = check(w, net, b);
-    ++counts[verdict.counter];
-    if (b.is_traced()) [[unlikely]]
-      trace_ip6(rt, b);
-    if (verdict.next == kToDrop) [[unlikely]] {
-      rt.set_error(b, verdict.counter);
-      next[i] = kToDrop;
-    } else {
-      next[i] = net.arcs.ip6_unicast->start(rt, b, b.rx_if, kToLookup);
-    }
-  }
-  rt.add_counters(counts);
-  rt.enqueue(in, next);
+  return {at.net.arcs.ip6_unicast->start(at.rt, b, b.rx_if, kToLookup), kOk};
 }
 
 }  // namespace
 
-const NodeInfo kIp6Input{.name = "ip6-input",
-                         .run = ip6_input,
-                         .counters = kCounters,
-                         .next = {"drop", "ip6-lookup"},
-                         .trace_format = format_ip6_trace};
+const NodeInfo kIp6Input{
+    .name = "ip6-input",
+    .run = decide_each<check, kCounterCount, kLoopPrefetch | kLoopTraceAfter, V6>,
+    .counters = kCounters,
+    .next = {"drop", "ip6-lookup"},
+    .trace_format = format_ip_trace<V6>};
 
 }  // namespace loom
