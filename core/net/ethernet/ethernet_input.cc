@@ -1,6 +1,7 @@
 // Node "ethernet-input": looks at the Ethernet header and hands the packet to its protocol.
 //   in    frames from drivers, data at the Ethernet header, rx_if set
-//   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set
+//   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set,
+//         kBufferLinkGroup on what was not for this station alone
 //   cost  not measured on its own
 #include "net/ethernet/nodes.h"
 #include "net/ip/node_loop.h"
@@ -47,8 +48,10 @@ Verdict<Next, Counter> classify(const NetState& net, Buffer& b) {
   const auto* eth = b.peek<EthernetHeader>();
   if (!eth) [[unlikely]]
     return {kToDrop, kTooShort};
-  if (eth->dst != f->mac && !eth->dst.is_multicast()) [[unlikely]]
-    return {kToDrop, kNotForUs};
+  if (eth->dst != f->mac) [[unlikely]] {
+    if (!eth->dst.is_multicast()) return {kToDrop, kNotForUs};
+    b.flags |= kBufferLinkGroup;
+  }
   if (eth->src.is_multicast()) [[unlikely]]
     return {kToDrop, kBadSource};
   b.l2_offset = b.offset_of_data();

@@ -15,14 +15,6 @@ inline bool back_to_ip_header(Buffer& b) noexcept {
   return true;
 }
 
-// True when the frame was not addressed to this station alone (RFC 1122 section 3.2.2, RFC 4443
-// section 2.4 e.4).
-inline bool was_link_group(const NetState& net, Buffer& b) noexcept {
-  const Interface* f = net.interfaces.find(b.rx_if);
-  return f && f->is_ethernet && b.l2_offset < b.l3_offset &&
-         b.at<EthernetHeader>(b.l2_offset)->dst.is_multicast();
-}
-
 // Turns the offending packet, data at its IP header, into an ICMP message that quotes at most
 // `most` bytes of it. The checksum is 0; the packet belongs to no interface and has no flags yet.
 inline IcmpHeader& quote(Worker& w, Buffer& b, const IcmpErrorRequest& request,

@@ -21,6 +21,7 @@ enum Counter : uint16_t {
   kBlackhole,
   kMulticast,
   kNotForwarded,
+  kLinkBroadcast,
   kNoTable,
   kTooShort,
   kCounterCount
@@ -83,6 +84,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"blackhole", Severity::kInfo, "dropped by a route"},
     Ip::kMulticastInfo,
     Ip::kNotForwardedInfo,
+    {"link-broadcast", Severity::kWarn,
+     "not forwarded: received as a link-layer broadcast (RFC 1812 section 5.3.4)"},
     {"no-table", Severity::kError, "the routing table is gone"},
     {"too-short", Severity::kError, "fewer bytes than the header"},
 };
@@ -114,8 +117,12 @@ Verdict<Next, Counter> decide(const NodeContext& at, Buffer& b) noexcept {
     return broadcast(b, a);
   if (a.kind == AdjacencyKind::kBlackhole) [[unlikely]]
     return {kToDrop, ip->dst.is_multicast() ? kMulticast : kBlackhole};
-  if (!(b.flags & kBufferLocallyOriginated) && !Ip::may_forward(*ip)) [[unlikely]]
-    return {kToDrop, kNotForwarded};
+  if (!(b.flags & kBufferLocallyOriginated)) {
+    if (b.flags & kBufferLinkGroup) [[unlikely]]
+      return {kToDrop, kLinkBroadcast};
+    if (!Ip::may_forward(*ip)) [[unlikely]]
+      return {kToDrop, kNotForwarded};
+  }
   switch (a.kind) {
     case AdjacencyKind::kRewrite:
       return {kToRewrite, kForward};

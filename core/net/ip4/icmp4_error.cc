@@ -64,7 +64,7 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   if (!ip || ip->header_length() > b.len || b.headroom() < kOurs) return {kToDrop, kTooShort};
   if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
   if (ip->flags_fragment & 0x1fff) return {kToDrop, kAboutFragment};
-  if (ip->dst.is_multicast() || ip->dst.is_broadcast() || was_link_group(net, b))
+  if (ip->dst.is_multicast() || ip->dst.is_broadcast() || (b.flags & kBufferLinkGroup))
     return {kToDrop, kAboutGroup};
   if (ip->src.is_zero() || ip->src.is_multicast() || ip->src.is_broadcast() ||
       ip->src.is_loopback())

@@ -55,7 +55,7 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   // RFC 4443 section 2.4 e.3: the exceptions are path MTU discovery and refused options.
   const bool may_answer_group = request.type == kIcmp6PacketTooBig ||
                                 (request.type == kIcmp6ParameterProblem && request.code == 2);
-  if (!may_answer_group && (ip->dst.is_multicast() || was_link_group(net, b)))
+  if (!may_answer_group && (ip->dst.is_multicast() || (b.flags & kBufferLinkGroup)))
     return {kToDrop, kAboutGroup};
   if (ip->src.is_zero() || ip->src.is_multicast()) return {kToDrop, kBadSource};
   if (is_error(b, *ip)) return {kToDrop, kAboutError};

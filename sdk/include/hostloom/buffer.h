@@ -39,6 +39,7 @@ enum BufferFlags : uint32_t {
   kBufferTxUdpChecksum = 1u << 8,
   kBufferIsIp6 = 1u << 9,               // with TX checksum or GSO: the L3 header is IPv6
   kBufferLocallyOriginated = 1u << 10,  // made by this host: no TTL decrement, no forwarding checks
+  kBufferLinkGroup = 1u << 11,          // received as a link-layer broadcast or multicast
   kBufferTxL4Checksum = kBufferTxTcpChecksum | kBufferTxUdpChecksum,
 };
 

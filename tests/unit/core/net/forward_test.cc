@@ -294,5 +294,21 @@ TEST_F(ForwardTest, RouteInfoSaysHowPacketsLeave) {
   EXPECT_EQ(ask("8.8.8.8"), Status::kUnreachable);
 }
 
+TEST_F(ForwardTest, LinkLayerBroadcastsAreNotForwarded) {  // RFC 1812 section 5.3.4
+  const Bytes p6 =
+      make_ip6({.src = "2001:db8::1", .dst = "2001:db8:1::1", .next_header = 17}, counting(20));
+  for (const char* to : {"ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "33:33:00:00:00:01"}) {
+    host.receive(left, ethernet(to, NetHost::kPeerMac, 0x0800, packet("10.0.1.1")));
+    host.receive(left, ethernet(to, NetHost::kPeerMac, 0x0800, packet("192.168.5.5")));
+    host.receive(left, ethernet(to, NetHost::kPeerMac, 0x86dd, p6));
+  }
+  EXPECT_THAT(right.take_sent(), IsEmpty());
+  EXPECT_THAT(left.take_sent(), IsEmpty());
+  EXPECT_EQ(host.counter("ip4-lookup/link-broadcast"), 6u);
+  EXPECT_EQ(host.counter("ip6-lookup/link-broadcast"), 3u);
+  receive4(packet("10.0.1.1"));
+  EXPECT_THAT(right.take_sent(), SizeIs(1));
+}
+
 }  // namespace
 }  // namespace loom
