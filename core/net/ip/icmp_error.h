@@ -1,5 +1,5 @@
-// What icmp4-error and icmp6-error share: the way back to the offending packet's IP header, and the
-// ICMP message around what is quoted of it.
+// What the ICMP nodes share: who is not answered, the way back to an offending packet's IP header,
+// and the ICMP message around what is quoted of it.
 #pragma once
 #include "net/ip/trim.h"
 #include "net/state.h"
@@ -13,6 +13,13 @@ inline bool back_to_ip_header(Buffer& b) noexcept {
   if (b.is_external() || back < 0) return false;
   b.prepend(static_cast<uint32_t>(back));
   return true;
+}
+
+// 255.255.255.255, or the broadcast address of a subnet of this host's. A lookup: for slow ways
+// only.
+inline bool is_broadcast(const NetState& net, const Ip4Address& a, uint32_t fib_index) noexcept {
+  const uint32_t adjacency = net.routes.lookup(IpAddress(a), fib_index);
+  return a.is_broadcast() || net.adjacencies.read(adjacency).kind == AdjacencyKind::kBroadcast;
 }
 
 // Turns the offending packet, data at its IP header, into an ICMP message that quotes at most

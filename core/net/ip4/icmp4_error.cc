@@ -64,9 +64,10 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   if (!ip || ip->header_length() > b.len || b.headroom() < kOurs) return {kToDrop, kTooShort};
   if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
   if (ip->flags_fragment & 0x1fff) return {kToDrop, kAboutFragment};
-  if (ip->dst.is_multicast() || ip->dst.is_broadcast() || (b.flags & kBufferLinkGroup))
+  if (ip->dst.is_multicast() || is_broadcast(net, ip->dst, b.fib_index) ||
+      (b.flags & kBufferLinkGroup))
     return {kToDrop, kAboutGroup};
-  if (ip->src.is_zero() || ip->src.is_multicast() || ip->src.is_broadcast() ||
+  if (ip->src.is_zero() || ip->src.is_multicast() || is_broadcast(net, ip->src, b.fib_index) ||
       ip->src.is_loopback())
     return {kToDrop, kBadSource};
   if (is_error(b, *ip)) return {kToDrop, kAboutError};

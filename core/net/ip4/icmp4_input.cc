@@ -5,6 +5,7 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
+#include "net/ip/icmp_error.h"
 #include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
 
@@ -21,6 +22,7 @@ enum Counter : uint16_t {
   kTooShort,
   kBadChecksum,
   kEchoToGroup,
+  kBadSource,
   kBadQuote,
   kEchoReplyUnasked,
   kNotWritable,
@@ -35,6 +37,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"too-short", Severity::kError, "fewer than 8 bytes"},
     {"bad-checksum", Severity::kError, "wrong checksum"},
     {"echo-to-group", Severity::kWarn, "echo request to a broadcast or multicast address"},
+    {"bad-source", Severity::kWarn, "echo request from a broadcast address"},
     {"bad-quote", Severity::kError, "an error whose quoted packet does not parse"},
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
     {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
@@ -46,6 +49,7 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
   const Ip4Address src = request.src, dst = request.dst;
   const uint8_t tos = request.tos;
   if (!net.routes.is_local(IpAddress(dst), b.fib_index)) return {kToDrop, kEchoToGroup};
+  if (is_broadcast(net, src, b.fib_index)) return {kToDrop, kBadSource};
   if (b.headroom() < sizeof(Ip4Header)) return {kToDrop, kNotWritable};
   // RFC 1624: the type goes from 8 to 0, in the first byte of its 16-bit word.
   const uint32_t sum = icmp.checksum + uint32_t{kIcmp4Echo};

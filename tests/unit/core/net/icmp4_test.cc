@@ -188,5 +188,17 @@ TEST_F(Icmp4Test, PingSendsRequestsAndMatchesReplies) {
   EXPECT_FALSE(host.net->ping(*IpAddress::parse("172.16.0.1"), 1, 0));  // no route
 }
 
+TEST_F(Icmp4Test, SubnetBroadcastsAreNeitherAnsweredNorReported) {  // RFC 1122 section 3.2.2
+  host.receive(wire, frame(echo(counting(8), {.src = "10.0.0.255"})));
+  EXPECT_EQ(host.counter("icmp4-input/bad-source"), 1u);
+  host.receive(wire, frame(make_ip4({.src = "10.0.0.255", .dst = "10.0.0.2", .protocol = 99},
+                                    counting(20))));
+  EXPECT_EQ(host.counter("icmp4-error/bad-source"), 1u);
+  host.receive(wire, frame(make_ip4({.src = "10.0.0.1", .dst = "10.0.0.255", .protocol = 99},
+                                    counting(20))));
+  EXPECT_EQ(host.counter("icmp4-error/about-group"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace loom
