@@ -21,13 +21,48 @@ constexpr CounterInfo kCounters[kCounterCount] = {
 };
 constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
 
-// One fragment: a copy of the header and `n` bytes of payload from `at`.
-Buffer* make_one(Worker& w, const Buffer& packet, const Ip4Header& ip, uint32_t at, uint32_t n,
-                 bool is_last) {
+constexpr uint32_t kMostHeader = 60;
+
+// An IPv4 header with its options.
+struct FragmentHeader {
+  std::array<uint8_t, kMostHeader> bytes;
+  uint32_t length;
+};
+
+// The header of every fragment but the first: of the options only those with the copied flag, and
+// whole words (RFC 791 section 3.1). Options were checked by ip4-input or are this host's own; one
+// that runs out of the header ends the copying.
+FragmentHeader later_header(const Ip4Header& ip) noexcept {
+  constexpr uint8_t kEnd = 0, kNop = 1, kCopied = 0x80;
+  FragmentHeader h{.bytes = {}, .length = sizeof(Ip4Header)};
+  const auto* from = reinterpret_cast<const uint8_t*>(&ip);
+  std::memcpy(h.bytes.data(), from, sizeof(Ip4Header));
+  const uint32_t end = ip.header_length();
+  for (uint32_t i = sizeof(Ip4Header); i < end && from[i] != kEnd;) {
+    if (from[i] == kNop) {
+      ++i;
+      continue;
+    }
+    if (end - i < 2 || from[i + 1] < 2 || from[i + 1] > end - i) break;
+    const uint32_t size = from[i + 1];
+    if (from[i] & kCopied) {
+      std::memcpy(h.bytes.data() + h.length, from + i, size);
+      h.length += size;
+    }
+    i += size;
+  }
+  h.length = (h.length + 3) & ~3u;  // what is left of the word is 0, the end of the options
+  h.bytes[0] = static_cast<uint8_t>(0x40 | h.length / 4);
+  return h;
+}
+
+// One fragment: the header `h` and `n` bytes of payload from `at`.
+Buffer* make_one(Worker& w, const Buffer& packet, const Ip4Header& ip, const FragmentHeader& h,
+                 uint32_t at, uint32_t n, bool is_last) {
   Buffer* b = w.alloc();
   if (!b) return nullptr;
   const uint32_t header = ip.header_length();
-  std::memcpy(b->append(header), &ip, header);
+  std::memcpy(b->append(h.length), h.bytes.data(), h.length);
   for (uint32_t done = 0; done < n;) {
     std::array<std::byte, 2048> piece;
     const uint32_t want = std::min<uint32_t>(n - done, piece.size());
@@ -42,7 +77,7 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip4Header& ip, uint32_t 
   const uint16_t before = ip.flags_fragment;
   out.flags_fragment = static_cast<uint16_t>(((before & kOffsetMask) + at / 8) |
                                              (is_last ? before & kMoreFragments : kMoreFragments));
-  out.total_length = static_cast<uint16_t>(header + n);
+  out.total_length = static_cast<uint16_t>(h.length + n);
   out.checksum = 0;
   out.checksum = ip4_header_checksum(out);
   b->adjacency = packet.adjacency;
@@ -64,11 +99,15 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
   if (b.flags & (kBufferTxIp4Checksum | kBufferTxL4Checksum) && !finish_tx_checksums(b))
     return kTooShort;
   const uint32_t most = (mtu - header) & ~7u;
+  FragmentHeader first{.bytes = {}, .length = header};
+  std::memcpy(first.bytes.data(), ip, header);
+  const FragmentHeader later = later_header(*ip);
   std::array<Buffer*, kFrameSize> out;
   std::size_t n = 0;
   for (uint32_t at = 0; at < payload; at += most) {
     const uint32_t size = std::min(most, payload - at);
-    Buffer* f = n < out.size() ? make_one(w, b, *ip, at, size, at + size == payload) : nullptr;
+    const FragmentHeader& h = at == 0 ? first : later;
+    Buffer* f = n < out.size() ? make_one(w, b, *ip, h, at, size, at + size == payload) : nullptr;
     if (!f) {
       w.free({out.data(), n});
       return kNoBuffer;

@@ -310,5 +310,25 @@ TEST_F(ForwardTest, LinkLayerBroadcastsAreNotForwarded) {  // RFC 1812 section 5
   EXPECT_THAT(right.take_sent(), SizeIs(1));
 }
 
+TEST_F(ForwardTest, OptionsAreCopiedIntoFragmentsThatSayTheyWantIt) {  // RFC 791 section 3.1
+  // No-operation, record route (not copied), stream identifier (copied), end.
+  const Bytes record_route = {7, 7, 4, 0, 0, 0, 0}, stream = {0x88, 4, 0x12, 0x34};
+  const Bytes p =
+      packet("10.0.1.1", {.options = Bytes{1} + record_route + stream + Bytes(4)}, 1440);
+  receive4(p);
+  const auto sent = right.take_sent();
+  ASSERT_THAT(sent, SizeIs(2));
+  const Bytes first = part(sent[0].bytes, 14), second = part(sent[1].bytes, 14);
+  EXPECT_EQ(first[0], 0x49);
+  EXPECT_EQ(part(first, 20, 16), part(p, 20, 16));
+  EXPECT_EQ(second[0], 0x46);
+  EXPECT_EQ(part(second, 20, 4), stream);
+  EXPECT_EQ(plain_sum(part(first, 0, 36)), 0xffff);
+  EXPECT_EQ(plain_sum(part(second, 0, 24)), 0xffff);
+  EXPECT_EQ(get16(second, 2), second.size());
+  EXPECT_EQ(get16(second, 6) * 8u, first.size() - 36);
+  EXPECT_EQ(part(first, 36) + part(second, 24), part(p, 36));
+}
+
 }  // namespace
 }  // namespace loom
