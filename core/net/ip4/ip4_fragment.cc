@@ -12,14 +12,23 @@ namespace loom {
 namespace {
 
 enum Next : uint16_t { kToDrop, kToRewrite };
-enum Counter : uint16_t { kFragmented, kNoBuffer, kTooShort, kMtuTooSmall, kCounterCount };
+enum Counter : uint16_t {
+  kFragmented,
+  kNoBuffer,
+  kTooShort,
+  kMtuTooSmall,
+  kBadOffset,
+  kCounterCount
+};
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"fragmented", Severity::kInfo, "packets sent as fragments"},
     {"no-buffer", Severity::kWarn, "no buffers for the fragments"},
     {"too-short", Severity::kError, "no valid header"},
     {"mtu-too-small", Severity::kError, "not 8 bytes of payload fit beside the header"},
+    {"bad-offset", Severity::kError, "a fragment that ends beyond 65535 bytes"},
 };
 constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
+constexpr uint32_t kMostBytes = 65'535;
 
 constexpr uint32_t kMostHeader = 60;
 
@@ -95,6 +104,7 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
     return kTooShort;
   const uint32_t header = ip->header_length(), payload = b.length() - header;
   if (mtu < header + 8) return kMtuTooSmall;
+  if ((ip->flags_fragment & kOffsetMask) * 8u + payload > kMostBytes) return kBadOffset;
   // A fragment cannot ask a device for the checksum of the whole.
   if (b.flags & (kBufferTxIp4Checksum | kBufferTxL4Checksum) && !finish_tx_checksums(b))
     return kTooShort;

@@ -330,5 +330,13 @@ TEST_F(ForwardTest, OptionsAreCopiedIntoFragmentsThatSayTheyWantIt) {  // RFC 79
   EXPECT_EQ(part(first, 36) + part(second, 24), part(p, 36));
 }
 
+TEST_F(ForwardTest, FragmentBeyondTheLongestDatagramIsNotSplit) {  // RFC 791 section 3.1
+  receive4(packet("10.0.1.1", {.flags_fragment = 0x1fff}, 1460));
+  EXPECT_THAT(right.take_sent(), IsEmpty());
+  EXPECT_EQ(host.counter("ip4-fragment/bad-offset"), 1u);
+  receive4(packet("10.0.1.1", {.flags_fragment = 0x1fff - 183}, 1452));  // ends at 65524
+  EXPECT_THAT(right.take_sent(), SizeIs(2));
+}
+
 }  // namespace
 }  // namespace loom
