@@ -40,7 +40,7 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"too-many-headers", Severity::kError, "more than 8 extension headers"},
     {"misplaced-hop-by-hop", Severity::kError, "hop-by-hop options that are not first"},
     {"no-next-header", Severity::kInfo, "packets that end with their headers"},
-    {"routing-header", Severity::kError, "routing header type 0, or with segments left"},
+    {"routing-header", Severity::kError, "a routing header with segments left"},
     {"bad-option", Severity::kError, "an option runs out of its header"},
     {"refused-option", Severity::kWarn, "an unknown option that says discard"},
 }};

@@ -71,8 +71,9 @@ Ip6WalkResult walk_extension_headers(Buffer& b) noexcept {
         check_options(b, at, size, is_multicast, r);
         if (r.verdict != Ip6Walk::kOk) return r;
         break;
-      case kRouting:  // RFC 8200 section 4.4: skipped when there are no segments left
-        if (bytes[at + 2] == 0 || bytes[at + 3] != 0) {
+      // RFC 8200 section 4.4, and RFC 5095 section 3 for type 0: skipped without segments left
+      case kRouting:
+        if (bytes[at + 3] != 0) {
           r.is_answered = true;
           r.code = 0;
           r.pointer = at + 2;

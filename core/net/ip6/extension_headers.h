@@ -12,7 +12,7 @@ enum class Ip6Walk : uint8_t {
   kMisplacedHopByHop,  // not first
   kFragment,           // a fragment proper
   kNoNextHeader,       // RFC 8200 section 4.7: nothing follows
-  kRoutingHeader,      // type 0 (RFC 5095), or another with segments left
+  kRoutingHeader,      // with segments left
   kBadOption,          // an option runs out of its header
   kRefusedOption,      // an unknown option that says discard
 };

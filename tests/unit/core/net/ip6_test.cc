@@ -234,5 +234,11 @@ TEST_F(Ip6Test, NoErrorIsSentWhereRfc4443ForbidsIt) {  // section 2.4 e
   EXPECT_THAT(wire.take_sent(), IsEmpty());
 }
 
+TEST_F(Ip6Test, Type0RoutingHeaderWithoutSegmentsLeftIsSkipped) {  // RFC 5095 section 3
+  host.receive(wire, frame(with_headers(43, Bytes{17, 2, 0, 0, 0, 0, 0, 0} + ip6(kPeer))));
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.sink.packets[0].data, udp());
+}
+
 }  // namespace
 }  // namespace loom
