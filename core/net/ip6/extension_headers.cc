@@ -7,6 +7,15 @@ constexpr uint8_t kHopByHop = 0, kRouting = 43, kFragmentHeader = 44, kNoNext = 
                   kDestinationOptions = 60;
 constexpr uint8_t kPad1 = 0, kPadN = 1;
 
+bool is_extension_header(uint8_t type) noexcept {
+  return type == kHopByHop || type == kRouting || type == kFragmentHeader ||
+         type == kDestinationOptions;
+}
+// Of the header at `bytes`, of which 8 are there.
+uint32_t size_of(uint8_t type, const uint8_t* bytes) noexcept {
+  return type == kFragmentHeader ? 8 : (bytes[1] + 1u) * 8;
+}
+
 // The options of one header at `at`, `size` bytes with its two fixed ones (RFC 8200 section 4.2).
 void check_options(const Buffer& b, uint32_t at, uint32_t size, bool is_multicast,
                    Ip6WalkResult& r) noexcept {
@@ -50,13 +59,11 @@ Ip6WalkResult walk_extension_headers(Buffer& b) noexcept {
   for (uint32_t n = 0;; ++n) {
     const uint8_t type = r.protocol;
     if (type == kNoNext) return stop(Ip6Walk::kNoNextHeader);
-    if (type != kHopByHop && type != kRouting && type != kFragmentHeader &&
-        type != kDestinationOptions)
-      return r;
+    if (!is_extension_header(type)) return r;
     if (n == kMaxExtensionHeaders) return stop(Ip6Walk::kTooMany);
     const uint32_t at = r.header_bytes;
     if (b.len < at + 8) return stop(Ip6Walk::kTooShort);
-    const uint32_t size = type == kFragmentHeader ? 8 : (bytes[at + 1] + 1u) * 8;
+    const uint32_t size = size_of(type, bytes + at);
     if (b.len < at + size) return stop(Ip6Walk::kTooShort);
     switch (type) {
       case kHopByHop:
@@ -88,6 +95,22 @@ Ip6WalkResult walk_extension_headers(Buffer& b) noexcept {
     r.next_header_field = at;
     r.header_bytes = at + size;
   }
+}
+
+Ip6UpperLayer find_upper_layer(Buffer& b) noexcept {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(b.data);
+  Ip6UpperLayer up{.protocol = b.peek<Ip6Header>()->next_header, .at = sizeof(Ip6Header)};
+  for (uint32_t n = 0; is_extension_header(up.protocol); ++n) {
+    if (n == kMaxExtensionHeaders || b.len < up.at + 8) return up;
+    const uint8_t type = up.protocol;
+    const bool is_later =
+        type == kFragmentHeader && ((bytes[up.at + 2] << 8 | bytes[up.at + 3]) & 0xfff8) != 0;
+    up.protocol = bytes[up.at];
+    up.at += size_of(type, bytes + up.at);
+    if (is_later) return up;
+  }
+  up.is_visible = up.at < b.len;
+  return up;
 }
 
 }  // namespace loom

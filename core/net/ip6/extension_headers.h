@@ -32,4 +32,13 @@ struct Ip6WalkResult {
 // Data at the IPv6 header, which is complete.
 Ip6WalkResult walk_extension_headers(Buffer& b) noexcept;
 
+// Where the protocol above begins in a packet on its way to somebody else, of which only the first
+// segment is seen, and nothing is checked: for icmp6-error. Data at the IPv6 header, complete.
+struct Ip6UpperLayer {
+  uint8_t protocol = 0;
+  uint32_t at = 0;          // offset of its header
+  bool is_visible = false;  // false: a later fragment, or the chain leaves the segment
+};
+Ip6UpperLayer find_upper_layer(Buffer& b) noexcept;
+
 }  // namespace loom

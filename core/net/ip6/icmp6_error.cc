@@ -6,6 +6,7 @@
 
 #include "net/ip/icmp_error.h"
 #include "net/ip/node_loop.h"
+#include "net/ip6/extension_headers.h"
 #include "net/ip6/nodes.h"
 
 namespace loom {
@@ -36,10 +37,11 @@ constexpr CounterInfo kCounters[kCounterCount] = {
 constexpr uint32_t kMostBytes = 1280;  // RFC 4443 section 2.4 c: the IPv6 minimum MTU
 constexpr uint8_t kIcmp6Redirect = 137;
 
-bool is_error(const Buffer& b, const Ip6Header& ip) noexcept {
-  if (ip.next_header != kProtoIcmp6) return false;
-  if (b.len <= sizeof(Ip6Header)) return true;  // cannot tell: keep silent
-  const auto type = static_cast<uint8_t>(b.data[sizeof(Ip6Header)]);
+bool is_error(Buffer& b) noexcept {
+  const Ip6UpperLayer up = find_upper_layer(b);
+  if (up.protocol != kProtoIcmp6) return false;
+  if (!up.is_visible) return true;  // cannot tell: keep silent
+  const auto type = static_cast<uint8_t>(b.data[up.at]);
   return type < 128 || type == kIcmp6Redirect;
 }
 
@@ -58,7 +60,7 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   if (!may_answer_group && (ip->dst.is_multicast() || (b.flags & kBufferLinkGroup)))
     return {kToDrop, kAboutGroup};
   if (ip->src.is_zero() || ip->src.is_multicast()) return {kToDrop, kBadSource};
-  if (is_error(b, *ip)) return {kToDrop, kAboutError};
+  if (is_error(b)) return {kToDrop, kAboutError};
   const IpAddress offender(ip->src), target(ip->dst);
   const Interface* f = net.interfaces.find(b.rx_if);
   const bool is_for_us =

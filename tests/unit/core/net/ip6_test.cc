@@ -240,5 +240,26 @@ TEST_F(Ip6Test, Type0RoutingHeaderWithoutSegmentsLeftIsSkipped) {  // RFC 5095 s
   EXPECT_EQ(host.sink.packets[0].data, udp());
 }
 
+TEST_F(Ip6Test, NoErrorIsSentAboutAnErrorBehindExtensionHeaders) {  // RFC 4443 section 2.4 e.1
+  const char* nowhere = "2001:db8:ffff::1";
+  const auto to_nowhere = [&](uint8_t first, const Bytes& payload) {
+    host.receive(wire,
+                 frame(make_ip6({.src = kPeer, .dst = nowhere, .next_header = first}, payload)));
+  };
+  const Bytes error = make_icmp6(kPeer, nowhere, 1, 0, 0, counting(48));
+  const Bytes options = {58, 0, 1, 4, 0, 0, 0, 0};
+  to_nowhere(60, options + error);
+  to_nowhere(0, Bytes{60, 0, 1, 4, 0, 0, 0, 0} + options + error);
+  to_nowhere(44, Bytes{58, 0, 0, 1, 0, 0, 0, 9} + error);  // the first fragment of one
+  to_nowhere(44, Bytes{58, 0, 0, 8, 0, 0, 0, 9} + error);  // a later one: nobody knows
+  to_nowhere(60, {58, 9, 1, 4, 0, 0, 0, 0});               // cut off in the options
+  to_nowhere(60, {58, 0, 1, 4, 0, 0, 0, 0});               // cut off before the type
+  EXPECT_EQ(host.counter("icmp6-error/about-error"), 6u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  to_nowhere(60, options + make_icmp6(kPeer, nowhere, 128, 0, 1, {}));
+  to_nowhere(60, Bytes{17, 0, 1, 4, 0, 0, 0, 0} + udp(nowhere));
+  EXPECT_THAT(wire.take_sent(), SizeIs(2));
+}
+
 }  // namespace
 }  // namespace loom
