@@ -28,6 +28,7 @@ enum Counter : uint16_t {
   kRoutingHeader,
   kBadOption,
   kRefusedOption,
+  kBadSource,
   kCounterCount6
 };
 constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
@@ -43,6 +44,7 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"routing-header", Severity::kError, "a routing header with segments left"},
     {"bad-option", Severity::kError, "an option runs out of its header"},
     {"refused-option", Severity::kWarn, "an unknown option that says discard"},
+    {"bad-source", Severity::kError, "an unspecified source, and not ICMPv6"},
 }};
 
 // What the IP header, and the headers that belong to it, say: the protocol above and where it
@@ -102,8 +104,10 @@ struct Ip6 : V6 {
     }
     return kDelivered;
   }
-  static Parsed parse(Buffer& b, const Header&) noexcept {
+  static Parsed parse(Buffer& b, const Header& ip) noexcept {
     const Ip6WalkResult walk = walk_extension_headers(b);
+    if (ip.src.is_zero() && walk.protocol != kProtoIcmp6) [[unlikely]]
+      return {kBadSource};  // RFC 4291 section 2.5.2
     if (walk.verdict == Ip6Walk::kOk) [[likely]]
       return {.protocol = walk.protocol,
               .header_bytes = walk.header_bytes,

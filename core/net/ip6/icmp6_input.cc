@@ -27,6 +27,7 @@ enum Counter : uint16_t {
   kTooShort,
   kBadChecksum,
   kEchoToGroup,
+  kBadSource,
   kBadQuote,
   kEchoReplyUnasked,
   kNotWritable,
@@ -42,6 +43,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"too-short", Severity::kError, "fewer than 8 bytes"},
     {"bad-checksum", Severity::kError, "wrong checksum"},
     {"echo-to-group", Severity::kInfo, "echo request to a multicast address"},
+    {"bad-source", Severity::kError, "echo request from the unspecified address"},
     {"bad-quote", Severity::kError, "an error whose quoted packet does not parse"},
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
     {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
@@ -50,6 +52,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
 Verdict<uint16_t, Counter> answer_echo(Buffer& b, IcmpHeader& icmp, const Ip6Header& request) {
   const Ip6Address src = request.src, dst = request.dst;
   if (dst.is_multicast()) return {kToDrop, kEchoToGroup};  // a source for it would be a guess
+  if (src.is_zero()) return {kToDrop, kBadSource};
   if (b.headroom() < sizeof(Ip6Header)) return {kToDrop, kNotWritable};
   // RFC 1624: the type goes from 128 to 129 in the first byte of its 16-bit word; the addresses of
   // the pseudo-header only swap places.

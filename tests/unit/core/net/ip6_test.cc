@@ -261,5 +261,15 @@ TEST_F(Ip6Test, NoErrorIsSentAboutAnErrorBehindExtensionHeaders) {  // RFC 4443 
   EXPECT_THAT(wire.take_sent(), SizeIs(2));
 }
 
+TEST_F(Ip6Test, UnspecifiedSourceIsForNeighbourDiscoveryOnly) {  // RFC 4291 section 2.5.2
+  must(host.net->add_route(
+      {.prefix = *IpPrefix::parse("::/0"), .gateway = *IpAddress::parse(kPeer)}));
+  expect_dropped(make_ip6({.src = "::", .dst = kOwn, .next_header = 17},
+                          make_udp(ip6("::"), ip6(kOwn), 1, 2, counting(8))),
+                 "ip6-local/bad-source");
+  expect_dropped(make_ip6({.src = "::", .dst = kOwn}, make_icmp6("::", kOwn, 128, 0, 1, {})),
+                 "icmp6-input/bad-source");
+}
+
 }  // namespace
 }  // namespace loom
