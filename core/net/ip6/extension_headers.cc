@@ -97,6 +97,18 @@ Ip6WalkResult walk_extension_headers(Buffer& b) noexcept {
   }
 }
 
+bool has_fragment_header(const Ip6Header& ip, uint32_t header_bytes) noexcept {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&ip);
+  uint8_t type = ip.next_header;
+  for (uint32_t at = sizeof(Ip6Header); at + 8 <= header_bytes;) {
+    if (type == kFragmentHeader) return true;
+    const uint32_t size = size_of(type, bytes + at);
+    type = bytes[at];
+    at += size;
+  }
+  return false;
+}
+
 Ip6UpperLayer find_upper_layer(Buffer& b) noexcept {
   const auto* bytes = reinterpret_cast<const uint8_t*>(b.data);
   Ip6UpperLayer up{.protocol = b.peek<Ip6Header>()->next_header, .at = sizeof(Ip6Header)};

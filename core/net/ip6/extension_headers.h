@@ -32,6 +32,10 @@ struct Ip6WalkResult {
 // Data at the IPv6 header, which is complete.
 Ip6WalkResult walk_extension_headers(Buffer& b) noexcept;
 
+// True when a fragment header is among the extension headers of a packet that the walk has
+// accepted; header_bytes: what it found.
+bool has_fragment_header(const Ip6Header& ip, uint32_t header_bytes) noexcept;
+
 // Where the protocol above begins in a packet on its way to somebody else, of which only the first
 // segment is seen, and nothing is checked: for icmp6-error. Data at the IPv6 header, complete.
 struct Ip6UpperLayer {

@@ -2,6 +2,7 @@
 // receiving half of duplicate address detection (RFC 4862 section 5.4), on worker 0.
 //   in    from icmp6-input: data at the ICMP header, checksum verified, l3_offset set
 //   out   drop: every message ends here; answers are packets of their own
+#include "net/ip6/extension_headers.h"
 #include "net/ip6/ip6_address.h"
 #include "net/ip6/nd_messages.h"
 #include "net/ip6/nd_wire.h"
@@ -24,6 +25,9 @@ enum Counter : uint16_t {
   kBadTarget,
   kBadOption,
   kBadSource,
+  kBadMac,
+  kSenderUnknown,
+  kFragmentHeader,
   kBadFlags,
   kOwnAddress,
   kNoInterface,
@@ -40,9 +44,12 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-code", Severity::kError, "the code is not 0"},
     {"too-short", Severity::kError, "fewer than 24 bytes"},
     {"bad-target", Severity::kError, "the target is a multicast address"},
-    {"bad-option", Severity::kError, "an option of length 0, or beyond the message"},
-    {"bad-source", Severity::kError,
-     "unspecified source where RFC 4861 forbids it, or a group MAC"},
+    {"bad-option", Severity::kError, "an option of a wrong length, or beyond the message"},
+    {"bad-source", Severity::kError, "unspecified source where RFC 4861 forbids it"},
+    {"bad-mac", Severity::kError, "a group or zero link-layer address"},
+    {"sender-unknown", Severity::kInfo,
+     "no option says where the answer should go, nor do we know"},
+    {"fragment-header", Severity::kError, "in a fragment, were it a whole one (RFC 6980)"},
     {"bad-flags", Severity::kError, "solicited advertisement to a group"},
     {"own-address", Severity::kWarn, "another station claims an address of this host"},
     {"no-interface", Severity::kError, "the interface is gone"},
@@ -59,6 +66,8 @@ Counter conflict(Worker& w, NetState& net, const Interface& f, const Ip6Address&
   return kOwnAddress;
 }
 
+bool is_station(const MacAddress& m) noexcept { return !m.is_multicast() && m != MacAddress{}; }
+
 bool is_own(const Interface& f, const Ip6Address& a) noexcept {
   return f.address_view().has(IpAddress(a));
 }
@@ -67,7 +76,7 @@ Counter solicited(Worker& w, NetState& net, const Interface& f, const Ip6Header&
                   const NeighborMessage& m, const std::optional<MacAddress>& source_mac) {
   const bool is_detection = ip.src.is_zero();  // someone else's duplicate address detection
   if (is_detection && (source_mac || ip.dst != solicited_node_of(m.target))) return kBadSource;
-  if (source_mac && (source_mac->is_multicast() || *source_mac == MacAddress{})) return kBadSource;
+  if (source_mac && !is_station(*source_mac)) return kBadMac;
   if (!is_detection && is_own(f, ip.src)) return conflict(w, net, f, ip.src);
   if (!is_own(f, m.target)) return kSolicitationForOthers;
   if (is_detection) {
@@ -85,7 +94,7 @@ Counter solicited(Worker& w, NetState& net, const Interface& f, const Ip6Header&
   const MacAddress* to = source_mac                                    ? &*source_mac
                          : n && n->state != NeighborState::kIncomplete ? &n->mac
                                                                        : nullptr;
-  if (!to) return kBadSource;  // we would have to ask before we can answer: let it ask again
+  if (!to) return kSenderUnknown;  // we would have to ask before we can answer: let it ask again
   return send_advertisement(w, f.index, m.target, ip.src, *to, kNdSolicited | kNdOverride)
              ? kSolicitationAnswered
              : kNoBuffer;
@@ -97,7 +106,7 @@ Counter advertised(Worker& w, NetState& net, const Interface& f, const Ip6Header
   const bool is_solicited = flags & kNdSolicited;
   if (ip.dst.is_multicast() && is_solicited) return kBadFlags;
   if (ip.src.is_zero()) return kBadSource;
-  if (target_mac && (target_mac->is_multicast() || *target_mac == MacAddress{})) return kBadSource;
+  if (target_mac && !is_station(*target_mac)) return kBadMac;
   if (is_own(f, m.target)) return conflict(w, net, f, m.target);
   Neighbor* n = net.neighbors.find(f.index, IpAddress(m.target));
   // Without the option only what is known can be confirmed (RFC 4861 section 7.2.5).
@@ -115,6 +124,8 @@ Counter handle(Worker& w, NetState& net, Buffer& b) {
   if (!f || !f->is_ethernet) return kNoInterface;
   const auto& ip = *b.at<Ip6Header>(b.l3_offset);
   if (ip.hop_limit != kNdHopLimit) return kBadHopLimit;
+  if (has_fragment_header(ip, static_cast<uint32_t>(b.offset_of_data() - b.l3_offset)))
+    return kFragmentHeader;
   const auto* m = b.peek<NeighborMessage>();
   if (!m || b.next) return kTooShort;
   if (m->code != 0) return kBadCode;

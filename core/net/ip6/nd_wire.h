@@ -26,7 +26,7 @@ constexpr uint8_t kNdSourceLinkLayer = 1, kNdTargetLinkLayer = 2;
 constexpr uint8_t kNdHopLimit = 255;  // proof that the message crossed no router
 
 struct NdOptions {
-  bool is_valid = false;  // every length is above 0 and within the message
+  bool is_valid = false;  // lengths are above 0, within the message, and right for Ethernet
   std::optional<MacAddress> link_layer;
 };
 
@@ -38,7 +38,8 @@ inline NdOptions parse_nd_options(const std::byte* bytes, uint32_t size, uint8_t
     const auto type = static_cast<uint8_t>(bytes[0]);
     const uint32_t length = static_cast<uint8_t>(bytes[1]) * 8u;
     if (length == 0 || length > size) return out;
-    if (type == wanted && length == sizeof(LinkLayerOption)) {
+    if (type == wanted) {
+      if (length != sizeof(LinkLayerOption)) return out;
       MacAddress mac;
       std::memcpy(mac.bytes.data(), bytes + 2, 6);
       out.link_layer = mac;

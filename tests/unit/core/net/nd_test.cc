@@ -134,7 +134,15 @@ TEST_F(NdTest, MalformedMessagesHaveTheirCounters) {  // RFC 4861 sections 7.1.1
   expect({.options = {1}}, "bad-option");
   expect({.src = "::", .dst = "ff02::1:ff00:2"}, "bad-source");  // option with unspecified source
   expect({.src = "::", .dst = kOwn, .options = {}}, "bad-source");
-  expect({.options = option(1, "03:00:00:00:00:99")}, "bad-source");
+  expect({.options = option(1, "03:00:00:00:00:99")}, "bad-mac");
+  expect({.options = option(1, "00:00:00:00:00:00")}, "bad-mac");
+  expect({.type = 136, .target = kPeer, .options = option(2, "ff:ff:ff:ff:ff:ff")}, "bad-mac");
+  expect({.type = 136, .src = "::", .target = kPeer, .options = {}}, "bad-source");
+  expect({.options = {}}, "sender-unknown");
+  // Link-layer addresses of 14 bytes are not Ethernet's.
+  expect({.options = Bytes{1, 2} + Bytes(14)}, "bad-option");
+  expect({.type = 136, .target = kPeer, .options = Bytes{2, 2} + Bytes(14)}, "bad-option");
+  expect({.options = option(1, kPeerMac) + Bytes{14, 0, 0, 0, 0, 0, 0, 0}}, "bad-option");
   expect({.dst = "ff02::1:ff00:2", .target = "2001:db8::77"}, "solicitation-for-others");
   expect({.type = 136, .dst = "ff02::1", .target = kPeer, .flags = kSolicited}, "bad-flags");
   const Bytes cut = make_icmp6(kPeer, kOwn, 135, 0, 0, part(ip6(kOwn), 0, 15));
@@ -190,6 +198,23 @@ TEST_F(NdTest, DetectionByAnotherStationIsAnsweredToAllNodes) {
   EXPECT_EQ(part(sent[0].bytes, 0, 6), mac("33:33:00:00:00:01"));
   EXPECT_EQ(part(sent[0].bytes, 14 + 24, 16), ip6("ff02::1"));
   EXPECT_EQ(get32(sent[0].bytes, 14 + 44), kOverride);
+}
+
+TEST_F(NdTest, FragmentsAreRefusedEvenWhole) {  // RFC 6980 section 5, RFC 6946
+  const Bytes message = make_icmp6(kPeer, kOwn, 135, 0, 0, ip6(kOwn) + option(1, kPeerMac));
+  const auto receive_behind = [&](uint8_t first, const Bytes& headers) {
+    host.receive(
+        wire, ethernet(NetHost::kOwnMac, kPeerMac, 0x86dd,
+                       make_ip6({.src = kPeer, .dst = kOwn, .next_header = first, .hop_limit = 255},
+                                headers + message)));
+  };
+  receive_behind(44, {58, 0, 0, 0, 0, 0, 0, 9});
+  receive_behind(60, Bytes{44, 0, 1, 4, 0, 0, 0, 0} + Bytes{58, 0, 0, 0, 0, 0, 0, 9});
+  EXPECT_EQ(host.counter("icmp6-neighbor/fragment-header"), 2u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  EXPECT_THAT(host.net->neighbors(), IsEmpty());
+  receive_behind(60, {58, 0, 1, 4, 0, 0, 0, 0});
+  EXPECT_THAT(wire.take_sent(), SizeIs(1));
 }
 
 }  // namespace
