@@ -56,11 +56,16 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-buffer", Severity::kWarn, "no buffer for the answer"},
 };
 
+// Duplicate address detection is going on: the interface's addresses are optimistic (RFC 4429).
+bool is_checking(const Worker& w, const Interface& f) noexcept {
+  return w.now < f.dad_until.load(std::memory_order_relaxed);
+}
+
 // Another station has our address. During detection we give it up (RFC 4862 section 5.4.5); later
 // it is only counted, or any station on the link could take our addresses away.
 Counter conflict(Worker& w, NetState& net, const Interface& f, const Ip6Address& own) {
   net.neighbors.conflict(w);
-  if (w.now < f.dad_until.load(std::memory_order_relaxed))
+  if (is_checking(w, f))
     net.engine.post_to_control(
         [&net, index = f.index, own] { mark_duplicate(net, index, IpAddress(own)); });
   return kOwnAddress;
@@ -79,9 +84,10 @@ Counter solicited(Worker& w, NetState& net, const Interface& f, const Ip6Header&
   if (source_mac && !is_station(*source_mac)) return kBadMac;
   if (!is_detection && is_own(f, ip.src)) return conflict(w, net, f, ip.src);
   if (!is_own(f, m.target)) return kSolicitationForOthers;
+  const uint32_t overrides = is_checking(w, f) ? 0 : kNdOverride;  // RFC 4429 section 3.3
   if (is_detection) {
     const bool is_sent = send_advertisement(w, f.index, m.target, all_nodes(),
-                                            multicast_mac_of(all_nodes()), kNdOverride);
+                                            multicast_mac_of(all_nodes()), overrides);
     const Counter counter = conflict(w, net, f, m.target);
     return is_sent ? counter : kNoBuffer;
   }
@@ -95,7 +101,7 @@ Counter solicited(Worker& w, NetState& net, const Interface& f, const Ip6Header&
                          : n && n->state != NeighborState::kIncomplete ? &n->mac
                                                                        : nullptr;
   if (!to) return kSenderUnknown;  // we would have to ask before we can answer: let it ask again
-  return send_advertisement(w, f.index, m.target, ip.src, *to, kNdSolicited | kNdOverride)
+  return send_advertisement(w, f.index, m.target, ip.src, *to, kNdSolicited | overrides)
              ? kSolicitationAnswered
              : kNoBuffer;
 }

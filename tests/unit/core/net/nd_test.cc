@@ -217,5 +217,21 @@ TEST_F(NdTest, FragmentsAreRefusedEvenWhole) {  // RFC 6980 section 5, RFC 6946
   EXPECT_THAT(wire.take_sent(), SizeIs(1));
 }
 
+TEST_F(NdTest, AddressThatIsBeingCheckedOverridesNobody) {  // RFC 4429 section 3.3
+  must(host.net->add_address(wire.index, *IpPrefix::parse("2001:db8:5::5/64")));
+  host.run();
+  wire.take_sent();
+  const Message ask{.dst = "2001:db8:5::5", .target = "2001:db8:5::5"};
+  receive(ask);
+  auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_EQ(get32(sent[0].bytes, 14 + 44), kSolicited);
+  host.pass(2 * kSecond);
+  receive(ask);
+  sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(1));
+  EXPECT_EQ(get32(sent[0].bytes, 14 + 44), kSolicited | kOverride);
+}
+
 }  // namespace
 }  // namespace loom
