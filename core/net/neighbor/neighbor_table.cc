@@ -296,7 +296,8 @@ void NeighborTable::learn(Worker& w, const NeighborNews& news) {
     n->state = NeighborState::kStale;
     w.timer_start_in(n->timer, kStaleCheck);
   }
-  n->requests = 0;
+  // RFC 4861 section 7.3.1: what repeats the known address unasked confirms nothing.
+  if (news.is_solicited || is_new_mac) n->requests = 0;
   if (is_new_mac) publish(*n);
   if (was_incomplete) {
     state_.changed();

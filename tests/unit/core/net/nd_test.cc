@@ -233,5 +233,20 @@ TEST_F(NdTest, AddressThatIsBeingCheckedOverridesNobody) {  // RFC 4429 section 
   EXPECT_EQ(get32(sent[0].bytes, 14 + 44), kSolicited | kOverride);
 }
 
+TEST_F(NdTest, UnaskedAdvertisementsDoNotKeepASilentNeighbourAlive) {  // RFC 4861 section 7.3.1
+  send(kPeer);
+  advertise(kSolicited | kOverride);
+  host.pass(NeighborTable::kReachableTime - kSecond);
+  send(kPeer);
+  host.pass(kSecond + kMillisecond);
+  ASSERT_TRUE(neighbor(kPeer));
+  EXPECT_EQ(neighbor(kPeer)->state, NeighborState::kProbe);
+  for (int i = 0; i < 4; ++i) {
+    advertise(kOverride);  // the address that is known, and not an answer
+    host.pass(kSecond);
+  }
+  EXPECT_FALSE(neighbor(kPeer));
+}
+
 }  // namespace
 }  // namespace loom
