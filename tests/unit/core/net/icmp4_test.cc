@@ -200,5 +200,23 @@ TEST_F(Icmp4Test, SubnetBroadcastsAreNeitherAnsweredNorReported) {  // RFC 1122 
   EXPECT_THAT(wire.take_sent(), IsEmpty());
 }
 
+TEST_F(Icmp4Test, QuotedHeaderThatIsShortOrOfTheOtherVersion) {
+  must(host.net->add_icmp_error_handler(17, false, "test-sink"));
+  const Bytes good =
+      part(make_ip4({.src = "10.0.0.2", .dst = "10.9.9.9", .protocol = 17}, counting(40)), 0, 28);
+  uint64_t n = 0;
+  for (const uint8_t first : {0x40, 0x44, 0x4f, 0x65, 0x05}) {
+    Bytes quoted = good;
+    quoted[0] = first;
+    host.receive(
+        wire, frame(make_ip4({.src = "10.0.0.1", .dst = "10.0.0.2"}, make_icmp4(3, 3, 0, quoted))));
+    EXPECT_EQ(host.counter("icmp4-input/bad-quote"), ++n) << int{first};
+  }
+  host.receive(wire,
+               frame(make_ip4({.src = "10.0.0.1", .dst = "10.0.0.2"}, make_icmp4(3, 3, 0, {}))));
+  EXPECT_EQ(host.counter("icmp4-input/bad-quote"), ++n);
+  EXPECT_THAT(host.sink.packets, IsEmpty());
+}
+
 }  // namespace
 }  // namespace loom

@@ -207,5 +207,19 @@ TEST_F(Ip4Test, OwnPacketToOwnAddressIsDeliveredWithoutAWire) {
   EXPECT_THAT(wire.take_sent(), IsEmpty());
 }
 
+TEST_F(Ip4Test, LengthsOfZeroAndEmptyPackets) {
+  expect_dropped(frame({}), "ip4-input/too-short");
+  Bytes p = packet();
+  p[0] = 0x40;
+  expect_dropped(frame(p), "ip4-input/bad-header-length");
+  p = packet();
+  put16(p, 2, 0);
+  expect_dropped(frame(with_checksum(p)), "ip4-input/bad-total-length");
+  expect_dropped(frame(packet({.options = {0x44, 1, 0, 0}})), "ip4-input/bad-option");
+  expect_dropped(ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x88a8, packet()),
+                 "ethernet-input/vlan");
+  expect_dropped(ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x0806, {}), "arp-input/too-short");
+}
+
 }  // namespace
 }  // namespace loom

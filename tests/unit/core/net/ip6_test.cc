@@ -271,5 +271,32 @@ TEST_F(Ip6Test, UnspecifiedSourceIsForNeighbourDiscoveryOnly) {  // RFC 4291 sec
                  "icmp6-input/bad-source");
 }
 
+TEST_F(Ip6Test, TruncatedHeadersOfEveryKind) {
+  must(host.net->add_ip_protocol(6, true, "test-sink"));
+  const auto packet = [](uint8_t first, const Bytes& payload) {
+    return make_ip6({.src = kPeer, .dst = kOwn, .next_header = first}, payload);
+  };
+  expect_dropped({}, "ip6-input/too-short");
+  expect_dropped(packet(44, {17, 0, 0, 0, 0, 0, 0}), "ip6-local/too-short");
+  expect_dropped(packet(43, Bytes{17, 1, 4, 0, 0, 0, 0, 0} + Bytes(7)), "ip6-local/too-short");
+  expect_dropped(packet(0, {17, 0, 1}), "ip6-local/too-short");
+  expect_dropped(packet(0, {}), "ip6-local/too-short");
+  expect_dropped(packet(17, counting(7)), "ip6-local/too-short");
+  expect_dropped(packet(6, counting(19)), "ip6-local/too-short");
+  expect_dropped(packet(6, counting(40)), "ip6-local/bad-checksum");
+  expect_dropped(packet(59, counting(8)), "ip6-local/no-next-header");
+  expect_dropped(packet(0, {17, 0, 5, 5, 0, 0, 0, 0}), "ip6-local/bad-option");
+}
+
+TEST_F(Ip6Test, QuotedHeaderThatIsShortOrOfTheOtherVersion) {
+  must(host.net->add_icmp_error_handler(17, true, "test-sink"));
+  Bytes quoted =
+      part(make_ip6({.src = kOwn, .dst = "2001:db8:9::9", .next_header = 17}, counting(40)), 0, 48);
+  quoted[0] = 0x45;
+  for (const Bytes& quote : {quoted, part(quoted, 0, 39), Bytes{}})
+    expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, 1, 4, 0, quote)),
+                   "icmp6-input/bad-quote");
+}
+
 }  // namespace
 }  // namespace loom
