@@ -37,7 +37,6 @@ const std::vector<std::string_view> kKeys = {"add-segment-size",
                                              "segment-baseva",
                                              "segment-size",
                                              "session-timeout",
-                                             "spin-usec",
                                              "tls-engine",
                                              "tx-fifo-size",
                                              "uid",
@@ -170,8 +169,6 @@ Result<void> apply(const ConfigNode& stanza, Config& c) {
       store(c.namespace_secret, in.number(*w, 0, ~0ull));
     else if (key == "tls-engine")
       store(c.tls_engine, in.number(*w, 0, 255));
-    else if (key == "spin-usec")
-      store(c.spin_us, in.number(*w, 0, 1'000'000));
     else if (key == "require-stack")
       c.require_stack = true;
     else if (key == "app-proxy-transport-tcp")

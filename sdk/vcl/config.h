@@ -19,7 +19,6 @@ struct Config {
   uint32_t rx_fifo_size = 1u << 20, tx_fifo_size = 1u << 20;              // bytes
   uint32_t event_queue_size = 2048;                                       // slots
   double app_timeout = 600, session_timeout = 600;                        // seconds
-  uint32_t spin_us = 0;        // how long a wait polls shared memory before it sleeps
   bool require_stack = false;  // preload: fail, instead of using the kernel, without a daemon
   uint32_t debug = 0;          // 1 = say on standard error why something fell back to the kernel
   // Accepted for compatibility; nothing here depends on them.
