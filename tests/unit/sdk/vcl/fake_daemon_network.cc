@@ -1,0 +1,220 @@
+// What applications ask for, and the "network" that joins them and moves their bytes.
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "fake_daemon_impl.h"
+
+namespace loom::test {
+namespace {
+
+uint64_t handle_of(uint32_t index, bool listener) {
+  // generation:24 | worker:8 | index:32; listeners are on no worker in particular.
+  return uint64_t{1} << 40 | uint64_t{listener ? 0xffu : 0u} << 32 | index;
+}
+
+}  // namespace
+
+FakeDaemon::Session& FakeDaemon::new_session(App& app, const Endpoint& local,
+                                             const Endpoint& remote) {
+  auto s = std::make_unique<Session>();
+  s->app = &app;
+  s->handle = handle_of(static_cast<uint32_t>(sessions_.size()), false);
+  const auto object = app.arena.alloc_object(sizeof(SessionShared));
+  s->shared = new (object.ptr) SessionShared{};
+  s->ref = object.ref;
+  s->shared->handle = s->handle;
+  s->shared->rx_size = app.rx_size;
+  s->shared->tx_size = app.tx_size;
+  init_fifo(s->shared->rx);
+  init_fifo(s->shared->tx);
+  s->rx = DaemonFifoProducer(s->shared->rx, app.arena, app.rx_size);
+  s->tx = DaemonFifoConsumer(s->shared->tx, app.table, app.tx_size);
+  s->local = local;
+  s->remote = remote;
+  sessions_.push_back(std::move(s));
+  return *sessions_.back();
+}
+
+bool FakeDaemon::offer(Listener& l, Session& s) {
+  AcceptedSession a;
+  a.handle = s.handle;
+  a.session = s.ref;
+  a.is_ip4 = s.local.is_ip4;
+  a.local_port = s.local.port;
+  a.remote_port = s.remote.port;
+  std::memcpy(a.local_ip, s.local.ip, 16);
+  std::memcpy(a.remote_ip, s.remote.ip, 16);
+  if (l.queue.push(a) != AcceptProducer::Push::kOk) return false;
+  const uint64_t interested = l.queue.take_interest();
+  for (uint32_t i = 0; i < kMaxAppWorkers; ++i)
+    if (interested >> i & 1)
+      if (Worker* w = worker(*l.app, i)) send(*w, ToApp::kAcceptReady, SessionEvent{l.handle, 0});
+  return true;
+}
+
+void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
+  const uint16_t port = ntohs(e.remote.port);
+  ConnectedEvent answer{};
+  answer.context = e.context;
+  if (port == kSilent) return;
+  Listener* l = nullptr;
+  for (auto& candidate : listeners_)
+    if (candidate->local.port == e.remote.port) l = candidate.get();
+  if (!l && port != 7) {
+    answer.status = static_cast<int32_t>(Status::kRefused);
+    send(w, ToApp::kConnected, answer);
+    return;
+  }
+  Endpoint local = e.local;
+  if (local.port == 0) local.port = htons(next_port_++);
+  if (local.is_ip4 && local.ip[0] == 0) std::memcpy(local.ip, "\x0a\x00\x00\x02", 4);
+  Session& near = new_session(*w.app, local, e.remote);
+  near.options = e.options;
+  if (l) {
+    Session& far = new_session(*l->app, e.remote, local);
+    far.options = l->options;
+    near.peer = &far;
+    far.peer = &near;
+    if (!offer(*l, far)) {
+      near.closed = far.closed = true;
+      answer.status = static_cast<int32_t>(Status::kRefused);
+      send(w, ToApp::kConnected, answer);
+      return;
+    }
+  }
+  answer.handle = near.handle;
+  answer.session = near.ref;
+  answer.local = local;
+  answer.remote = e.remote;
+  send(w, ToApp::kConnected, answer);
+}
+
+void FakeDaemon::listen(Worker& w, const ListenEvent& e) {
+  BoundEvent answer{};
+  answer.context = e.context;
+  answer.local = e.local;
+  if (answer.local.port == 0) answer.local.port = htons(next_port_++);
+  for (auto& other : listeners_)
+    if (other->local.port == answer.local.port) {
+      answer.status = static_cast<int32_t>(Status::kInUse);
+      send(w, ToApp::kBound, answer);
+      return;
+    }
+  auto l = std::make_unique<Listener>();
+  l->app = w.app;
+  l->handle = handle_of(static_cast<uint32_t>(listeners_.size() + 1000 * counts_[2]), true);
+  const uint32_t capacity = std::bit_ceil(std::max(1u, e.backlog));
+  const auto object = w.app->arena.alloc_object(listener_bytes(capacity));
+  l->shared = new (object.ptr) ListenerShared{};
+  l->queue = AcceptProducer(*l->shared, capacity, l->handle);
+  l->local = answer.local;
+  l->options = e.options;
+  answer.handle = l->handle;
+  answer.listener = object.ref;
+  listeners_.push_back(std::move(l));
+  send(w, ToApp::kBound, answer);
+}
+
+void FakeDaemon::handle(Worker& w, const MqEvent& event) {
+  const auto type = static_cast<ToDaemon>(event.type);
+  if (type == ToDaemon::kConnect) return connect(w, event.as<ConnectEvent>());
+  if (type == ToDaemon::kListen) return listen(w, event.as<ListenEvent>());
+  const auto e = event.as<SessionEvent>();
+  if (type == ToDaemon::kUnlisten) {
+    std::erase_if(listeners_, [&](const auto& l) { return l->handle == e.handle; });
+    return;
+  }
+  const auto index = static_cast<uint32_t>(e.handle);
+  if (index >= sessions_.size()) std::abort();
+  Session& s = *sessions_[index];
+  switch (type) {
+    case ToDaemon::kClaim:
+      // What came while the owner changed may have been announced to the old one.
+      to_owner(s, ToApp::kRx);
+      break;
+    case ToDaemon::kShutdown:
+      s.shut = true;
+      break;
+    case ToDaemon::kClose:
+    case ToDaemon::kReset:
+      s.reset = type == ToDaemon::kReset;
+      after_holders(s);
+      break;
+    case ToDaemon::kSetOption:
+      s.options = event.as<OptionEvent>().options;
+      break;
+    case ToDaemon::kGetInfo: {
+      InfoEvent info{};
+      info.context = e.context;
+      info.state = 1;
+      info.rtt = 1234;
+      send(w, ToApp::kInfo, info);
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+void FakeDaemon::pump() {
+  bool again = true;
+  while (again) {
+    again = false;
+    for (size_t i = 0; i < sessions_.size(); ++i) again = pump_one(*sessions_[i]) || again;
+  }
+}
+
+// Moves what session `s` has sent to its peer. True: something moved.
+bool FakeDaemon::pump_one(Session& s) {
+  bool moved = false;
+  if (s.eof_sent) return false;
+  if (s.reset) {
+    if (s.peer && !s.peer->closed) {
+      s.peer->rx.set_reset(ECONNRESET);
+      if (s.peer->rx.should_notify()) to_owner(*s.peer, ToApp::kRx);
+    }
+    s.eof_sent = true;
+    return true;
+  }
+  while (s.tx.available() != 0) {
+    ByteView views[8];
+    const uint32_t n = s.tx.segments(0, 1u << 20, views);
+    if (s.tx.violation()) std::abort();
+    uint32_t taken = 0;
+    if (!s.peer) {
+      for (uint32_t i = 0; i < n; ++i) {
+        s.outside.append(reinterpret_cast<const char*>(views[i].data()), views[i].size());
+        taken += static_cast<uint32_t>(views[i].size());
+      }
+    } else if (s.peer->closed) {
+      for (uint32_t i = 0; i < n; ++i) taken += static_cast<uint32_t>(views[i].size());
+    } else {
+      s.peer->rx.refresh();
+      taken = s.peer->rx.enqueue(std::span<const ByteView>(views, n));
+      if (taken == 0) {
+        if (s.peer->rx.want_space(s.peer->rx.size() / 2)) break;
+        continue;
+      }
+      if (s.peer->rx.should_notify()) to_owner(*s.peer, ToApp::kRx);
+    }
+    s.tx.drop(taken);
+    moved = true;
+    if (s.tx.should_notify() && !s.closed) to_owner(s, ToApp::kTxSpace);
+  }
+  if (s.shut && s.tx.available() == 0) {
+    s.eof_sent = true;
+    if (s.peer && !s.peer->closed) {
+      s.peer->rx.set_eof();
+      if (s.peer->rx.should_notify()) to_owner(*s.peer, ToApp::kRx);
+    }
+    return true;
+  }
+  return moved;
+}
+
+}  // namespace loom::test

@@ -1,0 +1,86 @@
+// What tests do to the far ends of sessions, and see there.
+#include <arpa/inet.h>
+
+#include <cstring>
+
+#include "fake_daemon_impl.h"
+
+namespace loom::test {
+
+size_t FakeDaemon::n_sessions() {
+  size_t n = 0;
+  run([&] { n = sessions_.size(); });
+  return n;
+}
+
+size_t FakeDaemon::inject(size_t i, const std::string& bytes) {
+  size_t n = 0;
+  run([&] {
+    Session& s = *sessions_.at(i);
+    s.rx.refresh();
+    n = s.rx.enqueue(bytes_of(bytes.data(), bytes.size()));
+    if (s.rx.should_notify()) to_owner(s, ToApp::kRx);
+  });
+  return n;
+}
+
+void FakeDaemon::inject_fin(size_t i) {
+  run([&] {
+    Session& s = *sessions_.at(i);
+    s.rx.set_eof();
+    if (s.rx.should_notify()) to_owner(s, ToApp::kRx);
+  });
+}
+
+void FakeDaemon::inject_reset(size_t i, int error) {
+  run([&] {
+    Session& s = *sessions_.at(i);
+    s.rx.set_reset(error);
+    if (s.rx.should_notify()) to_owner(s, ToApp::kRx);
+  });
+}
+
+std::string FakeDaemon::sent(size_t i) {
+  std::string out;
+  run([&] {
+    for (bool more = true; more;) more = pump_one(*sessions_.at(i));
+    out.swap(sessions_.at(i)->outside);
+  });
+  return out;
+}
+
+bool FakeDaemon::dial(uint16_t port) {
+  bool done = false;
+  run([&] {
+    for (auto& l : listeners_) {
+      if (l->local.port != htons(port)) continue;
+      Endpoint remote{.is_ip4 = 1, .reserved = 0, .port = htons(next_port_++), .ip = {}};
+      std::memcpy(remote.ip, "\x0a\x00\x00\x09", 4);
+      done = offer(*l, new_session(*l->app, l->local, remote));
+    }
+  });
+  return done;
+}
+
+SocketOptions FakeDaemon::options(size_t i) {
+  SocketOptions o{};
+  run([&] { o = sessions_.at(i)->options; });
+  return o;
+}
+bool FakeDaemon::shut_down(size_t i) {
+  bool b = false;
+  run([&] { b = sessions_.at(i)->shut; });
+  return b;
+}
+bool FakeDaemon::closed(size_t i) {
+  bool b = false;
+  run([&] { b = sessions_.at(i)->closed; });
+  return b;
+}
+bool FakeDaemon::was_reset(size_t i) {
+  bool b = false;
+  run([&] { b = sessions_.at(i)->reset; });
+  return b;
+}
+
+}  // namespace loom::test
