@@ -44,6 +44,11 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
     }
     const uint32_t waiting = s.hold.total_deferred();
     const uint32_t queued = in_fifo > waiting ? in_fifo - waiting : 0;
+    // MSG_MORE; once more when it is over.
+    if (const uint32_t held = s.tx.held(); (held != 0) | s.tail_held) [[unlikely]] {
+      s.tail_held = held != 0;
+      if (ops.tx_due) ops.tx_due(w, s.conn, held ? queued - std::min(held, queued) : ~0u);
+    }
     const SendWindow window = ops.send_window(w, s.conn, queued);
     if (window.budget == 0) {
       // Blocked by the transport, which will schedule us, or by Nagle or cork, or idle: in each

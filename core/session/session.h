@@ -54,6 +54,7 @@ struct Session {
   uint8_t flags = 0;
   TransportId transport = kNoTransport;
   uint8_t creator = 0;      // application worker that asked for it, or 0xff
+  bool tail_held = false;   // the transport was told that the end of the tx fifo may wait
   uint32_t generation = 0;  // 24 bits; changes whenever the slot is freed
   SessionId id = kNoSession;
   ConnId conn = kNoConn;

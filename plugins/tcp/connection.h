@@ -45,6 +45,7 @@ enum ConnFlag : uint32_t {
   // Socket options.
   kNodelay = 1u << 2,
   kCork = 1u << 3,
+  kMore = 1u << 19,  // MSG_MORE: all that is due was sent, the rest is corked
   kKeepalive = 1u << 4,
   // Closing.
   kShutdownWanted = 1u << 5,  // FIN follows the last byte of the tx fifo
@@ -58,7 +59,7 @@ enum ConnFlag : uint32_t {
   // Sending.
   kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at
   kSynRetransmitted = 1u << 13,
-  kCorkExpired = 1u << 14,  // the cork's ceiling passed: send what there is
+  kSendAnyway = 1u << 14,  // a window too small for a segment has waited long enough
   // Work for the end of the frame, see TcpWorker::Scope.
   kQueued = 1u << 15,
   kAckNow = 1u << 16,
@@ -135,6 +136,7 @@ struct Connection {
   TimeNs last_received = 0;
   TimeNs progress_at = 0;   // snd_una advanced, or data was sent into an empty network
   TimeNs pace_at = 0;       // not before (pacing)
+  TimeNs cork_until = 0;    // when the tail that waits under a cork goes; 0 = none waits
   TimeNs challenge_at = 0;  // last challenge ACK
 
   // Route, good while NetOps::generation is route_generation.

@@ -240,7 +240,8 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
     pace(t, c, length);
   }
   c.last_sent = now;
-  c.unset(kCorkExpired);
+  c.unset(kSendAnyway);
+  c.cork_until = 0;
   acknowledged(c);
   arm_rto_if_off(t, c);
 }

@@ -72,7 +72,7 @@ void persist_timeout(TcpWorker& t, Connection& c) noexcept {
     // A window too small to be worth a segment has waited long enough (RFC 9293
     // section 3.8.6.2.1).
     c.send_timer_kind = SendTimer::kOff;
-    c.set(kCorkExpired);
+    c.set(kSendAnyway);
     t.w.sessions->tx_schedule(t.w, c.session);
     return;
   }
@@ -136,7 +136,6 @@ void pace_fired(Worker& w, Timer& timer) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
   Connection& c = LOOM_TIMER_OWNER(Connection, pace_timer, timer);
-  if (c.has(kCork)) c.set(kCorkExpired);
   if (c.session != kNoSession) w.sessions->tx_schedule(w, c.session);
 }
 }  // namespace

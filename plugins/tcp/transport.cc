@@ -82,9 +82,11 @@ void unlisten(Worker& w, ConnId id) noexcept {
 // Nagle's algorithm (RFC 9293 section 3.7.4) in Minshall's form: a small segment waits only for an
 // earlier small one, so that a large write's tail does not wait for its own head.
 bool may_send_small(TcpWorker& t, Connection& c) noexcept {
-  if (c.has(kShutdownWanted) || c.has(kCorkExpired)) return true;
-  if (c.has(kCork)) {
-    if (!c.pace_timer.is_running()) wake_sender_at(t, c, t.w.now + kCorkCeiling);
+  if (c.has(kShutdownWanted) || c.has(kSendAnyway)) return true;
+  if (c.has(kCork | kMore)) {
+    if (c.cork_until == 0) c.cork_until = t.w.now + kCorkCeiling;
+    if (t.w.now >= c.cork_until) return true;
+    wake_sender_at(t, c, c.cork_until);
     return false;
   }
   return c.has(kNodelay) || c.snd_sml <= c.snd_una;
@@ -112,7 +114,7 @@ uint32_t worth_sending(TcpWorker& t, Connection& c, uint32_t budget, uint32_t un
   if (budget == unsent) return may_send_small(t, c) ? budget : whole;
   if (whole != 0) return whole;
   if (budget < usable) return c.flight() == 0 ? budget : 0;  // cwnd has no room for a segment
-  return c.has(kCorkExpired) || usable >= c.max_snd_wnd / 2 ? budget : 0;
+  return c.has(kSendAnyway) || usable >= c.max_snd_wnd / 2 ? budget : 0;
 }
 
 SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
@@ -150,6 +152,15 @@ SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
     return {};
   }
   return {.budget = budget, .segment = chain_limit(t, c), .offset = in_flight};
+}
+
+void tx_due(Worker& w, ConnId id, uint32_t due) noexcept {
+  Connection* c = tcp_worker(w).connections.find(id);
+  if (!c) return;
+  if (due <= c->data_in_flight())
+    c->set(kMore);
+  else
+    c->unset(kMore);
 }
 
 void push_headers(Worker& w, ConnId id, std::span<Buffer* const> chains) noexcept {
@@ -266,6 +277,7 @@ const TransportOps kTransportOps{.name = "tcp",
                                  .abort = abort,
                                  .set_options = set_options,
                                  .info = info,
-                                 .describe = describe};
+                                 .describe = describe,
+                                 .tx_due = tx_due};
 
 }  // namespace loom::tcp

@@ -101,9 +101,11 @@ int set_tcp_option(Session& s, int name, int number, const void* value, socklen_
   switch (name) {
     case TCP_NODELAY:
       s.change_options([&](Options& o) { o.nodelay = number != 0; });
+      if (number != 0) s.push();
       return 0;
     case TCP_CORK:
       s.change_options([&](Options& o) { o.cork = number != 0; });
+      if (number == 0) s.push();
       return 0;
     case TCP_MAXSEG:
       if (number != 0 && (number < 88 || number > 32767)) return -EINVAL;

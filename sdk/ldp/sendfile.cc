@@ -40,6 +40,7 @@ ssize_t send_file(Session& s, int file, off_t* offset, size_t n) {
     done += static_cast<size_t>(outcome);
     at += outcome;
   }
+  if (done < n) s.push();
   if (offset) *offset = at;
   if (done != 0) return static_cast<ssize_t>(done);
   if (outcome == -EPIPE) raise_sigpipe();

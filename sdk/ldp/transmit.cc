@@ -1,6 +1,4 @@
 // write, writev, send, sendto, sendmsg, sendmmsg.
-//
-// MSG_MORE asks for nothing here: what is written is sent when the transport thinks it right.
 #include "ldp/transmit.h"
 
 #include <limits.h>

@@ -11,6 +11,8 @@
 //
 // Threads: one at a time.
 #pragma once
+#include <algorithm>
+
 #include "svm/bytes.h"
 #include "svm/segment.h"
 
@@ -55,6 +57,16 @@ class FifoConsumer {
   void drop(uint32_t n) noexcept;
   // peek at head, then drop.
   uint32_t dequeue(MutableByteView out) noexcept;
+
+  // After refresh: how many of the newest bytes it saw may wait for more (MSG_MORE). A plain write
+  // clears the flag before it moves tail, so bytes that are due are never among them.
+  uint32_t held() const noexcept requires kPrivate {
+    if (!(shared_->producer.flags.load(std::memory_order_acquire) & kFifoMore)) [[likely]]
+      return 0;
+    const uint32_t from = shared_->producer.more_from.load(std::memory_order_relaxed);
+    const auto n = static_cast<int32_t>(private_.tail_seen - from);
+    return n <= 0 ? 0 : std::min(static_cast<uint32_t>(n), cached_available());
+  }
 
   // After drop or dequeue: whether the producer is to be told that there is space. Also takes a new
   // look at tail, as the line is here anyway.

@@ -421,6 +421,18 @@ void FifoProducer<C>::set_reset(int error) noexcept {
 }
 
 template <class C>
+void FifoProducer<C>::begin_more() noexcept requires(!kPrivate) {
+  if (more()) return;
+  shared_->producer.more_from.store(tail(), std::memory_order_relaxed);
+  store_flags(flags() | kFifoMore);
+}
+
+template <class C>
+void FifoProducer<C>::end_more() noexcept requires(!kPrivate) {
+  if (more()) store_flags(flags() & ~static_cast<uint32_t>(kFifoMore));
+}
+
+template <class C>
 bool FifoProducer<C>::should_notify() noexcept {
   const bool due = wake::consumer_waits(shared_->consumer);
   refresh();

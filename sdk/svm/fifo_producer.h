@@ -99,6 +99,12 @@ class FifoProducer {
   void set_eof() noexcept;
   void set_reset(int error) noexcept;
 
+  // Application only, MSG_MORE: what is written from now on may wait for more / no longer. Before
+  // the bytes concerned.
+  void begin_more() noexcept requires(!kPrivate);
+  void end_more() noexcept requires(!kPrivate);
+  bool more() const noexcept requires(!kPrivate) { return flags() & kFifoMore; }
+
   // After enqueue, commit, set_*: whether the consumer is to be told. May be asked once for a batch
   // of enqueues. Also takes a new look at head, as the line is here anyway.
   bool should_notify() noexcept;

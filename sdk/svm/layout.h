@@ -66,7 +66,8 @@ struct alignas(64) FifoProducerLine {
   // With kFifoWantSpace, by either producer: the event is wanted once head has reached this cursor.
   std::atomic<uint32_t> space_at;
   uint32_t head_seen;  // application producer: consumer's head when it last looked
-  uint32_t reserved;
+  // tx fifo, with kFifoMore: bytes from this cursor on may wait for more. Stored before the flag.
+  std::atomic<uint32_t> more_from;
 };
 static_assert(sizeof(FifoProducerLine) == 64);
 
@@ -77,6 +78,9 @@ enum FifoProducerFlags : uint32_t {
   // consumer remembers the last number it answered, sends one event per number, and never writes
   // this line. The producer clears the bit, or asks anew under the next number.
   kFifoWantSpace = 1u << 2,
+  // tx fifo: the last write was one with MSG_MORE, and more will follow. Set before the tail that
+  // it speaks of, cleared before the next one.
+  kFifoMore = 1u << 3,
 };
 constexpr unsigned kFifoSpaceRequestShift = 8;
 

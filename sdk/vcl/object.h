@@ -37,6 +37,8 @@ class Watch : public ListNode<WatchTag> {
 constexpr uint32_t kPollSettled = 1u << 24;  // connect, listen: the daemon has answered
 constexpr uint32_t kPollInfo = 1u << 25;     // the answer to a kGetInfo is there
 constexpr uint32_t kPollDrained = 1u << 26;  // everything written was acknowledged
+// In `wanted`: only look, and arm nothing, because nobody is going to wait yet.
+constexpr uint32_t kPollOnlyLook = 1u << 27;
 
 class Object {
  public:

@@ -17,6 +17,7 @@
 #include "svm/protocol.h"
 #include "vcl/attachment.h"
 #include "vcl/object.h"
+#include "vcl/process_lock.h"
 #include "vcl/sys.h"
 
 namespace loom::vcl {
@@ -56,7 +57,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   // SO_LINGER: sleeps until everything written was acknowledged, or its time is over.
   void linger();
 
-  // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC; others mean nothing here.
+  // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC, MORE; others mean nothing
+  // here.
 
   ssize_t receive(std::span<const iovec> to, int flags);
   ssize_t send(std::span<const iovec> from, int flags);
@@ -69,11 +71,15 @@ class Session final : public Object, public ListNode<SessionTag> {
     return send({&v, 1}, flags);
   }
   // Zero copy. read_views: bytes in the views, which stay until release() drops them. fill: calls
-  // `f` with free space of the tx fifo, and sends the bytes that it says it has put there.
+  // `f` with free space of the tx fifo, and sends the bytes that it says it has put there; when
+  // those are fewer than n, the rest is taken to follow: the caller goes on, or ends it with
+  // push().
   ssize_t read_views(std::span<svm::ByteView> views, uint32_t max_bytes, uint32_t& n_views);
   void release(uint32_t n_bytes);
   template <class F>
   ssize_t fill(size_t n, int flags, F&& f);
+  // What MSG_MORE held back is due.
+  void push();
   uint32_t unread();      // FIONREAD
   uint32_t unsent();      // SIOCOUTQ: written and not yet acknowledged
   uint32_t free_space();  // of the tx fifo
@@ -158,6 +164,8 @@ class Session final : public Object, public ListNode<SessionTag> {
 
   bool adopt(svm::Ref ref, uint64_t handle);
   bool accept_one(Session& child, svm::AcceptedSession& a);
+  class Accepting;
+  void stop_waiting() noexcept;
   void become_owner() noexcept;
   void tell(svm::ToDaemon type) noexcept;
   void send_options() noexcept;
@@ -165,7 +173,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   void let_go();
 
   ssize_t take(std::span<const iovec> to, bool peek, bool discard);
-  ssize_t put(std::span<const iovec> from);
+  ssize_t put(std::span<const iovec> from, bool more);
+  ssize_t put_locked(std::span<const iovec> from, size_t wanted, bool more);
   ssize_t cannot_receive();
   int cannot_send();
   ssize_t end_of_stream();
@@ -173,7 +182,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t writable_at() const noexcept { return tx_.size() / 3; }
   bool more_memory() noexcept;
   int reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views);
-  void commit_tx(uint32_t n);
+  void commit_tx(uint32_t n, bool more);
+  void set_more(bool more) noexcept;
+  void push_locked() noexcept;
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
 
   AppWorker& worker_;
@@ -186,6 +197,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool error_taken_ = false;  // the fifo's reset was reported
   bool abort_ = false;
   bool connect_reported_ = false;  // connect() has returned 0
+  uint32_t accepting_ = 0;         // threads that sleep in accept()
   int error_ = 0;                  // pending, of SO_ERROR
   std::shared_ptr<Attachment> attachment_;
   uint64_t handle_ = 0;
@@ -213,13 +225,19 @@ ssize_t Session::fill(size_t n, int flags, F&& f) {
     ssize_t outcome;
     {
       const std::lock_guard lock(mutex_);
-      svm::MutableByteView views[8];
-      uint32_t n_views = 0;
-      outcome = reserve_tx(static_cast<uint32_t>(n > INT32_MAX ? INT32_MAX : n), views, n_views);
+      outcome = cannot_send();
       if (outcome == 0) {
-        outcome = f(std::span<svm::MutableByteView>(views, n_views));
-        commit_tx(outcome > 0 ? static_cast<uint32_t>(outcome) : 0);
-        return outcome;
+        const ProcessLock process_lock(*shared_);
+        svm::MutableByteView views[8];
+        uint32_t n_views = 0;
+        outcome = reserve_tx(static_cast<uint32_t>(n > INT32_MAX ? INT32_MAX : n), views, n_views);
+        if (outcome == 0) {
+          outcome = f(std::span<svm::MutableByteView>(views, n_views));
+          if (outcome > 0)
+            commit_tx(static_cast<uint32_t>(outcome),
+                      (flags & MSG_MORE) || static_cast<size_t>(outcome) < n);
+          return outcome;
+        }
       }
     }
     if (outcome != -EAGAIN) return outcome;

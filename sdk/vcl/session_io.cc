@@ -4,7 +4,6 @@
 #include <cerrno>
 
 #include "vcl/app_worker.h"
-#include "vcl/process_lock.h"
 #include "vcl/session.h"
 
 namespace loom::vcl {
@@ -188,20 +187,55 @@ int Session::cannot_send() {
 // The arena is used up: asks the daemon for another segment, under a bound of the daemon's.
 bool Session::more_memory() noexcept { return attachment_->add_app_arena(); }
 
+// Says, before the bytes themselves, whether those behind them may wait (MSG_MORE).
+inline void Session::set_more(bool more) noexcept {
+  if (more) [[unlikely]]
+    tx_.begin_more();
+  else if (tx_.more()) [[unlikely]]
+    tx_.end_more();
+}
+
+// Nothing is written that could announce it, so it is said in any case. Under mutex_ and the
+// process lock.
+void Session::push_locked() noexcept {
+  if (!tx_.more()) [[likely]]
+    return;
+  tx_.end_more();
+  tell(svm::ToDaemon::kTx);
+}
+
+void Session::push() {
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kOpen) return;
+  const ProcessLock process_lock(*shared_);
+  push_locked();
+}
+
 // One attempt. Under mutex_.
-ssize_t Session::put(std::span<const iovec> from) {
+ssize_t Session::put(std::span<const iovec> from, bool more) {
   if (const int e = cannot_send(); e != 0) return e;
   const size_t wanted = total_of(from);
   if (wanted == 0) return 0;
   const ProcessLock process_lock(*shared_);
+  return put_locked(from, wanted, more);
+}
+
+// With the process lock as well.
+ssize_t Session::put_locked(std::span<const iovec> from, size_t wanted, bool more) {
   become_owner();
+  set_more(more);
   size_t done = 0;
   while (done < wanted) {
     uint32_t room = tx_.space();
     if (room < wanted - done) room = tx_.refresh();
     if (room == 0) {
-      if (done == 0 && tx_.want_space(std::max(1u, writable_at()))) return -EAGAIN;
-      if (done != 0) break;
+      push_locked();  // the fifo is full: waiting would not make the segment any fuller
+      // Also after a part: whoever watches edges may wait for the next one without another attempt.
+      if (tx_.want_space(std::max(1u, writable_at()))) {
+        if (done == 0) return -EAGAIN;
+        break;
+      }
+      set_more(more);
       continue;
     }
     svm::ByteView parts[16];
@@ -235,7 +269,7 @@ ssize_t Session::send(std::span<const iovec> from, int flags) {
   ssize_t n;
   {
     const std::lock_guard lock(mutex_);
-    n = put(from);
+    n = put(from, flags & MSG_MORE);
   }
   const size_t wanted = total_of(from);
   if (n >= 0 && (static_cast<size_t>(n) == wanted || (flags & MSG_DONTWAIT) || nonblocking()))
@@ -254,7 +288,7 @@ ssize_t Session::send(std::span<const iovec> from, int flags) {
     for (size_t i = 0; i < count; ++i)
       rest[i] = {const_cast<std::byte*>(views[i].data()), views[i].size()};
     const std::lock_guard lock(mutex_);
-    n = put({rest, count});
+    n = put({rest, count}, flags & MSG_MORE);
     if (n > 0) done += static_cast<size_t>(n);
     if (done >= wanted) break;
   }
@@ -271,9 +305,11 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
       if (const int e = cannot_send(); e != 0 && e != -EAGAIN) return e;
       if (shared_) {
         if (wanted > tx_.size()) return -EINVAL;
+        if (wanted == 0) return 0;
+        const ProcessLock process_lock(*shared_);
         const bool fits = tx_.refresh() >= wanted;
         if (fits || !tx_.want_space(static_cast<uint32_t>(wanted))) {
-          const ssize_t n = put(from);
+          const ssize_t n = put_locked(from, wanted, false);
           if (n < 0 || static_cast<size_t>(n) == wanted) return n;
           return -ENOBUFS;  // the arena is used up in the middle; the session is of no more use
         }
@@ -283,9 +319,8 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
   }
 }
 
-// Under mutex_. 0, or as put(). commit_tx follows a success.
+// Under mutex_ and the process lock. 0, or as put(). commit_tx follows a success.
 int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views) {
-  if (const int e = cannot_send(); e != 0) return e;
   become_owner();
   while (true) {
     uint32_t room = tx_.space();
@@ -294,27 +329,32 @@ int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_
       views = tx_.reserve(std::min(n, room), out);
       if (views != 0) return 0;
       if (!more_memory()) return -ENOBUFS;
-    } else if (tx_.want_space(std::max(1u, writable_at()))) {
-      return -EAGAIN;
+    } else {
+      push_locked();
+      if (tx_.want_space(std::max(1u, writable_at()))) return -EAGAIN;
     }
   }
 }
 
-void Session::commit_tx(uint32_t n) {
+void Session::commit_tx(uint32_t n, bool more) {
+  set_more(more);
   tx_.commit(n);
-  if (n != 0 && tx_.should_notify()) tell(svm::ToDaemon::kTx);
+  if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
 }
 
 uint32_t Session::unsent() {
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
+  const ProcessLock process_lock(*shared_);
   tx_.refresh();
   return tx_.used();
 }
 
 uint32_t Session::free_space() {
   const std::lock_guard lock(mutex_);
-  return shared_ && !shut_wr_ ? tx_.refresh() : 0;
+  if (!shared_ || shut_wr_) return 0;
+  const ProcessLock process_lock(*shared_);
+  return tx_.refresh();
 }
 
 // --- Readiness
@@ -333,8 +373,9 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
     case State::kListening:
       mask = kPollSettled;
       if (!accept_queue_.empty()) mask |= POLLIN | POLLRDNORM;
-      if ((wanted & (POLLIN | POLLRDNORM)) && (edge || !(mask & wanted)) &&
-          !accept_queue_.arm(attachment_->worker_index()))
+      // Armed only by those who wait: the daemon chooses one of them for each connection.
+      if ((wanted & (POLLIN | POLLRDNORM)) && !(wanted & kPollOnlyLook) &&
+          (edge || !(mask & wanted)) && !accept_queue_.arm(attachment_->worker_index()))
         mask |= POLLIN | POLLRDNORM;
       break;
     case State::kFailed:

@@ -93,8 +93,9 @@ void FakeSessions::read(Session& s, uint32_t n) {
   }
 }
 
-void FakeSessions::write(Session& s, const std::string& bytes) {
+void FakeSessions::write(Session& s, const std::string& bytes, bool more) {
   s.tx += bytes;
+  s.held = more ? s.held + static_cast<uint32_t>(bytes.size()) : 0;
   s.scheduled = true;
 }
 
@@ -103,6 +104,10 @@ void FakeSessions::visit(Session& s) {
   for (int round = 0; round < 1000; ++round) {
     if (!s.is_live()) return;
     const auto queued = static_cast<uint32_t>(s.tx.size());
+    if (s.held != 0 || s.was_held) {
+      s.was_held = s.held != 0;
+      ops_.tx_due(w, s.conn, s.held ? queued - std::min(s.held, queued) : ~0u);
+    }
     const SendWindow window = ops_.send_window(w, s.conn, queued);
     if (window.budget == 0) return;
     ASSERT_LE(window.offset + window.budget, queued) << "budget beyond what is queued";

@@ -23,7 +23,9 @@ class FakeSessions {
     Endpoints ends;
     std::string rx;  // received, in order, unread
     uint32_t rx_limit = 65535;
-    std::string tx;  // from the oldest unacknowledged byte on
+    std::string tx;     // from the oldest unacknowledged byte on
+    uint32_t held = 0;  // of its last bytes, by MSG_MORE
+    bool was_held = false;
     // What the transport reported.
     std::optional<Status> connected;
     std::optional<ResetReason> reset;
@@ -53,7 +55,7 @@ class FakeSessions {
   void remove_listener(SessionId id);
   // The application took `n` bytes out of rx.
   void read(Session&, uint32_t n);
-  void write(Session&, const std::string& bytes);
+  void write(Session&, const std::string& bytes, bool more = false);
   // Lets scheduled sessions send until the transport says stop.
   void pump();
   std::size_t n_flows() const { return flows_.size(); }

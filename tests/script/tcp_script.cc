@@ -467,9 +467,9 @@ TcpScript& TcpScript::app_accepts() {
   return *this;
 }
 
-TcpScript& TcpScript::app_writes(uint32_t n) {
+TcpScript& TcpScript::app_writes(uint32_t n, bool more) {
   uint32_t& written = peers_[port_].written;
-  sessions_->write(session(), stream_bytes(written, n, false));
+  sessions_->write(session(), stream_bytes(written, n, false), more);
   written += n;
   host_->run();
   return *this;

@@ -69,8 +69,8 @@ class TcpScript {
   TcpScript& app_listens(uint32_t backlog);
   TcpScript& app_unlistens();
   TcpScript& app_accepts();  // takes the oldest accepted session as the script's
-  TcpScript& app_writes(uint32_t n);
-  TcpScript& app_reads(uint32_t n);  // checks the bytes
+  TcpScript& app_writes(uint32_t n, bool more = false);  // more: MSG_MORE
+  TcpScript& app_reads(uint32_t n);                      // checks the bytes
   TcpScript& app_shuts_down();
   TcpScript& app_closes(bool unread = false);
   TcpScript& app_aborts();

@@ -86,6 +86,45 @@ TEST(Cork, HasACeilingOf200Milliseconds) {  // tcp(7)
   s.at(200ms).expect(seg(1, 11));
 }
 
+TEST(Cork, TheCeilingIsOfTheTailThatWaits) {
+  TcpScript s = TcpScript::established({.socket = {.cork = true}});
+  s.at(0ms).app_writes(10).expect_silence();
+  s.at(150ms).app_writes(1500).expect(seg(1, 1001));  // 510 bytes of tail, as of now
+  s.at(200ms).expect_silence();
+  s.at(350ms).expect(seg(1001, 1511));
+}
+
+TEST(More, HoldsThePartialSegmentUntilAPlainWrite) {  // send(2): as TCP_CORK, for one call
+  TcpScript s = TcpScript::established();             // with TCP_NODELAY
+  s.at(0ms).app_writes(1500, true).expect(seg(1, 1001));
+  s.at(20ms).inject(ack(1001)).expect_silence();
+  s.at(50ms).app_writes(100, true).expect_silence();
+  s.app_writes(10).expect(seg(1001, 1611));
+  s.app_writes(10).expect(seg(1611, 1621));
+}
+
+TEST(More, HasTheCorksCeiling) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).app_writes(10, true).expect_silence();
+  s.at(200ms).expect(seg(1, 11));
+  s.at(210ms).inject(ack(11)).app_writes(10, true).expect_silence();
+  s.at(410ms).expect(seg(11, 21));
+}
+
+TEST(More, DoesNotHoldWhatAPlainWriteLeftUnsent) {
+  TcpScript s = TcpScript::established({.window = 1000});
+  s.at(0ms).app_writes(1000).expect(seg(1, 1001));
+  s.app_writes(10).expect_silence();  // no window
+  s.app_writes(10, true).expect_silence();
+  s.at(20ms).inject(ack(1001)).expect(seg(1001, 1021));
+}
+
+TEST(More, ShutdownSendsTheTail) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).app_writes(10, true).expect_silence();
+  s.app_shuts_down().expect(seg(1, 11).fin());
+}
+
 // --- The peer's window.
 
 TEST(Window, IsNotExceeded) {

@@ -93,6 +93,13 @@ struct TransportOps {
   void (*info)(Worker&, ConnId, ConnectionInfo&) noexcept = nullptr;
   // Several lines for `show session verbose 2`. Appends. Allocates: control use, on the worker.
   void (*describe)(Worker&, ConnId, std::string&) noexcept = nullptr;
+
+  // --- Sending, rare
+  // -----------------------------------------------------------------------------------------------
+  // MSG_MORE: of what is queued only the first `due` bytes ask to be sent now; a last segment
+  // behind them that is not full may wait, as under a cork. Said before each send_window for as
+  // long as it is so, and once, with ~0, when it is over.
+  void (*tx_due)(Worker&, ConnId, uint32_t due) noexcept = nullptr;
 };
 
 }  // namespace loom

@@ -31,6 +31,7 @@ class PipeTransport {
   bool hold_acks = false;  // what arrives stays unacknowledged
   uint32_t aborted = 0, closed_unread = 0;
   SocketOptionsView last_options;
+  std::vector<uint32_t> due;  // what tx_due was told
 
   PipeTransport() { self = this; }
   ~PipeTransport() { self = nullptr; }
@@ -178,6 +179,7 @@ class PipeTransport {
         self->last_options.congestion = "";
         return Status::kOk;
       };
+      o.tx_due = [](Worker&, ConnId, uint32_t due) noexcept { self->due.push_back(due); };
       o.info = [](Worker&, ConnId c, ConnectionInfo& i) noexcept {
         i.endpoints = end(c).endpoints;
         i.state = 1;

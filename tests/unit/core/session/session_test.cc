@@ -183,6 +183,18 @@ TEST_F(SessionTest, WaitingAcceptorIsWoken) {
                                           static_cast<uint32_t>(svm::ToApp::kAcceptReady));
 }
 
+TEST_F(SessionTest, MsgMoreIsToldToTheTransportUntilItIsOver) {
+  Pair p = open();
+  EXPECT_EQ(app.write(*p.client, "plain"), 5u);
+  EXPECT_TRUE(bed.pipe.due.empty());
+  p.client->tx.begin_more();
+  app.write(*p.client, "more");
+  p.client->tx.end_more();
+  app.write(*p.client, "end");
+  EXPECT_EQ(bed.pipe.due, (std::vector<uint32_t>{0, ~0u}));
+  EXPECT_EQ(app.read(*p.server), "plainmoreend");
+}
+
 TEST_F(SessionTest, ClosingAListenerResetsWhatNobodyTook) {
   const auto bound = app.listen(80);
   auto client = app.connect(80);

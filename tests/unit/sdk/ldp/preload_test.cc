@@ -48,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(Probe, Preload,
                                          "mixed_poll", "candidate_in_epoll", "epoll_number_again",
                                          "copied_epoll", "forked", "vforked", "options", "refused",
                                          "nonblocking_connect", "sigpipe", "stream", "sendfile",
-                                         "errno_kept", "port_before_listen"),
+                                         "more", "errno_kept", "port_before_listen"),
                          [](const auto& about) { return std::string(about.param); });
 
 TEST(PreloadWithoutADaemon, TheKernelTakesOverAndTheSocketIsNamed) {

@@ -1,5 +1,6 @@
 // Bytes: reading, writing, files and streams.
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
@@ -69,6 +70,34 @@ void sendfile_scenario() {
   CHECK(sendfile(c, s, nullptr, 10) == -1 && errno == EINVAL);
 }
 
+// send(2): MSG_MORE is a cork for one call. The daemon serves connections in their order, so that
+// two answers on a later one mean that it has looked at the earlier one.
+void more() {
+  const auto [c, s] = connection(80);
+  const auto [later, end] = connection(81);
+  const auto held = [&] {
+    for (int i = 0; i < 2; ++i) {
+      put(later, "x");
+      CHECK(get(end, 1) == "x");
+    }
+    int unread = -1;
+    CHECK(ioctl(s, FIONREAD, &unread) == 0);
+    return unread == 0;
+  };
+  CHECK(send(c, "ab", 2, MSG_MORE) == 2 && held());
+  CHECK(send(c, "c", 1, 0) == 1 && get(s, 3) == "abc" && held());
+  CHECK(send(c, "d", 1, MSG_MORE) == 1 && held());
+  CHECK(set(c, IPPROTO_TCP, TCP_NODELAY, 1) == 0 && get(s, 1) == "d");
+  const std::string segments(2500, 's');
+  CHECK(send(c, segments.data(), segments.size(), MSG_MORE) == 2500 && get(s, 2000).size() == 2000);
+  CHECK(held());
+  FILE* f = std::tmpfile();
+  CHECK(std::fputs("file", f) >= 0 && std::fflush(f) == 0);
+  off_t at = 0;
+  CHECK(sendfile(c, fileno(f), &at, 100) == 4 && get(s, 504).size() == 504);
+  CHECK(send(c, "end", 3, MSG_MORE) == 3 && held() && close(c) == 0 && get(s, 4) == "end");
+}
+
 void errno_kept() {
   const auto [c, s] = connection();
   errno = 77;
@@ -80,7 +109,7 @@ void errno_kept() {
 
 constexpr Scenario kScenarios[] = {
     {"talk", talk}, {"sigpipe", sigpipe},       {"stream", stream}, {"sendfile", sendfile_scenario},
-    {"errno_kept", errno_kept},
+    {"more", more}, {"errno_kept", errno_kept},
 };
 
 }  // namespace

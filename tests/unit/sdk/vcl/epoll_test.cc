@@ -71,6 +71,19 @@ class Epoll : public testing::Test {
   std::vector<Session*> sessions_;
 };
 
+// epoll(7): a write of which only a part was taken is enough, EAGAIN need not be seen.
+TEST_F(Epoll, AShortWriteIsFollowedByAnEdge) {
+  Session& s = connect();
+  ASSERT_EQ(add(s, EPOLLOUT | EPOLLET), 0);
+  EXPECT_EQ(wait(), EPOLLOUT);
+  const std::string much(100'000, 'x');
+  daemon_->run([&] {  // it takes nothing meanwhile
+    EXPECT_EQ(s.send(much.data(), much.size(), 0), 64 << 10);
+    EXPECT_EQ(wait(), 0u);
+  });
+  EXPECT_EQ(wait(5000), EPOLLOUT);
+}
+
 TEST_F(Epoll, LevelTriggeredComesBackUntilRead) {
   Session& s = connect();
   ASSERT_EQ(add(s, EPOLLIN), 0);

@@ -48,7 +48,8 @@ class FakeDaemon {
   uint64_t events(svm::ToDaemon type) const { return counts_[static_cast<size_t>(type)]; }
   uint64_t workers_added() const { return workers_added_; }
   svm::SocketOptions options(size_t i);
-  bool shut_down(size_t i);  // the application has ended its sending side
+  int lock_holder(size_t i);  // pid in SessionShared::lock, 0 = free
+  bool shut_down(size_t i);   // the application has ended its sending side
   bool closed(size_t i);
   bool was_reset(size_t i);
 

@@ -17,6 +17,13 @@ uint64_t handle_of(uint32_t index, bool listener) {
   return uint64_t{1} << 40 | uint64_t{listener ? 0xffu : 0u} << 32 | index;
 }
 
+// What may leave now: MSG_MORE holds a segment back until it is full or a plain write follows.
+uint32_t due_bytes(DaemonFifoConsumer& tx, bool is_over) {
+  constexpr uint32_t kMss = 1000;
+  const uint32_t queued = tx.refresh(), held = tx.held();
+  return held == 0 || is_over ? queued : std::max(queued - held, queued / kMss * kMss);
+}
+
 }  // namespace
 
 FakeDaemon::Session& FakeDaemon::new_session(App& app, const Endpoint& local,
@@ -181,9 +188,9 @@ bool FakeDaemon::pump_one(Session& s) {
     s.eof_sent = true;
     return true;
   }
-  while (s.tx.available() != 0) {
+  while (const uint32_t due = due_bytes(s.tx, s.shut || s.closed)) {
     ByteView views[8];
-    const uint32_t n = s.tx.segments(0, 1u << 20, views);
+    const uint32_t n = s.tx.segments(0, due, views);
     if (s.tx.violation()) std::abort();
     uint32_t taken = 0;
     if (!s.peer) {

@@ -67,6 +67,11 @@ SocketOptions FakeDaemon::options(size_t i) {
   run([&] { o = sessions_.at(i)->options; });
   return o;
 }
+int FakeDaemon::lock_holder(size_t i) {
+  int pid = 0;
+  run([&] { pid = static_cast<int>(sessions_.at(i)->shared->lock.load()); });
+  return pid;
+}
 bool FakeDaemon::shut_down(size_t i) {
   bool b = false;
   run([&] { b = sessions_.at(i)->shut; });
