@@ -221,7 +221,13 @@ void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) 
     if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) continue;
     const uint64_t left = s.shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
     if (s.state == State::kAccepted && !abort) continue;
-    if (abort || (left & app.live_mask()) == 0) app_close(sw, s, abort);
+    const uint64_t others = left & app.live_mask();
+    if (abort || others == 0) {
+      app_close(sw, s, abort);
+    } else if (s.shared->owner.load(std::memory_order_relaxed) == a.index) {
+      s.shared->owner.store(static_cast<uint32_t>(std::countr_zero(others)));
+      notify(sw, s, kNotifyRx | kNotifyForce);
+    }
   }
 }
 
@@ -263,7 +269,17 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
     Listener* l = layer.listener(i);
     if (!l || l->app != &app) continue;
     const uint64_t left = l->shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
-    if (abort || (left & app.live_mask()) == 0) unlisten(layer, *l);
+    if (abort || (left & app.live_mask()) == 0) {
+      unlisten(layer, *l);
+      continue;
+    }
+    // It may have been chosen for a connection that is still in the queue.
+    (void)l->accepts.take_interest(index);
+    if (l->accepts.count() != 0)
+      layer.engine.run_on_worker(0, [&](Worker& w) {
+        notify_accept(of(w), *l);
+        flush(of(w));
+      });
   }
   app.arena.free_object(a->mq_ref);
   for (auto& p : a->ports) app.arena.free_object(p->mq_ref);

@@ -35,23 +35,23 @@ void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
 
 void tell_listener(SessionWorker& sw, Listener& l) noexcept {
   uint32_t fresh = l.fresh.exchange(0, std::memory_order_acq_rel);
-  uint64_t interested = l.accepts.take_interest();
-  uint64_t left = interested;
+  const uint64_t interested = l.accepts.interested();
   const svm::SessionEvent event{l.handle(), 0};
   // One sleeper for each connection, in turn, as the kernel does for exclusive waiters: waking all
-  // for one would send all but one back to sleep.
-  for (uint32_t i = 0; i < svm::kMaxAppWorkers && left && fresh; ++i) {
-    const uint32_t w = (l.next_woken + i) % svm::kMaxAppWorkers;
-    if (!(left >> w & 1)) continue;
-    left &= ~(1ull << w);
-    if (AppWorker* a = l.app->live[w].load(std::memory_order_acquire)) {
+  // for one would send all but one back to sleep. One that leaves without the connection passes on.
+  // Those that do something else for the moment come last: it may take long.
+  for (const bool asleep : {true, false}) {
+    const uint32_t first = l.next_woken;
+    for (uint32_t i = 0; i < svm::kMaxAppWorkers && interested && fresh; ++i) {
+      const uint32_t w = (first + i) % svm::kMaxAppWorkers;
+      if (!(interested >> w & 1)) continue;
+      AppWorker* a = l.app->live[w].load(std::memory_order_acquire);
+      if (!a || (asleep && !a->events.consumer_sleeps()) || !l.accepts.take_interest(w)) continue;
       push_event(sw, *a, svm::ToApp::kAcceptReady, event);
       l.next_woken = (w + 1) % svm::kMaxAppWorkers;
       --fresh;
     }
   }
-  // Those that were not needed stay interested.
-  if (left) l.shared->interest.fetch_or(left, std::memory_order_acq_rel);
 }
 
 void retry_overflow(SessionWorker& sw, AppPort& p) noexcept {

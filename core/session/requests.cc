@@ -151,7 +151,10 @@ void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
         ops->rx_drained(*sw.worker, s->conn);
       return;
     case svm::ToDaemon::kClaim:
-      if (s->state == State::kAccepted) s->state = up ? State::kOpen : State::kDetached;
+      if (s->state == State::kAccepted)
+        s->state = up ? State::kOpen : State::kDetached;
+      else  // what came while the owner changed may have been told to the old one
+        notify(sw, *s, kNotifyRx | kNotifyForce);
       return;
     case svm::ToDaemon::kShutdown:
       if (up && !(s->flags & kAppShutdown) && s->state != State::kClosing) {
@@ -178,6 +181,16 @@ void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
   }
 }
 
+// Somebody leaves a connection in the accept queue for the others.
+void pass_accept(SessionWorker& sw, const App& app, SessionHandle handle) noexcept {
+  Listener* l = sw.layer->listener(handle_index(handle));
+  if (!l || l->app != &app || l->handle() != handle) {
+    ++sw.counters[kStaleHandle];
+  } else if (l->accepts.count() != 0) {
+    notify_accept(sw, *l);
+  }
+}
+
 void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
   const auto type = static_cast<svm::ToDaemon>(e.type);
   switch (type) {
@@ -187,6 +200,8 @@ void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
       return listen_on_control(sw, a, e.as<svm::ListenEvent>());
     case svm::ToDaemon::kUnlisten:
       return unlisten_on_control(sw, *a.app, e.as<svm::SessionEvent>().handle);
+    case svm::ToDaemon::kAcceptPass:
+      return pass_accept(sw, *a.app, e.as<svm::SessionEvent>().handle);
     case svm::ToDaemon::kGetInfo:
       return info(sw, a, e.as<svm::SessionEvent>());
     case svm::ToDaemon::kSetOption: {

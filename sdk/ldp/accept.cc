@@ -11,7 +11,7 @@ namespace {
 
 int accept_session(Session& listener, sockaddr* addr, socklen_t* len, int flags) {
   if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) return -EINVAL;
-  if (listener.nonblocking() && listener.poll(POLLIN, false) == 0) return -EAGAIN;
+  if (listener.nonblocking() && listener.poll(POLLIN | vcl::kPollOnlyLook, false) == 0) return -EAGAIN;
   const int fd = static_cast<int>(
       syscall(SYS_eventfd2, 0, EFD_NONBLOCK | (flags & SOCK_CLOEXEC ? EFD_CLOEXEC : 0)));
   if (fd < 0) return -errno;

@@ -63,12 +63,15 @@ AcceptProducer::Push AcceptProducer::push(const AcceptedSession& s) noexcept {
   return Push::kOk;
 }
 
-uint64_t AcceptProducer::take_interest() noexcept {
+uint64_t AcceptProducer::interested() const noexcept {
   // Dekker with arm(): seq stored, fence, look at interest | interest stored, fence, look at seq.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  return l_->interest.load(std::memory_order_relaxed) == 0
-             ? 0
-             : l_->interest.exchange(0, std::memory_order_relaxed);
+  return l_->interest.load(std::memory_order_relaxed);
+}
+
+bool AcceptProducer::take_interest(unsigned w) noexcept {
+  // Release and acquire with disarm(): who finds its bit taken also finds the session.
+  return l_->interest.fetch_and(~(1ull << w), std::memory_order_acq_rel) >> w & 1;
 }
 
 uint32_t AcceptProducer::count() const noexcept {
@@ -112,6 +115,10 @@ bool AcceptConsumer::arm(unsigned w) noexcept {
   l_->interest.fetch_or(1ull << w, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   return empty();
+}
+
+bool AcceptConsumer::disarm(unsigned w) noexcept {
+  return !(l_->interest.fetch_and(~(1ull << w), std::memory_order_acq_rel) >> w & 1);
 }
 
 }  // namespace loom::svm

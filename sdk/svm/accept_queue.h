@@ -38,9 +38,12 @@ class AcceptProducer {
   AcceptProducer(ListenerShared& l, uint32_t capacity, uint64_t handle) noexcept;
 
   Push push(const AcceptedSession& s) noexcept;
-  // After push: the workers (bits) that want a kAcceptReady event. Each is returned once, and has
-  // to register again. The caller ignores bits of workers that it does not have.
-  uint64_t take_interest() noexcept;
+  // After push: the workers (bits) that want a kAcceptReady event. The caller ignores bits of
+  // workers that it does not have.
+  uint64_t interested() const noexcept;
+  // Chooses worker `w` for a session. False: it has just given up waiting. Once chosen it has to
+  // register again. A bit that is not taken is never stored back: its worker may have cleared it.
+  bool take_interest(unsigned w) noexcept;
   // Sessions not yet taken; kViolation-like heads count as capacity.
   uint32_t count() const noexcept;
   uint32_t capacity() const noexcept { return tail_.capacity(); }
@@ -62,6 +65,9 @@ class AcceptConsumer {
   // Before sleeping, for application worker `w` (below 64): asks for an event. True: the queue is
   // empty, sleep. False: pop.
   bool arm(unsigned w) noexcept;
+  // Waits no longer. True: it was chosen for a session, or had not asked; if it leaves that session
+  // in the queue, another waiter has to be told.
+  bool disarm(unsigned w) noexcept;
 
  private:
   ListenerShared* l_ = nullptr;

@@ -39,6 +39,10 @@ class MqProducer {
   }
   // After one or several pushes: whether the eventfd must be written. True for one producer only.
   bool needs_wake() noexcept;
+  // For choosing between consumers; may have changed by the time it is known.
+  bool consumer_sleeps() const noexcept {
+    return q_->sleeping.load(std::memory_order_relaxed) != 0;
+  }
 
   MqShared* shared() const noexcept { return q_; }
 

@@ -86,9 +86,10 @@ enum class ToDaemon : uint32_t {
   kConnect = 1,  // ConnectEvent        -> kConnected
   kListen,       // ListenEvent         -> kBound
   kUnlisten,     // SessionEvent (listener's handle)
-  kClaim,  // SessionEvent: this worker took the session from an accept queue, or over from another
-           // worker
-  kTx,     // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed)
+  // SessionEvent: this worker took the session from an accept queue; or its owner is another one
+  // now, who is told to look (kRx).
+  kClaim,
+  kTx,        // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed)
   kRxSpace,   // SessionEvent: the rx fifo was drained while kFifoWantSpace was set
   kShutdown,  // SessionEvent: half close; what is in the tx fifo is still sent, then FIN
   // SessionEvent: the last holder closed; unread data turns it into a reset (RFC 2525
@@ -98,6 +99,9 @@ enum class ToDaemon : uint32_t {
   kReset,      // SessionEvent: abort with RST
   kSetOption,  // OptionEvent
   kGetInfo,    // SessionEvent        -> kInfo
+  // SessionEvent (listener's handle): this worker was perhaps chosen for a session that it has left
+  // in the accept queue, and waits no longer: another one is to be told.
+  kAcceptPass,
 };
 
 struct SessionEvent {

@@ -195,10 +195,12 @@ int EpollSet::collect(epoll_event* events, int max) {
     EpollItem& item = ready_.front();
     item.ListNode<ReadyTag>::unlink();
     const bool edge = item.events_ & EPOLLET;
-    const uint32_t mask = item.target_->poll(item.events_ & kReadiness, edge);
+    // One that is disabled now hears nothing of what comes next, so it does not ask for it.
+    const bool once = item.events_ & EPOLLONESHOT;
+    const uint32_t mask = item.target_->poll(item.events_ & kReadiness, edge && !once);
     if (mask == 0) continue;
     events[n++] = {mask, item.data_};
-    if (item.events_ & EPOLLONESHOT)
+    if (once)
       item.enabled_ = false;
     else if (!edge)
       again.push_back(item);

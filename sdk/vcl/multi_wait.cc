@@ -39,10 +39,10 @@ class Watches {
   size_t n_ = 0, capacity_ = 0;
 };
 
-int look(std::span<WaitEntry> entries) {
+int look(std::span<WaitEntry> entries, bool arms) {
   int n = 0;
   for (WaitEntry& e : entries) {
-    e.ready = e.object->poll(e.wanted, false);
+    e.ready = e.object->poll(arms ? e.wanted : e.wanted | kPollOnlyLook, false);
     n += e.ready != 0;
   }
   return n;
@@ -68,7 +68,7 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   };
   // Sessions tell their state without the worker's mutex, sets do not.
   if (!any_set(entries)) {
-    if (const int n = look(entries); n != 0) return n + look_at_kernel();
+    if (const int n = look(entries, false); n != 0) return n + look_at_kernel();
   }
 
   ThreadWaiter& thread = ThreadWaiter::current();
@@ -85,7 +85,7 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   bool kernel_ready = false;
   while (true) {
     worker.drain();
-    const int n = look(entries);
+    const int n = look(entries, watches.linked());
     const bool over =
         deadline == 0 || error != 0 || (deadline != sys::kForever && sys::now() >= deadline);
     if (n != 0 || kernel_ready || over) {

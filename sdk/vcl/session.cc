@@ -68,6 +68,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   reuse_addr = broadcast = false;
   error_ = 0;
   handle_ = cookie = 0;
+  accepting_ = 0;
   context_ = info_context_ = 0;
   listener_index_ = ~0u;
   n_accepted_ = 0;
@@ -264,8 +265,34 @@ bool Session::adopt(svm::Ref ref, uint64_t handle) {
 
 // --- Accepting
 
+// A thread in accept(). While it waits it is its own to decide what becomes of a connection that it
+// was chosen for: it takes it, or, however it leaves (cancelled, say), passes it on.
+class Session::Accepting {
+ public:
+  explicit Accepting(Session& listener) : listener_(listener) {}
+  ~Accepting() {
+    if (!waits_) return;
+    const std::lock_guard worker_lock(listener_.worker_.mutex());
+    {
+      const std::lock_guard lock(listener_.mutex_);
+      --listener_.accepting_;
+    }
+    listener_.check_watched();
+  }
+  void waits() {
+    if (std::exchange(waits_, true)) return;
+    const std::lock_guard lock(listener_.mutex_);
+    ++listener_.accepting_;
+  }
+
+ private:
+  Session& listener_;
+  bool waits_ = false;
+};
+
 int Session::accept(Session*& child, bool child_nonblocking) {
   TimeNs deadline = 0;
+  Accepting accepting(*this);
   while (true) {
     svm::AcceptedSession a;
     bool got = false;
@@ -291,6 +318,7 @@ int Session::accept(Session*& child, bool child_nonblocking) {
     }
     if (nonblocking()) return -EAGAIN;
     if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load());
+    accepting.waits();
     if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
   }
 }
@@ -369,10 +397,16 @@ void Session::let_go() {
   if (attachment_->dead()) return;
   const uint64_t bit = attachment_->worker_bit();
   if (listener_) {
+    stop_waiting();
     if ((listener_->holders.fetch_and(~bit) & ~bit) == 0) tell(svm::ToDaemon::kUnlisten);
   } else if (shared_) {
-    if ((shared_->holders.fetch_and(~bit) & ~bit) == 0)
+    const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
+    if (others == 0) {
       tell(abort_ || options_.linger_s == 0 ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
+    } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
+                   self, static_cast<uint32_t>(std::countr_zero(others)))) {
+      tell(svm::ToDaemon::kClaim);  // events go to one that is still here
+    }
   }
 }
 
@@ -393,11 +427,17 @@ void Session::retire() {
 }
 
 // The daemon wakes one interested worker per connection: one that has stopped waiting must not be
-// chosen.
+// chosen, and if it was, somebody else has to hear of the connection. Under mutex_.
+void Session::stop_waiting() noexcept {
+  if (!listener_ || !attachment_ || attachment_->dead()) return;
+  const uint64_t others = listener_->holders.load() & ~attachment_->worker_bit();
+  const bool perhaps_chosen = accept_queue_.disarm(attachment_->worker_index());
+  if (perhaps_chosen && others != 0 && !accept_queue_.empty()) tell(svm::ToDaemon::kAcceptPass);
+}
+
 void Session::on_unwatched() {
   const std::lock_guard lock(mutex_);
-  if (state() != State::kListening || attachment_->dead()) return;
-  listener_->interest.fetch_and(~attachment_->worker_bit());
+  if (state() == State::kListening && accepting_ == 0) stop_waiting();
 }
 
 void Session::on_listener_closed() {
@@ -422,6 +462,7 @@ void Session::add_holder(uint64_t bit) noexcept {
 void Session::after_fork() noexcept {
   new (&mutex_) std::mutex;
   dismiss_thread_watches();
+  accepting_ = 0;
   info_context_ = 0;
   if (state() == State::kConnecting || state() == State::kBinding) {
     context_ = 0;

@@ -183,6 +183,60 @@ TEST_F(SessionTest, WaitingAcceptorIsWoken) {
                                           static_cast<uint32_t>(svm::ToApp::kAcceptReady));
 }
 
+// Two processes of one application that wait for connections, of which one has been chosen.
+struct AcceptTest : SessionTest {
+  TestApp child{bed, app};
+  svm::BoundEvent bound;
+
+  void choose_app() {
+    bound = app.listen(80);
+    app.listener->holders.fetch_or(1ull << child.reply.worker_index);
+    ASSERT_TRUE(queue().arm(app.reply.worker_index));
+    ASSERT_TRUE(queue().arm(child.reply.worker_index));
+    outsider.start_connect(80);
+    EXPECT_EQ(app.expect<svm::SessionEvent>(svm::ToApp::kAcceptReady).handle, bound.handle);
+    EXPECT_TRUE(child.no_event());
+    EXPECT_EQ(app.listener->interest.load(), 1ull << child.reply.worker_index);
+  }
+  svm::AcceptConsumer queue() { return {*app.listener, app.listener->capacity}; }
+  TestApp outsider{bed};
+};
+
+TEST_F(AcceptTest, AConnectionThatIsPassedOnGoesToAnotherWaiter) {
+  choose_app();
+  app.push(svm::ToDaemon::kAcceptPass, bound.handle);
+  EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kAcceptReady).handle, bound.handle);
+  EXPECT_TRUE(app.no_event());
+}
+
+TEST_F(AcceptTest, NothingIsPassedOnFromAnEmptyQueue) {
+  choose_app();
+  ASSERT_TRUE(app.accept());
+  app.push(svm::ToDaemon::kAcceptPass, bound.handle);
+  EXPECT_TRUE(child.no_event());
+  const uint64_t before = bed.counter("stale-handle");
+  outsider.push(svm::ToDaemon::kAcceptPass, bound.handle);  // not its own
+  app.push(svm::ToDaemon::kAcceptPass, bound.handle ^ uint64_t{1} << 41);
+  EXPECT_EQ(bed.counter("stale-handle"), before + 2);
+}
+
+TEST_F(AcceptTest, WhenTheChosenOneDiesAnotherIsTold) {
+  choose_app();
+  app.die();
+  bed.pump();
+  EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kAcceptReady).handle, bound.handle);
+}
+
+TEST_F(AcceptTest, WhoSleepsComesBeforeWhoIsBusy) {
+  ASSERT_TRUE(child.events.prepare_sleep());
+  bound = app.listen(80);
+  ASSERT_TRUE(queue().arm(app.reply.worker_index));
+  ASSERT_TRUE(queue().arm(child.reply.worker_index));
+  outsider.start_connect(80);
+  EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kAcceptReady).handle, bound.handle);
+  EXPECT_TRUE(app.no_event());
+}
+
 TEST_F(SessionTest, MsgMoreIsToldToTheTransportUntilItIsOver) {
   Pair p = open();
   EXPECT_EQ(app.write(*p.client, "plain"), 5u);
@@ -238,6 +292,22 @@ TEST_F(SessionTest, ASessionHeldByTwoProcessesOutlivesOne) {
   child.die();
   bed.pump();
   EXPECT_TRUE(p.client->rx.eof());
+}
+
+// A process may sleep, armed, while another that shares the session is its owner.
+TEST_F(SessionTest, ANewOwnerIsToldToLook) {
+  Pair p = open();
+  TestApp child(bed, app);
+  const uint64_t both = 1ull << app.reply.worker_index | 1ull << child.reply.worker_index;
+  p.server->shared->holders.store(both);
+  p.server->shared->owner.store(child.reply.worker_index);
+  app.push(svm::ToDaemon::kClaim, p.server->handle);
+  EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, p.server->handle);
+  EXPECT_TRUE(app.no_event());
+  child.die();
+  bed.pump();
+  EXPECT_EQ(p.server->shared->owner.load(), app.reply.worker_index);
+  EXPECT_EQ(app.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, p.server->handle);
 }
 
 TEST_F(SessionTest, OptionsAndInfoReachTheTransport) {

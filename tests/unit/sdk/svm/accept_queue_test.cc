@@ -64,9 +64,14 @@ TEST(AcceptQueue, TellsThoseWhoAsked) {
   EXPECT_TRUE(l.consumer.arm(3));
   EXPECT_TRUE(l.consumer.arm(63));
   l.producer.push(session(1));
-  EXPECT_EQ(l.producer.take_interest(), 1ull << 3 | 1ull << 63);
-  EXPECT_EQ(l.producer.take_interest(), 0u);
+  EXPECT_EQ(l.producer.interested(), 1ull << 3 | 1ull << 63);
+  EXPECT_TRUE(l.producer.take_interest(63));
+  EXPECT_FALSE(l.producer.take_interest(63));
+  EXPECT_EQ(l.producer.interested(), 1ull << 3);
   EXPECT_FALSE(l.consumer.arm(0));
+  EXPECT_TRUE(l.consumer.disarm(63));  // was chosen
+  EXPECT_FALSE(l.consumer.disarm(3));
+  EXPECT_FALSE(l.producer.take_interest(3));
 }
 
 TEST(AcceptQueue, BoundsAHostileHead) {
@@ -102,8 +107,10 @@ TEST(AcceptQueue, EachSessionGoesToExactlyOneConsumer) {
     });
   const auto push = [&](uint64_t handle) {
     while (l.producer.push(session(handle)) != AcceptProducer::Push::kOk) std::this_thread::yield();
-    for (uint64_t bits = l.producer.take_interest(); bits; bits &= bits - 1)
-      events[std::countr_zero(bits)].signal();
+    for (uint64_t bits = l.producer.interested(); bits; bits &= bits - 1) {
+      const auto w = static_cast<unsigned>(std::countr_zero(bits));
+      if (l.producer.take_interest(w)) events[w].signal();
+    }
   };
   std::thread second([&] {
     for (uint64_t i = 1; i < kSessions; i += 2) push(i);

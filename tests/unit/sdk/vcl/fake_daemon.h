@@ -44,10 +44,13 @@ class FakeDaemon {
   // A connection from the outside to the listener on `port`; its bytes are injected and read by the
   // test. False: nobody listens, or the backlog is full.
   bool dial(uint16_t port);
+  // The workers that ask to be woken for a connection, as bits.
+  uint64_t interested(uint16_t port);
   // Events seen so far, by type.
   uint64_t events(svm::ToDaemon type) const { return counts_[static_cast<size_t>(type)]; }
   uint64_t workers_added() const { return workers_added_; }
   svm::SocketOptions options(size_t i);
+  uint32_t owner(size_t i);   // the application worker that gets its events
   int lock_holder(size_t i);  // pid in SessionShared::lock, 0 = free
   bool shut_down(size_t i);   // the application has ended its sending side
   bool closed(size_t i);
@@ -69,6 +72,7 @@ class FakeDaemon {
   void listen(Worker& w, const svm::ListenEvent& e);
   Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote);
   bool offer(Listener& l, Session& s);
+  void wake_acceptor(Listener& l);
   void pump();
   bool pump_one(Session& s);
   void drop_worker(Worker& w);

@@ -57,11 +57,19 @@ bool FakeDaemon::offer(Listener& l, Session& s) {
   std::memcpy(a.local_ip, s.local.ip, 16);
   std::memcpy(a.remote_ip, s.remote.ip, 16);
   if (l.queue.push(a) != AcceptProducer::Push::kOk) return false;
-  const uint64_t interested = l.queue.take_interest();
-  for (uint32_t i = 0; i < kMaxAppWorkers; ++i)
-    if (interested >> i & 1)
-      if (Worker* w = worker(*l.app, i)) send(*w, ToApp::kAcceptReady, SessionEvent{l.handle, 0});
+  wake_acceptor(l);
   return true;
+}
+
+// One of those that wait, the first.
+void FakeDaemon::wake_acceptor(Listener& l) {
+  const uint64_t interested = l.queue.interested();
+  for (uint32_t i = 0; i < kMaxAppWorkers; ++i) {
+    Worker* w = interested >> i & 1 ? worker(*l.app, i) : nullptr;
+    if (!w || !l.queue.take_interest(i)) continue;
+    send(*w, ToApp::kAcceptReady, SessionEvent{l.handle, 0});
+    return;
+  }
 }
 
 void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
@@ -134,6 +142,11 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
   const auto e = event.as<SessionEvent>();
   if (type == ToDaemon::kUnlisten) {
     std::erase_if(listeners_, [&](const auto& l) { return l->handle == e.handle; });
+    return;
+  }
+  if (type == ToDaemon::kAcceptPass) {
+    for (const auto& l : listeners_)
+      if (l->handle == e.handle && l->queue.count() != 0) wake_acceptor(*l);
     return;
   }
   const auto index = static_cast<uint32_t>(e.handle);

@@ -62,10 +62,24 @@ bool FakeDaemon::dial(uint16_t port) {
   return done;
 }
 
+uint64_t FakeDaemon::interested(uint16_t port) {
+  uint64_t bits = 0;
+  run([&] {
+    for (const auto& l : listeners_)
+      if (l->local.port == htons(port)) bits = l->queue.interested();
+  });
+  return bits;
+}
+
 SocketOptions FakeDaemon::options(size_t i) {
   SocketOptions o{};
   run([&] { o = sessions_.at(i)->options; });
   return o;
+}
+uint32_t FakeDaemon::owner(size_t i) {
+  uint32_t worker = 0;
+  run([&] { worker = sessions_.at(i)->shared->owner.load(); });
+  return worker;
 }
 int FakeDaemon::lock_holder(size_t i) {
   int pid = 0;

@@ -94,6 +94,114 @@ TEST_F(Sessions, AFullFifoIsNotHeld) {
   EXPECT_EQ(daemon_->sent(0).size(), 65'536u);
 }
 
+// The other holder may sleep already, and relies on the owner's events.
+TEST_F(Sessions, WhoClosesItsCopyMakesAnotherHolderTheOwner) {
+  Session& s = connect();
+  const Child sharer;
+  EXPECT_EQ(daemon_->owner(0), 0u);
+  sessions_.clear();
+  s.unref();
+  EXPECT_EQ(daemon_->owner(0), 1u);
+  daemon_->run([] {});
+  EXPECT_EQ(daemon_->events(svm::ToDaemon::kClaim), 1u);
+}
+
+// --- One of several processes is woken for each connection; what it leaves is for the others.
+
+class Acceptors : public Sessions {
+ protected:
+  void SetUp() override {
+    Sessions::SetUp();
+    kernel_ = epoll_create1(EPOLL_CLOEXEC);
+    set_ = worker_->new_epoll_set(kernel_);
+    listener_ = worker_->new_session(0, true, false);
+    const svm::Endpoint e{.is_ip4 = 1, .reserved = 0, .port = htons(80), .ip = {10, 0, 0, 1}};
+    ASSERT_EQ(listener_->bind(e), 0);
+    ASSERT_EQ(listener_->listen(8), 0);
+  }
+  void TearDown() override {
+    if (listener_) listener_->unref();
+    set_->unref();
+    close(kernel_);
+    Sessions::TearDown();
+  }
+  // Another process that sleeps in accept(), and exits with 0 once it has got a connection.
+  pid_t sleeping_acceptor() {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(10);
+      Session* s = nullptr;
+      _exit(listener_->accept(s, false));
+    }
+    while (daemon_->interested(80) != kChild) std::this_thread::yield();
+    return child;
+  }
+  static int exit_of(pid_t child) {
+    int status = -1;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    return status;
+  }
+  // This process waits in an epoll set, and is the one that is chosen.
+  void be_chosen(uint32_t events = EPOLLIN) {
+    epoll_event e{events, {}};
+    ASSERT_EQ(set_->add(1, *listener_, e), 0);
+    EXPECT_EQ(set_->wait(&e, 1, 0, nullptr), 0);
+    ASSERT_EQ(daemon_->interested(80), kSelf | kChild);
+    ASSERT_TRUE(daemon_->dial(80));
+    ASSERT_EQ(daemon_->interested(80), kChild);
+  }
+
+  static constexpr uint64_t kSelf = 1, kChild = 2;
+  int kernel_ = -1;
+  EpollSet* set_ = nullptr;
+  Session* listener_ = nullptr;
+};
+
+TEST_F(Acceptors, WhoStopsWatchingPassesTheConnectionOn) {
+  const pid_t child = sleeping_acceptor();
+  be_chosen();
+  ASSERT_EQ(set_->remove(1, *listener_), 0);
+  EXPECT_EQ(exit_of(child), 0);
+}
+
+TEST_F(Acceptors, WhoClosesTheListenerPassesTheConnectionOn) {
+  const pid_t child = sleeping_acceptor();
+  be_chosen();
+  std::exchange(listener_, nullptr)->unref();
+  EXPECT_EQ(exit_of(child), 0);
+}
+
+TEST_F(Acceptors, WhoTakesTheConnectionPassesNothingOn) {
+  const pid_t child = sleeping_acceptor();
+  be_chosen();
+  Session* s = nullptr;
+  ASSERT_EQ(listener_->accept(s, false), 0);
+  s->unref();
+  ASSERT_EQ(set_->remove(1, *listener_), 0);
+  daemon_->run([] {});
+  EXPECT_EQ(daemon_->events(svm::ToDaemon::kAcceptPass), 0u);
+  EXPECT_TRUE(daemon_->dial(80));
+  EXPECT_EQ(exit_of(child), 0);
+}
+
+TEST_F(Acceptors, WhoOnlyLooksIsNotChosen) {
+  WaitEntry entry{listener_, POLLIN, 0};
+  EXPECT_EQ(wait_many(*worker_, {&entry, 1}, nullptr, 0, 0, nullptr), 0);
+  EXPECT_EQ(daemon_->interested(80), 0u);
+}
+
+TEST_F(Acceptors, ARegistrationThatHasFiredOnceIsNotChosenAgain) {
+  epoll_event e{EPOLLIN | EPOLLET | EPOLLONESHOT, {}}, out{};
+  ASSERT_EQ(set_->add(1, *listener_, e), 0);
+  EXPECT_EQ(set_->wait(&out, 1, 0, nullptr), 0);
+  EXPECT_EQ(daemon_->interested(80), kSelf);
+  ASSERT_TRUE(daemon_->dial(80));
+  EXPECT_EQ(set_->wait(&out, 1, kSecond, nullptr), 1);
+  EXPECT_EQ(daemon_->interested(80), 0u);
+  ASSERT_EQ(set_->modify(1, *listener_, e), 0);
+  EXPECT_EQ(set_->wait(&out, 1, kSecond, nullptr), 1);
+}
+
 // sendfile reads a file into the fifo: no other process that shares the session may write
 // meanwhile.
 TEST_F(Sessions, WhatIsPutStraightIntoTheFifoIsPutUnderTheProcessLock) {
