@@ -90,6 +90,7 @@ TEST(Cork, TheCeilingIsOfTheTailThatWaits) {
   TcpScript s = TcpScript::established({.socket = {.cork = true}});
   s.at(0ms).app_writes(10).expect_silence();
   s.at(150ms).app_writes(1500).expect(seg(1, 1001));  // 510 bytes of tail, as of now
+  s.at(170ms).inject(ack(1001)).expect_silence();
   s.at(200ms).expect_silence();
   s.at(350ms).expect(seg(1001, 1511));
 }
