@@ -148,6 +148,7 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
     const uint32_t least = detect_loss(t, c, e);
     tell_controller(t, c, e, rtt, rate, was_fast || c.recovery == Recovery::kFast);
     if (c.recovery != Recovery::kOpen) retransmit_lost(t, c, least);
+    retransmit_early(t, c);
   }
   rearm(t, c, e.acked != 0);
   if (c.session != kNoSession && (e.delivered != 0 || window_changed) &&

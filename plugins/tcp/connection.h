@@ -60,6 +60,7 @@ enum ConnFlag : uint32_t {
   kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at
   kSynRetransmitted = 1u << 13,
   kSendAnyway = 1u << 14,  // a window too small for a segment has waited long enough
+  kRescued = 1u << 20,     // this recovery has sent its rescue retransmission
   // Work for the end of the frame, see TcpWorker::Scope.
   kQueued = 1u << 15,
   kAckNow = 1u << 16,

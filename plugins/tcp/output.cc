@@ -244,6 +244,7 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
   c.cork_until = 0;
   acknowledged(c);
   arm_rto_if_off(t, c);
+  retransmit_early(t, c);  // cwnd may have room when the application has no more to say
 }
 
 void send_fin_if_due(TcpWorker& t, Connection& c) noexcept {

@@ -63,6 +63,48 @@ void retransmit_lost(TcpWorker& t, Connection& c, uint32_t least) noexcept {
 }
 
 namespace {
+// Rule 2 of NextSeg can be applied: unsent data waits, and the peer's window takes a segment of it.
+bool new_data_waits(TcpWorker& t, const Connection& c) noexcept {
+  if (c.session == kNoSession || !c.can_send()) return false;
+  const uint32_t queued = t.w.sessions->tx_queued(t.w, c.session);
+  const uint32_t in_flight = c.data_in_flight();
+  if (queued <= in_flight) return false;
+  return c.snd_wnd >= c.flight() + std::min(queued - in_flight, c.cc.mss);
+}
+
+// Rule 4: one segment that ends with the highest byte which is neither acknowledged nor SACKed.
+// HighRxt stays, so that SetPipe does not count the segment; PRR does. Unlike the rule, not when
+// this recovery has retransmitted that byte already: it would be sent twice in a row.
+void rescue(TcpWorker& t, Connection& c) noexcept {
+  SackBlock hole{c.snd_una, c.snd_nxt};
+  if (c.sack && !c.sack->last_hole(c.snd_una, c.snd_nxt, hole)) return;
+  if (hole.end <= c.high_rxt) return;
+  const uint32_t n = std::min(static_cast<uint32_t>(hole.end - hole.start), c.cc.mss);
+  if (n == 0 || !retransmit(t, c, hole.end - n, n, SegmentKind::kFastRetransmit)) return;
+  c.prr_out += n;
+  c.set(kRescued);
+}
+}  // namespace
+
+void retransmit_early(TcpWorker& t, Connection& c) noexcept {
+  if (c.recovery != Recovery::kFast || !c.has(kUseSack) || new_data_waits(t, c)) return;
+  const uint32_t mss = c.cc.mss;
+  const Seq end = c.sack && !c.sack->empty() ? c.sack->highest() : c.snd_una;
+  SackBlock hole;
+  while (cwnd_room(c) >= mss) {
+    const Seq from = max(c.high_rxt, c.snd_una);
+    if (from >= end || !c.sack->next_hole(from, end, hole)) {  // rule 3 has nothing (left)
+      if (!c.has(kRescued)) rescue(t, c);
+      return;
+    }
+    const uint32_t n = std::min(static_cast<uint32_t>(hole.end - hole.start), mss);
+    if (!retransmit(t, c, hole.start, n, SegmentKind::kFastRetransmit)) return;
+    c.high_rxt = hole.start + n;
+    c.prr_out += n;
+  }
+}
+
+namespace {
 void prr_update(Connection& c, uint32_t delivered, uint32_t least) noexcept {
   c.prr_delivered += delivered;
   const uint32_t p = pipe(c);
@@ -83,6 +125,7 @@ uint32_t enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept
   ++t.stats.fast_recoveries;
   c.cc_ops->on_congestion(c.cc, {.now = t.w.now, .in_flight = c.flight(), .is_timeout = false});
   c.recovery = Recovery::kFast;
+  c.unset(kRescued);
   c.recover = c.snd_nxt;
   c.high_rxt = c.snd_una;
   c.recover_fs = c.flight();

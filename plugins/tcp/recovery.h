@@ -30,6 +30,11 @@ uint32_t detect_loss(TcpWorker&, Connection&, const AckEvent&) noexcept;
 // Retransmits what is lost while cwnd has room, and at least `least` bytes. After the controller
 // has seen the acknowledgement.
 void retransmit_lost(TcpWorker&, Connection&, uint32_t least) noexcept;
+// NextSeg's last resorts, in fast recovery with SACK and only when there is nothing new that the
+// peer's window would take: what lies below a SACKed byte but is not lost by count (rule 3), and,
+// once in a recovery, the end of what is outstanding (rule 4), which no SACK can show to be lost.
+// Within cwnd, so after retransmit_lost and after new data.
+void retransmit_early(TcpWorker&, Connection&) noexcept;
 // Retransmits the first segment and begins again in slow start (RFC 5681 section 3.1).
 void on_retransmission_timeout(TcpWorker&, Connection&) noexcept;
 

@@ -89,4 +89,16 @@ bool Scoreboard::next_hole(Seq from, Seq end, SackBlock& out) const noexcept {
   return from < end;
 }
 
+bool Scoreboard::last_hole(Seq snd_una, Seq snd_nxt, SackBlock& out) const noexcept {
+  out = {snd_una, snd_nxt};
+  if (n_ == 0) return snd_una < snd_nxt;
+  if (highest() < snd_nxt) {
+    out.start = highest();
+    return true;
+  }
+  out.end = ranges_[0].start;  // ranges do not touch: before each lies a hole
+  if (n_ > 1) out = {ranges_[n_ - 2].end, ranges_[n_ - 1].start};
+  return out.start < out.end;
+}
+
 }  // namespace loom::tcp

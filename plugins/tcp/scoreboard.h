@@ -38,6 +38,9 @@ class Scoreboard {
   uint32_t pipe(Seq snd_una, Seq snd_nxt, Seq lost_below, Seq high_rxt) const noexcept;
   // First hole at or behind `from` and below `end`: false when there is none.
   bool next_hole(Seq from, Seq end, SackBlock& out) const noexcept;
+  // The hole that holds the highest byte of [snd_una, snd_nxt) that is not SACKed: false when every
+  // byte is.
+  bool last_hole(Seq snd_una, Seq snd_nxt, SackBlock& out) const noexcept;
   // Right edge of the highest range; empty() must be false.
   Seq highest() const noexcept { return ranges_[n_ - 1].end; }
 

@@ -47,6 +47,25 @@ TEST(Scoreboard, LossNeedsThreeRangesOrMoreThanTwoSegments) {  // RFC 6675 secti
   EXPECT_EQ(c.lost_below(Seq(0), 1000), Seq(2000));
 }
 
+TEST(Scoreboard, LastHoleHoldsTheHighestByteThatIsNotSacked) {  // NextSeg, rule 4
+  Scoreboard b;
+  SackBlock hole;
+  ASSERT_TRUE(b.last_hole(Seq(0), Seq(5000), hole));
+  EXPECT_EQ(hole.start, Seq(0));
+  EXPECT_EQ(hole.end, Seq(5000));
+  EXPECT_FALSE(b.last_hole(Seq(5000), Seq(5000), hole));
+  add(b, 1000, 2000);
+  ASSERT_TRUE(b.last_hole(Seq(0), Seq(5000), hole));
+  EXPECT_EQ(hole.start, Seq(2000));
+  ASSERT_TRUE(b.last_hole(Seq(0), Seq(2000), hole));
+  EXPECT_EQ(hole.start, Seq(0));
+  EXPECT_EQ(hole.end, Seq(1000));
+  add(b, 3000, 5000);
+  ASSERT_TRUE(b.last_hole(Seq(0), Seq(5000), hole));
+  EXPECT_EQ(hole.start, Seq(2000));
+  EXPECT_EQ(hole.end, Seq(3000));
+}
+
 TEST(Scoreboard, PipeCountsWhatIsNotLostAndWhatWasSentAgain) {  // SetPipe
   Scoreboard b;
   add(b, 1000, 3000);
