@@ -3,34 +3,14 @@
 
 #include <gtest/gtest.h>
 
-#include <hostloom/checksum.h>
 #include <hostloom/wire.h>
-
-#include <cstring>
 
 #include "cc-cubic/cubic.h"
 #include "cc-newreno/newreno.h"
-#include "tcp/segment.h"
 #include "tcp/tcp.h"
 
 namespace loom::script {
 namespace {
-constexpr uint32_t kPeerIss = 0xfffff000;  // wraps early
-constexpr uint16_t kStackPort = 80;
-constexpr char kFlagLetters[] = "FSRP.U";
-
-// Byte number `offset` of a stream; both directions differ.
-char stream_byte(uint32_t offset, bool from_peer) {
-  return static_cast<char>((offset * 31 + (offset >> 8) + (from_peer ? 101 : 7)) & 0xff);
-}
-std::string stream_bytes(uint32_t offset, uint32_t n, bool from_peer) {
-  std::string s(n, '\0');
-  for (uint32_t i = 0; i < n; ++i) s[i] = stream_byte(offset + i, from_peer);
-  return s;
-}
-IpAddress stack_address(bool ip6) { return *IpAddress::parse(ip6 ? "fd00::1" : "10.0.0.1"); }
-IpAddress peer_address(bool ip6) { return *IpAddress::parse(ip6 ? "fd00::2" : "10.0.0.2"); }
-
 void apply_config_words(const std::string& words) {
   ConfigNode stanza{.word = "tcp", .children = {}, .has_block = true, .file = "script", .line = 1};
   std::string word;
@@ -46,16 +26,13 @@ void apply_config_words(const std::string& words) {
   const auto r = tcp::apply_config(&tcp::shared().config, stanza);
   ASSERT_TRUE(r.has_value()) << "config: " << words;
 }
-std::string be32(uint32_t v) {
-  v = byteswap(v);
-  return {reinterpret_cast<char*>(&v), 4};
-}
 }  // namespace
 
 TcpScript::TcpScript(ScriptOptions options)
     : options_(std::move(options)),
       host_(std::make_unique<FakeHost>()),
-      sessions_(std::make_unique<FakeSessions>(*host_)) {
+      sessions_(std::make_unique<FakeSessions>(*host_)),
+      bytes_(*host_, options_.ip6, options_.window) {
   host_->route.source = stack_address(options_.ip6);
   for (const CcOps* cc : {&newreno::kOps, &cubic::kOps})
     EXPECT_TRUE(host_->host.add_congestion_control(*cc).has_value());
@@ -65,7 +42,7 @@ TcpScript::TcpScript(ScriptOptions options)
   EXPECT_TRUE(tcp::start(host_->host).has_value());
   sessions_->set_transport(host_->transports.at(0).second);
   zero_ = host_->worker.now;
-  peers_[port_].stack_port = kStackPort;
+  bytes_.peers[port_];  // known before it has sent
 }
 
 TcpScript::~TcpScript() {
@@ -110,7 +87,7 @@ Packet TcpScript::with_offers(Packet p) const {
   if (options_.mss) p.mss(options_.mss);
   if (options_.sack) p.sackok();
   if (options_.wscale) p.wscale(*options_.wscale);
-  if (options_.timestamps) p.ts(10'000, peers_.at(port_).tsecr);
+  if (options_.timestamps) p.ts(10'000, bytes_.peers.at(port_).tsecr);
   return p;
 }
 
@@ -155,101 +132,6 @@ void TcpScript::check_leftovers(const char* when, bool only_before) {
 // --- The peer
 // --------------------------------------------------------------------------------------
 
-std::string TcpScript::options_bytes(const Packet& p) {
-  if (!p.raw_options.empty()) return p.raw_options;
-  std::string o;
-  if (p.mss_option) {
-    o += std::string("\x02\x04", 2) + static_cast<char>(*p.mss_option >> 8) +
-         static_cast<char>(*p.mss_option);
-  }
-  if (p.wscale_option) o += std::string("\x01\x03\x03", 3) + static_cast<char>(*p.wscale_option);
-  if (p.sack_permitted) o += std::string("\x01\x01\x04\x02", 4);
-  if (p.tsval) o += std::string("\x01\x01\x08\x0a", 4) + be32(*p.tsval) + be32(p.tsecr.value_or(0));
-  if (!p.sack_blocks.empty()) {
-    o += std::string("\x01\x01\x05", 3) + static_cast<char>(2 + 8 * p.sack_blocks.size());
-    const uint32_t iss = peers_[port_].iss;
-    for (const auto& [from, to] : p.sack_blocks) o += be32(iss + from) + be32(iss + to);
-  }
-  return o;
-}
-
-Buffer* TcpScript::build(const Packet& wanted) {
-  Packet p = wanted;
-  Peer& peer = peers_[port_];
-  if (peer.timestamps && !p.tsval && !p.without_timestamps && p.raw_options.empty() &&
-      !p.has('R')) {
-    const auto ms = static_cast<uint32_t>((host_->worker.now - zero_) / kMillisecond);
-    p.ts(10'000 + ms, peer.tsecr);
-  }
-  if (p.has('S') && p.tsval) peer.timestamps = true;
-  std::string options = options_bytes(p);
-  while (options.size() % 4) options += '\0';
-  TcpHeader h{};
-  h.src_port = port_;
-  h.dst_port = peer.stack_port;
-  const uint32_t seq = p.seq.value_or(peer.next);
-  h.seq = kPeerIss + seq;
-  h.ack = p.has('.') ? peer.iss + p.ack_number.value_or(peer.wanted) : 0;
-  h.data_offset = static_cast<uint8_t>((20 + options.size()) << 2);
-  for (int i = 0; i < 6; ++i)
-    if (p.has(kFlagLetters[i])) h.flags |= static_cast<uint8_t>(1 << i);
-  h.window = static_cast<uint16_t>(p.window.value_or(options_.window));
-  if (!p.has('R'))
-    peer.next = std::max(peer.next, seq + p.length + (p.has('S') ? 1 : 0) + (p.has('F') ? 1 : 0));
-  const std::string bytes = std::string(reinterpret_cast<char*>(&h), sizeof h) + options +
-                            stream_bytes(seq - 1, p.length, true);
-  return build_ip(bytes, static_cast<uint32_t>(bytes.size()));
-}
-
-// `length`: what the IP header says; the packet may be longer (padding) or shorter (malformed).
-Buffer* TcpScript::build_ip(const std::string& tcp, uint32_t length) {
-  Buffer* b = host_->alloc_buffer();
-  b->l3_offset = b->offset_of_data();
-  if (!options_.ip6) {
-    auto* ip = reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header)));
-    *ip = {};
-    ip->version_ihl = 0x45;
-    ip->total_length = static_cast<uint16_t>(length + sizeof(Ip4Header));
-    ip->protocol = kProtoTcp;
-    ip->src = peer_address(false).ip4();
-    ip->dst = stack_address(false).ip4();
-  } else {
-    auto* ip = reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
-    *ip = {};
-    ip->version_class_flow = 6u << 28;
-    ip->payload_length = static_cast<uint16_t>(length);
-    ip->next_header = kProtoTcp;
-    ip->src = peer_address(true).ip6();
-    ip->dst = stack_address(true).ip6();
-  }
-  b->advance(b->len);
-  // At least 128 bytes of a packet lie in the first segment; the rest in odd pieces.
-  Buffer* last = b;
-  for (std::size_t at = 0; at < tcp.size();) {
-    const std::size_t limit = last == b ? 555 : 777;
-    if (last->len >= limit) {
-      last->next = host_->alloc_buffer();
-      last = last->next;
-    }
-    const auto n = static_cast<uint32_t>(std::min(tcp.size() - at, limit - last->len));
-    std::memcpy(last->append(n), tcp.data() + at, n);
-    if (last != b) b->rest_len += n;
-    at += n;
-  }
-  if (b->len >= sizeof(TcpHeader)) {
-    auto* h = b->peek<TcpHeader>();
-    h->checksum = 0;
-    const uint32_t n = std::min(length, b->length());
-    const ChecksumSum pseudo =
-        options_.ip6 ? pseudo_header_sum(peer_address(true).ip6(), stack_address(true).ip6(),
-                                         kProtoTcp, length)
-                     : pseudo_header_sum(peer_address(false).ip4(), stack_address(false).ip4(),
-                                         kProtoTcp, length);
-    h->checksum = checksum_finish(checksum_add_chain(pseudo, b, 0, n));
-  }
-  return b;
-}
-
 TcpScript& TcpScript::inject(Packet p) { return inject(std::vector<Packet>{std::move(p)}); }
 
 TcpScript& TcpScript::inject(std::vector<Packet> frame) {
@@ -257,7 +139,8 @@ TcpScript& TcpScript::inject(std::vector<Packet> frame) {
   collect();
   check_leftovers("before the peer sent", false);
   std::vector<Buffer*> buffers;
-  for (const Packet& p : frame) buffers.push_back(build(p));
+  const auto ms = static_cast<uint32_t>((host_->worker.now - zero_) / kMillisecond);
+  for (const Packet& p : frame) buffers.push_back(bytes_.build(p, port_, 10'000 + ms));
   host_->deliver(options_.ip6 ? "tcp6-input" : "tcp4-input", buffers);
   collect();
   return *this;
@@ -266,7 +149,7 @@ TcpScript& TcpScript::inject(std::vector<Packet> frame) {
 TcpScript& TcpScript::inject_raw(std::string tcp, bool fix_checksum, uint32_t claim_length) {
   host_->run();
   collect();
-  Buffer* b = build_ip(tcp, claim_length ? claim_length : static_cast<uint32_t>(tcp.size()));
+  Buffer* b = bytes_.build_ip(tcp, claim_length ? claim_length : static_cast<uint32_t>(tcp.size()));
   if (!fix_checksum) b->peek<TcpHeader>()->checksum ^= 0x5555;
   host_->deliver(options_.ip6 ? "tcp6-input" : "tcp4-input", {b});
   collect();
@@ -285,91 +168,10 @@ void TcpScript::collect() {
   while (!host_->captured.empty()) {
     const auto c = host_->captured.front();
     host_->captured.pop_front();
-    parse(c);
+    bytes_.read(c, sent_);
     host_->free_chain(c.packet);
   }
 }
-
-void TcpScript::parse(const FakeHost::Captured& captured) {
-  Buffer& b = *captured.packet;
-  std::string bytes;
-  uint32_t counted = 0;
-  for (const Buffer* part = &b; part; part = part->next) {
-    bytes.append(reinterpret_cast<const char*>(part->data), part->len);
-    if (part != &b) counted += part->len;
-  }
-  ASSERT_EQ(counted, b.rest_len);
-  ASSERT_TRUE(b.flags & kBufferLocallyOriginated);
-  ASSERT_EQ(b.l3_offset, b.offset_of_data());
-  uint32_t ip_bytes;
-  ChecksumSum pseudo;
-  if (!options_.ip6) {
-    const auto& ip = *b.at<Ip4Header>(b.l3_offset);
-    ip_bytes = sizeof(Ip4Header);
-    ASSERT_EQ(ip.total_length, bytes.size());
-    ASSERT_TRUE(ip4_header_checksum_ok(ip));
-    ASSERT_EQ(ip.src, stack_address(false).ip4());
-    ASSERT_EQ(ip.dst, peer_address(false).ip4());
-    last_ip_id = ip.id;
-    pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoTcp, b.length() - ip_bytes);
-  } else {
-    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
-    ip_bytes = sizeof(Ip6Header);
-    ASSERT_EQ(ip.payload_length + ip_bytes, bytes.size());
-    ASSERT_TRUE(b.flags & kBufferIsIp6);
-    pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoTcp, b.length() - ip_bytes);
-  }
-  ASSERT_EQ(b.l4_offset, b.l3_offset + static_cast<int>(ip_bytes));
-  const auto& h = *reinterpret_cast<const TcpHeader*>(bytes.data() + ip_bytes);
-  if (b.flags & kBufferTxTcpChecksum) {
-    ASSERT_EQ(h.checksum, checksum_fold(pseudo));
-  } else {
-    ASSERT_EQ(checksum_fold(checksum_add_chain(pseudo, &b, ip_bytes, b.length() - ip_bytes)),
-              0xffff);
-  }
-  Peer& peer = peers_[h.dst_port];
-  if (!peer.knows_iss && (h.flags & tcp::kSyn)) {
-    peer.iss = h.seq;
-    peer.knows_iss = true;
-    peer.stack_port = h.src_port;
-  }
-  Packet p;
-  for (int i = 0; i < 6; ++i)
-    if (h.flags & 1 << i) p.flags += kFlagLetters[i];
-  p.seq = h.seq - peer.iss;
-  if (h.flags & tcp::kAck) p.ack_number = h.ack - kPeerIss;
-  p.window = h.window;
-  tcp::Options o;
-  ASSERT_TRUE(tcp::parse_options(
-      {reinterpret_cast<const std::byte*>(&h + 1), h.header_length() - sizeof h}, o));
-  if (o.has(tcp::kOptMss)) p.mss_option = o.mss;
-  if (o.has(tcp::kOptWscale)) p.wscale_option = o.wscale;
-  p.sack_permitted = o.has(tcp::kOptSackPermitted);
-  if (o.has(tcp::kOptTimestamps)) {
-    p.tsval = o.tsval;
-    p.tsecr = o.tsecr;
-    peer.tsecr = o.tsval;
-  }
-  for (uint32_t i = 0; i < o.n_sack; ++i)
-    p.sack_blocks.emplace_back(o.sack[i].start.raw() - kPeerIss, o.sack[i].end.raw() - kPeerIss);
-  const std::string text = bytes.substr(ip_bytes + h.header_length());
-  ASSERT_EQ(text, stream_bytes(*p.seq - 1, static_cast<uint32_t>(text.size()), false));
-  const auto size = static_cast<uint32_t>(text.size());
-  if (b.gso_size != 0) {
-    ASSERT_GT(size, b.gso_size) << "gso on a single segment";
-  }
-  // The wire's view: one packet a segment, FIN and PSH on the last.
-  const uint32_t step = b.gso_size ? b.gso_size : std::max(size, 1u);
-  for (uint32_t at = 0; at == 0 || at < size; at += step) {
-    Packet part = p;
-    part.seq = *p.seq + at;
-    part.length = std::min(step, size - at);
-    if (at + part.length < size)
-      std::erase_if(part.flags, [](char c) { return c == 'F' || c == 'P'; });
-    sent_.push_back({captured.when, h.dst_port, part});
-  }
-}
-
 TcpScript& TcpScript::expect(Packet want) {
   host_->run();
   collect();
@@ -377,7 +179,7 @@ TcpScript& TcpScript::expect(Packet want) {
     ADD_FAILURE() << where() << ": expected " << want.str() << ", nothing was sent";
     return *this;
   }
-  const Sent sent = sent_.front();
+  const auto sent = sent_.front();
   sent_.pop_front();
   const Packet& got = sent.packet;
   bool same =
@@ -392,7 +194,7 @@ TcpScript& TcpScript::expect(Packet want) {
          (!want.tsecr || want.tsecr == got.tsecr);
   if (!same)
     ADD_FAILURE() << where() << ":\n  expected " << want.str() << "\n  sent     " << got.str();
-  Peer& peer = peers_[port_];
+  Peer& peer = bytes_.peers[port_];
   peer.wanted = std::max(peer.wanted,
                          *got.seq + got.length + (got.has('S') ? 1 : 0) + (got.has('F') ? 1 : 0));
   return *this;
@@ -414,9 +216,9 @@ std::vector<Packet> TcpScript::take_sent() {
   host_->run();
   collect();
   std::vector<Packet> all;
-  for (const Sent& s : sent_) {
+  for (const auto& s : sent_) {
     all.push_back(s.packet);
-    Peer& peer = peers_[s.port];
+    Peer& peer = bytes_.peers[s.port];
     peer.wanted =
         std::max(peer.wanted, *s.packet.seq + s.packet.length + (s.packet.has('S') ? 1 : 0) +
                                   (s.packet.has('F') ? 1 : 0));
@@ -468,7 +270,7 @@ TcpScript& TcpScript::app_accepts() {
 }
 
 TcpScript& TcpScript::app_writes(uint32_t n, bool more) {
-  uint32_t& written = peers_[port_].written;
+  uint32_t& written = bytes_.peers[port_].written;
   sessions_->write(session(), stream_bytes(written, n, false), more);
   written += n;
   host_->run();

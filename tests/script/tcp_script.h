@@ -10,12 +10,12 @@
 // the test. Every packet's checksums, lengths and payload bytes are checked on the way.
 #pragma once
 #include <chrono>
-#include <map>
 #include <memory>
 
 #include "fake_host.h"
 #include "fake_sessions.h"
 #include "packet.h"
+#include "packet_bytes.h"
 #include "tcp/tcp_worker.h"
 
 namespace loom::script {
@@ -90,25 +90,10 @@ class TcpScript {
   // Each node's counters sum to the packets that entered it.
   void expect_counters_sum();
   Status connect_status = Status::kOk;  // what the last app_connects returned
-  uint16_t last_ip_id = 0;
-  uint32_t last_iss() const { return peers_.at(port_).iss; }
+  uint32_t last_iss() const { return bytes_.peers.at(port_).iss; }
 
  private:
-  struct Peer {
-    uint32_t iss = 0;  // the stack's
-    bool knows_iss = false;
-    uint32_t next = 0;    // relative, of the peer's stream
-    uint32_t wanted = 0;  // relative: ack of injected packets by default
-    uint32_t tsecr = 0;   // latest tsval of the stack
-    bool timestamps = false;
-    uint16_t stack_port = 80;
-    uint32_t written = 0;  // bytes of the application's stream
-  };
-  Buffer* build(const Packet&);
-  Buffer* build_ip(const std::string& tcp, uint32_t length);
-  std::string options_bytes(const Packet&);
   void collect();  // captured packets -> sent_
-  void parse(const FakeHost::Captured&);
   void check_leftovers(const char* when, bool only_before);
   std::string where() const;
   Packet with_offers(Packet p) const;
@@ -120,13 +105,8 @@ class TcpScript {
   SessionId session_ = kNoSession;
   SessionId listener_ = kNoSession;
   uint16_t port_ = 5000;
-  std::map<uint16_t, Peer> peers_;
-  struct Sent {
-    TimeNs when;
-    uint16_t port;
-    Packet packet;
-  };
-  std::deque<Sent> sent_;
+  PacketBytes bytes_;
+  std::deque<PacketBytes::Sent> sent_;
 };
 
 }  // namespace loom::script
