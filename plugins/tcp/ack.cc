@@ -140,9 +140,13 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
                                    static_cast<double>(rtt));
       c.rtt_sent = 0;
     }
-    if (rtt != 0) c.rtt.add_sample(rtt, t.config.min_rto);
-    if (c.send_timer_kind != SendTimer::kPersist) c.backoff = 0;
+    if (rtt != 0) {
+      c.rtt.add_sample(rtt, t.config.min_rto);
+      if (c.send_timer_kind != SendTimer::kPersist) c.backoff = 0;
+    }
   }
+  // A peer that says its window is shut is there, and may keep it so (RFC 9293 section 3.8.6.1).
+  if (e.acked != 0 || c.snd_wnd == 0) c.retries = 0;
   const bool was_fast = c.recovery == Recovery::kFast;
   if (e.delivered != 0 || e.is_duplicate) {
     const uint32_t least = detect_loss(t, c, e);

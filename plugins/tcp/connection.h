@@ -77,11 +77,12 @@ struct Connection {
   State state = State::kClosed;
   Recovery recovery = Recovery::kOpen;
   SendTimer send_timer_kind = SendTimer::kOff;
-  uint8_t backoff = 0;      // consecutive timeouts; RTO is rto << backoff (RFC 6298 section 5.5)
-  uint8_t snd_wscale = 0;   // shift of windows received
-  uint8_t rcv_wscale = 0;   // shift of windows sent
-  uint8_t quick_acks = 0;   // segments that are still acknowledged at once
-  uint8_t dupacks = 0;      // consecutive duplicate acknowledgements, saturating
+  uint8_t backoff = 0;     // RTO is rto << backoff, until a new sample (RFC 6298 section 5.5, Karn)
+  uint8_t retries = 0;     // timeouts since snd_una advanced or a shut window was confirmed (R2)
+  uint8_t snd_wscale = 0;  // shift of windows received
+  uint8_t rcv_wscale = 0;  // shift of windows sent
+  uint8_t quick_acks = 0;  // segments that are still acknowledged at once
+  uint8_t dupacks = 0;     // consecutive duplicate acknowledgements, saturating
   uint8_t keep_probes = 0;  // keepalive probes without an answer
   uint8_t keepcnt = 0;
   uint8_t tos = 0;

@@ -61,7 +61,7 @@ void negotiate(TcpWorker& t, Connection& c, const Options& peer) noexcept {
 
 void start_established(TcpWorker& t, Connection& c) noexcept {
   c.state = State::kEstablished;
-  c.backoff = 0;
+  c.backoff = c.retries = 0;
   c.pmtu = 0;  // timestamps may have changed the room for payload
   refresh_route(t, c);
   if (c.cc.mss == 0) c.cc.mss = 536;  // the route went away meanwhile

@@ -187,7 +187,7 @@ void on_retransmission_timeout(TcpWorker& t, Connection& c) noexcept {
     c.sack->clear();
   }
   // ssthresh only falls at the first timeout of a segment (RFC 5681 section 3.1).
-  if (c.recovery != Recovery::kLoss || c.snd_una >= c.recover)
+  if (c.recovery != Recovery::kLoss || c.retries == 0)
     c.cc_ops->on_congestion(c.cc, {.now = t.w.now, .in_flight = c.flight(), .is_timeout = true});
   c.cc.cwnd = c.cc.mss;
   c.recovery = Recovery::kLoss;

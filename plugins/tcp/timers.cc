@@ -10,6 +10,7 @@
 namespace loom::tcp {
 namespace {
 constexpr TimeNs kLeastDelack = 200 * kMicrosecond;
+constexpr uint8_t kMaxBackoff = 16;          // 1 ms << 16 is beyond kMaxRto
 constexpr TimeNs kPaceBurst = kMillisecond;  // what pacing lets go at once, in time
 
 // Starts the wheel's timer unless it already fires at or before `deadline`.
@@ -19,7 +20,7 @@ void ensure(TcpWorker& t, Timer& timer, TimeNs deadline) noexcept {
 }
 
 TimeNs backed_off(const Connection& c) noexcept {
-  return std::min(c.rtt.rto << std::min<uint8_t>(c.backoff, 16), kMaxRto);
+  return std::min(c.rtt.rto << c.backoff, kMaxRto);
 }
 
 void set_send_timer(TcpWorker& t, Connection& c, SendTimer kind) noexcept {
@@ -41,7 +42,7 @@ bool has_stalled(const TcpWorker& t, const Connection& c) noexcept {
 // R2 of RFC 9293 section 3.8.3.
 bool has_retried_enough(const TcpWorker& t, const Connection& c) noexcept {
   const bool opening = c.state == State::kSynSent || c.state == State::kSynReceived;
-  return c.backoff >= (opening ? t.config.max_syn_retransmits : t.config.max_retransmits);
+  return c.retries >= (opening ? t.config.max_syn_retransmits : t.config.max_retransmits);
 }
 
 void give_up(TcpWorker& t, Connection& c) noexcept {
@@ -60,7 +61,8 @@ void retransmit_timeout(TcpWorker& t, Connection& c) noexcept {
   } else {
     on_retransmission_timeout(t, c);
   }
-  ++c.backoff;
+  ++c.retries;
+  if (c.backoff < kMaxBackoff) ++c.backoff;
   arm_rto(t, c);
 }
 
@@ -79,7 +81,7 @@ void persist_timeout(TcpWorker& t, Connection& c) noexcept {
   ++t.stats.persist_probes;
   ++c.keep_probes;
   send_window_probe(t, c);
-  c.backoff = static_cast<uint8_t>(std::min(c.backoff + 1, 14));
+  c.backoff = static_cast<uint8_t>(std::min(c.backoff + 1, +kMaxBackoff));
   set_send_timer(t, c, SendTimer::kPersist);
 }
 

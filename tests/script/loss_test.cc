@@ -222,5 +222,51 @@ TEST(Rto, NoBuffersIsNotTheEnd) {
   s.at(600ms).expect(seg(1, 1001));
 }
 
+// Karn's algorithm (RFC 6298 section 5.7, RFC 9293 section 3.8.1). The round trip is longer than
+// the timeout, and there are no timestamps to tell so: only what is sent once can be timed, and it
+// is sent once only while the timeout stays backed off.
+TEST(Rto, StaysBackedOffUntilSomethingSentOnceIsTimed) {
+  TcpScript s = TcpScript::established();
+  s.at(0ms).app_writes(1000).expect(seg(1, 1001));
+  s.at(200ms).expect(seg(1, 1001));
+  s.at(600ms).expect(seg(1, 1001));
+  s.at(700ms).inject(ack(1001)).expect_silence();  // a round trip of 700 ms
+  s.app_writes(1000).expect(seg(1001, 2001));
+  s.at(1400ms).inject(ack(2001)).expect_silence();  // 200 ms x 4 have not passed
+  EXPECT_EQ(s.conn().backoff, 0u);
+  EXPECT_EQ(s.conn().rtt.srtt, 105 * kMillisecond);  // 7/8 x 20 + 1/8 x 700
+}
+
+TEST(Rto, ProgressBeginsR2Again) {  // RFC 9293 section 3.8.3: R2 counts one segment's
+  TcpScript s = TcpScript::established({.config = "max-retransmits 3"});
+  s.at(0ms).app_writes(3000).expect(segs(1, 3001));
+  s.at(200ms).expect(seg(1, 1001));
+  s.at(600ms).expect(seg(1, 1001));
+  s.at(1400ms).expect(seg(1, 1001));
+  s.at(1420ms).inject(ack(1001)).expect(segs(1001, 3001));
+  s.by(5s).take_sent();
+  EXPECT_FALSE(s.session().reset);
+}
+
+TEST(Rto, LossOfAnotherSegmentReducesAgain) {  // RFC 5681 section 3.1: once for a segment
+  TcpScript s = TcpScript::established({.cwnd = 16'000});
+  s.at(0ms).app_writes(16'000).expect(segs(1, 16'001));
+  s.at(200ms).expect(seg(1, 1001));
+  EXPECT_EQ(s.conn().cc.ssthresh, 8000u);
+  s.at(220ms).inject(ack(8001)).take_sent();
+  s.by(5s).take_sent();  // and 8001, which had not been retransmitted by the timer
+  EXPECT_EQ(s.conn().cc.ssthresh, 4000u);
+}
+
+TEST(Rto, PeerThatShrinksItsWindowToNothingIsNotGivenUp) {  // RFC 9293 section 3.8.6.1
+  TcpScript s = TcpScript::established({.config = "max-retransmits 3"});
+  s.at(0ms).app_writes(2000).expect(segs(1, 2001));
+  for (int i = 1; i < 120; ++i) {
+    s.by(std::chrono::seconds(i)).take_sent();
+    s.inject(ack(1).win(0)).take_sent();
+  }
+  EXPECT_FALSE(s.session().reset);
+}
+
 }  // namespace
 }  // namespace loom::script
