@@ -29,7 +29,6 @@ bool update_scoreboard(TcpWorker& t, Connection& c, const Options& o) noexcept {
       return b.start > c.snd_una && b.end <= c.snd_nxt;
     });
     if (!above || !(c.sack = t.scoreboards.alloc())) return false;
-    c.high_rxt = c.snd_una;
   }
   return c.sack->add(o, c.snd_una, c.snd_nxt);
 }

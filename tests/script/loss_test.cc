@@ -268,5 +268,14 @@ TEST(Rto, PeerThatShrinksItsWindowToNothingIsNotGivenUp) {  // RFC 9293 section 
   EXPECT_FALSE(s.session().reset);
 }
 
+TEST(Sack, FirstBlockAfterATimeoutResendsNothingTwice) {  // HighRxt of RFC 6675 section 2
+  TcpScript s = TcpScript::established({.cwnd = 8000});
+  s.at(0ms).app_writes(8000).expect(segs(1, 8001));
+  s.at(200ms).expect(seg(1, 1001));
+  s.at(220ms).inject(ack(1001)).expect(segs(1001, 3001));
+  // 2001 has arrived, 1001 is still on its way: the window of 2000 has room for one more.
+  s.at(240ms).inject(ack(1001).sack(2001, 3001)).expect(seg(3001, 4001));
+}
+
 }  // namespace
 }  // namespace loom::script
