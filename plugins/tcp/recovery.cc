@@ -123,7 +123,9 @@ void prr_update(Connection& c, uint32_t delivered, uint32_t least) noexcept {
 
 uint32_t enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept {
   ++t.stats.fast_recoveries;
-  c.cc_ops->on_congestion(c.cc, {.now = t.w.now, .in_flight = c.flight(), .is_timeout = false});
+  // What limited transmit sent beyond cwnd does not count (RFC 5681 section 3.2 step 2).
+  const uint32_t in_flight = std::min(c.flight(), c.cc.cwnd);
+  c.cc_ops->on_congestion(c.cc, {.now = t.w.now, .in_flight = in_flight, .is_timeout = false});
   c.recovery = Recovery::kFast;
   c.unset(kRescued);
   c.recover = c.snd_nxt;

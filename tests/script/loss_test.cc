@@ -277,5 +277,17 @@ TEST(Sack, FirstBlockAfterATimeoutResendsNothingTwice) {  // HighRxt of RFC 6675
   s.at(240ms).inject(ack(1001).sack(2001, 3001)).expect(seg(3001, 4001));
 }
 
+TEST(FastRetransmit, LimitedTransmitDoesNotRaiseSsthresh) {  // RFC 5681 section 3.2 step 2
+  for (const bool sack : {false, true}) {
+    TcpScript s = TcpScript::established({.sack = sack, .cwnd = 8000});
+    s.at(0ms).app_writes(12'000).expect(segs(1, 8001));
+    auto dup = [&](uint32_t to) { return sack ? ack(1).sack(1001, to) : ack(1); };
+    s.at(20ms).inject(dup(2001)).expect(seg(8001, 9001));
+    s.at(21ms).inject(dup(3001)).expect(seg(9001, 10'001));
+    s.at(22ms).inject(dup(4001)).expect(seg(1, 1001));
+    EXPECT_EQ(s.conn().cc.ssthresh, 4000u);  // half of 8000, not of 10000
+  }
+}
+
 }  // namespace
 }  // namespace loom::script
