@@ -12,7 +12,7 @@ namespace {
 // SND.WND; true when the peer's window changed.
 bool update_window(Connection& c, const Segment& s) noexcept {
   if (!(c.snd_wl1 < s.seq || (c.snd_wl1 == s.seq && c.snd_wl2 <= s.ack))) return false;
-  const uint32_t window = uint32_t{s.window} << c.snd_wscale;
+  const uint32_t window = uint32_t{s.window} << (s.has(kSynTaken) ? 0 : c.snd_wscale);
   c.snd_wl1 = s.seq;
   c.snd_wl2 = s.ack;
   if (window == c.snd_wnd) return false;

@@ -14,10 +14,7 @@ namespace loom::tcp {
 RxCounter syn_received_arrives(TcpWorker& t, Connection& c, Buffer& b, Segment s,
                                const Options& o) noexcept {
   // The peer's SYN-ACK repeats its SYN, which is below the window; what counts is its ACK.
-  if (s.has(kSyn) && s.has(kAck) && s.seq == c.irs && s.ack == c.snd_nxt) {
-    s.seq += 1;
-    s.flags &= static_cast<uint8_t>(~kSyn);
-  }
+  if (s.has(kSyn) && s.has(kAck) && s.seq == c.irs && s.ack == c.snd_nxt) s.take_syn();
   if (const auto r = check_sequence(t, c, s, o); r != kRxGoOn) return r;
   if (const auto r = check_reset(t, c, s); r != kRxGoOn) return r;
   if (const auto r = check_syn(t, c, s); r != kRxGoOn) return r;

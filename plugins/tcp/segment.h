@@ -9,6 +9,9 @@
 namespace loom::tcp {
 
 enum Flag : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16, kUrg = 32 };
+// Not of the wire: the segment's SYN was taken, what came with it goes on. Its window is not scaled
+// (RFC 7323 section 2.2).
+constexpr uint8_t kSynTaken = 0x80;
 
 struct Segment {
   Seq seq;               // SEG.SEQ
@@ -22,6 +25,10 @@ struct Segment {
   // SEG.LEN: SYN and FIN occupy a sequence number each (RFC 9293 section 3.4).
   uint32_t length() const noexcept { return payload + has(kSyn) + has(kFin); }
   Seq end() const noexcept { return seq + length(); }
+  void take_syn() noexcept {
+    seq += 1;
+    flags = static_cast<uint8_t>((flags & ~kSyn) | kSynTaken);
+  }
 };
 static_assert(sizeof(Segment) <= sizeof(Buffer::opaque));
 

@@ -58,8 +58,7 @@ RxCounter syn_sent_arrives(TcpWorker& t, Connection& c, Buffer& b, Segment s,
   active_open_done(t, c);
   if (!c.is_alive()) return kRxHandshake;
   // Text and FIN that came with the SYN-ACK.
-  s.seq += 1;
-  s.flags &= static_cast<uint8_t>(~kSyn);
+  s.take_syn();
   if (s.length() != 0) segment_arrives(t, c, b, s, o);
   return kRxHandshake;
 }

@@ -341,5 +341,27 @@ TEST(Handshake, InitialNumbersGrowWithTimeAndDifferByPeer) {  // RFC 6528
   EXPECT_NE(a.ts_offset, c.ts_offset);
 }
 
+TEST(Handshake, WindowOfASynAckWithTextIsNotScaled) {  // RFC 7323 section 2.2
+  TcpScript s;
+  s.app_connects().expect(syn());
+  s.at(20ms)
+      .inject(
+          Packet{.flags = "S.", .seq = 0, .length = 10, .ack_number = 1}.mss(1000).wscale(7).win(
+              1000))
+      .expect(ack(11));
+  EXPECT_EQ(s.conn().snd_wnd, 1000u);
+}
+
+TEST(Handshake, WindowOfASimultaneousSynAckIsNotScaled) {
+  TcpScript s;
+  s.app_connects().expect(syn());
+  s.at(10ms).inject(syn().mss(1000).wscale(7).win(1000)).expect(syn_ack());
+  s.at(20ms).inject(syn_ack().mss(1000).wscale(7).win(1000)).expect_silence();
+  EXPECT_EQ(s.conn().state, tcp::State::kEstablished);
+  EXPECT_EQ(s.conn().snd_wnd, 1000u);
+  s.at(30ms).inject(ack(1).win(10)).expect_silence();
+  EXPECT_EQ(s.conn().snd_wnd, 1280u);
+}
+
 }  // namespace
 }  // namespace loom::script
