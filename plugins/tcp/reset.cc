@@ -31,6 +31,12 @@ void tcp_reset(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
 }
 }  // namespace
 
+bool is_unicast(const IpAddress& a) noexcept {
+  if (a.is_zero()) return false;
+  if (!a.is_ip4) return !a.ip6().is_multicast();
+  return !a.ip4().is_multicast() && !a.ip4().is_broadcast();
+}
+
 bool endpoints_of(Buffer& b, Endpoints& out) noexcept {
   const auto& tcp = *b.peek<TcpHeader>();
   out.local_port = tcp.dst_port;
@@ -38,16 +44,14 @@ bool endpoints_of(Buffer& b, Endpoints& out) noexcept {
   out.fib_index = b.fib_index;
   const auto* first = b.at<Ip4Header>(b.l3_offset);
   if (first->version() == 4) {
-    const auto& ip = *first;
+    out.local = first->dst;
+    out.remote = first->src;
+  } else {
+    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
     out.local = ip.dst;
     out.remote = ip.src;
-    return !ip.dst.is_multicast() && !ip.dst.is_broadcast() && !ip.src.is_multicast() &&
-           !ip.src.is_broadcast() && !ip.src.is_zero();
   }
-  const auto& ip = *b.at<Ip6Header>(b.l3_offset);
-  out.local = ip.dst;
-  out.remote = ip.src;
-  return !ip.dst.is_multicast() && !ip.src.is_multicast() && !ip.src.is_zero();
+  return is_unicast(out.local) && is_unicast(out.remote);
 }
 
 bool answer_by_reset(TcpWorker& t, const Endpoints& ends, const Segment& s) noexcept {

@@ -10,8 +10,10 @@ namespace loom::tcp {
 // RFC 9293 section 3.10.7.1; RST is never answered. True: a reset was sent. Within a Scope.
 bool answer_by_reset(TcpWorker&, const Endpoints&, const Segment&) noexcept;
 
-// Both ends of a received packet, local being this host's. TCP has one peer: false for multicast,
-// broadcast and unspecified addresses (RFC 9293 section 3.9.2.3).
+// TCP has one peer (RFC 9293 section 3.9.2.3): not multicast, broadcast or unspecified.
+bool is_unicast(const IpAddress&) noexcept;
+
+// Both ends of a received packet, local being this host's. False when one of them is not unicast.
 bool endpoints_of(Buffer&, Endpoints& out) noexcept;
 
 }  // namespace loom::tcp

@@ -8,6 +8,7 @@
 #include "lifecycle.h"
 #include "output.h"
 #include "recovery.h"
+#include "reset.h"
 #include "timers.h"
 #include "window.h"
 
@@ -20,7 +21,7 @@ Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOption
                ConnId* out) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
-  if (ends.remote.is_zero() || ends.remote_port == 0) return Status::kInvalid;
+  if (!is_unicast(ends.remote) || ends.remote_port == 0) return Status::kInvalid;
   Connection* c = t.connections.alloc();
   if (!c) return Status::kNoMemory;
   ends.local.is_ip4 = ends.remote.is_ip4;

@@ -363,5 +363,19 @@ TEST(Handshake, WindowOfASimultaneousSynAckIsNotScaled) {
   EXPECT_EQ(s.conn().snd_wnd, 1280u);
 }
 
+TEST(Handshake, InvalidPeersAreRefused) {  // RFC 9293 MUST-46, RFC 1122 section 4.2.3.10
+  TcpScript s;
+  for (const char* remote : {"224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "::"}) {
+    FakeSessions::Session& session = s.sessions().add_session();
+    Endpoints ends;
+    ends.remote = *IpAddress::parse(remote);
+    ends.remote_port = 80;
+    EXPECT_EQ(s.transport().connect(s.host().worker, session.id, ends, {}, &session.conn),
+              Status::kInvalid)
+        << remote;
+  }
+  s.expect_silence().expect_all_gone();
+}
+
 }  // namespace
 }  // namespace loom::script
