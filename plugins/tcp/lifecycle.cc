@@ -89,6 +89,7 @@ void active_open_done(TcpWorker& t, Connection& c) noexcept {
   if (t.w.sessions->flow_add(t.w, c.ends, kProtoTcp, FlowKind::kEstablished, c.id) != Status::kOk)
     return drop_connection(t, c, ResetReason::kNoMemory);
   t.w.sessions->connected(t.w, c.session, Status::kOk, c.ends);
+  send_fin_if_due(t, c);  // shut down meanwhile (RFC 9293 section 3.10.4)
 }
 
 namespace {

@@ -207,7 +207,9 @@ void close(Worker& w, ConnId id, bool unread) noexcept {
   Connection* c = t.connections.find(id);
   if (!c || !c->is_alive()) return;
   if (c->state == State::kSynSent) return end_connection(t, *c);
-  if (unread) {  // RFC 2525 section 2.17
+  // Unread data: RFC 2525 section 2.17. SYN-RECEIVED is a simultaneous open's that nobody waits
+  // for.
+  if (unread || c->state == State::kSynReceived) {
     send_rst(t, *c);
     return end_connection(t, *c);
   }

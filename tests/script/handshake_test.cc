@@ -377,5 +377,21 @@ TEST(Handshake, InvalidPeersAreRefused) {  // RFC 9293 MUST-46, RFC 1122 section
   s.expect_silence().expect_all_gone();
 }
 
+TEST(Handshake, ShutdownBeforeItEndsIsNotForgotten) {  // RFC 9293 section 3.10.4
+  TcpScript s;
+  s.app_connects().expect(syn());
+  s.app_shuts_down().expect_silence();
+  s.at(20ms).inject(syn_ack().mss(1000)).expect(fin(1).ack(1));
+  EXPECT_EQ(s.conn().state, tcp::State::kFinWait1);
+}
+
+TEST(Handshake, CloseInSynReceivedOfASimultaneousOpenEnds) {
+  TcpScript s;
+  s.app_connects().expect(syn());
+  s.at(10ms).inject(syn().mss(1000)).expect(syn_ack());
+  s.app_closes().expect(rst_ack(1).ack(1));
+  s.expect_all_gone();
+}
+
 }  // namespace
 }  // namespace loom::script
