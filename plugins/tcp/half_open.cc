@@ -149,11 +149,12 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Se
   h->iss = iss_above && numbers.iss <= *iss_above ? *iss_above + 65'536 : numbers.iss;
   h->ts_offset = numbers.ts_offset;
   h->peer_wnd = syn.window;
-  h->peer_mss = o.has(kOptMss) && o.mss != 0 ? std::max<uint16_t>(o.mss, 88) : default_mss;
+  h->peer_mss = o.has(kOptMss) && o.mss != 0 ? std::max(o.mss, kMinMss) : default_mss;
   h->adv_mss = mss_of_mtu(mtu, ends.local.is_ip4);
   if (l.options.user_mss != 0) {
-    h->adv_mss = std::min(h->adv_mss, l.options.user_mss);
-    h->peer_mss = std::min(h->peer_mss, l.options.user_mss);
+    const uint16_t most = std::max(l.options.user_mss, kMinMss);
+    h->adv_mss = std::min(h->adv_mss, most);
+    h->peer_mss = std::min(h->peer_mss, most);
   }
   h->use_sack = t.config.sack && o.has(kOptSackPermitted);
   h->use_timestamps = t.config.timestamps && o.has(kOptTimestamps);

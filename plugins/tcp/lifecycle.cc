@@ -44,7 +44,7 @@ void apply_socket_options(TcpWorker& t, Connection& c, const SocketOptionsView& 
 void negotiate(TcpWorker& t, Connection& c, const Options& peer) noexcept {
   const uint16_t default_mss = c.is_ip4() ? 536 : 1220;
   const uint16_t offered = peer.has(kOptMss) && peer.mss != 0 ? peer.mss : default_mss;
-  c.peer_mss = std::max<uint16_t>(c.peer_mss ? std::min(c.peer_mss, offered) : offered, 88);
+  c.peer_mss = std::max<uint16_t>(c.peer_mss ? std::min(c.peer_mss, offered) : offered, kMinMss);
   if (t.config.timestamps && peer.has(kOptTimestamps)) {
     c.set(kUseTimestamps);
     c.ts_recent = peer.tsval;

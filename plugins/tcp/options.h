@@ -11,6 +11,7 @@ namespace loom::tcp {
 
 constexpr uint32_t kMaxOptionBytes = 40;
 constexpr uint32_t kTimestampBytes = 12;  // the option with two NOPs in front (RFC 7323 appendix A)
+constexpr uint16_t kMinMss = 88;          // of a peer or a socket: below, headers are all there is
 constexpr uint8_t kMaxWscale = 14;        // RFC 7323 section 2.3
 
 enum OptionBit : uint8_t {

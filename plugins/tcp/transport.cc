@@ -44,8 +44,8 @@ Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOption
   c->cc_ops = controller(options.congestion);
   apply_socket_options(t, *c, options);
   if (options.user_mss != 0) {
-    c->adv_mss = std::min(c->adv_mss, options.user_mss);
-    c->peer_mss = options.user_mss;
+    c->peer_mss = std::max(options.user_mss, kMinMss);
+    c->adv_mss = std::min(c->adv_mss, c->peer_mss);
   }
   const uint32_t rx_size = w.sessions->rx_size(w, session);
   c->rcv_wscale = t.config.window_scaling ? wscale_for(rx_size) : 0;

@@ -393,5 +393,15 @@ TEST(Handshake, CloseInSynReceivedOfASimultaneousOpenEnds) {
   s.expect_all_gone();
 }
 
+TEST(Handshake, TinyUserMssIsRaised) {  // TCP_MAXSEG of 1 with timestamps: room for less than 0
+  TcpScript s = TcpScript::listening({.timestamps = true, .socket = {.user_mss = 1}});
+  s.inject(syn().mss(1000).ts(1, 0)).expect(syn_ack().mss(88));
+  s.inject(ack(1)).expect_silence();
+  s.app_accepts();
+  EXPECT_EQ(s.conn().cc.mss, 76u);
+  TcpScript active({.socket = {.user_mss = 1}});
+  active.app_connects().expect(syn().mss(88));
+}
+
 }  // namespace
 }  // namespace loom::script
