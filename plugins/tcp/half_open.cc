@@ -66,7 +66,8 @@ void syn_ack_timeout(Worker& w, Timer& timer) noexcept {
     return forget(t, h);
   }
   send_syn_ack(t, h);
-  w.timer_start_in(h.timer, std::min(kInitialRto << h.attempts, kMaxRto));
+  // 2^6 s is beyond kMaxRto; a shift by all the attempts that may be configured would overflow.
+  w.timer_start_in(h.timer, std::min(kInitialRto << std::min<int>(h.attempts, 6), kMaxRto));
 }
 
 // The handshake ended: the half-open entry becomes a connection with a session.

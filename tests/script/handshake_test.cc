@@ -403,5 +403,13 @@ TEST(Handshake, TinyUserMssIsRaised) {  // TCP_MAXSEG of 1 with timestamps: room
   active.app_connects().expect(syn().mss(88));
 }
 
+TEST(Handshake, SynAckIsNeverSentWithoutPause) {  // as often as it may be configured
+  TcpScript s = TcpScript::listening({.config = "max-syn-retransmits 64"});
+  s.at(0s).inject(syn().mss(1000)).take_sent();
+  const auto sent = s.by(2h).take_sent();
+  EXPECT_EQ(sent.size(), 64u);
+  EXPECT_EQ(s.worker().half_open.size(), 1u - s.worker().stats.half_open_expired);
+}
+
 }  // namespace
 }  // namespace loom::script
