@@ -56,15 +56,15 @@ RxCounter process_text(TcpWorker& t, Connection& c, const Buffer& b, const Segme
   const bool receiving =
       c.state == State::kEstablished || c.state == State::kFinWait1 || c.state == State::kFinWait2;
   if (!receiving) return kRxOldData;  // behind the peer's FIN
-  if (c.has(kAppClosed)) {            // RFC 1122 section 4.2.2.13: tell the peer that it was lost
-    send_rst(t, c);
-    drop_connection(t, c, ResetReason::kAborted);
-    return kRxAfterClose;
-  }
   const uint32_t skip = c.rcv_nxt > s.seq ? static_cast<uint32_t>(c.rcv_nxt - s.seq) : 0;
   if (skip >= s.payload) {
     t.want_ack(c);
     return s.has(kFin) ? kRxGoOn : kRxOldData;
+  }
+  if (c.has(kAppClosed)) {  // RFC 1122 section 4.2.2.13: tell the peer that it was lost
+    send_rst(t, c);
+    drop_connection(t, c, ResetReason::kAborted);
+    return kRxAfterClose;
   }
   const Seq first = s.seq + skip;
   const auto room = static_cast<uint32_t>(c.rcv_adv - first);

@@ -252,5 +252,16 @@ TEST(Close, FromWithinACallback) {
   }
 }
 
+// The peer sends what it knows to be unacknowledged once more, now with its FIN.
+TEST(Close, OldTextWithANewFinIsNoDataAfterClose) {  // RFC 1122 section 4.2.2.13: new data
+  TcpScript s = TcpScript::established({.quick_acks = true});
+  s.at(0ms).inject(seg(1, 101)).expect(ack(101));
+  s.app_reads(100).app_writes(10).expect(seg(1, 11));
+  s.app_closes().expect(fin(11).ack(101));
+  s.at(20ms).inject(seg(1, 101).ack(12).fin()).expect(ack(102));
+  EXPECT_EQ(s.worker().time_waits.size(), 1u);
+  EXPECT_EQ(s.counter("tcp4-rcv-process/data-after-close"), 0u);
+}
+
 }  // namespace
 }  // namespace loom::script
