@@ -122,8 +122,10 @@ void wait_fired(Worker& w, Timer& timer) noexcept {
   TcpWorker::Scope scope(t);
   Connection& c = LOOM_TIMER_OWNER(Connection, wait_timer, timer);
   if (c.state == State::kFinWait2 && c.session == kNoSession) return end_connection(t, c);
-  const TimeNs closewait_end = c.last_received + t.config.closewait_time;
-  if (c.state == State::kCloseWait && t.config.closewait_time != 0 && w.now >= closewait_end) {
+  if (c.state == State::kCloseWait && t.config.closewait_time != 0) {
+    // Since the peer was last heard of; keepalive waits, its turn is later or never.
+    const TimeNs closewait_end = c.last_received + t.config.closewait_time;
+    if (w.now < closewait_end) return w.timer_start(timer, closewait_end);
     send_rst(t, c);
     return drop_connection(t, c, ResetReason::kTimedOut);
   }

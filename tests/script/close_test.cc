@@ -263,5 +263,18 @@ TEST(Close, OldTextWithANewFinIsNoDataAfterClose) {  // RFC 1122 section 4.2.2.1
   EXPECT_EQ(s.counter("tcp4-rcv-process/data-after-close"), 0u);
 }
 
+TEST(Close, CloseWaitLimitOutlivesTraffic) {
+  for (const bool keepalive : {false, true}) {
+    TcpScript s = TcpScript::established(
+        {.socket = {.nodelay = true, .keepalive = keepalive}, .config = "closewait-time 3"});
+    s.at(0ms).inject(fin(1).ack(1)).expect(ack(2));
+    s.at(1s).app_writes(100).expect(seg(1, 101));
+    s.at(1s + 20ms).inject(ack(101)).expect_silence();
+    s.at(3s + 990ms).expect_silence();
+    s.by(4s + 30ms).expect(rst_ack(101));
+    EXPECT_EQ(s.session().reset, ResetReason::kTimedOut);
+  }
+}
+
 }  // namespace
 }  // namespace loom::script
