@@ -40,7 +40,9 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
                  o);
 }
 
-void send_half_open_ack(TcpWorker& t, const HalfOpen& h) noexcept {
+// Tells the peer what is expected; limited, for two half-open ends may face each other.
+void send_half_open_ack(TcpWorker& t, HalfOpen& h) noexcept {
+  if (!may_challenge(t, h.challenge_at)) return;
   Options o;
   if (h.use_timestamps) {
     o.present = kOptTimestamps;

@@ -61,7 +61,11 @@ bool process_fin(TcpWorker&, Connection&, const Segment& s) noexcept;
 RxCounter segment_arrives(TcpWorker&, Connection&, const Buffer& b, Segment s,
                           const Options&) noexcept;
 
-// An ACK that tells the peer what we expect; rate-limited per connection (RFC 5961 section 7).
+// Whether to answer a segment that an honest peer would not send, or that is an answer itself: so
+// that two ends which disagree do not answer each other for ever. At most two a second for each
+// `last`, which is when it was last allowed (RFC 5961 section 7).
+bool may_challenge(const TcpWorker&, TimeNs& last) noexcept;
+// An ACK that tells the peer what we expect, so limited.
 void challenge_ack(TcpWorker&, Connection&) noexcept;
 
 inline bool options_of(Buffer& b, const Segment& s, Options& out) noexcept {

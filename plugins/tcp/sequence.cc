@@ -15,13 +15,22 @@ bool is_old(const TcpWorker& t, const Connection& c, uint32_t tsval) noexcept {
   return static_cast<int32_t>(tsval - c.ts_recent) < 0 && seconds - c.ts_recent_at < kTsRecentValid;
 }
 
+// Two confused peers must not acknowledge each other for ever: empty segments are answered at the
+// rate of challenge ACKs.
+void answer(TcpWorker& t, Connection& c, const Segment& s) noexcept {
+  if (s.length() == 0)
+    challenge_ack(t, c);
+  else
+    t.want_ack(c);
+}
+
 // R1 of RFC 7323 section 5.3, before the window check. RST is exempt (section 5.2).
 RxCounter check_timestamp(TcpWorker& t, Connection& c, const Segment& s,
                           const Options& o) noexcept {
   if (s.has(kRst)) return kRxGoOn;
   if (!o.has(kOptTimestamps)) return kRxNoTimestamp;
   if (!is_old(t, c, o.tsval)) return kRxGoOn;
-  t.want_ack(c);
+  answer(t, c, s);
   return kRxPaws;
 }
 
@@ -42,10 +51,14 @@ bool is_acceptable(const Connection& c, const Segment& s) noexcept {
 }
 }  // namespace
 
+bool may_challenge(const TcpWorker& t, TimeNs& last) noexcept {
+  if (last != 0 && t.w.now - last < kChallengeInterval) return false;
+  last = t.w.now;
+  return true;
+}
+
 void challenge_ack(TcpWorker& t, Connection& c) noexcept {
-  if (c.challenge_at != 0 && t.w.now - c.challenge_at < kChallengeInterval) return;
-  c.challenge_at = t.w.now;
-  t.want_ack(c);
+  if (may_challenge(t, c.challenge_at)) t.want_ack(c);
 }
 
 RxCounter check_sequence(TcpWorker& t, Connection& c, Segment& s, const Options& o) noexcept {
@@ -62,12 +75,10 @@ RxCounter check_sequence(TcpWorker& t, Connection& c, Segment& s, const Options&
       s.flags &= static_cast<uint8_t>(~kFin);
       return kRxGoOn;
     }
-    // Two confused peers must not acknowledge each other for ever: empty segments are answered
-    // at the rate of challenge ACKs.
-    if (s.length() == 0 && s.seq != c.rcv_nxt - 1)
-      challenge_ack(t, c);
-    else
+    if (s.seq == c.rcv_nxt - 1)  // keepalive
       t.want_ack(c);
+    else
+      answer(t, c, s);
     const bool is_old = s.end() <= c.rcv_nxt;
     return is_old ? kRxOldData : kRxOutOfWindow;
   }

@@ -43,7 +43,7 @@ RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, Buffer& b, const Segment
   if (!s.has(kAck)) return kRxNoAck;
   // A retransmitted FIN: our acknowledgement of it was lost; 2 MSL begin again.
   if (s.has(kFin)) t.w.timer_start_in(tw.timer, t.config.timewait_time);
-  if (s.length() != 0 || s.seq != tw.rcv_nxt) answer(t, tw);
+  if (s.length() != 0 || (s.seq != tw.rcv_nxt && may_challenge(t, tw.challenge_at))) answer(t, tw);
   return kRxTimeWait;
 }
 

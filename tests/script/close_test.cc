@@ -276,5 +276,14 @@ TEST(Close, CloseWaitLimitOutlivesTraffic) {
   }
 }
 
+TEST(TimeWait, EmptySegmentsAreAnsweredSlowly) {  // two of them must not answer each other for ever
+  TcpScript s = TcpScript::established();
+  s.at(0ms).app_closes().expect(fin(1));
+  s.at(20ms).inject(fin(1).ack(2)).expect(ack(2));
+  s.at(30ms).inject(ack(2).at(70'001)).expect(ack(2));
+  for (int i = 0; i < 10; ++i) s.inject(ack(2).at(70'001)).expect_silence();
+  s.inject(fin(1).ack(2)).expect(ack(2));
+}
+
 }  // namespace
 }  // namespace loom::script

@@ -111,6 +111,27 @@ TEST(Timestamps, EchoIsOfTheSegmentThatIsAcknowledged) {  // RFC 7323 section 4.
   EXPECT_EQ(sent[0].tsecr, 10'600u);
 }
 
+TEST(Paws, EmptySegmentsAreAnsweredSlowly) {  // two confused peers must not loop
+  TcpScript s = TcpScript::established({.timestamps = true});
+  s.at(10ms).inject(ack(1).ts(9000, 0)).expect(ack(1));
+  for (int i = 0; i < 10; ++i) s.inject(ack(1).ts(9000, 0)).expect_silence();
+  s.inject(seg(1, 101).ack(1).ts(9000, 0)).expect(ack(1));
+}
+
+// Two forged SYNs make two listeners half-open to each other.
+TEST(HalfOpen, TwoOfThemDoNotAnswerEachOtherForEver) {
+  for (const Packet& odd :
+       {ack(1).at(500'000), Packet{.flags = "S."}.at(7).ack(9), rst(2), ack(1).at(1).ts(9000, 0)}) {
+    TcpScript s = TcpScript::listening({.timestamps = odd.tsval.has_value()});
+    Packet offer = syn().mss(1000);
+    if (odd.tsval) offer.ts(10'000, 0);
+    s.at(0ms).inject(offer).expect(syn_ack());
+    s.at(10ms).inject(odd).expect(ack(1).at(1));
+    for (int i = 0; i < 10; ++i) s.inject(odd).expect_silence();
+    s.at(510ms).inject(odd).expect(ack(1).at(1));
+  }
+}
+
 // --- Headers that lie.
 
 std::string tcp_bytes(uint16_t port, uint8_t data_offset_words, std::size_t size) {
