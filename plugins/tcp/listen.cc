@@ -79,15 +79,12 @@ void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
 }
 }  // namespace
 
-bool listener_arrives(TcpWorker& t, const Endpoints& ends, Buffer&, const Segment& s,
-                      const Options& o, const Seq* iss_above) noexcept {
+std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Endpoints& ends, const Segment& s,
+                                           const Options& o, const Seq* iss_above) noexcept {
   const FlowMatch m = lookup(t, ends);
   Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
-  if (!l) {
-    answer_by_reset(t, ends, s);
-    return false;
-  }
-  return answer_syn(t, *l, ends, s, o, iss_above) == SynVerdict::kAnswered;
+  if (!l) return {};
+  return answer_syn(t, *l, ends, s, o, iss_above);
 }
 
 const NodeInfo kTcp4Listen{

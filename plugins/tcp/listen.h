@@ -1,12 +1,13 @@
 // What a SYN finds when no connection matches it any more. Runs within a TcpWorker::Scope.
 #pragma once
-#include "rx.h"
+#include <optional>
+
+#include "half_open.h"
 
 namespace loom::tcp {
 
-// Looks for a listener and gives it the SYN; without one the peer is reset. True: answered by
-// SYN-ACK.
-bool listener_arrives(TcpWorker&, const Endpoints&, Buffer&, const Segment&, const Options&,
-                      const Seq* iss_above) noexcept;
+// Looks for a listener and gives it the SYN; empty when there is none, and nothing was sent.
+std::optional<SynVerdict> listener_arrives(TcpWorker&, const Endpoints&, const Segment&,
+                                           const Options&, const Seq* iss_above) noexcept;
 
 }  // namespace loom::tcp

@@ -40,7 +40,7 @@ RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
       if (HalfOpen* h = t.half_open.find(b.session)) return half_open_arrives(t, *h, b, s, o);
       break;
     case IdKind::kTimeWait:
-      if (TimeWait* tw = t.time_waits.find(b.session)) return time_wait_arrives(t, *tw, b, s, o);
+      if (TimeWait* tw = t.time_waits.find(b.session)) return time_wait_arrives(t, *tw, s, o);
       break;
     default:
       Connection* c = t.connections.find(b.session);

@@ -50,11 +50,11 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
   if (m.kind != FlowKind::kNone && m.worker == t.w.index) {
     if (m.kind == FlowKind::kListener) {
       const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
-      if (is_opening && listener_arrives(t, ends, b, s, o, nullptr)) return kRxHandshake;
+      if (is_opening && listener_arrives(t, ends, s, o, nullptr)) return kRxHandshake;
     } else if (HalfOpen* h = t.half_open.find(m.conn)) {
       return half_open_arrives(t, *h, b, s, o);
     } else if (TimeWait* tw = t.time_waits.find(m.conn)) {
-      return time_wait_arrives(t, *tw, b, s, o);
+      return time_wait_arrives(t, *tw, s, o);
     } else if (Connection* c = t.connections.find(m.conn); c && c->is_alive()) {
       return connection_arrives(t, *c, b, s, o);
     }

@@ -27,7 +27,7 @@ bool is_new_incarnation(const TimeWait& tw, const Segment& s, const Options& o) 
 }
 }  // namespace
 
-RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, Buffer& b, const Segment& s,
+RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, const Segment& s,
                             const Options& o) noexcept {
   if (s.has(kRst)) return kRxTimeWait;
   if (s.has(kSyn) && !s.has(kAck)) {
@@ -35,10 +35,19 @@ RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, Buffer& b, const Segment
       answer(t, tw);
       return kRxTimeWait;
     }
-    const Endpoints ends = tw.ends;
-    const Seq last = tw.snd_nxt;
-    free_time_wait(t, tw);
-    return listener_arrives(t, ends, b, s, o, &last) ? kRxTimeWaitReuse : kRxTimeWait;
+    // The entry steps aside so that the listener behind it is found, and ends only when the SYN
+    // takes its place: a forged one must not shorten the wait.
+    t.w.sessions->flow_del(t.w, tw.ends, kProtoTcp);
+    const auto verdict = listener_arrives(t, tw.ends, s, o, &tw.snd_nxt);
+    const bool replaced = verdict == SynVerdict::kAnswered;
+    if (replaced || t.w.sessions->flow_add(t.w, tw.ends, kProtoTcp, FlowKind::kEstablished,
+                                           tw.id) != Status::kOk) {
+      t.w.timer_stop(tw.timer);
+      t.time_waits.free(tw);
+      return replaced ? kRxTimeWaitReuse : kRxTimeWait;
+    }
+    if (!verdict) answer(t, tw);
+    return kRxTimeWait;
   }
   if (!s.has(kAck)) return kRxNoAck;
   // A retransmitted FIN: our acknowledgement of it was lost; 2 MSL begin again.

@@ -4,7 +4,6 @@
 
 namespace loom::tcp {
 
-RxCounter time_wait_arrives(TcpWorker&, TimeWait&, Buffer&, const Segment&,
-                            const Options&) noexcept;
+RxCounter time_wait_arrives(TcpWorker&, TimeWait&, const Segment&, const Options&) noexcept;
 
 }  // namespace loom::tcp

@@ -285,5 +285,24 @@ TEST(TimeWait, EmptySegmentsAreAnsweredSlowly) {  // two of them must not answer
   s.inject(fin(1).ack(2)).expect(ack(2));
 }
 
+TEST(TimeWait, SynWithoutAListenerDoesNotEndIt) {  // RFC 1337's hazard, by a forged SYN
+  TcpScript s = TcpScript::established();
+  s.at(0ms).app_closes().expect(fin(1));
+  s.at(20ms).inject(fin(1).ack(2)).expect(ack(2));
+  s.at(30ms).inject(Packet{.flags = "S"}.at(5000)).expect(ack(2).at(2));
+  EXPECT_EQ(s.worker().time_waits.size(), 1u);
+  s.at(70s).expect_silence();
+  s.expect_all_gone();
+}
+
+TEST(TimeWait, SynForAFullBacklogDoesNotEndIt) {
+  TcpScript s = TcpScript::accepted();
+  s.at(0ms).app_closes().expect(fin(1));
+  s.at(20ms).inject(fin(1).ack(2)).expect(ack(2));
+  s.sessions().listener(1).backlog = 0;
+  s.at(30ms).inject(Packet{.flags = "S"}.at(5000)).expect_silence();
+  EXPECT_EQ(s.worker().time_waits.size(), 1u);
+}
+
 }  // namespace
 }  // namespace loom::script
