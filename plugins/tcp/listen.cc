@@ -24,7 +24,7 @@ enum Counter : uint16_t {
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"syn", Severity::kInfo, "SYNs answered by SYN-ACK"},
-    {"repeated", Severity::kInfo, "SYNs behind another of the same connection in one frame"},
+    {"repeated", Severity::kInfo, "segments behind the SYN of the same connection in one frame"},
     {"not-syn", Severity::kInfo, "segments of no connection, answered by RST"},
     {"ignored-reset", Severity::kInfo, "resets for a listener"},
     {"backlog-full", Severity::kWarn, "SYNs dropped: too many connections wait to be accepted"},
@@ -32,7 +32,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-route", Severity::kWarn, "SYNs dropped: no route back"},
     {"bad-address", Severity::kWarn, "from or to an address that no connection can have"},
     {"bad-options", Severity::kError, "options that cannot be parsed"},
-    {"unlistened", Severity::kInfo, "the listener ended earlier in the same frame"},
+    {"unlistened", Severity::kInfo,
+     "the listener ended earlier in the same frame; treated as if it had never been"},
 };
 
 Counter counter_of(SynVerdict v) noexcept {
@@ -55,17 +56,23 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Endpoints ends;
   if (!endpoints_of(b, ends)) return kBadAddress;
-  if (s.has(kRst)) return kIgnoredReset;
-  if (s.has(kAck) || !s.has(kSyn)) {
-    // Second step: an ACK here acknowledges nothing of ours. Neither flag: unreachable by an
-    // honest peer, answered the same way.
-    answer_by_reset(t, ends, s);
-    return kNotSyn;
-  }
   Options o;
   if (!options_of(b, s, o)) return kBadOptions;
+  if (s.has(kRst | kAck) || !s.has(kSyn)) {
+    if (const auto kind = lookup(t, ends).kind;
+        kind == FlowKind::kHalfOpen || kind == FlowKind::kEstablished) {
+      rematch(t, b, s, o);  // a SYN before it in this frame has opened
+      return kRepeated;
+    }
+    // Second step: an ACK here acknowledges nothing of ours. Neither flag: unreachable by an
+    // honest peer, answered the same way.
+    return answer_by_reset(t, ends, s) ? kNotSyn : kIgnoredReset;
+  }
   Listener* l = t.listeners.find(b.session);
-  if (!l) return kUnlistened;
+  if (!l) {
+    rematch(t, b, s, o);
+    return kUnlistened;
+  }
   const SynVerdict verdict = answer_syn(t, *l, ends, s, o, nullptr);
   if (verdict == SynVerdict::kTaken) rematch(t, b, s, o);
   return counter_of(verdict);

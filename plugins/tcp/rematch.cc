@@ -50,7 +50,9 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
   if (m.kind != FlowKind::kNone && m.worker == t.w.index) {
     if (m.kind == FlowKind::kListener) {
       const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
-      if (is_opening && listener_arrives(t, ends, s, o, nullptr)) return kRxHandshake;
+      if (is_opening)
+        if (const auto verdict = listener_arrives(t, ends, s, o, nullptr))
+          return verdict == SynVerdict::kAnswered ? kRxHandshake : kRxSynDropped;
     } else if (HalfOpen* h = t.half_open.find(m.conn)) {
       return half_open_arrives(t, *h, b, s, o);
     } else if (TimeWait* tw = t.time_waits.find(m.conn)) {

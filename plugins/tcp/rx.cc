@@ -28,6 +28,8 @@ const CounterInfo kRxCounters[kRxCounterCount] = {
     {"data-after-close", Severity::kWarn, "text for an application that has closed; reset"},
     {"no-memory", Severity::kWarn, "text that the receive fifo could not take"},
     {"accept-queue-full", Severity::kWarn, "handshake ended, but the accept queue is full"},
+    {"syn-dropped", Severity::kWarn,
+     "SYN behind the end of a connection; backlog, memory or route of the listener did not allow"},
     {"stale", Severity::kInfo,
      "the connection ended earlier in the same frame and nothing took its place; answered by RST"},
 };

@@ -32,6 +32,7 @@ enum RxCounter : uint16_t {
   kRxAfterClose,
   kRxNoMemory,
   kRxAcceptQueueFull,
+  kRxSynDropped,
   kRxStale,
   kRxCounterCount,
   kRxGoOn = 0xffff,

@@ -87,5 +87,21 @@ TEST(Frame, OverIp6) {
   s.at(20ms).inject({ack(1), seg(1, 101).ack(1)}).expect(ack(101));
 }
 
+TEST(Frame, SynForAFullBacklogIsDroppedAsAlone) {
+  TcpScript s = TcpScript::accepted();
+  s.at(0ms).inject(fin(1).ack(1)).expect(ack(2));
+  s.at(10ms).app_closes().expect(fin(1));
+  s.sessions().listener(1).backlog = 0;
+  s.at(30ms).inject({ack(2), Packet{.flags = "S"}.at(5000).mss(1000)}).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-rcv-process/stale"), 0u);
+}
+
+TEST(Frame, ResetBehindTheSynEndsTheHalfOpenConnection) {
+  TcpScript s = TcpScript::listening();
+  s.at(0ms).inject({syn().mss(1000), rst(1)}).expect(syn_ack());
+  EXPECT_EQ(s.worker().half_open.size(), 0u);
+  EXPECT_EQ(s.counter("tcp4-listen/repeated"), 1u);
+}
+
 }  // namespace
 }  // namespace loom::script
