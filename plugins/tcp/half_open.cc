@@ -107,9 +107,13 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   start_established(t, *c);
   if (t.w.sessions->flow_add(t.w, c->ends, kProtoTcp, FlowKind::kEstablished, c->id) !=
       Status::kOk) {
+    stop_timers(t, *c);
     t.connections.free(*c);
     return nullptr;
   }
+  // An application that hears of the connection may close its listener from within this call.
+  const ConnId listener = l.id;
+  unlink_half_open(t, h);
   const Status accepted =
       t.w.sessions->accepted(t.w, l.session, shared().transport, c->id, c->ends, &c->session);
   if (accepted == Status::kOk) {
@@ -119,10 +123,12 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   }
   stop_timers(t, *c);
   c->session = kNoSession;
-  if (accepted == Status::kAgain) {  // stays half-open; the peer or our timer tries again
+  Listener* again = t.listeners.find(listener);
+  if (accepted == Status::kAgain && again) {  // stays half-open; the peer or our timer tries again
     t.connections.free(*c);
     t.w.sessions->flow_del(t.w, h.ends, kProtoTcp);
     if (t.w.sessions->flow_add(t.w, h.ends, kProtoTcp, FlowKind::kHalfOpen, h.id) == Status::kOk) {
+      link_half_open(t, *again, h);
       why = kRxAcceptQueueFull;
       return nullptr;
     }
@@ -146,7 +152,6 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Se
   const InitialNumbers numbers = initial_numbers(shared().key, ends, t.w.now);
   const uint16_t default_mss = ends.local.is_ip4 ? 536 : 1220;
   const uint32_t mtu = t.config.mtu ? std::min(t.config.mtu, route.mtu) : route.mtu;
-  h->listener = l.id;
   h->ends = ends;
   h->irs = syn.seq;
   h->iss = iss_above && numbers.iss <= *iss_above ? *iss_above + 65'536 : numbers.iss;
@@ -171,14 +176,10 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Se
   h->timer.fired = syn_ack_timeout;
   const Status added = t.w.sessions->flow_add(t.w, ends, kProtoTcp, FlowKind::kHalfOpen, h->id);
   if (added != Status::kOk) {
-    h->listener = kNoConn;
     free_half_open(t, *h);
     return added == Status::kExists ? SynVerdict::kTaken : SynVerdict::kNoMemory;
   }
-  h->next = l.half_open;
-  if (HalfOpen* head = t.half_open.find(l.half_open)) head->prev = h->id;
-  l.half_open = h->id;
-  ++l.n_half_open;
+  link_half_open(t, l, *h);
   t.w.timer_start_in(h->timer, kInitialRto);
   send_syn_ack(t, *h);
   return SynVerdict::kAnswered;

@@ -183,16 +183,30 @@ void enter_time_wait(TcpWorker& t, Connection& c) noexcept {
   if (session != kNoSession) t.w.sessions->closed(t.w, session);
 }
 
+void link_half_open(TcpWorker& t, Listener& l, HalfOpen& h) noexcept {
+  h.listener = l.id;
+  h.next = l.half_open;
+  h.prev = kNoConn;
+  if (HalfOpen* head = t.half_open.find(l.half_open)) head->prev = h.id;
+  l.half_open = h.id;
+  ++l.n_half_open;
+}
+
+void unlink_half_open(TcpWorker& t, HalfOpen& h) noexcept {
+  Listener* l = t.listeners.find(h.listener);
+  if (!l) return;
+  if (HalfOpen* next = t.half_open.find(h.next)) next->prev = h.prev;
+  if (HalfOpen* prev = t.half_open.find(h.prev))
+    prev->next = h.next;
+  else
+    l->half_open = h.next;
+  --l->n_half_open;
+  h.listener = kNoConn;
+}
+
 void free_half_open(TcpWorker& t, HalfOpen& h) noexcept {
   t.w.timer_stop(h.timer);
-  if (Listener* l = t.listeners.find(h.listener)) {
-    if (HalfOpen* next = t.half_open.find(h.next)) next->prev = h.prev;
-    if (HalfOpen* prev = t.half_open.find(h.prev))
-      prev->next = h.next;
-    else
-      l->half_open = h.next;
-    --l->n_half_open;
-  }
+  unlink_half_open(t, h);
   t.half_open.free(h);
 }
 

@@ -34,6 +34,10 @@ void release_session(TcpWorker&, Connection&) noexcept;
 
 // The flow table entry of a half-open connection is the caller's: it may pass to the connection.
 void free_half_open(TcpWorker&, HalfOpen&) noexcept;
+// Takes the entry out of its listener's list, or puts it in: not while an application runs that may
+// end the listener, and with it everything in the list.
+void unlink_half_open(TcpWorker&, HalfOpen&) noexcept;
+void link_half_open(TcpWorker&, Listener&, HalfOpen&) noexcept;
 void free_time_wait(TcpWorker&, TimeWait&) noexcept;
 
 }  // namespace loom::tcp

@@ -153,6 +153,7 @@ void FakeSessions::fill_ops() {
     const auto found = flows.find(flow_id(e));
     const bool replaces = found != flows.end() && found->second.kind == FlowKind::kHalfOpen &&
                           kind == FlowKind::kEstablished;
+    if (of(w).refuses_flows) return Status::kNoMemory;
     if (found != flows.end() && !replaces) return Status::kExists;
     flows[flow_id(e)] = {kind, conn};
     return Status::kOk;
@@ -185,6 +186,7 @@ void FakeSessions::fill_ops() {
     s.is_accepted = true;
     l.accepted.push_back(s.id);
     *out = s.id;
+    if (self.on_accepted) self.on_accepted(self, listener);
     return Status::kOk;
   };
   o.connected = [](Worker& w, SessionId id, Status status, const Endpoints& e) noexcept {

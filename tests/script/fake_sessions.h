@@ -60,10 +60,13 @@ class FakeSessions {
   void pump();
   std::size_t n_flows() const { return flows_.size(); }
 
+  bool refuses_flows = false;   // flow_add acts as without memory
   bool refuses_memory = false;  // rx_enqueue and accepted act as without memory
   // Runs inside rx_enqueue and peer_closed, as an in-process application's callback would.
   void (*on_readable)(Worker&, Session&, void*) = nullptr;
   void* on_readable_context = nullptr;
+  // Runs inside accepted.
+  void (*on_accepted)(FakeSessions&, SessionId listener) = nullptr;
 
  private:
   using FlowId = std::tuple<IpAddress, uint16_t, IpAddress, uint16_t>;

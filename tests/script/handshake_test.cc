@@ -411,5 +411,32 @@ TEST(Handshake, SynAckIsNeverSentWithoutPause) {  // as often as it may be confi
   EXPECT_EQ(s.worker().half_open.size(), 1u - s.worker().stats.half_open_expired);
 }
 
+// An in-process application that takes one connection and listens no longer.
+TEST(Handshake, ListenerClosedWhileItAccepts) {
+  TcpScript s = TcpScript::listening();
+  s.from(5001).inject(syn().mss(1000)).expect(syn_ack());
+  s.from(5000).inject(syn().mss(1000)).expect(syn_ack());
+  s.sessions().on_accepted = [](FakeSessions& all, SessionId l) { all.remove_listener(l); };
+  s.inject(ack(1));
+  s.from(5001).expect(rst_ack(1).ack(1));  // the other one, and only that
+  s.from(5000).expect_silence();
+  EXPECT_EQ(s.worker().connections.size(), 1u);
+  EXPECT_EQ(s.worker().half_open.size(), 0u);
+  s.inject(seg(1, 101).ack(1)).expect(ack(101));
+}
+
+TEST(Handshake, NoRoomInTheFlowTableLeavesNoTimerBehind) {
+  TcpScript s = TcpScript::listening({.socket = {.keepalive = true}});
+  s.inject(syn().mss(1000)).expect(syn_ack());
+  s.sessions().refuses_flows = true;
+  s.inject(ack(1)).expect_silence();
+  EXPECT_EQ(s.worker().connections.size(), 0u);
+  EXPECT_EQ(s.host().n_timers(), 1u) << "the half-open entry's alone";
+  EXPECT_EQ(s.counter("tcp4-rcv-process/no-memory"), 1u);
+  s.sessions().refuses_flows = false;
+  s.inject(ack(1)).expect_silence();
+  EXPECT_EQ(s.waiting(), 1u);
+}
+
 }  // namespace
 }  // namespace loom::script
