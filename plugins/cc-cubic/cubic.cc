@@ -13,6 +13,7 @@ struct Cubic {             // in CcState::priv, zeroed when the connection opens
   double w_max, k, w_est;  // plateau; time from epoch to plateau; what Reno would have by now
   double credit;           // bytes owed to cwnd: near the plateau one ACK earns less than a byte
   TimeNs epoch;            // start of this congestion-avoidance stage; 0 = not started
+  TimeNs unused_at;        // since when the application leaves cwnd unused; 0 = it does not
   uint32_t cwnd_prior;     // cwnd at the last congestion event
   uint32_t undo_cwnd, undo_ssthresh;  // before it, for on_undo
   double undo_w_max;
@@ -32,9 +33,16 @@ void start_epoch(Cubic& c, const CcState& s, TimeNs now) noexcept {
 }
 
 void on_ack(CcState& s, const AckSample& a) noexcept {
-  if (a.in_recovery || !a.cwnd_limited) return;  // section 5.8: an idle app proves nothing
-  if (s.cwnd < s.ssthresh) return slow_start(s, a.bytes_acked);
+  if (a.in_recovery) return;
   auto& c = s.priv_as<Cubic>();
+  if (!a.cwnd_limited) {  // section 5.8: an idle app proves nothing
+    if (c.unused_at == 0) c.unused_at = a.now;
+    return;
+  }
+  // Section 4.2: t leaves out such periods, or the curve would have run off meanwhile.
+  if (c.epoch != 0 && c.unused_at != 0) c.epoch += a.now - std::max(c.unused_at, c.epoch);
+  c.unused_at = 0;
+  if (s.cwnd < s.ssthresh) return slow_start(s, a.bytes_acked);
   if (c.epoch == 0) start_epoch(c, s, a.now);
   const double t = to_seconds(a.now - c.epoch);
   const double cwnd = s.cwnd;
@@ -63,6 +71,12 @@ void on_congestion(CcState& s, const LossSample& l) noexcept {  // once per even
   if (l.is_timeout) c.w_max = 0;  // section 4.8: the next stage finds its own plateau
 }
 
+// RFC 5681 section 4.1. What comes then is slow start, and another stage behind it.
+void on_idle(CcState& s, TimeNs) noexcept {
+  s.cwnd = std::min(s.cwnd, s.initial_cwnd);
+  s.priv_as<Cubic>().epoch = 0;
+}
+
 void on_undo(CcState& s) noexcept {  // section 4.9
   auto& c = s.priv_as<Cubic>();
   s.cwnd = std::max(s.cwnd, c.undo_cwnd);
@@ -76,6 +90,7 @@ const CcOps kOps{.name = "cubic",
                  .summary = "CUBIC (RFC 9438)",
                  .on_ack = on_ack,
                  .on_congestion = on_congestion,
-                 .on_undo = on_undo};
+                 .on_undo = on_undo,
+                 .on_idle = on_idle};
 
 }  // namespace loom::cubic

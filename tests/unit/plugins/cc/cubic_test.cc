@@ -94,6 +94,38 @@ TEST(Cubic, UnusedWindowEarnsNothing) {  // section 5.8
   EXPECT_EQ(s.cwnd, 10'000u);
 }
 
+TEST(Cubic, TimeOfAnUnusedWindowIsLeftOut) {  // section 4.2: t excludes it
+  CcState s = cc_state(100'000);
+  kOps.on_congestion(s, {.now = 0, .in_flight = 100'000, .is_timeout = false});
+  const TimeNs rtt = 200 * kMillisecond;
+  run(s, kSecond, 3 * kSecond, rtt);
+  CcState busy = s;
+  AckSample a = ack_sample(1000, 3 * kSecond);
+  a.cwnd_limited = false;
+  kOps.on_ack(s, a);
+  run(busy, 3 * kSecond, 4 * kSecond, rtt);
+  run(s, 63 * kSecond, 64 * kSecond, rtt);
+  EXPECT_NEAR(s.cwnd, busy.cwnd, 10);
+}
+
+TEST(Cubic, IdleConnectionBeginsAnotherStage) {  // section 4.2, RFC 5681 section 4.1
+  CcState s = cc_state(100'000);
+  s.initial_cwnd = 10'000;
+  kOps.on_congestion(s, {.now = 0, .in_flight = 100'000, .is_timeout = false});
+  const TimeNs rtt = 200 * kMillisecond;
+  run(s, kSecond, 2 * kSecond, rtt);
+  ASSERT_TRUE(kOps.on_idle);
+  kOps.on_idle(s, 60 * kSecond);
+  EXPECT_EQ(s.cwnd, 10'000u);
+  EXPECT_EQ(s.ssthresh, 70'000u);
+  s.cwnd = 70'000;  // slow start has ended
+  run(s, 62 * kSecond, 62 * kSecond + rtt, rtt);
+  // A new stage begins 30 segments below the plateau: K = 4.217 s. The curve is looked up one round
+  // trip ahead: from W(0.2) = 100 - 0.4 x 4.017^3 = 74.1 to W(0.4) = 77.8 within the first, and a
+  // window of acknowledgements goes 1 - 1/e of the way there: 73.9.
+  EXPECT_NEAR(s.cwnd, 73'900, 700);
+}
+
 TEST(Cubic, SpuriousEventIsUndone) {  // section 4.9
   CcState s = cc_state(80'000, 90'000);
   kOps.on_congestion(s, {.now = 0, .in_flight = 80'000, .is_timeout = true});
