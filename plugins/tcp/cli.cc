@@ -18,6 +18,7 @@ constexpr StatRow kStatRows[] = {
     {"connections dropped by keepalive", &Stats::keepalive_drops},
     {"handshakes expired", &Stats::half_open_expired},
     {"time-waits cut short", &Stats::time_wait_full},
+    {"options ignored", &Stats::ignored_options},
     {"segments without buffer", &Stats::no_buffer},
 };
 

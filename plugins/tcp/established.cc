@@ -10,8 +10,8 @@ void established(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexce
   run_segments(w, rt, in, [](TcpWorker& t, Buffer& b) noexcept {
     const Segment s = segment_of(b);
     Options o;
-    if (!options_of(b, s, o)) [[unlikely]]
-      return kRxBadOptions;
+    if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone) [[unlikely]]
+      return counter_of(f);
     Connection* c = t.connections.find(b.session);
     if (!c || !c->is_alive()) [[unlikely]]
       return rematch(t, b, s, o);

@@ -18,7 +18,8 @@ enum Counter : uint16_t {
   kNoMemory,
   kNoRoute,
   kBadAddress,
-  kBadOptions,
+  kOptionLength,
+  kOptionOverrun,
   kUnlistened,
   kCounterCount
 };
@@ -31,7 +32,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-memory", Severity::kWarn, "SYNs dropped: no half-open entry was free"},
     {"no-route", Severity::kWarn, "SYNs dropped: no route back"},
     {"bad-address", Severity::kWarn, "from or to an address that no connection can have"},
-    {"bad-options", Severity::kError, "options that cannot be parsed"},
+    {"option-length", Severity::kError, "an option says that it is shorter than its own header"},
+    {"option-overrun", Severity::kError, "an option goes beyond the TCP header"},
     {"unlistened", Severity::kInfo,
      "the listener ended earlier in the same frame; treated as if it had never been"},
 };
@@ -57,7 +59,8 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   Endpoints ends;
   if (!endpoints_of(b, ends)) return kBadAddress;
   Options o;
-  if (!options_of(b, s, o)) return kBadOptions;
+  if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone)
+    return f == OptionFault::kLength ? kOptionLength : kOptionOverrun;
   if (s.has(kRst | kAck) || !s.has(kSyn)) {
     if (const auto kind = lookup(t, ends).kind;
         kind == FlowKind::kHalfOpen || kind == FlowKind::kEstablished) {

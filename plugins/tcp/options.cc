@@ -27,36 +27,39 @@ void write32(std::byte* p, uint32_t v) noexcept {
 }
 
 // One option with its length checked against the header; value: the bytes behind kind and length.
-void read_option(uint8_t kind, std::span<const std::byte> value, Options& out) noexcept {
+// False: a known kind that is ignored.
+bool read_option(uint8_t kind, std::span<const std::byte> value, Options& out) noexcept {
+  // Only the first of a kind, with its own length.
+  const auto is_good = [&](uint8_t bit, std::size_t size) {
+    if (value.size() != size || out.has(bit)) return false;
+    out.present |= bit;
+    return true;
+  };
   switch (kind) {
     case kMss:
-      if (value.size() != 2) return;
+      if (!is_good(kOptMss, 2)) return false;
       out.mss = static_cast<uint16_t>(static_cast<unsigned>(value[0]) << 8 |
                                       static_cast<unsigned>(value[1]));
-      out.present |= kOptMss;
-      return;
+      return true;
     case kWscale:
-      if (value.size() != 1) return;
+      if (!is_good(kOptWscale, 1)) return false;
       // RFC 7323 section 2.3: a larger count is used as 14.
       out.wscale = std::min(static_cast<uint8_t>(value[0]), kMaxWscale);
-      out.present |= kOptWscale;
-      return;
+      return true;
     case kSackPermitted:
-      if (value.empty()) out.present |= kOptSackPermitted;
-      return;
+      return is_good(kOptSackPermitted, 0);
     case kTimestamps:
-      if (value.size() != 8) return;
+      if (!is_good(kOptTimestamps, 8)) return false;
       out.tsval = read32(value.data());
       out.tsecr = read32(value.data() + 4);
-      out.present |= kOptTimestamps;
-      return;
+      return true;
     case kSack:
-      if (value.empty() || value.size() % 8 != 0) return;
+      if (value.empty() || value.size() % 8 != 0 || out.n_sack != 0) return false;
       for (; value.size() >= 8 && out.n_sack < out.sack.size(); value = value.subspan(8))
         out.sack[out.n_sack++] = {Seq(read32(value.data())), Seq(read32(value.data() + 4))};
-      return;
+      return true;
     default:
-      return;
+      return true;
   }
 }
 
@@ -64,27 +67,28 @@ void read_option(uint8_t kind, std::span<const std::byte> value, Options& out) n
 constexpr uint32_t kOnlyTimestamps = uint32_t{kNop} << 24 | kNop << 16 | kTimestamps << 8 | 10;
 }  // namespace
 
-bool parse_options(std::span<const std::byte> bytes, Options& out) noexcept {
+OptionFault parse_options(std::span<const std::byte> bytes, Options& out) noexcept {
   if (bytes.size() == kTimestampBytes && read32(bytes.data()) == kOnlyTimestamps) [[likely]] {
     out.tsval = read32(bytes.data() + 4);
     out.tsecr = read32(bytes.data() + 8);
     out.present = kOptTimestamps;
-    return true;
+    return OptionFault::kNone;
   }
   while (!bytes.empty()) {
     const auto kind = static_cast<uint8_t>(bytes[0]);
-    if (kind == kEnd) return true;
+    if (kind == kEnd) return OptionFault::kNone;
     if (kind == kNop) {
       bytes = bytes.subspan(1);
       continue;
     }
-    if (bytes.size() < 2) return false;
+    if (bytes.size() < 2) return OptionFault::kOverrun;
     const auto length = static_cast<std::size_t>(bytes[1]);
-    if (length < 2 || length > bytes.size()) return false;
-    read_option(kind, bytes.subspan(2, length - 2), out);
+    if (length < 2) return OptionFault::kLength;
+    if (length > bytes.size()) return OptionFault::kOverrun;
+    if (!read_option(kind, bytes.subspan(2, length - 2), out)) ++out.ignored;
     bytes = bytes.subspan(length);
   }
-  return true;
+  return OptionFault::kNone;
 }
 
 namespace {

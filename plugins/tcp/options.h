@@ -26,8 +26,16 @@ struct SackBlock {
   Seq end;    // right edge, one behind the last
 };
 
+// Why the rest of a header's options cannot be read (RFC 9293 MUST-7).
+enum class OptionFault : uint8_t {
+  kNone,
+  kLength,   // below the two bytes of kind and length
+  kOverrun,  // beyond the header
+};
+
 struct Options {
   uint8_t present = 0;  // OptionBits
+  uint8_t ignored = 0;  // known kinds that came with a wrong length, or a second time
   uint8_t wscale = 0;
   uint8_t n_sack = 0;
   uint16_t mss = 0;
@@ -39,9 +47,9 @@ struct Options {
 };
 
 // Reads the option bytes of a header. Unknown kinds are skipped (RFC 9293 MUST-6); a known kind
-// with a length that is not its own is skipped as well. False: a length below 2 or beyond the
-// header, so that the rest cannot be read (MUST-7); `out` holds what came before.
-bool parse_options(std::span<const std::byte> bytes, Options& out) noexcept;
+// with a length that is not its own, or that came before, is skipped and counted in `ignored`. With
+// a fault `out` holds what came before it.
+OptionFault parse_options(std::span<const std::byte> bytes, Options& out) noexcept;
 
 // The bytes that write_options takes for `o`, a multiple of 4 and at most 40; SACK blocks that do
 // not fit are not counted and not written.

@@ -34,7 +34,7 @@ namespace {
 RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Options o;
-  if (!options_of(b, s, o)) return kRxBadOptions;
+  if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone) return counter_of(f);
   switch (kind_of(b.session)) {
     case IdKind::kHalfOpen:
       if (HalfOpen* h = t.half_open.find(b.session)) return half_open_arrives(t, *h, b, s, o);

@@ -28,7 +28,8 @@ enum RxCounter : uint16_t {
   kRxBlindRst,
   kRxPaws,
   kRxNoTimestamp,
-  kRxBadOptions,
+  kRxOptionLength,
+  kRxOptionOverrun,
   kRxAfterClose,
   kRxNoMemory,
   kRxAcceptQueueFull,
@@ -69,9 +70,17 @@ bool may_challenge(const TcpWorker&, TimeNs& last) noexcept;
 // An ACK that tells the peer what we expect, so limited.
 void challenge_ack(TcpWorker&, Connection&) noexcept;
 
-inline bool options_of(Buffer& b, const Segment& s, Options& out) noexcept {
+// The options of a segment; a fault ends it.
+inline OptionFault options_of(TcpWorker& t, Buffer& b, const Segment& s, Options& out) noexcept {
   const uint32_t n = s.header_length - 20u;
-  return n == 0 || parse_options({b.data + 20, n}, out);
+  if (n == 0) return OptionFault::kNone;
+  const OptionFault fault = parse_options({b.data + 20, n}, out);
+  if (out.ignored != 0) [[unlikely]]
+    t.stats.ignored_options += out.ignored;
+  return fault;
+}
+inline RxCounter counter_of(OptionFault f) noexcept {
+  return f == OptionFault::kLength ? kRxOptionLength : kRxOptionOverrun;
 }
 
 // --- The loop of a state node. arrive(t, buffer) returns a counter; see frame_end.h.

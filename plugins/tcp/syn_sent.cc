@@ -67,7 +67,7 @@ namespace {
 RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Options o;
-  if (!options_of(b, s, o)) return kRxBadOptions;
+  if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone) return counter_of(f);
   Connection* c = t.connections.find(b.session);
   // An earlier segment of the frame may have ended the attempt, or completed it.
   if (!c || !c->is_alive()) return rematch(t, b, s, o);

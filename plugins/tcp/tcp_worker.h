@@ -22,6 +22,7 @@ struct Stats {
   uint64_t timed_out = 0;          // connections given up: R2 or user timeout
   uint64_t half_open_expired = 0;  // SYN-ACKs never answered
   uint64_t time_wait_full = 0;     // TIME-WAITs cut short: no entry was free
+  uint64_t ignored_options = 0;    // known kinds with a wrong length, or repeated in one segment
   uint64_t no_buffer = 0;          // segments not made: the buffer pool was empty
   uint64_t opened_active = 0, opened_passive = 0;
 };

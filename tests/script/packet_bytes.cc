@@ -174,8 +174,10 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
   if (h.flags & tcp::kAck) p.ack_number = h.ack - kPeerIss;
   p.window = h.window;
   tcp::Options o;
-  ASSERT_TRUE(tcp::parse_options(
-      {reinterpret_cast<const std::byte*>(&h + 1), h.header_length() - sizeof h}, o));
+  ASSERT_EQ(tcp::parse_options(
+                {reinterpret_cast<const std::byte*>(&h + 1), h.header_length() - sizeof h}, o),
+            tcp::OptionFault::kNone);
+  ASSERT_EQ(o.ignored, 0u);
   if (o.has(tcp::kOptMss)) p.mss_option = o.mss;
   if (o.has(tcp::kOptWscale)) p.wscale_option = o.wscale;
   p.sack_permitted = o.has(tcp::kOptSackPermitted);

@@ -9,7 +9,8 @@ namespace loom::tcp {
 namespace {
 
 bool parse(const std::string& s, Options& o) {
-  return parse_options({reinterpret_cast<const std::byte*>(s.data()), s.size()}, o);
+  return parse_options({reinterpret_cast<const std::byte*>(s.data()), s.size()}, o) ==
+         OptionFault::kNone;
 }
 
 TEST(Options, WhatIsWrittenIsRead) {
