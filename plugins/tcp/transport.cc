@@ -240,6 +240,7 @@ Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexc
   if (options.congestion && *options.congestion && cc != c->cc_ops) {
     c->cc_ops = cc;  // keeps cwnd and ssthresh, as its contract says
     std::memset(c->cc.priv, 0, sizeof c->cc.priv);
+    c->cc.pacing_rate = 0;  // the old one's; the new one may not pace at all
     if (cc->init && c->cc.cwnd != 0) cc->init(c->cc, w.now);
   }
   if (c->state == State::kSynSent || c->state == State::kSynReceived) return Status::kOk;

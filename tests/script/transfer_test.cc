@@ -384,5 +384,12 @@ TEST(Pacing, CanBeSwitchedOff) {
   s.at(0ms).app_writes(6000).expect(segs(1, 6001));
 }
 
+TEST(Pacing, EndsWithTheControllerThatAskedForIt) {
+  TcpScript s = TcpScript::established();
+  s.conn().cc.pacing_rate = 1'000'000;
+  s.app_sets({.nodelay = true, .congestion = "cubic"});
+  s.at(0ms).app_writes(6000).expect(segs(1, 6001));
+}
+
 }  // namespace
 }  // namespace loom::script
