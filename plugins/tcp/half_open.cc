@@ -118,6 +118,10 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
       t.w.sessions->accepted(t.w, l.session, shared().transport, c->id, c->ends, &c->session);
   if (accepted == Status::kOk) {
     ++t.stats.opened_passive;
+    // The SYN-ACK's window was offered before there was a fifo. What that cannot take is taken back
+    // (RFC 9293 section 3.8.6): a window that is a lie makes the peer retransmit into a full fifo.
+    if (c->session != kNoSession)
+      c->rcv_adv = min(c->rcv_adv, c->rcv_nxt + t.w.sessions->rx_space(t.w, c->session));
     free_half_open(t, h);
     return c;
   }

@@ -184,6 +184,7 @@ void FakeSessions::fill_ops() {
     s.conn = conn;
     s.ends = e;
     s.is_accepted = true;
+    s.rx_limit = l.rx_limit;
     l.accepted.push_back(s.id);
     *out = s.id;
     if (self.on_accepted) self.on_accepted(self, listener);

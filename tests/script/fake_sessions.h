@@ -42,6 +42,7 @@ class FakeSessions {
     SessionId id;
     ConnId conn;
     uint32_t backlog = 16;
+    uint32_t rx_limit = 65535;        // of accepted sessions
     std::vector<SessionId> accepted;  // waiting for accept()
   };
 

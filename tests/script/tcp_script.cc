@@ -246,6 +246,7 @@ TcpScript& TcpScript::app_listens(uint32_t backlog) {
   FakeSessions::Listener& l = sessions_->add_listener(kStackPort);
   listener_ = l.id;
   l.backlog = backlog;
+  l.rx_limit = options_.rx_fifo;
   Endpoints ends;
   ends.local_port = kStackPort;
   EXPECT_EQ(transport().listen(host_->worker, l.id, ends, options_.socket, &l.conn), Status::kOk);
@@ -265,7 +266,6 @@ TcpScript& TcpScript::app_accepts() {
   }
   session_ = waiting.front();
   waiting.erase(waiting.begin());
-  session().rx_limit = options_.rx_fifo;
   return *this;
 }
 

@@ -391,5 +391,13 @@ TEST(Pacing, EndsWithTheControllerThatAskedForIt) {
   s.at(0ms).app_writes(6000).expect(segs(1, 6001));
 }
 
+// The SYN-ACK offers 65535 bytes before it is known which fifo the session gets.
+TEST(ReceiveWindow, OfAnAcceptedConnectionIsItsFifos) {
+  TcpScript s = TcpScript::accepted({.rx_fifo = 8000, .quick_acks = true});
+  s.at(0ms).inject(segs(1, 4001)).expect(ack(4001).win(4000));
+  s.inject(segs(4001, 8001)).expect(ack(8001).win(0));
+  s.app_reads(4000).expect(ack(8001).win(4000));
+}
+
 }  // namespace
 }  // namespace loom::script
