@@ -58,7 +58,6 @@ struct Parsed {
 };
 
 struct Ip4 : V4 {
-  static constexpr std::size_t kCounterCount = kCounterCount4;
   static const FeatureArc& arc(const NetState& net) noexcept { return *net.arcs.ip4_local; }
   static uint16_t protocol_next(const NetState& net, uint8_t protocol) noexcept {
     return net.ip4_protocols[protocol].load(std::memory_order_relaxed);
@@ -76,7 +75,6 @@ struct Ip4 : V4 {
 };
 
 struct Ip6 : V6 {
-  static constexpr std::size_t kCounterCount = kCounterCount6;
   static const FeatureArc& arc(const NetState& net) noexcept { return *net.arcs.ip6_local; }
   static uint16_t protocol_next(const NetState& net, uint8_t protocol) noexcept {
     return net.ip6_protocols[protocol].load(std::memory_order_relaxed);
