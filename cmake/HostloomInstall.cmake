@@ -11,37 +11,42 @@ set_target_properties(hostloom_sdk PROPERTIES EXPORT_NAME sdk)
 install(TARGETS hostloom_sdk EXPORT HostloomTargets COMPONENT sdk)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/include/hostloom DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT sdk
         FILES_MATCHING PATTERN "*.h")
+# The core's messages: for clients, and for plugins whose messages use their types.
+set(api_include ${CMAKE_INSTALL_INCLUDEDIR}/hostloom-api)
+target_include_directories(hostloom_api PUBLIC $<INSTALL_INTERFACE:${api_include}>)
+set_target_properties(hostloom_api PROPERTIES EXPORT_NAME api)
+install(TARGETS hostloom_api EXPORT HostloomTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT sdk)
+install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${api_include} COMPONENT sdk
+        FILES_MATCHING PATTERN "*.api.h")
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/api/ DESTINATION ${HOSTLOOM_API_INSTALL_DIR} COMPONENT sdk
+        FILES_MATCHING PATTERN "*.api.json")
 
 # --- Libraries for applications.
 if(TARGET vppcom)
   install(TARGETS vppcom EXPORT HostloomClientTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
 endif()
-if(TARGET hostloom_client AND TARGET hostloom_api)
+if(TARGET hostloom_client)
   # In a folder of its own: "client/client.h" is too common a name for /usr/include.
   set(client_include ${CMAKE_INSTALL_INCLUDEDIR}/hostloom-client)
-  target_include_directories(hostloom_api PUBLIC $<INSTALL_INTERFACE:${client_include}>)
   target_include_directories(hostloom_client PUBLIC $<INSTALL_INTERFACE:${client_include}>)
   set_target_properties(hostloom_client PROPERTIES EXPORT_NAME client)
-  set_target_properties(hostloom_api PROPERTIES EXPORT_NAME api)
-  install(TARGETS hostloom_client hostloom_api EXPORT HostloomClientTargets
+  install(TARGETS hostloom_client EXPORT HostloomClientTargets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/client DESTINATION ${client_include} COMPONENT client
           FILES_MATCHING PATTERN "*.h")
-  install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${client_include} COMPONENT client
-          FILES_MATCHING PATTERN "*.api.h")
 endif()
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/api ${PROJECT_SOURCE_DIR}/plugins
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/hostloom COMPONENT client FILES_MATCHING PATTERN "*.api.json")
 
 # --- find_package(Hostloom).
+set(HOSTLOOM_APIGEN_INSTALL_PATH ${CMAKE_INSTALL_BINDIR}/hostloom-api)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/HostloomConfig.cmake.in
                               ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake INSTALL_DESTINATION ${package_dir}
-                              PATH_VARS HOSTLOOM_PLUGIN_INSTALL_DIR)
+                              PATH_VARS HOSTLOOM_PLUGIN_INSTALL_DIR HOSTLOOM_API_INSTALL_DIR
+                              HOSTLOOM_APIGEN_INSTALL_PATH)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake
               ${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
-              ${PROJECT_SOURCE_DIR}/cmake/HostloomPlugin.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/HostloomApi.cmake ${PROJECT_SOURCE_DIR}/cmake/HostloomPlugin.cmake
         DESTINATION ${package_dir} COMPONENT sdk)
 # Two sets, because plugin authors can do without the client libraries.
 install(EXPORT HostloomTargets NAMESPACE Hostloom:: DESTINATION ${package_dir} COMPONENT sdk)

@@ -35,7 +35,7 @@ api::LogLevel to_api(LogLevel level) {
 void add_memclnt(ApiRegistry& registry) {
   registry.handle<api::GetFirstMsgId, api::GetFirstMsgIdReply>(
       [&registry](ApiCall&, const api::GetFirstMsgId& request) {
-        api::GetFirstMsgIdReply reply{.retval = ApiRegistry::kInvalidValue, .first_msg_id = 0xffff};
+        api::GetFirstMsgIdReply reply{.retval = kApiInvalidValue, .first_msg_id = 0xffff};
         for (const auto& m : registry.modules())
           if (request.name == m.module->name ||
               request.name.starts_with(m.module->name + std::string("_")))
@@ -71,6 +71,25 @@ void add_memclnt(ApiRegistry& registry) {
 
 using Parts = std::shared_ptr<const CoreApiParts>;
 
+// The log as it was when it was asked for: it goes on while it is sent.
+struct LogWalk {
+  api::LogDump request;
+  std::vector<CoreApiParts::LogLine> lines;
+  std::size_t at = 0;
+
+  ApiStep next(ApiCall& call) {
+    if (at == lines.size()) return ApiStep::kEnd;
+    const auto& line = lines[at++];
+    if (line.time_s < request.start_timestamp) return ApiStep::kSkip;
+    call.send(api::LogDetails{.context = request.context,
+                              .timestamp = line.time_s,
+                              .level = to_api(line.level),
+                              .msg_class = line.who,
+                              .message = line.text});
+    return ApiStep::kItem;
+  }
+};
+
 // vpe: what runs.
 void add_vpe(ApiRegistry& registry, const Parts& parts) {
   registry.handle<api::ShowVersion, api::ShowVersionReply>(
@@ -82,14 +101,8 @@ void add_vpe(ApiRegistry& registry, const Parts& parts) {
       [parts](ApiCall&, const api::ShowVpeSystemTime&) {
         return api::ShowVpeSystemTimeReply{.vpe_system_time = parts->uptime_s()};
       });
-  registry.handle_stream<api::LogDump>([parts](ApiCall& call, const api::LogDump& request) {
-    for (const auto& line : parts->log_lines())
-      if (!(line.time_s < request.start_timestamp))
-        call.send(api::LogDetails{.context = request.context,
-                                  .timestamp = line.time_s,
-                                  .level = to_api(line.level),
-                                  .msg_class = line.who,
-                                  .message = line.text});
+  registry.walk<api::LogDump>([parts](const api::LogDump& request) {
+    return LogWalk{request, parts->log_lines()};
   });
 }
 

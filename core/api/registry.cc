@@ -1,5 +1,6 @@
 #include "api/registry.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <hostloom/check.h>
@@ -12,92 +13,77 @@ Result<void> ApiRegistry::add_module(const ApiModule& module) {
       return error(Status::kExists,
                    "API module '" + std::string(module.name) + "' is there already");
   for (const auto& info : module.messages)
-    if (ids_.contains(info.name))
+    if (const ApiModule* owner = module_of(info))
       return error(Status::kExists, "API message '" + std::string(info.name) + "' of module '" +
-                                        module.name + "' is taken");
+                                        module.name + "' is in module '" + owner->name +
+                                        "' already");
   if (entries_.size() + module.messages.size() > 0xffffu - kFirstMessageId)
     return error(Status::kNoMemory,
                  "no message numbers left for module '" + std::string(module.name) + "'");
   modules_.push_back({&module, static_cast<uint16_t>(kFirstMessageId + entries_.size())});
   for (const auto& info : module.messages) {
     ids_[info.name] = static_cast<uint16_t>(kFirstMessageId + entries_.size());
-    entries_.push_back({info, {}});
+    entries_.push_back({.info = info, .handler = {}});
   }
   return {};
 }
 
+void ApiRegistry::remove_module(const ApiModule& module) {
+  const auto it = std::find_if(modules_.begin(), modules_.end(),
+                               [&](const Module& m) { return m.module == &module; });
+  if (it == modules_.end()) return;
+  for (std::size_t i = 0; i < module.messages.size(); ++i) {
+    Entry& entry = entries_[it->first_id - kFirstMessageId + i];
+    subscriptions_.remove_kind(entry.info);
+    ids_.erase(entry.info.name);
+    entry = {.info = entry.info, .handler = {}, .is_removed = true};
+  }
+  modules_.erase(it);
+}
+
+Result<void> ApiRegistry::add_handler(const ApiHandler& handler) {
+  const std::string name = handler.request->name;
+  const auto it = ids_.find(name);
+  if (it == ids_.end())
+    return error(Status::kNotFound, "API message '" + name + "' is in no module");
+  Entry& entry = entries_[it->second - kFirstMessageId];
+  if (entry.info.crc != handler.request->crc)
+    return error(Status::kInvalid,
+                 "API message '" + name + "' has another layout than its handler");
+  if (entry.handler.begin)
+    return error(Status::kExists, "API message '" + name + "' has a handler already");
+  entry.handler = handler;
+  return {};
+}
+
+void ApiRegistry::remove_handler(const ApiMessageInfo& request) {
+  if (const uint16_t id = id_of(request)) entries_[id - kFirstMessageId].handler = {};
+}
+
 uint16_t ApiRegistry::id_of(const ApiMessageInfo& info) const {
   const auto it = ids_.find(info.name);
-  LOOM_CHECK(it != ids_.end());
-  return it->second;
+  return it == ids_.end() ? uint16_t{0} : it->second;
 }
 
-void ApiRegistry::set_handler(const ApiMessageInfo& info,
-                              std::function<bool(ApiCall&, ApiReader&)> fn) {
-  Entry& entry = entries_[id_of(info) - kFirstMessageId];
-  LOOM_CHECK(entry.info.crc == info.crc && !entry.handler);
-  entry.handler = std::move(fn);
+const ApiModule* ApiRegistry::module_of(const ApiMessageInfo& info) const {
+  const uint16_t id = id_of(info);
+  if (id == 0) return nullptr;
+  // In the order of their numbers.
+  return std::find_if(modules_.rbegin(), modules_.rend(),
+                      [&](const Module& m) { return m.first_id <= id; })
+      ->module;
 }
 
-ApiRegistry::Outcome ApiRegistry::dispatch(std::span<const std::byte> message,
-                                           ApiCall& call) const {
-  ApiReader in(message);
-  const auto id = in.number<uint16_t>();
-  if (!in.ok()) return Outcome::kMalformed;
-  const std::size_t index = static_cast<std::size_t>(id) - kFirstMessageId;
-  if (id < kFirstMessageId || index >= entries_.size() || !entries_[index].handler)
-    return Outcome::kUnknown;
-  return entries_[index].handler(call, in) ? Outcome::kAnswered : Outcome::kMalformed;
-}
-
-std::size_t ApiCall::begin(const ApiMessageInfo& info) {
-  const std::size_t start = out_.size();
-  out_.resize(start + kApiHeaderSize);
-  ApiWriter(out_).number(registry_.id_of(info));
-  return start;
-}
-
-void ApiCall::finish(std::size_t start) {
-  const auto length = static_cast<uint32_t>(out_.size() - start - kApiHeaderSize);
-  for (std::size_t i = 0; i < 4; ++i)
-    out_[start + 8 + i] = static_cast<std::byte>(length >> (24 - 8 * i));
+const ApiRegistry::Entry* ApiRegistry::find(uint16_t id) const {
+  if (id < kFirstMessageId || static_cast<std::size_t>(id - kFirstMessageId) >= entries_.size())
+    return nullptr;
+  return &entries_[id - kFirstMessageId];
 }
 
 std::string api_table_name(const ApiMessageInfo& info) {
   char crc[10];
   std::snprintf(crc, sizeof crc, "_%08x", info.crc);
   return (info.name + std::string(crc)).substr(0, 63);
-}
-
-int32_t api_retval(Status status) {
-  switch (status) {
-    case Status::kOk:
-      return 0;
-    case Status::kInvalid:
-    case Status::kMalformed:
-      return ApiRegistry::kInvalidValue;
-    case Status::kNotFound:
-      return -6;  // NO_SUCH_ENTRY
-    case Status::kExists:
-      return -81;  // VALUE_EXIST
-    case Status::kNoMemory:
-      return -162;  // LIMIT_EXCEEDED
-    case Status::kAgain:
-    case Status::kInProgress:
-      return -165;  // EAGAIN
-    case Status::kNotConnected:
-      return -78;  // NOT_CONNECTED
-    case Status::kInUse:
-      return -105;  // ADDRESS_IN_USE
-    case Status::kUnsupported:
-      return -126;  // UNSUPPORTED
-    case Status::kUnreachable:
-      return -51;  // UNKNOWN_DESTINATION
-    case Status::kIo:
-      return -11;  // SYSCALL_ERROR_1
-    default:
-      return -1;  // UNSPECIFIED
-  }
 }
 
 }  // namespace loom

@@ -2,95 +2,99 @@
 //
 // Modules (one *.api.json file each) are added in order and get consecutive numbers from 15 on: the
 // first two messages of the first module, sockclnt_create and its reply, so have the numbers 15 and
-// 16 that every client knows beforehand. Control thread.
+// 16 that every client knows beforehand. A number is never given to another message; a module that
+// is taken back leaves its numbers unused. Control thread.
+//
+// Handlers are ApiHandlers (hostloom/api_server.h), the core's own too. Those here are for the
+// core: they take anything that can be called, and keep it.
 #pragma once
-#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
-#include <hostloom/api.h>
-#include <hostloom/status.h>
+#include <hostloom/api_server.h>
+
+#include "api/subscriptions.h"
 
 namespace loom {
 
 constexpr uint16_t kFirstMessageId = 15;
-constexpr uint32_t kMaxApiMessage = 1u << 20;  // bytes, either way
+constexpr uint32_t kMaxApiMessage = 1u << 20;  // bytes of a request
 constexpr std::size_t kApiHeaderSize = 16;     // u64 ignored, u32 length, u32 ignored; big-endian
-
-class ApiRegistry;
-
-// One request while it is answered: where replies go. Lives as long as the handler's call.
-class ApiCall {
- public:
-  ApiCall(const ApiRegistry& registry, std::vector<std::byte>& out, uint32_t client_index)
-      : registry_(registry), out_(out), client_index_(client_index) {}
-  uint32_t client_index() const { return client_index_; }
-  // Appends one framed message.
-  template <class Message>
-  void send(const Message& m) {
-    const std::size_t start = begin(Message::kInfo);
-    ApiWriter w(out_);
-    encode(w, m);
-    finish(start);
-  }
-
- private:
-  std::size_t begin(const ApiMessageInfo& info);
-  void finish(std::size_t start);
-  const ApiRegistry& registry_;
-  std::vector<std::byte>& out_;
-  uint32_t client_index_;
-};
 
 class ApiRegistry {
  public:
   // kExists when a module or message of that name is there. The module must live as long as the
   // registry.
   Result<void> add_module(const ApiModule& module);
+  // Its messages are unknown from now on.
+  void remove_module(const ApiModule& module);
+  // kNotFound: no module has the message. kInvalid: with another CRC. kExists: it has a handler.
+  Result<void> add_handler(const ApiHandler& handler);
+  void remove_handler(const ApiMessageInfo& request);
 
-  // Request -> one reply. `fn` fills in everything but the context. A request that is too short is
-  // answered with retval INVALID_VALUE, when it is long enough to hold a context.
-  template <class Request, class Reply>
-  void handle(std::function<Reply(ApiCall&, const Request&)> fn) {
-    set_handler(Request::kInfo, [fn = std::move(fn)](ApiCall& call, ApiReader& in) {
-      constexpr std::size_t kToContext = requires(Request r) { r.client_index; }
-      ? 8 : 4;
-      const bool has_context = in.remaining() >= kToContext;
-      Request request;
-      decode(in, request);
-      Reply reply;
-      if (in.ok())
-        reply = fn(call, request);
-      else if constexpr (requires { reply.retval; })
-        reply.retval = kInvalidValue;
-      reply.context = request.context;
-      if (has_context) call.send(reply);
-      return in.ok();
-    });
+  // Request -> one reply by `Reply fn(ApiCall&, const Request&)`. These check: the core's own
+  // messages are there and answered once.
+  template <class Request, class Reply, class F>
+  void handle(F fn) {
+    add_handler(api_reply_handler<Request, Reply>(
+                    [](ApiCall& call, const Request& request, void* kept) -> Reply {
+                      return (*static_cast<F*>(kept))(call, request);
+                    },
+                    keep(std::move(fn))))
+        .value();
   }
-  // Request -> any number of messages, sent by `fn`, which repeats the context in each.
-  template <class Request>
-  void handle_stream(std::function<void(ApiCall&, const Request&)> fn) {
-    set_handler(Request::kInfo, [fn = std::move(fn)](ApiCall& call, ApiReader& in) {
-      Request request;
-      decode(in, request);
-      if (in.ok()) fn(call, request);
-      return in.ok();
-    });
+  // Request -> details by `ApiStep fn(const Request&, uint64_t& cursor, Details&)`; see ApiNext.
+  template <class Request, class Details, class F>
+  void dump(F fn) {
+    add_handler(
+        api_dump_handler<Request, Details>(
+            [](const Request& request, uint64_t& cursor, Details& details, void* kept) -> ApiStep {
+              return (*static_cast<F*>(kept))(request, cursor, details);
+            },
+            keep(std::move(fn))))
+        .value();
+  }
+  // X_get -> details and a reply by `ApiStep fn(const Request&, uint32_t& cursor, Details&)`.
+  template <class Request, class Reply, class Details, class F>
+  void cursor(F fn) {
+    add_handler(
+        api_cursor_handler<Request, Reply, Details>(
+            [](const Request& request, uint32_t& cursor, Details& details, void* kept) -> ApiStep {
+              return (*static_cast<F*>(kept))(request, cursor, details);
+            },
+            keep(std::move(fn))))
+        .value();
+  }
+  // Request -> whatever the walk sends: `fn(const Request&)` returns an object with
+  // `ApiStep next(ApiCall&)`.
+  template <class Request, class F>
+  void walk(F fn) {
+    using Made = std::invoke_result_t<F&, const Request&>;
+    struct Walk {
+      Walk(const Request& request, void* kept) : made((*static_cast<F*>(kept))(request)) {}
+      ApiStep next(ApiCall& call) { return made.next(call); }
+      Made made;
+    };
+    add_handler(api_walk_handler<Request, Walk>(keep(std::move(fn)))).value();
+  }
+  template <class Want, class WantReply>
+  void events() {
+    add_handler(api_want_handler<Want, WantReply>()).value();
   }
 
-  enum class Outcome { kAnswered, kUnknown, kMalformed };
-  // Hands a message (its id and what follows) to its handler.
-  Outcome dispatch(std::span<const std::byte> message, ApiCall& call) const;
-
-  uint16_t id_of(const ApiMessageInfo& info) const;  // LOOM_CHECKs that it is registered
   struct Entry {
     ApiMessageInfo info;
-    std::function<bool(ApiCall&, ApiReader&)> handler;  // empty: the daemon only sends it
+    ApiHandler handler;       // without begin: the daemon only sends it, or nobody answers yet
+    bool is_removed = false;  // with its module
   };
+  // The message with that number; null when there is none.
+  const Entry* find(uint16_t id) const;
+  // The number of a message; 0 when no module has it.
+  uint16_t id_of(const ApiMessageInfo& info) const;
   // Entry i has the number kFirstMessageId + i.
   const std::vector<Entry>& entries() const { return entries_; }
   struct Module {
@@ -98,20 +102,23 @@ class ApiRegistry {
     uint16_t first_id;
   };
   const std::vector<Module>& modules() const { return modules_; }
-
-  static constexpr int32_t kInvalidValue = -7;
+  const ApiModule* module_of(const ApiMessageInfo& info) const;  // null when it is in none
+  ApiSubscriptions& subscriptions() { return subscriptions_; }
 
  private:
-  void set_handler(const ApiMessageInfo& info, std::function<bool(ApiCall&, ApiReader&)> fn);
+  template <class F>
+  void* keep(F fn) {
+    kept_.push_back(std::make_shared<F>(std::move(fn)));
+    return kept_.back().get();
+  }
   std::vector<Entry> entries_;
   std::vector<Module> modules_;
   std::map<std::string_view, uint16_t> ids_;  // by name
+  std::vector<std::shared_ptr<void>> kept_;   // what the core's handlers call
+  ApiSubscriptions subscriptions_;
 };
 
 // "show_version_51077d14", cut to 63 bytes.
 std::string api_table_name(const ApiMessageInfo& info);
-
-// The return code of the API that says the same as a status; 0 for kOk.
-int32_t api_retval(Status status);
 
 }  // namespace loom

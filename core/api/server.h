@@ -3,9 +3,10 @@
 //
 // Clients are hostile until proven otherwise. A message longer than kMaxApiMessage, or one whose
 // header promises nothing, ends its connection, since the stream cannot be followed any more.
-// Answers wait in a bounded queue: a client that does not read loses its connection when the bound
-// is reached. Unknown and malformed messages are counted and otherwise forgotten. Each kind of
-// offence is logged once a client.
+// Answers and events wait in a bounded queue: a client that does not read loses its connection when
+// the bound is reached; dumps, which can wait, pause long before (connection.h). Unknown and
+// malformed messages are counted and otherwise forgotten. Each kind of offence is logged once a
+// client.
 //
 // Control thread: everything runs in the io_context's thread.
 #pragma once
@@ -30,8 +31,9 @@ namespace loom {
 class ApiServer {
  public:
   struct Limits {
-    std::size_t queued_bytes = 8u << 20;  // answers that a client has not read yet
-    std::size_t clients = 1024;           // connections at once; one more is closed at once
+    std::size_t queued_bytes = 8u << 20;   // what a client has not read yet
+    std::size_t clients = 1024;            // connections at once; one more is closed at once
+    std::size_t pause_bytes = 256u << 10;  // of what it has not read, when its dump waits
   };
   struct Counters {
     uint64_t accepted = 0, messages = 0;
@@ -45,6 +47,8 @@ class ApiServer {
     std::string name;
     int32_t pid;  // of the peer, 0 = unknown
     uint64_t messages;
+    std::size_t queued_bytes;
+    bool is_dumping;
   };
   using Log = std::function<void(LogLevel, const std::string&)>;
 
@@ -59,6 +63,7 @@ class ApiServer {
   Result<void> listen(const std::string& path, std::optional<uint32_t> gid);
   void close();
   const Counters& counters() const;
+  const Limits& limits() const;
   std::vector<Client> clients() const;
 
   struct Impl;

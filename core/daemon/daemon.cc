@@ -68,13 +68,13 @@ struct Daemon::Parts {
   CcRegistry congestion_controls;
   CliTree cli;
   StanzaRegistry stanzas;
+  ApiRegistry messages;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Net> net;
   std::unique_ptr<SessionLayer> sessions;
   std::unique_ptr<HostImpl> host;
   std::unique_ptr<PluginLoader> plugins;
   std::unique_ptr<BuiltinParts> builtin;
-  ApiRegistry messages;
   std::unique_ptr<ApiServer> api;
   std::unique_ptr<CliSocket> cli_socket;
   std::unique_ptr<Terminal> terminal;
@@ -122,9 +122,11 @@ Result<void> Daemon::Parts::make_parts() {
   net = std::move(*made_net);
   sessions = std::make_unique<SessionLayer>(core.session, *engine, transports);
   auto built = sessions->build();
+  // Before any plugin's: they have fixed numbers.
+  if (built) built = add_core_modules(messages);
   if (!built) return built;
   host = std::make_unique<HostImpl>(
-      HostImpl::Parts{*engine, *net, transports, congestion_controls, cli, stanzas});
+      HostImpl::Parts{*engine, *net, transports, congestion_controls, cli, stanzas, messages});
   host->log = [this](LogLevel level, const char* who, const char* text) {
     log.write(level, who, text);
   };
@@ -162,8 +164,6 @@ Result<void> Daemon::Parts::open_sockets() {
       .log = [this](LogLevel level, const std::string& text) { log.write(level, "session", text); },
   });
   if (!opened) return opened;
-  auto modules = add_core_modules(messages);
-  if (!modules) return modules;
   add_core_handlers(messages, api_parts());
   api = std::make_unique<ApiServer>(
       loop.io(), messages,

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include <hostloom/api_server.h>
+
+#include "api/registry.h"
 #include "cli/tree.h"
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
@@ -128,6 +131,43 @@ struct HostImpl::Table {
     return split(std::move(result), message);
   }
 
+  // --- Binary API.
+  static Status add_api_module(Host& h, const ApiModule* m, std::string* message) {
+    HostImpl& self = of(h);
+    auto result = self.parts_.messages.add_module(*m);
+    if (result && !self.owner_.empty()) self.api_modules_.push_back({m, self.owner_});
+    return split(std::move(result), message);
+  }
+  static Status add_api_handler(Host& h, const ApiHandler* handler, std::string* message) {
+    HostImpl& self = of(h);
+    const auto full = full_size_copy(*handler, offsetof(ApiHandler, next));
+    if (!full)
+      return refuse(message, "API handler of " + std::to_string(handler->struct_size) +
+                                 " bytes is not of any known version");
+    if (!full->request || !full->begin)
+      return refuse(message, std::string("API handler of '") +
+                                 (full->request ? full->request->name : "?") +
+                                 "' lacks its message or its function");
+    // The core's messages are the core's to answer, and a plugin's that plugin's.
+    const ApiModule* module = self.parts_.messages.module_of(*full->request);
+    const bool is_own =
+        std::any_of(self.api_modules_.begin(), self.api_modules_.end(),
+                    [&](const auto& m) { return m.thing == module && m.owner == self.owner_; });
+    if (module && !is_own && !self.owner_.empty()) {
+      *message = std::string("API message '") + full->request->name + "' is in module '" +
+                 module->name + "', which is not this plugin's";
+      return Status::kPermission;
+    }
+    auto result = self.parts_.messages.add_handler(*full);
+    if (result && !self.owner_.empty()) self.api_handlers_.push_back({*full->request, self.owner_});
+    return split(std::move(result), message);
+  }
+  static uint32_t each_api_subscriber(Host& h, const ApiMessageInfo* want,
+                                      void (*fn)(ApiCall&, const ApiSubscriber*, void*),
+                                      void* arg) {
+    return of(h).parts_.messages.subscriptions().each(*want, fn, arg);
+  }
+
   // --- Interfaces.
   static Status add_interface(Host& h, const InterfaceConfig* c, IfIndex* out,
                               std::string* message) {
@@ -211,6 +251,9 @@ struct HostImpl::Table {
       .device = device,
       .find_interface = find_interface,
       .add_icmp_error_handler = add_icmp_error_handler,
+      .add_api_module = add_api_module,
+      .add_api_handler = add_api_handler,
+      .each_api_subscriber = each_api_subscriber,
   };
 };
 
@@ -243,6 +286,12 @@ void HostImpl::retract(const std::string& plugin) {
   for (const auto& cc : congestion_controls_)
     if (is_owned(cc)) parts_.congestion_controls.remove(cc.thing);
   std::erase_if(congestion_controls_, is_owned);
+  for (const auto& handler : api_handlers_)
+    if (is_owned(handler)) parts_.messages.remove_handler(handler.thing);
+  std::erase_if(api_handlers_, is_owned);
+  for (const auto& module : api_modules_)
+    if (is_owned(module)) parts_.messages.remove_module(*module.thing);
+  std::erase_if(api_modules_, is_owned);
   for (Command& c : commands_) {
     if (!is_owned(c)) continue;
     c.command.run = run_refused;

@@ -2,9 +2,9 @@
 //
 // It also remembers which plugin registered what, so that a plugin that is refused after its init()
 // has begun leaves nothing behind that would run its code: its transports and congestion
-// controllers are no longer found, its interfaces and features are removed, and its commands and
-// stanzas answer that their plugin was refused. Its nodes stay in the graph, where nothing leads to
-// them.
+// controllers are no longer found, its interfaces, features, API messages and their handlers are
+// removed, and its commands and stanzas answer that their plugin was refused. Its nodes stay in the
+// graph, where nothing leads to them.
 //
 // Control thread, but for find_congestion_control, which any thread may call.
 #pragma once
@@ -13,12 +13,14 @@
 #include <string>
 #include <vector>
 
+#include <hostloom/api.h>
 #include <hostloom/host.h>
 
 #include "plugin/loader.h"
 
 namespace loom {
 
+class ApiRegistry;
 class CcRegistry;
 class CliTree;
 class Engine;
@@ -36,6 +38,7 @@ class HostImpl {
     CcRegistry& congestion_controls;
     CliTree& cli;
     StanzaRegistry& stanzas;
+    ApiRegistry& messages;
   };
   explicit HostImpl(const Parts& parts);
   HostImpl(const HostImpl&) = delete;
@@ -84,6 +87,8 @@ class HostImpl {
   std::vector<Owned<TransportId>> transports_;
   std::vector<Owned<std::string>> congestion_controls_;
   std::vector<Owned<IfIndex>> interfaces_;
+  std::vector<Owned<const ApiModule*>> api_modules_;
+  std::vector<Owned<ApiMessageInfo>> api_handlers_;
 };
 
 }  // namespace loom

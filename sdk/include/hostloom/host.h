@@ -15,7 +15,13 @@
 
 namespace loom {
 
+class ApiCall;
 class Host;
+class HostApi;
+struct ApiHandler;
+struct ApiMessageInfo;
+struct ApiModule;
+struct ApiSubscriber;
 
 enum class LogLevel : uint8_t { kDebug, kInfo, kNotice, kWarn, kError };
 
@@ -74,6 +80,12 @@ struct HostOps {
   // L4 header (8 bytes at least), l3_offset at its IP header, an IcmpErrorNote (net.h) in opaque.
   Status (*add_icmp_error_handler)(Host&, uint8_t protocol, bool is_ip6, const char* node,
                                    std::string* message);
+  // Binary API (api_server.h).
+  Status (*add_api_module)(Host&, const ApiModule*, std::string* message);
+  Status (*add_api_handler)(Host&, const ApiHandler*, std::string* message);
+  // Calls fn, unless it is null, for everyone who subscribed by `want`; returns how many those are.
+  uint32_t (*each_api_subscriber)(Host&, const ApiMessageInfo* want,
+                                  void (*fn)(ApiCall&, const ApiSubscriber*, void* arg), void* arg);
 };
 
 class Host {
@@ -159,6 +171,7 @@ class Host {
   }
   void* device(IfIndex i, const DriverOps& d) { return ops->device(*this, i, &d); }
   IfIndex find_interface(const char* name) { return ops->find_interface(*this, name); }
+  HostApi api();  // include <hostloom/api_server.h>
   Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node) {
     return call([&](std::string* m) {
       return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);

@@ -5,6 +5,7 @@
 #include <hostloom/checksum.h>
 #include <hostloom/wire.h>
 
+#include "api/registry.h"
 #include "cli/tree.h"
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
@@ -55,7 +56,8 @@ int check(const char* file) {
   CcRegistry congestion_controls;
   CliTree cli;
   StanzaRegistry stanzas;
-  HostImpl host({*engine, *net, transports, congestion_controls, cli, stanzas});
+  ApiRegistry messages;
+  HostImpl host({*engine, *net, transports, congestion_controls, cli, stanzas, messages});
   PluginLoader loader(host.host(), host.plugin_hooks());
   const std::string name = must("load", loader.load_one(file));
   must("build", engine->build());

@@ -39,17 +39,15 @@ TEST(ApiCodec, FieldsArePackedInOrderAndBigEndian) {
   std::vector<std::byte> out;
   ApiWriter w(out);
   encode(w, sample());
-  EXPECT_EQ(
-      out,
-      bytes({1,    2,    3,    4,    0,    0,    0,    5,    6,    0xff, 0xfe,  // client_index
-                                                                                // context a b
-             0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 1,                 // c d
-             0x3f, 0xf0, 0,    0,    0,    0,    0,    0,    1,    2,    3,    4, 5, 6,  // e mac
-             0xc0, 0,    0,    0,    0,    0,    0,    0,    2,    0,    3,  // stamp color bits
-             9,    8,    7,    6,    5,    4,    3,    2,                    // either
-             't',  'o',  'o',  ' ',  'l',  'o',  'n',  0,                    // name, cut
-             1,    0,    1,    2,    0,    2,    1,    1,    0x0a, 0x0b,     // two n pairs
-             0,    2,    0xff, 0xfe, 0,    0,    0,    2,    'h',  'i'}));   // raw text
+  EXPECT_EQ(out, bytes({1, 2, 3, 4, 0, 0, 0, 5, 6, 0xff, 0xfe,              // client_index
+                                                                            // context a b
+                        0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 1,  // c d
+                        0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6,     // e mac
+                        0xc0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3,                 // stamp color bits
+                        9, 8, 7, 6, 5, 4, 3, 2,                             // either
+                        't', 'o', 'o', ' ', 'l', 'o', 'n', 0,               // name, cut
+                        1, 0, 1, 2, 0, 2, 1, 1, 0x0a, 0x0b,                 // two n pairs
+                        0, 2, 0xff, 0xfe, 0, 0, 0, 2, 'h', 'i'}));          // raw text
 }
 
 TEST(ApiCodec, DecodingGivesBackWhatWasEncoded) {

@@ -26,7 +26,7 @@ TEST(ApiRegistry, NamesAreUnique) {
   EXPECT_EQ(r.add_module(api::kVpeModule).error().code, Status::kExists);
   const ApiModule other{"other", {1, 0, 0}, api::kVpeModule.messages, "{}"};
   EXPECT_EQ(r.add_module(other).error().message,
-            "API message 'show_version' of module 'other' is taken");
+            "API message 'show_version' of module 'other' is in module 'vpe' already");
   EXPECT_EQ(r.entries().size(), api::kVpeModule.messages.size());
 }
 
@@ -49,32 +49,38 @@ TEST(ApiRegistry, MessagesOfVppsLayoutCarryItsCrc) {
   EXPECT_EQ(api_table_name(api::CliInbandReply::kInfo), "cli_inband_reply_05879051");
 }
 
-TEST(ApiRegistry, DispatchTellsUnknownFromMalformed) {
+TEST(ApiRegistry, AMessageHasOneHandlerAndOfItsLayout) {
   ApiRegistry r;
   ASSERT_TRUE(r.add_module(api::kCodecTestModule));
-  r.handle<api::Everything, api::EverythingReply>(
-      [](ApiCall&, const api::Everything& m) { return api::EverythingReply{.retval = m.a}; });
-  const auto dispatch = [&](std::vector<std::byte> message, std::vector<std::byte>& out) {
-    ApiCall call(r, out, 1);
-    return r.dispatch(message, call);
-  };
-  using Bytes = std::vector<std::byte>;
-  const std::byte zero{0}, id{15}, reply{16};
-  Bytes out;
-  EXPECT_EQ(dispatch({}, out), ApiRegistry::Outcome::kMalformed);
-  EXPECT_EQ(dispatch({id}, out), ApiRegistry::Outcome::kMalformed);
-  EXPECT_EQ(dispatch({zero, zero}, out), ApiRegistry::Outcome::kUnknown);
-  EXPECT_EQ(dispatch({zero, reply}, out), ApiRegistry::Outcome::kUnknown);  // only ever sent
-  EXPECT_EQ(dispatch({std::byte{0xff}, std::byte{0xff}}, out), ApiRegistry::Outcome::kUnknown);
-  EXPECT_EQ(dispatch({zero, id, zero}, out), ApiRegistry::Outcome::kMalformed);
-  EXPECT_TRUE(out.empty());  // no context to answer to
-  Bytes short_one{zero, id, zero, zero, zero, zero, zero, zero, zero, std::byte{7}};
-  EXPECT_EQ(dispatch(short_one, out), ApiRegistry::Outcome::kMalformed);
-  ASSERT_EQ(out.size(), kApiHeaderSize + 10);
-  EXPECT_EQ(out[11], std::byte{10});               // length
-  EXPECT_EQ(out[17], reply);                       // id
-  EXPECT_EQ(out[21], std::byte{7});                // context
-  EXPECT_EQ(out[25], static_cast<std::byte>(-7));  // retval INVALID_VALUE
+  const ApiHandler handler = api_reply_handler<api::Everything, api::EverythingReply>(
+      [](ApiCall&, const api::Everything& m, void*) { return api::EverythingReply{.retval = m.a}; },
+      nullptr);
+  ASSERT_TRUE(r.add_handler(handler));
+  EXPECT_EQ(r.add_handler(handler).error().message,
+            "API message 'everything' has a handler already");
+  ApiMessageInfo info = api::Everything::kInfo;
+  ++info.crc;
+  ApiHandler other = handler;
+  other.request = &info;
+  EXPECT_EQ(r.add_handler(other).error().message,
+            "API message 'everything' has another layout than its handler");
+  other.request = &api::ShowVersion::kInfo;
+  EXPECT_EQ(r.add_handler(other).error().message, "API message 'show_version' is in no module");
+}
+
+TEST(ApiRegistry, ARemovedModuleLeavesItsNumbersUnused) {
+  ApiRegistry r;
+  ASSERT_TRUE(r.add_module(api::kMemclntModule));
+  ASSERT_TRUE(r.add_module(api::kCodecTestModule));
+  const uint16_t first = r.id_of(api::Everything::kInfo);
+  r.remove_module(api::kCodecTestModule);
+  EXPECT_EQ(r.id_of(api::Everything::kInfo), 0);
+  EXPECT_TRUE(r.find(first)->is_removed);
+  ASSERT_TRUE(r.add_module(api::kCodecTestModule));
+  EXPECT_EQ(r.id_of(api::Everything::kInfo), first + 2);
+  EXPECT_EQ(r.module_of(api::Everything::kInfo), &api::kCodecTestModule);
+  EXPECT_EQ(r.find(14), nullptr);
+  EXPECT_EQ(r.find(static_cast<uint16_t>(first + 4)), nullptr);
 }
 
 TEST(ApiRegistry, StatusesHaveReturnCodes) {

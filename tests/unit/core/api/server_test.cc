@@ -4,122 +4,22 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio.hpp>
-#include <cstring>
-#include <future>
-#include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <thread>
 
 #include "api/core_handlers.h"
 #include "cli/tree.h"
 #include "client/client.h"
 #include "memclnt.api.h"
+#include "server_fixture.h"
 #include "vlib.api.h"
 #include "vpe.api.h"
 
 namespace loom {
 namespace {
-
-using Bytes = std::vector<uint8_t>;
-
-Bytes operator+(Bytes a, const Bytes& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-Bytes be16(unsigned v) { return {static_cast<uint8_t>(v >> 8), static_cast<uint8_t>(v)}; }
-Bytes be32(uint32_t v) { return be16(v >> 16) + be16(v & 0xffff); }
-Bytes text(std::string_view s, std::size_t n) {
-  Bytes b(s.begin(), s.end());
-  b.resize(n);
-  return b;
-}
-Bytes frame(const Bytes& message) {
-  return Bytes(8) + be32(static_cast<uint32_t>(message.size())) + Bytes(4) + message;
-}
-uint32_t number(const Bytes& b, std::size_t at, std::size_t n) {
-  uint32_t v = 0;
-  for (std::size_t i = 0; i < n; ++i) v = v << 8 | b.at(at + i);
-  return v;
-}
-
-// A client that knows nothing but the description of the protocol.
-class RawClient {
- public:
-  explicit RawClient(const std::string& path)
-      : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un a{};
-    a.sun_family = AF_UNIX;
-    std::memcpy(a.sun_path, path.data(), path.size());
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a), 0) << std::strerror(errno);
-  }
-  ~RawClient() { ::close(fd_); }
-  RawClient(const RawClient&) = delete;
-
-  // False when the server has closed the connection.
-  bool send(const Bytes& b) {
-    for (std::size_t at = 0; at < b.size();) {
-      const ssize_t n = ::send(fd_, b.data() + at, b.size() - at, MSG_NOSIGNAL);
-      if (n <= 0) return false;
-      at += static_cast<std::size_t>(n);
-    }
-    return true;
-  }
-  // One message without its header; empty at the end of the stream.
-  Bytes receive() {
-    const Bytes header = read(16);
-    return header.empty() ? header : read(number(header, 8, 4));
-  }
-  bool is_closed_by_server() { return read(1).empty(); }
-  // Sends sockclnt_create and keeps the table.
-  void create() {
-    ASSERT_TRUE(send(frame(be16(15) + be32(77) + text("raw", 64))));
-    const Bytes m = receive();
-    ASSERT_GE(m.size(), 20u);
-    EXPECT_EQ(number(m, 0, 2), 16u);
-    client_index = number(m, 2, 4);
-    EXPECT_EQ(number(m, 6, 4), 77u);            // context
-    EXPECT_EQ(number(m, 10, 4), 0u);            // response
-    EXPECT_EQ(number(m, 14, 4), client_index);  // index
-    const uint32_t count = number(m, 18, 2);
-    ASSERT_EQ(m.size(), 20 + count * 66);
-    for (std::size_t i = 0, at = 20; i < count; ++i, at += 66)
-      ids[reinterpret_cast<const char*>(&m[at + 2])] = number(m, at, 2);
-  }
-  Bytes request(const char* name, uint32_t context, const Bytes& rest = {}) {
-    return frame(be16(ids.at(name)) + be32(client_index) + be32(context) + rest);
-  }
-
-  uint32_t client_index = 0;
-  std::map<std::string, uint32_t> ids;
-
- private:
-  Bytes read(std::size_t n) {
-    Bytes b(n);
-    for (std::size_t at = 0; at < n;) {
-      pollfd p{fd_, POLLIN, 0};
-      if (::poll(&p, 1, 20'000) != 1) {
-        ADD_FAILURE() << "the server is silent";
-        return {};
-      }
-      const ssize_t got = ::recv(fd_, b.data() + at, n - at, 0);
-      if (got <= 0) return {};
-      at += static_cast<std::size_t>(got);
-    }
-    return b;
-  }
-  int fd_;
-};
 
 Result<void> say(Host&, void*, CliArgs& args, CliReply& reply) {
   reply.field("said", std::string(args.next()));
@@ -132,12 +32,9 @@ Result<void> flood(Host&, void*, CliArgs&, CliReply& reply) {
 constexpr CliCommand kSay{.path = "say", .syntax = "WORD", .help = "Says it.", .run = say};
 constexpr CliCommand kFlood{.path = "flood", .run = flood};
 
-class ApiServerTest : public testing::Test {
+class ApiServerTest : public ServerFixture {
  protected:
   void SetUp() override {
-    char name[] = "/tmp/hostloom-api-XXXXXX";
-    dir_ = ::mkdtemp(name);
-    path_ = dir_ + "/api.sock";
     ASSERT_TRUE(cli_.add(kSay));
     ASSERT_TRUE(cli_.add(kFlood));
     ASSERT_TRUE(add_core_modules(registry_));
@@ -160,55 +57,8 @@ class ApiServerTest : public testing::Test {
                                  {2.0, LogLevel::kWarn, "b", "second"}};
                            }});
   }
-  void start(ApiServer::Limits limits = {}) {
-    server_ = std::make_unique<ApiServer>(
-        io_, registry_,
-        [this](LogLevel, const std::string& line) {
-          const std::lock_guard hold(log_lock_);
-          log_.push_back(line);
-        },
-        limits);
-    const auto listening = server_->listen(path_, {});
-    ASSERT_TRUE(listening) << listening.error().message;
-    thread_ = std::thread([this] {
-      const auto work = boost::asio::make_work_guard(io_);
-      io_.run();
-    });
-  }
-  void TearDown() override {
-    if (thread_.joinable()) {
-      boost::asio::post(io_, [this] { server_->close(); });
-      boost::asio::post(io_, [this] { io_.stop(); });
-      thread_.join();
-    }
-    server_.reset();
-    EXPECT_NE(::access(path_.c_str(), F_OK), 0) << "the socket is left behind";
-    ::rmdir(dir_.c_str());
-  }
-  ApiServer::Counters counters() {
-    std::promise<ApiServer::Counters> p;
-    boost::asio::post(io_, [&] { p.set_value(server_->counters()); });
-    return p.get_future().get();
-  }
-  std::size_t n_clients() {
-    std::promise<std::size_t> p;
-    boost::asio::post(io_, [&] { p.set_value(server_->clients().size()); });
-    return p.get_future().get();
-  }
-  std::vector<std::string> log() {
-    const std::lock_guard hold(log_lock_);
-    return log_;
-  }
-
-  std::string dir_, path_;
-  boost::asio::io_context io_;
-  ApiRegistry registry_;
   CliTree cli_;
   Host host_;
-  std::unique_ptr<ApiServer> server_;
-  std::thread thread_;
-  std::mutex log_lock_;
-  std::vector<std::string> log_;
 };
 
 TEST_F(ApiServerTest, SpeaksTheProtocolByteForByte) {

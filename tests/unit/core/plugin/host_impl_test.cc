@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "api/registry.h"
 #include "cli/tree.h"
 #include "config/parser.h"
 #include "config/stanza_registry.h"
@@ -40,7 +41,7 @@ class HostImplTest : public ::testing::Test {
     engine_ = must(Engine::create(config));
     net_ = must(Net::create(*engine_));
     host_ = std::make_unique<HostImpl>(
-        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_});
+        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_, messages_});
     host_->log = [this](LogLevel, const char* who, const char* text) {
       log_.push_back(std::string(who) + ": " + text);
     };
@@ -54,6 +55,7 @@ class HostImplTest : public ::testing::Test {
   CcRegistry congestion_;
   CliTree cli_;
   StanzaRegistry stanzas_;
+  ApiRegistry messages_;
   std::unique_ptr<HostImpl> host_;
   std::vector<std::string> log_;
 };

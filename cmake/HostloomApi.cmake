@@ -1,0 +1,37 @@
+# hostloom_add_api(TARGET FILE.api.json...)
+#
+# A static library of the messages, includable as "NAME.api.h": for whoever answers or sends them. A file that is
+# imported is looked for beside the importer and among Hostloom's own. In the tree and for outsiders alike.
+function(hostloom_add_api target)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${target}.dir)
+  file(MAKE_DIRECTORY ${out})
+  set(sources "")
+  set(inputs "")
+  foreach(file ${ARGN})
+    get_filename_component(path ${file} ABSOLUTE)
+    list(APPEND inputs ${path})
+  endforeach()
+  foreach(path ${inputs})
+    get_filename_component(name ${path} NAME)
+    string(REGEX REPLACE "\\.api\\.json$" "" name ${name})
+    add_custom_command(
+      OUTPUT ${out}/${name}.api.h ${out}/${name}.api.cc
+      COMMAND /usr/bin/python3 ${HOSTLOOM_APIGEN} --include ${HOSTLOOM_API_DIR} --out ${out} ${path}
+      DEPENDS ${HOSTLOOM_APIGEN} ${inputs}
+      COMMENT "apigen ${name}"
+      VERBATIM)
+    list(APPEND sources ${out}/${name}.api.h ${out}/${name}.api.cc)
+  endforeach()
+  add_library(${target} STATIC ${sources})
+  set_target_properties(${target} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_compile_features(${target} PUBLIC cxx_std_23)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${out}>)
+  if(target STREQUAL "hostloom_api")
+    target_link_libraries(${target} PUBLIC hostloom_sdk)
+  elseif(TARGET hostloom_api)
+    target_link_libraries(${target} PUBLIC hostloom_api)  # for the types that it imports
+  else()
+    target_link_libraries(${target} PUBLIC Hostloom::api)
+  endif()
+endfunction()

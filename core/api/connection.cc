@@ -1,0 +1,204 @@
+#include "api/connection.h"
+
+#include <sys/socket.h>
+
+#include "api/server_call.h"
+
+namespace loom {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+constexpr int kStepsOfASlice = 256;
+
+uint32_t frame_length(const std::byte* header) {
+  uint32_t length = 0;
+  for (int i = 8; i < 12; ++i) length = length << 8 | std::to_integer<uint32_t>(header[i]);
+  return length;
+}
+
+int32_t peer_pid(int fd) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0;
+  return known ? credentials.pid : 0;
+}
+
+}  // namespace
+
+ApiConnection::ApiConnection(ApiServerState& server, Socket socket, uint32_t index)
+    : server_(server), socket_(std::move(socket)), index_(index) {
+  pid_ = peer_pid(socket_.native_handle());
+}
+
+void ApiConnection::set_registered(std::string name) {
+  is_registered_ = true;
+  name_ = std::move(name);
+}
+
+ApiServer::Client ApiConnection::describe() const {
+  return {index_, name_, pid_, messages_, out_.size() + sending_.size(), walk_ != nullptr};
+}
+
+void ApiConnection::close() {
+  if (!socket_.is_open()) return;
+  error_code ignored;
+  socket_.close(ignored);
+  walk_.reset();
+  server_.registry.subscriptions().remove_client(index_);
+  server_.connections.erase(index_);
+}
+
+void ApiConnection::read() {
+  socket_.async_read_some(
+      asio::buffer(block_), [self = shared_from_this()](error_code e, std::size_t n) {
+        if (!self->socket_.is_open()) return;
+        if (e == asio::error::eof) {  // it may still read: `send requests; shut down; read`
+          self->is_closing_ = true;
+          return self->write();
+        }
+        if (e) return self->close();
+        self->in_.insert(self->in_.end(), self->block_.begin(),
+                         self->block_.begin() + static_cast<std::ptrdiff_t>(n));
+        self->go_on();
+      });
+}
+
+// Answers what has come, and reads on, unless a walk began: then that does it at its end.
+void ApiConnection::go_on() {
+  take_frames();
+  if (!socket_.is_open()) return;
+  write();
+  if (socket_.is_open() && !walk_ && !is_closing_) read();
+}
+
+void ApiConnection::take_frames() {
+  std::size_t at = 0;
+  while (in_.size() - at >= kApiHeaderSize && !is_closing_ && !walk_) {
+    const uint32_t length = frame_length(in_.data() + at);
+    if (length == 0 || length > kMaxApiMessage) {
+      ++server_.counters.bad_frames;
+      complain(kFrame, "a frame of " + std::to_string(length) + " bytes; closed");
+      return close();
+    }
+    if (in_.size() - at - kApiHeaderSize < length) break;
+    take_message({in_.data() + at + kApiHeaderSize, length});
+    if (!socket_.is_open()) return;
+    at += kApiHeaderSize + length;
+  }
+  in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+template <class F>
+void ApiConnection::with_call(F&& fn) {
+  ServerCall call(server_.registry, out_, index_, sending_.size(), server_.limits.pause_bytes);
+  fn(call);
+  if (call.unknown())
+    complain(kHandler, std::string("its answer is a ") + call.unknown() +
+                           ", which is in no module; not sent");
+}
+
+void ApiConnection::take_message(std::span<const std::byte> message) {
+  ++messages_;
+  ++server_.counters.messages;
+  const bool has_id = message.size() >= 2;
+  const uint16_t id = has_id ? ApiReader(message).number<uint16_t>() : uint16_t{0};
+  if (!is_registered_ && id != kFirstMessageId) {
+    ++server_.counters.unregistered;
+    return complain(kUnregistered,
+                    "message " + std::to_string(id) + " before sockclnt_create; ignored");
+  }
+  const ApiRegistry::Entry* entry = server_.registry.find(id);
+  if (has_id && (!entry || !entry->handler.begin)) {
+    ++server_.counters.unknown;
+    return complain(kUnknown, "unknown message " + std::to_string(id) + "; ignored");
+  }
+  ApiOutcome outcome = ApiOutcome::kMalformed;
+  void* walk = nullptr;
+  if (has_id) {
+    const ApiHandler handler = entry->handler;  // a copy: it may load a plugin, with more entries
+    with_call([&](ApiCall& call) {
+      outcome = handler.begin(handler, call, message.data() + 2, message.size() - 2, &walk);
+    });
+    if (outcome == ApiOutcome::kMore && handler.next && handler.end) {
+      auto begun = std::make_shared<Walk>(handler, walk);
+      if (!socket_.is_open()) return;
+      walk_ = std::move(begun);
+      step_later();
+    }
+  }
+  if (outcome == ApiOutcome::kMalformed) {
+    ++server_.counters.malformed;
+    complain(kMalformed, "malformed message " + std::to_string(id) + " of " +
+                             std::to_string(message.size()) + " bytes");
+  }
+  check_queue();
+}
+
+void ApiConnection::step_later() {
+  asio::post(server_.io, [self = shared_from_this()] { self->step(); });
+}
+
+void ApiConnection::step() {
+  if (!socket_.is_open()) return;
+  const auto walk = walk_;
+  bool has_ended = false, has_room = true;
+  with_call([&](ApiCall& call) {
+    for (int i = 0; i < kStepsOfASlice && !has_ended && has_room; ++i) {
+      has_ended = walk->handler.next(walk->state, call) == ApiStep::kEnd;
+      if (!socket_.is_open()) return;
+      has_room = call.has_room();
+    }
+  });
+  if (!socket_.is_open()) return;
+  if (has_ended) {
+    walk_.reset();
+    return go_on();
+  }
+  write();
+  if (has_room)
+    step_later();
+  else
+    waits_for_room_ = true;  // there is something to write, so that the write's end will come
+}
+
+void ApiConnection::write() {
+  if (!sending_.empty()) return;
+  if (out_.empty()) {
+    if (is_closing_) close();
+    return;
+  }
+  sending_.swap(out_);
+  asio::async_write(socket_, asio::buffer(sending_),
+                    [self = shared_from_this()](error_code e, std::size_t) {
+                      self->sending_.clear();
+                      if (e) return self->close();
+                      if (!self->socket_.is_open()) return;
+                      self->write();
+                      if (std::exchange(self->waits_for_room_, false)) self->step_later();
+                    });
+}
+
+bool ApiConnection::check_queue() {
+  if (out_.size() + sending_.size() <= server_.limits.queued_bytes) return true;
+  ++server_.counters.slow_readers;
+  complain(kSlow, "does not read what it is sent; closed");
+  close();
+  return false;
+}
+
+void ApiConnection::reach(const std::function<void(ApiCall&)>& fn) {
+  with_call(fn);
+  if (check_queue()) write();
+}
+
+void ApiConnection::complain(Offence kind, const std::string& what) {
+  if (has_complained_[kind]) return;
+  has_complained_[kind] = true;
+  server_.log(LogLevel::kWarn, "client " + std::to_string(index_) + " (" +
+                                   (name_.empty() ? "unnamed" : name_) + ", pid " +
+                                   std::to_string(pid_) + "): " + what);
+}
+
+}  // namespace loom
