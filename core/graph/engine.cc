@@ -130,6 +130,17 @@ Result<uint16_t> Engine::add_next(NodeId from, NodeId to) {
   return next;
 }
 
+void Engine::retire_node(NodeId id) {
+  with_barrier([&] {
+    NodeInfo& info = nodes_[id].info;
+    if (!info.run) return;  // only a name
+    info.run = [](Worker& w, NodeRuntime&, std::span<Buffer* const> in) noexcept {
+      w.enqueue_to_node(Engine::of(w).drop_node(), in);
+    };
+    for (auto& ws : workers_) std::erase(ws->inputs, id);
+  });
+}
+
 Result<void> Engine::build() {
   Result<void> result;
   with_barrier([&] {

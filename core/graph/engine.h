@@ -79,6 +79,9 @@ class Engine {
   NodeId find_node(std::string_view name) const { return nodes_.find(name); }  // kNoNode: none
   // Adds an arc at run time and returns `from`'s index for it; the same index when it exists.
   Result<uint16_t> add_next(NodeId from, NodeId to);
+  // The node's function is not called again: what reaches it goes to "drop". For the nodes of a
+  // plugin that was refused.
+  void retire_node(NodeId);
   // Resolves the names of next nodes. Errors: kNotFound, naming node and arc.
   Result<void> build();
   const NodeRegistry& nodes() const noexcept { return nodes_; }

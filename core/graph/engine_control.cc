@@ -71,11 +71,15 @@ void Engine::with_barrier(const std::function<void()>& fn) {
   barrier->changed.wait(hold, [&] { return barrier->parked == workers_.size(); });
   hold.unlock();
   ++barrier_depth_;
+  // Also when fn throws (a plugin's may): workers that nobody wakes would be the end of everything.
+  auto open = [&](void*) {
+    --barrier_depth_;
+    hold.lock();
+    barrier->open = true;
+    barrier->changed.notify_all();
+  };
+  const std::unique_ptr<void, decltype(open)> at_end(this, open);
   fn();
-  --barrier_depth_;
-  hold.lock();
-  barrier->open = true;
-  barrier->changed.notify_all();
 }
 
 void Engine::after_grace(std::move_only_function<void()> fn) {

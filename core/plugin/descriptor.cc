@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "plugin/elf_file.h"
+
 namespace loom {
 namespace {
 
@@ -83,6 +85,7 @@ Result<PluginInfo> read_descriptor(void* library) {
 
 Result<OpenedPlugin> open_plugin(const std::string& file) {
   OpenedPlugin opened;
+  if (auto ok = check_elf_file(file); !ok) return ok.error();
   // RTLD_NOW: a plugin that misses a symbol is refused here, and not a crash on the data path.
   opened.library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!opened.library) return error(Status::kMalformed, open_failure(file));

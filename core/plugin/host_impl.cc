@@ -9,6 +9,7 @@
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "plugin/guard.h"
 #include "transport/ops_table.h"
 #include "transport/registry.h"
 
@@ -35,24 +36,34 @@ std::string text_or(const char* text, const char* otherwise) {
   return text && *text ? text : otherwise;
 }
 
-Result<void> run_refused(Host&, void* owner, CliArgs&, CliReply&) {
-  return error(Status::kNotFound, "this command belongs to plugin '" +
-                                      *static_cast<const std::string*>(owner) +
-                                      "', which was refused (see `show plugins`)");
-}
-Result<void> apply_refused(void* owner, const ConfigNode& node) {
-  return node.fail("stanza '" + node.word + "' belongs to plugin '" +
-                   *static_cast<const std::string*>(owner) + "', which was refused");
-}
-
 }  // namespace
 
 struct HostImpl::Table {
   static HostImpl& of(Host& h) noexcept { return *static_cast<HostImpl*>(h.impl); }
 
+  static Result<void> run_command(Host& h, void* context, CliArgs& args, CliReply& reply) {
+    const Command& c = *static_cast<const Command*>(context);
+    if (c.is_refused)
+      return error(Status::kNotFound, "this command belongs to plugin '" + c.owner +
+                                          "', which was refused (see `show plugins`)");
+    return guarded(std::string("command '") + c.own.path + "'",
+                   [&] { return c.own.run(h, c.own.context, args, reply); });
+  }
+  static Result<void> apply_stanza(void* context, const ConfigNode& node) {
+    const Stanza& s = *static_cast<const Stanza*>(context);
+    if (s.is_refused)
+      return node.fail("stanza '" + node.word + "' belongs to plugin '" + s.owner +
+                       "', which was refused");
+    return guarded(node.fail("stanza '" + node.word + "'").message,
+                   [&] { return s.own.apply(s.own.context, node); });
+  }
+
   // --- Graph.
   static Status add_node(Host& h, const NodeInfo* n, NodeId* out, std::string* message) {
-    return split(of(h).parts_.engine.add_node(*n), out, message);
+    HostImpl& self = of(h);
+    auto id = self.parts_.engine.add_node(*n);
+    if (id && !self.owner_.empty()) self.nodes_.push_back({*id, self.owner_});
+    return split(std::move(id), out, message);
   }
   static NodeId find_node(Host& h, const char* name) { return of(h).parts_.engine.find_node(name); }
   static Status add_feature(Host& h, const FeatureInfo* f, std::string* message) {
@@ -95,38 +106,46 @@ struct HostImpl::Table {
   }
   static Status add_congestion_control(Host& h, const CcOps* cc, std::string* message) {
     HostImpl& self = of(h);
-    auto result = self.parts_.congestion_controls.add(*cc);
-    if (result) self.congestion_controls_.push_back({cc->name, self.owner_});
-    return split(std::move(result), message);
+    // A plugin that is loaded while connections run may bring a newer controller of a known name.
+    auto added = self.parts_.congestion_controls.add(*cc, self.parts_.engine.is_running()
+                                                              ? CcRegistry::IfTaken::kReplace
+                                                              : CcRegistry::IfTaken::kRefuse);
+    if (added) self.congestion_controls_.push_back({*added, self.owner_});
+    const CcOps* table = nullptr;
+    return split(std::move(added), &table, message);
   }
   static const CcOps* find_congestion_control(Host& h, const char* name) {
     return of(h).parts_.congestion_controls.find(name ? name : "");
   }
-  static Status add_cli_command(Host& h, const CliCommand* c, std::string* message) {
+  static Status add_cli_command(Host& h, const CliCommand* given, std::string* message) {
     HostImpl& self = of(h);
-    const auto full = full_size_copy(*c, sizeof(CliCommand));
+    const auto full = full_size_copy(*given, sizeof(CliCommand));
     if (!full)
-      return refuse(message, "command description of " + std::to_string(c->struct_size) +
+      return refuse(message, "command description of " + std::to_string(given->struct_size) +
                                  " bytes is not of any known version");
     if (!full->path || !full->run)
       return refuse(message,
                     "command '" + text_or(full->path, "?") + "' lacks its path or its function");
-    self.commands_.push_back({*full, self.owner_});
-    auto result = self.parts_.cli.add(self.commands_.back().command);
+    Command& c = self.commands_.emplace_back(Command{*full, *full, self.owner_});
+    c.registered.run = run_command;
+    c.registered.context = &c;
+    auto result = self.parts_.cli.add(c.registered);
     if (!result) self.commands_.pop_back();
     return split(std::move(result), message);
   }
-  static Status add_config_stanza(Host& h, const ConfigStanza* s, std::string* message) {
+  static Status add_config_stanza(Host& h, const ConfigStanza* given, std::string* message) {
     HostImpl& self = of(h);
-    const auto full = full_size_copy(*s, sizeof(ConfigStanza));
+    const auto full = full_size_copy(*given, sizeof(ConfigStanza));
     if (!full)
-      return refuse(message, "stanza description of " + std::to_string(s->struct_size) +
+      return refuse(message, "stanza description of " + std::to_string(given->struct_size) +
                                  " bytes is not of any known version");
     if (!full->name || !full->apply)
       return refuse(message,
                     "stanza '" + text_or(full->name, "?") + "' lacks its name or its function");
-    self.stanzas_.push_back({*full, self.owner_});
-    auto result = self.parts_.stanzas.add(self.stanzas_.back().stanza);
+    Stanza& s = self.stanzas_.emplace_back(Stanza{*full, *full, self.owner_});
+    s.registered.apply = apply_stanza;
+    s.registered.context = &s;
+    auto result = self.parts_.stanzas.add(s.registered);
     if (!result) self.stanzas_.pop_back();
     return split(std::move(result), message);
   }
@@ -206,7 +225,15 @@ struct HostImpl::Table {
     return of(h).parts_.engine.allocate_worker_slot();
   }
   static void run_on_worker(Host& h, uint32_t worker, void (*fn)(Worker&, void*), void* arg) {
-    of(h).parts_.engine.run_on_worker(worker, [fn, arg](Worker& w) { fn(w, arg); });
+    std::exception_ptr thrown;  // a worker has nobody to catch it: the caller gets it
+    of(h).parts_.engine.run_on_worker(worker, [&](Worker& w) {
+      try {
+        fn(w, arg);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    });
+    if (thrown) std::rethrow_exception(thrown);
   }
   static void with_barrier(Host& h, void (*fn)(void*), void* arg) {
     of(h).parts_.engine.with_barrier([fn, arg] { fn(arg); });
@@ -214,7 +241,10 @@ struct HostImpl::Table {
   static uint64_t watch_fd(Host& h, int fd, void (*fn)(void*), void* arg) {
     HostImpl& self = of(h);
     if (fd < 0 || !self.watch_fd) return 0;
-    return self.watch_fd(fd, [fn, arg] { fn(arg); });
+    return self.watch_fd(fd, [&self, fn, arg] {
+      const auto done = guarded("a watched fd's function", [&] { fn(arg); });
+      if (!done && self.log) self.log(LogLevel::kError, "plugins", done.error().message.c_str());
+    });
   }
   static void unwatch_fd(Host& h, uint64_t handle) {
     HostImpl& self = of(h);
@@ -284,7 +314,7 @@ void HostImpl::retract(const std::string& plugin) {
     if (is_owned(t)) parts_.transports.remove(t.thing);
   std::erase_if(transports_, is_owned);
   for (const auto& cc : congestion_controls_)
-    if (is_owned(cc)) parts_.congestion_controls.remove(cc.thing);
+    if (is_owned(cc)) parts_.congestion_controls.remove(*cc.thing);
   std::erase_if(congestion_controls_, is_owned);
   for (const auto& handler : api_handlers_)
     if (is_owned(handler)) parts_.messages.remove_handler(handler.thing);
@@ -292,16 +322,13 @@ void HostImpl::retract(const std::string& plugin) {
   for (const auto& module : api_modules_)
     if (is_owned(module)) parts_.messages.remove_module(*module.thing);
   std::erase_if(api_modules_, is_owned);
-  for (Command& c : commands_) {
-    if (!is_owned(c)) continue;
-    c.command.run = run_refused;
-    c.command.context = &c.owner;
-  }
-  for (Stanza& s : stanzas_) {
-    if (!is_owned(s)) continue;
-    s.stanza.apply = apply_refused;
-    s.stanza.context = &s.owner;
-  }
+  for (const auto& n : nodes_)
+    if (is_owned(n)) parts_.engine.retire_node(n.thing);
+  std::erase_if(nodes_, is_owned);
+  for (Command& c : commands_)
+    if (is_owned(c)) c.is_refused = true;
+  for (Stanza& s : stanzas_)
+    if (is_owned(s)) s.is_refused = true;
 }
 
 }  // namespace loom

@@ -3,8 +3,10 @@
 // It also remembers which plugin registered what, so that a plugin that is refused after its init()
 // has begun leaves nothing behind that would run its code: its transports and congestion
 // controllers are no longer found, its interfaces, features, API messages and their handlers are
-// removed, and its commands and stanzas answer that their plugin was refused. Its nodes stay in the
-// graph, where nothing leads to them.
+// removed, its commands and stanzas answer that their plugin was refused, and its nodes are
+// retired: their functions are not called.
+//
+// What a plugin's commands, stanzas and watched fds throw ends here, as the answer or a log line.
 //
 // Control thread, but for find_congestion_control, which any thread may call.
 #pragma once
@@ -57,13 +59,16 @@ class HostImpl {
 
  private:
   struct Table;  // the entries of HostOps
+  // `registered` is what tree and registry point to: it calls the plugin's own, guarded.
   struct Command {
-    CliCommand command;
+    CliCommand registered, own;
     std::string owner;
+    bool is_refused = false;
   };
   struct Stanza {
-    ConfigStanza stanza;
+    ConfigStanza registered, own;
     std::string owner;
+    bool is_refused = false;
   };
   struct Feature {
     std::string arc, node;
@@ -80,12 +85,13 @@ class HostImpl {
   Parts parts_;
   Host host_;
   std::string owner_;  // whose init() or start() runs; "" = nobody's
-  // The command tree and the stanza registry point to these copies.
+  // The command tree and the stanza registry point into these.
   std::deque<Command> commands_;
   std::deque<Stanza> stanzas_;
   std::vector<Feature> features_;
+  std::vector<Owned<NodeId>> nodes_;
   std::vector<Owned<TransportId>> transports_;
-  std::vector<Owned<std::string>> congestion_controls_;
+  std::vector<Owned<const CcOps*>> congestion_controls_;  // the registry's copies
   std::vector<Owned<IfIndex>> interfaces_;
   std::vector<Owned<const ApiModule*>> api_modules_;
   std::vector<Owned<ApiMessageInfo>> api_handlers_;

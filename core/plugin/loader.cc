@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "plugin/descriptor.h"
+#include "plugin/guard.h"
 
 namespace loom {
 namespace {
@@ -93,7 +94,10 @@ void PluginLoader::stop_all() noexcept {
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
     PluginRow& row = rows_[*it];
     if (row.state != PluginState::kRunning) continue;
-    if (plugins_[*it].info.stop) plugins_[*it].info.stop(host_);
+    if (const auto stop = plugins_[*it].info.stop) {
+      const auto stopped = guarded("stop", [&] { stop(host_); });
+      if (!stopped) log(LogLevel::kError, "plugin " + row.name + ": " + stopped.error().message);
+    }
     row.state = PluginState::kStopped;
   }
 }
@@ -181,7 +185,7 @@ void PluginLoader::bring_up(std::size_t i, std::string path) {
   if (std::string reason = unmet_need(i, PluginState::kLoaded); !reason.empty())
     return refuse(i, std::move(reason));
   set_owner(rows_[i].name);
-  const auto result = plugin.info.init(host_);
+  const auto result = guarded("init", [&] { return plugin.info.init(host_); });
   set_owner("");
   if (!result) return refuse(i, "failed to initialise: " + result.error().message);
   rows_[i].state = PluginState::kLoaded;
@@ -195,7 +199,7 @@ void PluginLoader::start(std::size_t i) {
     return refuse(i, std::move(reason));
   if (plugins_[i].info.start) {
     set_owner(rows_[i].name);
-    const auto result = plugins_[i].info.start(host_);
+    const auto result = guarded("start", [&] { return plugins_[i].info.start(host_); });
     set_owner("");
     if (!result) {
       if (result.error().code == Status::kInvalid && bad_value_) bad_value_ = result.error();

@@ -4,7 +4,8 @@
 // A plugin is refused, with one log line that names file and reason, when its file is not a shared
 // object, has no descriptor, has a descriptor of another ABI or a truncated one, has no proper name
 // or one that is taken, needs a plugin that is not there or needs itself through others, or when
-// its init() or start() fails. The others go on, unless the configuration requires the refused one.
+// its init() or start() fails or throws. The others go on, unless the configuration requires the
+// refused one.
 //
 // A library whose init() has run stays mapped until the process ends, also when it is refused or
 // stopped: the core holds pointers to tables in it, and a worker may be running its code.

@@ -1,11 +1,12 @@
 // Congestion controllers by name. Slots are only ever appended to, so that a worker that walks them
-// while the control thread adds one sees either the old end or the new one.
+// while the control thread adds one sees either the old end or the new one. Walking starts at the
+// end: a controller that was added later hides an earlier one of its name.
 #include "transport/ops_table.h"
 #include "transport/registry.h"
 
 namespace loom {
 
-Result<void> CcRegistry::add(const CcOps& given) {
+Result<const CcOps*> CcRegistry::add(const CcOps& given, IfTaken if_taken) {
   // on_congestion is the last entry without which there is no congestion control.
   const auto cc = full_size_copy(given, offsetof(CcOps, on_recovered));
   if (!cc)
@@ -22,7 +23,8 @@ Result<void> CcRegistry::add(const CcOps& given) {
     return error(Status::kInvalid, "congestion controller '" + name + "' lacks " +
                                        (cc->on_ack ? "on_congestion" : "on_ack") +
                                        " in its table of functions");
-  if (find(name))
+  const CcOps* replaced = find(name);
+  if (replaced && if_taken == IfTaken::kRefuse)
     return error(Status::kExists, "congestion controller '" + name + "' is already registered");
   const std::size_t i = n_.load(std::memory_order_relaxed);
   if (i == kMaxControllers)
@@ -32,22 +34,24 @@ Result<void> CcRegistry::add(const CcOps& given) {
   const CcOps* table = tables_.back().get();
   slots_[i].store(table, std::memory_order_release);
   n_.store(i + 1, std::memory_order_release);
-  if (!default_ops() || name == wanted_default_) default_.store(table, std::memory_order_release);
-  return {};
+  const CcOps* now = default_ops();
+  if (!now || now == replaced || name == wanted_default_)
+    default_.store(table, std::memory_order_release);
+  return table;
 }
 
-void CcRegistry::remove(std::string_view name) noexcept {
-  const CcOps* gone = name.empty() ? nullptr : find(name);
-  if (!gone) return;
+void CcRegistry::remove(const CcOps& gone) noexcept {
   const CcOps* first_left = nullptr;
   for (std::size_t i = 0; i < n_.load(std::memory_order_relaxed); ++i) {
     const CcOps* cc = slots_[i].load(std::memory_order_relaxed);
-    if (cc == gone)
+    if (cc == &gone)
       slots_[i].store(nullptr, std::memory_order_release);
     else if (cc && !first_left)
       first_left = cc;
   }
-  if (default_ops() == gone) default_.store(first_left, std::memory_order_release);
+  if (default_ops() != &gone) return;
+  const CcOps* replaced = find(gone.name);
+  default_.store(replaced ? replaced : first_left, std::memory_order_release);
 }
 
 void CcRegistry::set_default(std::string name) {
@@ -58,8 +62,7 @@ void CcRegistry::set_default(std::string name) {
 
 const CcOps* CcRegistry::find(std::string_view name) const noexcept {
   if (name.empty()) return default_ops();
-  const std::size_t n = n_.load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::size_t i = n_.load(std::memory_order_acquire); i-- > 0;) {
     const CcOps* cc = slots_[i].load(std::memory_order_acquire);
     if (cc && cc->name == name) return cc;
   }
@@ -70,7 +73,8 @@ std::vector<const CcOps*> CcRegistry::list() const {
   std::vector<const CcOps*> found;
   const std::size_t n = n_.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < n; ++i)
-    if (const CcOps* cc = slots_[i].load(std::memory_order_acquire)) found.push_back(cc);
+    if (const CcOps* cc = slots_[i].load(std::memory_order_acquire); cc && find(cc->name) == cc)
+      found.push_back(cc);
   return found;
 }
 

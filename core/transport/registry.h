@@ -56,12 +56,16 @@ class CcRegistry {
   static constexpr std::size_t kMaxControllers = 64;
   static constexpr std::size_t kMaxName = 15;  // TCP_CA_NAME_MAX without the final zero
 
-  // Copies the table; `name` and `summary` must live as long as the registry. kExists: the name is
-  // taken. kInvalid: no name, one that TCP_CONGESTION cannot carry, or no on_ack or on_congestion.
-  // The first one added is the default until set_default.
-  Result<void> add(const CcOps&);
-  // No new connection finds it; those that use it keep their table.
-  void remove(std::string_view name) noexcept;
+  enum class IfTaken : uint8_t {
+    kRefuse,   // kExists
+    kReplace,  // new connections find the new one; those that use the old one finish on it
+  };
+  // Copies the table, and returns the copy; `name` and `summary` must live as long as the registry.
+  // kExists: the name is taken. kInvalid: no name, one that TCP_CONGESTION cannot carry, or no
+  // on_ack or on_congestion. The first one added is the default until set_default.
+  Result<const CcOps*> add(const CcOps&, IfTaken = IfTaken::kRefuse);
+  // No new connection finds it, those that use it keep it. What it had replaced is found again.
+  void remove(const CcOps& added) noexcept;
   // Also before the controller is there: it becomes the default once it is added. Until then
   // default_ops() is what it was.
   void set_default(std::string name);
@@ -70,7 +74,7 @@ class CcRegistry {
   const CcOps* find(std::string_view name) const noexcept;
   // Null only while the registry is empty.
   const CcOps* default_ops() const noexcept { return default_.load(std::memory_order_acquire); }
-  // Those that can be found now, in the order they came.
+  // Those that can be found now, by name, in the order they came.
   std::vector<const CcOps*> list() const;
   // What the configuration asked for, whether it is there or not; "" when it did not say. Control
   // thread.
@@ -78,7 +82,8 @@ class CcRegistry {
 
  private:
   std::atomic<std::size_t> n_{0};
-  std::array<std::atomic<const CcOps*>, kMaxControllers> slots_{};  // null: removed
+  // Of two that have one name the later one is found. null: removed.
+  std::array<std::atomic<const CcOps*>, kMaxControllers> slots_{};
   std::atomic<const CcOps*> default_{nullptr};
   std::string wanted_default_;
   std::vector<std::unique_ptr<const CcOps>> tables_;

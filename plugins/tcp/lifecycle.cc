@@ -20,8 +20,10 @@ const char* state_name(State s) noexcept {
 }
 
 const CcOps* controller(const char* name) noexcept {
-  if (!name || !*name) return shared().default_cc;
-  const CcOps* ops = shared().host->find_congestion_control(name);
+  // By name for every connection: a controller may be replaced while the daemon runs.
+  Host& host = *shared().host;
+  const CcOps* ops = name && *name ? host.find_congestion_control(name) : nullptr;
+  if (!ops) ops = host.find_congestion_control(shared().config.cc_algo.c_str());
   return ops ? ops : shared().default_cc;
 }
 

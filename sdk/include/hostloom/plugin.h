@@ -7,7 +7,8 @@
 
 namespace loom {
 
-// major << 16 | minor. The major must match; the host's minor may be newer.
+// major << 16 | minor. The major must match; the host's minor may be newer. docs/abi.md says what
+// changes which.
 constexpr uint32_t kPluginAbi = 1u << 16 | 1;
 constexpr const char* kPluginSymbol = "hostloom_plugin";
 
@@ -20,14 +21,16 @@ struct PluginInfo {
   const char* needs =
       "";  // names of plugins that must be there, comma separated; they are initialised first
   // Registers nodes, transports, commands, stanzas. Configuration has not been read. An error
-  // refuses the plugin.
-  Result<void> (*init)(Host&) noexcept = nullptr;
-  // Configuration is applied, the graph and the workers exist but do not run yet. An error refuses the
-  // plugin; kInvalid says that a configured value cannot be (a name that no plugin registered), and the
-  // daemon does not start. May be null.
-  Result<void> (*start)(Host&) noexcept = nullptr;
+  // refuses the plugin. So does an exception, here and in start: the host catches what these three
+  // throw, unless they are declared noexcept, which ends the process as everywhere in C++.
+  Result<void> (*init)(Host&) = nullptr;
+  // Configuration is applied, the graph and the workers exist. At start-up they do not run yet; of
+  // a plugin that is loaded later they do. An error refuses the plugin; kInvalid says that a
+  // configured value cannot be (a name that no plugin registered), and the daemon does not start.
+  // May be null.
+  Result<void> (*start)(Host&) = nullptr;
   // The daemon goes down; workers have stopped. May be null.
-  void (*stop)(Host&) noexcept = nullptr;
+  void (*stop)(Host&) = nullptr;
 };
 
 }  // namespace loom

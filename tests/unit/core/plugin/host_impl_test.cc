@@ -13,6 +13,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <stdexcept>
 
 #include "api/registry.h"
 #include "cli/tree.h"
@@ -172,6 +173,90 @@ TEST_F(HostImplTest, NothingOfARefusedPluginRuns) {
   EXPECT_EQ(transports_.find_proto(77), kNoTransport);
   EXPECT_NE(transports_.find_proto(1), kNoTransport);
   EXPECT_TRUE(engine_->features().enabled().empty());
+}
+
+TEST_F(HostImplTest, NodesOfARefusedPluginAreNotCalled) {
+  static int inputs = 0, packets = 0;
+  static const NodeInfo input{
+      .name = "bad-input",
+      .run = [](Worker&, NodeRuntime&, std::span<Buffer* const>) noexcept { ++inputs; },
+      .kind = NodeKind::kInput};
+  static const NodeInfo inner{
+      .name = "bad-inner",
+      .run = [](Worker& w, NodeRuntime&, std::span<Buffer* const> in) noexcept {
+        ++packets;
+        w.free(in);
+      }};
+  const PluginHooks hooks = host_->plugin_hooks();
+  hooks.set_owner("bad");
+  ASSERT_TRUE(host().add_node(input));
+  ASSERT_TRUE(host().add_node(inner));
+  hooks.set_owner("");
+  ASSERT_TRUE(engine_->build());
+  engine_->step();
+  ASSERT_EQ(inputs, 1);
+  hooks.retract("bad");
+  Worker& w = engine_->worker(0);
+  w.enqueue_to_node(engine_->find_node("bad-inner"), w.alloc());
+  engine_->step();
+  EXPECT_EQ(inputs, 1);
+  EXPECT_EQ(packets, 0);
+  EXPECT_EQ(w.node_runtime(engine_->drop_node()).counters[0], 1u);
+}
+
+TEST_F(HostImplTest, WhatAPluginThrowsIsAnAnswerAndNotTheEnd) {
+  static const CliCommand command{.path = "say no",
+                                  .run = [](Host&, void*, CliArgs&, CliReply&) -> Result<void> {
+                                    throw std::runtime_error("no");
+                                  }};
+  ASSERT_TRUE(host().add_cli_command(command));
+  EXPECT_EQ(run("say no"), "command 'say no' threw an exception: no\n");
+  static const ConfigStanza stanza{
+      .name = "no",
+      .apply = [](void*, const ConfigNode&) -> Result<void> { throw std::runtime_error("no"); }};
+  ASSERT_TRUE(host().add_config_stanza(stanza));
+  EXPECT_EQ(stanzas_.apply(must(parse_config("no { x 1 }", "a.conf"))).error().message,
+            "a.conf:1: stanza 'no' threw an exception: no");
+  std::function<void()> readable;
+  host_->watch_fd = [&](int, std::function<void()> fn) {
+    readable = std::move(fn);
+    return uint64_t{1};
+  };
+  host().watch_fd(
+      0, [](void*) { throw 1; }, nullptr);
+  readable();
+  EXPECT_EQ(log_.back(),
+            "plugins: a watched fd's function threw something that is no std::exception");
+}
+
+TEST_F(HostImplTest, WorkersSurviveAPluginThatThrowsOnThem) {
+  ASSERT_TRUE(engine_->build());
+  ASSERT_TRUE(engine_->start());
+  EXPECT_THROW(host().run_on_worker(0, [](Worker&) { throw std::runtime_error("no"); }),
+               std::runtime_error);
+  EXPECT_THROW(host().with_barrier([] { throw std::runtime_error("no"); }), std::runtime_error);
+  bool ran = false;
+  host().run_on_worker(0, [&](Worker&) { ran = true; });  // hangs if the worker still stands still
+  EXPECT_TRUE(ran);
+  engine_->stop();
+}
+
+TEST_F(HostImplTest, AControllerIsReplacedOnlyWhileWorkersRun) {
+  const PluginHooks hooks = host_->plugin_hooks();
+  hooks.set_owner("cc-one");
+  ASSERT_TRUE(host().add_congestion_control(controller()));
+  const CcOps* one = host().find_congestion_control("hello");
+  hooks.set_owner("cc-two");
+  EXPECT_THAT(host().add_congestion_control(controller()).error().message,
+              HasSubstr("already registered"));
+  ASSERT_TRUE(engine_->build());
+  ASSERT_TRUE(engine_->start());
+  ASSERT_TRUE(host().add_congestion_control(controller()));
+  EXPECT_NE(host().find_congestion_control("hello"), one);
+  hooks.set_owner("");
+  hooks.retract("cc-two");
+  EXPECT_EQ(host().find_congestion_control("hello"), one);
+  engine_->stop();
 }
 
 TEST_F(HostImplTest, TheTapPluginAnswersTheKernelsPing) {

@@ -2,6 +2,8 @@
 // It says what happens to it through Host::log.
 #include <hostloom/plugin.h>
 
+#include <stdexcept>
+
 #ifndef NEEDS
 #define NEEDS ""
 #endif
@@ -24,6 +26,10 @@ extern "C" LOOM_EXPORT const uint32_t hostloom_plugin[2] = {loom::kPluginAbi,
 
 #else
 
+#ifdef MISSING_SYMBOL
+void nobody_has_this();
+#endif
+
 namespace {
 
 loom::Result<void> say(loom::Host& host, const char* what, bool fails) {
@@ -32,7 +38,13 @@ loom::Result<void> say(loom::Host& host, const char* what, bool fails) {
   return {};
 }
 
-[[maybe_unused]] loom::Result<void> init(loom::Host& host) noexcept {
+[[maybe_unused]] loom::Result<void> init(loom::Host& host) {
+#ifdef MISSING_SYMBOL
+  nobody_has_this();
+#endif
+#ifdef INIT_THROWS
+  INIT_THROWS;
+#endif
 #ifdef INIT_FAILS
   return say(host, "init", true);
 #else
@@ -40,7 +52,10 @@ loom::Result<void> say(loom::Host& host, const char* what, bool fails) {
 #endif
 }
 
-loom::Result<void> start(loom::Host& host) noexcept {
+loom::Result<void> start(loom::Host& host) {
+#ifdef START_THROWS
+  throw std::runtime_error("no start today");
+#endif
 #ifdef START_FAILS
   return say(host, "start", true);
 #else
@@ -48,7 +63,12 @@ loom::Result<void> start(loom::Host& host) noexcept {
 #endif
 }
 
-void stop(loom::Host& host) noexcept { (void)say(host, "stop", false); }
+void stop(loom::Host& host) {
+#ifdef STOP_THROWS
+  throw std::runtime_error("no end either");
+#endif
+  (void)say(host, "stop", false);
+}
 
 }  // namespace
 

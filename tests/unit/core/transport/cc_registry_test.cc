@@ -49,12 +49,36 @@ TEST(CcRegistry, RemovedIsNoLongerFoundAndItsTableStays) {
   ASSERT_TRUE(r.add(controller("cubic")));
   ASSERT_TRUE(r.add(controller("bbr")));
   const CcOps* cubic = r.find("cubic");
-  r.remove("cubic");
+  r.remove(*cubic);
   EXPECT_EQ(r.find("cubic"), nullptr);
   EXPECT_STREQ(cubic->name, "cubic");  // connections that use it go on
   EXPECT_STREQ(r.default_ops()->name, "bbr");
   EXPECT_TRUE(r.add(controller("cubic")));
   EXPECT_NE(r.find("cubic"), cubic);
+}
+
+TEST(CcRegistry, AReplacedOneIsNotFoundItsTableStaysAndItComesBack) {
+  CcRegistry r;
+  const CcOps* newreno = *r.add(controller("newreno"));
+  const CcOps* old = *r.add(controller("cubic"));
+  r.set_default("cubic");
+  const auto fresh = r.add(controller("cubic"), CcRegistry::IfTaken::kReplace);
+  ASSERT_TRUE(fresh) << fresh.error().message;
+  EXPECT_EQ(r.find("cubic"), *fresh);
+  EXPECT_EQ(r.default_ops(), *fresh);
+  EXPECT_STREQ(old->name, "cubic");  // for connections that use it
+  EXPECT_THAT(r.list(), ::testing::ElementsAre(newreno, *fresh));
+  r.remove(**fresh);  // its plugin was refused after all
+  EXPECT_EQ(r.find("cubic"), old);
+  EXPECT_EQ(r.default_ops(), old);
+}
+
+TEST(CcRegistry, ReplacingOneThatIsNotTheDefaultLeavesTheDefault) {
+  CcRegistry r;
+  const CcOps* newreno = *r.add(controller("newreno"));
+  ASSERT_TRUE(r.add(controller("cubic")));
+  ASSERT_TRUE(r.add(controller("cubic"), CcRegistry::IfTaken::kReplace));
+  EXPECT_EQ(r.default_ops(), newreno);
 }
 
 TEST(CcRegistry, RefusalsNameTheController) {
