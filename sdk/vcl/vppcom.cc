@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include <hostloom/transport.h>
+
 #include "vcl/vppcom_app.h"
 
 namespace loom::vcl {
@@ -270,8 +272,10 @@ int insert_session(uint32_t worker, Session* s) {
   return static_cast<int>(make_vppcom_handle(worker, static_cast<uint32_t>(index)));
 }
 
+// Numbers that vppcom.h does not name are those of transports from plugins: streams too.
 bool is_stream_proto(uint8_t proto) {
-  return proto == VPPCOM_PROTO_TCP || proto == VPPCOM_PROTO_TLS;
+  return proto == VPPCOM_PROTO_TCP || proto == VPPCOM_PROTO_TLS ||
+         proto >= loom::kFirstPrivateProto;
 }
 
 }  // namespace

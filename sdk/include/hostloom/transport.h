@@ -7,6 +7,10 @@
 
 namespace loom {
 
+// TransportOps::proto: below this, the numbers that vppcom.h gives names; from here on, transports
+// from outside the tree. libvppcom treats theirs as streams.
+constexpr uint8_t kFirstPrivateProto = 128;
+
 // How the session layer takes bytes from the tx fifo for this transport.
 enum class TxKind : uint8_t {
   kPeek,      // stream; bytes stay in the fifo until tx_drop (TCP)
@@ -42,7 +46,7 @@ struct TransportOps {
   uint32_t struct_size =
       sizeof(TransportOps);    // as the plugin was built; new entries go at the end
   const char* name = nullptr;  // "tcp"
-  uint8_t proto = 0;           // VPPCOM_PROTO_*
+  uint8_t proto = 0;           // VPPCOM_PROTO_*, or kFirstPrivateProto and above
   uint8_t ip_protocol = 0;     // IPPROTO_*, 0 when it runs over another transport
   TxKind tx_kind = TxKind::kPeek;
 
