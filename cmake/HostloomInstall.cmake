@@ -21,6 +21,10 @@ install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${api_
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/api/ DESTINATION ${HOSTLOOM_API_INSTALL_DIR} COMPONENT sdk
         FILES_MATCHING PATTERN "*.api.json")
 
+# Examples, and the program that makes skeletons of them.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/hostloom COMPONENT sdk)
+install(PROGRAMS ${PROJECT_SOURCE_DIR}/sdk/tools/hostloom-sdk DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT sdk)
+
 # --- Libraries for applications.
 if(TARGET vppcom)
   install(TARGETS vppcom EXPORT HostloomClientTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
@@ -54,7 +58,8 @@ if(TARGET vppcom OR TARGET hostloom_client)
   install(EXPORT HostloomClientTargets NAMESPACE Hostloom:: DESTINATION ${package_dir} COMPONENT client)
 endif()
 
-# --- pkg-config.
+# --- pkg-config. Paths follow the file, wherever `cmake --install --prefix` puts it.
+file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 foreach(name hostloom vppcom)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/package/${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/package/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT sdk)

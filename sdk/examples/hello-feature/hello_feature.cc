@@ -3,7 +3,7 @@
 //   in    IPv4 packets, data at the IP header
 //   out   the arc's next feature | drop (no whole header)
 //
-//   hello enable tap0 | hello disable tap0 | show errors
+//   hello-feature enable tap0 | hello-feature disable tap0 | show errors
 #include <hostloom/plugin.h>
 #include <hostloom/wire.h>
 
@@ -54,7 +54,7 @@ void run(Worker&, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
 
 const NodeInfo kInfo{.name = kNode, .run = run, .counters = kCounters, .next = {"drop"}};
 
-// `hello enable IFACE` and `hello disable IFACE`: the context is null for disable.
+// `hello-feature enable IFACE` and `... disable IFACE`: the context is null for disable.
 Result<void> enable(Host& host, void* context, CliArgs& args, CliReply& reply) {
   const auto name = args.text("name of an interface");
   if (!name) return name.error();
@@ -69,19 +69,19 @@ Result<void> enable(Host& host, void* context, CliArgs& args, CliReply& reply) {
   return {};
 }
 
-Result<void> init(Host& host) noexcept {
+Result<void> init(Host& host) {
   static char on;  // an address to tell enable from disable
   if (auto node = host.add_node(kInfo); !node) return node.error();
   // Before the lookup decides where the packet goes; "before" and "after" name other features.
   if (auto r = host.add_feature({.arc = kArc, .node = kNode}); !r) return r;
-  if (auto r = host.add_cli_command({.path = "hello enable",
+  if (auto r = host.add_cli_command({.path = "hello-feature enable",
                                      .syntax = "INTERFACE",
                                      .help = "Counts the IPv4 packets of an interface.",
                                      .context = &on,
                                      .run = enable});
       !r)
     return r;
-  return host.add_cli_command({.path = "hello disable",
+  return host.add_cli_command({.path = "hello-feature disable",
                                .syntax = "INTERFACE",
                                .help = "Stops counting.",
                                .context = nullptr,

@@ -44,7 +44,7 @@ def area_of(path):
         return Area("sdk/include", ["sdk/include"], ["sdk/include"])
     if path.startswith("sdk/examples/"):
         own = "/".join(parts[:3])
-        return Area(own, [own], [own])
+        return Area(own, [own], [own], generated=True)
     below = {"svm": ["svm"], "vcl": ["svm", "vcl"], "ldp": ["svm", "vcl", "ldp"],
              "client": ["client"]}
     name = parts[1] if len(parts) > 2 else ""

@@ -1,0 +1,178 @@
+// What a plugin may ask of the daemon. Control thread, unless said otherwise. Names and tables that
+// are handed over must live as long as the plugin (static data).
+#pragma once
+#include <string>
+#include <string_view>
+
+#include <hostloom/cli.h>
+#include <hostloom/config.h>
+#include <hostloom/congestion.h>
+#include <hostloom/interface.h>
+#include <hostloom/node.h>
+#include <hostloom/status.h>
+#include <hostloom/transport.h>
+#include <hostloom/worker.h>
+
+namespace loom {
+
+class Host;
+
+enum class LogLevel : uint8_t { kDebug, kInfo, kNotice, kWarn, kError };
+
+// A node that packets pass on their way through an arc, on the interfaces where it is enabled.
+struct FeatureInfo {
+  uint32_t struct_size = sizeof(FeatureInfo);
+  const char* arc = nullptr;  // device-input, ip4-unicast, ip4-local, ip4-output, interface-output,
+                              // ip6-unicast, ...
+  const char* node = nullptr;  // passes packets on with kNextFeature
+  const char* before = "";     // names of features of the arc, comma separated
+  const char* after = "";
+};
+
+struct HostOps {
+  uint32_t struct_size;
+  // Graph.
+  Status (*add_node)(Host&, const NodeInfo*, NodeId* out, std::string* message);
+  NodeId (*find_node)(Host&, const char* name);  // kNoNode when there is none
+  Status (*add_feature)(Host&, const FeatureInfo*, std::string* message);
+  Status (*enable_feature)(Host&, const char* arc, const char* node, IfIndex, bool enable,
+                           std::string* message);
+  // Packets for this host with that IP protocol go to the named node, at the L4 header.
+  Status (*add_ip_protocol)(Host&, uint8_t protocol, bool is_ip6, const char* node,
+                            std::string* message);
+  // Registries.
+  Status (*add_transport)(Host&, const TransportOps*, TransportId* out, std::string* message);
+  Status (*add_congestion_control)(Host&, const CcOps*, std::string* message);
+  const CcOps* (*find_congestion_control)(Host&,
+                                          const char* name);  // any thread; null when there is none
+  Status (*add_cli_command)(Host&, const CliCommand*, std::string* message);
+  Status (*add_config_stanza)(Host&, const ConfigStanza*, std::string* message);
+  // Interfaces.
+  Status (*add_interface)(Host&, const InterfaceConfig*, IfIndex* out, std::string* message);
+  Status (*remove_interface)(
+      Host&, IfIndex);  // workers have let go of it on return; calls DriverOps::destroy
+  Status (*set_link)(Host&, IfIndex, bool up);
+  InterfaceCounters* (*rx_counters)(Host&, IfIndex,
+                                    uint32_t worker);  // the driver counts; per worker, no lock
+  // Threads.
+  uint32_t (*n_workers)(Host&);
+  uint32_t (*allocate_worker_slot)(Host&);  // index into Worker::plugin_data
+  // Runs fn on the worker and waits for it.
+  void (*run_on_worker)(Host&, uint32_t worker, void (*fn)(Worker&, void*), void* arg);
+  // Runs fn while all workers stand still.
+  void (*with_barrier)(Host&, void (*fn)(void*), void* arg);
+  // Calls fn on the control thread whenever fd is readable; fd -1 never. Returns a handle; stop
+  // with unwatch_fd.
+  uint64_t (*watch_fd)(Host&, int fd, void (*fn)(void*), void* arg);
+  void (*unwatch_fd)(Host&, uint64_t handle);
+  void (*log)(Host&, LogLevel, const char* who, const char* text);
+  void* (*device)(
+      Host&, IfIndex,
+      const DriverOps* ops);  // the driver's device of an interface, null if not its own
+  IfIndex (*find_interface)(Host&, const char* name);  // kNoIndex when there is none
+  // ICMP errors about packets of that IP protocol go to the named node: data at the quoted packet's
+  // L4 header (8 bytes at least), l3_offset at its IP header, an IcmpErrorNote (net.h) in opaque.
+  Status (*add_icmp_error_handler)(Host&, uint8_t protocol, bool is_ip6, const char* node,
+                                   std::string* message);
+};
+
+class Host {
+ public:
+  const HostOps* ops = nullptr;
+  void* impl = nullptr;
+
+  Result<NodeId> add_node(const NodeInfo& n) {
+    NodeId id = kNoNode;
+    std::string m;
+    const Status s = ops->add_node(*this, &n, &id, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return id;
+  }
+  NodeId find_node(const char* name) { return ops->find_node(*this, name); }
+  Result<void> add_feature(const FeatureInfo& f) {
+    return call([&](std::string* m) { return ops->add_feature(*this, &f, m); });
+  }
+  Result<void> enable_feature(const char* arc, const char* node, IfIndex i, bool enable) {
+    return call(
+        [&](std::string* m) { return ops->enable_feature(*this, arc, node, i, enable, m); });
+  }
+  Result<void> add_ip_protocol(uint8_t protocol, bool is_ip6, const char* node) {
+    return call(
+        [&](std::string* m) { return ops->add_ip_protocol(*this, protocol, is_ip6, node, m); });
+  }
+  Result<TransportId> add_transport(const TransportOps& t) {
+    TransportId id = kNoTransport;
+    std::string m;
+    const Status s = ops->add_transport(*this, &t, &id, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return id;
+  }
+  Result<void> add_congestion_control(const CcOps& c) {
+    return call([&](std::string* m) { return ops->add_congestion_control(*this, &c, m); });
+  }
+  const CcOps* find_congestion_control(const char* name) {
+    return ops->find_congestion_control(*this, name);
+  }
+  Result<void> add_cli_command(const CliCommand& c) {
+    return call([&](std::string* m) { return ops->add_cli_command(*this, &c, m); });
+  }
+  Result<void> add_config_stanza(const ConfigStanza& c) {
+    return call([&](std::string* m) { return ops->add_config_stanza(*this, &c, m); });
+  }
+  Result<IfIndex> add_interface(const InterfaceConfig& c) {
+    IfIndex id = kNoIndex;
+    std::string m;
+    const Status s = ops->add_interface(*this, &c, &id, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return id;
+  }
+  Status remove_interface(IfIndex i) { return ops->remove_interface(*this, i); }
+  Status set_link(IfIndex i, bool up) { return ops->set_link(*this, i, up); }
+  InterfaceCounters* rx_counters(IfIndex i, uint32_t worker) {
+    return ops->rx_counters(*this, i, worker);
+  }
+  uint32_t n_workers() { return ops->n_workers(*this); }
+  uint32_t allocate_worker_slot() { return ops->allocate_worker_slot(*this); }
+  template <class F>
+  void run_on_worker(uint32_t worker, F&& fn) {
+    ops->run_on_worker(
+        *this, worker,
+        [](Worker& w, void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(w); },
+        const_cast<void*>(static_cast<const void*>(&fn)));
+  }
+  template <class F>
+  void run_on_all_workers(F&& fn) {
+    for (uint32_t i = 0; i < n_workers(); ++i) run_on_worker(i, fn);
+  }
+  template <class F>
+  void with_barrier(F&& fn) {
+    ops->with_barrier(
+        *this, [](void* f) { (*static_cast<std::remove_reference_t<F>*>(f))(); },
+        const_cast<void*>(static_cast<const void*>(&fn)));
+  }
+  uint64_t watch_fd(int fd, void (*fn)(void*), void* arg) {
+    return ops->watch_fd(*this, fd, fn, arg);
+  }
+  void unwatch_fd(uint64_t handle) { ops->unwatch_fd(*this, handle); }
+  void log(LogLevel level, const char* who, const std::string& text) {
+    ops->log(*this, level, who, text.c_str());
+  }
+  void* device(IfIndex i, const DriverOps& d) { return ops->device(*this, i, &d); }
+  IfIndex find_interface(const char* name) { return ops->find_interface(*this, name); }
+  Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node) {
+    return call([&](std::string* m) {
+      return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);
+    });
+  }
+
+ private:
+  template <class F>
+  Result<void> call(F&& f) {
+    std::string m;
+    const Status s = f(&m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return {};
+  }
+};
+
+}  // namespace loom

@@ -1,0 +1,185 @@
+// Sessions: what the session layer (core/session/) offers transports, and what it asks of
+// in-process applications. All of it runs on the session's worker.
+//
+// A session joins one transport connection with one application by two fifos. The transport
+// produces into rx and consumes from tx; it never sees where they live.
+#pragma once
+#include <span>
+
+#include <hostloom/address.h>
+#include <hostloom/buffer.h>
+#include <hostloom/status.h>
+#include <hostloom/worker.h>
+
+namespace loom {
+
+struct SocketOptionsView;
+
+// generation:24 | worker:8 | index:32. A stale handle is detected by its generation, not followed.
+using SessionHandle = uint64_t;
+using SessionId = uint32_t;  // index on its worker
+using ConnId = uint32_t;     // transport's index of the connection on its worker
+constexpr SessionId kNoSession = ~0u;
+constexpr ConnId kNoConn = ~0u;
+using TransportId = uint8_t;  // index of the transport in its registry
+constexpr TransportId kNoTransport = 0xff;
+
+// A connection's two ends. Ports in host order. Zero address or port: not chosen yet (local) or any
+// (listener).
+struct Endpoints {
+  IpAddress local;
+  IpAddress remote;
+  uint16_t local_port = 0;
+  uint16_t remote_port = 0;
+  uint32_t fib_index = 0;
+};
+
+// Keys of the lookup tables. Ports as on the wire. From the receiver's point of view: local is this
+// host.
+struct FlowKey4 {
+  Ip4Address local;
+  Ip4Address remote;
+  Be16 local_port;
+  Be16 remote_port;
+  uint8_t protocol;  // IPPROTO_*
+  uint8_t reserved = 0;
+  uint16_t fib_index = 0;
+};
+static_assert(sizeof(FlowKey4) == 16);
+struct FlowKey6 {
+  Ip6Address local;
+  Ip6Address remote;
+  Be16 local_port;
+  Be16 remote_port;
+  uint8_t protocol;
+  uint8_t reserved = 0;
+  uint16_t fib_index = 0;
+  uint64_t reserved2 = 0;
+};
+static_assert(sizeof(FlowKey6) == 48);
+
+enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener };
+
+// What a lookup finds.
+struct FlowMatch {
+  ConnId conn = kNoConn;  // connection or listener of the transport, on `worker`
+  uint8_t worker = 0;     // listeners exist on every worker: always the asking one
+  FlowKind kind = FlowKind::kNone;
+};
+
+// Options of a socket as the transport gets them, at open and whenever they change. Times 0 =
+// transport's default.
+struct SocketOptionsView {
+  bool nodelay = false;
+  bool keepalive = false;
+  bool cork = false;
+  bool v6only = false;
+  bool reuseport = false;
+  uint8_t tos = 0;
+  uint16_t user_mss = 0;
+  uint32_t backlog = 0;  // listeners
+  TimeNs keepidle = 0, keepintvl = 0, user_timeout = 0;
+  uint32_t keepcnt = 0;
+  const char* congestion = "";  // controller's name, "" = default
+};
+
+// Why a session ends early: what the application's next call returns.
+enum class ResetReason : uint8_t {
+  kPeerReset,
+  kTimedOut,
+  kRefused,
+  kUnreachable,
+  kAborted,
+  kNoMemory
+};
+
+// The session layer's side, found in Worker::sessions.
+struct SessionOps {
+  uint32_t struct_size;
+
+  // --- Lookup. Established, then half-open, then listener (exact address, then any).
+  // ------------------------------
+  void (*lookup4)(Worker&, std::span<const FlowKey4>, FlowMatch* out) noexcept;
+  void (*lookup6)(Worker&, std::span<const FlowKey6>, FlowMatch* out) noexcept;
+  // Adds or removes a connection's 5-tuple. kExists when it is taken. `kind` is kHalfOpen or
+  // kEstablished; adding as established replaces the half-open entry.
+  Status (*flow_add)(Worker&, const Endpoints&, uint8_t protocol, FlowKind, ConnId) noexcept;
+  void (*flow_del)(Worker&, const Endpoints&, uint8_t protocol) noexcept;
+  // Chooses a source address by route (when zero) and an ephemeral port (when 0, RFC 6056 algorithm
+  // 3), and adds the half-open entry. kUnreachable: no route. kInUse: no port is free, or the
+  // wanted one is taken.
+  Status (*flow_open)(Worker&, Endpoints&, uint8_t protocol, ConnId) noexcept;
+
+  // --- Life of a session, called by the transport.
+  // ----------------------------------------------------------------- May a listener take another
+  // connection now? False when its accept queue (plus `half_open`) has reached the backlog.
+  bool (*accept_allowed)(Worker&, SessionId listener, uint32_t half_open) noexcept;
+  // The handshake of a passive open ended: makes a session with fifos. kAgain: the accept queue is
+  // full; kNoMemory. The application learns of it before this returns or soon after.
+  Status (*accepted)(Worker&, SessionId listener, TransportId, ConnId, const Endpoints&,
+                     SessionId* out) noexcept;
+  // Outcome of TransportOps::connect. After a failure the session is gone and the transport forgets
+  // it.
+  void (*connected)(Worker&, SessionId, Status, const Endpoints&) noexcept;
+  // FIN received: no byte follows those already enqueued.
+  void (*peer_closed)(Worker&, SessionId) noexcept;
+  // Connection is gone, undelivered tx data lost. The session detaches from the connection at once.
+  void (*reset)(Worker&, SessionId, ResetReason) noexcept;
+  // The connection ended in order and will not touch the session again (TIME-WAIT included: its
+  // timer is the transport's own business).
+  void (*closed)(Worker&, SessionId) noexcept;
+
+  // --- Receive.
+  // ----------------------------------------------------------------------------------------------------
+  // Copies up to `length` bytes from `offset` in the chain, in order, to the end of the rx fifo.
+  // Returns how many bytes the readable end moved: with out-of-order data waiting it can be more
+  // than was given; 0 when there is no memory.
+  uint32_t (*rx_enqueue)(Worker&, SessionId, const Buffer&, uint32_t offset,
+                         uint32_t length) noexcept;
+  // The same for bytes that lie `ahead` > 0 bytes beyond the readable end. Returns false when they
+  // were not kept.
+  bool (*rx_enqueue_at)(Worker&, SessionId, uint32_t ahead, const Buffer&, uint32_t offset,
+                        uint32_t length) noexcept;
+  // Out-of-order ranges as [start, end) beyond the readable end, most recently changed first (RFC
+  // 2018 section 4).
+  uint32_t (*rx_ooo_ranges)(Worker&, SessionId, std::span<std::pair<uint32_t, uint32_t>>) noexcept;
+  // Bytes that the rx fifo can still take behind the readable end (the window to offer), and its
+  // limit.
+  uint32_t (*rx_space)(Worker&, SessionId) noexcept;
+  uint32_t (*rx_size)(Worker&, SessionId) noexcept;
+  // Asks for TransportOps::rx_drained once the application has read enough for a worthwhile window
+  // update.
+  void (*rx_want_space)(Worker&, SessionId) noexcept;
+
+  // --- Send.
+  // -------------------------------------------------------------------------------------------------------
+  // Bytes in the tx fifo, from the oldest unacknowledged on.
+  uint32_t (*tx_queued)(Worker&, SessionId) noexcept;
+  // Appends `length` bytes from `offset` in the tx fifo to the chain, by reference. False: no
+  // buffers, chain unchanged.
+  bool (*tx_append)(Worker&, SessionId, uint32_t offset, uint32_t length, Buffer& first) noexcept;
+  // Acknowledged: the oldest n bytes may be overwritten (later, when segments still refer to them).
+  void (*tx_drop)(Worker&, SessionId, uint32_t n) noexcept;
+  // The connection may send again (window opened, pacing timer fired): visit it in this or the next
+  // round.
+  void (*tx_schedule)(Worker&, SessionId) noexcept;
+};
+
+// An in-process application: callbacks on the session's worker, fifos in private memory.
+// Applications outside the process are one implementation of the same table.
+struct AppOps {
+  uint32_t struct_size = sizeof(AppOps);
+  const char* name = nullptr;
+  // A connection was accepted; return false to refuse (it is reset). `app_context` is kept with the
+  // session.
+  bool (*accepted)(Worker&, SessionId listener, SessionId, void** app_context) noexcept = nullptr;
+  void (*connected)(Worker&, SessionId, Status, void* app_context) noexcept = nullptr;
+  void (*readable)(Worker&, SessionId,
+                   void* app_context) noexcept = nullptr;  // bytes, or end of file
+  void (*writable)(Worker&, SessionId, void* app_context) noexcept = nullptr;
+  void (*reset)(Worker&, SessionId, ResetReason, void* app_context) noexcept = nullptr;
+  void (*closed)(Worker&, SessionId,
+                 void* app_context) noexcept = nullptr;  // last call for this session
+};
+
+}  // namespace loom

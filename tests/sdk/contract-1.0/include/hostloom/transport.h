@@ -1,0 +1,98 @@
+// What a transport gives the session layer: a table of functions, called on the connection's
+// worker.
+#pragma once
+#include <string>
+
+#include <hostloom/session.h>
+
+namespace loom {
+
+// How the session layer takes bytes from the tx fifo for this transport.
+enum class TxKind : uint8_t {
+  kPeek,      // stream; bytes stay in the fifo until tx_drop (TCP)
+  kDequeue,   // stream; bytes leave the fifo when they are sent
+  kDatagram,  // one header with addresses and length before each datagram
+  kInternal,  // the transport is itself an application and moves the bytes (TLS, QUIC)
+};
+
+// What a connection may send now.
+struct SendWindow {
+  uint32_t budget =
+      0;  // bytes, from `offset`; 0 = nothing: tx_schedule will be called when that changes
+  uint32_t segment =
+      0;  // payload bytes per buffer chain: the MSS, or a multiple of it where the output segments
+  uint32_t offset = 0;  // of the first unsent byte in the tx fifo (kPeek: snd_nxt - snd_una)
+};
+
+// Figures for TCP_INFO and listings; fields that a transport does not have stay 0.
+struct ConnectionInfo {
+  Endpoints endpoints;
+  uint8_t state = 0;  // Linux's numbering: 1 ESTABLISHED, 2 SYN_SENT, ... 11 CLOSING
+  uint8_t tcpi_options = 0, snd_wscale = 0, rcv_wscale = 0;
+  uint32_t snd_mss = 0, rcv_mss = 0, cwnd = 0, ssthresh = 0;                   // bytes
+  uint32_t snd_wnd = 0, rcv_wnd = 0, in_flight = 0, pmtu = 0;                  // bytes
+  uint32_t unacked = 0, sacked = 0, lost = 0, retrans = 0, total_retrans = 0;  // segments
+  uint32_t segs_out = 0, segs_in = 0;
+  uint64_t bytes_acked = 0, bytes_received = 0;
+  TimeNs rto = 0, ato = 0, srtt = 0, rttvar = 0, min_rtt = 0;
+  char congestion[16] = {};
+};
+
+struct TransportOps {
+  uint32_t struct_size =
+      sizeof(TransportOps);    // as the plugin was built; new entries go at the end
+  const char* name = nullptr;  // "tcp"
+  uint8_t proto = 0;           // VPPCOM_PROTO_*
+  uint8_t ip_protocol = 0;     // IPPROTO_*, 0 when it runs over another transport
+  TxKind tx_kind = TxKind::kPeek;
+
+  // --- Opening
+  // -----------------------------------------------------------------------------------------------------
+  // Returns at once; SessionOps::connected reports the outcome, also a failure. Fills in the chosen
+  // local end and the connection. A status other than kOk means that nothing was started, and no
+  // report follows.
+  Status (*connect)(Worker&, SessionId, Endpoints&, const SocketOptionsView&,
+                    ConnId* out) noexcept = nullptr;
+  // Called on every worker with the same listener session id. The session layer owns the lookup
+  // entry.
+  Status (*listen)(Worker&, SessionId, const Endpoints&, const SocketOptionsView&,
+                   ConnId* out) noexcept = nullptr;
+  void (*unlisten)(Worker&, ConnId) noexcept = nullptr;  // half-open children are reset
+
+  // --- Sending (hot)
+  // -----------------------------------------------------------------------------------------------
+  // `queued`: bytes in the tx fifo (the transport decides here what Nagle, cork, windows and pacing
+  // allow).
+  SendWindow (*send_window)(Worker&, ConnId, uint32_t queued) noexcept = nullptr;
+  // Takes ownership of payload-filled chains, consecutive in the stream from send_window's offset,
+  // each of at most `segment` bytes, with kHeadroom bytes in front of an empty first segment. Sends
+  // them.
+  void (*push_headers)(Worker&, ConnId, std::span<Buffer* const>) noexcept = nullptr;
+
+  // --- Receiving
+  // ---------------------------------------------------------------------------------------------------
+  // The application has read: offer a larger window if that is worth a segment (RFC 9293
+  // section 3.8.6.2.2).
+  void (*rx_drained)(Worker&, ConnId) noexcept = nullptr;
+
+  // --- Closing
+  // -----------------------------------------------------------------------------------------------------
+  // No byte will be added to the tx fifo: send what is there, then FIN. Receiving goes on.
+  void (*shutdown)(Worker&, ConnId) noexcept = nullptr;
+  // The application is done in both directions. What is in the tx fifo is still sent; data that
+  // arrives from now on is answered by RST (RFC 1122 section 4.2.2.13). `unread`: received data was
+  // never read: abort instead (RFC 2525). SessionOps::closed or reset ends the session; a closed
+  // connection lives on until its timers end.
+  void (*close)(Worker&, ConnId, bool unread) noexcept = nullptr;
+  void (*abort)(Worker&, ConnId) noexcept =
+      nullptr;  // RST now, forget the session at once: no report follows
+
+  // --- Properties
+  // --------------------------------------------------------------------------------------------------
+  Status (*set_options)(Worker&, ConnId, const SocketOptionsView&) noexcept = nullptr;
+  void (*info)(Worker&, ConnId, ConnectionInfo&) noexcept = nullptr;
+  // Several lines for `show session verbose 2`. Appends. Allocates: control use, on the worker.
+  void (*describe)(Worker&, ConnId, std::string&) noexcept = nullptr;
+};
+
+}  // namespace loom
