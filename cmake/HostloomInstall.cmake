@@ -30,6 +30,14 @@ if(TARGET hostloom_client AND TARGET hostloom_api)
   install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${client_include} COMPONENT client
           FILES_MATCHING PATTERN "*.api.h")
 endif()
+if(TARGET hostloom_stats)
+  set(client_include ${CMAKE_INSTALL_INCLUDEDIR}/hostloom-client)
+  target_include_directories(hostloom_stats PUBLIC $<INSTALL_INTERFACE:${client_include}>)
+  set_target_properties(hostloom_stats PROPERTIES EXPORT_NAME stats)
+  install(TARGETS hostloom_stats EXPORT HostloomClientTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
+  install(FILES ${PROJECT_SOURCE_DIR}/sdk/stats/stats_reader.h DESTINATION ${client_include}/stats COMPONENT client)
+endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/api ${PROJECT_SOURCE_DIR}/plugins
         DESTINATION ${CMAKE_INSTALL_DATADIR}/hostloom COMPONENT client FILES_MATCHING PATTERN "*.api.json")
 
