@@ -6,6 +6,7 @@
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "stats/stats_registry.h"
 #include "transport/ops_table.h"
 #include "transport/registry.h"
 
@@ -128,6 +129,10 @@ struct HostImpl::Table {
     return split(std::move(result), message);
   }
 
+  static Status add_stats(Host& h, const StatSet* s, std::string* message) {
+    return split(of(h).parts_.stats.add(*s, of(h).owner_), message);
+  }
+
   // --- Interfaces.
   static Status add_interface(Host& h, const InterfaceConfig* c, IfIndex* out,
                               std::string* message) {
@@ -211,6 +216,7 @@ struct HostImpl::Table {
       .device = device,
       .find_interface = find_interface,
       .add_icmp_error_handler = add_icmp_error_handler,
+      .add_stats = add_stats,
   };
 };
 
@@ -243,6 +249,7 @@ void HostImpl::retract(const std::string& plugin) {
   for (const auto& cc : congestion_controls_)
     if (is_owned(cc)) parts_.congestion_controls.remove(cc.thing);
   std::erase_if(congestion_controls_, is_owned);
+  parts_.stats.remove_of(plugin);
   for (Command& c : commands_) {
     if (!is_owned(c)) continue;
     c.command.run = run_refused;

@@ -24,6 +24,7 @@ class CliTree;
 class Engine;
 class Net;
 class StanzaRegistry;
+class StatsRegistry;
 class TransportRegistry;
 
 class HostImpl {
@@ -36,6 +37,7 @@ class HostImpl {
     CcRegistry& congestion_controls;
     CliTree& cli;
     StanzaRegistry& stanzas;
+    StatsRegistry& stats;
   };
   explicit HostImpl(const Parts& parts);
   HostImpl(const HostImpl&) = delete;

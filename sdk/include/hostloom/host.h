@@ -9,6 +9,7 @@
 #include <hostloom/congestion.h>
 #include <hostloom/interface.h>
 #include <hostloom/node.h>
+#include <hostloom/stats.h>
 #include <hostloom/status.h>
 #include <hostloom/transport.h>
 #include <hostloom/worker.h>
@@ -74,6 +75,8 @@ struct HostOps {
   // L4 header (8 bytes at least), l3_offset at its IP header, an IcmpErrorNote (net.h) in opaque.
   Status (*add_icmp_error_handler)(Host&, uint8_t protocol, bool is_ip6, const char* node,
                                    std::string* message);
+  // Numbers for the statistics segment. Since ABI 1.1.
+  Status (*add_stats)(Host&, const StatSet*, std::string* message);
 };
 
 class Host {
@@ -163,6 +166,9 @@ class Host {
     return call([&](std::string* m) {
       return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);
     });
+  }
+  Result<void> add_stats(const StatSet& s) {
+    return call([&](std::string* m) { return ops->add_stats(*this, &s, m); });
   }
 
  private:

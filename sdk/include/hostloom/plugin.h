@@ -8,7 +8,7 @@
 namespace loom {
 
 // major << 16 | minor. The major must match; the host's minor may be newer.
-constexpr uint32_t kPluginAbi = 1u << 16 | 0;
+constexpr uint32_t kPluginAbi = 1u << 16 | 1;
 constexpr const char* kPluginSymbol = "hostloom_plugin";
 
 struct PluginInfo {
