@@ -39,6 +39,14 @@ if(TARGET hostloom_client)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/client DESTINATION ${client_include} COMPONENT client
           FILES_MATCHING PATTERN "*.h")
 endif()
+if(TARGET hostloom_stats)
+  set(client_include ${CMAKE_INSTALL_INCLUDEDIR}/hostloom-client)
+  target_include_directories(hostloom_stats PUBLIC $<INSTALL_INTERFACE:${client_include}>)
+  set_target_properties(hostloom_stats PROPERTIES EXPORT_NAME stats)
+  install(TARGETS hostloom_stats EXPORT HostloomClientTargets
+          ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT client)
+  install(FILES ${PROJECT_SOURCE_DIR}/sdk/stats/stats_reader.h DESTINATION ${client_include}/stats COMPONENT client)
+endif()
 
 # --- find_package(Hostloom).
 set(HOSTLOOM_APIGEN_INSTALL_PATH ${CMAKE_INSTALL_BINDIR}/hostloom-api)

@@ -1,6 +1,5 @@
 #include "api/unix_listener.h"
 
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,18 +11,19 @@ namespace loom {
 namespace {
 
 // True when something accepts connections there.
-bool answers(const sockaddr_un& address) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+bool answers(const sockaddr_un& address, int type) {
+  const int fd = ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return false;
   const int outcome =
       ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
   ::close(fd);
-  return outcome == 0 || outcome == EAGAIN;  // EAGAIN: its backlog is full
+  // EAGAIN: its backlog is full; EPROTOTYPE: it listens for another kind of socket.
+  return outcome == 0 || outcome == EAGAIN || outcome == EPROTOTYPE;
 }
 
 }  // namespace
 
-Result<int> open_unix_listener(const std::string& path, std::optional<uint32_t> gid) {
+Result<int> open_unix_listener(const std::string& path, std::optional<uint32_t> gid, int type) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
@@ -35,11 +35,12 @@ Result<int> open_unix_listener(const std::string& path, std::optional<uint32_t> 
   if (::lstat(path.c_str(), &existing) == 0) {
     if (!S_ISSOCK(existing.st_mode))
       return error(Status::kExists, path + " exists and is not a socket");
-    if (answers(address)) return error(Status::kInUse, path + " is in use by another process");
+    if (answers(address, type))
+      return error(Status::kInUse, path + " is in use by another process");
     ::unlink(path.c_str());
   }
 
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int fd = ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const auto failed = [&](const char* what) {
     const std::string message = path + ": " + what + ": " + std::strerror(errno);
     if (fd >= 0) ::close(fd);

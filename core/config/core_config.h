@@ -12,6 +12,7 @@
 #include <hostloom/host.h>
 
 #include "session/session_config.h"
+#include "stats/stats_config.h"
 
 namespace loom::config {
 
@@ -35,12 +36,6 @@ struct Sockets {
   std::string stats;                // statseg { socket-name PATH }
 };
 
-struct Stats {
-  uint64_t size = 32u << 20;  // bytes
-  double update_interval_s = 10;
-  bool per_node_counters = false;
-};
-
 struct Cpu {
   std::optional<uint32_t> main_core;
   uint32_t workers = 1;
@@ -62,7 +57,7 @@ struct Logging {
 struct Core {
   Unix unix_;
   Sockets sockets;
-  Stats stats;
+  StatsConfig stats;
   Cpu cpu;
   Buffers buffers;
   SessionConfig session;  // runtime_dir is the daemon's to fill in

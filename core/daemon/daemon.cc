@@ -30,6 +30,8 @@
 #include "plugin/loader.h"
 #include "plugin/plugin_config.h"
 #include "session/session_layer.h"
+#include "stats/stats_registry.h"
+#include "stats/stats_service.h"
 #include "transport/registry.h"
 
 namespace loom {
@@ -69,9 +71,11 @@ struct Daemon::Parts {
   CliTree cli;
   StanzaRegistry stanzas;
   ApiRegistry messages;
+  StatsRegistry stats_sets;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Net> net;
   std::unique_ptr<SessionLayer> sessions;
+  std::unique_ptr<StatsService> stats;
   std::unique_ptr<HostImpl> host;
   std::unique_ptr<PluginLoader> plugins;
   std::unique_ptr<BuiltinParts> builtin;
@@ -89,6 +93,9 @@ struct Daemon::Parts {
   CoreApiParts api_parts();
   std::string api_path() const {
     return core.sockets.api.empty() ? runtime_dir + "/api.sock" : core.sockets.api;
+  }
+  std::string stats_path() const {
+    return core.sockets.stats.empty() ? runtime_dir + "/stats.sock" : core.sockets.stats;
   }
   std::optional<uint32_t> gid() const {
     return core.sockets.api_gid ? core.sockets.api_gid : core.unix_.gid;
@@ -125,8 +132,11 @@ Result<void> Daemon::Parts::make_parts() {
   // Before any plugin's: they have fixed numbers.
   if (built) built = add_core_modules(messages);
   if (!built) return built;
+  stats = std::make_unique<StatsService>(core.stats,
+                                         StatsService::Parts{*engine, *net, *sessions, stats_sets});
   host = std::make_unique<HostImpl>(
-      HostImpl::Parts{*engine, *net, transports, congestion_controls, cli, stanzas, messages});
+      HostImpl::Parts{*engine, *net, transports, congestion_controls, cli, stanzas, messages,
+                      stats_sets});
   host->log = [this](LogLevel level, const char* who, const char* text) {
     log.write(level, who, text);
   };
@@ -145,6 +155,7 @@ Result<void> Daemon::Parts::register_commands() {
   if (done) done = register_graph_commands(host->host(), *engine);
   if (done) done = register_net_commands(host->host(), *net);
   if (done) done = register_session_commands(host->host(), *sessions);
+  if (done) done = register_stats_commands(host->host(), *stats);
   return done;
 }
 
@@ -163,6 +174,19 @@ Result<void> Daemon::Parts::open_sockets() {
       .after = [this](double s, std::function<void()> fn) { return loop.after(s, std::move(fn)); },
       .log = [this](LogLevel level, const std::string& text) { log.write(level, "session", text); },
   });
+  if (opened) opened = stats->open();
+  if (opened)
+    opened = stats->start(
+        {
+            .watch_fd = [this](int fd,
+                               std::function<void()> fn) { return loop.watch(fd, std::move(fn)); },
+            .unwatch_fd = [this](uint64_t handle) { loop.unwatch(handle); },
+            .after = [this](double s,
+                            std::function<void()> fn) { return loop.after(s, std::move(fn)); },
+            .log = [this](LogLevel level,
+                          const std::string& text) { log.write(level, "stats", text); },
+        },
+        stats_path(), gid());
   if (!opened) return opened;
   add_core_handlers(messages, api_parts());
   api = std::make_unique<ApiServer>(
@@ -308,6 +332,7 @@ void Daemon::stop() {
   p.terminal.reset();
   p.cli_socket.reset();
   p.api.reset();
+  if (p.stats) p.stats->stop();
   // While the workers run, so that the peers of open connections hear of the end.
   if (p.sessions) p.sessions->stop();
   if (p.engine) p.engine->stop();

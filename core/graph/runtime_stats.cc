@@ -6,16 +6,18 @@
 namespace loom {
 
 std::vector<NodeStats> RuntimeStats::read(uint32_t worker) const {
-  const WorkerState& ws = *engine_.workers_[worker];
   std::vector<NodeStats> all;
-  for (std::size_t i = 0; i < engine_.nodes().size(); ++i) {
-    const NodeSlot& slot = ws.slots[i];
-    all.push_back({.node = static_cast<NodeId>(i),
-                   .calls = read_counter(slot.calls),
-                   .packets = read_counter(slot.packets),
-                   .clocks = read_counter(slot.clocks)});
-  }
+  for (std::size_t i = 0; i < engine_.nodes().size(); ++i)
+    all.push_back(node(worker, static_cast<NodeId>(i)));
   return all;
+}
+
+NodeStats RuntimeStats::node(uint32_t worker, NodeId id) const {
+  const NodeSlot& slot = engine_.workers_[worker]->slots[id];
+  return {.node = id,
+          .calls = read_counter(slot.calls),
+          .packets = read_counter(slot.packets),
+          .clocks = read_counter(slot.clocks)};
 }
 
 std::vector<NodeStats> RuntimeStats::nodes(uint32_t worker) const {
@@ -47,8 +49,12 @@ uint64_t RuntimeStats::counter(NodeId node, uint16_t counter) const {
   if (node >= engine_.nodes().size() || counter >= engine_.nodes()[node].info.counters.size())
     return 0;
   uint64_t sum = 0;
-  for (const auto& ws : engine_.workers_) sum += read_counter(ws->slots[node].rt.counters[counter]);
+  for (uint32_t w = 0; w < engine_.n_workers(); ++w) sum += this->counter(w, node, counter);
   return sum;
+}
+
+uint64_t RuntimeStats::counter(uint32_t worker, NodeId node, uint16_t counter) const {
+  return read_counter(engine_.workers_[worker]->slots[node].rt.counters[counter]);
 }
 
 uint64_t RuntimeStats::counter(std::string_view node, std::string_view counter_name) const {

@@ -38,9 +38,11 @@ class RuntimeStats {
   explicit RuntimeStats(Engine& engine) : engine_(engine) {}
   std::vector<NodeStats> nodes(uint32_t worker) const;  // by node id, since clear_runtime()
   std::vector<NodeStats> nodes_total() const;           // all workers, since the start
+  NodeStats node(uint32_t worker, NodeId) const;        // since the start
   // Every counter of every node, summed over workers; since clear_counters(), or since the start.
   std::vector<CounterValue> counters(bool since_start = false) const;
-  uint64_t counter(NodeId, uint16_t counter) const;  // since the start, summed
+  uint64_t counter(NodeId, uint16_t counter) const;                   // since the start, summed
+  uint64_t counter(uint32_t worker, NodeId, uint16_t counter) const;  // since the start; all exist
   // By name: "ip4-input" "delivered"; 0 when there is none.
   uint64_t counter(std::string_view node, std::string_view counter) const;
   WorkerStats worker(uint32_t index) const;

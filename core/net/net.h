@@ -23,6 +23,7 @@
 namespace loom {
 
 class Engine;
+struct Interface;
 struct NetState;
 
 struct NetConfig {
@@ -114,6 +115,8 @@ class Net {
   Result<void> delete_loopback(IfIndex index);
   std::vector<InterfaceListing> interfaces() const;
   Result<InterfaceListing> interface(IfIndex index) const;
+  // Every interface by its index, without a copy; fn adds and removes none.
+  void visit_interfaces(const std::function<void(const Interface&)>& fn) const;
   // Told after an interface came, went, or changed state (index, admin up, link up, deleted).
   using InterfaceEvent = std::function<void(IfIndex, bool admin_up, bool link_up, bool deleted)>;
   void on_interface_event(InterfaceEvent callback);

@@ -10,6 +10,7 @@
 #include "graph/engine.h"
 #include "net/net.h"
 #include "plugin/guard.h"
+#include "stats/stats_registry.h"
 #include "transport/ops_table.h"
 #include "transport/registry.h"
 
@@ -186,6 +187,9 @@ struct HostImpl::Table {
                                       void* arg) {
     return of(h).parts_.messages.subscriptions().each(*want, fn, arg);
   }
+  static Status add_stats(Host& h, const StatSet* s, std::string* message) {
+    return split(of(h).parts_.stats.add(*s, of(h).owner_), message);
+  }
 
   // --- Interfaces.
   static Status add_interface(Host& h, const InterfaceConfig* c, IfIndex* out,
@@ -284,6 +288,7 @@ struct HostImpl::Table {
       .add_api_module = add_api_module,
       .add_api_handler = add_api_handler,
       .each_api_subscriber = each_api_subscriber,
+      .add_stats = add_stats,
   };
 };
 
@@ -329,6 +334,7 @@ void HostImpl::retract(const std::string& plugin) {
     if (is_owned(c)) c.is_refused = true;
   for (Stanza& s : stanzas_)
     if (is_owned(s)) s.is_refused = true;
+  parts_.stats.remove_of(plugin);
 }
 
 }  // namespace loom

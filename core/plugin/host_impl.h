@@ -28,6 +28,7 @@ class CliTree;
 class Engine;
 class Net;
 class StanzaRegistry;
+class StatsRegistry;
 class TransportRegistry;
 
 class HostImpl {
@@ -41,6 +42,7 @@ class HostImpl {
     CliTree& cli;
     StanzaRegistry& stanzas;
     ApiRegistry& messages;
+    StatsRegistry& stats;
   };
   explicit HostImpl(const Parts& parts);
   HostImpl(const HostImpl&) = delete;

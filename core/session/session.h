@@ -78,7 +78,7 @@ class SessionPool {
     if (free_.empty() && !grow()) return nullptr;
     Session* s = &at(free_.back());
     free_.pop_back();
-    ++in_use_;
+    __atomic_store_n(&in_use_, in_use_ + 1, __ATOMIC_RELAXED);
     return s;
   }
   void free(Session& s) {
@@ -89,11 +89,13 @@ class SessionPool {
     s.id = id;
     s.generation = generation;
     free_.push_back(id);
-    --in_use_;
+    __atomic_store_n(&in_use_, in_use_ - 1, __ATOMIC_RELAXED);
   }
   Session& at(SessionId id) noexcept { return blocks_[id / kBlock][id % kBlock]; }
   bool contains(SessionId id) const noexcept { return id / kBlock < blocks_.size(); }
-  uint32_t in_use() const noexcept { return in_use_; }
+  uint32_t in_use() const noexcept {
+    return __atomic_load_n(&in_use_, __ATOMIC_RELAXED);
+  }  // any thread
   uint32_t end() const noexcept { return static_cast<uint32_t>(blocks_.size()) * kBlock; }
 
  private:

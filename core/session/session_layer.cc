@@ -66,6 +66,17 @@ void SessionLayer::stop() {
   if (!impl_->stopped) close_all_applications(*impl_);
 }
 
+SessionStats SessionLayer::stats() const {
+  const Impl& l = *impl_;
+  SessionStats s;
+  for (const auto& sw : l.workers) s.per_worker.push_back(sw->pool.in_use());
+  s.established = l.flows->established();
+  s.half_open = l.flows->half_open();
+  for (uint32_t i = 0; i < l.n_listeners; ++i) s.listeners += l.listener(i) != nullptr;
+  for (const auto& app : l.apps) s.applications += app != nullptr;
+  return s;
+}
+
 const std::string& SessionLayer::default_socket_path() const { return impl_->socket_path; }
 
 }  // namespace loom

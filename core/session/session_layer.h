@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <hostloom/host.h>
 #include <hostloom/session.h>
@@ -18,6 +19,13 @@ namespace loom {
 class Engine;
 class Net;
 class TransportRegistry;
+
+// How many there are at the moment.
+struct SessionStats {
+  std::vector<uint32_t> per_worker;         // sessions
+  uint64_t established = 0, half_open = 0;  // flows in the lookup tables
+  uint64_t listeners = 0, applications = 0;
+};
 
 class SessionLayer {
  public:
@@ -46,6 +54,7 @@ class SessionLayer {
   void stop();
 
   const std::string& default_socket_path() const;
+  SessionStats stats() const;  // asks no worker
 
   struct Impl;
   Impl& impl() noexcept { return *impl_; }  // for core/session/

@@ -1,11 +1,14 @@
-// Commands: show tcp stats, show tcp statistics, show tcp config.
+// Commands: show tcp stats, show tcp statistics, show tcp config. The numbers of the first are
+// published as /sys/tcp/... too.
+#include <algorithm>
+
 #include "tcp_worker.h"
 
 namespace loom::tcp {
 namespace {
 struct StatRow {
   const char* name;
-  uint64_t Stats::*value;
+  StatCounter Stats::*value;
 };
 constexpr StatRow kStatRows[] = {
     {"active opens", &Stats::opened_active},
@@ -22,22 +25,28 @@ constexpr StatRow kStatRows[] = {
     {"segments without buffer", &Stats::no_buffer},
 };
 
+constexpr const char* kSizes[] = {"connections", "half-open", "time-wait", "listeners"};
+using Sizes = std::array<uint32_t, std::size(kSizes)>;
+
+// Any thread.
+Sizes sizes_of(const TcpWorker& t) {
+  return {t.connections.size(), t.half_open.size(), t.time_waits.size(), t.listeners.size()};
+}
+
 Result<void> show_stats(Host& host, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   const uint32_t workers = host.n_workers();
   std::vector<Stats> stats(workers);
-  std::vector<std::array<uint32_t, 4>> sizes(workers);
+  std::vector<Sizes> sizes(workers);
   for (uint32_t i = 0; i < workers; ++i)
     host.run_on_worker(i, [&](Worker& w) {
       TcpWorker& t = tcp_worker(w);
       stats[i] = t.stats;
-      sizes[i] = {t.connections.size(), t.half_open.size(), t.time_waits.size(),
-                  t.listeners.size()};
+      sizes[i] = sizes_of(t);
     });
   std::vector<std::string> columns{"what"};
   for (uint32_t i = 0; i < workers; ++i) columns.push_back("worker " + std::to_string(i));
   CliTable& table = reply.table("tcp", columns);
-  constexpr const char* kSizes[] = {"connections", "half-open", "time-wait", "listeners"};
   for (std::size_t k = 0; k < std::size(kSizes); ++k) {
     std::vector<std::string> row{kSizes[k]};
     for (const auto& s : sizes) row.push_back(std::to_string(s[k]));
@@ -95,7 +104,34 @@ constexpr CliCommand kShowConfig{.path = "show tcp config",
                                  .syntax = "",
                                  .help = "What the tcp stanza set, and the defaults of the rest.",
                                  .run = show_config};
+
+// --- /sys/tcp/NAME: "active opens" is active-opens there.
+
+void read_stats(void*, uint32_t worker, std::span<uint64_t> out) noexcept {
+  const TcpWorker& t = *shared().workers[worker];
+  std::size_t at = 0;
+  for (const uint32_t n : sizes_of(t)) out[at++] = n;
+  for (const StatRow& r : kStatRows) out[at++] = t.stats.*r.value;
+}
+
+std::string published_name(std::string name) {
+  std::replace(name.begin(), name.end(), ' ', '-');
+  return name;
+}
 }  // namespace
+
+Result<void> add_statistics(Host& host) {
+  static std::vector<std::string> names;  // StatInfo points at them
+  static std::vector<StatInfo> infos;
+  if (names.empty()) {
+    for (const char* name : kSizes) names.push_back(name);
+    for (const StatRow& r : kStatRows) names.push_back(published_name(r.name));
+    for (std::size_t i = 0; i < names.size(); ++i)
+      infos.push_back({.name = names[i].c_str(),
+                       .kind = i < std::size(kSizes) ? StatKind::kGauge : StatKind::kCounter});
+  }
+  return host.add_stats({.prefix = "/sys/tcp", .stats = infos, .read = read_stats});
+}
 
 Result<void> add_cli_commands(Host& host) {
   for (const CliCommand* command : {&kShowStats, &kShowStatistics, &kShowConfig})

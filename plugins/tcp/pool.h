@@ -38,7 +38,7 @@ class Pool {
     Slot& s = slot(index);
     free_head_ = s.next_free;
     s.used = true;
-    ++size_;
+    __atomic_store_n(&size_, size_ + 1, __ATOMIC_RELAXED);
     T* object = new (s.storage) T();
     object->id = static_cast<ConnId>(kKind) << 30 | uint32_t{s.generation} << kIdIndexBits | index;
     return object;
@@ -51,7 +51,7 @@ class Pool {
     s.generation = (s.generation + 1) & kIdGenerationMask;
     s.next_free = free_head_;
     free_head_ = index;
-    --size_;
+    __atomic_store_n(&size_, size_ - 1, __ATOMIC_RELAXED);
   }
   // nullptr when `id` is of another kind, stale, or was never handed out.
   T* find(ConnId id) noexcept {
@@ -61,7 +61,9 @@ class Pool {
     if (!s.used || s.generation != (id >> kIdIndexBits & kIdGenerationMask)) return nullptr;
     return s.object();
   }
-  uint32_t size() const noexcept { return size_; }
+  uint32_t size() const noexcept {
+    return __atomic_load_n(&size_, __ATOMIC_RELAXED);
+  }  // any thread
   bool is_full() const noexcept { return size_ >= limit_; }
 
   template <class F>

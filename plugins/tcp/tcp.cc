@@ -49,6 +49,7 @@ Result<void> init(Host& host) noexcept {
   s.transport = *transport;
   s.worker_slot = host.allocate_worker_slot();
   if (auto r = host.add_config_stanza(kStanza); !r) return r;
+  if (auto r = add_statistics(host); !r) return r;
   return add_cli_commands(host);
 }
 
@@ -58,8 +59,12 @@ Result<void> start(Host& host) noexcept {
   if (!s.default_cc)
     return error(Status::kInvalid,
                  "tcp: cc-algo '" + s.config.cc_algo + "' is not registered by any plugin");
-  host.run_on_all_workers(
-      [&s](Worker& w) { w.plugin_data[s.worker_slot] = new TcpWorker(w, s.config); });
+  s.workers.resize(host.n_workers());
+  host.run_on_all_workers([&s](Worker& w) {
+    auto* t = new TcpWorker(w, s.config);
+    w.plugin_data[s.worker_slot] = t;
+    s.workers[w.index] = t;
+  });
   return {};
 }
 

@@ -1,6 +1,8 @@
 // The plugin as a whole: registration, and the little that all workers share. Shared state is
 // written before the workers run and only read by them.
 #pragma once
+#include <vector>
+
 #include <hostloom/host.h>
 #include <hostloom/wire.h>
 
@@ -20,6 +22,7 @@ struct Shared {
   TransportId transport = kNoTransport;
   NodeId output4 = kNoNode, output6 = kNoNode;
   const CcOps* default_cc = nullptr;
+  std::vector<const TcpWorker*> workers;  // by index
 };
 Shared& shared() noexcept;
 
@@ -29,6 +32,7 @@ Result<void> start(Host&) noexcept;
 void stop(Host&) noexcept;
 
 Result<void> add_cli_commands(Host&);     // cli.cc
+Result<void> add_statistics(Host&);       // cli.cc
 extern const TransportOps kTransportOps;  // transport.cc
 
 // Nodes, each in the file of its name.

@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 
+#include <hostloom/stats.h>
 #include <hostloom/worker.h>
 
 #include "config.h"
@@ -12,19 +13,20 @@
 
 namespace loom::tcp {
 
-// Events that no packet of a node stands for; `show tcp stats`.
+// Events that no packet of a node stands for; `show tcp stats`, and /sys/tcp/... of the statistics
+// segment, which is why the control thread may read them at any time.
 struct Stats {
-  uint64_t timeouts = 0;           // retransmission timer fired
-  uint64_t fast_recoveries = 0;    // entered
-  uint64_t reneged = 0;            // scoreboards thrown away (RFC 2018 section 8)
-  uint64_t persist_probes = 0;     // zero-window probes
-  uint64_t keepalive_drops = 0;    // connections that answered no probe
-  uint64_t timed_out = 0;          // connections given up: R2 or user timeout
-  uint64_t half_open_expired = 0;  // SYN-ACKs never answered
-  uint64_t time_wait_full = 0;     // TIME-WAITs cut short: no entry was free
-  uint64_t ignored_options = 0;    // known kinds with a wrong length, or repeated in one segment
-  uint64_t no_buffer = 0;          // segments not made: the buffer pool was empty
-  uint64_t opened_active = 0, opened_passive = 0;
+  StatCounter timeouts;           // retransmission timer fired
+  StatCounter fast_recoveries;    // entered
+  StatCounter reneged;            // scoreboards thrown away (RFC 2018 section 8)
+  StatCounter persist_probes;     // zero-window probes
+  StatCounter keepalive_drops;    // connections that answered no probe
+  StatCounter timed_out;          // connections given up: R2 or user timeout
+  StatCounter half_open_expired;  // SYN-ACKs never answered
+  StatCounter time_wait_full;     // TIME-WAITs cut short: no entry was free
+  StatCounter ignored_options;    // known kinds with a wrong length, or repeated in one segment
+  StatCounter no_buffer;          // segments not made: the buffer pool was empty
+  StatCounter opened_active, opened_passive;
 };
 
 struct TcpWorker {

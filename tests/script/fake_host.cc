@@ -183,6 +183,7 @@ void FakeHost::fill_host_ops() {
     of(h).commands[c->path] = c;
     return Status::kOk;
   };
+  o.add_stats = [](Host&, const StatSet*, std::string*) { return Status::kOk; };
   o.add_config_stanza = [](Host& h, const ConfigStanza* s, std::string*) {
     of(h).stanzas[s->name] = s;
     return Status::kOk;

@@ -10,6 +10,7 @@
 
 #include "client/client.h"
 #include "interactive.h"
+#include "top.h"
 
 namespace {
 
@@ -83,6 +84,9 @@ int main(int argc, char** argv) {
                  words.front().c_str());
     return kUsage;
   }
+
+  if (!words.empty() && words.front() == "top")  // reads shared memory; the API is not needed
+    return loomctl::top({words.begin() + 1, words.end()}, socket, json);
 
   loom::Client::Options options;
   options.name = "loomctl";

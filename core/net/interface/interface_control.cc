@@ -318,6 +318,10 @@ std::vector<InterfaceListing> Net::interfaces() const {
   return all;
 }
 
+void Net::visit_interfaces(const std::function<void(const Interface&)>& fn) const {
+  state_->interfaces.for_each(fn);
+}
+
 Result<InterfaceListing> Net::interface(IfIndex index) const {
   const Interface* f = state_->interfaces.find(index);
   if (!f) return no_interface(index);

@@ -9,6 +9,7 @@
 #include <hostloom/congestion.h>
 #include <hostloom/interface.h>
 #include <hostloom/node.h>
+#include <hostloom/stats.h>
 #include <hostloom/status.h>
 #include <hostloom/transport.h>
 #include <hostloom/worker.h>
@@ -86,6 +87,8 @@ struct HostOps {
   // Calls fn, unless it is null, for everyone who subscribed by `want`; returns how many those are.
   uint32_t (*each_api_subscriber)(Host&, const ApiMessageInfo* want,
                                   void (*fn)(ApiCall&, const ApiSubscriber*, void* arg), void* arg);
+  // Numbers for the statistics segment. Since ABI 1.1.
+  Status (*add_stats)(Host&, const StatSet*, std::string* message);
 };
 
 class Host {
@@ -176,6 +179,9 @@ class Host {
     return call([&](std::string* m) {
       return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);
     });
+  }
+  Result<void> add_stats(const StatSet& s) {
+    return call([&](std::string* m) { return ops->add_stats(*this, &s, m); });
   }
 
  private:

@@ -23,6 +23,8 @@ TEST(CoreConfig, AnEmptyFileGivesTheDefaults) {
   EXPECT_FALSE(c->unix_.nodaemon);
   EXPECT_EQ(c->cpu.workers, 1u);
   EXPECT_EQ(c->session.event_queue_length, 2048u);
+  EXPECT_EQ(c->stats.update_interval_s, 1);
+  EXPECT_TRUE(c->stats.per_node_counters);
   EXPECT_EQ(c->logging.default_level, LogLevel::kInfo);
 }
 
@@ -31,7 +33,7 @@ TEST(CoreConfig, EveryStanzaLandsInItsStruct) {
     unix { nodaemon log /l cli-listen /c runtime-dir /r startup-config /s1 exec /s2 pidfile /p gid 0 }
     api-segment { prefix x gid root }
     socksvr { socket-name /a }
-    statseg { socket-name /st size 64m update-interval 0.5 per-node-counters on }
+    statseg { socket-name /st size 64m update-interval 0.5 per-node-counters off }
     cpu { main-core 1 corelist-workers 2-3,5 skip-cores 1 }
     memory { main-heap-size 2g main-heap-page-size default-hugepage }
     buffers { buffers-per-numa 32768 default data-size 4096 page-size 2m }
@@ -48,7 +50,7 @@ TEST(CoreConfig, EveryStanzaLandsInItsStruct) {
   EXPECT_EQ(c->sockets.api, "/a");
   EXPECT_EQ(c->stats.size, 64u << 20);
   EXPECT_EQ(c->stats.update_interval_s, 0.5);
-  EXPECT_TRUE(c->stats.per_node_counters);
+  EXPECT_FALSE(c->stats.per_node_counters);
   EXPECT_EQ(c->cpu.main_core, 1u);
   EXPECT_EQ(c->cpu.worker_cores, (std::vector<uint32_t>{2, 3, 5}));
   EXPECT_EQ(c->cpu.workers, 3u);

@@ -21,6 +21,7 @@
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "stats/stats_registry.h"
 #include "transport/registry.h"
 
 namespace loom {
@@ -42,7 +43,7 @@ class HostImplTest : public ::testing::Test {
     engine_ = must(Engine::create(config));
     net_ = must(Net::create(*engine_));
     host_ = std::make_unique<HostImpl>(
-        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_, messages_});
+        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_, messages_, stats_});
     host_->log = [this](LogLevel, const char* who, const char* text) {
       log_.push_back(std::string(who) + ": " + text);
     };
@@ -57,6 +58,7 @@ class HostImplTest : public ::testing::Test {
   CliTree cli_;
   StanzaRegistry stanzas_;
   ApiRegistry messages_;
+  StatsRegistry stats_;
   std::unique_ptr<HostImpl> host_;
   std::vector<std::string> log_;
 };
@@ -76,6 +78,11 @@ const ConfigStanza kStanza{.name = "hello",
                              ++*static_cast<int*>(n);
                              return {};
                            }};
+constexpr StatInfo kStats[] = {{"greetings", StatKind::kCounter}};
+const StatSet kStatSet{
+    .prefix = "/sys/hello",
+    .stats = kStats,
+    .read = [](void*, uint32_t, std::span<uint64_t> out) noexcept { out[0] = 1; }};
 const NodeInfo kNode{
     .name = "hello-node",
     .run = [](Worker& w, NodeRuntime&, std::span<Buffer* const> in) noexcept { w.free(in); }};
@@ -117,6 +124,9 @@ TEST_F(HostImplTest, WhatIsRegisteredIsFound) {
   const auto node = host().add_node(kNode);
   ASSERT_TRUE(node);
   EXPECT_EQ(host().find_node("hello-node"), *node);
+  ASSERT_TRUE(host().add_stats(kStatSet));
+  ASSERT_EQ(stats_.sets().size(), 1u);
+  EXPECT_STREQ(stats_.sets()[0].set.prefix, "/sys/hello");
   EXPECT_EQ(host().n_workers(), 1u);
   host().log(LogLevel::kInfo, "me", "text");
   EXPECT_EQ(log_.back(), "me: text");
@@ -134,6 +144,8 @@ TEST_F(HostImplTest, RefusalsNameTheRefusedThing) {
   EXPECT_THAT(host().add_feature({.arc = "ip4-unicast"}).error().message,
               HasSubstr("lacks a name"));
   EXPECT_FALSE(host().add_ip_protocol(99, false, "nobody"));
+  ASSERT_TRUE(host().add_stats(kStatSet));
+  EXPECT_THAT(host().add_stats(kStatSet).error().message, HasSubstr("/sys/hello"));
   CliCommand short_table = kCommand;
   short_table.struct_size = 8;
   EXPECT_THAT(host().add_cli_command(short_table).error().message, HasSubstr("8 bytes"));
@@ -154,6 +166,7 @@ TEST_F(HostImplTest, NothingOfARefusedPluginRuns) {
   ASSERT_TRUE(host().add_cli_command(kCommand));
   ASSERT_TRUE(host().add_config_stanza(kStanza));
   ASSERT_TRUE(host().add_congestion_control(controller()));
+  ASSERT_TRUE(host().add_stats(kStatSet));
   ASSERT_TRUE(host().add_transport(transport()));
   ASSERT_TRUE(host().add_node(kNode));
   ASSERT_TRUE(host().add_feature({.arc = "ip4-unicast", .node = "hello-node"}));
@@ -170,6 +183,7 @@ TEST_F(HostImplTest, NothingOfARefusedPluginRuns) {
               HasSubstr("a.conf:1: stanza 'hello' belongs to plugin 'bad', which was refused"));
   EXPECT_EQ(applied, 0);
   EXPECT_EQ(host().find_congestion_control("hello"), nullptr);
+  EXPECT_TRUE(stats_.sets().empty());
   EXPECT_EQ(transports_.find_proto(77), kNoTransport);
   EXPECT_NE(transports_.find_proto(1), kNoTransport);
   EXPECT_TRUE(engine_->features().enabled().empty());

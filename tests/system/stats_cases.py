@@ -1,0 +1,248 @@
+#!/usr/bin/python3
+"""System tests of the statistics: segment, exporter, live view, over a running daemon. usage: stats_cases.py CASE"""
+
+import json
+import mmap
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+from lab import STACK_IP4, Failure, Lab, wait_until  # noqa: E402
+from statseg import COMBINED, EMPTY, NAMES, SCALAR, SIMPLE, SYMLINK, Segment  # noqa: E402
+
+FAST = "statseg { update-interval 0.1 }"
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def socket_of(lab):
+    return str(lab.dir / "run/stats.sock")
+
+
+def ping(lab, count=20):
+    lab.run(["ping", "-c", str(count), "-i", "0.01", STACK_IP4])
+
+
+def next_update(segment, times=1):
+    """Waits until the daemon has copied its counters that many times more."""
+    want = segment.get("/sys/heartbeat") + times
+    wait_until(lambda: segment.get("/sys/heartbeat") >= want, "the segment is updated")
+
+
+def segment():
+    """The bytes are those of the table; the numbers are the daemon's own; interfaces and nodes come and go."""
+    with Lab(config_extra=FAST) as lab, Segment(socket_of(lab)) as s:
+        header = s.header()
+        expect(header["version"] == 2 and header["base"] and header["errors"], f"header {header}")
+        entries = s.consistent(s.entries)
+        expect([n for _, _, n in entries[:3]] == ["/sys/heartbeat", "/sys/last_stats_clear", "/sys/boottime"],
+               f"first entries {entries[:3]}")
+        kinds = {name: kind for kind, _, name in entries if kind != EMPTY}
+        for name, kind in {"/sys/num_worker_threads": SCALAR, "/sys/last_update": SCALAR, "/sys/vector_rate": SCALAR,
+                           "/sys/loops_per_worker": SIMPLE, "/if/names": NAMES, "/if/rx": COMBINED, "/if/tx": COMBINED,
+                           "/if/drops": SIMPLE, "/interfaces/tap0/rx": SYMLINK, "/nodes/ip4-input/calls": SYMLINK,
+                           "/nodes/ip4-input/vectors": SYMLINK, "/nodes/ip4-input/clocks": SYMLINK,
+                           "/nodes/ip4-input/suspends": SYMLINK, "/sys/node/names": NAMES, "/node/errors": SIMPLE,
+                           "/err/drop/dropped": SYMLINK, "/buffer-pools/default-numa-0/available": SCALAR,
+                           "/mem/main heap": SIMPLE, "/mem/main heap/used": SYMLINK,
+                           "/sys/session/sessions_total": SCALAR, "/sys/tcp/connections": SCALAR,
+                           "/sys/tcp/active-opens": SIMPLE}.items():
+            expect(kinds.get(name) == kind, f"{name}: type {kinds.get(name)}, not {kind}")
+        for name in kinds:  # every one can be read, and none is out of bounds
+            s.get(name)
+        expect(abs(s.get("/sys/boottime") - time.time()) < 120, "boottime is not now")
+        expect(all(len(row) == len(s.get("/sys/node/names")) for row in s.get("/sys/node/clocks")), "a column a node")
+
+        ping(lab)
+        next_update(s, 2)
+        rx = s.get("/interfaces/tap0/rx")
+        expect(sum(p for p, _ in rx) >= 20 and sum(b for _, b in rx) >= 20 * 98, f"tap0 received {rx}")
+        # The kernel may send now and then, so the two views agree once the segment has caught up.
+        wait_until(lambda: f'"{sum(p for p, _ in s.get("/interfaces/tap0/tx"))}"' in
+                   json.dumps(lab.cli("show", "interface", as_json=True)), "`show interface` has the same number")
+        expect(sum(s.get("/nodes/ip4-input/vectors")) >= 20, "ip4-input saw no packets")
+
+        epoch = s.header()["epoch"]
+        lab.cli("create", "loopback", "interface")
+        wait_until(lambda: "/interfaces/loop0/tx" in s.names(), "the loopback appears")
+        expect(s.header()["epoch"] > epoch, "the directory changed within an epoch")
+        expect(s.get("/if/names")[-1] == "loop0", f"names {s.get('/if/names')}")
+        lab.cli("delete", "loopback", "interface", "loop0")
+        wait_until(lambda: "/interfaces/loop0/tx" not in s.names(), "the loopback goes")
+        expect(s.get("/if/names")[-1] == "deleted", f"names {s.get('/if/names')}")
+
+        # Whoever has the descriptor cannot write through it, nor make it shorter.
+        for attempt in (lambda: mmap.mmap(s.fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
+                        lambda: os.ftruncate(s.fd, 0), lambda: os.pwrite(s.fd, b"x", 0)):
+            try:
+                attempt()
+            except OSError:
+                continue
+            raise Failure("the segment can be changed by a reader")
+        text = lab.cli("show", "statistics", "segment")
+        expect(re.search(r"entries:?\s+\d+", text) and "/if/rx" in text, f"show statistics segment: {text}")
+
+        lab.stop(lab.daemon)  # what was mapped stays readable
+        expect(s.get("/if/names")[0] == "tap0", "the segment went away with the daemon")
+        expect(not os.path.exists(socket_of(lab)), "the socket is still there")
+
+
+def options():
+    """statseg { } is honoured."""
+    path = f"/tmp/hostloom-stats-{os.getppid()}-{time.monotonic_ns()}.sock"
+    with Lab(config_extra=f"statseg {{ socket-name {path} size 2m update-interval 3600 per-node-counters off }}") as lab:
+        with Segment(path) as s:
+            expect(len(s.bytes) == 2 << 20, f"{len(s.bytes)} bytes")
+            names = s.names()
+            expect(not [n for n in names if n.startswith("/nodes/") or n.startswith("/sys/node/")], "nodes are there")
+            expect("/err/drop/dropped" in names, "error counters are not there")
+            beats = s.get("/sys/heartbeat")
+            ping(lab)
+            expect(s.get("/sys/heartbeat") == beats, "it was updated before its time")
+    expect(not os.path.exists(path), "the socket is still there")
+
+
+def idle():
+    """Statistics at the default interval leave an idle daemon idle, and its workers asleep."""
+    with Lab() as lab, Segment(socket_of(lab)) as s:
+        ticks = os.sysconf("SC_CLK_TCK")
+
+        def cpu():
+            fields = pathlib.Path(f"/proc/{lab.daemon.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / ticks
+
+        next_update(s, 2)
+        used, start, sleeps = cpu(), time.monotonic(), s.get("/sys/sleeps_per_worker")[0][0]
+        next_update(s, 5)
+        seconds = time.monotonic() - start
+        share = (cpu() - used) / seconds
+        expect(share < 0.01, f"an idle daemon used {100 * share:.2f} % of a core")
+        woken = (s.get("/sys/sleeps_per_worker")[0][0] - sleeps) / seconds
+        expect(woken < 5, f"the worker of an idle daemon was woken {woken:.1f} times a second")
+
+
+def scrape(port, path="/metrics", method="GET"):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.headers, answer.read().decode()
+
+
+def parse(text):
+    """Samples by name and labels; fails on what a scraper would refuse."""
+    types, samples, finished, current = {}, {}, set(), None
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            continue
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            expect(name not in types and kind in ("counter", "gauge"), f"bad line: {line}")
+            types[name] = kind
+            continue
+        match = re.fullmatch(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*\})? ([0-9.eE+-]+)', line)
+        expect(match, f"not a sample: {line}")
+        name, labels = match[1], match[2] or ""
+        expect(name in types, f"no TYPE before: {line}")
+        expect(name.endswith("_total") == (types[name] == "counter"), f"{name} is a {types[name]}")
+        if name != current:
+            expect(name not in finished, f"samples of {name} stand in two places")
+            finished.add(current)
+            current = name
+        expect((name, labels) not in samples, f"twice: {line}")
+        samples[name, labels] = float(match[3])
+    return samples
+
+
+def prometheus():
+    with Lab(config_extra=FAST) as lab:
+        exporter = str(lab.build / "bin/hostloom-prometheus")
+        done = subprocess.run([exporter, "--help"], capture_output=True, text=True, timeout=30)
+        expect(done.returncode == 0 and "--listen" in done.stdout, f"--help: {done}")
+        expect(subprocess.run([exporter, "--nonsense"], capture_output=True, timeout=30).returncode == 2, "wrong usage")
+        server = lab.spawn([exporter, "--socket", socket_of(lab), "--port", "0"], name="exporter")
+        url = wait_until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/metrics", lab.output(server)), "the exporter listens")
+        port = int(url[1])
+        before = parse(scrape(port)[1])
+        ping(lab)
+        key = 'hostloom_interface_rx_packets_total', '{interface="tap0",worker="0"}'
+        wait_until(lambda: parse(scrape(port)[1])[key] >= before[key] + 20, "the received packets are counted")
+        headers, text = scrape(port)
+        expect(headers["Content-Type"].startswith("text/plain; version=0.0.4"), f"{headers}")
+        now = parse(text)
+        for name, labels in (("hostloom_up", ""), ("hostloom_node_clocks_total", '{node="ip4-input",worker="0"}'),
+                             ("hostloom_tcp_active_opens_total", '{worker="0"}'), ("hostloom_tcp_connections", ""),
+                             ("hostloom_node_counter_total", '{node="drop",counter="dropped",worker="0"}'),
+                             ("hostloom_sessions", '{worker="0"}'),
+                             ("hostloom_buffers_available", '{pool="default-numa-0"}'),
+                             ("hostloom_memory_used_bytes", '{heap="process"}')):
+            expect((name, labels) in now, f"no {name}{labels}")
+        for path, method, status in (("/nowhere", "GET", 404), ("/metrics", "POST", 405)):
+            try:
+                scrape(port, path, method)
+                raise Failure(f"{method} {path} was answered")
+            except urllib.error.HTTPError as refused:
+                expect(refused.code == status, f"{method} {path}: {refused.code}")
+        expect(scrape(port, method="HEAD")[1] == "", "HEAD has a body")
+        with socket.create_connection(("127.0.0.1", port), 10) as s:
+            s.sendall(b"\xff" * 20000)
+            s.settimeout(10)
+            try:
+                while s.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+        expect(parse(scrape(port)[1])["hostloom_up", ""] == 1, "bad bytes stopped it")
+
+        lab.stop(lab.daemon, signal.SIGKILL)
+        expect(parse(scrape(port)[1]) == {("hostloom_up", ""): 0}, "a dead daemon is not down")
+        lab.start_daemon()
+        expect(parse(scrape(port)[1])["hostloom_up", ""] == 1, "a new daemon is not found")
+
+
+def top():
+    with Lab(config_extra=FAST) as lab:
+        loomctl = [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock")]
+        with lab.program(["ping", "-i", "0.01", STACK_IP4]):
+            view = json.loads(lab.run(loomctl + ["--json", "top", "--once", "--interval", "0.5"]).stdout)
+            expect(view["seconds"] >= 0.3, f"over {view['seconds']} s")
+            nodes = {n["node"]: n for n in view["nodes"]}
+            expect(nodes["ip4-input"]["packets-per-second"] > 10, f"ip4-input: {nodes['ip4-input']}")
+            costs = [n["clocks-per-packet"] for n in view["nodes"]]
+            expect(costs == sorted(costs, reverse=True) and costs[0] > 0, f"not by clocks per packet: {costs}")
+            expect(view["interfaces"][0]["interface"] == "tap0" and view["interfaces"][0]["rx-bits-per-second"] > 1000,
+                   f"interfaces: {view['interfaces']}")
+            text = lab.run(loomctl + ["top", "--once"]).stdout.decode()
+            for word in ("clocks/pkt", "ip4-input", "tap0", "session/sessions_total", "tcp/connections", "asleep %"):
+                expect(word in text, f"no {word} in:\n{text}")
+        expect(lab.run(loomctl + ["top", "--bogus"], check=False).returncode == 2, "wrong usage")
+        # Not on a terminal: view after view, until the daemon is gone.
+        live = lab.spawn(loomctl + ["top", "--interval", "0.1"], name="top")
+        wait_until(lambda: lab.output(live).count("clocks/pkt") >= 3, "three views")
+        lab.stop(lab.daemon)
+        wait_until(lambda: live.poll() is not None, "top ends with the daemon")
+        expect(live.returncode == 3, f"exit status {live.returncode}")
+
+
+CASES = {f.__name__: f for f in (segment, options, idle, prometheus, top)}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
+        sys.exit(f"usage: stats_cases.py {'|'.join(CASES)}")
+    laboratory.enter()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        CASES[sys.argv[1]]()
+    except Failure as failure:
+        sys.exit(f"{sys.argv[1]}: {failure}")
