@@ -3,6 +3,8 @@
 # One GoogleTest executable NAME, registered with ctest as one test. Target unit_tests builds all of them. Label
 # `tsan`: it runs real threads, and is run under ThreadSanitizer too (target thread_tests).
 find_package(GTest REQUIRED)
+# What a test says runs once: optimising it costs more than it gives, and with sanitizers several times as much.
+set(HOSTLOOM_TEST_OPTIONS -O0 -g1)
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 function(hostloom_add_test name)
@@ -10,6 +12,7 @@ function(hostloom_add_test name)
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${HOSTLOOM_TEST_OPTIONS})
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
