@@ -125,15 +125,17 @@ TopView top_view(const TopSample& before, const TopSample& now) {
   for (const auto& [name, n] : now.counters)
     if (const uint64_t o = old(before.counters, name); n != o)
       view.rates.push_back({name, per_second(n, o, s)});
-  std::stable_sort(view.nodes.begin(), view.nodes.end(), [](const auto& a, const auto& b) {
-    return a.clocks_per_packet > b.clocks_per_packet;
-  });
-  std::stable_sort(view.interfaces.begin(), view.interfaces.end(),
-                   [](const auto& a, const auto& b) {
-                     return a.rx_bits_s + a.tx_bits_s > b.rx_bits_s + b.tx_bits_s;
-                   });
-  std::stable_sort(view.rates.begin(), view.rates.end(),
-                   [](const auto& a, const auto& b) { return a.per_s > b.per_s; });
+  // Busiest first; in order of names where they are equal.
+  const auto falling = [](auto value) {
+    return [value](const auto& a, const auto& b) {
+      return value(a) != value(b) ? value(a) > value(b) : a.name < b.name;
+    };
+  };
+  std::sort(view.nodes.begin(), view.nodes.end(),
+            falling([](const auto& n) { return n.clocks_per_packet; }));
+  std::sort(view.interfaces.begin(), view.interfaces.end(),
+            falling([](const auto& i) { return i.rx_bits_s + i.tx_bits_s; }));
+  std::sort(view.rates.begin(), view.rates.end(), falling([](const auto& r) { return r.per_s; }));
   return view;
 }
 
