@@ -10,6 +10,7 @@
 #include "net/net.h"
 #include "plugin/host_impl.h"
 #include "server_fixture.h"
+#include "stats/stats_registry.h"
 #include "transport/registry.h"
 #include "vpe.api.h"
 
@@ -25,8 +26,8 @@ class ApiPlugins : public ServerFixture {
     config.buffers.buffers_per_numa = 1024;
     engine_ = std::move(Engine::create(config).value());
     net_ = std::move(Net::create(*engine_).value());
-    host_ = std::make_unique<HostImpl>(
-        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_, registry_});
+    host_ = std::make_unique<HostImpl>(HostImpl::Parts{*engine_, *net_, transports_, congestion_,
+                                                       cli_, stanzas_, registry_, stats_});
     plugins_ = std::make_unique<PluginLoader>(host_->host(), host_->plugin_hooks());
     ASSERT_TRUE(add_core_modules(registry_));
     add_core_handlers(registry_, {.host = host_->host(),
@@ -51,6 +52,7 @@ class ApiPlugins : public ServerFixture {
   CcRegistry congestion_;
   CliTree cli_;
   StanzaRegistry stanzas_;
+  StatsRegistry stats_;
   std::unique_ptr<HostImpl> host_;
   std::unique_ptr<PluginLoader> plugins_;
   std::size_t n_core_messages_ = 0;
