@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -50,7 +51,8 @@ class Forged {
           .alignment = 3,
           .spare = 0,
           .unused = 0};
-    std::memcpy(memory_ + offset, elements.data(), elements.size() * sizeof(T));
+    std::copy_n(reinterpret_cast<const std::byte*>(elements.data()), elements.size() * sizeof(T),
+                reinterpret_cast<std::byte*>(memory_ + offset));
     return kBase + offset;
   }
   void directory(std::vector<Entry> entries) {
