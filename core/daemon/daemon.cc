@@ -311,6 +311,7 @@ Result<void> Daemon::start(bool in_background) {
   if (done) done = p.open_sockets();
   if (done) done = p.run_startup_commands();
   if (!done) return done;
+  p.stats->update();  // whoever was told that the daemon is ready finds its interfaces
   if (is_interactive())
     p.terminal =
         std::make_unique<Terminal>(p.loop, p.cli, p.host->host(), [this] { request_stop(); });

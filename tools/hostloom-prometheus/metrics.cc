@@ -231,8 +231,9 @@ class Exporter {
         if (v.name == "/sys/heartbeat")
           text_.add("hostloom_stats_updates_total", Type::kCounter, "Updates of the statistics.",
                     {}, v.scalar);
-        else
-          text_.add(metric, Type::kGauge, help, {}, v.scalar);
+        else  // a gauge's name must not end as a counter's does (/sys/session/sessions_total)
+          text_.add(metric.ends_with("_total") ? metric.substr(0, metric.size() - 6) : metric,
+                    Type::kGauge, help, {}, v.scalar);
         break;
       case EntryType::kSimple:
         for (std::size_t w = 0; w < v.simple.size(); ++w) {

@@ -70,15 +70,16 @@ int main(int argc, char** argv) {
   app.add_option("--timeout", timeout_s, "seconds to wait for an answer")
       ->capture_default_str()
       ->check(CLI::Range(0.001, 86400.0));
-  app.add_option("command", words, "the command's words");
-  app.prefix_command();  // options behind the first word belong to the command
-  app.footer("Exit status: 0 success, 1 the command failed, 2 wrong usage, 3 no daemon.");
+  app.prefix_command();  // the first word that is no option begins the command
+  app.footer(
+      "Usage: loomctl [OPTIONS] [COMMAND...], or loomctl top [OPTIONS].\nExit status: 0 success, 1 "
+      "the command failed, 2 wrong usage, 3 no daemon.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kOk : kUsage;
   }
-  for (const auto& word : app.remaining()) words.push_back(word);
+  words = app.remaining();
   if (!words.empty() && words.front().starts_with("-")) {
     std::fprintf(stderr, "loomctl: unknown option '%s'; see loomctl --help\n",
                  words.front().c_str());
