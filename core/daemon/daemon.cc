@@ -134,9 +134,8 @@ Result<void> Daemon::Parts::make_parts() {
   if (!built) return built;
   stats = std::make_unique<StatsService>(core.stats,
                                          StatsService::Parts{*engine, *net, *sessions, stats_sets});
-  host = std::make_unique<HostImpl>(
-      HostImpl::Parts{*engine, *net, transports, congestion_controls, cli, stanzas, messages,
-                      stats_sets});
+  host = std::make_unique<HostImpl>(HostImpl::Parts{*engine, *net, transports, congestion_controls,
+                                                    cli, stanzas, messages, stats_sets});
   host->log = [this](LogLevel level, const char* who, const char* text) {
     log.write(level, who, text);
   };
