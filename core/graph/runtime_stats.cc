@@ -87,7 +87,7 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
           .rounds = read_counter(ws.rounds),
           .busy_rounds = read_counter(ws.busy_rounds),
           .sleeps = read_counter(ws.sleeps),
-          .asleep = static_cast<TimeNs>(read_counter(ws.asleep_ns)),
+          .asleep = ws.asleep.total(engine_.clock_now()),
           .cached_buffers = static_cast<uint32_t>(read_counter(ws.cached_buffers)),
           .is_asleep = ws.sleep_state.load(std::memory_order_relaxed) == SleepState::kAsleep};
 }

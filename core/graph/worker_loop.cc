@@ -73,12 +73,13 @@ void WorkerState::sleep() noexcept {
     const auto deadline = wheel.next_deadline();
     const TimeNs before = engine.clock_now();
     if (!deadline || *deadline > before) {
+      asleep.begin(before);
       sleep_state.store(SleepState::kAsleep);
       watches.wait(deadline ? *deadline - before : -1);
       sleep_state.exchange(SleepState::kAwake);  // reads what is_asleep() has written
       w.now = engine.clock_now();
       bump(sleeps, 1);
-      bump(asleep_ns, static_cast<uint64_t>(w.now - before));
+      asleep.end(w.now);
     }
   }
   sleep_state.store(SleepState::kAwake);

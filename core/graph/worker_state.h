@@ -13,6 +13,7 @@
 #include "graph/frame_queue.h"
 #include "graph/post_queue.h"
 #include "graph/random.h"
+#include "graph/sleep_clock.h"
 #include "graph/trace_log.h"
 #include "time/timer_wheel.h"
 
@@ -75,7 +76,8 @@ struct WorkerState {
   alignas(kCacheLine) PostQueue posts;
   std::atomic<SleepState> sleep_state{SleepState::kAwake};
   std::atomic<int> thread_id{0};
-  uint64_t rounds = 0, busy_rounds = 0, sleeps = 0, asleep_ns = 0, cached_buffers = 0;
+  uint64_t rounds = 0, busy_rounds = 0, sleeps = 0, cached_buffers = 0;
+  SleepClock asleep;
 
   // dispatch.cc: the data path.
   void append(NodeId node, std::span<Buffer* const> packets) noexcept;

@@ -133,6 +133,10 @@ def idle():
         expect(share < 0.01, f"an idle daemon used {100 * share:.2f} % of a core")
         woken = (s.get("/sys/sleeps_per_worker")[0][0] - sleeps) / seconds
         expect(woken < 5, f"the worker of an idle daemon was woken {woken:.1f} times a second")
+        asleep = s.get("/sys/asleep_ns_per_worker")[0][0]
+        next_update(s, 3)
+        asleep = (s.get("/sys/asleep_ns_per_worker")[0][0] - asleep) / 1e9
+        expect(asleep > 1.5, f"an idle worker slept for {asleep:.2f} of 3 s")  # a sleep that goes on counts
 
 
 def scrape(port, path="/metrics", method="GET"):

@@ -33,6 +33,19 @@ TEST_F(SchedulerTest, IdleWorkersSleepAndMakeNoRounds) {
   EXPECT_EQ(engine->stats().worker(0).rounds, rounds);
 }
 
+TEST_F(SchedulerTest, ASleepThatGoesOnIsCounted) {
+  static std::atomic<TimeNs> now;
+  now = kSecond;
+  start({.clock = [](void*) noexcept { return now.load(); }});
+  wait_until_asleep();
+  EXPECT_EQ(engine->stats().worker(0).asleep, 0);
+  now += 5 * kSecond;
+  EXPECT_EQ(engine->stats().worker(0).asleep, 5 * kSecond);
+  engine->run_on_worker(0, [](Worker&) {});  // once, not once more when it ends
+  wait_until_asleep();
+  EXPECT_EQ(engine->stats().worker(0).asleep, 5 * kSecond);
+}
+
 TEST_F(SchedulerTest, PollModeNeverSleeps) {
   start({.poll_mode = true});
   while (engine->stats().worker(0).rounds < 10'000) std::this_thread::yield();
