@@ -1,12 +1,15 @@
 # hostloom_add_api(TARGET FILE.api.json...)
 #
 # A static library of the messages, includable as "NAME.api.h": for whoever answers or sends them. A file that is
-# imported is looked for beside the importer and among Hostloom's own. In the tree and for outsiders alike.
+# imported is looked for beside the importer and among Hostloom's own. In the tree and for outsiders alike. The target's
+# property HOSTLOOM_API_JSON lists the completed descriptions, which clients load.
 function(hostloom_add_api target)
   set(out ${CMAKE_CURRENT_BINARY_DIR}/${target}.dir)
   file(MAKE_DIRECTORY ${out})
+  file(GLOB generator ${HOSTLOOM_APIGEN_DIR}/*.py)
   set(sources "")
   set(inputs "")
+  set(descriptions "")
   foreach(file ${ARGN})
     get_filename_component(path ${file} ABSOLUTE)
     list(APPEND inputs ${path})
@@ -15,16 +18,18 @@ function(hostloom_add_api target)
     get_filename_component(name ${path} NAME)
     string(REGEX REPLACE "\\.api\\.json$" "" name ${name})
     add_custom_command(
-      OUTPUT ${out}/${name}.api.h ${out}/${name}.api.cc
-      COMMAND /usr/bin/python3 ${HOSTLOOM_APIGEN} --include ${HOSTLOOM_API_DIR} --out ${out} ${path}
-      DEPENDS ${HOSTLOOM_APIGEN} ${inputs}
+      OUTPUT ${out}/${name}.api.h ${out}/${name}.api.cc ${out}/json/${name}.api.json
+      COMMAND /usr/bin/python3 ${HOSTLOOM_APIGEN} --include ${HOSTLOOM_API_DIR} --out ${out} --json ${out}/json ${path}
+      DEPENDS ${HOSTLOOM_APIGEN} ${generator} ${inputs}
       COMMENT "apigen ${name}"
       VERBATIM)
     list(APPEND sources ${out}/${name}.api.h ${out}/${name}.api.cc)
+    list(APPEND descriptions ${out}/json/${name}.api.json)
   endforeach()
   add_library(${target} STATIC ${sources})
   set_target_properties(${target} PROPERTIES
-    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    HOSTLOOM_API_JSON "${descriptions}")
   target_compile_features(${target} PUBLIC cxx_std_23)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${out}>)
   if(target STREQUAL "hostloom_api")

@@ -18,8 +18,8 @@ set_target_properties(hostloom_api PROPERTIES EXPORT_NAME api)
 install(TARGETS hostloom_api EXPORT HostloomTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT sdk)
 install(DIRECTORY ${PROJECT_BINARY_DIR}/api/hostloom_api.dir/ DESTINATION ${api_include} COMPONENT sdk
         FILES_MATCHING PATTERN "*.api.h")
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/api/ DESTINATION ${HOSTLOOM_API_INSTALL_DIR} COMPONENT sdk
-        FILES_MATCHING PATTERN "*.api.json")
+get_target_property(descriptions hostloom_api HOSTLOOM_API_JSON)
+install(FILES ${descriptions} DESTINATION ${HOSTLOOM_API_INSTALL_DIR} COMPONENT sdk)
 
 # Examples, and the program that makes skeletons of them.
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/sdk/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/hostloom COMPONENT sdk)
@@ -50,10 +50,11 @@ endif()
 
 # --- find_package(Hostloom).
 set(HOSTLOOM_APIGEN_INSTALL_PATH ${CMAKE_INSTALL_BINDIR}/hostloom-api)
+set(HOSTLOOM_APIGEN_INSTALL_DIR share/hostloom/generator)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/HostloomConfig.cmake.in
                               ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake INSTALL_DESTINATION ${package_dir}
                               PATH_VARS HOSTLOOM_PLUGIN_INSTALL_DIR HOSTLOOM_API_INSTALL_DIR
-                              HOSTLOOM_APIGEN_INSTALL_PATH)
+                              HOSTLOOM_APIGEN_INSTALL_PATH HOSTLOOM_APIGEN_INSTALL_DIR)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/HostloomConfigVersion.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/package/HostloomConfig.cmake

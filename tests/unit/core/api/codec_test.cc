@@ -25,8 +25,13 @@ api::Everything sample() {
   m.mac = {1, 2, 3, 4, 5, 6};
   m.stamp = -2.0;
   m.color = api::Color::kColorBlue;
-  m.bits = static_cast<api::Bits>(api::kBitsA | api::kBitsB);
-  m.either = {9, 8, 7, 6, 5, 4, 3, 2};
+  m.bits = api::kBitsA | api::kBitsB;
+  m.either.set_bytes({9, 8, 7, 6, 5, 4, 3, 2});
+  m.again = {api::Color::kColorRed, 5};
+  m.boxes.resize(1);
+  m.boxes[0].content.resize(1);
+  m.boxes[0].content[0].set_number(0xaabbccdd);
+  m.boxes[0].label = "b";
   m.name = "too long a name";
   m.two = {{{api::Color::kColorRed, 1}, {api::Color::kColorBlue, 2}}};
   m.pairs = {{api::Color::kColorRed, 0x0a0b}};
@@ -45,9 +50,13 @@ TEST(ApiCodec, FieldsArePackedInOrderAndBigEndian) {
                         0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6,     // e mac
                         0xc0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3,                 // stamp color bits
                         9, 8, 7, 6, 5, 4, 3, 2,                             // either
-                        't', 'o', 'o', ' ', 'l', 'o', 'n', 0,               // name, cut
-                        1, 0, 1, 2, 0, 2, 1, 1, 0x0a, 0x0b,                 // two n pairs
-                        0, 2, 0xff, 0xfe, 0, 0, 0, 2, 'h', 'i'}));          // raw text
+                        0xff, 0xff, 0xff, 0xff, 2, 0, 3, 1,         // index favorite mask delete
+                        1, 0, 5, 0, 0, 0, 1, 1,                     // again n_boxes, n
+                        0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0,         // content
+                        0, 0, 0, 1, 'b',                            // label
+                        't', 'o', 'o', ' ', 'l', 'o', 'n', 0,       // name, cut
+                        1, 0, 1, 2, 0, 2, 1, 1, 0x0a, 0x0b,         // two n pairs
+                        0, 2, 0xff, 0xfe, 0, 0, 0, 2, 'h', 'i'}));  // raw text
 }
 
 TEST(ApiCodec, DecodingGivesBackWhatWasEncoded) {
@@ -66,6 +75,30 @@ TEST(ApiCodec, DecodingGivesBackWhatWasEncoded) {
   ApiWriter w2(again);
   encode(w2, m);
   EXPECT_EQ(again, out);
+}
+
+TEST(ApiCodec, AUnionIsAsLongAsItsLongestMemberAndReadAsAny) {
+  api::Either e;
+  EXPECT_EQ(e.raw.size(), 8u);
+  e.set_bytes({1, 2, 3, 4, 5, 6, 7, 8});
+  EXPECT_EQ(e.number(), 0x01020304u);
+  e.set_pair({api::Color::kColorBlue, 0x0a0b});
+  EXPECT_EQ(e.raw, (std::array<uint8_t, 8>{2, 0x0a, 0x0b}));  // nothing of what was there before
+  EXPECT_EQ(e.pair(), (api::Pair{api::Color::kColorBlue, 0x0a0b}));
+  e.set_word("too long");
+  EXPECT_EQ(e.word(), "too l");
+  e.set_colors({api::Color::kColorRed, api::Color::kColorBlue});
+  EXPECT_EQ(e.colors()[1], api::Color::kColorBlue);
+}
+
+TEST(ApiCodec, FieldsStartAsTheirDefaults) {
+  const api::Everything m;
+  EXPECT_EQ(m.b, -2);
+  EXPECT_EQ(m.index, 0xffffffffu);
+  EXPECT_EQ(m.favorite, api::Color::kColorBlue);
+  EXPECT_EQ(m.mask, api::kBitsA | api::kBitsB);
+  EXPECT_TRUE(m.delete_);
+  EXPECT_EQ(m.color, api::Color{});
 }
 
 TEST(ApiCodec, EveryTruncationIsNoticed) {
