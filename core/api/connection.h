@@ -31,6 +31,7 @@ struct ApiServerState {
   ApiServer::Log log;
   ApiServer::Limits limits;
   ApiServer::Counters counters{};
+  ApiTrace trace{};
   std::map<uint32_t, std::shared_ptr<ApiConnection>> connections{};  // by client index
 };
 

@@ -125,6 +125,19 @@ void add_vlib(ApiRegistry& registry, const Parts& parts) {
         return api::GetNodeIndexReply{.retval = index == ~0u ? kNoSuchNode : 0,
                                       .node_index = index};
       });
+  registry.handle<api::GetNodeGraph, api::GetNodeGraphReply>(
+      [](ApiCall&, const api::GetNodeGraph&) {
+        return api::GetNodeGraphReply{.retval = api_retval(Status::kUnsupported)};
+      });
+  registry.cursor<api::NodeGraphGet, api::NodeGraphGetReply, api::NodeGraphDetails>(
+      [parts](const api::NodeGraphGet&, uint32_t& cursor, api::NodeGraphDetails& details) {
+        auto node = parts->node(cursor);
+        if (!node) return ApiStep::kEnd;
+        details.node_index = cursor++;
+        details.name = std::move(node->name);
+        details.next_nodes = std::move(node->next);
+        return ApiStep::kItem;
+      });
   registry.handle<api::ShowThreads, api::ShowThreadsReply>(
       [parts](ApiCall&, const api::ShowThreads&) {
         api::ShowThreadsReply reply;

@@ -2,6 +2,7 @@
 // API.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,11 @@ struct CoreApiParts {
   std::string version, build_date;
   std::function<double()> uptime_s;
   std::function<uint32_t(const std::string& name)> find_node;  // ~0u: none
+  struct Node {
+    std::string name;
+    std::vector<uint32_t> next;  // by arc; ~0u: to no node
+  };
+  std::function<std::optional<Node>(uint32_t index)> node;  // none: neither it nor a later one
   struct Thread {
     std::string name, type;
     uint32_t pid;  // Linux thread id

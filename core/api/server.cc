@@ -31,16 +31,18 @@ void ApiServer::Impl::accept() {
   acceptor.async_accept([self = shared_from_this()](error_code e, ApiConnection::Socket socket) {
     if (!self->acceptor.is_open()) return;
     if (e) return self->accept_later();
-    auto& [io, registry, log, limits, counters, connections] = self->state;
-    if (connections.size() >= limits.clients) {
-      if (counters.refused++ == 0)
-        log(LogLevel::kWarn, "more than " + std::to_string(limits.clients) + " clients; refused");
+    auto& state = self->state;
+    auto& connections = state.connections;
+    if (connections.size() >= state.limits.clients) {
+      if (state.counters.refused++ == 0)
+        state.log(LogLevel::kWarn,
+                  "more than " + std::to_string(state.limits.clients) + " clients; refused");
     } else {
       while (self->next_index == 0 || connections.contains(self->next_index)) ++self->next_index;
       const uint32_t index = self->next_index++;
       auto connection = std::make_shared<ApiConnection>(self->state, std::move(socket), index);
       connections[index] = connection;
-      ++counters.accepted;
+      ++state.counters.accepted;
       connection->read();
     }
     self->accept();
@@ -120,6 +122,7 @@ Result<void> ApiServer::listen(const std::string& path, std::optional<uint32_t> 
 void ApiServer::close() { impl_->close(); }
 const ApiServer::Counters& ApiServer::counters() const { return impl_->state.counters; }
 const ApiServer::Limits& ApiServer::limits() const { return impl_->state.limits; }
+ApiTrace& ApiServer::trace() { return impl_->state.trace; }
 
 std::vector<ApiServer::Client> ApiServer::clients() const {
   std::vector<Client> all;

@@ -21,6 +21,7 @@
 #include <hostloom/status.h>
 
 #include "api/registry.h"
+#include "api/trace.h"
 
 namespace boost::asio {
 class io_context;
@@ -64,6 +65,7 @@ class ApiServer {
   void close();
   const Counters& counters() const;
   const Limits& limits() const;
+  ApiTrace& trace();
   std::vector<Client> clients() const;
 
   struct Impl;

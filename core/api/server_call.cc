@@ -26,6 +26,7 @@ const ApiCallOps ServerCall::kOps{
         },
     .subscribe =
         [](ApiCall& call, const ApiMessageInfo* want, bool enable, uint32_t context, uint32_t pid) {
+          if (call.client_index() == 0) return;  // a replay: there is nobody to tell
           of(call).registry_.subscriptions().set(*want, {call.client_index(), context, pid},
                                                  enable);
         },

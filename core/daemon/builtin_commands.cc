@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <deque>
 
-#include "api/server.h"
 #include "cli/tree.h"
 #include "daemon/log.h"
 #include "plugin/loader.h"
@@ -71,26 +70,6 @@ Result<void> show_log(Host&, void* context, CliArgs& args, CliReply& reply) {
   return {};
 }
 
-Result<void> show_api(Host&, void* context, CliArgs& args, CliReply& reply) {
-  if (!args.done()) return args.unknown();
-  const ApiServer* api = parts_of(context).api();
-  if (!api) return error(Status::kAgain, "the API socket is not open yet");
-  const auto& c = api->counters();
-  reply.field("accepted", std::to_string(c.accepted));
-  reply.field("messages", std::to_string(c.messages));
-  reply.field("unknown", std::to_string(c.unknown));
-  reply.field("malformed", std::to_string(c.malformed));
-  reply.field("unregistered", std::to_string(c.unregistered));
-  reply.field("bad-frames", std::to_string(c.bad_frames));
-  reply.field("slow-readers", std::to_string(c.slow_readers));
-  reply.field("refused", std::to_string(c.refused));
-  auto& table = reply.table("clients", {"client", "name", "pid", "messages"});
-  for (const auto& client : api->clients())
-    table.rows.push_back({std::to_string(client.index), client.name.empty() ? "-" : client.name,
-                          std::to_string(client.pid), std::to_string(client.messages)});
-  return {};
-}
-
 }  // namespace
 
 const char* program_version() { return HOSTLOOM_VERSION; }
@@ -109,9 +88,6 @@ Result<void> register_builtin_commands(CliTree& tree, BuiltinParts& parts) {
        .syntax = "[last N]",
        .help = "The latest lines of the log, 100 unless told.",
        .run = show_log},
-      {.path = "show api",
-       .help = "Clients of the binary API, and what they did wrong.",
-       .run = show_api},
   };
   // The tree keeps pointers, and each daemon (tests make several) has parts of its own.
   static std::deque<CliCommand> registered;

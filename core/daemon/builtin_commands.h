@@ -1,6 +1,5 @@
-// Commands about the daemon itself: show version, show plugins, plugin load, show log, show api.
+// Commands about the daemon itself: show version, show plugins, plugin load, show log.
 #pragma once
-#include <functional>
 #include <string>
 
 #include <hostloom/host.h>
@@ -8,7 +7,6 @@
 
 namespace loom {
 
-class ApiServer;
 class CliTree;
 class DaemonLog;
 class PluginLoader;
@@ -16,7 +14,6 @@ class PluginLoader;
 struct BuiltinParts {
   const DaemonLog& log;
   PluginLoader& plugins;
-  std::function<const ApiServer*()> api;  // null before it is there
 };
 
 constexpr const char* kProgramName = "hostloom";

@@ -10,6 +10,7 @@
 
 #include <hostloom/runtime_dir.h>
 
+#include "api/cli.h"
 #include "api/core_handlers.h"
 #include "api/server.h"
 #include "cli/tree.h"
@@ -80,6 +81,7 @@ struct Daemon::Parts {
   std::unique_ptr<PluginLoader> plugins;
   std::unique_ptr<BuiltinParts> builtin;
   std::unique_ptr<ApiServer> api;
+  ApiCommands api_commands{api, messages};
   std::unique_ptr<CliSocket> cli_socket;
   std::unique_ptr<Terminal> terminal;
   bool is_started = false;
@@ -148,9 +150,9 @@ Result<void> Daemon::Parts::make_parts() {
 }
 
 Result<void> Daemon::Parts::register_commands() {
-  builtin =
-      std::make_unique<BuiltinParts>(BuiltinParts{log, *plugins, [this] { return api.get(); }});
+  builtin = std::make_unique<BuiltinParts>(BuiltinParts{log, *plugins});
   auto done = register_builtin_commands(cli, *builtin);
+  if (done) done = register_api_commands(host->host(), api_commands);
   if (done) done = register_graph_commands(host->host(), *engine);
   if (done) done = register_net_commands(host->host(), *net);
   if (done) done = register_session_commands(host->host(), *sessions);
@@ -209,6 +211,13 @@ CoreApiParts Daemon::Parts::api_parts() {
             const NodeId id = engine->find_node(name);
             return id == kNoNode ? ~0u : uint32_t{id};
           },
+      .node = [this](uint32_t index) -> std::optional<CoreApiParts::Node> {
+        if (index >= engine->nodes().size()) return std::nullopt;
+        const auto& node = engine->nodes()[static_cast<NodeId>(index)];
+        CoreApiParts::Node found{node.info.name, {}};
+        for (const NodeId to : node.next) found.next.push_back(to == kNoNode ? ~0u : uint32_t{to});
+        return found;
+      },
       .threads =
           [this] {
             std::vector<CoreApiParts::Thread> all{{"loom-main", "",

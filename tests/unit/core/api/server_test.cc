@@ -45,6 +45,10 @@ class ApiServerTest : public ServerFixture {
                        .build_date = "",
                        .uptime_s = [] { return 2.5; },
                        .find_node = [](const std::string& n) { return n == "drop" ? 4u : ~0u; },
+                       .node = [](uint32_t i) -> std::optional<CoreApiParts::Node> {
+                         if (i >= 600) return std::nullopt;
+                         return CoreApiParts::Node{"node-" + std::to_string(i), {i + 1, ~0u}};
+                       },
                        .threads =
                            [] {
                              return std::vector<CoreApiParts::Thread>{
@@ -266,6 +270,33 @@ TEST_F(ApiServerTest, ClientCallsAndDumps) {
   EXPECT_EQ(first->first_msg_id, registry_.modules()[1].first_id);
   EXPECT_EQ(c->call<api::GetFirstMsgIdReply>(api::GetFirstMsgId{.name = "nothing"})->retval, -7);
   EXPECT_EQ(c->call<api::ApiVersionsReply>(api::ApiVersions{})->api_versions.size(), 3u);
+}
+
+TEST_F(ApiServerTest, TheGraphIsGivenByACursor) {
+  start();
+  auto c = Client::connect(path_);
+  ASSERT_TRUE(c);
+  EXPECT_EQ(c->call<api::GetNodeGraphReply>(api::GetNodeGraph{})->retval, -126);
+  RawClient raw(path_);
+  raw.create();
+  uint32_t cursor = ~0u, seen = 0;
+  do {
+    ASSERT_TRUE(
+        raw.send(raw.request(api_table_name(api::NodeGraphGet::kInfo).c_str(), 1, be32(cursor))));
+    Bytes m = raw.receive();
+    while (number(m, 0, 2) == raw.ids.at(api_table_name(api::NodeGraphDetails::kInfo))) {
+      EXPECT_EQ(number(m, 6, 4), seen);
+      EXPECT_EQ(reinterpret_cast<const char*>(&m[10]), "node-" + std::to_string(seen));
+      EXPECT_EQ(number(m, 74, 4), 2u);
+      EXPECT_EQ(number(m, 78, 4), ++seen);
+      EXPECT_EQ(number(m, 82, 4), ~0u);
+      m = raw.receive();
+    }
+    EXPECT_EQ(number(m, 0, 2), raw.ids.at(api_table_name(api::NodeGraphGetReply::kInfo)));
+    EXPECT_EQ(static_cast<int32_t>(number(m, 6, 4)), seen < 600 ? -165 : 0);
+    cursor = number(m, 10, 4);
+  } while (cursor != ~0u);
+  EXPECT_EQ(seen, 600u);
 }
 
 TEST_F(ApiServerTest, ClientRunsCommands) {

@@ -26,6 +26,7 @@ class ApiStreams : public ServerFixture {
                                   .build_date = "",
                                   .uptime_s = [] { return 0.0; },
                                   .find_node = {},
+                                  .node = {},
                                   .threads = {},
                                   .log_lines = {}});
     registry_.handle<api::ItemSet, api::ItemSetReply>(

@@ -36,6 +36,7 @@ class ApiPlugins : public ServerFixture {
                                   .build_date = "",
                                   .uptime_s = [] { return 0.0; },
                                   .find_node = {},
+                                  .node = {},
                                   .threads = {},
                                   .log_lines = {}});
     n_core_messages_ = registry_.entries().size();
