@@ -89,11 +89,11 @@ class ApiReader {
     const std::string_view text = view(take(n));
     return std::string(text.substr(0, text.find('\0')));
   }
-  // Some clients count the zero byte at the end.
+  // Some clients count the zero byte at the end, or fill up to some length: zeros there are not
+  // text.
   std::string string() {
     std::string_view text = view(take(number<uint32_t>()));
-    if (text.ends_with('\0')) text.remove_suffix(1);
-    return std::string(text);
+    return std::string(text.substr(0, text.find_last_not_of('\0') + 1));
   }
   // The number of elements that follow, each of at least `least` bytes; more than there can be
   // fails.

@@ -63,7 +63,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   return 0;
 }
 
-// Each message as it is when nothing is set, and with ones and with text in every place.
+// Each message as it is when nothing is set, with one thing in every place, and, of short ones,
+// with a number in each place that may be a length of what follows.
 void fuzz_corpus(const std::function<void(std::string_view)>& give) {
   const auto& all = loom::codecs();
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -72,10 +73,15 @@ void fuzz_corpus(const std::function<void(std::string_view)>& give) {
     const std::size_t head = input.size();
     input.append(reinterpret_cast<const char*>(body.data()), body.size());
     give(input);
-    for (const char fill : {'\1', 'a'}) {
+    for (const char fill : {'\0', '\1', 'a'}) {
       std::string filled = input;
       std::fill(filled.begin() + static_cast<std::ptrdiff_t>(head), filled.end(), fill);
       give(filled + std::string(600, fill));
+    }
+    for (std::size_t at = head; at < input.size() && input.size() < 64; ++at) {
+      std::string counted = input;
+      counted[at] = 9;
+      give(counted + std::string(600, '\0'));
     }
   }
 }

@@ -128,6 +128,23 @@ TEST(ApiCodec, ACountBeyondTheEndAllocatesNothing) {
   EXPECT_TRUE(m.raw.empty());
 }
 
+// Also found by the fuzz target: what was decoded must decode to itself again.
+TEST(ApiCodec, ZerosAtTheEndOfAStringAreNotText) {
+  const auto decoded = [](std::string_view text) {
+    std::vector<std::byte> out;
+    ApiWriter w(out);
+    w.string(text);
+    ApiReader r(out);
+    return r.string();
+  };
+  using std::string_view_literals::operator""sv;
+  EXPECT_EQ(decoded("show\0"sv), "show");
+  EXPECT_EQ(decoded("show\0\0\0"sv), "show");
+  EXPECT_EQ(decoded("a\0b"sv), "a\0b"sv);
+  EXPECT_EQ(decoded("\0\0"sv), "");
+  EXPECT_EQ(decoded(""), "");
+}
+
 TEST(ApiCodec, RandomBytesAreDecodedOrRefused) {
   std::mt19937 random(11);
   for (int round = 0; round < 20'000; ++round) {
