@@ -6,11 +6,13 @@
 //
 // The messages are the structs that apigen makes from *.api.json ("vpe.api.h" and so on). Messages
 // are found by name and CRC in the daemon's table, so that a daemon that lacks one, or has another
-// layout of it, is an error of that call and not of the connection.
+// layout of it, is an error of that call and not of the connection. It is AsyncClient with a loop
+// of its own; callbacks run inside call(), dump(), get(), exchange() and wait_event().
 #pragma once
 #include <chrono>
 #include <cstdint>
-#include <map>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,45 +22,73 @@
 #include <hostloom/runtime_dir.h>
 #include <hostloom/status.h>
 
+#include "client/connection.h"
+#include "client/exchange.h"
+
 namespace loom {
+
+class AsyncClient;
 
 class Client {
  public:
-  struct Options {
-    std::string name = "hostloom-client";       // shown by the daemon; cut to 63 bytes
-    std::chrono::milliseconds timeout{10'000};  // of each call
-  };
+  using Options = ClientOptions;
   // Errors: kNotConnected, nothing listens at the path, and the message names it; kPermission;
   // kTimedOut; kMalformed, whatever listens does not speak this protocol.
   static Result<Client> connect(const std::string& path);
   static Result<Client> connect(const std::string& path, Options options);
-  Client(Client&&) noexcept = default;
-  Client& operator=(Client&&) noexcept = default;
+  Client(Client&&) noexcept;
+  Client& operator=(Client&&) noexcept;
+  ~Client();
 
   // Sends the request and waits for its reply. client_index and context are filled in. A reply
   // whose retval says no is not an error here. Errors: kUnsupported, the daemon has no such
-  // message; kTimedOut; kClosed, the daemon went away; kMalformed. After any but kUnsupported the
-  // connection is of no more use.
+  // message or another layout of it; kTimedOut; kClosed, the daemon went away; kMalformed.
   template <class Reply, class Request>
   Result<Reply> call(Request request) {
-    auto sent = send(request);
-    if (!sent) return sent.error();
-    Reply reply;
-    auto got = wait_for(Reply::kInfo, *sent, [&](ApiReader& in) { decode(in, reply); });
-    if (!got) return got.error();
-    return reply;
+    auto x = typed_exchange(ApiExchange::Shape::kCall, std::move(request));
+    x.reply = Reply::kInfo;
+    return decoded<Reply>(exchange(std::move(x)));
   }
   // Sends a dump request and collects its details until the reply to a control_ping sent after it.
   template <class Details, class Request>
   Result<std::vector<Details>> dump(Request request) {
-    auto sent = send(request);
-    if (!sent) return sent.error();
+    auto x = typed_exchange(ApiExchange::Shape::kDump, std::move(request));
     std::vector<Details> all;
-    auto done =
-        collect(Details::kInfo, *sent, [&](ApiReader& in) { decode(in, all.emplace_back()); });
+    collect_into(x, all);
+    const auto done = exchange(std::move(x));
     if (!done) return done.error();
     return all;
   }
+  // A cursor-style request, asked again from where the daemon stopped until it is through. The
+  // last reply goes to *reply unless that is null.
+  template <class Reply, class Details, class Request>
+  Result<std::vector<Details>> get(Request request, Reply* reply = nullptr) {
+    auto x = typed_exchange(ApiExchange::Shape::kGet, std::move(request));
+    x.reply = Reply::kInfo;
+    std::vector<Details> all;
+    collect_into(x, all);
+    auto last = decoded<Reply>(exchange(std::move(x)));
+    if (!last) return last.error();
+    if (reply) *reply = std::move(*last);
+    return all;
+  }
+
+  // Calls `each` for every event of a kind that arrives while the client waits, after the request
+  // for them (want_X_events) was made by call().
+  template <class Event>
+  Result<void> on_event(std::function<void(const Event&)> each) {
+    return subscribe(Event::kInfo,
+                     [each = std::move(each)](std::span<const std::byte> fields) -> Result<void> {
+                       const auto event = decode_message<Event>(fields);
+                       if (!event) return event.error();
+                       each(*event);
+                       return {};
+                     });
+  }
+  Result<void> subscribe(const ApiMessageInfo& event,
+                         std::function<Result<void>(std::span<const std::byte>)> on_message);
+  // Waits until a subscriber was called. Errors: kTimedOut, kClosed.
+  Result<void> wait_event(std::chrono::milliseconds timeout);
 
   // Runs a command line; `text` is its output, or why it failed.
   struct CliResult {
@@ -67,70 +97,36 @@ class Client {
   };
   Result<CliResult> cli(std::string_view line);
 
+  // What call(), dump() and get() are made of: the reply behind its id. x.on_done is not called.
+  Result<std::vector<std::byte>> exchange(ApiExchange x);
+
   bool knows(const ApiMessageInfo& message) const;  // the daemon has this name with this CRC
-  const std::string& path() const { return path_; }
+  const MessageTable& table() const;
+  const std::string& path() const;
 
  private:
-  struct Fd {
-    int fd = -1;
-    Fd() = default;
-    explicit Fd(int f) : fd(f) {}
-    Fd(Fd&& o) noexcept : fd(std::exchange(o.fd, -1)) {}
-    Fd& operator=(Fd&& o) noexcept {
-      std::swap(fd, o.fd);
-      return *this;
-    }
-    ~Fd();
-  };
-  using Clock = std::chrono::steady_clock;
-  // A function reference, so that decoding is instantiated per message and waiting is not.
-  struct DecodeFn {
-    void (*run)(void*, ApiReader&);
-    void* arg;
-    template <class F>
-    DecodeFn(F& f) : run([](void* p, ApiReader& in) { (*static_cast<F*>(p))(in); }), arg(&f) {}
-  };
+  struct Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
 
-  Client() = default;
-  Result<void> handshake();
-  // Returns the request's context.
-  template <class Request>
-  Result<uint32_t> send(Request& request) {
-    auto id = id_of(Request::kInfo);
-    if (!id) return id.error();
-    request.context = ++context_;
-    if constexpr (requires { request.client_index; }) request.client_index = client_index_;
-    std::vector<std::byte> frame = new_frame(*id);
-    ApiWriter w(frame);
-    encode(w, request);
-    auto sent = send_frame(std::move(frame));
-    if (!sent) return sent.error();
-    return request.context;
+  template <class Reply>
+  Result<Reply> decoded(const Result<std::vector<std::byte>>& fields) {
+    if (!fields) return fields.error();
+    auto reply = decode_message<Reply>(*fields);
+    if (!reply) return error(reply.error().code, path() + ": " + reply.error().message);
+    return reply;
   }
-  template <class F>
-  Result<void> wait_for(const ApiMessageInfo& reply, uint32_t context, F&& decode) {
-    return wait_for_reply(reply, context, DecodeFn(decode));
-  }
-  template <class F>
-  Result<void> collect(const ApiMessageInfo& details, uint32_t context, F&& decode) {
-    return collect_details(details, context, DecodeFn(decode));
+  template <class Details>
+  static void collect_into(ApiExchange& x, std::vector<Details>& all) {
+    x.details = Details::kInfo;
+    x.on_details = [&all](std::span<const std::byte> fields) -> Result<void> {
+      auto details = decode_message<Details>(fields);
+      if (!details) return details.error();
+      all.push_back(std::move(*details));
+      return {};
+    };
   }
 
-  Result<uint16_t> id_of(const ApiMessageInfo& info) const;
-  static std::vector<std::byte> new_frame(uint16_t id);
-  Result<void> send_frame(std::vector<std::byte> frame);
-  Result<std::vector<std::byte>> receive(Clock::time_point deadline);
-  Result<void> read_exactly(std::span<std::byte> to, Clock::time_point deadline);
-  Result<void> wait(short events, Clock::time_point deadline);
-  Result<void> wait_for_reply(const ApiMessageInfo& reply, uint32_t context, DecodeFn decode);
-  Result<void> collect_details(const ApiMessageInfo& details, uint32_t context, DecodeFn decode);
-
-  Fd socket_;
-  std::string path_;
-  Options options_;
-  uint32_t client_index_ = 0;
-  uint32_t context_ = 0;
-  std::map<std::string, uint16_t, std::less<>> ids_;  // by NAME_CRC
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace loom
