@@ -4,7 +4,7 @@
     plugins/X   <hostloom/...>, libraries, its own files
     sdk         sdk only; <hostloom/...> headers only each other; vcl may use svm, ldp both
     core        core, <hostloom/...>, svm
-    tools       sdk and their own files
+    tools       sdk and their own files; python likewise
     nobody      a plugin's files, but the plugin itself (tests/ may: they test it)
 
 usage: include_rules.py ROOT          check the tree
@@ -17,7 +17,7 @@ import tempfile
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 SOURCES = (".h", ".hh", ".hpp", ".cc", ".cpp", ".c")
-CHECKED = ("sdk", "core", "plugins", "tools")
+CHECKED = ("sdk", "core", "plugins", "tools", "python")
 
 
 class Area:
@@ -37,7 +37,7 @@ def area_of(path):
         return Area(own, [own], [own], generated=True)
     if parts[0] == "core":
         return Area("core", ["core", "sdk"], ["core", "sdk/include", "sdk/svm"], generated=True)
-    if parts[0] == "tools":
+    if parts[0] in ("tools", "python"):
         own = "/".join(parts[:2])
         return Area(own, [own, "sdk"], [own, "sdk"], generated=True)
     if path.startswith("sdk/include/"):
@@ -124,6 +124,8 @@ def self_test():
         "plugins/tap/device.h": "",
         "plugins/tcp/tcp.h": "",
         "tools/ctl/main.cc": '#include "client/client.h"\n',
+        "python/src/module.cc": '#include "client/client.h"\n#include "wait.h"\n',
+        "python/src/wait.h": "",
         "sdk/client/client.h": "",
     }
     bad = [
@@ -146,6 +148,7 @@ def self_test():
         ("core/net/x.cc", '#include "../../plugins/tcp/tcp.h"'),
         ("core/net/x.cc", '#include "client/client.h"'),
         ("tools/ctl/x.cc", '#include "graph/engine.h"'),
+        ("python/src/x.cc", '#include "graph/engine.h"'),
     ]
 
     def run(files):

@@ -1,0 +1,245 @@
+"""Events as iterators: `with h.events.interface() as events: for e in events: ...`, and the same with `async`.
+
+Each attribute of `h.events` belongs to a request `want_X_events`, takes its other arguments, sends it on entry with
+enable=True, and with enable=False when the last stream of that kind on the connection is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import queue
+import threading
+from typing import Any, Callable, Generic, Iterator, TypeVar
+
+from .calls import Annotation, Namespace, Request
+from .errors import ClosedError, TimeoutError
+from .model import Model
+
+MOST_WAITING = 65536  # events that nobody has taken yet; further ones are counted in `lost`
+_END = object()
+Event = TypeVar("Event")
+
+
+class Kind:
+    """One want_X_events of a connection."""
+
+    def __init__(self, model: Model, request: Request, events: list[str]):
+        self.request = request
+        self.make = {e: model.message(e) for e in events}
+        self.classes = {e: model.message_class(e) for e in events}
+        names = [f.name for f in request.fields]
+        self.switch = next((n for n in ("enable", "enable_disable") if n in names), None)
+        self.has_pid = "pid" in names
+        self.users = 0  # streams that are open
+        self.lock = threading.Lock()
+
+    def arguments(self, enable: bool, given: dict) -> dict:
+        plain = self.request.plain(given)
+        if self.switch:
+            plain[self.switch] = int(enable)
+        if self.has_pid:
+            plain.setdefault("pid", os.getpid())
+        return plain
+
+    def added(self) -> None:
+        with self.lock:
+            self.users += 1
+
+    def is_last(self) -> bool:
+        with self.lock:
+            self.users -= 1
+            return self.users == 0
+
+
+class _Stream:
+    """What both kinds of streams share: subscribing on the connection's thread."""
+
+    def __init__(self, core: Any, kind: Kind, given: dict):
+        self._core, self._kind, self._given = core, kind, given
+        self._plain_on = kind.arguments(True, given)  # bad arguments are an error here
+        self._tickets: list[int] = []
+        self.lost = 0  # events that came while MOST_WAITING waited
+        self._is_over = False
+
+    _queue: Any
+
+    def _deliver(self, event: Any) -> None:
+        """Events are lost when nobody takes them; an end is not, and what waits makes room for it."""
+        is_end = event is _END or isinstance(event, Exception)
+        while True:
+            try:
+                return self._queue.put_nowait(event)
+            except (queue.Full, asyncio.QueueFull):
+                self.lost += 1
+                if not is_end:
+                    return None
+                self._queue.get_nowait()
+
+    def _take(self, event: Any) -> Any:
+        """What get() returns or raises for what it found."""
+        if self._is_over:
+            event = _END
+        if event is _END or isinstance(event, Exception):
+            self._deliver(event)  # for whoever asks again
+            raise ClosedError("the stream is closed") if event is _END else event
+        return event
+
+    def _close(self) -> None:
+        self._unsubscribe()
+        self._is_over = True
+        self._deliver(_END)
+
+    def _subscribe(self, deliver: Callable[[Any], None]) -> None:
+        for event, make in self._kind.make.items():
+            def each(value: Any, make=make) -> None:
+                deliver(value if isinstance(value, Exception) else make(value))
+            self._tickets.append(self._core.subscribe(event, each))
+
+    def _unsubscribe(self) -> None:
+        for ticket in self._tickets:
+            self._core.unsubscribe(ticket)
+        self._tickets.clear()
+
+
+class EventStream(_Stream, Generic[Event]):
+    """Events of one kind, in the order in which they came. Iterating waits for the next one."""
+
+    def __init__(self, core: Any, kind: Kind, given: dict, send: Callable[[Request, dict], Any]):
+        super().__init__(core, kind, given)
+        self._send = send
+        self._queue = queue.Queue(MOST_WAITING)
+
+    def __enter__(self) -> EventStream[Event]:
+        self._subscribe(self._deliver)
+        self._kind.added()
+        try:
+            self._send(self._kind.request, self._plain_on)
+        except BaseException:
+            self._kind.is_last()
+            self._unsubscribe()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not self._tickets:
+            return
+        self._close()
+        if self._kind.is_last() and self._kind.switch:
+            try:
+                self._send(self._kind.request, self._kind.arguments(False, self._given))
+            except ClosedError:
+                pass  # and with the connection its subscriptions have ended
+
+    def close(self) -> None:
+        """Ends the stream; an iteration over it ends, too."""
+        self.__exit__()
+
+    def get(self, timeout: float | None = None) -> Event:
+        """The next event. Raises TimeoutError after `timeout` seconds, ClosedError when the connection has ended."""
+        try:
+            event = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"no event within {timeout:g} s") from None
+        return self._take(event)
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            return self.get()
+        except ClosedError:
+            if self._is_over:
+                raise StopIteration from None
+            raise
+
+
+class AsyncEventStream(_Stream, Generic[Event]):
+    """Events of one kind for `async for`; see EventStream."""
+
+    def __init__(self, core: Any, kind: Kind, given: dict, send: Callable[[Request, dict], Any]):
+        super().__init__(core, kind, given)
+        self._send = send
+        self._queue = asyncio.Queue(MOST_WAITING)
+
+    async def __aenter__(self) -> AsyncEventStream[Event]:
+        loop = asyncio.get_running_loop()
+
+        def deliver(event: Any) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._deliver, event)
+
+        self._subscribe(deliver)
+        self._kind.added()
+        try:
+            await self._send(self._kind.request, self._plain_on)
+        except BaseException:
+            self._kind.is_last()
+            self._unsubscribe()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if not self._tickets:
+            return
+        self._close()
+        if self._kind.is_last() and self._kind.switch:
+            try:
+                await self._send(self._kind.request, self._kind.arguments(False, self._given))
+            except ClosedError:
+                pass
+
+    async def get(self, timeout: float | None = None) -> Event:
+        """The next event. Raises TimeoutError after `timeout` seconds, ClosedError when the connection has ended."""
+        try:
+            event = await asyncio.wait_for(self._queue.get(), timeout)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"no event within {timeout:g} s") from None
+        return self._take(event)
+
+    def __aiter__(self) -> AsyncEventStream[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self.get()
+        except ClosedError:
+            if self._is_over:
+                raise StopAsyncIteration from None
+            raise
+
+
+def short_name(request: str) -> str:
+    """want_interface_events -> interface."""
+    return request.removeprefix("want_").removesuffix("_events")
+
+
+def namespace(core: Any, model: Model, requests: list[Request], send: Callable, stream: type) -> Namespace:
+    """`h.events`: a function for each want_X_events, which returns a stream to enter."""
+    members = {}
+    for request in requests:
+        events = model.description["services"][request.name]["events"]
+        if events:
+            kind = Kind(model, request, events)
+            members[short_name(request.name)] = _opener(core, kind, send, stream)
+    return Namespace("kind of events", members)
+
+
+def _opener(core: Any, kind: Kind, send: Callable, stream: type) -> Callable:
+    def open_stream(**arguments: Any) -> Any:
+        return stream(core, kind, arguments, send)
+
+    made: Any = open_stream
+    hidden = {kind.switch, "pid"}
+    signature = kind.request.signature()
+    parameters = [p for n, p in signature.parameters.items() if n not in hidden and n != "_timeout"]
+    classes = " | ".join(c.__name__ for c in kind.classes.values())
+    made.__name__ = made.__qualname__ = short_name(kind.request.name)
+    made.__module__ = "hostloom.events"
+    made.__signature__ = inspect.Signature(parameters,
+                                                   return_annotation=Annotation(f"{stream.__name__}[{classes}]"))
+    made.__doc__ = "\n".join([kind.request.comment, "", f"A stream of {classes}, to be entered by `with`.", ""] +
+                                    [f"{c.__name__}: {c.__doc__}" for c in kind.classes.values()])
+    return made

@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""The package against a real daemon, in network namespaces of the test's own. usage: system.py CASE"""
+
+import asyncio
+import os
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "tests/lab"))
+import lab as laboratory  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Failure, Lab, wait_until  # noqa: E402
+
+import hostloom  # noqa: E402
+
+EXAMPLES = HERE.parent / "examples"
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def refused(kind, call):
+    try:
+        call()
+    except kind as e:
+        return e
+    raise Failure(f"{kind.__name__} was not raised")
+
+
+def api_socket(lab):
+    return str(lab.dir / "run/api.sock")
+
+
+def requests():
+    with Lab() as lab:
+        with hostloom.connect(api_socket(lab)) as h:
+            version = h.api.show_version()
+            expect(version.program == "hostloom" and version.version, f"{version}")
+            expect(h.api.control_ping().vpe_pid == lab.daemon.pid, "another process answers")
+            threads = h.api.show_threads().thread_data
+            expect(threads and threads[0].pid > 0, f"{threads}")
+            lines = h.api.log_dump()
+            expect(any("ready" in line.message for line in lines), f"{lines}")
+            expect(isinstance(lines[0].level, h.types.LogLevel), f"{lines[0]}")
+            later = h.api.log_dump(start_timestamp=lines[-1].timestamp)
+            expect(0 < len(later) <= len(lines), f"{later}")
+            expect(h.api.get_node_index(node_name="ip4-input").node_index > 0, "no ip4-input")
+            e = refused(hostloom.ApiError, lambda: h.api.get_node_index(node_name="nonsense"))
+            expect(e.reason == "NO_SUCH_NODE", f"{e}")
+            expect("tap0" in h.cli("show interface"), "no tap0")
+            expect("sessions" in h.cli("show session", json=True), "no sessions")
+            e = refused(hostloom.CommandError, lambda: h.cli("show nonsense"))
+            expect("nonsense" in e.text, f"{e}")
+            # Everything that the daemon describes can be asked for, and says what it is.
+            for name in h.api:
+                expect(h.api[name].__doc__ and h.api[name].__signature__, name)
+
+        async def side_by_side():
+            async with hostloom.aio.connect(api_socket(lab)) as a:
+                many = await asyncio.gather(*(a.api.control_ping() for _ in range(200)), a.cli("show version"))
+                expect(all(p.vpe_pid == lab.daemon.pid for p in many[:200]), "a ping was lost")
+        asyncio.run(side_by_side())
+
+        h = hostloom.connect(api_socket(lab))
+        lab.stop(lab.daemon)
+        refused(hostloom.ClosedError, h.api.show_version)
+        refused(hostloom.ConnectError, lambda: hostloom.connect(api_socket(lab)))
+        (lab.dir / "hostloom.log").unlink()  # the new one's `ready` is waited for
+        lab.start_daemon()
+        with hostloom.connect(api_socket(lab)) as again:
+            expect(again.api.show_version() == version, "another version")
+
+
+def two_daemons():
+    with Lab(daemon=False) as lab:
+        done = lab.run([sys.executable, str(EXAMPLES / "two_daemons.py"), "--prefix", str(lab.build), "--megabytes", "20"],
+                       env=dict(os.environ))
+        out = done.stdout.decode()
+        expect("20000000 bytes arrived as they were sent" in out, out)
+        for side in ("left", "right"):
+            expect(f"{side}: hostloom" in out, out)
+
+
+def session_table():
+    with Lab() as lab:
+        server = lab.spawn([sys.executable, str(HERE / "one_connection.py"), STACK_IP4, "5555"], env=lab.preload())
+        lab.wait_listening(server, STACK_IP4, 5555)
+        import socket
+        with socket.create_connection((STACK_IP4, 5555), timeout=10) as client:
+            client.sendall(b"x" * 1000)
+            expect(client.recv(1) == b"y", "no answer")
+            shown = lab.run([sys.executable, str(EXAMPLES / "session_table.py"), api_socket(lab), "--once"],
+                            env=dict(os.environ)).stdout.decode()
+            expect(f"{STACK_IP4}:5555" in shown and f"{HOST_IP4}:{client.getsockname()[1]}" in shown, shown)
+            expect(" open " in shown, shown)
+            # Live: each time that it looks, until the daemon goes away.
+            live = lab.spawn([sys.executable, "-u", str(EXAMPLES / "session_table.py"), api_socket(lab), "--interval", "0.05"],
+                             env=dict(os.environ))
+            wait_until(lambda: lab.output(live).count(f"{STACK_IP4}:5555") >= 3, "the table is shown again and again")
+        lab.stop(lab.daemon)
+        wait_until(lambda: live.poll() is not None, "the table ends with the daemon")
+        expect("the daemon has gone" in lab.output(live), lab.output(live))
+
+
+def main():
+    cases = {f.__name__: f for f in (requests, two_daemons, session_table)}
+    if len(sys.argv) != 2 or sys.argv[1] not in cases:
+        sys.exit(f"usage: {sys.argv[0]} {'|'.join(cases)}")
+    laboratory.enter()
+    try:
+        cases[sys.argv[1]]()
+    except Failure as failure:
+        sys.exit(f"FAILED: {failure}")
+    print("ok")
+
+
+if __name__ == "__main__":
+    main()
