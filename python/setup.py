@@ -19,7 +19,7 @@ class Build(build_ext):
         generated = pathlib.Path(self.build_temp).resolve() / "api"
         generated.mkdir(parents=True, exist_ok=True)
         # Here, since setup() takes no paths that lead out of its folder.
-        extension.sources += [str(path) for path in sorted((TOP / "sdk/client").glob("*.cc"))]
+        extension.sources += [str(path) for part in ("client", "stats") for path in sorted((TOP / "sdk" / part).glob("*.cc"))]
         for name in CLIENT_API:
             subprocess.run([sys.executable, str(TOP / "api/apigen"), "--out", str(generated),
                             str(TOP / f"api/{name}.api.json")], check=True)

@@ -44,8 +44,6 @@ class Stats(Mapping[str, Any]):
 
     def __init__(self, path: str | None = None, *, timeout: float = 2.0):
         """path: the statistics socket; by default $HOSTLOOM_STATS_SOCKET, this user's own daemon's, the system's."""
-        if not hasattr(_core, "StatsReader"):
-            raise UnsupportedError("this build of hostloom has no statistics reader")
         self._reader = _core.StatsReader(str(path) if path is not None else _core.default_stats_socket(), timeout)
 
     @classmethod

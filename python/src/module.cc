@@ -10,6 +10,7 @@
 #include "connection.h"
 #include "describe.h"
 #include "py_json.h"
+#include "stats.h"
 #include "wait.h"
 
 namespace loom::python {
@@ -20,12 +21,6 @@ using nlohmann::json;
 
 py::object to_exception(const Error& e) {
   return py::module_::import("hostloom.errors").attr("from_status")(status_name(e.code), e.message);
-}
-
-[[noreturn]] void raise(const Error& e) {
-  const py::object made = to_exception(e);
-  PyErr_SetObject(py::type::handle_of(made).ptr(), made.ptr());
-  throw py::error_already_set();
 }
 
 // A Python callable that another thread calls and gives up. Once the interpreter ends, neither
@@ -133,6 +128,12 @@ Connection::Ticket subscribe(Connection& c, const std::string& event, py::functi
 
 }  // namespace
 
+void raise(const Error& e) {
+  const py::object made = to_exception(e);
+  PyErr_SetObject(py::type::handle_of(made).ptr(), made.ptr());
+  throw py::error_already_set();
+}
+
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled part of hostloom; use the package.";
   m.def("default_socket", &default_api_socket, "Where a daemon listens, when nobody says where.");
@@ -148,6 +149,7 @@ PYBIND11_MODULE(_core, m) {
   for (const auto& r : api_retvals()) retvals[py::int_(r.value)] = r.name;
   m.attr("RETVALS") = retvals;
 
+  add_stats(m);
   py::class_<Connection, ConnectionHolder>(m, "Connection")
       .def(py::init(&connect), py::arg("path"), py::arg("name"), py::arg("timeout"))
       .def("request", &request, py::arg("name"), py::arg("values"), py::arg("timeout"),

@@ -74,6 +74,62 @@ def requests():
             expect(again.api.show_version() == version, "another version")
 
 
+def stats():
+    with Lab() as lab, hostloom.connect(api_socket(lab)) as h:
+        beat = h.stats["/sys/heartbeat"]
+        wait_until(lambda: h.stats["/sys/heartbeat"] > beat, "the heartbeat goes on")
+        expect(h.stats.heartbeat() >= beat, "the heartbeat goes back")
+        sessions = h.stats["/sys/session/*"]
+        expect(sessions and all(name.startswith("/sys/session/") for name in sessions), f"{sessions}")
+        expect(set(sessions) <= set(h.stats) and len(h.stats) > len(sessions), "names do not agree")
+        expect("tap0" in h.stats["/if/names"], f"{h.stats['/if/names']}")
+        index = h.stats["/if/names"].index("tap0")
+        before = h.stats["/if/rx"].sum(index)
+        lab.run(["ping", "-c", "3", "-i", "0.2", STACK_IP4])
+        wait_until(lambda: h.stats["/if/rx"].sum(index).packets >= before.packets + 3, "packets are counted")
+        try:
+            h.stats["/no/such/name"]
+        except KeyError:
+            pass
+        else:
+            raise Failure("a name that does not exist has a value")
+        expect("/no/such/name" not in h.stats and h.stats["/no/such/*"] == {}, "a name that does not exist is there")
+        refused(hostloom.ConnectError, lambda: hostloom.Stats(str(lab.dir / "none.sock")))
+        # What was mapped stays readable when the daemon has gone; it only stands still.
+        lab.stop(lab.daemon)
+        expect(h.stats["/sys/heartbeat"] == h.stats["/sys/heartbeat"], "a stopped daemon's heartbeat goes on")
+
+
+def plugin():
+    """A plugin that this package was not built with: its messages, documentation and events are there all the same."""
+    memo = pathlib.Path(os.environ["HOSTLOOM_BUILD"]) / "tests/unit/core/plugin/api_plugins/memo.so"
+    with Lab() as lab:
+        with hostloom.connect(api_socket(lab)) as early:
+            expect("memo_set" not in early.api, "it is there before it was loaded")
+            early.cli(f"plugin load {memo}")
+        with hostloom.connect(api_socket(lab)) as h, hostloom.connect(api_socket(lab)) as other:
+            expect("Keeps a text" in h.api.memo_set.__doc__, h.api.memo_set.__doc__)
+            with h.events.memo() as events:
+                other.api.memo_set(index=7, text="seven")
+                other.api.memo_set(index=99, text="last")
+                got = [events.get(timeout=20), next(events)]
+                expect([e.index for e in got] == [7, 99], f"{got}")
+                expect(got[0].pid == os.getpid(), f"{got}")
+            other.api.memo_set(index=1, text="nobody listens")
+            expect([(m.index, m.text) for m in h.api.memo_dump()] ==
+                   [(1, "nobody listens"), (7, "seven"), (99, "last")], f"{h.api.memo_dump()}")
+            e = refused(hostloom.ApiError, lambda: h.api.memo_set(index=100, text="x"))
+            expect(e.reason == "INVALID_VALUE", f"{e}")
+
+        async def listen():
+            async with hostloom.aio.connect(api_socket(lab)) as a:
+                async with a.events.memo() as events:
+                    await asyncio.gather(*(a.api.memo_set(index=i, text="x") for i in range(50)))
+                    seen = [(await events.get(timeout=20)).index for _ in range(50)]
+                    expect(sorted(seen) == list(range(50)), f"{seen}")
+        asyncio.run(listen())
+
+
 def two_daemons():
     with Lab(daemon=False) as lab:
         done = lab.run([sys.executable, str(EXAMPLES / "two_daemons.py"), "--prefix", str(lab.build), "--megabytes", "20"],
@@ -106,7 +162,7 @@ def session_table():
 
 
 def main():
-    cases = {f.__name__: f for f in (requests, two_daemons, session_table)}
+    cases = {f.__name__: f for f in (requests, stats, plugin, two_daemons, session_table)}
     if len(sys.argv) != 2 or sys.argv[1] not in cases:
         sys.exit(f"usage: {sys.argv[0]} {'|'.join(cases)}")
     laboratory.enter()

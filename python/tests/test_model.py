@@ -7,6 +7,7 @@ import unittest
 
 from hostloom import _core, errors
 from hostloom.model import Model, short_names
+from hostloom.stats import Combined, Counters
 from hostloom.stubs import generate
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -51,6 +52,14 @@ class Descriptions(unittest.TestCase):
         self.assertEqual(model.kind("address_with_prefix").annotation,
                          "ipaddress.IPv4Interface | ipaddress.IPv6Interface")
         self.assertEqual(model.kind("interface_index").annotation, "int")
+
+
+class Sums(unittest.TestCase):
+    def test_over_workers_and_indexes(self):
+        packets = Counters([[1, 2, 3], [10, 20]])
+        self.assertEqual((packets.sum(), packets.sum(0), packets.sum(2), packets.sum(9)), (36, 11, 3, 0))
+        both = Counters([[Combined(1, 100), Combined(2, 200)], [Combined(3, 300)]])
+        self.assertEqual((both.sum(), both.sum(0)), (Combined(6, 600), Combined(4, 400)))
 
 
 if __name__ == "__main__":
