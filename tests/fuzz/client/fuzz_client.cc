@@ -1,4 +1,4 @@
-// libFuzzer target: what a hostile daemon sends to a client.
+// Fuzz target: what a hostile daemon sends to a client.
 //   input   u8 what, then bytes
 //   what    0: a description, as get_api_json returns it; every message of it decodes zeros
 //           1: a stream of frames
@@ -9,14 +9,20 @@
 
 #include "client/frame.h"
 #include "client/json_codec.h"
+#include "fuzz.h"
 
 namespace loom {
 namespace {
 
-std::shared_ptr<const ApiSchema> known() {
-  const std::vector<std::string> files = {HOSTLOOM_SOURCE "/tests/unit/sdk/client/shapes.api.json",
-                                          HOSTLOOM_SOURCE "/api"};
-  return *ApiSchema::from_files(files);
+enum : char { kDescription, kFrames, kFirstMessage };
+
+const ApiSchema& known() {
+  static const auto schema = [] {
+    const std::vector<std::string> files = {
+        HOSTLOOM_SOURCE "/tests/unit/sdk/client/shapes.api.json", HOSTLOOM_SOURCE "/api"};
+    return *ApiSchema::from_files(files);
+  }();
+  return *schema;
 }
 
 void take_description(std::span<const std::byte> input) {
@@ -49,9 +55,9 @@ void take_frames(std::span<const std::byte> input) {
 }
 
 void take_message(uint8_t what, std::span<const std::byte> input) {
-  static const auto schema = known();
-  auto it = schema->messages().begin();
-  std::advance(it, what % schema->messages().size());
+  const auto& messages = known().messages();
+  auto it = messages.begin();
+  std::advance(it, what % messages.size());
   const SchemaMessage& message = it->second;
   (void)decode_json(message, input, EnumStyle::kNumbers);
   const auto value = decode_json(message, input);
@@ -69,11 +75,28 @@ void take_message(uint8_t what, std::span<const std::byte> input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const auto input = std::as_bytes(std::span(data + 1, size - 1));
-  if (data[0] == 0)
+  if (data[0] == loom::kDescription)
     loom::take_description(input);
-  else if (data[0] == 1)
+  else if (data[0] == loom::kFrames)
     loom::take_frames(input);
   else
-    loom::take_message(data[0], input);
+    loom::take_message(static_cast<uint8_t>(data[0] - loom::kFirstMessage), input);
   return 0;
+}
+
+// The descriptions that are known; each message with zeros, ones and a letter everywhere, long
+// enough for what those count; frames of several lengths, one of them too long.
+void fuzz_corpus(const std::function<void(std::string_view)>& give) {
+  const auto with = [&](char what, std::string_view bytes) { give(what + std::string(bytes)); };
+  for (const auto& module : loom::known().source()) with(loom::kDescription, module.dump());
+  std::string frames;
+  for (const std::size_t n : {0, 2, 6, 300}) {
+    frames += std::string(10, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n) +
+              std::string(4 + n, '\0');
+    with(loom::kFrames, frames);
+  }
+  with(loom::kFrames, frames + std::string(8, '\0') + std::string(8, '\xff'));
+  for (std::size_t i = 0; i < loom::known().messages().size(); ++i)
+    for (const char fill : {'\0', '\1', 'a'})
+      with(static_cast<char>(i + loom::kFirstMessage), std::string(600, fill));
 }

@@ -50,8 +50,17 @@ void answer_ping(FakeDaemon& d, const Message& m) {
 
 class Async : public testing::Test {
  protected:
-  void serve(FakeDaemon::Script script, std::vector<std::string> table = kTable) {
+  // Ends the daemon, and its thread, before what the script refers to: the variables above it.
+  struct [[nodiscard]] Serving {
+    Async* test;
+    ~Serving() {
+      test->client.reset();  // before the daemon
+      test->daemon.reset();
+    }
+  };
+  Serving serve(FakeDaemon::Script script, std::vector<std::string> table = kTable) {
     daemon.emplace(std::move(table), std::move(script));
+    return {this};
   }
   void connect(ClientOptions options = {}) {
     bool is_done = false;
@@ -85,7 +94,6 @@ class Async : public testing::Test {
     ASSERT_TRUE(id) << id.error().message;
     ids.push_back(*id);
   }
-  void TearDown() override { client.reset(); }  // before the daemon
 
   std::optional<FakeDaemon> daemon;
   boost::asio::io_context io;
@@ -96,7 +104,7 @@ class Async : public testing::Test {
 
 TEST_F(Async, AnswersFindTheirRequestsInAnyOrder) {
   std::vector<Message> waiting;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     EXPECT_EQ(m.name, "thing_set");
     EXPECT_EQ(number_at(m.bytes, 2), FakeDaemon::kClientIndex);
     waiting.push_back(m);
@@ -114,7 +122,7 @@ TEST_F(Async, AnswersFindTheirRequestsInAnyOrder) {
 
 TEST_F(Async, ADumpEndsWithThePingBehindItAndTakesOnlyItsOwnDetails) {
   uint32_t dump_context = 0;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (m.name == "thing_dump") dump_context = m.context();
     if (m.name != "control_ping") return;
     send_details(d, dump_context, 1, "one");
@@ -136,7 +144,7 @@ TEST_F(Async, ADumpEndsWithThePingBehindItAndTakesOnlyItsOwnDetails) {
 
 TEST_F(Async, AGetGoesOnFromWhereTheDaemonStopped) {
   std::vector<uint32_t> cursors;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     const uint32_t cursor = number_at(m.bytes, 10);
     cursors.push_back(cursor);
     const uint32_t from = cursor == ~0u ? 0 : cursor;
@@ -162,7 +170,7 @@ TEST_F(Async, AGetGoesOnFromWhereTheDaemonStopped) {
 }
 
 TEST_F(Async, ACursorThatStaysIsTheDaemonsFault) {
-  serve([](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([](FakeDaemon& d, const Message& m) {
     d.send("thing_get_reply", be32(m.context()) + be32(static_cast<uint32_t>(-165)) + be32(5));
   });
   connect();
@@ -177,7 +185,7 @@ TEST_F(Async, ACursorThatStaysIsTheDaemonsFault) {
 
 TEST_F(Async, ARequestThatIsLateHarmsNoOther) {
   std::optional<Message> late;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (number_at(m.bytes, 10) == 1) {
       late = m;
       return;
@@ -200,7 +208,7 @@ TEST_F(Async, ARequestThatIsLateHarmsNoOther) {
 
 TEST_F(Async, ADumpIsLateOnlyWhenTheDaemonFallsSilent) {
   std::optional<uint32_t> context;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (m.name == "thing_dump") {
       context = m.context();
       send_details(d, *context, 1, "first");
@@ -226,7 +234,7 @@ TEST_F(Async, ADumpIsLateOnlyWhenTheDaemonFallsSilent) {
 
 TEST_F(Async, ACancelledRequestIsNotHeardOfAgain) {
   std::optional<Message> first;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (!first) {
       first = m;
       return;
@@ -245,7 +253,7 @@ TEST_F(Async, ACancelledRequestIsNotHeardOfAgain) {
 }
 
 TEST_F(Async, WhenTheDaemonGoesEveryRequestEndsAndTheCallerConnectsAnew) {
-  serve([&, n = 0](FakeDaemon& d, const Message& m) mutable {
+  const auto serving = serve([&, n = 0](FakeDaemon& d, const Message& m) mutable {
     if (++n == 2) d.hang_up();
     if (n > 2) answer_set(d, m);
   });
@@ -271,7 +279,7 @@ TEST_F(Async, WhenTheDaemonGoesEveryRequestEndsAndTheCallerConnectsAnew) {
 }
 
 TEST_F(Async, EventsReachTheirSubscribersWhileTheyAreSubscribed) {
-  serve([](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([](FakeDaemon& d, const Message& m) {
     // The context of this event's second field is that of a request in flight: still an event.
     for (const char* name : {"a", "b"})
       d.send("thing_event", be32(m.context()) + be32(4) + be32(7) + text(name));
@@ -298,7 +306,7 @@ TEST_F(Async, AMessageOfAnotherLayoutIsNamedWithBoth) {
   for (auto& entry : table)
     if (entry == "thing_set_00000001") entry = "thing_set_deadbeef";
   std::erase(table, "thing_details_00000004");
-  serve([](FakeDaemon&, const Message&) {}, table);
+  const auto serving = serve([](FakeDaemon&, const Message&) {}, table);
   connect();
   const auto set = client->call<ThingSetReply>(ThingSet{}, [](Result<ThingSetReply>) {});
   ASSERT_FALSE(set);
@@ -315,7 +323,7 @@ TEST_F(Async, AMessageOfAnotherLayoutIsNamedWithBoth) {
 
 TEST_F(Async, AnswersThatDoNotDecodeAreErrorsOfTheirRequest) {
   uint32_t dump_context = 0;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (m.name == "thing_set") d.send("thing_set_reply", be32(m.context()));
     if (m.name == "thing_dump") dump_context = m.context();
     if (m.name == "control_ping") {
@@ -340,7 +348,7 @@ TEST_F(Async, AnswersThatDoNotDecodeAreErrorsOfTheirRequest) {
 
 TEST_F(Async, AKeepaliveIsAnswered) {
   std::promise<uint32_t> context;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (m.name == "thing_set") d.send("memclnt_keepalive", be32(0) + be32(0xabcd));
     if (m.name == "memclnt_keepalive_reply") context.set_value(number_at(m.bytes, 2));
   });
@@ -352,7 +360,7 @@ TEST_F(Async, AKeepaliveIsAnswered) {
 }
 
 TEST_F(Async, ACallbackMayEndTheClient) {
-  serve([](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([](FakeDaemon& d, const Message& m) {
     for (int i = 0; i < 2; ++i) answer_set(d, m);
   });
   connect();
@@ -372,7 +380,8 @@ TEST_F(Async, ACallbackMayEndTheClient) {
 
 TEST_F(Async, WhatWaitsToBeSentIsBounded) {
   std::promise<void> may_read;
-  serve([&, gate = may_read.get_future().share()](FakeDaemon&, const Message&) { gate.wait(); });
+  const auto serving = serve(
+      [&, gate = may_read.get_future().share()](FakeDaemon&, const Message&) { gate.wait(); });
   connect({.queued_bytes = 1 << 20});
   const std::string big(100'000, 'x');
   Result<AsyncClient::RequestId> id = AsyncClient::RequestId{0};
@@ -389,7 +398,8 @@ TEST_F(Async, WhatWaitsToBeSentIsBounded) {
 }
 
 TEST_F(Async, AFrameThatCannotBeEndsTheConnection) {
-  serve([](FakeDaemon& d, const Message&) { d.send_raw(Bytes(8) + be32(0xffffffff) + Bytes(4)); });
+  const auto serving = serve(
+      [](FakeDaemon& d, const Message&) { d.send_raw(Bytes(8) + be32(0xffffffff) + Bytes(4)); });
   connect();
   set(1);
   run_until([&] { return !errors.empty(); });
@@ -400,7 +410,7 @@ TEST_F(Async, AFrameThatCannotBeEndsTheConnection) {
 // The synchronous client is this one with a loop of its own: what it adds.
 TEST_F(Async, TheSynchronousClientCallsDumpsGetsAndHearsEvents) {
   uint32_t dump_context = 0;
-  serve([&](FakeDaemon& d, const Message& m) {
+  const auto serving = serve([&](FakeDaemon& d, const Message& m) {
     if (m.name == "thing_set" && number_at(m.bytes, 10) == 99) return;  // no answer
     if (m.name == "thing_set") {
       answer_set(d, m);
