@@ -2,7 +2,7 @@
 // node.
 //   in    packets for this host, data at the TCP header, l3_offset set
 //   out   tcpN-established | -syn-sent | -rcv-process | -listen with a Segment in opaque and the
-//         connection's id in session; -reset (nobody); drop (malformed)
+//         connection's id in session; -reset (nobody); drop (malformed, or not for this host alone)
 //   cost  the lookup dominates; all keys of a frame are looked up in one call
 #include <hostloom/checksum.h>
 
@@ -26,8 +26,11 @@ enum Counter : uint16_t {
   kRcvProcess,
   kListen,
   kNoConnection,
-  kBadLength,
-  kBadOffset,
+  kToGroup,
+  kTooShort,
+  kLengthOverrun,
+  kDataOffsetShort,
+  kDataOffsetOverrun,
   kBadChecksum,
   kWrongWorker,
   kCounterCount,
@@ -40,8 +43,11 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"rcv-process", Severity::kInfo, "to a connection in another state"},
     {"listen", Severity::kInfo, "to a listener"},
     {"no-connection", Severity::kInfo, "nobody listens and no connection matches"},
-    {"bad-length", Severity::kError, "packet shorter than its headers say"},
-    {"bad-offset", Severity::kError, "data offset below 5 words or beyond the segment"},
+    {"to-group", Severity::kWarn, "sent to a broadcast or multicast address, of IP or of the link"},
+    {"too-short", Severity::kError, "fewer than the 20 bytes of a header"},
+    {"length-overrun", Severity::kError, "the IP header promises more than the packet has"},
+    {"data-offset-short", Severity::kError, "data offset below 5 words"},
+    {"data-offset-overrun", Severity::kError, "data offset beyond the segment"},
     {"bad-checksum", Severity::kError, "TCP checksum wrong"},
     {"wrong-worker", Severity::kError, "the connection lives on another worker"},
 };
@@ -92,13 +98,21 @@ struct Ip6 {
 // Checks the header and leaves its Segment and the lookup key.
 template <class Ip>
 Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
+  // TCP has one peer (RFC 9293 section 3.9.2.3, MUST-57); a unicast address in a link-layer
+  // broadcast is refused as RFC 1122 section 3.3.6 says.
+  if (b.flags & kBufferGroup) [[unlikely]]
+    return kToGroup;
   const auto* tcp = b.peek<TcpHeader>();
   const uint32_t length = Ip::l4_length(b);  // Ethernet's padding is not the segment's
-  if (!tcp || length < sizeof(TcpHeader) || length > b.length()) [[unlikely]]
-    return kBadLength;
+  if (!tcp || length < sizeof(TcpHeader)) [[unlikely]]
+    return kTooShort;
+  if (length > b.length()) [[unlikely]]
+    return kLengthOverrun;
   const uint32_t header = tcp->header_length();
-  if (header < sizeof(TcpHeader) || header > length || header > b.len) [[unlikely]]
-    return kBadOffset;
+  if (header < sizeof(TcpHeader)) [[unlikely]]
+    return kDataOffsetShort;
+  if (header > length || header > b.len) [[unlikely]]
+    return kDataOffsetOverrun;
   if (!(b.flags & kBufferL4ChecksumOk) &&
       checksum_fold(checksum_add_chain(Ip::pseudo(b, length), &b, 0, length)) != 0xffff)
       [[unlikely]]

@@ -58,6 +58,7 @@ void FakeSessions::remove_listener(SessionId id) {
 }
 
 FlowMatch FakeSessions::match(const FlowId& id) const {
+  if (every_match) return *every_match;
   if (const auto flow = flows_.find(id); flow != flows_.end())
     return {flow->second.conn, 0, flow->second.kind};
   if (const auto port = ports_.find(std::get<1>(id)); port != ports_.end())

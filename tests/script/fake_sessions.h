@@ -61,8 +61,9 @@ class FakeSessions {
   void pump();
   std::size_t n_flows() const { return flows_.size(); }
 
-  bool refuses_flows = false;   // flow_add acts as without memory
-  bool refuses_memory = false;  // rx_enqueue and accepted act as without memory
+  bool refuses_flows = false;            // flow_add acts as without memory
+  bool refuses_memory = false;           // rx_enqueue and accepted act as without memory
+  std::optional<FlowMatch> every_match;  // what each lookup finds, whatever the flows say
   // Runs inside rx_enqueue and peer_closed, as an in-process application's callback would.
   void (*on_readable)(Worker&, Session&, void*) = nullptr;
   void* on_readable_context = nullptr;

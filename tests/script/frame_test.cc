@@ -93,6 +93,7 @@ TEST(Frame, SynForAFullBacklogIsDroppedAsAlone) {
   s.at(10ms).app_closes().expect(fin(1));
   s.sessions().listener(1).backlog = 0;
   s.at(30ms).inject({ack(2), Packet{.flags = "S"}.at(5000).mss(1000)}).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-rcv-process/syn-dropped"), 1u);
   EXPECT_EQ(s.counter("tcp4-rcv-process/stale"), 0u);
 }
 

@@ -248,6 +248,20 @@ TEST(Handshake, DataBehindALostAckIsKeptByTheHandshake) {  // any acceptable ACK
   s.app_reads(200);
 }
 
+TEST(Handshake, SynsThatCannotBeAnsweredAreDropped) {
+  TcpScript s = TcpScript::listening();
+  s.sessions().refuses_flows = true;
+  s.inject(syn().mss(1000)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-listen/no-memory"), 1u);
+  s.sessions().refuses_flows = false;
+  s.host().has_route = false;  // as to a subnet's broadcast address (RFC 9293 MUST-63)
+  s.inject(syn().mss(1000)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-listen/no-route"), 1u);
+  EXPECT_EQ(s.worker().half_open.size(), 0u);
+  s.host().has_route = true;
+  s.inject(syn().mss(1000)).expect(syn_ack());
+}
+
 TEST(Handshake, SynsBeyondTheBacklogAreDropped) {
   TcpScript s = TcpScript::listening({}, 2);
   s.from(5000).inject(syn().mss(1000)).expect(syn_ack());

@@ -147,14 +147,80 @@ std::string tcp_bytes(uint16_t port, uint8_t data_offset_words, std::size_t size
 TEST(Malformed, EachKindHasItsCounter) {
   TcpScript s = TcpScript::listening();
   s.inject_raw(tcp_bytes(5000, 5, 12), true).expect_silence();      // cut within the header
-  s.inject_raw(tcp_bytes(5000, 5, 20), true, 40).expect_silence();  // IP promises more
   s.inject_raw(tcp_bytes(5000, 5, 20), true, 12).expect_silence();  // IP promises less
-  EXPECT_EQ(s.counter("tcp4-input/bad-length"), 3u);
-  s.inject_raw(tcp_bytes(5000, 4, 20), true).expect_silence();
-  s.inject_raw(tcp_bytes(5000, 15, 20), true).expect_silence();
-  EXPECT_EQ(s.counter("tcp4-input/bad-offset"), 2u);
+  EXPECT_EQ(s.counter("tcp4-input/too-short"), 2u);
+  s.inject_raw(tcp_bytes(5000, 5, 20), true, 40).expect_silence();  // IP promises more
+  EXPECT_EQ(s.counter("tcp4-input/length-overrun"), 1u);
+  for (const uint8_t words : {0, 1, 4})
+    s.inject_raw(tcp_bytes(5000, words, 20), true).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/data-offset-short"), 3u);
+  for (const uint8_t words : {6, 15})
+    s.inject_raw(tcp_bytes(5000, words, 20), true).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 6, 24), true, 20).expect_silence();  // into what is padding
+  EXPECT_EQ(s.counter("tcp4-input/data-offset-overrun"), 3u);
   s.inject_raw(tcp_bytes(5000, 5, 20), false).expect_silence();
   EXPECT_EQ(s.counter("tcp4-input/bad-checksum"), 1u);
+}
+
+TEST(Malformed, SegmentsOverIp6HaveTheSameCounters) {
+  TcpScript s = TcpScript::listening({.ip6 = true});
+  s.inject_raw(tcp_bytes(5000, 5, 12), true).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 5, 20), true, 40).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 4, 20), true).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 6, 20), true).expect_silence();
+  s.inject_raw(tcp_bytes(5000, 5, 20), false).expect_silence();
+  for (const char* counter :
+       {"too-short", "length-overrun", "data-offset-short", "data-offset-overrun", "bad-checksum"})
+    EXPECT_EQ(s.counter(std::string("tcp6-input/") + counter), 1u) << counter;
+}
+
+// RFC 9293 section 3.9.2.3, MUST-57, RFC 1122 section 4.2.3.10. 10.0.0.255 is a subnet's broadcast
+// address only to who knows the subnet: the IP layer says so.
+TEST(Address, SegmentsThatWentToMoreThanOneHostAreIgnored) {
+  for (const uint32_t group : {kBufferNetGroup, kBufferLinkGroup}) {
+    const auto to_group = [&](Buffer& b) {
+      b.flags |= group;
+      b.at<Ip4Header>(b.l3_offset)->dst = Ip4Address::from_host(0x0a0000ff);
+    };
+    TcpScript s = TcpScript::listening();
+    s.inject_altered(syn().mss(1000), to_group).expect_silence();
+    EXPECT_EQ(s.worker().half_open.size(), 0u);
+    TcpScript nobody;
+    nobody.inject_altered(syn(), to_group).expect_silence();
+    nobody.inject_altered(ack(1), to_group).expect_silence();
+    EXPECT_EQ(nobody.counter("tcp4-input/to-group"), 2u);
+    TcpScript open = TcpScript::established();
+    open.at(0ms).inject_altered(rst(1), [&](Buffer& b) { b.flags |= group; }).expect_silence();
+    EXPECT_FALSE(open.session().reset);
+  }
+  TcpScript s = TcpScript::listening({.ip6 = true});
+  s.inject_altered(syn(), [](Buffer& b) { b.flags |= kBufferNetGroup; }).expect_silence();
+  EXPECT_EQ(s.counter("tcp6-input/to-group"), 1u);
+}
+
+TEST(Address, OfManyHostsOrNoneIsNoPeer) {  // RFC 9293 MUST-63
+  for (const char* source : {"224.0.0.5", "255.255.255.255", "0.0.0.0"}) {
+    const auto from = [&](Buffer& b) {
+      b.at<Ip4Header>(b.l3_offset)->src = IpAddress::parse(source)->ip4();
+    };
+    TcpScript s = TcpScript::listening();
+    s.inject_altered(syn(), from).expect_silence();
+    EXPECT_EQ(s.counter("tcp4-listen/bad-address"), 1u) << source;
+    TcpScript nobody;
+    nobody.inject_altered(syn(), from).expect_silence();
+    EXPECT_EQ(nobody.counter("tcp4-reset/bad-address"), 1u) << source;
+  }
+}
+
+TEST(Lookup, LeadsToConnectionsOfThisWorkerOnly) {
+  TcpScript s = TcpScript::established();
+  s.sessions().every_match = FlowMatch{s.session().conn, 1, FlowKind::kEstablished};
+  s.at(0ms).inject(rst(1)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/wrong-worker"), 1u);
+  s.sessions().every_match = FlowMatch{s.session().conn + 1, 0, FlowKind::kEstablished};
+  s.inject(rst(1)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/vanished"), 1u);
+  EXPECT_FALSE(s.session().reset);
 }
 
 TEST(Malformed, PaddingBehindTheIpLengthIsNotText) {

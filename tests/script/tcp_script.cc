@@ -146,6 +146,19 @@ TcpScript& TcpScript::inject(std::vector<Packet> frame) {
   return *this;
 }
 
+TcpScript& TcpScript::inject_altered(const Packet& p, const std::function<void(Buffer&)>& alter) {
+  host_->run();
+  collect();
+  check_leftovers("before the peer sent", false);
+  const auto ms = static_cast<uint32_t>((host_->worker.now - zero_) / kMillisecond);
+  Buffer* b = bytes_.build(p, port_, 10'000 + ms);
+  b->flags |= kBufferL4ChecksumOk;
+  alter(*b);
+  host_->deliver(options_.ip6 ? "tcp6-input" : "tcp4-input", {b});
+  collect();
+  return *this;
+}
+
 TcpScript& TcpScript::inject_raw(std::string tcp, bool fix_checksum, uint32_t claim_length) {
   host_->run();
   collect();

@@ -10,6 +10,7 @@
 // the test. Every packet's checksums, lengths and payload bytes are checked on the way.
 #pragma once
 #include <chrono>
+#include <functional>
 #include <memory>
 
 #include "fake_host.h"
@@ -54,7 +55,9 @@ class TcpScript {
   // --- The peer.
   TcpScript& inject(Packet p);
   TcpScript& inject(std::vector<Packet> frame);  // in one frame
-  TcpScript& from(uint16_t port);                // another peer, for listeners
+  // Data at the TCP header; what `alter` does to addresses is not checked by the checksum.
+  TcpScript& inject_altered(const Packet& p, const std::function<void(Buffer&)>& alter);
+  TcpScript& from(uint16_t port);  // another peer, for listeners
   // Bytes behind the IP header, as they are; checksum_ok as a device would say.
   TcpScript& inject_raw(std::string tcp, bool fix_checksum, uint32_t claim_length = 0);
 

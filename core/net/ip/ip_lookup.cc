@@ -2,7 +2,7 @@
 //   in    IP packets, data at the IP header, fib_index set: received ones and this host's own.
 //         tx_if of an own packet to an IPv6 link-local address: the link that is meant
 //   out   ipN-local (to this host) | ipN-rewrite | neighbor-resolve | icmpN-error | drop;
-//         adjacency set
+//         adjacency set, and kBufferNetGroup on what is for this host but not for it alone
 //   cost  the table's memory touches; BM_IpNLocal and BM_IpNForward have it with the nodes around
 #include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
@@ -87,15 +87,16 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"link-broadcast", Severity::kWarn,
      "not forwarded: received as a link-layer broadcast (RFC 1812 section 5.3.4)"},
     {"no-table", Severity::kError, "the routing table is gone"},
-    {"too-short", Severity::kError, "fewer bytes than the header"},
+    {"too-short", Severity::kError, "this host's own, with fewer bytes than an IP header"},
 };
 
 // A packet for everybody on a link: out by that link, or up here. Only IPv4 has such adjacencies.
-Verdict<Next, Counter> broadcast(const Buffer& b, const Adjacency& a) noexcept {
+Verdict<Next, Counter> broadcast(Buffer& b, const Adjacency& a) noexcept {
   const bool is_limited = a.tx_if == kNoIndex;  // 255.255.255.255 names no link
   if (!(b.flags & kBufferLocallyOriginated)) {
-    if (is_limited || b.rx_if == a.tx_if) return {kToLocal, kLocal};
-    return {kToDrop, kNotForwarded};
+    if (!is_limited && b.rx_if != a.tx_if) return {kToDrop, kNotForwarded};
+    b.flags |= kBufferNetGroup;
+    return {kToLocal, kLocal};
   }
   if (is_limited) return {kToError, kNoRoute};
   return {kToRewrite, kForward};
@@ -112,7 +113,11 @@ Verdict<Next, Counter> decide(const NodeContext& at, Buffer& b) noexcept {
     return {kToDrop, kNoTable};
   b.adjacency = way;
   const Adjacency a = at.net.adjacencies.read(way);
-  if (a.kind == AdjacencyKind::kLocal) return {kToLocal, kLocal};
+  if (a.kind == AdjacencyKind::kLocal) {
+    if (ip->dst.is_multicast()) [[unlikely]]
+      b.flags |= kBufferNetGroup;
+    return {kToLocal, kLocal};
+  }
   if (a.kind == AdjacencyKind::kBroadcast) [[unlikely]]
     return broadcast(b, a);
   if (a.kind == AdjacencyKind::kBlackhole) [[unlikely]]

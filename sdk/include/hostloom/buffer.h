@@ -40,7 +40,9 @@ enum BufferFlags : uint32_t {
   kBufferIsIp6 = 1u << 9,               // with TX checksum or GSO: the L3 header is IPv6
   kBufferLocallyOriginated = 1u << 10,  // made by this host: no TTL decrement, no forwarding checks
   kBufferLinkGroup = 1u << 11,          // received as a link-layer broadcast or multicast
+  kBufferNetGroup = 1u << 12,           // received for an IP broadcast or multicast address
   kBufferTxL4Checksum = kBufferTxTcpChecksum | kBufferTxUdpChecksum,
+  kBufferGroup = kBufferLinkGroup | kBufferNetGroup,  // not for this host alone
 };
 
 struct alignas(kCacheLine) Buffer {
