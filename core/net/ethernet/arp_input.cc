@@ -16,7 +16,11 @@ enum Counter : uint16_t {
   kHandedOff,
   kHandoffFull,
   kTooShort,
-  kBadFormat,
+  kTooLong,
+  kHardwareType,
+  kProtocolType,
+  kHardwareLength,
+  kProtocolLength,
   kBadOperation,
   kBadSenderMac,
   kBadSenderIp,
@@ -32,7 +36,11 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"handed-off", Severity::kInfo, "passed to worker 0, which handles and counts it again"},
     {"handoff-full", Severity::kWarn, "worker 0 does not keep up"},
     {"too-short", Severity::kError, "fewer than 28 bytes"},
-    {"bad-format", Severity::kError, "not Ethernet and IPv4"},
+    {"too-long", Severity::kError, "more than one buffer; no ARP packet is that long"},
+    {"hardware-type", Severity::kError, "the hardware is not Ethernet"},
+    {"protocol-type", Severity::kError, "the protocol is not IPv4"},
+    {"hardware-length", Severity::kError, "hardware addresses that have not 6 bytes"},
+    {"protocol-length", Severity::kError, "protocol addresses that have not 4 bytes"},
     {"bad-operation", Severity::kError, "neither request nor reply"},
     {"bad-sender-mac", Severity::kError, "group or zero address as sender"},
     {"bad-sender-ip", Severity::kError, "multicast, broadcast or loopback address as sender"},
@@ -69,10 +77,12 @@ Verdict<Next, Counter> handle(Worker& w, NetState& net, Buffer& b) {
   const Interface* f = net.interfaces.find(b.rx_if);
   if (!f) return {kToDrop, kNoInterface};
   auto* arp = b.peek<ArpHeader>();
-  if (!arp || b.next) return {kToDrop, kTooShort};
-  if (arp->hardware_type != 1 || arp->protocol_type != kEtherTypeIp4 || arp->hardware_length != 6 ||
-      arp->protocol_length != 4)
-    return {kToDrop, kBadFormat};
+  if (!arp) return {kToDrop, kTooShort};
+  if (b.next) return {kToDrop, kTooLong};
+  if (arp->hardware_type != 1) return {kToDrop, kHardwareType};
+  if (arp->protocol_type != kEtherTypeIp4) return {kToDrop, kProtocolType};
+  if (arp->hardware_length != 6) return {kToDrop, kHardwareLength};
+  if (arp->protocol_length != 4) return {kToDrop, kProtocolLength};
   if (arp->operation != kRequest && arp->operation != kReply) return {kToDrop, kBadOperation};
   const MacAddress sender_mac = arp->sender_mac;
   const Ip4Address sender = arp->sender_ip, target = arp->target_ip;

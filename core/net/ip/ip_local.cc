@@ -18,15 +18,22 @@ enum Counter : uint16_t {
   kDelivered,
   kUnknownProtocol,
   kFragment,
-  kTooShort,
-  kBadLength,
-  kBadChecksum,
+  kBadHeader,
+  kTcpTooShort,
+  kTcpChecksum,
+  kUdpTooShort,
+  kUdpLengthShort,
+  kUdpLengthOverrun,
+  kUdpChecksum,
   kCounterCount4,
-  kTooManyHeaders = kCounterCount4,  // from here on IPv6's
+  kUdpNoChecksum = kCounterCount4,  // from here on IPv6's
+  kExtensionTooShort,
+  kExtensionOverrun,
+  kTooManyHeaders,
   kMisplacedHopByHop,
   kNoNextHeader,
   kRoutingHeader,
-  kBadOption,
+  kOptionOverrun,
   kRefusedOption,
   kBadSource,
   kCounterCount6
@@ -35,14 +42,21 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"delivered", Severity::kInfo, "packets handed to a protocol"},
     {"unknown-protocol", Severity::kInfo, "no such protocol here; the sender is told"},
     {"fragment", Severity::kWarn, "fragments, which are not reassembled"},
-    {"too-short", Severity::kError, "headers that run out of the packet or its first segment"},
-    {"bad-length", Severity::kError, "UDP length below 8 or beyond the packet"},
-    {"bad-checksum", Severity::kError, "wrong TCP or UDP checksum"},
+    {"bad-header", Severity::kError, "this host's own, without a whole IP header"},
+    {"tcp-too-short", Severity::kError, "fewer than the 20 bytes of a TCP header"},
+    {"tcp-checksum", Severity::kError, "wrong TCP checksum"},
+    {"udp-too-short", Severity::kError, "fewer than the 8 bytes of a UDP header"},
+    {"udp-length-short", Severity::kError, "UDP length below 8"},
+    {"udp-length-overrun", Severity::kError, "UDP length beyond the packet"},
+    {"udp-checksum", Severity::kError, "wrong UDP checksum"},
+    {"udp-no-checksum", Severity::kError, "UDP without a checksum (RFC 8200 section 8.1)"},
+    {"extension-too-short", Severity::kError, "fewer than 8 bytes of an extension header"},
+    {"extension-overrun", Severity::kError, "an extension header goes beyond the packet"},
     {"too-many-headers", Severity::kError, "more than 8 extension headers"},
     {"misplaced-hop-by-hop", Severity::kError, "hop-by-hop options that are not first"},
     {"no-next-header", Severity::kInfo, "packets that end with their headers"},
     {"routing-header", Severity::kError, "a routing header with segments left"},
-    {"bad-option", Severity::kError, "an option runs out of its header"},
+    {"option-overrun", Severity::kError, "an option goes beyond its extension header"},
     {"refused-option", Severity::kWarn, "an unknown option that says discard"},
     {"bad-source", Severity::kError, "an unspecified source, and not ICMPv6"},
 }};
@@ -64,7 +78,7 @@ struct Ip4 : V4 {
   }
   static Parsed parse(Buffer& b, const Header& ip) noexcept {
     if (ip.header_length() < sizeof(Ip4Header) || ip.header_length() > b.len) [[unlikely]]
-      return {kTooShort};
+      return {kBadHeader};
     if (ip.is_fragment()) [[unlikely]]
       return {kFragment};
     return {.protocol = ip.protocol, .header_bytes = ip.header_length()};
@@ -82,7 +96,9 @@ struct Ip6 : V6 {
   static Counter counter_of(Ip6Walk verdict) noexcept {
     switch (verdict) {
       case Ip6Walk::kTooShort:
-        return kTooShort;
+        return kExtensionTooShort;
+      case Ip6Walk::kOverrun:
+        return kExtensionOverrun;
       case Ip6Walk::kTooMany:
         return kTooManyHeaders;
       case Ip6Walk::kMisplacedHopByHop:
@@ -93,8 +109,8 @@ struct Ip6 : V6 {
         return kNoNextHeader;
       case Ip6Walk::kRoutingHeader:
         return kRoutingHeader;
-      case Ip6Walk::kBadOption:
-        return kBadOption;
+      case Ip6Walk::kOptionOverrun:
+        return kOptionOverrun;
       case Ip6Walk::kRefusedOption:
         return kRefusedOption;
       case Ip6Walk::kOk:
@@ -120,12 +136,20 @@ struct Ip6 : V6 {
 
 Counter counter_of(L4Check check) noexcept {
   switch (check) {
-    case L4Check::kTooShort:
-      return kTooShort;
-    case L4Check::kBadLength:
-      return kBadLength;
-    case L4Check::kBadChecksum:
-      return kBadChecksum;
+    case L4Check::kTcpTooShort:
+      return kTcpTooShort;
+    case L4Check::kTcpChecksum:
+      return kTcpChecksum;
+    case L4Check::kUdpTooShort:
+      return kUdpTooShort;
+    case L4Check::kUdpLengthShort:
+      return kUdpLengthShort;
+    case L4Check::kUdpLengthOverrun:
+      return kUdpLengthOverrun;
+    case L4Check::kUdpChecksum:
+      return kUdpChecksum;
+    case L4Check::kUdpNoChecksum:
+      return kUdpNoChecksum;
     case L4Check::kOk:
       break;
   }
@@ -136,7 +160,7 @@ template <class Ip>
 Verdict<uint16_t, Counter> deliver(const NodeContext& at, Buffer& b) noexcept {
   const auto* ip = b.peek<typename Ip::Header>();
   if (!ip) [[unlikely]]
-    return {kToDrop, kTooShort};
+    return {kToDrop, kBadHeader};
   b.l3_offset = b.offset_of_data();
   const Parsed parsed = Ip::parse(b, *ip);
   if (parsed.counter != kDelivered) [[unlikely]]

@@ -92,7 +92,7 @@ constexpr std::array<CounterInfo, kCounterCount> kCounters = {{
     Ip::kExpiredInfo,
     Ip::kTooBigInfo,
     {"no-headroom", Severity::kError, "no room for the link-layer header"},
-    {"too-short", Severity::kError, "fewer bytes than the header"},
+    {"too-short", Severity::kError, "this host's own, with fewer bytes than an IP header"},
     {"fragmented", Severity::kInfo, "too big and DF clear: sent as fragments"},
 }};
 template <class Ip>

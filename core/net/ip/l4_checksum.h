@@ -6,7 +6,16 @@
 
 namespace loom {
 
-enum class L4Check : uint8_t { kOk, kTooShort, kBadLength, kBadChecksum };
+enum class L4Check : uint8_t {
+  kOk,
+  kTcpTooShort,
+  kTcpChecksum,
+  kUdpTooShort,
+  kUdpLengthShort,
+  kUdpLengthOverrun,
+  kUdpChecksum,
+  kUdpNoChecksum,  // over IPv6
+};
 
 // Verifies the TCP or UDP checksum of a received packet whose data is at the L4 header; other
 // protocols are ok. `pseudo`: pseudo_header_sum over `length`, the bytes of the packet. Marks the
@@ -17,16 +26,17 @@ L4Check verify_l4(Buffer& b, uint8_t protocol, const Address& src, const Address
   uint32_t length = b.length();
   if (protocol == kProtoUdp) {
     const auto* udp = b.peek<UdpHeader>();
-    if (!udp) return L4Check::kTooShort;
-    if (udp->length < sizeof(UdpHeader) || (udp->length > length)) return L4Check::kBadLength;
+    if (!udp) return L4Check::kUdpTooShort;
+    if (udp->length < sizeof(UdpHeader)) return L4Check::kUdpLengthShort;
+    if (udp->length > length) return L4Check::kUdpLengthOverrun;
     if (udp->checksum == 0) {
       // None (RFC 768); over IPv6 there must be one (RFC 8200 section 8.1).
-      if constexpr (sizeof(Address) == sizeof(Ip6Address)) return L4Check::kBadChecksum;
+      if constexpr (sizeof(Address) == sizeof(Ip6Address)) return L4Check::kUdpNoChecksum;
       b.flags |= kBufferL4ChecksumOk;
     }
     if (b.gso_size == 0) length = udp->length;
   } else if (b.len < sizeof(TcpHeader)) {
-    return L4Check::kTooShort;
+    return L4Check::kTcpTooShort;
   }
   if (b.flags & kBufferL4ChecksumOk) return L4Check::kOk;
   // Ours, never on a wire: the field holds the pseudo-header's sum only.
@@ -35,7 +45,8 @@ L4Check verify_l4(Buffer& b, uint8_t protocol, const Address& src, const Address
     return L4Check::kOk;
   }
   const ChecksumSum sum = pseudo_header_sum(src, dst, protocol, length);
-  if (checksum_fold(checksum_add_chain(sum, &b, 0, length)) != 0xffff) return L4Check::kBadChecksum;
+  if (checksum_fold(checksum_add_chain(sum, &b, 0, length)) != 0xffff)
+    return protocol == kProtoUdp ? L4Check::kUdpChecksum : L4Check::kTcpChecksum;
   b.flags |= kBufferL4ChecksumOk;
   return L4Check::kOk;
 }

@@ -24,7 +24,8 @@ enum Counter : uint16_t {
   kBadSource,
   kOwnPacket,
   kNoAddress,
-  kTooShort,
+  kNoHeader,
+  kNoHeadroom,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -36,7 +37,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-source", Severity::kInfo, "not sent: the source is not a single host"},
     {"own-packet", Severity::kInfo, "not sent: this host's own packet"},
     {"no-address", Severity::kWarn, "not sent: no address of this host to send from"},
-    {"too-short", Severity::kError, "no IP header in the first segment, or no room in front of it"},
+    {"no-header", Severity::kError, "not sent: no whole IP header where l3_offset says"},
+    {"no-headroom", Severity::kError, "not sent: no room for the error in front of the packet"},
 };
 constexpr uint32_t kMostBytes = 576;  // RFC 1812 section 4.3.2.3, the whole message
 
@@ -58,11 +60,12 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   NetState& net = at.net;
   IcmpErrorRequest request;
   std::memcpy(&request, b.opaque, sizeof request);
-  if (!back_to_ip_header(b)) return {kToDrop, kTooShort};
-  const auto* ip = b.peek<Ip4Header>();
-  constexpr uint32_t kOurs = sizeof(Ip4Header) + sizeof(IcmpHeader);
-  if (!ip || ip->header_length() > b.len || b.headroom() < kOurs) return {kToDrop, kTooShort};
   if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
+  if (!back_to_ip_header(b)) return {kToDrop, kNoHeader};
+  const auto* ip = b.peek<Ip4Header>();
+  if (!ip || ip->header_length() > b.len) return {kToDrop, kNoHeader};
+  constexpr uint32_t kOurs = sizeof(Ip4Header) + sizeof(IcmpHeader);
+  if (b.headroom() < kOurs) return {kToDrop, kNoHeadroom};
   if (ip->flags_fragment & 0x1fff) return {kToDrop, kAboutFragment};
   if (ip->dst.is_multicast() || is_broadcast(net, ip->dst, b.fib_index) ||
       (b.flags & kBufferLinkGroup))

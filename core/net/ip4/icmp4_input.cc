@@ -23,9 +23,12 @@ enum Counter : uint16_t {
   kBadChecksum,
   kEchoToGroup,
   kBadSource,
-  kBadQuote,
+  kQuoteTooShort,
+  kQuoteVersion,
+  kQuoteHeaderLength,
+  kQuoteCutOff,
+  kQuoteFragment,
   kEchoReplyUnasked,
-  kNotWritable,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -38,9 +41,12 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-checksum", Severity::kError, "wrong checksum"},
     {"echo-to-group", Severity::kWarn, "echo request to a broadcast or multicast address"},
     {"bad-source", Severity::kWarn, "echo request from a broadcast address"},
-    {"bad-quote", Severity::kError, "an error whose quoted packet does not parse"},
+    {"quote-too-short", Severity::kError, "an error that quotes fewer than 20 bytes"},
+    {"quote-version", Severity::kError, "the quoted packet's version is not 4"},
+    {"quote-header-length", Severity::kError, "the quoted header length is below 5 words"},
+    {"quote-cut-off", Severity::kError, "fewer than 8 bytes behind the quoted IP header"},
+    {"quote-fragment", Severity::kWarn, "an error about a fragment that is not the first"},
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
-    {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
 };
 
 // Sends the request back to where it came from. Options are not returned.
@@ -50,7 +56,8 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
   const uint8_t tos = request.tos;
   if (!net.routes.is_local(IpAddress(dst), b.fib_index)) return {kToDrop, kEchoToGroup};
   if (is_broadcast(net, src, b.fib_index)) return {kToDrop, kBadSource};
-  if (b.headroom() < sizeof(Ip4Header)) return {kToDrop, kNotWritable};
+  // The reply's header takes the place of the request's: there is room for it.
+  LOOM_DCHECK(b.headroom() >= sizeof(Ip4Header));
   // RFC 1624: the type goes from 8 to 0, in the first byte of its 16-bit word.
   const uint32_t sum = icmp.checksum + uint32_t{kIcmp4Echo};
   icmp.checksum = static_cast<uint16_t>(sum + (sum >> 16));
@@ -69,10 +76,12 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
     note.mtu = icmp.rest & 0xffff;  // RFC 1191 section 4; 0 from an old router
   const auto* quoted = b.peek<Ip4Header>(sizeof(IcmpHeader));
   constexpr uint32_t kQuotedL4 = 8;
-  if (!quoted || quoted->version() != 4 || quoted->header_length() < sizeof(Ip4Header) ||
-      quoted->flags_fragment & 0x1fff ||
-      b.len < sizeof(IcmpHeader) + quoted->header_length() + kQuotedL4)
-    return {kToDrop, kBadQuote};
+  if (!quoted) return {kToDrop, kQuoteTooShort};
+  if (quoted->version() != 4) return {kToDrop, kQuoteVersion};
+  if (quoted->header_length() < sizeof(Ip4Header)) return {kToDrop, kQuoteHeaderLength};
+  if (b.len < sizeof(IcmpHeader) + quoted->header_length() + kQuotedL4)
+    return {kToDrop, kQuoteCutOff};
+  if (quoted->flags_fragment & 0x1fff) return {kToDrop, kQuoteFragment};
   const uint16_t next = net.icmp4_handlers[quoted->protocol].load(std::memory_order_relaxed);
   if (next == kNextDrop) return {kToDrop, kErrorIgnored};
   b.l4_protocol = quoted->protocol;

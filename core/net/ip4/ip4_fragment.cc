@@ -15,16 +15,18 @@ enum Next : uint16_t { kToDrop, kToRewrite };
 enum Counter : uint16_t {
   kFragmented,
   kNoBuffer,
-  kTooShort,
-  kMtuTooSmall,
+  kTooMany,
+  kBadHeader,
+  kBadL4Offset,
   kBadOffset,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"fragmented", Severity::kInfo, "packets sent as fragments"},
     {"no-buffer", Severity::kWarn, "no buffers for the fragments"},
-    {"too-short", Severity::kError, "no valid header"},
-    {"mtu-too-small", Severity::kError, "not 8 bytes of payload fit beside the header"},
+    {"too-many", Severity::kWarn, "more than 256 fragments"},
+    {"bad-header", Severity::kError, "no whole IP header in the first segment"},
+    {"bad-l4-offset", Severity::kError, "a checksum to compute, but no header where it should be"},
     {"bad-offset", Severity::kError, "a fragment that ends beyond 65535 bytes"},
 };
 constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
@@ -101,23 +103,26 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
   std::memcpy(&mtu, b.opaque, sizeof mtu);
   const auto* ip = b.peek<Ip4Header>();
   if (!ip || ip->header_length() < sizeof(Ip4Header) || ip->header_length() > b.len)
-    return kTooShort;
+    return kBadHeader;
   const uint32_t header = ip->header_length(), payload = b.length() - header;
-  if (mtu < header + 8) return kMtuTooSmall;
+  // No link has an MTU below 68: 8 bytes of payload beside the longest header (RFC 791
+  // section 3.2).
+  LOOM_DCHECK(mtu >= header + 8);
   if ((ip->flags_fragment & kOffsetMask) * 8u + payload > kMostBytes) return kBadOffset;
   // A fragment cannot ask a device for the checksum of the whole.
   if (b.flags & (kBufferTxIp4Checksum | kBufferTxL4Checksum) && !finish_tx_checksums(b))
-    return kTooShort;
+    return kBadL4Offset;
   const uint32_t most = (mtu - header) & ~7u;
+  std::array<Buffer*, kFrameSize> out;
+  if (payload > out.size() * most) return kTooMany;
   FragmentHeader first{.bytes = {}, .length = header};
   std::memcpy(first.bytes.data(), ip, header);
   const FragmentHeader later = later_header(*ip);
-  std::array<Buffer*, kFrameSize> out;
   std::size_t n = 0;
   for (uint32_t at = 0; at < payload; at += most) {
     const uint32_t size = std::min(most, payload - at);
     const FragmentHeader& h = at == 0 ? first : later;
-    Buffer* f = n < out.size() ? make_one(w, b, *ip, h, at, size, at + size == payload) : nullptr;
+    Buffer* f = make_one(w, b, *ip, h, at, size, at + size == payload);
     if (!f) {
       w.free({out.data(), n});
       return kNoBuffer;

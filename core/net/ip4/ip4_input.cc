@@ -18,30 +18,36 @@ enum Counter : uint16_t {
   kInterfaceDown,
   kTooShort,
   kBadVersion,
-  kBadHeaderLength,
-  kBadTotalLength,
+  kHeaderLengthShort,
+  kHeaderLengthOverrun,
+  kTotalLengthShort,
+  kTotalLengthOverrun,
   kBadChecksum,
   kTtlZero,
   kMartianSource,
   kMartianDestination,
   kSourceRoute,
-  kBadOption,
+  kOptionLength,
+  kOptionOverrun,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"ok", Severity::kInfo, "valid packets"},
     {"no-interface", Severity::kError, "the interface is gone"},
     {"interface-down", Severity::kWarn, "the interface is down"},
-    {"too-short", Severity::kError, "fewer bytes than the header"},
+    {"too-short", Severity::kError, "fewer than 20 bytes"},
     {"bad-version", Severity::kError, "the version is not 4"},
-    {"bad-header-length", Severity::kError, "header length below 20, or beyond the packet"},
-    {"bad-total-length", Severity::kError, "total length below the header's or beyond the packet"},
+    {"header-length-short", Severity::kError, "header length below 5 words"},
+    {"header-length-overrun", Severity::kError, "header length beyond the packet"},
+    {"total-length-short", Severity::kError, "total length below the header length"},
+    {"total-length-overrun", Severity::kError, "total length beyond the packet"},
     {"bad-checksum", Severity::kError, "wrong header checksum"},
     {"ttl-zero", Severity::kError, "time to live is 0"},
     {"martian-source", Severity::kError, "source is multicast, broadcast, loopback or zero"},
     {"martian-destination", Severity::kError, "destination is loopback or zero, on a wire"},
     {"source-route", Severity::kError, "source-route option (refused, RFC 7126)"},
-    {"bad-option", Severity::kError, "an option runs out of the header"},
+    {"option-length", Severity::kError, "an option says that it is shorter than its own header"},
+    {"option-overrun", Severity::kError, "an option goes beyond the IP header"},
 };
 
 // Options that a host must not obey are refused; the others are ignored (RFC 1122 section 3.2.1.8).
@@ -54,7 +60,9 @@ Counter check_options(const Ip4Header& ip) noexcept {
       ++p;
       continue;
     }
-    if (end - p < 2 || p[1] < 2 || p[1] > end - p) return kBadOption;
+    if (end - p < 2) return kOptionOverrun;
+    if (p[1] < 2) return kOptionLength;
+    if (p[1] > end - p) return kOptionOverrun;
     if (*p == kLooseSourceRoute || *p == kStrictSourceRoute) return kSourceRoute;
     p += p[1];
   }
@@ -73,11 +81,15 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
   if (ip->version() != 4) [[unlikely]]
     return {kToDrop, kBadVersion};
   const uint32_t header = ip->header_length();
-  if (header < sizeof(Ip4Header) || header > b.len) [[unlikely]]
-    return {kToDrop, kBadHeaderLength};
+  if (header < sizeof(Ip4Header)) [[unlikely]]
+    return {kToDrop, kHeaderLengthShort};
+  if (header > b.len) [[unlikely]]
+    return {kToDrop, kHeaderLengthOverrun};
   const uint32_t total = ip->total_length;
-  if (total < header || total > b.length()) [[unlikely]]
-    return {kToDrop, kBadTotalLength};
+  if (total < header) [[unlikely]]
+    return {kToDrop, kTotalLengthShort};
+  if (total > b.length()) [[unlikely]]
+    return {kToDrop, kTotalLengthOverrun};
   if (!(b.flags & kBufferIp4ChecksumOk) && !ip4_header_checksum_ok(*ip)) [[unlikely]]
     return {kToDrop, kBadChecksum};
   if (ip->ttl == 0) [[unlikely]]

@@ -28,7 +28,7 @@ void check_options(const Buffer& b, uint32_t at, uint32_t size, bool is_multicas
       continue;
     }
     if (end - i < 2 || bytes[i + 1] > end - i - 2) {
-      r.verdict = Ip6Walk::kBadOption;
+      r.verdict = Ip6Walk::kOptionOverrun;
       return;
     }
     const uint8_t action = type >> 6;
@@ -64,7 +64,7 @@ Ip6WalkResult walk_extension_headers(Buffer& b) noexcept {
     const uint32_t at = r.header_bytes;
     if (b.len < at + 8) return stop(Ip6Walk::kTooShort);
     const uint32_t size = size_of(type, bytes + at);
-    if (b.len < at + size) return stop(Ip6Walk::kTooShort);
+    if (b.len < at + size) return stop(Ip6Walk::kOverrun);
     switch (type) {
       case kHopByHop:
         if (n != 0) {  // RFC 8200 section 4.1: only behind the IPv6 header itself

@@ -7,13 +7,14 @@ namespace loom {
 
 enum class Ip6Walk : uint8_t {
   kOk,
-  kTooShort,           // the chain leaves the first segment
+  kTooShort,           // fewer than the 8 bytes that every extension header has
+  kOverrun,            // a header's length goes beyond the first segment
   kTooMany,            // more than kMaxExtensionHeaders
   kMisplacedHopByHop,  // not first
   kFragment,           // a fragment proper
   kNoNextHeader,       // RFC 8200 section 4.7: nothing follows
   kRoutingHeader,      // with segments left
-  kBadOption,          // an option runs out of its header
+  kOptionOverrun,      // an option runs out of its header
   kRefusedOption,      // an unknown option that says discard
 };
 

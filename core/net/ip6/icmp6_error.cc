@@ -21,7 +21,8 @@ enum Counter : uint16_t {
   kBadSource,
   kOwnPacket,
   kNoAddress,
-  kTooShort,
+  kNoHeader,
+  kNoHeadroom,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -32,7 +33,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-source", Severity::kInfo, "not sent: the source is not a single host"},
     {"own-packet", Severity::kInfo, "not sent: this host's own packet"},
     {"no-address", Severity::kWarn, "not sent: no address of this host to send from"},
-    {"too-short", Severity::kError, "no IP header in the first segment, or no room in front of it"},
+    {"no-header", Severity::kError, "not sent: no whole IP header where l3_offset says"},
+    {"no-headroom", Severity::kError, "not sent: no room for the error in front of the packet"},
 };
 constexpr uint32_t kMostBytes = 1280;  // RFC 4443 section 2.4 c: the IPv6 minimum MTU
 constexpr uint8_t kIcmp6Redirect = 137;
@@ -49,11 +51,12 @@ Verdict<Next, Counter> make(const NodeContext& at, Buffer& b) noexcept {
   NetState& net = at.net;
   IcmpErrorRequest request;
   std::memcpy(&request, b.opaque, sizeof request);
-  if (!back_to_ip_header(b)) return {kToDrop, kTooShort};
-  constexpr uint32_t kOurs = sizeof(Ip6Header) + sizeof(IcmpHeader);
-  const auto* ip = b.peek<Ip6Header>();
-  if (!ip || b.headroom() < kOurs) return {kToDrop, kTooShort};
   if (b.flags & kBufferLocallyOriginated) return {kToDrop, kOwnPacket};
+  if (!back_to_ip_header(b)) return {kToDrop, kNoHeader};
+  const auto* ip = b.peek<Ip6Header>();
+  if (!ip) return {kToDrop, kNoHeader};
+  constexpr uint32_t kOurs = sizeof(Ip6Header) + sizeof(IcmpHeader);
+  if (b.headroom() < kOurs) return {kToDrop, kNoHeadroom};
   // RFC 4443 section 2.4 e.3: the exceptions are path MTU discovery and refused options.
   const bool may_answer_group = request.type == kIcmp6PacketTooBig ||
                                 (request.type == kIcmp6ParameterProblem && request.code == 2);

@@ -28,9 +28,10 @@ enum Counter : uint16_t {
   kBadChecksum,
   kEchoToGroup,
   kBadSource,
-  kBadQuote,
+  kQuoteTooShort,
+  kQuoteVersion,
+  kQuoteCutOff,
   kEchoReplyUnasked,
-  kNotWritable,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -44,16 +45,18 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-checksum", Severity::kError, "wrong checksum"},
     {"echo-to-group", Severity::kInfo, "echo request to a multicast address"},
     {"bad-source", Severity::kError, "echo request from the unspecified address"},
-    {"bad-quote", Severity::kError, "an error whose quoted packet does not parse"},
+    {"quote-too-short", Severity::kError, "an error that quotes fewer than 40 bytes"},
+    {"quote-version", Severity::kError, "the quoted packet's version is not 6"},
+    {"quote-cut-off", Severity::kError, "fewer than 8 bytes behind the quoted IP header"},
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
-    {"not-writable", Severity::kError, "an echo request that cannot be turned round in place"},
 };
 
 Verdict<uint16_t, Counter> answer_echo(Buffer& b, IcmpHeader& icmp, const Ip6Header& request) {
   const Ip6Address src = request.src, dst = request.dst;
   if (dst.is_multicast()) return {kToDrop, kEchoToGroup};  // a source for it would be a guess
   if (src.is_zero()) return {kToDrop, kBadSource};
-  if (b.headroom() < sizeof(Ip6Header)) return {kToDrop, kNotWritable};
+  // The reply's header takes the place of the request's: there is room for it.
+  LOOM_DCHECK(b.headroom() >= sizeof(Ip6Header));
   // RFC 1624: the type goes from 128 to 129 in the first byte of its 16-bit word; the addresses of
   // the pseudo-header only swap places.
   const uint32_t sum = icmp.checksum + uint32_t{0xffff} - 1;
@@ -74,9 +77,9 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   if (icmp.type == kIcmp6PacketTooBig) note.mtu = icmp.rest;
   constexpr uint32_t kQuotedL4 = 8;
   const auto* quoted = b.peek<Ip6Header>(sizeof(IcmpHeader));
-  if (!quoted || quoted->version() != 6 ||
-      b.len < sizeof(IcmpHeader) + sizeof(Ip6Header) + kQuotedL4)
-    return {kToDrop, kBadQuote};
+  if (!quoted) return {kToDrop, kQuoteTooShort};
+  if (quoted->version() != 6) return {kToDrop, kQuoteVersion};
+  if (b.len < sizeof(IcmpHeader) + sizeof(Ip6Header) + kQuotedL4) return {kToDrop, kQuoteCutOff};
   const uint16_t next = net.icmp6_handlers[quoted->next_header].load(std::memory_order_relaxed);
   if (next == kNextDrop) return {kToDrop, kErrorIgnored};
   b.l4_protocol = quoted->next_header;

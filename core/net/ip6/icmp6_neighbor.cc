@@ -22,8 +22,13 @@ enum Counter : uint16_t {
   kBadHopLimit,
   kBadCode,
   kTooShort,
+  kTooLong,
   kBadTarget,
-  kBadOption,
+  kOptionLengthZero,
+  kOptionOverrun,
+  kLinkLayerLength,
+  kDadOption,
+  kDadDestination,
   kBadSource,
   kBadMac,
   kSenderUnknown,
@@ -43,9 +48,15 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"bad-hop-limit", Severity::kError, "not 255: the message is not from this link"},
     {"bad-code", Severity::kError, "the code is not 0"},
     {"too-short", Severity::kError, "fewer than 24 bytes"},
-    {"bad-target", Severity::kError, "the target is a multicast address"},
-    {"bad-option", Severity::kError, "an option of a wrong length, or beyond the message"},
-    {"bad-source", Severity::kError, "unspecified source where RFC 4861 forbids it"},
+    {"too-long", Severity::kError, "more than one buffer; no such message is that long"},
+    {"bad-target", Severity::kError, "the target is a multicast or the unspecified address"},
+    {"option-length-zero", Severity::kError, "an option of length 0"},
+    {"option-overrun", Severity::kError, "an option goes beyond the message"},
+    {"link-layer-length", Severity::kError, "a link-layer address option that is not Ethernet's"},
+    {"dad-option", Severity::kError, "source link-layer option with the unspecified source"},
+    {"dad-destination", Severity::kError,
+     "unspecified source, and not to the target's solicited-node group"},
+    {"bad-source", Severity::kError, "advertisement from the unspecified address"},
     {"bad-mac", Severity::kError, "a group or zero link-layer address"},
     {"sender-unknown", Severity::kInfo,
      "no option says where the answer should go, nor do we know"},
@@ -80,7 +91,8 @@ bool is_own(const Interface& f, const Ip6Address& a) noexcept {
 Counter solicited(Worker& w, NetState& net, const Interface& f, const Ip6Header& ip,
                   const NeighborMessage& m, const std::optional<MacAddress>& source_mac) {
   const bool is_detection = ip.src.is_zero();  // someone else's duplicate address detection
-  if (is_detection && (source_mac || ip.dst != solicited_node_of(m.target))) return kBadSource;
+  if (is_detection && source_mac) return kDadOption;
+  if (is_detection && ip.dst != solicited_node_of(m.target)) return kDadDestination;
   if (source_mac && !is_station(*source_mac)) return kBadMac;
   if (!is_detection && is_own(f, ip.src)) return conflict(w, net, f, ip.src);
   if (!is_own(f, m.target)) return kSolicitationForOthers;
@@ -125,6 +137,17 @@ Counter advertised(Worker& w, NetState& net, const Interface& f, const Ip6Header
   return kAdvertisementLearned;
 }
 
+Counter counter_of(NdOptionFault fault) noexcept {
+  switch (fault) {
+    case NdOptionFault::kLengthZero:
+      return kOptionLengthZero;
+    case NdOptionFault::kLinkLayerLength:
+      return kLinkLayerLength;
+    default:
+      return kOptionOverrun;
+  }
+}
+
 Counter handle(Worker& w, NetState& net, Buffer& b) {
   const Interface* f = net.interfaces.find(b.rx_if);
   if (!f || !f->is_ethernet) return kNoInterface;
@@ -133,14 +156,15 @@ Counter handle(Worker& w, NetState& net, Buffer& b) {
   if (has_fragment_header(ip, static_cast<uint32_t>(b.offset_of_data() - b.l3_offset)))
     return kFragmentHeader;
   const auto* m = b.peek<NeighborMessage>();
-  if (!m || b.next) return kTooShort;
+  if (!m) return kTooShort;
+  if (b.next) return kTooLong;
   if (m->code != 0) return kBadCode;
   if (m->target.is_multicast() || m->target.is_zero()) return kBadTarget;
   const bool is_solicitation = m->type == kIcmp6NeighborSolicitation;
   const NdOptions options =
       parse_nd_options(b.data + sizeof(NeighborMessage), b.len - sizeof(NeighborMessage),
                        is_solicitation ? kNdSourceLinkLayer : kNdTargetLinkLayer);
-  if (!options.is_valid) return kBadOption;
+  if (options.fault != NdOptionFault::kNone) return counter_of(options.fault);
   return is_solicitation ? solicited(w, net, *f, ip, *m, options.link_layer)
                          : advertised(w, net, *f, ip, *m, options.link_layer);
 }

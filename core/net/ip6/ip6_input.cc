@@ -19,7 +19,7 @@ enum Counter : uint16_t {
   kInterfaceDown,
   kTooShort,
   kBadVersion,
-  kBadLength,
+  kPayloadLengthOverrun,
   kHopLimitZero,
   kMartianSource,
   kMartianDestination,
@@ -31,7 +31,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"interface-down", Severity::kWarn, "the interface is down"},
     {"too-short", Severity::kError, "fewer than 40 bytes"},
     {"bad-version", Severity::kError, "the version is not 6"},
-    {"bad-length", Severity::kError, "payload length beyond the packet"},
+    {"payload-length-overrun", Severity::kError, "payload length beyond the packet"},
     {"hop-limit-zero", Severity::kError, "hop limit is 0"},
     {"martian-source", Severity::kError, "source is multicast, loopback or IPv4-mapped"},
     {"martian-destination", Severity::kError,
@@ -57,7 +57,7 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
     return {kToDrop, kBadVersion};
   const uint32_t total = sizeof(Ip6Header) + ip->payload_length;
   if (total > b.length()) [[unlikely]]
-    return {kToDrop, kBadLength};
+    return {kToDrop, kPayloadLengthOverrun};
   if (ip->hop_limit == 0) [[unlikely]]
     return {kToDrop, kHopLimitZero};
   if (ip->src.is_multicast() || ip->src.is_loopback() || is_mapped(ip->src)) [[unlikely]]

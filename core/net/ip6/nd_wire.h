@@ -25,21 +25,30 @@ static_assert(sizeof(LinkLayerOption) == 8);
 constexpr uint8_t kNdSourceLinkLayer = 1, kNdTargetLinkLayer = 2;
 constexpr uint8_t kNdHopLimit = 255;  // proof that the message crossed no router
 
+enum class NdOptionFault : uint8_t {
+  kNone,
+  kLengthZero,       // RFC 4861 section 4.6: the message is discarded
+  kOverrun,          // beyond the message
+  kLinkLayerLength,  // not an Ethernet address
+};
+
 struct NdOptions {
-  bool is_valid = false;  // lengths are above 0, within the message, and right for Ethernet
+  NdOptionFault fault = NdOptionFault::kNone;
   std::optional<MacAddress> link_layer;
 };
 
-// The options of a message, of which `wanted` is kept. Bounded: each takes 8 bytes at least.
+// The options of a message, of which `wanted` is kept; the first fault ends it. Bounded: each takes
+// 8 bytes at least.
 inline NdOptions parse_nd_options(const std::byte* bytes, uint32_t size, uint8_t wanted) noexcept {
   NdOptions out;
   while (size != 0) {
-    if (size < 2) return out;
+    if (size < 2) return {NdOptionFault::kOverrun, {}};
     const auto type = static_cast<uint8_t>(bytes[0]);
     const uint32_t length = static_cast<uint8_t>(bytes[1]) * 8u;
-    if (length == 0 || length > size) return out;
+    if (length == 0) return {NdOptionFault::kLengthZero, {}};
+    if (length > size) return {NdOptionFault::kOverrun, {}};
     if (type == wanted) {
-      if (length != sizeof(LinkLayerOption)) return out;
+      if (length != sizeof(LinkLayerOption)) return {NdOptionFault::kLinkLayerLength, {}};
       MacAddress mac;
       std::memcpy(mac.bytes.data(), bytes + 2, 6);
       out.link_layer = mac;
@@ -47,7 +56,6 @@ inline NdOptions parse_nd_options(const std::byte* bytes, uint32_t size, uint8_t
     bytes += length;
     size -= length;
   }
-  out.is_valid = true;
   return out;
 }
 

@@ -180,12 +180,18 @@ TEST_F(ArpTest, MalformedMessagesHaveTheirCounters) {
   };
   receive(part(good, 0, 27));
   EXPECT_EQ(host.counter("arp-input/too-short"), 1u);
-  for (const std::size_t at : {1, 3, 4, 5}) {
+  receive(good + Bytes(3000));
+  EXPECT_EQ(host.counter("arp-input/too-long"), 1u);
+  const std::pair<std::size_t, const char*> fields[] = {{1, "arp-input/hardware-type"},
+                                                        {3, "arp-input/protocol-type"},
+                                                        {4, "arp-input/hardware-length"},
+                                                        {5, "arp-input/protocol-length"}};
+  for (const auto& [at, counter] : fields) {
     Bytes b = good;
     b[at] ^= 0x10;
     receive(b);
+    EXPECT_EQ(host.counter(counter), 1u) << counter;
   }
-  EXPECT_EQ(host.counter("arp-input/bad-format"), 4u);
   receive(make_arp(3, kPeer, "10.0.0.1", kZeroMac, "10.0.0.2"));
   EXPECT_EQ(host.counter("arp-input/bad-operation"), 1u);
   receive(make_arp(1, kBroadcast, "10.0.0.1", kZeroMac, "10.0.0.2"));

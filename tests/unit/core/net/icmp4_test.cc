@@ -146,15 +146,11 @@ TEST_F(Icmp4Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(p.note.code, 4);
   EXPECT_EQ(p.note.mtu, 1400u);  // RFC 1191 section 4
   error(part(quoted, 0, 27));
+  EXPECT_EQ(host.counter("icmp4-input/quote-cut-off"), 1u);
   Bytes bad = quoted;
-  bad[0] = 0x4f;  // header of 60 bytes
-  error(bad);
-  bad[0] = 0x65;
-  error(bad);
-  bad = quoted;
   put16(bad, 6, 0x0004);  // not the first fragment
   error(bad);
-  EXPECT_EQ(host.counter("icmp4-input/bad-quote"), 4u);
+  EXPECT_EQ(host.counter("icmp4-input/quote-fragment"), 1u);
   bad = quoted;
   bad[9] = 17;
   error(bad);
@@ -204,17 +200,24 @@ TEST_F(Icmp4Test, QuotedHeaderThatIsShortOrOfTheOtherVersion) {
   must(host.net->add_icmp_error_handler(17, false, "test-sink"));
   const Bytes good =
       part(make_ip4({.src = "10.0.0.2", .dst = "10.9.9.9", .protocol = 17}, counting(40)), 0, 28);
-  uint64_t n = 0;
-  for (const uint8_t first : {0x40, 0x44, 0x4f, 0x65, 0x05}) {
-    Bytes quoted = good;
-    quoted[0] = first;
+  const auto expect = [&](const Bytes& quoted, const std::string& counter) {
+    const uint64_t before = host.counter(counter);
     host.receive(
         wire, frame(make_ip4({.src = "10.0.0.1", .dst = "10.0.0.2"}, make_icmp4(3, 3, 0, quoted))));
-    EXPECT_EQ(host.counter("icmp4-input/bad-quote"), ++n) << int{first};
-  }
-  host.receive(wire,
-               frame(make_ip4({.src = "10.0.0.1", .dst = "10.0.0.2"}, make_icmp4(3, 3, 0, {}))));
-  EXPECT_EQ(host.counter("icmp4-input/bad-quote"), ++n);
+    EXPECT_EQ(host.counter(counter), before + 1) << counter;
+  };
+  const auto beginning_with = [&](uint8_t first) {
+    Bytes quoted = good;
+    quoted[0] = first;
+    return quoted;
+  };
+  expect(beginning_with(0x65), "icmp4-input/quote-version");
+  expect(beginning_with(0x05), "icmp4-input/quote-version");
+  expect(beginning_with(0x40), "icmp4-input/quote-header-length");
+  expect(beginning_with(0x44), "icmp4-input/quote-header-length");
+  expect(beginning_with(0x4f), "icmp4-input/quote-cut-off");  // 60 bytes of 28
+  expect(part(good, 0, 19), "icmp4-input/quote-too-short");
+  expect({}, "icmp4-input/quote-too-short");
   EXPECT_THAT(host.sink.packets, IsEmpty());
 }
 

@@ -78,16 +78,16 @@ TEST_F(Ip4Test, EachKindOfBadHeaderHasItsCounter) {
   p[0] = 0x55;
   expect_dropped(frame(with_checksum(p)), "ip4-input/bad-version");
   p[0] = 0x44;  // ihl 4: 16 bytes
-  expect_dropped(frame(p), "ip4-input/bad-header-length");
+  expect_dropped(frame(p), "ip4-input/header-length-short");
   p = make_ip4({.src = "10.0.0.1", .dst = "10.0.0.2", .protocol = 17}, {});
   p[0] = 0x4f;  // 60 bytes of 20
-  expect_dropped(frame(p), "ip4-input/bad-header-length");
+  expect_dropped(frame(p), "ip4-input/header-length-overrun");
   p = packet();
   put16(p, 2, 19);
-  expect_dropped(frame(with_checksum(p)), "ip4-input/bad-total-length");
+  expect_dropped(frame(with_checksum(p)), "ip4-input/total-length-short");
   p = packet();
   put16(p, 2, static_cast<uint32_t>(p.size() + 1));
-  expect_dropped(frame(with_checksum(p)), "ip4-input/bad-total-length");
+  expect_dropped(frame(with_checksum(p)), "ip4-input/total-length-overrun");
   p = packet();
   p[10] ^= 0x40;
   expect_dropped(frame(p), "ip4-input/bad-checksum");
@@ -112,9 +112,10 @@ TEST_F(Ip4Test, MartiansAreDropped) {  // RFC 1122 section 3.2.1.3
 TEST_F(Ip4Test, SourceRoutesAndBrokenOptionsAreRefused) {
   expect_dropped(frame(packet({.options = {131, 7, 4, 10, 0, 0, 9, 0}})), "ip4-input/source-route");
   expect_dropped(frame(packet({.options = {137, 7, 4, 10, 0, 0, 9, 0}})), "ip4-input/source-route");
-  expect_dropped(frame(packet({.options = {7, 0, 0, 0}})), "ip4-input/bad-option");
-  expect_dropped(frame(packet({.options = {1, 1, 7, 9}})), "ip4-input/bad-option");
-  expect_dropped(frame(packet({.options = {1, 1, 1, 7}})), "ip4-input/bad-option");
+  expect_dropped(frame(packet({.options = {7, 0, 0, 0}})), "ip4-input/option-length");
+  expect_dropped(frame(packet({.options = {0x44, 1, 0, 0}})), "ip4-input/option-length");
+  expect_dropped(frame(packet({.options = {1, 1, 7, 9}})), "ip4-input/option-overrun");
+  expect_dropped(frame(packet({.options = {1, 1, 1, 7}})), "ip4-input/option-overrun");
 }
 
 TEST_F(Ip4Test, FragmentsAreCountedAndDropped) {
@@ -126,18 +127,18 @@ TEST_F(Ip4Test, TransportChecksumsAndLengthsAreVerified) {
   const Ip4 h{.src = "10.0.0.1", .dst = "10.0.0.2", .protocol = 17};
   Bytes u = udp();
   u[9] ^= 1;
-  expect_dropped(frame(make_ip4(h, u)), "ip4-local/bad-checksum");
+  expect_dropped(frame(make_ip4(h, u)), "ip4-local/udp-checksum");
   u = udp();
   put16(u, 4, 7);
-  expect_dropped(frame(make_ip4(h, u)), "ip4-local/bad-length");
+  expect_dropped(frame(make_ip4(h, u)), "ip4-local/udp-length-short");
   u = udp();
   put16(u, 4, static_cast<uint32_t>(u.size() + 1));
-  expect_dropped(frame(make_ip4(h, u)), "ip4-local/bad-length");
-  expect_dropped(frame(make_ip4(h, counting(7))), "ip4-local/too-short");
+  expect_dropped(frame(make_ip4(h, u)), "ip4-local/udp-length-overrun");
+  expect_dropped(frame(make_ip4(h, counting(7))), "ip4-local/udp-too-short");
   Ip4 tcp = h;
   tcp.protocol = 6;
-  expect_dropped(frame(make_ip4(tcp, counting(19))), "ip4-local/too-short");
-  expect_dropped(frame(make_ip4(tcp, counting(40))), "ip4-local/bad-checksum");
+  expect_dropped(frame(make_ip4(tcp, counting(19))), "ip4-local/tcp-too-short");
+  expect_dropped(frame(make_ip4(tcp, counting(40))), "ip4-local/tcp-checksum");
   u = udp();
   put16(u, 6, 0);  // no checksum (RFC 768)
   host.receive(wire, frame(make_ip4(h, u)));
@@ -156,7 +157,16 @@ TEST_F(Ip4Test, BroadcastsOfTheSubnetAreReceivedAndMulticastIsNot) {
   for (const char* dst : {"10.0.0.255", "255.255.255.255"})
     host.receive(wire,
                  ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0800, packet({.dst = dst})));
-  EXPECT_THAT(host.sink.packets, SizeIs(2));
+  ASSERT_THAT(host.sink.packets, SizeIs(2));
+  // The transport can tell (RFC 1122 section 3.4), however the frame came.
+  host.receive(wire, frame(packet({.dst = "10.0.0.255"})));
+  ASSERT_THAT(host.sink.packets, SizeIs(3));
+  for (const auto& p : host.sink.packets) EXPECT_TRUE(p.flags & kBufferNetGroup);
+  EXPECT_FALSE(host.sink.packets[2].flags & kBufferLinkGroup);
+  host.sink.packets.clear();
+  host.receive(wire, frame(packet()));
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_FALSE(host.sink.packets[0].flags & kBufferGroup);
   host.sink.packets.clear();
   expect_dropped(
       ethernet("01:00:5e:00:00:05", NetHost::kPeerMac, 0x0800, packet({.dst = "224.0.0.5"})),
@@ -211,11 +221,10 @@ TEST_F(Ip4Test, LengthsOfZeroAndEmptyPackets) {
   expect_dropped(frame({}), "ip4-input/too-short");
   Bytes p = packet();
   p[0] = 0x40;
-  expect_dropped(frame(p), "ip4-input/bad-header-length");
+  expect_dropped(frame(p), "ip4-input/header-length-short");
   p = packet();
   put16(p, 2, 0);
-  expect_dropped(frame(with_checksum(p)), "ip4-input/bad-total-length");
-  expect_dropped(frame(packet({.options = {0x44, 1, 0, 0}})), "ip4-input/bad-option");
+  expect_dropped(frame(with_checksum(p)), "ip4-input/total-length-short");
   expect_dropped(ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x88a8, packet()),
                  "ethernet-input/vlan");
   expect_dropped(ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x0806, {}), "arp-input/too-short");

@@ -70,7 +70,7 @@ TEST_F(Ip6Test, EachKindOfBadHeaderHasItsCounter) {
   expect_dropped(p, "ip6-input/bad-version");
   p = good;
   put16(p, 4, static_cast<uint32_t>(good.size() - 40 + 1));
-  expect_dropped(p, "ip6-input/bad-length");
+  expect_dropped(p, "ip6-input/payload-length-overrun");
   p = good;
   p[7] = 0;
   expect_dropped(p, "ip6-input/hop-limit-zero");
@@ -88,15 +88,19 @@ TEST_F(Ip6Test, TransportChecksumIsVerifiedAndMandatoryForUdp) {  // RFC 8200 se
   Bytes u = udp();
   u[10] ^= 1;
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
-                 "ip6-local/bad-checksum");
+                 "ip6-local/udp-checksum");
   u = udp();
   put16(u, 6, 0);
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
-                 "ip6-local/bad-checksum");
+                 "ip6-local/udp-no-checksum");
   u = udp();
   put16(u, 4, 7);
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
-                 "ip6-local/bad-length");
+                 "ip6-local/udp-length-short");
+  u = udp();
+  put16(u, 4, static_cast<uint32_t>(u.size() + 1));
+  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
+                 "ip6-local/udp-length-overrun");
 }
 
 TEST_F(Ip6Test, ExtensionHeadersAreSkipped) {          // RFC 8200 section 4
@@ -124,10 +128,10 @@ TEST_F(Ip6Test, ExtensionHeaderChainIsBounded) {
 
 TEST_F(Ip6Test, BrokenExtensionHeadersHaveTheirCounters) {
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 60}, Bytes{17, 0, 1, 4, 0}),
-                 "ip6-local/too-short");
-  expect_dropped(with_headers(60, {17, 255, 1, 4, 0, 0, 0, 0}), "ip6-local/too-short");
-  expect_dropped(with_headers(60, {17, 0, 1, 5, 0, 0, 0, 0}), "ip6-local/bad-option");
-  expect_dropped(with_headers(60, {17, 0, 1, 3, 0, 0, 0, 5}), "ip6-local/bad-option");
+                 "ip6-local/extension-too-short");
+  expect_dropped(with_headers(60, {17, 255, 1, 4, 0, 0, 0, 0}), "ip6-local/extension-overrun");
+  expect_dropped(with_headers(60, {17, 0, 1, 5, 0, 0, 0, 0}), "ip6-local/option-overrun");
+  expect_dropped(with_headers(60, {17, 0, 1, 3, 0, 0, 0, 5}), "ip6-local/option-overrun");
   expect_dropped(with_headers(60, {17, 0, 0x40, 4, 0, 0, 0, 0}), "ip6-local/refused-option");
   expect_dropped(with_headers(44, {17, 0, 0, 1, 0, 0, 0, 9}), "ip6-local/fragment");
   expect_dropped(with_headers(44, {17, 0, 0, 8, 0, 0, 0, 9}), "ip6-local/fragment");
@@ -203,7 +207,7 @@ TEST_F(Ip6Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(host.sink.packets[0].note.mtu, 1280u);
   EXPECT_EQ(host.sink.packets[0].note.is_ip6, 1);
   error(part(quoted, 0, 47));
-  EXPECT_EQ(host.counter("icmp6-input/bad-quote"), 1u);
+  EXPECT_EQ(host.counter("icmp6-input/quote-cut-off"), 1u);
   Bytes other = quoted;
   other[6] = 17;
   error(other);
@@ -277,25 +281,93 @@ TEST_F(Ip6Test, TruncatedHeadersOfEveryKind) {
     return make_ip6({.src = kPeer, .dst = kOwn, .next_header = first}, payload);
   };
   expect_dropped({}, "ip6-input/too-short");
-  expect_dropped(packet(44, {17, 0, 0, 0, 0, 0, 0}), "ip6-local/too-short");
-  expect_dropped(packet(43, Bytes{17, 1, 4, 0, 0, 0, 0, 0} + Bytes(7)), "ip6-local/too-short");
-  expect_dropped(packet(0, {17, 0, 1}), "ip6-local/too-short");
-  expect_dropped(packet(0, {}), "ip6-local/too-short");
-  expect_dropped(packet(17, counting(7)), "ip6-local/too-short");
-  expect_dropped(packet(6, counting(19)), "ip6-local/too-short");
-  expect_dropped(packet(6, counting(40)), "ip6-local/bad-checksum");
+  expect_dropped(packet(44, {17, 0, 0, 0, 0, 0, 0}), "ip6-local/extension-too-short");
+  expect_dropped(packet(43, Bytes{17, 1, 4, 0, 0, 0, 0, 0} + Bytes(7)),
+                 "ip6-local/extension-overrun");
+  expect_dropped(packet(0, {17, 0, 1}), "ip6-local/extension-too-short");
+  expect_dropped(packet(0, {}), "ip6-local/extension-too-short");
+  expect_dropped(packet(17, counting(7)), "ip6-local/udp-too-short");
+  expect_dropped(packet(6, counting(19)), "ip6-local/tcp-too-short");
+  expect_dropped(packet(6, counting(40)), "ip6-local/tcp-checksum");
   expect_dropped(packet(59, counting(8)), "ip6-local/no-next-header");
-  expect_dropped(packet(0, {17, 0, 5, 5, 0, 0, 0, 0}), "ip6-local/bad-option");
+  expect_dropped(packet(0, {17, 0, 5, 5, 0, 0, 0, 0}), "ip6-local/option-overrun");
 }
 
 TEST_F(Ip6Test, QuotedHeaderThatIsShortOrOfTheOtherVersion) {
   must(host.net->add_icmp_error_handler(17, true, "test-sink"));
   Bytes quoted =
       part(make_ip6({.src = kOwn, .dst = "2001:db8:9::9", .next_header = 17}, counting(40)), 0, 48);
-  quoted[0] = 0x45;
-  for (const Bytes& quote : {quoted, part(quoted, 0, 39), Bytes{}})
+  const auto expect = [&](const Bytes& quote, const std::string& counter) {
     expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, 1, 4, 0, quote)),
-                   "icmp6-input/bad-quote");
+                   counter);
+  };
+  expect(part(quoted, 0, 39), "icmp6-input/quote-too-short");
+  expect({}, "icmp6-input/quote-too-short");
+  quoted[0] = 0x45;
+  expect(quoted, "icmp6-input/quote-version");
+}
+
+TEST_F(Ip6Test, PingMatchesItsReply) {
+  must(host.net->ping(*IpAddress::parse(kPeer), 1, 0));
+  host.run();
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(1));
+  const Bytes p = part(sent[0].bytes, 14);
+  EXPECT_TRUE(checksums_hold(p));
+  host.receive(wire, frame(make_ip6({.src = kPeer, .dst = kOwn},
+                                    make_icmp6(kPeer, kOwn, 129, 0, get32(p, 44), part(p, 48)))));
+  EXPECT_THAT(host.net->state().pings.replies(), SizeIs(1));
+  EXPECT_EQ(host.counter("icmp6-input/echo-reply"), 1u);
+}
+
+TEST_F(Ip6Test, RouteThatSaysDrop) {
+  must(host.net->add_route(
+      {.prefix = *IpPrefix::parse("2001:db8:dead::/48"), .gateway = {}, .is_drop = true}));
+  const char* dst = "2001:db8:dead::1";
+  expect_dropped(make_ip6({.src = kPeer, .dst = dst, .next_header = 17}, udp(dst)),
+                 "ip6-lookup/blackhole");
+}
+
+TEST_F(Ip6Test, OwnPacketToOwnAddressIsDeliveredWithoutAWire) {
+  RouteInfo route;
+  Worker& w = host.worker();
+  ASSERT_EQ(w.net->route(w, *IpAddress::parse(kOwn), 0, &route), Status::kOk);
+  EXPECT_TRUE(route.is_local);
+  Buffer* b = host.make(make_ip6({.src = kOwn, .dst = kOwn, .next_header = 17},
+                                 make_udp(ip6(kOwn), ip6(kOwn), 1, 2, counting(20))));
+  b->flags |= kBufferLocallyOriginated;
+  b->adjacency = route.adjacency;
+  host.enqueue("ip6-rewrite", b);
+  EXPECT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.counter("ip6-rewrite/local"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
+TEST(Ip6Rate, ErrorsAreLimitedByATokenBucket) {  // RFC 4443 section 2.4 f
+  NetHost host({.icmp_errors_per_second = 10, .icmp_error_burst = 5});
+  FakeDevice& wire = host.add_device({"2001:db8::2/64"});
+  host.know(wire, kPeer);
+  const auto offend = [&] {
+    for (int i = 0; i < 12; ++i)
+      host.receive(
+          wire, ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x86dd,
+                         make_ip6({.src = kPeer, .dst = kOwn, .next_header = 200}, counting(8))));
+  };
+  offend();
+  EXPECT_THAT(wire.take_sent(), SizeIs(5));
+  EXPECT_EQ(host.counter("icmp6-error/rate-limited"), 7u);
+  host.now += 200 * kMillisecond;
+  offend();
+  EXPECT_THAT(wire.take_sent(), SizeIs(2));
+}
+
+TEST_F(Ip6Test, TransportCanTellWhatWasSentToAGroup) {
+  for (const char* dst : {"ff02::1", "ff02::1:ff00:2", kOwn})
+    host.receive(wire, frame(make_ip6({.src = kPeer, .dst = dst, .next_header = 17}, udp(dst))));
+  ASSERT_THAT(host.sink.packets, SizeIs(3));
+  EXPECT_TRUE(host.sink.packets[0].flags & kBufferNetGroup);
+  EXPECT_TRUE(host.sink.packets[1].flags & kBufferNetGroup);
+  EXPECT_FALSE(host.sink.packets[2].flags & kBufferGroup);
 }
 
 }  // namespace

@@ -129,20 +129,23 @@ TEST_F(NdTest, MalformedMessagesHaveTheirCounters) {  // RFC 4861 sections 7.1.1
   expect({.hop_limit = 254}, "bad-hop-limit");
   expect({.code = 1}, "bad-code");
   expect({.target = "ff02::1"}, "bad-target");
-  expect({.options = {1, 0, 0, 0, 0, 0, 0, 0}}, "bad-option");
-  expect({.options = {1, 2, 0, 0, 0, 0, 0, 0}}, "bad-option");
-  expect({.options = {1}}, "bad-option");
-  expect({.src = "::", .dst = "ff02::1:ff00:2"}, "bad-source");  // option with unspecified source
-  expect({.src = "::", .dst = kOwn, .options = {}}, "bad-source");
+  expect({.target = "::"}, "bad-target");
+  expect({.options = {1, 0, 0, 0, 0, 0, 0, 0}}, "option-length-zero");
+  expect({.options = {1, 2, 0, 0, 0, 0, 0, 0}}, "option-overrun");
+  expect({.options = {1}}, "option-overrun");
+  expect({.src = "::", .dst = "ff02::1:ff00:2"}, "dad-option");
+  expect({.src = "::", .dst = kOwn, .options = {}}, "dad-destination");
+  expect({.src = "::", .dst = "ff02::1", .options = {}}, "dad-destination");
   expect({.options = option(1, "03:00:00:00:00:99")}, "bad-mac");
   expect({.options = option(1, "00:00:00:00:00:00")}, "bad-mac");
   expect({.type = 136, .target = kPeer, .options = option(2, "ff:ff:ff:ff:ff:ff")}, "bad-mac");
   expect({.type = 136, .src = "::", .target = kPeer, .options = {}}, "bad-source");
   expect({.options = {}}, "sender-unknown");
   // Link-layer addresses of 14 bytes are not Ethernet's.
-  expect({.options = Bytes{1, 2} + Bytes(14)}, "bad-option");
-  expect({.type = 136, .target = kPeer, .options = Bytes{2, 2} + Bytes(14)}, "bad-option");
-  expect({.options = option(1, kPeerMac) + Bytes{14, 0, 0, 0, 0, 0, 0, 0}}, "bad-option");
+  expect({.options = Bytes{1, 2} + Bytes(14)}, "link-layer-length");
+  expect({.type = 136, .target = kPeer, .options = Bytes{2, 2} + Bytes(14)}, "link-layer-length");
+  expect({.options = option(1, kPeerMac) + Bytes{14, 0, 0, 0, 0, 0, 0, 0}}, "option-length-zero");
+  expect({.options = Bytes{14, 255} + Bytes(2038)}, "too-long");
   expect({.dst = "ff02::1:ff00:2", .target = "2001:db8::77"}, "solicitation-for-others");
   expect({.type = 136, .dst = "ff02::1", .target = kPeer, .flags = kSolicited}, "bad-flags");
   const Bytes cut = make_icmp6(kPeer, kOwn, 135, 0, 0, part(ip6(kOwn), 0, 15));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "counter_coverage.h"
 #include "fake_driver.h"
 #include "graph/engine.h"
 #include "net/net.h"
@@ -55,6 +56,7 @@ class NetHost {
     for (const auto& d : devices) (void)net->remove_interface(d->index);  // may be gone already
     run();
     expect_counters_add_up();
+    note_counters();
     net.reset();
     uint32_t free = 0, total = 0;
     for (const auto* pool : engine->buffer_pools()) {
@@ -111,6 +113,26 @@ class NetHost {
     d.inject(std::move(frame), flags, gso_size);
     run();
   }
+  // A packet of this worker's, in a buffer whose data begins after `headroom` bytes.
+  Buffer* make(const Bytes& bytes, uint32_t headroom = kHeadroom) {
+    Buffer* b = worker().alloc();
+    EXPECT_NE(b, nullptr);
+    b->data = b->start() + headroom;
+    EXPECT_TRUE(chain_append(worker(), *b, std::as_bytes(std::span(bytes))));
+    return b;
+  }
+  // Hands a packet straight to a node of worker 0, as a plugin can.
+  void enqueue(const char* node, Buffer* b) {
+    worker().enqueue_to_node(engine->find_node(node), b);
+    run();
+  }
+  // Takes all buffers of worker 0 but `n_left`; give them back with Worker::free.
+  std::vector<Buffer*> take_buffers(uint32_t n_left) {
+    std::vector<Buffer*> taken;
+    while (Buffer* b = worker().alloc()) taken.push_back(b);
+    for (; n_left != 0; --n_left, taken.pop_back()) worker().free(taken.back());
+    return taken;
+  }
   // A static neighbour, so that a test about something else sees no ARP.
   void know(const FakeDevice& d, const std::string& address, const char* mac_text = kPeerMac) {
     MacAddress m;
@@ -126,7 +148,11 @@ class NetHost {
     EXPECT_NE(id, kNoNode) << name;
     const auto counters = engine->nodes()[id].info.counters;
     for (uint16_t i = 0; i < counters.size(); ++i)
-      if (name.substr(slash + 1) == counters[i].name) return engine->stats().counter(id, i);
+      if (name.substr(slash + 1) == counters[i].name) {
+        const uint64_t value = engine->stats().counter(id, i);
+        if (value != 0) counter_coverage()[name].is_read = true;
+        return value;
+      }
     ADD_FAILURE() << "no counter " << name;
     return 0;
   }
@@ -138,6 +164,16 @@ class NetHost {
       uint64_t sum = 0;
       for (uint16_t i = 0; i < info.counters.size(); ++i) sum += engine->stats().counter(n.node, i);
       EXPECT_EQ(sum, n.packets) << info.name;
+    }
+  }
+  void note_counters() const {
+    for (NodeId id = 0; id < engine->nodes().size(); ++id) {
+      const NodeInfo& info = engine->nodes()[id].info;
+      for (uint16_t i = 0; i < info.counters.size(); ++i) {
+        CounterUse& use = counter_coverage()[std::string(info.name) + "/" + info.counters[i].name];
+        use.severity = info.counters[i].severity;
+        use.is_fed |= engine->stats().counter(id, i) != 0;
+      }
     }
   }
   Worker& worker() {

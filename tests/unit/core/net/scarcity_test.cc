@@ -1,0 +1,150 @@
+// What happens when something runs out: rings to worker 0, neighbours, buffers, fragments.
+#include "net_host.h"
+
+namespace loom {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr const char* kZeroMac = "00:00:00:00:00:00";
+constexpr const char* kSecondMac = "02:00:00:00:00:02";
+constexpr uint32_t kTooMany = 10;
+
+// A burst for worker 0 arrives on worker 1 while worker 0 is busy elsewhere.
+class HandoffTest : public ::testing::Test {
+ protected:
+  HandoffTest()
+      : first(host.add_device({"10.0.0.2/24", "2001:db8::2/64"})),
+        second(host.add_device({"10.0.1.2/24", "2001:db8:1::2/64"})) {}
+  void expect_full(const Bytes& frame, const std::string& node) {
+    for (uint32_t i = 0; i < Handoff::kRing + kTooMany; ++i) second.inject(frame);
+    while (!second.to_receive.empty()) host.engine->step(1);
+    host.engine->step(1);
+    EXPECT_EQ(host.counter(node + "/handed-off"), Handoff::kRing);
+    EXPECT_EQ(host.counter(node + "/handoff-full"), kTooMany);
+    host.run();
+  }
+  NetHost host{{}, 2};
+  FakeDevice &first, &second;  // the second one's queue is on worker 1
+};
+
+TEST_F(HandoffTest, ArpPacketsThatFindTheRingFull) {
+  expect_full(ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0806,
+                       make_arp(1, NetHost::kPeerMac, "10.0.1.1", kZeroMac, "10.0.1.2")),
+              "arp-input");
+  EXPECT_EQ(host.counter("arp-input/request-answered"), Handoff::kRing);
+}
+
+TEST_F(HandoffTest, WaitingPacketsThatFindTheRingFull) {
+  expect_full(ethernet(kSecondMac, NetHost::kPeerMac, 0x0800,
+                       make_ip4({.src = "10.0.1.1", .dst = "10.0.0.9"}, counting(20))),
+              "neighbor-resolve");
+  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), Handoff::kRing);
+}
+
+TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
+  const char *src = "2001:db8:1::1", *dst = "2001:db8:1::2";
+  expect_full(ethernet(kSecondMac, NetHost::kPeerMac, 0x86dd,
+                       make_ip6({.src = src, .dst = dst, .hop_limit = 255},
+                                make_icmp6(src, dst, 135, 0, 0,
+                                           ip6(dst) + Bytes{1, 1} + mac(NetHost::kPeerMac)))),
+              "icmp6-neighbor");
+  EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), Handoff::kRing);
+}
+
+TEST(Scarcity, NeighbourTableThatIsFullOfStaticOnes) {
+  NetHost host({.max_neighbors = 4});
+  FakeDevice& wire = host.add_device({"10.0.0.2/24"});
+  for (const char* a : {"10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.14"}) host.know(wire, a);
+  Buffer* b = host.make(make_ip4({.src = "10.0.0.2", .dst = "10.0.0.1"}, counting(20)));
+  b->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", b);
+  EXPECT_EQ(host.counter("neighbor-resolve/table-full"), 1u);
+  EXPECT_EQ(host.counter("neighbor-table/table-full"), 1u);
+  EXPECT_THAT(host.net->neighbors(), SizeIs(4));
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
+TEST(Scarcity, NoBufferToAskANeighbourWith) {
+  NetHost host;
+  FakeDevice& wire = host.add_device({"10.0.0.2/24"});
+  const auto taken = host.take_buffers(1);
+  Buffer* b = host.make(make_ip4({.src = "10.0.0.2", .dst = "10.0.0.1"}, counting(20)));
+  b->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", b);
+  EXPECT_EQ(host.counter("neighbor-table/request-not-sent"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  host.worker().free(taken);
+  host.pass(kSecond + kMillisecond);  // the next attempt has one
+  EXPECT_THAT(wire.take_sent(), SizeIs(1));
+}
+
+TEST(Scarcity, NoBufferToAnswerASolicitationWith) {
+  NetHost host;
+  FakeDevice& wire = host.add_device({"2001:db8::2/64"});
+  const char *src = "2001:db8::1", *dst = "2001:db8::2";
+  const auto taken = host.take_buffers(1);
+  host.receive(wire,
+               ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x86dd,
+                        make_ip6({.src = src, .dst = dst, .hop_limit = 255},
+                                 make_icmp6(src, dst, 135, 0, 0,
+                                            ip6(dst) + Bytes{1, 1} + mac(NetHost::kPeerMac)))));
+  EXPECT_EQ(host.counter("icmp6-neighbor/no-buffer"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  host.worker().free(taken);
+}
+
+class FragmentTest : public ::testing::Test {
+ protected:
+  FragmentTest() : wire(host.add_device({"10.0.0.2/24"})) { host.know(wire, "10.0.0.1"); }
+  Buffer* packet(std::size_t payload) {
+    Buffer* b = host.make(
+        make_ip4({.src = "10.0.0.2", .dst = "10.0.0.1", .protocol = 17}, counting(payload)));
+    b->flags |= kBufferLocallyOriginated;
+    return b;
+  }
+  NetHost host;
+  FakeDevice& wire;
+};
+
+TEST_F(FragmentTest, NoBuffersForTheFragments) {
+  Buffer* b = packet(4000);  // two buffers; three fragments
+  const auto taken = host.take_buffers(2);
+  host.enqueue("ip4-lookup", b);
+  EXPECT_EQ(host.counter("ip4-fragment/no-buffer"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  host.worker().free(taken);
+  host.enqueue("ip4-lookup", packet(4000));
+  EXPECT_THAT(wire.take_sent(), SizeIs(3));
+}
+
+TEST_F(FragmentTest, AsManyAsFitIntoAFrameAndNoMore) {
+  must(host.net->set_mtu(wire.index, 68));  // 48 bytes of payload each
+  host.enqueue("ip4-lookup", packet(256 * 48));
+  EXPECT_THAT(wire.take_sent(), SizeIs(256));
+  host.enqueue("ip4-lookup", packet(256 * 48 + 1));
+  EXPECT_EQ(host.counter("ip4-fragment/too-many"), 1u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
+// The longest header leaves 8 bytes on the smallest link (RFC 791 section 3.2).
+TEST_F(FragmentTest, LongestHeaderOnTheSmallestLink) {
+  must(host.net->set_mtu(wire.index, 68));
+  const Bytes p = make_ip4({.src = "10.0.0.2",
+                            .dst = "10.0.0.1",
+                            .protocol = 17,
+                            .options = Bytes{0x88, 40} + Bytes(38)},
+                           counting(24));
+  Buffer* b = host.make(p);
+  b->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", b);
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(3));
+  Bytes joined;
+  for (const auto& f : sent) joined = joined + part(f.bytes, 14 + 60);
+  EXPECT_EQ(joined, counting(24));
+}
+
+}  // namespace
+}  // namespace loom
