@@ -5,6 +5,10 @@
 #include <memory>
 
 #include "cli/tree.h"
+#include "ethernet_types.api.h"
+#include "fib_types.api.h"
+#include "interface_types.api.h"
+#include "ip_types.api.h"
 #include "memclnt.api.h"
 #include "vlib.api.h"
 #include "vpe.api.h"
@@ -37,8 +41,9 @@ void add_memclnt(ApiRegistry& registry) {
       [&registry](ApiCall&, const api::GetFirstMsgId& request) {
         api::GetFirstMsgIdReply reply{.retval = kApiInvalidValue, .first_msg_id = 0xffff};
         for (const auto& m : registry.modules())
-          if (request.name == m.module->name ||
-              request.name.starts_with(m.module->name + std::string("_")))
+          if (!m.module->messages.empty() &&
+              (request.name == m.module->name ||
+               request.name.starts_with(m.module->name + std::string("_"))))
             reply = {.retval = 0, .first_msg_id = m.first_id};
         return reply;
       });
@@ -152,7 +157,10 @@ void add_vlib(ApiRegistry& registry, const Parts& parts) {
 }  // namespace
 
 Result<void> add_core_modules(ApiRegistry& registry) {
-  for (const auto* module : {&api::kMemclntModule, &api::kVpeModule, &api::kVlibModule}) {
+  // Those without messages are what the others' types come from: get_api_json has them, too.
+  for (const auto* module :
+       {&api::kMemclntModule, &api::kVpeModule, &api::kVlibModule, &api::kInterfaceTypesModule,
+        &api::kEthernetTypesModule, &api::kIpTypesModule, &api::kFibTypesModule}) {
     auto added = registry.add_module(*module);
     if (!added) return added;
   }
