@@ -42,7 +42,9 @@ NetState::NetState(Engine& e, const NetConfig& c)
       interfaces(c.max_interfaces),
       routes([&e](std::function<void()> release) { e.after_grace(std::move(release)); }),
       neighbors(*this),
-      handoff(e) {}
+      neighbor_news(std::make_shared<NeighborNewsQueue>(e)),
+      handoff(e),
+      ping_runs(e) {}
 
 NetState::~NetState() = default;
 
@@ -53,7 +55,8 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
   auto state = std::make_unique<NetState>(engine, config);
   NetState& s = *state;
   if (auto ok = s.neighbors.init(config.max_neighbors); !ok) return ok.error();
-  if (auto main_table = s.routes.add_table(0); !main_table) return main_table.error();
+  for (const bool is_ip6 : {false, true})
+    if (auto main_table = s.routes.add_table(0, is_ip6, {}); !main_table) return main_table.error();
 
   for (const NodeInfo* info : kNodes)
     if (auto id = engine.add_node(*info); !id) return id.error();
@@ -105,6 +108,8 @@ Net::~Net() {
   std::vector<IfIndex> all;
   s.interfaces.for_each([&](Interface& f) { all.push_back(f.index); });
   for (const IfIndex i : all) (void)remove_interface(i);
+  s.neighbor_news->watch({});
+  s.ping_runs.cancel();
   s.engine.run_on_worker(0, [&](Worker& w) {
     s.handoff.drain(w);
     s.neighbors.flush(w);

@@ -10,6 +10,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,7 @@ struct Route {
   IpAddress gateway;         // zero: none
   IfIndex tx_if = kNoIndex;  // kNoIndex: the interface whose subnet holds the gateway
   bool is_drop = false;
+  std::optional<uint32_t> gateway_table{};  // of that interface; empty: `table`
 };
 
 enum class RouteOrigin : uint8_t { kDefault, kInterface, kConfigured };
@@ -57,10 +59,12 @@ struct InterfaceListing {
   IfIndex index = kNoIndex;
   std::string name, driver;
   MacAddress mac;
-  uint32_t mtu = 0, max_mtu = 0, caps = 0, table = 0;
+  uint32_t mtu = 0, max_mtu = 0, caps = 0, ip4_table = 0, ip6_table = 0;
+  uint32_t ip4_mtu = 0, ip6_mtu = 0;  // 0: as mtu
   bool is_admin_up = false, is_link_up = false, is_ethernet = true, is_loopback = false;
   uint16_t n_rx_queues = 0, n_tx_queues = 0;
-  RxMode rx_mode = RxMode::kAdaptive;
+  std::vector<RxMode> rx_modes;  // by queue
+  std::string tag;
   std::vector<IpPrefix> addresses;
   InterfaceCounters rx, tx;  // sums over the workers
   std::string description;   // DriverOps::describe
@@ -74,6 +78,13 @@ struct NeighborListing {
   MacAddress mac;
   NeighborState state = NeighborState::kIncomplete;
   TimeNs age = 0;  // since the last confirmation
+};
+
+// How many neighbours of a family there may be, and for how long unused ones are kept.
+struct NeighborLimits {
+  uint32_t max_number = 0;
+  TimeNs max_age = 0;      // since packets last went to one that nobody confirms; 0: for ever
+  bool can_evict = false;  // a new one takes the place of the learned one confirmed longest ago
 };
 
 // One answer to an echo request.
@@ -106,12 +117,23 @@ class Net {
 
   // --- Interfaces, the operator's side.
   Result<void> set_admin(IfIndex index, bool up);
-  Result<void> set_mtu(IfIndex index, uint32_t mtu);  // L3 bytes
-  Result<void> set_rx_mode(IfIndex index, RxMode mode);
-  Result<void> set_table(IfIndex index, uint32_t table);  // only while it has no address
+  Result<void> set_mtu(IfIndex index, uint32_t mtu);  // L3 bytes; the driver is told
+  // Of one family: the smaller of both counts. 0: as the interface's.
+  Result<void> set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu);
+  // kUnsupported: the interface or its driver cannot. Its link-local address stays.
+  Result<void> set_mac(IfIndex index, const MacAddress& mac);
+  Result<void> set_tag(IfIndex index, std::string_view tag);  // the operator's words, "" for none
+  Result<void> clear_counters(IfIndex index);                 // kNoIndex: of every interface
+  Result<void> set_rx_mode(IfIndex index, RxMode mode,
+                           std::optional<uint32_t> queue = {});  // empty: all
+  Result<void> set_table(IfIndex index, uint32_t table,
+                         bool is_ip6);  // only while it has no address of the family
   Result<void> add_address(IfIndex index, const IpPrefix& prefix);
   Result<void> del_address(IfIndex index, const IpPrefix& prefix);
-  Result<IfIndex> create_loopback();
+  // loopN; without an instance the lowest N that is free (kInUse: that one is not). Zero mac: made
+  // up; its link-local address comes of it.
+  Result<IfIndex> create_loopback(const MacAddress& mac = {},
+                                  std::optional<uint32_t> instance = {});
   Result<void> delete_loopback(IfIndex index);
   std::vector<InterfaceListing> interfaces() const;
   Result<InterfaceListing> interface(IfIndex index) const;
@@ -121,19 +143,31 @@ class Net {
   using InterfaceEvent = std::function<void(IfIndex, bool admin_up, bool link_up, bool deleted)>;
   void on_interface_event(InterfaceEvent callback);
 
-  // --- Routing tables. `table` is the operator's number; packets carry the dense fib index.
-  Result<void> add_table(uint32_t table, bool is_ip6);
+  // --- Routing tables. `table` is the operator's number, of one family; packets carry the dense
+  // fib index, which tables of the same number share. `name`: the operator's words.
+  Result<void> add_table(uint32_t table, bool is_ip6, std::string_view name = {});
   Result<void> del_table(uint32_t table, bool is_ip6);  // only when unused
-  Result<uint32_t> fib_index(uint32_t table) const;
-  std::vector<uint32_t> tables() const;
+  Result<uint32_t> fib_index(uint32_t table, bool is_ip6) const;
+  std::vector<uint32_t> tables(bool is_ip6) const;
   Result<void> add_route(const Route& route);
   Result<void> del_route(const Route& route);  // by table and prefix
   std::vector<RouteListing> routes(uint32_t table, bool is_ip6) const;
 
   // --- Neighbours.
-  Result<void> add_neighbor(IfIndex index, const IpAddress& address, const MacAddress& mac);
+  // Not static: as if it had just answered.
+  Result<void> add_neighbor(IfIndex index, const IpAddress& address, const MacAddress& mac,
+                            bool is_static = true);
   Result<void> del_neighbor(IfIndex index, const IpAddress& address);  // static or learned
+  // All of a family on an interface (kNoIndex: on all), static ones too.
+  Result<void> flush_neighbors(IfIndex index, bool is_ip4);
+  Result<void> set_neighbor_limits(bool is_ip4, const NeighborLimits& limits);
+  NeighborLimits neighbor_limits(bool is_ip4) const;
   std::vector<NeighborListing> neighbors() const;
+  // A few hundred of them. `from` begins at 0 and is kNoIndex behind the last.
+  std::vector<NeighborListing> neighbors_from(uint32_t& from) const;
+  // Told after a neighbour's link-layer address became known or changed; an empty one ends it.
+  using NeighborEvent = std::function<void(const NeighborListing&)>;
+  void watch_neighbors(NeighborEvent callback);
 
   // --- Protocols above. Packets for this host with that IP protocol go to the named node, data at
   // the L4 header, l3_offset, l4_offset and l4_protocol set. The node must exist already.
@@ -142,7 +176,15 @@ class Net {
   // L4 header (at least 8 bytes), l3_offset at the quoted IP header, IcmpErrorNote in opaque.
   Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node);
 
-  // --- ping. Sends `count` echo requests `interval` apart from worker 0 and waits on this thread
+  // --- ping. Sends `count` echo requests from worker 0, `interval` (0 to 60 s) apart, and returns.
+  // `done` is called once, when all are answered, or the last has not been for an interval (1 s or
+  // more); `n_sent`: those that there was a way for. At most 1000 requests, and kMaxPingRuns pings
+  // at once (kInUse). Goes on until then whatever becomes of the caller.
+  static constexpr uint32_t kMaxPingRuns = 16;
+  using PingDone = std::function<void(uint32_t n_sent, uint32_t n_answered)>;
+  Result<void> start_ping(const IpAddress& address, uint32_t count, TimeNs interval, uint32_t table,
+                          PingDone done);
+  // Sends `count` echo requests `interval` apart from worker 0 and waits on this thread
   // for answers, at most one interval (1 s or more) after the last. At most 1000 requests.
   Result<std::vector<PingReply>> ping(const IpAddress& address, uint32_t count, TimeNs interval,
                                       uint32_t table = 0);
@@ -153,6 +195,11 @@ class Net {
   explicit Net(std::unique_ptr<NetState> state);
   std::unique_ptr<NetState> state_;
 };
+
+class ApiRegistry;
+// The modules interface, ip, ip_neighbor and ping of the binary API, and who answers them
+// (core/net/api). `messages` outlives `net`.
+Result<void> add_net_messages(ApiRegistry& messages, Net& net);
 
 // The commands of the IP layer: show interface, set interface ..., ip route ..., ping and so on.
 Result<void> register_net_commands(Host& host, Net& net);

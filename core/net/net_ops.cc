@@ -35,7 +35,7 @@ Status route(Worker& w, const IpAddress& destination, uint32_t fib_index, RouteI
   const IpAddress* source = f->address_view().source_for(destination);
   if (!source) return Status::kUnreachable;
   r.tx_if = a.tx_if;
-  r.mtu = f->mtu.load(std::memory_order_relaxed);
+  r.mtu = f->mtu_of(destination.is_ip4);
   r.caps = f->caps;
   r.source = *source;
   *out = r;

@@ -16,9 +16,11 @@
 #include "net/interface/interface.h"
 #include "net/ip/rate_limit.h"
 #include "net/neighbor/handoff.h"
+#include "net/neighbor/neighbor_news.h"
 #include "net/neighbor/neighbor_table.h"
 #include "net/net.h"
 #include "net/ping/ping.h"
+#include "net/ping/ping_run.h"
 #include "net/route/route_table.h"
 
 namespace loom {
@@ -63,8 +65,10 @@ struct NetState {
   AdjacencyTable adjacencies;
   RouteTables routes;
   NeighborTable neighbors;
-  Handoff handoff;  // to worker 0, which owns the neighbours
-  PingBoard pings;
+  std::shared_ptr<NeighborNewsQueue> neighbor_news;
+  Handoff handoff;        // to worker 0, which owns the neighbours
+  PingBoard pings{true};  // of the one that the control thread waits for
+  PingRuns ping_runs;     // those that nobody waits for
   NetNodes nodes;
   NetArcs arcs;
   // IP protocol -> next index of ip4-local and ip6-local, and of the icmp input nodes for errors;
@@ -84,6 +88,11 @@ inline NetWorker& net_worker(Worker& w) noexcept {
   return const_cast<NetWorker&>(static_cast<const NetWorker&>(*w.net));
 }
 inline NetState& net_state(Worker& w) noexcept { return *net_worker(w).state; }
+
+// Any worker. True when it is the first answer to a request of ours.
+inline bool ping_answered(NetState& s, const EchoReply& reply) {
+  return s.pings.answered(reply) || s.ping_runs.answered(reply);
+}
 
 // Another host has that address (RFC 4862 section 5.4.5): it is not used any more. Control thread.
 void mark_duplicate(NetState& s, IfIndex index, const IpAddress& address);

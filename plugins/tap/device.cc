@@ -155,6 +155,9 @@ Status set_admin(void* device, bool up) noexcept {
 // Nothing to tell the kernel: a TAP takes frames of any size, whatever its own MTU.
 Status set_mtu(void*, uint32_t) noexcept { return Status::kOk; }
 
+// The kernel hands over every frame, to whatever address. Its own end keeps its address.
+Status set_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
+
 void describe(void* device, std::string& out) noexcept {
   const auto& d = *static_cast<Device*>(device);
   const auto n = [](const std::atomic<uint64_t>& v) {

@@ -88,6 +88,7 @@ uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
 uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
 Status set_admin(void* device, bool up) noexcept;
 Status set_mtu(void* device, uint32_t mtu) noexcept;
+Status set_mac(void* device, const MacAddress& mac) noexcept;
 void destroy(void* device) noexcept;
 void describe(void* device, std::string& out) noexcept;
 

@@ -41,6 +41,7 @@ const DriverOps kDriver{
     .set_mtu = set_mtu,
     .destroy = destroy,
     .describe = describe,
+    .set_mac = set_mac,
 };
 
 // Fills in what `create tap` left open, and refuses what cannot be.

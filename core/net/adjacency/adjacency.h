@@ -34,8 +34,8 @@ struct Adjacency {
   uint8_t rewrite_length = 0;  // bytes of link-layer header: 14, or 0 on raw IP interfaces
   uint16_t reserved = 0;
   IfIndex tx_if = kNoIndex;
-  uint32_t mtu = 0;              // L3 bytes
-  uint32_t neighbor = kNoIndex;  // NeighborTable's index, of kIncomplete and kRewrite
+  uint16_t ip4_mtu = 0, ip6_mtu = 0;  // L3 bytes
+  uint32_t neighbor = kNoIndex;       // NeighborTable's index, of kIncomplete and kRewrite
   EthernetHeader rewrite{};
   uint16_t reserved2 = 0;
 };

@@ -1,5 +1,6 @@
 // show interface, show hardware-interfaces, set interface ..., create and delete loopback.
 #include <algorithm>
+#include <optional>
 
 #include <hostloom/config.h>
 
@@ -37,9 +38,10 @@ Result<void> show_interface(Host&, void* context, CliArgs& args, CliReply& reply
     auto& t = reply.table("addresses", {"Name", "State", "Address", "Table"});
     for (const auto& i : all) {
       if (i.addresses.empty())
-        t.rows.push_back({i.name, state_text(i), "-", std::to_string(i.table)});
+        t.rows.push_back({i.name, state_text(i), "-", std::to_string(i.ip4_table)});
       for (const auto& a : i.addresses)
-        t.rows.push_back({i.name, state_text(i), a.str(), std::to_string(i.table)});
+        t.rows.push_back({i.name, state_text(i), a.str(),
+                          std::to_string(a.address.is_ip4 ? i.ip4_table : i.ip6_table)});
     }
     return {};
   }
@@ -59,15 +61,16 @@ Result<void> show_interface(Host&, void* context, CliArgs& args, CliReply& reply
 
 Result<void> show_hardware(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (auto ok = expect_end(args); !ok) return ok;
-  auto& t = reply.table("hardware-interfaces", {"Name", "Idx", "Link", "Driver", "MAC", "MaxMTU",
-                                                "RxQueues", "TxQueues", "Offload", "Details"});
+  auto& t =
+      reply.table("hardware-interfaces", {"Name", "Idx", "Link", "Driver", "MAC", "MaxMTU",
+                                          "RxQueues", "TxQueues", "Offload", "Tag", "Details"});
   for (const auto& i : net_of(context).interfaces()) {
     std::string details = i.description;
     std::replace(details.begin(), details.end(), '\n', ';');
     t.rows.push_back({i.name, std::to_string(i.index), i.is_link_up ? "up" : "down", i.driver,
                       i.is_ethernet ? i.mac.str() : "-", std::to_string(i.max_mtu),
                       std::to_string(i.n_rx_queues), std::to_string(i.n_tx_queues),
-                      caps_text(i.caps), details});
+                      caps_text(i.caps), i.tag.empty() ? "-" : i.tag, details});
   }
   return {};
 }
@@ -93,27 +96,78 @@ Result<void> set_address(Host&, void* context, CliArgs& args, CliReply&) {
 }
 
 Result<void> set_mtu(Host&, void* context, CliArgs& args, CliReply&) {
-  args.accept("packet");
+  const bool is_ip4 = args.accept("ip4"), is_ip6 = !is_ip4 && args.accept("ip6");
+  if (!is_ip4 && !is_ip6) args.accept("packet");
   const auto mtu = args.number("mtu", 0, 65'535);
   if (!mtu) return mtu.error();
   const auto index = parse_interface(net_of(context), args);
   if (!index) return index.error();
   if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).set_mtu(*index, static_cast<uint32_t>(*mtu));
+  const auto bytes = static_cast<uint32_t>(*mtu);
+  return is_ip4 || is_ip6 ? net_of(context).set_ip_mtu(*index, is_ip4, bytes)
+                          : net_of(context).set_mtu(*index, bytes);
 }
 
-Result<void> set_table(Host&, void* context, CliArgs& args, CliReply&) {
+Result<void> set_mac(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto index = parse_interface(net_of(context), args);
+  if (!index) return index.error();
+  const auto mac = parse_mac(args);
+  if (!mac) return mac.error();
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).set_mac(*index, *mac);
+}
+
+Result<void> set_tag(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto index = parse_interface(net_of(context), args);
+  if (!index) return index.error();
+  const auto tag = args.text("tag");
+  if (!tag) return tag.error();
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).set_tag(*index, *tag);
+}
+
+Result<void> clear_tag(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto index = parse_interface(net_of(context), args);
+  if (!index) return index.error();
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).set_tag(*index, {});
+}
+
+Result<void> clear_interfaces(Host&, void* context, CliArgs& args, CliReply&) {
+  IfIndex which = kNoIndex;
+  if (!args.done()) {
+    const auto index = parse_interface(net_of(context), args);
+    if (!index) return index.error();
+    which = *index;
+  }
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).clear_counters(which);
+}
+
+Result<void> set_family_table(void* context, CliArgs& args, bool is_ip6) {
   const auto index = parse_interface(net_of(context), args);
   if (!index) return index.error();
   const auto table = args.number("table", 0, ~0u);
   if (!table) return table.error();
   if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).set_table(*index, static_cast<uint32_t>(*table));
+  return net_of(context).set_table(*index, static_cast<uint32_t>(*table), is_ip6);
+}
+Result<void> set_table(Host&, void* context, CliArgs& args, CliReply&) {
+  return set_family_table(context, args, false);
+}
+Result<void> set_ip6_table(Host&, void* context, CliArgs& args, CliReply&) {
+  return set_family_table(context, args, true);
 }
 
 Result<void> set_rx_mode(Host&, void* context, CliArgs& args, CliReply&) {
   const auto index = parse_interface(net_of(context), args);
   if (!index) return index.error();
+  std::optional<uint32_t> queue;
+  if (args.accept("queue")) {
+    const auto n = args.number("queue", 0, 65'535);
+    if (!n) return n.error();
+    queue = static_cast<uint32_t>(*n);
+  }
   RxMode mode = RxMode::kAdaptive;
   if (args.accept("polling"))
     mode = RxMode::kPolling;
@@ -122,12 +176,26 @@ Result<void> set_rx_mode(Host&, void* context, CliArgs& args, CliReply&) {
   else if (!args.accept("adaptive"))
     return args.unknown();
   if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).set_rx_mode(*index, mode);
+  return net_of(context).set_rx_mode(*index, mode, queue);
 }
 
 Result<void> create_loopback(Host&, void* context, CliArgs& args, CliReply& reply) {
-  if (auto ok = expect_end(args); !ok) return ok;
-  const auto index = net_of(context).create_loopback();
+  MacAddress mac;
+  std::optional<uint32_t> instance;
+  while (!args.done()) {
+    if (args.accept("mac")) {
+      const auto given = parse_mac(args);
+      if (!given) return given.error();
+      mac = *given;
+    } else if (args.accept("instance")) {
+      const auto n = args.number("instance", 0, ~0u);
+      if (!n) return n.error();
+      instance = static_cast<uint32_t>(*n);
+    } else {
+      return args.unknown();
+    }
+  }
+  const auto index = net_of(context).create_loopback(mac, instance);
   if (!index) return index.error();
   const auto made = net_of(context).interface(*index);
   if (made) reply.line(made->name);
@@ -135,6 +203,7 @@ Result<void> create_loopback(Host&, void* context, CliArgs& args, CliReply& repl
 }
 
 Result<void> delete_loopback(Host&, void* context, CliArgs& args, CliReply&) {
+  args.accept("intfc");  // as VPP's command has it
   const auto index = parse_interface(net_of(context), args);
   if (!index) return index.error();
   if (auto ok = expect_end(args); !ok) return ok;
@@ -159,23 +228,41 @@ constexpr CliCommand kCommands[] = {
      .help = "Adds or removes an address, IPv4 or IPv6.",
      .run = set_address},
     {.path = "set interface mtu",
-     .syntax = "[packet] BYTES NAME",
-     .help = "Largest IP packet of an interface.",
+     .syntax = "[packet|ip4|ip6] BYTES NAME",
+     .help =
+         "Largest IP packet of an interface; of one family, when smaller. ip4 0: as the others.",
      .run = set_mtu},
+    {.path = "set interface mac address",
+     .syntax = "NAME MAC",
+     .help = "Changes the link-layer address and tells the link.",
+     .run = set_mac},
+    {.path = "set interface tag",
+     .syntax = "NAME TAG",
+     .help = "Notes a word of the operator's with an interface.",
+     .run = set_tag},
+    {.path = "clear interface tag", .syntax = "NAME", .help = "Forgets it.", .run = clear_tag},
+    {.path = "clear interfaces",
+     .syntax = "[NAME]",
+     .help = "Sets the counters of one or all interfaces to zero.",
+     .run = clear_interfaces},
     {.path = "set interface ip table",
      .syntax = "NAME TABLE",
-     .help = "Routing table for packets from an interface; it must have no address yet.",
+     .help = "IPv4 routing table for packets from an interface; it must have no such address yet.",
      .run = set_table},
+    {.path = "set interface ip6 table",
+     .syntax = "NAME TABLE",
+     .help = "IPv6 routing table for packets from an interface; it must have no such address yet.",
+     .run = set_ip6_table},
     {.path = "set interface rx-mode",
-     .syntax = "NAME adaptive|polling|interrupt",
+     .syntax = "NAME [queue N] adaptive|polling|interrupt",
      .help = "How the receive queues are served.",
      .run = set_rx_mode},
     {.path = "create loopback interface",
-     .syntax = "",
-     .help = "Makes an interface without a wire and says its name.",
+     .syntax = "[mac MAC] [instance N]",
+     .help = "Makes an interface without a wire and says its name, loopN.",
      .run = create_loopback},
     {.path = "delete loopback interface",
-     .syntax = "NAME",
+     .syntax = "[intfc] NAME",
      .help = "Removes a loopback interface with its addresses.",
      .run = delete_loopback},
 };

@@ -14,7 +14,8 @@ std::string interface_name(Net& net, IfIndex index) {
   return i ? i->name : "-";
 }
 
-// PREFIX via ADDRESS [NAME] | PREFIX via NAME | PREFIX drop, each with [table N].
+// PREFIX via ADDRESS [NAME] | PREFIX via NAME | PREFIX drop, each with [table N], the first with
+// [next-hop-table N].
 Result<Route> parse_route(Net& net, CliArgs& args, bool needs_way) {
   Route r;
   const auto prefix = parse_prefix(args);
@@ -26,6 +27,10 @@ Result<Route> parse_route(Net& net, CliArgs& args, bool needs_way) {
       const auto table = args.number("table", 0, ~0u);
       if (!table) return table.error();
       r.table = static_cast<uint32_t>(*table);
+    } else if (args.accept("next-hop-table")) {
+      const auto table = args.number("table", 0, ~0u);
+      if (!table) return table.error();
+      r.gateway_table = static_cast<uint32_t>(*table);
     } else if (!has_way && args.accept("drop")) {
       r.is_drop = has_way = true;
     } else if (!has_way && args.accept("via")) {
@@ -33,7 +38,7 @@ Result<Route> parse_route(Net& net, CliArgs& args, bool needs_way) {
       if (const auto gateway = IpAddress::parse(args.peek())) {
         r.gateway = *gateway;
         args.next();
-        if (!args.done() && args.peek() != "table") {
+        if (!args.done() && args.peek() != "table" && args.peek() != "next-hop-table") {
           const auto index = parse_interface(net, args);
           if (!index) return index.error();
           r.tx_if = *index;
@@ -64,28 +69,26 @@ Result<void> del_route(Host&, void* context, CliArgs& args, CliReply&) {
   return net_of(context).del_route(*route);
 }
 
-Result<void> add_table(Host&, void* context, CliArgs& args, CliReply&) {
+Result<void> change_table(void* context, CliArgs& args, bool is_add, bool is_ip6) {
   const auto table = args.number("table", 0, ~0u);
   if (!table) return table.error();
   if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).add_table(static_cast<uint32_t>(*table), false);
+  const auto number = static_cast<uint32_t>(*table);
+  return is_add ? net_of(context).add_table(number, is_ip6)
+                : net_of(context).del_table(number, is_ip6);
 }
-
-Result<void> del_table(Host&, void* context, CliArgs& args, CliReply&) {
-  const auto table = args.number("table", 0, ~0u);
-  if (!table) return table.error();
-  if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).del_table(static_cast<uint32_t>(*table), false);
+template <bool is_add, bool is_ip6>
+Result<void> change_table(Host&, void* context, CliArgs& args, CliReply&) {
+  return change_table(context, args, is_add, is_ip6);
 }
 
 Result<void> show_fib(Net& net, bool is_ip6, CliArgs& args, CliReply& reply) {
-  std::vector<uint32_t> tables = net.tables();
+  std::vector<uint32_t> tables = net.tables(is_ip6);
   if (args.accept("table")) {
     const auto table = args.number("table", 0, ~0u);
     if (!table) return table.error();
     tables = {static_cast<uint32_t>(*table)};
-    if (!net.fib_index(tables[0]))
-      return error(Status::kNotFound, "there is no table " + std::to_string(tables[0]));
+    if (const auto found = net.fib_index(tables[0], is_ip6); !found) return found.error();
   }
   if (auto ok = expect_end(args); !ok) return ok;
   auto& t = reply.table("routes", {"Table", "Prefix", "Type", "Gateway", "Interface", "Origin"});
@@ -143,28 +146,13 @@ Result<void> show_neighbors(Host&, void* context, CliArgs& args, CliReply& reply
   return {};
 }
 
-std::optional<MacAddress> parse_mac(std::string_view text) {
-  MacAddress mac;
-  std::array<unsigned, 6> v{};
-  const std::string s(text);
-  int used = 0;
-  if (std::sscanf(s.c_str(), "%2x:%2x:%2x:%2x:%2x:%2x%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
-                  &used) != 6 ||
-      static_cast<std::size_t>(used) != s.size())
-    return std::nullopt;
-  for (std::size_t i = 0; i < 6; ++i) mac.bytes[i] = static_cast<uint8_t>(v[i]);
-  return mac;
-}
-
 Result<void> add_neighbor(Host&, void* context, CliArgs& args, CliReply&) {
   const auto index = parse_interface(net_of(context), args);
   if (!index) return index.error();
   const auto address = parse_address(args);
   if (!address) return address.error();
-  const auto word = args.text("MAC address");
-  if (!word) return word.error();
-  const auto mac = parse_mac(*word);
-  if (!mac) return error(Status::kInvalid, "'" + std::string(*word) + "' is not a MAC address");
+  const auto mac = parse_mac(args);
+  if (!mac) return mac.error();
   args.accept("static");
   if (auto ok = expect_end(args); !ok) return ok;
   return net_of(context).add_neighbor(*index, *address, *mac);
@@ -227,9 +215,58 @@ Result<void> ping(Host&, void* context, CliArgs& args, CliReply& reply) {
   return {};
 }
 
+Result<void> flush_neighbors(Host&, void* context, CliArgs& args, CliReply&) {
+  IfIndex which = kNoIndex;
+  if (!args.done()) {
+    const auto index = parse_interface(net_of(context), args);
+    if (!index) return index.error();
+    which = *index;
+  }
+  if (auto ok = expect_end(args); !ok) return ok;
+  for (const bool is_ip4 : {true, false})
+    if (auto ok = net_of(context).flush_neighbors(which, is_ip4); !ok) return ok;
+  return {};
+}
+
+Result<void> set_neighbor_config(Host&, void* context, CliArgs& args, CliReply&) {
+  const bool is_ip4 = args.accept("ip4");
+  if (!is_ip4 && !args.accept("ip6")) return args.unknown();
+  NeighborLimits limits = net_of(context).neighbor_limits(is_ip4);
+  while (!args.done()) {
+    if (args.accept("limit")) {
+      const auto n = args.number("limit", 1, ~0u);
+      if (!n) return n.error();
+      limits.max_number = static_cast<uint32_t>(*n);
+    } else if (args.accept("age")) {
+      const auto n = args.number("age", 0, ~0u);
+      if (!n) return n.error();
+      limits.max_age = static_cast<TimeNs>(*n) * kSecond;
+    } else if (args.accept("recycle")) {
+      limits.can_evict = true;
+    } else if (args.accept("norecycle")) {
+      limits.can_evict = false;
+    } else {
+      return args.unknown();
+    }
+  }
+  return net_of(context).set_neighbor_limits(is_ip4, limits);
+}
+
+Result<void> show_neighbor_config(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (auto ok = expect_end(args); !ok) return ok;
+  auto& t = reply.table("neighbor-config", {"Family", "Limit", "Age(s)", "Recycle"});
+  for (const bool is_ip4 : {true, false}) {
+    const NeighborLimits l = net_of(context).neighbor_limits(is_ip4);
+    t.rows.push_back({is_ip4 ? "ip4" : "ip6", std::to_string(l.max_number),
+                      std::to_string(l.max_age / kSecond), l.can_evict ? "yes" : "no"});
+  }
+  return {};
+}
+
 constexpr CliCommand kCommands[] = {
     {.path = "ip route add",
-     .syntax = "PREFIX via ADDRESS [NAME] | PREFIX via NAME | PREFIX drop, [table N]",
+     .syntax = "PREFIX via ADDRESS [NAME] | PREFIX via NAME | PREFIX drop, [table N] "
+               "[next-hop-table N]",
      .help = "Adds or replaces a route, IPv4 or IPv6.",
      .run = add_route},
     {.path = "ip route del",
@@ -238,12 +275,20 @@ constexpr CliCommand kCommands[] = {
      .run = del_route},
     {.path = "ip table add",
      .syntax = "N",
-     .help = "Makes routing table N, for both families.",
-     .run = add_table},
+     .help = "Makes IPv4 routing table N.",
+     .run = change_table<true, false>},
+    {.path = "ip6 table add",
+     .syntax = "N",
+     .help = "Makes IPv6 routing table N.",
+     .run = change_table<true, true>},
     {.path = "ip table del",
      .syntax = "N",
-     .help = "Removes an empty routing table.",
-     .run = del_table},
+     .help = "Removes an empty IPv4 routing table.",
+     .run = change_table<false, false>},
+    {.path = "ip6 table del",
+     .syntax = "N",
+     .help = "Removes an empty IPv6 routing table.",
+     .run = change_table<false, true>},
     {.path = "ip neighbor add",
      .syntax = "NAME ADDRESS MAC [static]",
      .help = "Sets a neighbour's link-layer address for good.",
@@ -252,6 +297,19 @@ constexpr CliCommand kCommands[] = {
      .syntax = "NAME ADDRESS",
      .help = "Forgets a neighbour.",
      .run = del_neighbor},
+    {.path = "ip neighbor flush",
+     .syntax = "[NAME]",
+     .help = "Forgets the neighbours of one or all interfaces.",
+     .run = flush_neighbors},
+    {.path = "set ip neighbor-config",
+     .syntax = "ip4|ip6 [limit N] [age SECONDS] [recycle|norecycle]",
+     .help = "How many neighbours there may be, how long unused ones are kept (0: for ever), and "
+             "whether new ones take the place of old ones.",
+     .run = set_neighbor_config},
+    {.path = "show ip neighbor-config",
+     .syntax = "",
+     .help = "Limits of the neighbour table.",
+     .run = show_neighbor_config},
     {.path = "show ip fib", .syntax = "[table N]", .help = "IPv4 routes.", .run = show_ip_fib},
     {.path = "show ip6 fib", .syntax = "[table N]", .help = "IPv6 routes.", .run = show_ip6_fib},
     {.path = "show ip neighbors",

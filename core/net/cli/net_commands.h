@@ -1,5 +1,7 @@
 // The CLI of the IP layer, in two files of command functions. `context` of each command is the Net.
 #pragma once
+#include <array>
+#include <cstdio>
 #include <span>
 
 #include <hostloom/cli.h>
@@ -43,6 +45,21 @@ inline Result<IpAddress> parse_address(CliArgs& args) {
   const auto address = IpAddress::parse(*word);
   if (!address) return error(Status::kInvalid, "'" + std::string(*word) + "' is not an IP address");
   return *address;
+}
+
+inline Result<MacAddress> parse_mac(CliArgs& args) {
+  const auto word = args.text("MAC address");
+  if (!word) return word.error();
+  const std::string text(*word);
+  std::array<unsigned, 6> v{};
+  int used = 0;
+  if (std::sscanf(text.c_str(), "%2x:%2x:%2x:%2x:%2x:%2x%n", &v[0], &v[1], &v[2], &v[3], &v[4],
+                  &v[5], &used) != 6 ||
+      static_cast<std::size_t>(used) != text.size())
+    return error(Status::kInvalid, "'" + text + "' is not a MAC address");
+  MacAddress mac;
+  for (std::size_t i = 0; i < 6; ++i) mac.bytes[i] = static_cast<uint8_t>(v[i]);
+  return mac;
 }
 
 }  // namespace loom

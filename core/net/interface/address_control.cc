@@ -1,6 +1,7 @@
 // Net's address methods: an address brings a local route, its subnet's route, and an announcement.
 #include <algorithm>
 
+#include "net/interface/control.h"
 #include "net/ip6/ip6_address.h"
 #include "net/neighbor/neighbor_messages.h"
 #include "net/net.h"
@@ -8,10 +9,6 @@
 
 namespace loom {
 namespace {
-
-Error no_interface(IfIndex i) {
-  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
-}
 
 Result<void> check(const NetState& s, const Interface& f, const IpPrefix& p) {
   const std::string text = p.str();
@@ -36,7 +33,8 @@ Result<void> check(const NetState& s, const Interface& f, const IpPrefix& p) {
   s.interfaces.for_each([&](const Interface& other) {
     const auto& list = p.address.is_ip4 ? other.address_list->ip4 : other.address_list->ip6;
     for (const auto& a : list)
-      if (a.prefix.address == p.address && other.table == f.table &&
+      if (a.prefix.address == p.address &&
+          other.table_of(p.address.is_ip4) == f.table_of(p.address.is_ip4) &&
           (other.index == f.index || p.address.is_ip4 || !p.address.ip6().is_link_local()))
         holder = other.name;
   });
@@ -75,13 +73,13 @@ Result<void> put(NetState& s, const Interface& f, const IpPrefix& p, uint32_t ad
   source.adjacency = adjacency;
   source.is_local = is_local;
   source.route.prefix = p;
-  source.route.table = f.table;
+  source.route.table = f.table_of(p.address.is_ip4);
   source.route.tx_if = f.index;
   return s.routes.put(source, nullptr);
 }
 
 void take(NetState& s, const Interface& f, const IpPrefix& p) {
-  (void)s.routes.take(p, f.table, RouteOrigin::kInterface, f.index);
+  (void)s.routes.take(p, f.table_of(p.address.is_ip4), RouteOrigin::kInterface, f.index);
 }
 
 // Tells the link: a new owner of the address (RFC 5227 section 2.3), or a question whether there is

@@ -2,6 +2,7 @@
 // What workers read while it changes is atomic; an Interface goes away only while all workers stand
 // still, so a pointer is good until the end of the node function that got it.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -50,6 +51,7 @@ struct RxQueue {
   int event_fd = -1;
   uint32_t worker = 0;
   bool is_watched = false;
+  std::atomic<RxMode> mode{RxMode::kAdaptive};
 };
 
 struct Interface {
@@ -60,7 +62,9 @@ struct Interface {
   uint32_t caps = 0;
   bool is_ethernet = true;
   bool is_loopback = false;
-  const DriverOps* ops = nullptr;
+  DriverOps own_ops;  // what the driver's table and ours both know, the rest null
+  const DriverOps* ops = &own_ops;
+  const DriverOps* driver = nullptr;  // the driver's table itself: who it is
   void* device = nullptr;
   NodeId input_node = kNoNode;
   bool needs_offload = false;  // the device lacks an offload: packets pass through tx-offload
@@ -68,17 +72,18 @@ struct Interface {
   std::unique_ptr<SpinLock[]> tx_locks;  // by queue; null when no two workers share one
   std::vector<RxQueue> rx_queues;
 
-  std::atomic<uint32_t> mtu{1500};  // L3 bytes
-  std::atomic<uint32_t> fib_index{0};
+  std::atomic<uint32_t> mtu{1500};               // L3 bytes
+  std::atomic<uint32_t> ip4_mtu{0}, ip6_mtu{0};  // of one family, 0 = mtu; see mtu_of()
+  std::atomic<uint32_t> ip4_fib_index{0}, ip6_fib_index{0};
   std::atomic<bool> is_admin_up{false}, is_link_up{true};
   std::atomic<const AddressList*> addresses{nullptr};  // never null once registered
-  std::atomic<RxMode> rx_mode{RxMode::kAdaptive};
   std::atomic<TimeNs> dad_until{0};  // until then an answer means a duplicate address (worker 0)
   std::vector<InterfaceWorkerCounters> counters;  // by worker
 
   // Control thread's.
   std::unique_ptr<const AddressList> address_list;  // owns what `addresses` points at
-  uint32_t table = 0;
+  uint32_t ip4_table = 0, ip6_table = 0;
+  std::string tag;  // the operator's own words
   uint32_t glean_adjacency = kNoIndex;
   uint32_t broadcast_adjacency = kNoIndex;
 
@@ -86,6 +91,13 @@ struct Interface {
     return is_admin_up.load(std::memory_order_relaxed) &&
            is_link_up.load(std::memory_order_relaxed);
   }
+  // The largest packet of a family, L3 bytes.
+  uint32_t mtu_of(bool is_ip4) const noexcept {
+    const uint32_t any = mtu.load(std::memory_order_relaxed);
+    const uint32_t own = (is_ip4 ? ip4_mtu : ip6_mtu).load(std::memory_order_relaxed);
+    return own ? std::min(own, any) : any;
+  }
+  uint32_t table_of(bool is_ip4) const noexcept { return is_ip4 ? ip4_table : ip6_table; }
   const AddressList& address_view() const noexcept {
     return *addresses.load(std::memory_order_acquire);
   }
@@ -104,6 +116,7 @@ class InterfaceTable {
   IfIndex add(std::unique_ptr<Interface> interface);
   std::unique_ptr<Interface> remove(IfIndex i);  // under the barrier
   IfIndex find_by_name(std::string_view name) const noexcept;
+  uint32_t end() const noexcept { return used_; }  // every index is below
   template <class Fn>
   void for_each(Fn&& fn) const {
     for (uint32_t i = 0; i < used_; ++i)

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 
-#include "net/neighbor/neighbor_messages.h"
+#include "net/interface/control.h"
 #include "net/net.h"
 #include "net/state.h"
+#include "transport/ops_table.h"
 
 namespace loom {
 namespace {
 
-constexpr uint32_t kLeastMtu = 68;  // RFC 791
+constexpr uint32_t kMostMtu = 65'535;  // what a length field holds
 // What tx-offload stands in for; interface-output sees to the IPv4 header's checksum.
 constexpr uint32_t kEveryCap = kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;
 
@@ -29,6 +30,9 @@ Result<void> check(const NetState& s, const InterfaceConfig& c) {
     return error(Status::kExists, "interface '" + c.name + "' exists");
   if (!c.ops || !c.ops->tx || (!c.rx_queues.empty() && !c.ops->rx))
     return error(Status::kInvalid, "interface '" + c.name + "' has no driver");
+  if (c.max_mtu > kMostMtu)
+    return error(Status::kInvalid,
+                 "max_mtu " + std::to_string(c.max_mtu) + " is above " + std::to_string(kMostMtu));
   if (c.mtu < kLeastMtu || c.mtu > c.max_mtu)
     return error(Status::kInvalid, "mtu " + std::to_string(c.mtu) + " is not from " +
                                        std::to_string(kLeastMtu) + " (RFC 791) to " +
@@ -50,27 +54,7 @@ void on_fd(Worker&, int, void* context) noexcept {
   static_cast<InputQueue*>(context)->is_ready = true;
 }
 
-// An interface's own ways out: whoever is on its subnets, and everybody.
-void add_adjacencies(NetState& s, Interface& f) {
-  s.engine.run_on_worker(0, [&](Worker& w) {
-    const uint32_t mtu = f.mtu.load(std::memory_order_relaxed);
-    if (!f.is_ethernet) {
-      f.glean_adjacency =
-          s.adjacencies.add({.kind = AdjacencyKind::kRewrite, .tx_if = f.index, .mtu = mtu}, w.now);
-      return;
-    }
-    f.glean_adjacency =
-        s.adjacencies.add({.kind = AdjacencyKind::kGlean, .tx_if = f.index, .mtu = mtu}, w.now);
-    f.broadcast_adjacency =
-        s.adjacencies.add({.kind = AdjacencyKind::kBroadcast,
-                           .rewrite_length = sizeof(EthernetHeader),
-                           .tx_if = f.index,
-                           .mtu = mtu,
-                           .rewrite = {kBroadcastMac, f.mac, Be16(kEtherTypeIp4)}},
-                          w.now);
-  });
-}
-
+// What its routes and neighbours leave behind.
 void remove_adjacencies(NetState& s, const Interface& f) {
   s.engine.run_on_worker(0, [&](Worker& w) {
     s.neighbors.forget_interface(w, f.index, /*went_down=*/false);
@@ -115,19 +99,8 @@ void state_changed(NetState& s, Interface& f, bool was_up) {
   if (was_up && !is_up)
     s.engine.run_on_worker(
         0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
-  if (!was_up && is_up) {
-    s.engine.run_on_worker(0, [&](Worker& w) {
-      for (const auto& a : f.address_view().ip4)
-        (void)send_gratuitous_arp(w, f.index, a.prefix.address.ip4());
-      for (const auto& a : f.address_view().ip6)
-        (void)send_dad_solicitation(w, f.index, a.prefix.address.ip6());
-    });
-  }
+  if (!was_up && is_up) announce_addresses(s, f, /*is_new=*/true);
   notify(s, f, false);
-}
-
-Error no_interface(IfIndex i) {
-  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
 }
 
 InterfaceListing listing_of(const Interface& f) {
@@ -137,16 +110,20 @@ InterfaceListing listing_of(const Interface& f) {
   l.driver = f.ops->name ? f.ops->name : "";
   l.mac = f.mac;
   l.mtu = f.mtu.load();
+  l.ip4_mtu = f.ip4_mtu.load();
+  l.ip6_mtu = f.ip6_mtu.load();
   l.max_mtu = f.max_mtu;
   l.caps = f.caps;
-  l.table = f.table;
+  l.ip4_table = f.ip4_table;
+  l.ip6_table = f.ip6_table;
+  l.tag = f.tag;
   l.is_admin_up = f.is_admin_up.load();
   l.is_link_up = f.is_link_up.load();
   l.is_ethernet = f.is_ethernet;
   l.is_loopback = f.is_loopback;
   l.n_rx_queues = static_cast<uint16_t>(f.rx_queues.size());
   l.n_tx_queues = f.n_tx_queues;
-  l.rx_mode = f.rx_mode.load();
+  for (const auto& q : f.rx_queues) l.rx_modes.push_back(q.mode.load());
   for (const auto& a : f.address_list->ip4) l.addresses.push_back(a.prefix);
   for (const auto& a : f.address_list->ip6) l.addresses.push_back(a.prefix);
   const auto read = [](const uint64_t& c) { return __atomic_load_n(&c, __ATOMIC_RELAXED); };
@@ -167,6 +144,11 @@ InterfaceListing listing_of(const Interface& f) {
 Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
   NetState& s = *state_;
   if (auto ok = check(s, c); !ok) return ok.error();
+  const auto ops = full_size_copy(*c.ops, offsetof(DriverOps, set_admin));
+  if (!ops)
+    return error(Status::kInvalid, "the driver of '" + c.name + "' has a table of " +
+                                       std::to_string(c.ops->struct_size) +
+                                       " bytes, which is not of any known version");
   NodeId node = kNoNode;
   if (!c.rx_queues.empty()) {
     const auto id = input_node(s.engine, c.input_node ? c.input_node : "device-input");
@@ -182,13 +164,16 @@ Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
   f.caps = c.caps;
   f.needs_offload = (c.caps & kEveryCap) != kEveryCap;
   f.is_ethernet = c.is_ethernet;
-  f.ops = c.ops;
+  f.own_ops = *ops;
+  f.driver = c.ops;
   f.device = c.device;
   f.input_node = node;
   f.n_tx_queues = c.n_tx_queues;
   if (s.engine.n_workers() > c.n_tx_queues)
     f.tx_locks = std::make_unique<SpinLock[]>(c.n_tx_queues);
-  for (const auto& q : c.rx_queues) f.rx_queues.push_back({.event_fd = q.event_fd});
+  f.rx_queues = std::vector<RxQueue>(c.rx_queues.size());
+  for (std::size_t i = 0; i < c.rx_queues.size(); ++i)
+    f.rx_queues[i].event_fd = c.rx_queues[i].event_fd;
   f.counters.resize(s.engine.n_workers());
   f.address_list = std::make_unique<AddressList>();
   f.addresses = f.address_list.get();
@@ -250,54 +235,6 @@ Result<void> Net::set_admin(IfIndex index, bool up) {
   return {};
 }
 
-Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
-  NetState& s = *state_;
-  Interface* f = s.interfaces.find(index);
-  if (!f) return no_interface(index);
-  if (mtu < kLeastMtu || mtu > f->max_mtu)
-    return error(Status::kInvalid, "mtu " + std::to_string(mtu) + " is not from " +
-                                       std::to_string(kLeastMtu) + " (RFC 791) to " +
-                                       std::to_string(f->max_mtu));
-  if (f->ops->set_mtu)
-    if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
-      return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
-  f->mtu = mtu;
-  s.engine.run_on_worker(0, [&](Worker&) {
-    for (const uint32_t index : {f->glean_adjacency, f->broadcast_adjacency}) {
-      if (index == kNoIndex) continue;
-      Adjacency a = s.adjacencies.read(index);
-      a.mtu = mtu;
-      s.adjacencies.update(index, a);
-    }
-    s.neighbors.refresh_mtu(f->index);
-  });
-  s.changed();
-  return {};
-}
-
-Result<void> Net::set_rx_mode(IfIndex index, RxMode mode) {
-  Interface* f = state_->interfaces.find(index);
-  if (!f) return no_interface(index);
-  f->rx_mode = mode;
-  // Who sleeps looks again.
-  for (const auto& q : f->rx_queues) state_->engine.post(q.worker, [](Worker&) {});
-  return {};
-}
-
-Result<void> Net::set_table(IfIndex index, uint32_t table) {
-  NetState& s = *state_;
-  Interface* f = s.interfaces.find(index);
-  if (!f) return no_interface(index);
-  const auto fib = s.routes.find_table(table);
-  if (!fib) return fib.error();
-  if (!f->address_list->ip4.empty() || !f->address_list->ip6.empty())
-    return error(Status::kInUse, f->name + " has addresses; remove them first");
-  f->table = table;
-  f->fib_index = *fib;
-  s.changed();
-  return {};
-}
-
 InterfaceCounters* Net::rx_counters(IfIndex index, uint32_t worker) {
   Interface* f = state_->interfaces.find(index);
   return f && worker < f->counters.size() ? &f->counters[worker].rx : nullptr;
@@ -305,7 +242,7 @@ InterfaceCounters* Net::rx_counters(IfIndex index, uint32_t worker) {
 
 void* Net::device(IfIndex index, const DriverOps* ops) const {
   const Interface* f = state_->interfaces.find(index);
-  return f && f->ops == ops ? f->device : nullptr;
+  return f && f->driver == ops ? f->device : nullptr;
 }
 
 IfIndex Net::find_interface(std::string_view name) const {

@@ -11,8 +11,8 @@ namespace {
 
 // True when nothing but looking tells whether there are packets.
 bool must_poll(const InputQueue& q) noexcept {
-  return !q.interface->rx_queues[q.queue].is_watched ||
-         q.interface->rx_mode.load(std::memory_order_relaxed) == RxMode::kPolling;
+  const RxQueue& rx = q.interface->rx_queues[q.queue];
+  return !rx.is_watched || rx.mode.load(std::memory_order_relaxed) == RxMode::kPolling;
 }
 
 void interface_input(Worker& w, NodeRuntime&, std::span<Buffer* const>) noexcept {

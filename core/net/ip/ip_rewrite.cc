@@ -43,6 +43,7 @@ struct Ip4 : V4 {
   static constexpr CounterInfo kTooBigInfo{"fragmentation-needed", Severity::kInfo,
                                            "too big and DF set; the sender is told"};
   static const FeatureArc& output(const NetState& net) noexcept { return *net.arcs.ip4_output; }
+  static uint32_t mtu(const Adjacency& a) noexcept { return a.ip4_mtu; }
   static bool is_sendable(AdjacencyKind k) noexcept {
     return k == AdjacencyKind::kRewrite || k == AdjacencyKind::kBroadcast;
   }
@@ -73,6 +74,7 @@ struct Ip6 : V6 {
   static constexpr CounterInfo kTooBigInfo{"too-big", Severity::kInfo,
                                            "bigger than the link's MTU; the sender is told"};
   static const FeatureArc& output(const NetState& net) noexcept { return *net.arcs.ip6_output; }
+  static uint32_t mtu(const Adjacency& a) noexcept { return a.ip6_mtu; }
   static bool is_sendable(AdjacencyKind k) noexcept { return k == AdjacencyKind::kRewrite; }
   // A packet to be segmented has TCP right behind the IPv6 header.
   static uint32_t header_length(const Header&) noexcept { return sizeof(Ip6Header); }
@@ -142,8 +144,8 @@ Verdict<uint16_t, Counter> rewrite(const NodeContext& at, Buffer& b) noexcept {
     request_icmp_error(b, Ip::kTimeExceeded, 0);
     return {kToError, kHopLimitExpired};
   }
-  if (wire_length<Ip>(b, *ip) > a.mtu) [[unlikely]]
-    return Ip::too_big(b, *ip, a.mtu);
+  if (wire_length<Ip>(b, *ip) > Ip::mtu(a)) [[unlikely]]
+    return Ip::too_big(b, *ip, Ip::mtu(a));
   if (b.headroom() < a.rewrite_length) [[unlikely]]
     return {kToDrop, kNoHeadroom};
   if (is_forwarded) Ip::count_down(*ip);

@@ -105,9 +105,12 @@ Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
       return answer_echo(at.w, at.net, b, *icmp, ip);
     case kIcmp4EchoReply: {
       const uint32_t rest = icmp->rest;
-      const bool is_asked =
-          at.net.pings.answered(at.w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
-                                static_cast<uint16_t>(rest), b.length(), ip.ttl);
+      const bool is_asked = ping_answered(at.net, {.now = at.w.now,
+                                                   .from = IpAddress(ip.src),
+                                                   .id = static_cast<uint16_t>(rest >> 16),
+                                                   .sequence = static_cast<uint16_t>(rest),
+                                                   .bytes = b.length(),
+                                                   .ttl = ip.ttl});
       return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
     }
     case kIcmp4Unreachable:

@@ -104,7 +104,7 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
   }
   trim_packet(at.w, b, total);
   b.l3_offset = b.offset_of_data();
-  b.fib_index = f->fib_index.load(std::memory_order_relaxed);
+  b.fib_index = f->ip4_fib_index.load(std::memory_order_relaxed);
   return {at.net.arcs.ip4_unicast->start(at.rt, b, b.rx_if, kToLookup), kOk};
 }
 

@@ -104,9 +104,12 @@ Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
       return answer_echo(b, *icmp, ip);
     case kIcmp6EchoReply: {
       const uint32_t rest = icmp->rest;
-      const bool is_asked =
-          at.net.pings.answered(at.w.now, IpAddress(ip.src), static_cast<uint16_t>(rest >> 16),
-                                static_cast<uint16_t>(rest), length, ip.hop_limit);
+      const bool is_asked = ping_answered(at.net, {.now = at.w.now,
+                                                   .from = IpAddress(ip.src),
+                                                   .id = static_cast<uint16_t>(rest >> 16),
+                                                   .sequence = static_cast<uint16_t>(rest),
+                                                   .bytes = length,
+                                                   .ttl = ip.hop_limit});
       return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
     }
     case kIcmp6NeighborSolicitation:

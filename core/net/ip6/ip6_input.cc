@@ -69,7 +69,7 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
   trim_packet(at.w, b, total);
   b.flags |= V6::kFlags;
   b.l3_offset = b.offset_of_data();
-  b.fib_index = f->fib_index.load(std::memory_order_relaxed);
+  b.fib_index = f->ip6_fib_index.load(std::memory_order_relaxed);
   return {at.net.arcs.ip6_unicast->start(at.rt, b, b.rx_if, kToLookup), kOk};
 }
 

@@ -29,6 +29,7 @@ constexpr uint64_t value_of(uint32_t index, uint32_t adjacency) noexcept {
 
 Result<void> NeighborTable::init(uint32_t capacity) {
   capacity_ = capacity;
+  for (auto& l : limits_) l.max_number = capacity;
   auto index4 = Bihash<8>::create({.buckets = capacity / 4, .max_bytes = 64 << 20});
   if (!index4) return index4.error();
   auto index6 = Bihash<24>::create({.buckets = capacity / 4, .max_bytes = 64 << 20});
@@ -69,7 +70,11 @@ Neighbor* NeighborTable::by_index(uint32_t index) noexcept {
 // --- Life ----------------------------------------------------------------------------------------
 
 Neighbor* NeighborTable::create(Worker& w, IfIndex interface, const IpAddress& address) {
-  if (free_.empty() && n_slots_ == capacity_ && !evict_one(w)) {
+  const NeighborLimits& limits = limits_[address.is_ip4];
+  const bool is_full = free_.empty() && n_slots_ == capacity_;
+  if ((n_of_[address.is_ip4] >= limits.max_number &&
+       !evict_one(w, address.is_ip4, limits.can_evict)) ||
+      (is_full && free_.empty() && !evict_one(w, std::nullopt, limits.can_evict))) {
     count(w, kTableFull);
     return nullptr;
   }
@@ -103,22 +108,29 @@ Neighbor* NeighborTable::create(Worker& w, IfIndex interface, const IpAddress& a
     return nullptr;
   }
   is_live_[index] = true;
+  ++n_of_[address.is_ip4];
   publish(n);
   count(w, kCreated);
   return &n;
 }
 
-// The unresolved neighbour that has been tried longest makes room; bounded by the table's size, and
-// cheap when it matters, because a scan fills the table with unresolved ones.
-bool NeighborTable::evict_one(Worker& w) {
+// The unresolved neighbour that has been tried longest makes room, else, where that is allowed, the
+// learned one that was confirmed longest ago; of those that it looks at, a bounded number. That is
+// enough when it matters, because a scan fills the table with unresolved ones.
+bool NeighborTable::evict_one(Worker& w, std::optional<bool> family, bool may_be_learned) {
   constexpr uint32_t kLook = 64;
+  const auto rank = [](const Neighbor& n) {
+    return std::pair(n.state != NeighborState::kIncomplete, n.confirmed);
+  };
   Neighbor* victim = nullptr;
   for (uint32_t i = 0; i < kLook && i < n_slots_; ++i) {
     Neighbor* n = by_index(evict_at_);
     evict_at_ = evict_at_ + 1 == n_slots_ ? 0 : evict_at_ + 1;
-    if (n && n->state == NeighborState::kIncomplete && n->route_references == 0 &&
-        (!victim || n->confirmed < victim->confirmed))
-      victim = n;
+    if (!n || n->route_references != 0 || n->state == NeighborState::kStatic ||
+        (family && n->address.is_ip4 != *family) ||
+        (n->state != NeighborState::kIncomplete && !may_be_learned))
+      continue;
+    if (!victim || rank(*n) < rank(*victim)) victim = n;
   }
   if (!victim) return false;
   fail_pending(w, *victim);
@@ -131,6 +143,7 @@ void NeighborTable::destroy(Worker& w, Neighbor& n) noexcept {
   index_del(n);
   state_.adjacencies.remove(n.adjacency, w.now);
   is_live_[n.index] = false;
+  --n_of_[n.address.is_ip4];
   free_.push_back(n.index);
   state_.changed();  // routes cached with this adjacency are looked up again
   count(w, kForgotten);
@@ -142,7 +155,8 @@ void NeighborTable::publish(Neighbor& n) noexcept {
   Adjacency a{.kind = is_known ? AdjacencyKind::kRewrite : AdjacencyKind::kIncomplete,
               .rewrite_length = is_known ? uint8_t{sizeof(EthernetHeader)} : uint8_t{0},
               .tx_if = n.interface,
-              .mtu = f ? f->mtu.load(std::memory_order_relaxed) : 0,
+              .ip4_mtu = static_cast<uint16_t>(f ? f->mtu_of(true) : 0),
+              .ip6_mtu = static_cast<uint16_t>(f ? f->mtu_of(false) : 0),
               .neighbor = n.index};
   if (is_known && f)
     a.rewrite = {n.mac, f->mac, Be16(n.address.is_ip4 ? kEtherTypeIp4 : kEtherTypeIp6)};
@@ -242,7 +256,9 @@ void NeighborTable::on_timer(Worker& w, Neighbor& n) noexcept {
         n.requests = 0;
         return send_request(w, n);
       }
-      if (w.now - n.used >= kStaleLifetime && n.route_references == 0) return destroy(w, n);
+      if (const TimeNs most = limits_[n.address.is_ip4].max_age;
+          most && w.now - n.used >= most && n.route_references == 0)
+        return destroy(w, n);
       w.timer_start_in(n.timer, kStaleCheck);
       return;
     case NeighborState::kStatic:
@@ -273,6 +289,7 @@ void NeighborTable::learn(Worker& w, const NeighborNews& news) {
     w.timer_start_in(n->timer, kStaleCheck);
     publish(*n);
     state_.changed();
+    tell(w, *n);
     return;
   }
   if (n->state == NeighborState::kStatic) return;
@@ -298,26 +315,34 @@ void NeighborTable::learn(Worker& w, const NeighborNews& news) {
   }
   // RFC 4861 section 7.3.1: what repeats the known address unasked confirms nothing.
   if (news.is_solicited || is_new_mac) n->requests = 0;
-  if (is_new_mac) publish(*n);
+  if (is_new_mac) {
+    publish(*n);
+    tell(w, *n);
+  }
   if (was_incomplete) {
     state_.changed();
     send_pending(w, *n);
   }
 }
 
-Result<void> NeighborTable::set_static(Worker& w, IfIndex interface, const IpAddress& address,
-                                       const MacAddress& mac) {
+Result<void> NeighborTable::configure(Worker& w, IfIndex interface, const IpAddress& address,
+                                      const MacAddress& mac, bool is_static) {
   Neighbor* n = find(interface, address);
   if (!n) n = create(w, interface, address);
   if (!n)
-    return error(Status::kNoMemory,
-                 "the table of " + std::to_string(capacity_) + " neighbours is full");
+    return error(Status::kNoMemory, "the table of " +
+                                        std::to_string(limits_[address.is_ip4].max_number) +
+                                        " neighbours is full");
+  const bool is_news = n->state == NeighborState::kIncomplete || n->mac != mac;
   w.timer_stop(n->timer);
   set_mac(w, *n, mac);
-  n->state = NeighborState::kStatic;
+  n->state = is_static ? NeighborState::kStatic : NeighborState::kReachable;
   n->confirmed = w.now;
+  n->requests = 0;
+  if (!is_static) w.timer_start_in(n->timer, kReachableTime);
   publish(*n);
   state_.changed();
+  if (is_news) tell(w, *n);
   send_pending(w, *n);
   return {};
 }
@@ -325,10 +350,25 @@ Result<void> NeighborTable::set_static(Worker& w, IfIndex interface, const IpAdd
 Status NeighborTable::remove(Worker& w, IfIndex interface, const IpAddress& address) {
   Neighbor* n = find(interface, address);
   if (!n) return Status::kNotFound;
-  fail_pending(w, *n);
-  set_unresolved(w, *n);
-  if (n->route_references == 0) destroy(w, *n);
+  forget(w, *n);
   return Status::kOk;
+}
+
+void NeighborTable::forget(Worker& w, Neighbor& n) noexcept {
+  fail_pending(w, n);
+  set_unresolved(w, n);
+  if (n.route_references == 0) destroy(w, n);
+}
+
+uint32_t NeighborTable::remove_some(Worker& w, uint32_t from, uint32_t most, IfIndex interface,
+                                    bool is_ip4) {
+  const uint32_t end = n_slots_ - std::min(n_slots_, from) > most ? from + most : n_slots_;
+  for (uint32_t i = from; i < end; ++i) {
+    Neighbor* n = by_index(i);
+    if (n && n->address.is_ip4 == is_ip4 && (interface == kNoIndex || n->interface == interface))
+      forget(w, *n);
+  }
+  return end == n_slots_ ? kNoIndex : end;
 }
 
 uint32_t NeighborTable::hold(Worker& w, IfIndex interface, const IpAddress& address) {
@@ -368,19 +408,25 @@ void NeighborTable::flush(Worker& w0) {
   }
 }
 
-void NeighborTable::refresh_mtu(IfIndex interface) noexcept {
+void NeighborTable::refresh(IfIndex interface) noexcept {
   for (uint32_t i = 0; i < n_slots_; ++i)
     if (Neighbor* n = by_index(i); n && n->interface == interface) publish(*n);
 }
 
-std::vector<NeighborListing> NeighborTable::list(TimeNs now) const {
-  std::vector<NeighborListing> all;
-  for (uint32_t i = 0; i < n_slots_; ++i) {
+std::vector<NeighborListing> NeighborTable::list(TimeNs now, uint32_t& from, uint32_t most) const {
+  std::vector<NeighborListing> some;
+  const uint32_t end = n_slots_ - std::min(n_slots_, from) > most ? from + most : n_slots_;
+  for (uint32_t i = from; i < end; ++i) {
     if (!is_live_[i]) continue;
     const Neighbor& n = chunks_[i / kChunk][i % kChunk];
-    all.push_back({n.interface, n.address, n.mac, n.state, now - n.confirmed});
+    some.push_back({n.interface, n.address, n.mac, n.state, now - n.confirmed});
   }
-  return all;
+  from = end == n_slots_ ? kNoIndex : end;
+  return some;
+}
+
+void NeighborTable::tell(Worker& w, const Neighbor& n) {
+  state_.neighbor_news->tell({n.interface, n.address, n.mac, n.state, w.now - n.confirmed});
 }
 
 void NeighborTable::count(Worker& w, Event e, uint32_t n) noexcept {

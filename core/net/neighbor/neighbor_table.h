@@ -4,18 +4,20 @@
 //   kIncomplete  request sent, up to kMaxRequests one second apart; packets wait
 //   kReachable   confirmed less than kReachableTime ago
 //   kStale       not confirmed since; still used. Looked at every kStaleCheck: packets went there
-//                meanwhile -> kProbe; unused for kStaleLifetime and not a gateway -> forgotten
+//                meanwhile -> kProbe; unused for max_age and not a gateway -> forgotten
 //   kProbe       unicast requests; no answer to kMaxRequests of them -> as if never heard of
 //   kStatic      configured; never changes
 //
 // Threads: worker 0 owns everything; find_adjacency is for any worker. The table is bounded, so
 // that a scan of the subnet or a flood of ARP packets takes a known amount of memory: when it is
 // full, a new neighbour takes the place of the unresolved one that has been tried longest, or, when
-// there is none, is refused.
+// there is none, is refused. The same for each family's own limit, which may also let it take the
+// place of a learned one (NeighborLimits).
 #pragma once
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <hostloom/net.h>
@@ -60,7 +62,8 @@ class NeighborTable {
  public:
   static constexpr uint32_t kMaxRequests = 3;  // RFC 4861 section 10, MAX_MULTICAST_SOLICIT
   static constexpr TimeNs kRetransTimer = kSecond, kReachableTime = 30 * kSecond,
-                          kStaleCheck = 5 * kSecond, kStaleLifetime = 600 * kSecond;
+                          kStaleCheck = 5 * kSecond;
+  static constexpr NeighborLimits kDefaultLimits{.max_age = 600 * kSecond};  // as many as fit
 
   enum Event : uint16_t {  // counters of the name-only node "neighbor-table"
     kCreated,
@@ -100,21 +103,32 @@ class NeighborTable {
   }
   // Another host uses one of our addresses: counted, nothing else (RFC 5227 section 2.4 c).
   void conflict(Worker& w) noexcept { count(w, kConflict); }
-  Result<void> set_static(Worker& w, IfIndex interface, const IpAddress&, const MacAddress&);
+  // By the operator's word: for good, or as if it had answered just now.
+  Result<void> configure(Worker& w, IfIndex interface, const IpAddress&, const MacAddress&,
+                         bool is_static);
   Status remove(Worker& w, IfIndex interface, const IpAddress&);
   // A route has, or no longer has, it as gateway. hold: its adjacency, kNoIndex when full.
   uint32_t hold(Worker& w, IfIndex interface, const IpAddress&);
   void release(Worker& w, IfIndex interface, const IpAddress&);
   // The interface went away (or down: keep_static): its neighbours are forgotten.
   void forget_interface(Worker& w, IfIndex interface, bool went_down);
-  void refresh_mtu(IfIndex interface) noexcept;
-  std::vector<NeighborListing> list(TimeNs now) const;
+  // The interface has another MTU or link-layer address.
+  void refresh(IfIndex interface) noexcept;
+  // Those in the next `most` slots; `from` is kNoIndex behind the last.
+  std::vector<NeighborListing> list(TimeNs now, uint32_t& from, uint32_t most) const;
+  // Removes those of the family, and the interface unless it is kNoIndex, in the next `most` slots.
+  // Returns where to go on, kNoIndex behind the last.
+  uint32_t remove_some(Worker& w, uint32_t from, uint32_t most, IfIndex interface, bool is_ip4);
+  void set_limits(bool is_ip4, const NeighborLimits& l) noexcept { limits_[is_ip4] = l; }
+  const NeighborLimits& limits(bool is_ip4) const noexcept { return limits_[is_ip4]; }
 
  private:
   static void timer_fired(Worker& w, Timer& t) noexcept;
   void on_timer(Worker& w, Neighbor& n) noexcept;
   Neighbor* create(Worker& w, IfIndex interface, const IpAddress& address);
-  bool evict_one(Worker& w);
+  bool evict_one(Worker& w, std::optional<bool> family, bool may_be_learned);
+  void forget(Worker& w, Neighbor& n) noexcept;
+  void tell(Worker& w, const Neighbor& n);
   void destroy(Worker& w, Neighbor& n) noexcept;
   void set_unresolved(Worker& w, Neighbor& n) noexcept;
   void set_mac(Worker& w, Neighbor& n, const MacAddress& mac) noexcept;
@@ -136,6 +150,8 @@ class NeighborTable {
   std::vector<uint32_t> free_;
   std::vector<bool> is_live_;
   uint32_t n_slots_ = 0;
+  std::array<uint32_t, 2> n_of_{};  // by is_ip4
+  std::array<NeighborLimits, 2> limits_{kDefaultLimits, kDefaultLimits};
   uint32_t evict_at_ = 0;  // where the next search for a victim begins
 };
 

@@ -10,15 +10,18 @@
 
 namespace loom {
 
-PingBoard::PingBoard() : event_fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
-  LOOM_CHECK(event_fd_ >= 0);
+PingBoard::PingBoard(bool has_waiter)
+    : event_fd_(has_waiter ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1) {
+  LOOM_CHECK(!has_waiter || event_fd_ >= 0);
 }
-PingBoard::~PingBoard() { close(event_fd_); }
+PingBoard::~PingBoard() {
+  if (event_fd_ >= 0) close(event_fd_);
+}
 
 void PingBoard::begin(const IpAddress& from, uint16_t id, uint32_t count) {
   LOOM_CHECK(count <= kMaxRequests);
   uint64_t stale;
-  (void)!read(event_fd_, &stale, sizeof stale);
+  if (event_fd_ >= 0) (void)!read(event_fd_, &stale, sizeof stale);
   for (uint32_t i = 0; i < count; ++i) {
     sent_[i].store(0, std::memory_order_relaxed);
     answers_[i].rtt.store(-1, std::memory_order_relaxed);
@@ -32,24 +35,23 @@ void PingBoard::begin(const IpAddress& from, uint16_t id, uint32_t count) {
   id_.store(0x10000u | id, std::memory_order_release);
 }
 
-bool PingBoard::answered(TimeNs now, const IpAddress& from, uint16_t id, uint16_t sequence,
-                         uint32_t bytes, uint8_t ttl) noexcept {
-  if (id_.load(std::memory_order_acquire) != (0x10000u | id)) return false;
-  const auto words = std::bit_cast<std::array<uint64_t, 2>>(from.bits.bytes);
-  if (from.is_ip4 != from_ip4_.load(std::memory_order_relaxed) || words[0] != from_[0] ||
-      words[1] != from_[1] || sequence >= count_.load(std::memory_order_relaxed))
+bool PingBoard::answered(const EchoReply& r) noexcept {
+  if (id_.load(std::memory_order_acquire) != (0x10000u | r.id)) return false;
+  const auto words = std::bit_cast<std::array<uint64_t, 2>>(r.from.bits.bytes);
+  if (r.from.is_ip4 != from_ip4_.load(std::memory_order_relaxed) || words[0] != from_[0] ||
+      words[1] != from_[1] || r.sequence >= count_.load(std::memory_order_relaxed))
     return false;
-  const TimeNs sent = sent_[sequence].load(std::memory_order_acquire);
-  Answer& a = answers_[sequence];
+  const TimeNs sent = sent_[r.sequence].load(std::memory_order_acquire);
+  Answer& a = answers_[r.sequence];
   TimeNs none = -1;
   if (sent == 0 || !a.rtt.compare_exchange_strong(none, -2)) return false;
-  a.bytes = bytes;
-  a.ttl = ttl;
-  a.rtt.store(std::max<TimeNs>(now - sent, 0), std::memory_order_release);
+  a.bytes = r.bytes;
+  a.ttl = r.ttl;
+  a.rtt.store(std::max<TimeNs>(r.now - sent, 0), std::memory_order_release);
   n_answered_.fetch_add(1, std::memory_order_release);
   // One system call per answered request of an operator's command, never more.
   const uint64_t one = 1;
-  (void)!write(event_fd_, &one, sizeof one);
+  if (event_fd_ >= 0) (void)!write(event_fd_, &one, sizeof one);
   return true;
 }
 

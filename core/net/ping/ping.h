@@ -1,5 +1,5 @@
 // Who waits for echo replies. The control thread posts a ping here, workers mark what is answered;
-// no worker ever waits, and one ping at a time is enough.
+// no worker ever waits. A board is for one ping at a time.
 #pragma once
 #include <array>
 #include <atomic>
@@ -7,25 +7,36 @@
 
 #include <hostloom/address.h>
 #include <hostloom/types.h>
+#include <hostloom/worker.h>
 
 #include "net/net.h"
 
 namespace loom {
 
+// An echo reply, as a worker found it.
+struct EchoReply {
+  TimeNs now = 0;
+  IpAddress from;
+  uint16_t id = 0, sequence = 0;
+  uint32_t bytes = 0;
+  uint8_t ttl = 0;
+};
+
 class PingBoard {
  public:
   static constexpr uint32_t kMaxRequests = 1000;
 
-  PingBoard();
+  // has_waiter: a thread waits for event_fd().
+  explicit PingBoard(bool has_waiter);
   ~PingBoard();
+  PingBoard(const PingBoard&) = delete;
 
   // Worker 0, when request `sequence` (from 0) of the ping goes out.
   void sent(uint32_t sequence, TimeNs now) noexcept {
     sent_[sequence].store(now, std::memory_order_release);
   }
   // Any worker: an echo reply came. True when it is the first answer to a request of the ping.
-  bool answered(TimeNs now, const IpAddress& from, uint16_t id, uint16_t sequence, uint32_t bytes,
-                uint8_t ttl) noexcept;
+  bool answered(const EchoReply& reply) noexcept;
 
   // Control. begin: from now on replies with this id, from this address, count.
   void begin(const IpAddress& from, uint16_t id, uint32_t count);
@@ -50,5 +61,9 @@ class PingBoard {
   std::array<std::atomic<TimeNs>, kMaxRequests> sent_{};
   std::array<Answer, kMaxRequests> answers_{};
 };
+
+// Worker 0: sends echo request `sequence` and marks it on the board. kUnreachable: no way.
+Status send_echo(Worker& w, PingBoard& board, const IpAddress& to, uint32_t fib_index, uint16_t id,
+                 uint16_t sequence);
 
 }  // namespace loom

@@ -1,4 +1,5 @@
-// Net::ping: sends echo requests from worker 0 and waits on the calling thread.
+// Net::ping sends echo requests from worker 0 and waits on the calling thread; Net::start_ping does
+// not wait.
 #include <poll.h>
 #include <unistd.h>
 
@@ -11,13 +12,10 @@
 #include "net/state.h"
 
 namespace loom {
-namespace {
 
-constexpr uint32_t kPayload = 56;  // as every ping sends
-
-// On worker 0.
-Status send_echo(Worker& w, const IpAddress& to, uint32_t fib_index, uint16_t id,
+Status send_echo(Worker& w, PingBoard& board, const IpAddress& to, uint32_t fib_index, uint16_t id,
                  uint16_t sequence) {
+  constexpr uint32_t kPayload = 56;  // as every ping sends
   NetState& net = net_state(w);
   RouteInfo route;
   if (const Status s = w.net->route(w, to, fib_index, &route); s != Status::kOk) return s;
@@ -40,10 +38,12 @@ Status send_echo(Worker& w, const IpAddress& to, uint32_t fib_index, uint16_t id
         pseudo_header_sum(route.source.ip6(), to.ip6(), kProtoIcmp6, b->len), b->data, b->len));
     push_ip6_header(*b, route.source.ip6(), to.ip6(), kProtoIcmp6, 0, 0);
   }
-  net.pings.sent(sequence, w.now);
+  board.sent(sequence, w.now);
   w.enqueue_to_node(to.is_ip4 ? net.nodes.ip4_lookup : net.nodes.ip6_lookup, b);
   return Status::kOk;
 }
+
+namespace {
 
 // Until everything that was sent is answered or the time is up. Without running workers nothing
 // could answer while this thread waits: then the caller steps the engine.
@@ -58,17 +58,31 @@ void wait_for_answers(NetState& s, uint32_t wanted, TimeNs deadline) {
   }
 }
 
-}  // namespace
-
-Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t count, TimeNs interval,
-                                         uint32_t table) {
-  NetState& s = *state_;
+Result<void> check(uint32_t count, TimeNs interval) {
   if (count == 0 || count > PingBoard::kMaxRequests)
     return error(Status::kInvalid, "count " + std::to_string(count) + " is not from 1 to " +
                                        std::to_string(PingBoard::kMaxRequests));
   if (interval < 0 || interval > 60 * kSecond)
     return error(Status::kInvalid, "the interval is not from 0 to 60 s");
-  const auto fib_index = s.routes.find_table(table);
+  return {};
+}
+
+}  // namespace
+
+Result<void> Net::start_ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                             uint32_t table, PingDone done) {
+  NetState& s = *state_;
+  if (auto ok = check(count, interval); !ok) return ok;
+  const auto fib_index = s.routes.find_table(table, !address.is_ip4);
+  if (!fib_index) return fib_index.error();
+  return s.ping_runs.start(address, count, interval, *fib_index, std::move(done));
+}
+
+Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                                         uint32_t table) {
+  NetState& s = *state_;
+  if (auto ok = check(count, interval); !ok) return ok.error();
+  const auto fib_index = s.routes.find_table(table, !address.is_ip4);
   if (!fib_index) return fib_index.error();
   uint16_t id = 0;
   s.engine.run_on_worker(0, [&](Worker& w) { id = static_cast<uint16_t>(w.random()); });
@@ -76,7 +90,7 @@ Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t coun
   Status status = Status::kOk;
   for (uint32_t i = 0; i < count && status == Status::kOk; ++i) {
     s.engine.run_on_worker(0, [&](Worker& w) {
-      status = send_echo(w, address, *fib_index, id, static_cast<uint16_t>(i));
+      status = send_echo(w, s.pings, address, *fib_index, id, static_cast<uint16_t>(i));
     });
     const bool is_last = i + 1 == count;
     const TimeNs begun = s.engine.clock_now();

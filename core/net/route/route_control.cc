@@ -1,4 +1,5 @@
-// Net's routing-table and neighbour methods, on the control thread.
+// Net's routing-table methods, on the control thread.
+#include "net/interface/control.h"
 #include "net/net.h"
 #include "net/state.h"
 
@@ -9,7 +10,7 @@ namespace {
 const Interface* interface_towards(const NetState& s, const IpAddress& gateway, uint32_t table) {
   const Interface* found = nullptr;
   s.interfaces.for_each([&](const Interface& f) {
-    if (found || f.table != table) return;
+    if (found || f.table_of(gateway.is_ip4) != table) return;
     for (const auto& a : gateway.is_ip4 ? f.address_list->ip4 : f.address_list->ip6)
       if (contains(a.prefix, gateway)) found = &f;
   });
@@ -39,7 +40,7 @@ Result<RouteSource> resolve(NetState& s, const Route& wanted) {
   if (!f) {
     if (!has_gateway)
       return error(Status::kInvalid, r.prefix.str() + " needs a gateway, an interface or 'drop'");
-    f = interface_towards(s, r.gateway, r.table);
+    f = interface_towards(s, r.gateway, r.gateway_table.value_or(r.table));
     if (!f)
       return error(Status::kUnreachable,
                    "gateway " + r.gateway.str() + " is on no interface's subnet");
@@ -64,34 +65,34 @@ void release(NetState& s, const RouteSource& source) {
       0, [&](Worker& w) { s.neighbors.release(w, source.route.tx_if, source.route.gateway); });
 }
 
-Error no_interface(IfIndex i) {
-  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
-}
-
 }  // namespace
 
-Result<void> Net::add_table(uint32_t table, bool) {
-  const auto index = state_->routes.add_table(table);
+Result<void> Net::add_table(uint32_t table, bool is_ip6, std::string_view name) {
+  if (table == kNoIndex)  // what the API's clients say for "none"
+    return error(Status::kInvalid, std::to_string(table) + " is not a table's number");
+  const auto index = state_->routes.add_table(table, is_ip6, name);
   if (!index) return index.error();
   return {};
 }
 
-Result<void> Net::del_table(uint32_t table, bool) {
+Result<void> Net::del_table(uint32_t table, bool is_ip6) {
   NetState& s = *state_;
   if (table == 0) return error(Status::kInvalid, "table 0 is always there");
   Result<void> result;
   s.interfaces.for_each([&](const Interface& f) {
-    if (f.table == table)
+    if (f.table_of(!is_ip6) == table)
       result = error(Status::kInUse, f.name + " is in table " + std::to_string(table));
   });
   if (!result) return result;
-  s.engine.with_barrier([&] { result = s.routes.del_table(table); });
+  s.engine.with_barrier([&] { result = s.routes.del_table(table, is_ip6); });
   if (result) s.changed();
   return result;
 }
 
-Result<uint32_t> Net::fib_index(uint32_t table) const { return state_->routes.find_table(table); }
-std::vector<uint32_t> Net::tables() const { return state_->routes.tables(); }
+Result<uint32_t> Net::fib_index(uint32_t table, bool is_ip6) const {
+  return state_->routes.find_table(table, is_ip6);
+}
+std::vector<uint32_t> Net::tables(bool is_ip6) const { return state_->routes.tables(is_ip6); }
 
 Result<void> Net::add_route(const Route& route) {
   NetState& s = *state_;
@@ -118,37 +119,6 @@ Result<void> Net::del_route(const Route& route) {
 
 std::vector<RouteListing> Net::routes(uint32_t table, bool is_ip6) const {
   return state_->routes.list(table, is_ip6);
-}
-
-Result<void> Net::add_neighbor(IfIndex index, const IpAddress& address, const MacAddress& mac) {
-  NetState& s = *state_;
-  const Interface* f = s.interfaces.find(index);
-  if (!f) return no_interface(index);
-  if (!f->is_ethernet) return error(Status::kInvalid, f->name + " has no link-layer addresses");
-  if (mac.is_multicast() || mac == MacAddress{})
-    return error(Status::kInvalid, mac.str() + " is not a station's address");
-  if (f->address_list->has(address))
-    return error(Status::kInvalid, address.str() + " is this host");
-  Result<void> result;
-  s.engine.run_on_worker(
-      0, [&](Worker& w) { result = s.neighbors.set_static(w, index, address, mac); });
-  return result;
-}
-
-Result<void> Net::del_neighbor(IfIndex index, const IpAddress& address) {
-  NetState& s = *state_;
-  Status status = Status::kOk;
-  s.engine.run_on_worker(0, [&](Worker& w) { status = s.neighbors.remove(w, index, address); });
-  if (status != Status::kOk)
-    return error(status, address.str() + " is no neighbour on interface " + std::to_string(index));
-  return {};
-}
-
-std::vector<NeighborListing> Net::neighbors() const {
-  NetState& s = *state_;
-  std::vector<NeighborListing> all;
-  s.engine.run_on_worker(0, [&](Worker& w) { all = s.neighbors.list(w.now); });
-  return all;
 }
 
 }  // namespace loom

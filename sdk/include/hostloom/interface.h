@@ -44,6 +44,9 @@ struct DriverOps {
   void (*destroy)(void* device) noexcept = nullptr;                  // no worker uses it any more
   void (*describe)(void* device,
                    std::string& out) noexcept = nullptr;  // for `show hardware-interfaces`
+  // The interface has another link-layer address from now on, and must receive what is sent to it.
+  // Null: the device's address cannot be changed.
+  Status (*set_mac)(void* device, const MacAddress& mac) noexcept = nullptr;
 };
 
 struct RxQueueConfig {

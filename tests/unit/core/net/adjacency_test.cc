@@ -54,7 +54,7 @@ TEST(AdjacencyTable, FullTableSaysSo) {
 TEST(AdjacencyTable, ReadersSeeWholeEntries) {
   AdjacencyTable t;
   const auto entry = [](uint32_t i) {
-    Adjacency a{.kind = AdjacencyKind::kRewrite, .tx_if = i, .mtu = i, .neighbor = i};
+    Adjacency a{.kind = AdjacencyKind::kRewrite, .tx_if = i, .ip6_mtu = static_cast<uint16_t>(i), .neighbor = i};
     a.rewrite.dst.bytes.fill(static_cast<uint8_t>(i));
     a.rewrite.src.bytes.fill(static_cast<uint8_t>(i));
     return a;
@@ -68,7 +68,7 @@ TEST(AdjacencyTable, ReadersSeeWholeEntries) {
   uint64_t n_torn = 0;
   while (!done) {
     const Adjacency a = t.read(index);
-    n_torn += a.mtu != a.tx_if || a.neighbor != a.tx_if ||
+    n_torn += a.ip6_mtu != static_cast<uint16_t>(a.tx_if) || a.neighbor != a.tx_if ||
               a.rewrite.src.bytes[5] != static_cast<uint8_t>(a.tx_if) ||
               a.rewrite.dst.bytes[0] != static_cast<uint8_t>(a.tx_if);
   }

@@ -144,7 +144,7 @@ TEST_F(ArpTest, UsedNeighbourIsProbedByUnicastAndForgottenWhenItIsSilent) {
 TEST_F(ArpTest, UnusedNeighbourGoesStaleAndIsForgottenWithoutAQuestion) {
   arp(1, kPeer, "10.0.0.1", kZeroMac, "10.0.0.2");
   wire.take_sent();
-  host.pass(NeighborTable::kStaleLifetime - NeighborTable::kStaleCheck);
+  host.pass(NeighborTable::kDefaultLimits.max_age - NeighborTable::kStaleCheck);
   EXPECT_EQ(state_of("10.0.0.1"), NeighborState::kStale);
   host.pass(2 * NeighborTable::kStaleCheck);
   EXPECT_THAT(host.net->neighbors(), IsEmpty());

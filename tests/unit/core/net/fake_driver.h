@@ -31,6 +31,8 @@ struct FakeDevice {
   std::vector<SentFrame> sent;
   uint32_t room = ~0u;  // frames that tx takes before it is full
   bool is_destroyed = false;
+  MacAddress told_mac;  // by set_mac
+  bool refuses_mac = false;
 
   void inject(Bytes frame, uint32_t flags = 0, uint16_t gso_size = 0) {
     to_receive.push_back({std::move(frame), flags, gso_size});
@@ -67,12 +69,21 @@ struct FakeDevice {
     }
     return n;
   }
+  static Status set_mac(void* device, const MacAddress& mac) noexcept {
+    auto& self = *static_cast<FakeDevice*>(device);
+    if (self.refuses_mac) return Status::kIo;
+    self.told_mac = mac;
+    return Status::kOk;
+  }
   static void destroy(void* device) noexcept {
     static_cast<FakeDevice*>(device)->is_destroyed = true;
   }
 };
 
-inline const DriverOps kFakeDriver{
-    .name = "fake", .tx = FakeDevice::tx, .rx = FakeDevice::rx, .destroy = FakeDevice::destroy};
+inline const DriverOps kFakeDriver{.name = "fake",
+                                   .tx = FakeDevice::tx,
+                                   .rx = FakeDevice::rx,
+                                   .destroy = FakeDevice::destroy,
+                                   .set_mac = FakeDevice::set_mac};
 
 }  // namespace loom

@@ -216,7 +216,7 @@ TEST_F(ForwardTest, GatewayIsResolvedOnDemandAndSurvivesSilence) {
 TEST_F(ForwardTest, TablesAreSeparate) {
   must(host.net->add_table(5, false));
   FakeDevice& other = host.add_device({});
-  must(host.net->set_table(other.index, 5));
+  must(host.net->set_table(other.index, 5, false));
   must(host.net->add_address(other.index, *IpPrefix::parse("10.0.0.2/24")));  // the same address
   host.run();
   other.take_sent();

@@ -1,0 +1,28 @@
+// What the files of Net's interface methods share. Control thread.
+#pragma once
+#include <string>
+
+#include <hostloom/status.h>
+
+#include "net/interface/interface.h"
+
+namespace loom {
+
+struct NetState;
+
+constexpr uint32_t kLeastMtu = 68;  // RFC 791
+
+inline Error no_interface(IfIndex i) {
+  return error(Status::kNotFound, "there is no interface " + std::to_string(i));
+}
+
+// An interface's own ways out: whoever is on its subnets, and everybody.
+void add_adjacencies(NetState& s, Interface& f);
+// Its MTU or its link-layer address has changed: every way out by it says so from now on.
+void refresh_adjacencies(NetState& s, const Interface& f);
+// Tells the link which addresses are here (RFC 5227 section 2.3), and whether that is news: then
+// an IPv6 address asks first (RFC 4862 section 5.4), else it says where it is now (RFC 4861 section
+// 7.2.6).
+void announce_addresses(NetState& s, const Interface& f, bool is_new);
+
+}  // namespace loom

@@ -1,0 +1,174 @@
+// Net's methods for what an interface is told to be: sizes, link-layer address, tag, receive mode,
+// table; and the ways out by it that say so.
+#include <algorithm>
+
+#include "net/interface/control.h"
+#include "net/ip6/ip6_address.h"
+#include "net/ip6/nd_messages.h"
+#include "net/ip6/nd_wire.h"
+#include "net/neighbor/neighbor_messages.h"
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+constexpr uint32_t kLeastIp6Mtu = 1280;  // RFC 8200 section 5
+constexpr std::size_t kMostTag = 63;
+
+AdjacencyKind own_kind(const Interface& f) {
+  return f.is_ethernet ? AdjacencyKind::kGlean : AdjacencyKind::kRewrite;
+}
+Adjacency own_adjacency(const Interface& f, AdjacencyKind kind) {
+  return {.kind = kind,
+          .tx_if = f.index,
+          .ip4_mtu = static_cast<uint16_t>(f.mtu_of(true)),
+          .ip6_mtu = static_cast<uint16_t>(f.mtu_of(false))};
+}
+Adjacency broadcast_adjacency(const Interface& f) {
+  Adjacency a = own_adjacency(f, AdjacencyKind::kBroadcast);
+  a.rewrite_length = sizeof(EthernetHeader);
+  a.rewrite = {kBroadcastMac, f.mac, Be16(kEtherTypeIp4)};
+  return a;
+}
+
+}  // namespace
+
+void add_adjacencies(NetState& s, Interface& f) {
+  s.engine.run_on_worker(0, [&](Worker& w) {
+    f.glean_adjacency = s.adjacencies.add(own_adjacency(f, own_kind(f)), w.now);
+    if (f.is_ethernet) f.broadcast_adjacency = s.adjacencies.add(broadcast_adjacency(f), w.now);
+  });
+}
+
+void refresh_adjacencies(NetState& s, const Interface& f) {
+  s.engine.run_on_worker(0, [&](Worker&) {
+    s.adjacencies.update(f.glean_adjacency, own_adjacency(f, own_kind(f)));
+    if (f.broadcast_adjacency != kNoIndex)
+      s.adjacencies.update(f.broadcast_adjacency, broadcast_adjacency(f));
+    s.neighbors.refresh(f.index);
+  });
+  s.changed();
+}
+
+void announce_addresses(NetState& s, const Interface& f, bool is_new) {
+  s.engine.run_on_worker(0, [&](Worker& w) {
+    for (const auto& a : f.address_view().ip4)
+      (void)send_gratuitous_arp(w, f.index, a.prefix.address.ip4());
+    for (const auto& a : f.address_view().ip6) {
+      const Ip6Address& own = a.prefix.address.ip6();
+      if (is_new)
+        (void)send_dad_solicitation(w, f.index, own);
+      else if (!a.is_duplicate)
+        (void)send_advertisement(w, f.index, own, all_nodes(), multicast_mac_of(all_nodes()),
+                                 kNdOverride);
+    }
+  });
+}
+
+Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (mtu < kLeastMtu || mtu > f->max_mtu)
+    return error(Status::kInvalid, "mtu " + std::to_string(mtu) + " is not from " +
+                                       std::to_string(kLeastMtu) + " (RFC 791) to " +
+                                       std::to_string(f->max_mtu));
+  if (f->ops->set_mtu)
+    if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
+      return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
+  f->mtu = mtu;
+  refresh_adjacencies(s, *f);
+  return {};
+}
+
+Result<void> Net::set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  const uint32_t least = is_ip4 ? kLeastMtu : kLeastIp6Mtu;
+  if (mtu != 0 && (mtu < least || mtu > f->max_mtu))
+    return error(Status::kInvalid, (is_ip4 ? "IPv4 mtu " : "IPv6 mtu ") + std::to_string(mtu) +
+                                       " is neither 0 nor from " + std::to_string(least) + " to " +
+                                       std::to_string(f->max_mtu));
+  (is_ip4 ? f->ip4_mtu : f->ip6_mtu) = mtu;
+  refresh_adjacencies(s, *f);
+  return {};
+}
+
+Result<void> Net::set_mac(IfIndex index, const MacAddress& mac) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (!f->is_ethernet) return error(Status::kUnsupported, f->name + " has no link-layer addresses");
+  if (mac.is_multicast() || mac == MacAddress{})
+    return error(Status::kInvalid, mac.str() + " is not a station's address");
+  if (mac == f->mac) return {};
+  if (!f->ops->set_mac)
+    return error(Status::kUnsupported, "the driver of " + f->name + " cannot change its address");
+  if (const Status status = f->ops->set_mac(f->device, mac); status != Status::kOk)
+    return error(status, "the driver of " + f->name + " refuses " + mac.str());
+  s.engine.with_barrier([&] { f->mac = mac; });  // workers compare it with what they receive
+  refresh_adjacencies(s, *f);
+  if (f->is_up()) announce_addresses(s, *f, /*is_new=*/false);
+  return {};
+}
+
+Result<void> Net::set_tag(IfIndex index, std::string_view tag) {
+  Interface* f = state_->interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (tag.size() > kMostTag)
+    return error(Status::kInvalid, "tag '" + std::string(tag) + "' is longer than " +
+                                       std::to_string(kMostTag) + " bytes");
+  f->tag = tag;
+  return {};
+}
+
+Result<void> Net::clear_counters(IfIndex index) {
+  NetState& s = *state_;
+  if (index != kNoIndex && !s.interfaces.find(index)) return no_interface(index);
+  // Each counter has one writer, which must not add to what it has read before.
+  s.engine.with_barrier([&] {
+    s.interfaces.for_each([&](Interface& f) {
+      if (index == kNoIndex || f.index == index)
+        std::fill(f.counters.begin(), f.counters.end(), InterfaceWorkerCounters{});
+    });
+  });
+  return {};
+}
+
+Result<void> Net::set_rx_mode(IfIndex index, RxMode mode, std::optional<uint32_t> queue) {
+  Interface* f = state_->interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (queue && *queue >= f->rx_queues.size())
+    return error(Status::kNotFound, f->name + " has no receive queue " + std::to_string(*queue));
+  if (mode == RxMode::kInterrupt)
+    for (uint32_t i = 0; i < f->rx_queues.size(); ++i)
+      if ((!queue || *queue == i) && !f->rx_queues[i].is_watched)
+        return error(Status::kUnsupported, "receive queue " + std::to_string(i) + " of " + f->name +
+                                               " can only be polled");
+  for (uint32_t i = 0; i < f->rx_queues.size(); ++i) {
+    if (queue && *queue != i) continue;
+    f->rx_queues[i].mode = mode;
+    state_->engine.post(f->rx_queues[i].worker, [](Worker&) {});  // who sleeps looks again
+  }
+  return {};
+}
+
+Result<void> Net::set_table(IfIndex index, uint32_t table, bool is_ip6) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  const auto fib = s.routes.find_table(table, is_ip6);
+  if (!fib) return fib.error();
+  if (f->table_of(!is_ip6) == table) return {};
+  if (!(is_ip6 ? f->address_list->ip6 : f->address_list->ip4).empty())
+    return error(Status::kInUse,
+                 f->name + (is_ip6 ? " has IPv6" : " has IPv4") + " addresses; remove them first");
+  (is_ip6 ? f->ip6_table : f->ip4_table) = table;
+  (is_ip6 ? f->ip6_fib_index : f->ip4_fib_index) = *fib;
+  s.changed();
+  return {};
+}
+
+}  // namespace loom
