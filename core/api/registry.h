@@ -86,6 +86,55 @@ class ApiRegistry {
     add_handler(api_want_handler<Want, WantReply>()).value();
   }
 
+  // Request -> one reply that takes many steps to find: `fn(const Request&)` returns an object with
+  // `ApiStep next(Reply&)`, which fills in the reply (but for its context) before it says kEnd, and
+  // else says kSkip. Other control work is done between two steps.
+  template <class Request, class Reply, class F>
+  void handle_in_steps(F fn) {
+    using Made = std::invoke_result_t<F&, const Request&>;
+    struct Walk {
+      Walk(const Request& request, void* kept)
+          : context(request.context), made((*static_cast<F*>(kept))(request)) {}
+      ApiStep next(ApiCall& call) {
+        Reply reply;
+        const ApiStep step = made.next(reply);
+        reply.context = context;
+        if (step == ApiStep::kEnd) call.send(reply);
+        return step;
+      }
+      uint32_t context;
+      Made made;
+    };
+    ApiHandler handler = api_walk_handler<Request, Walk>(keep(std::move(fn)));
+    handler.begin = [](const ApiHandler& self, ApiCall& call, const std::byte* in, std::size_t n,
+                       void** walk) noexcept {
+      const ApiOutcome outcome =
+          api_walk_handler<Request, Walk>(nullptr).begin(self, call, in, n, walk);
+      // Whoever waits for a reply is told that the request was malformed.
+      return outcome == ApiOutcome::kMalformed
+                 ? detail::api_reply<Request, Reply>(call, in, n, [](const Request&, Reply&) {})
+                 : outcome;
+    };
+    add_handler(handler).value();
+  }
+  // To each client that asked by Want for whom `wants(event, subscriber)` is true: it may put what
+  // the subscriber gave into the event.
+  template <class Want, class Event, class F>
+  void send_event(Event event, F&& wants) const {
+    struct Both {
+      Event& event;
+      F& wants;
+    } both{event, wants};
+    subscriptions_.each(
+        Want::kInfo,
+        [](ApiCall& call, const ApiSubscriber* s, void* arg) {
+          auto& [to_send, is_wanted] = *static_cast<Both*>(arg);
+          to_send.client_index = s->client_index;
+          if (is_wanted(to_send, *s)) call.send(to_send);
+        },
+        &both);
+  }
+
   struct Entry {
     ApiMessageInfo info;
     ApiHandler handler;       // without begin: the daemon only sends it, or nobody answers yet

@@ -1,11 +1,20 @@
 #include "api/subscriptions.h"
 
+#include <algorithm>
+
 namespace loom {
 
 void ApiSubscriptions::set(const ApiMessageInfo& want, const ApiSubscriber& who, bool enable) {
   auto& all = kinds_[want.name];
   std::erase_if(all, [&](const auto& s) { return s.client_index == who.client_index; });
   if (enable) all.push_back(who);
+}
+
+bool ApiSubscriptions::has(const ApiMessageInfo& want, uint32_t client_index) const {
+  const auto it = kinds_.find(want.name);
+  return it != kinds_.end() &&
+         std::any_of(it->second.begin(), it->second.end(),
+                     [&](const auto& s) { return s.client_index == client_index; });
 }
 
 void ApiSubscriptions::remove_client(uint32_t client_index) {

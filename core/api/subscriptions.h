@@ -14,6 +14,7 @@ namespace loom {
 class ApiSubscriptions {
  public:
   void set(const ApiMessageInfo& want, const ApiSubscriber& who, bool enable);
+  bool has(const ApiMessageInfo& want, uint32_t client_index) const;
   void remove_client(uint32_t client_index);
   void remove_kind(const ApiMessageInfo& want) { kinds_.erase(want.name); }
 

@@ -133,6 +133,7 @@ Result<void> Daemon::Parts::make_parts() {
   auto built = sessions->build();
   // Before any plugin's: they have fixed numbers.
   if (built) built = add_core_modules(messages);
+  if (built) built = add_net_messages(messages, *net);
   if (!built) return built;
   stats = std::make_unique<StatsService>(core.stats,
                                          StatsService::Parts{*engine, *net, *sessions, stats_sets});

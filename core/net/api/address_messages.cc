@@ -1,0 +1,66 @@
+// Addresses of interfaces: sw_interface_add_del_address, ip_address_dump, ip_dump.
+#include "interface.api.h"
+#include "ip.api.h"
+#include "net/api/convert.h"
+#include "net/api/net_messages.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+const std::vector<InterfaceAddress>& addresses_of(const Interface& f, bool is_ip6) {
+  return is_ip6 ? f.address_list->ip6 : f.address_list->ip4;
+}
+
+int32_t change(Net& net, const api::SwInterfaceAddDelAddress& r) {
+  const Interface* f = net.state().interfaces.find(r.sw_if_index);
+  if (!f) return kApiInvalidSwIfIndex;
+  if (r.del_all) {
+    for (const bool is_ip6 : {true, false})
+      while (!addresses_of(*f, is_ip6).empty())
+        (void)net.del_address(f->index, IpPrefix(addresses_of(*f, is_ip6).back().prefix));
+    return 0;
+  }
+  IpPrefix prefix;
+  if (const int32_t bad = from_api(r.prefix, prefix)) return bad;
+  const auto done =
+      r.is_add ? net.add_address(f->index, prefix) : net.del_address(f->index, prefix);
+  if (done) return 0;
+  switch (done.error().code) {
+    case Status::kExists:
+      return kApiAddressInUse;
+    case Status::kNotFound:
+      return kApiAddressNotFoundForInterface;
+    default:
+      return api_retval(done.error().code);
+  }
+}
+
+}  // namespace
+
+void add_address_messages(ApiRegistry& registry, Net& net) {
+  registry.handle<api::SwInterfaceAddDelAddress, api::SwInterfaceAddDelAddressReply>(
+      [&net](ApiCall&, const api::SwInterfaceAddDelAddress& request) {
+        return api::SwInterfaceAddDelAddressReply{.retval = change(net, request)};
+      });
+  registry.dump<api::IpAddressDump, api::IpAddressDetails>(
+      [&net](const api::IpAddressDump& request, uint64_t& cursor, api::IpAddressDetails& d) {
+        const Interface* f = net.state().interfaces.find(request.sw_if_index);
+        if (!f || cursor >= addresses_of(*f, request.is_ipv6).size()) return ApiStep::kEnd;
+        d.sw_if_index = f->index;
+        d.prefix = to_api(addresses_of(*f, request.is_ipv6)[cursor++].prefix);
+        return ApiStep::kItem;
+      });
+  registry.dump<api::IpDump, api::IpDetails>(
+      [&net](const api::IpDump& request, uint64_t& cursor, api::IpDetails& d) {
+        const auto& table = net.state().interfaces;
+        if (cursor >= table.end()) return ApiStep::kEnd;
+        const Interface* f = table.find(static_cast<IfIndex>(cursor++));
+        if (!f || addresses_of(*f, request.is_ipv6).empty()) return ApiStep::kSkip;
+        d.sw_if_index = f->index;
+        d.is_ipv6 = request.is_ipv6;
+        return ApiStep::kItem;
+      });
+}
+
+}  // namespace loom
