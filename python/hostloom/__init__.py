@@ -17,9 +17,9 @@ from .client import Connection, connect
 from .errors import (ApiError, BusyError, ClosedError, CommandError, ConnectError, Error, InvalidValueError,
                      ProtocolError, TimeoutError, UnsupportedError)
 from .events import AsyncEventStream, EventStream
-from .stats import Stats
+from .stats import Combined, Counters, Stats
 
-__all__ = ["connect", "Connection", "aio", "Stats", "EventStream", "AsyncEventStream", "Namespace", "Error", "ApiError",
-           "CommandError", "ConnectError", "ClosedError", "TimeoutError", "UnsupportedError", "InvalidValueError",
-           "ProtocolError", "BusyError"]
+__all__ = ["connect", "Connection", "aio", "Stats", "Counters", "Combined", "EventStream", "AsyncEventStream", "Namespace",
+           "Error", "ApiError", "CommandError", "ConnectError", "ClosedError", "TimeoutError", "UnsupportedError",
+           "InvalidValueError", "ProtocolError", "BusyError"]
 __version__ = "0.1.0"

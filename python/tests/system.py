@@ -4,8 +4,9 @@
 import asyncio
 import os
 import pathlib
-import subprocess
+import re
 import sys
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "tests/lab"))
@@ -161,8 +162,31 @@ def session_table():
         expect("the daemon has gone" in lab.output(live), lab.output(live))
 
 
+def prometheus():
+    with Lab() as lab:
+        exporter = lab.spawn([sys.executable, "-u", str(EXAMPLES / "prometheus_exporter.py"), api_socket(lab), "--port", "0"],
+                             env=dict(os.environ))
+        url = wait_until(lambda: re.search(r"http://\S+", lab.output(exporter)), "the exporter listens")[0]
+
+        def scrape():
+            with urllib.request.urlopen(url, timeout=20) as answer:
+                lines = answer.read().decode().splitlines()
+            return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+        first = scrape()
+        expect(first["hostloom_up"] == 1 and first["hostloom_sys_session_sessions_total"] == 0, f"{first}")
+        packets = 'hostloom_if_rx_packets_total{interface="tap0"}'
+        lab.run(["ping", "-c", "3", "-i", "0.2", STACK_IP4])
+        wait_until(lambda: scrape()[packets] >= first[packets] + 3, "packets are counted")
+        lab.stop(lab.daemon)
+        expect(scrape() == {"hostloom_up": 0}, f"{scrape()}")
+        (lab.dir / "hostloom.log").unlink()
+        lab.start_daemon()
+        wait_until(lambda: scrape().get(packets) is not None, "the new daemon is found")
+
+
 def main():
-    cases = {f.__name__: f for f in (requests, stats, plugin, two_daemons, session_table)}
+    cases = {f.__name__: f for f in (requests, stats, plugin, two_daemons, session_table, prometheus)}
     if len(sys.argv) != 2 or sys.argv[1] not in cases:
         sys.exit(f"usage: {sys.argv[0]} {'|'.join(cases)}")
     laboratory.enter()
