@@ -27,6 +27,7 @@
 #include "graph/cli.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "plugin/api.h"
 #include "plugin/host_impl.h"
 #include "plugin/loader.h"
 #include "plugin/plugin_config.h"
@@ -158,6 +159,7 @@ Result<void> Daemon::Parts::register_commands() {
   if (done) done = register_net_commands(host->host(), *net);
   if (done) done = register_session_commands(host->host(), *sessions);
   if (done) done = register_stats_commands(host->host(), *stats);
+  if (done) done = add_plugin_api(messages, *plugins);
   return done;
 }
 

@@ -131,8 +131,14 @@ Result<std::string> PluginLoader::load_one(std::string_view file_or_name) {
   open(i, /*obey_disable=*/false);
   if (rows_[i].state == PluginState::kFound) bring_up(i, "");
   if (is_started_ && rows_[i].state == PluginState::kLoaded) start(i);
-  if (rows_[i].state == PluginState::kRefused)
-    return error(Status::kRefused, "plugin " + file + " " + rows_[i].reason);
+  if (rows_[i].state == PluginState::kRefused) {
+    auto refusal = error(Status::kRefused, "plugin " + file + " " + rows_[i].reason);
+    if (rows_.size() > kMaxRows && i + 1 == rows_.size() && !plugins_[i].library) {
+      rows_.pop_back();
+      plugins_.pop_back();
+    }
+    return refusal;
+  }
   return rows_[i].name;
 }
 
@@ -155,6 +161,8 @@ void PluginLoader::open(std::size_t i, bool obey_disable) {
   row.name = opened->info.name;
   row.version = opened->info.version;
   row.summary = opened->info.summary;
+  row.abi = opened->info.abi;
+  row.needs = opened->needs;
   if (obey_disable && choice_of(i) == PluginChoice::kDisable) {
     row.state = PluginState::kDisabled;
     dlclose(opened->library);

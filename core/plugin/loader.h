@@ -38,6 +38,8 @@ const char* plugin_state_name(PluginState) noexcept;
 struct PluginRow {
   std::string file;  // full path
   std::string name, version, summary;
+  uint32_t abi = 0;                // major << 16 | minor that it was built for
+  std::vector<std::string> needs;  // names of plugins
   PluginState state = PluginState::kFound;
   std::string reason;  // of a refusal: a sentence, without the file's name
 };
@@ -68,7 +70,10 @@ class PluginLoader {
 
   // Loads one more at run time: the path of a file, or a name that is looked for in the configured
   // directories. The same checks; also start(), if start_all() has run. Returns the plugin's name.
-  // An operator's explicit wish: `disable` in the configuration does not count.
+  // An operator's explicit wish: `disable` in the configuration does not count. A refused file gets
+  // a row, unless there are kMaxRows: whoever asks again and again for what is not there gets
+  // answers, not memory.
+  static constexpr std::size_t kMaxRows = 1024;
   Result<std::string> load_one(std::string_view file_or_name);
 
   // In the order in which the files were found.

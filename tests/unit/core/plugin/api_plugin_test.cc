@@ -8,6 +8,8 @@
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "plugin.api.h"
+#include "plugin/api.h"
 #include "plugin/host_impl.h"
 #include "server_fixture.h"
 #include "stats/stats_registry.h"
@@ -39,6 +41,7 @@ class ApiPlugins : public ServerFixture {
                                   .node = {},
                                   .threads = {},
                                   .log_lines = {}});
+    ASSERT_TRUE(add_plugin_api(registry_, *plugins_));
     n_core_messages_ = registry_.entries().size();
     start();
   }
@@ -156,6 +159,72 @@ TEST_F(ApiPlugins, AModuleThatAnotherPluginHasIsRefused) {
                  api::MemoSet{.client_index = 0, .context = 0, .index = 1, .text = "t"})
                 ->retval,
             0);
+}
+
+TEST_F(ApiPlugins, LoadedAndListedOverTheApi) {
+  auto c = connect();
+  ASSERT_TRUE(c);
+  const auto load_over_api = [&](std::string what) {
+    return c->call<api::PluginLoadReply>(api::PluginLoad{.plugin = std::move(what)}).value();
+  };
+  const std::string folder = API_PLUGIN_DIR "/";
+  auto reply = load_over_api(folder + "memo_init_fails.so");
+  EXPECT_EQ(reply.retval, -144);
+  EXPECT_THAT(reply.reason, HasSubstr("no paper left"));
+  EXPECT_EQ(reply.name, "");
+  reply = load_over_api(folder + "memo.so");
+  EXPECT_EQ(reply.retval, 0);
+  EXPECT_EQ(reply.name, "memo");
+  EXPECT_EQ(reply.reason, "");
+  reply = load_over_api(folder + "memo.so");
+  EXPECT_EQ(reply.retval, -81);
+  EXPECT_THAT(reply.reason, HasSubstr("was loaded before"));
+  reply = load_over_api("nowhere");
+  EXPECT_EQ(reply.retval, -6);
+  EXPECT_THAT(reply.reason, HasSubstr("'nowhere'"));
+  EXPECT_EQ(load_over_api(folder + "nowhere.so").retval, -144);
+
+  const auto all = c->dump<api::PluginDetails>(api::PluginDump{});
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->size(), 3u);
+  const auto& memo = (*all)[1];
+  EXPECT_EQ(memo.name, "memo");
+  EXPECT_EQ(memo.path, folder + "memo.so");
+  EXPECT_EQ(memo.abi_major << 16 | memo.abi_minor, kPluginAbi);
+  EXPECT_EQ(memo.reason, "");
+  EXPECT_EQ((*all)[0].name, "memo_init_fails");
+  EXPECT_EQ((*all)[0].state, api::PluginState::kPluginApiStateRefused);
+  EXPECT_THAT((*all)[0].reason, HasSubstr("no paper left"));
+  EXPECT_EQ((*all)[2].name, "");
+  EXPECT_THAT((*all)[2].reason, HasSubstr("No such file"));
+  const auto one = c->dump<api::PluginDetails>(api::PluginDump{.name = "memo"});
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->size(), 1u);
+}
+
+TEST_F(ApiPlugins, NamesThatAreNoneAreRefusedBeforeTheyReachAFile) {
+  auto c = connect();
+  ASSERT_TRUE(c);
+  const std::string file = API_PLUGIN_DIR "/memo.so";
+  for (const std::string& name :
+       {std::string(), std::string(1, '\0'), file + std::string(1, '\0') + "x",
+        std::string("line\nend"), std::string(100'000, '/')}) {
+    const auto reply = c->call<api::PluginLoadReply>(api::PluginLoad{.plugin = name});
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->retval, kApiInvalidValue) << name.substr(0, 80);
+    EXPECT_NE(reply->reason, "");
+  }
+  EXPECT_TRUE(on_server([&] { return plugins_->list().empty(); }));
+}
+
+TEST_F(ApiPlugins, AskingForWhatIsNotThereCostsNoMemory) {
+  on_server([&] {
+    for (std::size_t i = 0; i < PluginLoader::kMaxRows + 50; ++i)
+      EXPECT_FALSE(plugins_->load_one("/nowhere/" + std::to_string(i) + ".so"));
+    EXPECT_EQ(plugins_->list().size(), PluginLoader::kMaxRows);
+  });
+  EXPECT_TRUE(load("memo"));
+  EXPECT_EQ(on_server([&] { return plugins_->list().size(); }), PluginLoader::kMaxRows + 1);
 }
 
 }  // namespace
