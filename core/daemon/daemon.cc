@@ -31,6 +31,7 @@
 #include "plugin/host_impl.h"
 #include "plugin/loader.h"
 #include "plugin/plugin_config.h"
+#include "session/api.h"
 #include "session/session_layer.h"
 #include "stats/stats_registry.h"
 #include "stats/stats_service.h"
@@ -160,6 +161,10 @@ Result<void> Daemon::Parts::register_commands() {
   if (done) done = register_session_commands(host->host(), *sessions);
   if (done) done = register_stats_commands(host->host(), *stats);
   if (done) done = add_plugin_api(messages, *plugins);
+  if (done) done = add_session_api(host->host(), messages, *sessions);
+  if (done) done = add_drain_api(host->host(), messages, *sessions);
+  if (done) done = add_congestion_api(messages, *sessions, congestion_controls);
+  if (done) done = register_congestion_commands(host->host(), *sessions, congestion_controls);
   return done;
 }
 

@@ -118,6 +118,15 @@ struct HostImpl::Table {
   static const CcOps* find_congestion_control(Host& h, const char* name) {
     return of(h).parts_.congestion_controls.find(name ? name : "");
   }
+  static Status set_default_congestion_control(Host& h, const char* name, std::string* message) {
+    CcRegistry& controllers = of(h).parts_.congestion_controls;
+    if (!name || !*name || !controllers.find(name)) {
+      *message = "there is no congestion controller '" + text_or(name, "") + "'";
+      return Status::kNotFound;
+    }
+    controllers.set_default(name);
+    return Status::kOk;
+  }
   static Status add_cli_command(Host& h, const CliCommand* given, std::string* message) {
     HostImpl& self = of(h);
     const auto full = full_size_copy(*given, sizeof(CliCommand));
@@ -289,6 +298,7 @@ struct HostImpl::Table {
       .add_api_handler = add_api_handler,
       .each_api_subscriber = each_api_subscriber,
       .add_stats = add_stats,
+      .set_default_congestion_control = set_default_congestion_control,
   };
 };
 

@@ -394,6 +394,10 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   if (request.namespace_id[0] && std::strcmp(request.namespace_id, "default") != 0)
     return refuse(
         error(Status::kNotFound, std::string("no namespace '") + request.namespace_id + "'"));
+  if (layer.drain_state.load(std::memory_order_relaxed) != DrainState::kOff) {
+    ++layer.drain.refused_apps;
+    return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));
+  }
   auto app = make_app(layer, request);
   if (!app) return refuse(app.error());
   const int socket = ::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0);
@@ -417,11 +421,19 @@ void on_connection(Impl& layer) {
   v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
 }
 
+void give_back_tick(Impl& layer);
+
+void give_back_later(Impl& layer) {
+  if (std::exchange(layer.give_back_waits, true)) return;
+  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
+}
+
 void give_back_tick(Impl& layer) {
+  layer.give_back_waits = false;
   if (layer.stopped) return;
   for (auto& app : layer.apps)
     if (app && app->arena.wants_give_back()) app->arena.give_back();
-  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
+  give_back_later(layer);
 }
 
 }  // namespace
@@ -455,7 +467,7 @@ Result<void> open_attach_socket(Impl& layer) {
   layer.listen_fd = std::move(fd);
   layer.listen_watch =
       layer.loop.watch_fd(layer.listen_fd.get(), [&layer] { on_connection(layer); });
-  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
+  give_back_later(layer);
   return {};
 }
 
@@ -470,7 +482,7 @@ void end_application(Impl& layer, App& app, const char* why) {
   }
 }
 
-void close_all_applications(Impl& layer) {
+void close_all_applications(Impl& layer, const char* why) {
   layer.stopped = true;
   if (layer.listen_fd) {
     layer.loop.unwatch_fd(layer.listen_watch);
@@ -478,7 +490,7 @@ void close_all_applications(Impl& layer) {
     ::unlink(layer.socket_path.c_str());
   }
   for (std::size_t i = 0; i < layer.apps.size(); ++i)
-    if (layer.apps[i]) end_application(layer, *layer.apps[i], "the daemon goes down");
+    if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
 }
 
 void grow(Impl& layer, App& app) {

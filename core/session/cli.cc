@@ -1,8 +1,7 @@
-// show session, show app, show segment-manager, clear session.
-#include <algorithm>
+// show session, show app, show segment-manager, clear session, session enable and disable.
 #include <cstdio>
 
-#include "session/impl.h"
+#include "session/control.h"
 
 namespace loom {
 namespace {
@@ -23,21 +22,6 @@ std::string hex(uint64_t v) {
 std::string end_text(const IpAddress& a, uint16_t port) {
   const std::string host = a.is_ip4 ? a.str() : "[" + a.str() + "]";
   return host + ":" + (port ? std::to_string(port) : "*");
-}
-
-constexpr uint32_t kSlice =
-    4096;  // sessions looked at in one visit to a worker: it must not stand still for long
-
-// Visits sessions of a worker in slices; fn runs on the worker.
-template <class Fn>
-void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
-  for (uint32_t from = 0, end = 1; from < end; from += kSlice)
-    l.engine.run_on_worker(worker, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      end = sw.pool.end();
-      for (uint32_t id = from; id < std::min(from + kSlice, end); ++id)
-        if (Session& s = sw.pool.at(id); s.state != State::kFree) fn(sw, s);
-    });
 }
 
 Row describe(SessionWorker& sw, Session& s, uint64_t level) {
@@ -82,6 +66,7 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
       if (level) rows.push_back(describe(sw, s, level));
     });
   reply.field("sessions", std::to_string(total));
+  if (l.stopped) reply.field("state", "disabled");
   reply.field("established flows", std::to_string(l.flows->established()));
   reply.field("half-open flows", std::to_string(l.flows->half_open()));
   CliTable& listeners =
@@ -147,28 +132,32 @@ Result<void> clear_session(Host&, void* context, CliArgs& args, CliReply& reply)
   auto word = args.text("session handle, or 'all'");
   if (!word) return word.error();
   if (!args.done()) return args.unknown();
-  const bool all = *word == "all";
-  uint64_t wanted = 0;
-  if (!all) {
-    auto n = parse_number("0x" + std::string(*word));
-    if (!n)
-      return error(Status::kInvalid, "'" + std::string(*word) +
-                                         "' is not a session handle; see 'show session verbose'");
-    wanted = *n;
+  if (*word == "all") {
+    reply.field("reset", std::to_string(reset_all_sessions(l, false)));
+    return {};
   }
-  uint32_t n = 0;
-  for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
-    for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
-      if (!(s.flags & kTransportUp) || s.state == State::kConnecting ||
-          (!all && handle_of(sw, s) != wanted))
-        return;
-      ++n;
-      l.transports.get(s.transport)->abort(*sw.worker, s.conn);
-      sw.worker->sessions->reset(*sw.worker, s.id, ResetReason::kAborted);
-    });
-  if (n == 0 && !all) return error(Status::kNotFound, "no session " + std::string(*word));
-  reply.field("reset", std::to_string(n));
-  return {};
+  const std::string name(*word);
+  const auto handle = parse_number("0x" + name);
+  if (!handle)
+    return error(Status::kInvalid,
+                 "'" + name + "' is not a session handle; see 'show session verbose'");
+  switch (const Status s = reset_session(l, *handle)) {
+    case Status::kOk:
+      reply.field("reset", "1");
+      return {};
+    case Status::kUnsupported:
+      return error(s, name + " is a listener; its application can close it");
+    case Status::kNotConnected:
+      return error(s, "session " + name + " has no peer");
+    default:
+      return error(s, "no session " + name);
+  }
+}
+
+template <bool enabled>
+Result<void> session_enable(Host&, void* context, CliArgs& args, CliReply&) {
+  if (!args.done()) return args.unknown();
+  return static_cast<Impl*>(context)->layer->set_enabled(enabled);
 }
 
 }  // namespace
@@ -198,7 +187,21 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .help = "Resets sessions.",
        .context = impl,
        .run = clear_session},
+      {.path = "session enable",
+       .syntax = "",
+       .help = "Takes applications again.",
+       .context = impl,
+       .run = session_enable<true>},
+      {.path = "session disable",
+       .syntax = "",
+       .help = "Ends all applications' sessions and takes no application.",
+       .context = impl,
+       .run = session_enable<false>},
   };
+  for (CliCommand c : drain_commands()) {
+    c.context = impl;
+    commands.push_back(c);
+  }
   for (const CliCommand& c : commands)
     if (auto r = host.add_cli_command(c); !r) return r;
   return {};

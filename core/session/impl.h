@@ -10,6 +10,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include <hostloom/stats.h>
+
 #include "graph/engine.h"
 #include "session/application.h"
 #include "session/flow_tables.h"
@@ -51,6 +53,7 @@ struct SessionWorker {
   bool any_pushed = false;
   uint32_t port_counter = 0;
   uint64_t counters[kQueueCounterCount] = {};
+  StatCounter drain_refused;  // packets for listeners that draining hides
 };
 
 }  // namespace loom::session
@@ -61,6 +64,7 @@ struct SessionLayer::Impl {
   Impl(SessionConfig c, Engine& e, TransportRegistry& t)
       : config(std::move(c)), engine(e), transports(t) {}
 
+  SessionLayer* layer = nullptr;
   SessionConfig config;
   Engine& engine;
   TransportRegistry& transports;
@@ -69,6 +73,7 @@ struct SessionLayer::Impl {
   std::vector<std::unique_ptr<session::SessionWorker>> workers;
   NodeId queue_node = kNoNode;
   std::vector<CliCommand> commands;
+  std::vector<std::shared_ptr<void>> kept;  // what other commands point to
 
   // Control thread.
   ControlLoop loop;
@@ -76,7 +81,18 @@ struct SessionLayer::Impl {
   session::UniqueFd listen_fd;
   uint64_t listen_watch = 0;
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
-  bool stopped = false;
+  bool stopped = false;                             // or disabled
+  bool give_back_waits = false;                     // give_back_tick is due
+  struct {
+    uint32_t round = 0;  // of set_drain(): which of its time-outs counts
+    uint32_t timeout_s = 0;
+    TimeNs began = 0;
+    uint64_t refused_apps = 0, resets = 0;
+    std::function<void(const DrainStatus&)> on_change;
+  } drain;
+  // Any thread.
+  std::atomic<DrainState> drain_state{DrainState::kOff};
+  std::atomic<bool> drain_check_asked{false};
 
   static constexpr uint32_t kMaxListeners = 1u << 16;
   // Entries are published with release and never move; a removed listener is freed after a grace
@@ -131,6 +147,10 @@ void condemn(SessionWorker&, App&) noexcept;
 // Asks the control thread for another segment, once until it is there.
 void ask_growth(SessionWorker&, App&) noexcept;
 
+// --- drain.cc. Daemon worker.
+// A session or a handshake has gone: perhaps it was the last one that draining waits for.
+void drain_progress(SessionWorker&) noexcept;
+
 // --- requests.cc
 // -------------------------------------------------------------------------------------------------------
 
@@ -176,7 +196,7 @@ void unlisten(Impl&, Listener&);
 // --------------------------------------------------------------------------------
 
 Result<void> open_attach_socket(Impl&);
-void close_all_applications(Impl&);
+void close_all_applications(Impl&, const char* why);
 void end_application(Impl&, App&, const char* why);
 void grow(Impl&, App&);
 void free_application_if_unused(Impl&, App&);

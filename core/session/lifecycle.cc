@@ -198,6 +198,7 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
   if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
   unlink_from_app(sw, s);
   sw.pool.free(s);
+  drain_progress(sw);
   // The last one of an application that has gone: nothing on this worker refers to it after this.
   if (app.n_sessions.fetch_sub(1, std::memory_order_acq_rel) == 1 && app.live_mask() == 0) {
     struct Gone {

@@ -28,7 +28,9 @@ void after_sleep(Worker& w, void*) noexcept {
 }  // namespace
 
 SessionLayer::SessionLayer(SessionConfig config, Engine& engine, TransportRegistry& transports)
-    : impl_(std::make_unique<Impl>(std::move(config), engine, transports)) {}
+    : impl_(std::make_unique<Impl>(std::move(config), engine, transports)) {
+  impl_->layer = this;
+}
 
 SessionLayer::~SessionLayer() = default;
 
@@ -63,7 +65,19 @@ Result<void> SessionLayer::start(ControlLoop loop) {
 }
 
 void SessionLayer::stop() {
-  if (!impl_->stopped) close_all_applications(*impl_);
+  if (!impl_->stopped) close_all_applications(*impl_, "the daemon goes down");
+}
+
+Result<void> SessionLayer::set_enabled(bool enabled) {
+  Impl& l = *impl_;
+  if (enabled == !l.stopped) return {};
+  if (!enabled) {
+    close_all_applications(l, "the session layer is disabled");
+    return {};
+  }
+  if (auto opened = open_attach_socket(l); !opened) return opened;
+  l.stopped = false;
+  return {};
 }
 
 SessionStats SessionLayer::stats() const {

@@ -27,6 +27,18 @@ struct SessionStats {
   uint64_t listeners = 0, applications = 0;
 };
 
+enum class DrainState : uint8_t { kOff, kDraining, kDrained };
+
+// How far draining (drain.cc) is.
+struct DrainStatus {
+  DrainState state = DrainState::kOff;
+  uint32_t timeout_s = 0;  // 0 = none
+  TimeNs elapsed = 0;
+  uint64_t sessions = 0, half_open = 0;  // at the moment
+  uint64_t refused_packets = 0, refused_apps = 0;
+  uint64_t resets = 0;  // sessions that the timeout ended
+};
+
 class SessionLayer {
  public:
   // All four outlive the layer.
@@ -52,6 +64,10 @@ class SessionLayer {
   Result<void> start(ControlLoop);
   // Applications see their sessions reset and their attach connection end. Workers may run or not.
   void stop();
+
+  // While it runs. Disabled: applications have lost their sessions, and none can attach. kIo: the
+  // attach socket is not to be had.
+  Result<void> set_enabled(bool enabled);
 
   const std::string& default_socket_path() const;
   SessionStats stats() const;  // asks no worker

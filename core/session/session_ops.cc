@@ -23,14 +23,25 @@ Session& at(SessionWorker& sw, SessionId id) noexcept {
 // --- Lookup
 // ----------------------------------------------------------------------------------------------------------
 
+// Whether draining hides the listener: new connections of streams find nobody. A datagram transport
+// serves all its peers on the listener's address; it is refused new ones by accepted().
+bool is_hidden(SessionWorker& sw, const Listener& l) noexcept {
+  if (sw.layer->drain_state.load(std::memory_order_relaxed) == DrainState::kOff) [[likely]]
+    return false;
+  if (sw.layer->transports.get(l.transport)->tx_kind == TxKind::kDatagram) return false;
+  ++sw.drain_refused;
+  return true;
+}
+
 template <class Key>
 void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
-  Impl& layer = *of(w).layer;
+  SessionWorker& sw = of(w);
+  Impl& layer = *sw.layer;
   layer.flows->lookup(keys, out);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (out[i].kind != FlowKind::kListener) continue;
     const Listener* l = layer.listener(out[i].conn);
-    out[i] = l && l->conn[w.index] != kNoConn
+    out[i] = l && l->conn[w.index] != kNoConn && !is_hidden(sw, *l)
                  ? FlowMatch{l->conn[w.index], static_cast<uint8_t>(w.index), FlowKind::kListener}
                  : FlowMatch{};
   }
@@ -42,7 +53,9 @@ Status flow_add(Worker& w, const Endpoints& e, uint8_t protocol, FlowKind kind,
 }
 
 void flow_del(Worker& w, const Endpoints& e, uint8_t protocol) noexcept {
-  of(w).layer->flows->del(e, protocol);
+  SessionWorker& sw = of(w);
+  sw.layer->flows->del(e, protocol);
+  drain_progress(sw);
 }
 
 Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
@@ -69,6 +82,13 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
   SessionWorker& sw = of(w);
   Listener* l = sw.layer->listener(listener);
   if (!l) return Status::kClosed;
+  const DrainState drain = sw.layer->drain_state.load(std::memory_order_relaxed);
+  if (drain == DrainState::kDrained ||
+      (drain == DrainState::kDraining &&
+       sw.layer->transports.get(transport)->tx_kind == TxKind::kDatagram)) [[unlikely]] {
+    ++sw.drain_refused;
+    return Status::kRefused;
+  }
   if (l->accepts.count() >= l->backlog) {
     ++sw.counters[kAcceptOverflow];
     return Status::kAgain;
@@ -324,6 +344,10 @@ void fill_ops(Ops& o) noexcept {
   o.tx_append = tx_append;
   o.tx_drop = tx_drop;
   o.tx_schedule = tx_schedule;
+  o.handle = [](Worker& w, SessionId id) noexcept {
+    SessionWorker& sw = of(w);
+    return handle_of(sw, at(sw, id));
+  };
 }
 
 }  // namespace loom::session

@@ -22,8 +22,8 @@ const char* state_name(State s) noexcept {
 const CcOps* controller(const char* name) noexcept {
   // By name for every connection: a controller may be replaced while the daemon runs.
   Host& host = *shared().host;
-  const CcOps* ops = name && *name ? host.find_congestion_control(name) : nullptr;
-  if (!ops) ops = host.find_congestion_control(shared().config.cc_algo.c_str());
+  const CcOps* ops = host.find_congestion_control(name ? name : "");
+  if (!ops) ops = host.find_congestion_control("");
   return ops ? ops : shared().default_cc;
 }
 

@@ -9,7 +9,7 @@ namespace loom::tcp {
 // --- Beginning.
 // Applies the options of a socket; also while it is open.
 void apply_socket_options(TcpWorker&, Connection&, const SocketOptionsView&) noexcept;
-// The controller by name, or the default when there is none of that name.
+// The controller by name, or the daemon's default when there is none of that name.
 const CcOps* controller(const char* name) noexcept;
 // What the peer's SYN says (RFC 7323, RFC 2018): only what both sides offer is used. A connection
 // without an MSS option gets the default of its family (RFC 9293 section 3.7.1).

@@ -55,10 +55,10 @@ Result<void> init(Host& host) noexcept {
 
 Result<void> start(Host& host) noexcept {
   Shared& s = shared();
-  s.default_cc = host.find_congestion_control(s.config.cc_algo.c_str());
-  if (!s.default_cc)
+  if (!host.set_default_congestion_control(s.config.cc_algo.c_str()))
     return error(Status::kInvalid,
                  "tcp: cc-algo '" + s.config.cc_algo + "' is not registered by any plugin");
+  s.default_cc = host.find_congestion_control("");
   s.workers.resize(host.n_workers());
   host.run_on_all_workers([&s](Worker& w) {
     auto* t = new TcpWorker(w, s.config);

@@ -21,7 +21,7 @@ struct Shared {
   uint32_t worker_slot = 0;
   TransportId transport = kNoTransport;
   NodeId output4 = kNoNode, output6 = kNoNode;
-  const CcOps* default_cc = nullptr;
+  const CcOps* default_cc = nullptr;      // at the start; when there should be none later
   std::vector<const TcpWorker*> workers;  // by index
 };
 Shared& shared() noexcept;

@@ -220,6 +220,26 @@ void close(Worker& w, ConnId id, bool unread) noexcept {
 }
 
 // --- Properties.
+// Keeps cwnd and ssthresh, as the contract of CcOps::init says.
+void switch_controller(TcpWorker& t, Connection& c, const CcOps& cc) noexcept {
+  if (c.cc_ops == &cc) return;
+  c.cc_ops = &cc;
+  std::memset(c.cc.priv, 0, sizeof c.cc.priv);
+  c.cc.pacing_rate = 0;  // the old one's; the new one may not pace at all
+  if (cc.init && c.cc.cwnd != 0) cc.init(c.cc, t.w.now);
+}
+
+Status set_congestion(Worker& w, ConnId id, const char* name) noexcept {
+  TcpWorker& t = tcp_worker(w);
+  TcpWorker::Scope scope(t);
+  Connection* c = t.connections.find(id);
+  if (!c || !c->is_alive()) return Status::kNotConnected;
+  const CcOps* cc = *name ? shared().host->find_congestion_control(name) : nullptr;
+  if (!cc) return Status::kNotFound;
+  switch_controller(t, *c, *cc);
+  return Status::kOk;
+}
+
 Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
@@ -236,13 +256,8 @@ Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexc
   if (!c || !c->is_alive()) return Status::kNotConnected;
   const bool held = c->has(kCork) || !c->has(kNodelay);
   apply_socket_options(t, *c, options);
-  const CcOps* cc = controller(options.congestion);
-  if (options.congestion && *options.congestion && cc != c->cc_ops) {
-    c->cc_ops = cc;  // keeps cwnd and ssthresh, as its contract says
-    std::memset(c->cc.priv, 0, sizeof c->cc.priv);
-    c->cc.pacing_rate = 0;  // the old one's; the new one may not pace at all
-    if (cc->init && c->cc.cwnd != 0) cc->init(c->cc, w.now);
-  }
+  if (options.congestion && *options.congestion)
+    switch_controller(t, *c, *controller(options.congestion));
   if (c->state == State::kSynSent || c->state == State::kSynReceived) return Status::kOk;
   arm_wait_timer(t, *c);
   if (held && c->session != kNoSession) w.sessions->tx_schedule(w, c->session);
@@ -282,6 +297,7 @@ const TransportOps kTransportOps{.name = "tcp",
                                  .set_options = set_options,
                                  .info = info,
                                  .describe = describe,
-                                 .tx_due = tx_due};
+                                 .tx_due = tx_due,
+                                 .set_congestion = set_congestion};
 
 }  // namespace loom::tcp

@@ -175,9 +175,15 @@ void FakeHost::fill_host_ops() {
     return Status::kOk;
   };
   o.find_congestion_control = [](Host& h, const char* name) -> const CcOps* {
+    if (!*name) name = of(h).default_controller_.c_str();
     for (const CcOps* c : of(h).controllers_)
       if (std::strcmp(c->name, name) == 0) return c;
     return nullptr;
+  };
+  o.set_default_congestion_control = [](Host& h, const char* name, std::string*) {
+    if (!h.find_congestion_control(name)) return Status::kNotFound;
+    of(h).default_controller_ = name;
+    return Status::kOk;
   };
   o.add_cli_command = [](Host& h, const CliCommand* c, std::string*) {
     of(h).commands[c->path] = c;

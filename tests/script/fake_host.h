@@ -81,6 +81,7 @@ class FakeHost {
   std::deque<std::pair<NodeId, std::vector<Buffer*>>> pending_;
   std::multimap<uint64_t, Timer*> timers_;
   std::vector<const CcOps*> controllers_;
+  std::string default_controller_;
   uint32_t slots_ = 0;
   uint32_t buffers_out_ = 0;
   uint64_t random_ = 1;

@@ -307,6 +307,7 @@ void FakeSessions::fill_ops() {
     EXPECT_LE(n, s.tx.size()) << "transport drops more than is queued";
     s.tx.erase(0, n);
   };
+  o.handle = [](Worker&, SessionId id) noexcept { return uint64_t{7} << 40 | id; };
   o.tx_schedule = [](Worker& w, SessionId id) noexcept { of(w).sessions_.at(id).scheduled = true; };
 }
 

@@ -89,6 +89,9 @@ struct HostOps {
                                   void (*fn)(ApiCall&, const ApiSubscriber*, void* arg), void* arg);
   // Numbers for the statistics segment. Since ABI 1.1.
   Status (*add_stats)(Host&, const StatSet*, std::string* message);
+  // The controller of connections that ask for none: what find_congestion_control(host, "") finds.
+  // kNotFound: no plugin has registered one of that name. Since ABI 1.1.
+  Status (*set_default_congestion_control)(Host&, const char* name, std::string* message);
 };
 
 class Host {
@@ -127,6 +130,10 @@ class Host {
   }
   const CcOps* find_congestion_control(const char* name) {
     return ops->find_congestion_control(*this, name);
+  }
+  Result<void> set_default_congestion_control(const char* name) {
+    return call(
+        [&](std::string* m) { return ops->set_default_congestion_control(*this, name, m); });
   }
   Result<void> add_cli_command(const CliCommand& c) {
     return call([&](std::string* m) { return ops->add_cli_command(*this, &c, m); });

@@ -163,6 +163,9 @@ struct SessionOps {
   // The connection may send again (window opened, pacing timer fired): visit it in this or the next
   // round.
   void (*tx_schedule)(Worker&, SessionId) noexcept;
+
+  // --- Looking. The handle of a session, as listings and the binary API know it. Since ABI 1.1.
+  SessionHandle (*handle)(Worker&, SessionId) noexcept;
 };
 
 // An in-process application: callbacks on the session's worker, fifos in private memory.

@@ -104,6 +104,12 @@ struct TransportOps {
   // behind them that is not full may wait, as under a cork. Said before each send_window for as
   // long as it is so, and once, with ~0, when it is over.
   void (*tx_due)(Worker&, ConnId, uint32_t due) noexcept = nullptr;
+
+  // --- Properties, one by one
+  // ------------------------------------------------------------------------------------
+  // Switches the connection to another congestion controller; its windows stay. kNotFound: there is
+  // none of that name. Since ABI 1.1.
+  Status (*set_congestion)(Worker&, ConnId, const char* name) noexcept = nullptr;
 };
 
 }  // namespace loom

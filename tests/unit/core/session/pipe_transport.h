@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <hostloom/transport.h>
@@ -17,6 +18,7 @@ struct PipeEnd {
   uint32_t rx_drained = 0, in_flight = 0;
   Timer connected_timer;
   Status outcome = Status::kOk;
+  std::string congestion;  // what set_congestion was told
 };
 
 // Call install() before using ops(); one instance at a time.
@@ -177,6 +179,10 @@ class PipeTransport {
       o.set_options = [](Worker&, ConnId, const SocketOptionsView& v) noexcept {
         self->last_options = v;
         self->last_options.congestion = "";
+        return Status::kOk;
+      };
+      o.set_congestion = [](Worker&, ConnId c, const char* name) noexcept {
+        end(c).congestion = name;
         return Status::kOk;
       };
       o.tx_due = [](Worker&, ConnId, uint32_t due) noexcept { self->due.push_back(due); };

@@ -1,0 +1,42 @@
+#include "session/control.h"
+
+namespace loom::session {
+namespace {
+
+void reset(SessionWorker& sw, Session& s) {
+  sw.layer->transports.get(s.transport)->abort(*sw.worker, s.conn);
+  sw.worker->sessions->reset(*sw.worker, s.id, ResetReason::kAborted);
+}
+
+void fail_connect(SessionWorker& sw, Session& s) {
+  sw.layer->transports.get(s.transport)->abort(*sw.worker, s.conn);
+  sw.worker->sessions->connected(*sw.worker, s.id, Status::kRefused, {});
+}
+
+}  // namespace
+
+Status reset_session(Impl& l, SessionHandle handle) {
+  return with_session(l, handle, [](SessionWorker& sw, Session& s) {
+    if (!(s.flags & kTransportUp) || s.state == State::kConnecting) return Status::kNotConnected;
+    reset(sw, s);
+    return Status::kOk;
+  });
+}
+
+uint64_t reset_all_sessions(Impl& l, bool connecting) {
+  uint64_t n = 0;
+  for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
+    for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
+      if (!(s.flags & kTransportUp)) return;
+      if (s.state != State::kConnecting)
+        reset(sw, s);
+      else if (connecting)
+        fail_connect(sw, s);
+      else
+        return;
+      ++n;
+    });
+  return n;
+}
+
+}  // namespace loom::session

@@ -1,0 +1,150 @@
+// Draining: the daemon is to be taken out of service without breaking what is open.
+//
+//   draining   listeners of streams are not found any more, so that a SYN is answered as if nobody
+//              listened; a datagram transport's `accepted` is refused; nobody new attaches. What
+//              is open goes on, a handshake that was under way ends as it would have, and attached
+//              applications may connect: they may need to, to serve whom they have.
+//   drained    no session and no handshake is left, or the time-out has reset them. Handshakes
+//              that end only now are refused.
+//
+// Workers see the mode as one atomic byte. The worker whose last session or handshake has gone asks
+// the control thread to look; only that decides, having visited all workers. Control thread, but
+// for drain_progress().
+#include "session/control.h"
+
+namespace loom::session {
+namespace {
+
+DrainState state_of(const Impl& l) { return l.drain_state.load(std::memory_order_relaxed); }
+
+void enter(Impl& l, DrainState state, uint64_t resets) {
+  l.drain_state.store(state, std::memory_order_relaxed);
+  l.drain.resets = resets;
+  const char* text = state == DrainState::kOff        ? "draining is off"
+                     : state == DrainState::kDraining ? "draining: no new connections"
+                                                      : "drained";
+  l.log(LogLevel::kNotice,
+        text + (resets ? ", " + std::to_string(resets) + " sessions were reset" : std::string()));
+  if (l.drain.on_change) l.drain.on_change(drain_status(l));
+}
+
+// Handshakes first: one that ends between the two looks is a session by the time that its worker is
+// visited.
+bool is_all_quiet(Impl& l) {
+  if (l.flows->half_open() != 0) return false;
+  uint64_t left = 0;
+  for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
+    l.engine.run_on_worker(i, [&](Worker& w) { left += of(w).pool.in_use(); });
+  return left == 0;
+}
+
+void check(Impl& l) {
+  l.drain_check_asked.store(false, std::memory_order_release);
+  if (state_of(l) == DrainState::kDraining && is_all_quiet(l)) enter(l, DrainState::kDrained, 0);
+}
+
+void time_out(Impl& l, uint32_t round) {
+  if (l.drain.round != round || state_of(l) != DrainState::kDraining) return;
+  enter(l, DrainState::kDrained, reset_all_sessions(l, true));
+}
+
+}  // namespace
+
+void drain_progress(SessionWorker& sw) noexcept {
+  Impl& l = *sw.layer;
+  if (state_of(l) != DrainState::kDraining) [[likely]]
+    return;
+  if (sw.pool.in_use() != 0 || l.flows->half_open() != 0) return;
+  if (l.drain_check_asked.exchange(true, std::memory_order_acq_rel)) return;
+  sw.worker->post_to_control([](void* layer) { check(*static_cast<Impl*>(layer)); }, &l);
+}
+
+void set_drain(Impl& l, bool enable, uint32_t timeout_s) {
+  ++l.drain.round;  // an earlier time-out is void
+  if (!enable) {
+    if (state_of(l) != DrainState::kOff) enter(l, DrainState::kOff, l.drain.resets);
+    return;
+  }
+  l.drain.timeout_s = timeout_s;
+  if (state_of(l) == DrainState::kOff) {
+    l.drain.began = l.engine.clock_now();
+    l.drain.refused_apps = 0;
+    for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
+      l.engine.run_on_worker(i, [](Worker& w) { of(w).drain_refused = {}; });
+    enter(l, DrainState::kDraining, 0);
+  }
+  if (timeout_s != 0 && l.loop.after)
+    l.loop.after(timeout_s, [&l, round = l.drain.round] { time_out(l, round); });
+  check(l);
+}
+
+DrainStatus drain_status(const Impl& l) {
+  DrainStatus s;
+  s.state = state_of(l);
+  s.half_open = l.flows->half_open();
+  for (const auto& sw : l.workers) s.sessions += sw->pool.in_use();
+  s.resets = l.drain.resets;
+  if (s.state == DrainState::kOff) return s;
+  s.timeout_s = l.drain.timeout_s;
+  s.elapsed = l.engine.clock_now() - l.drain.began;
+  s.refused_apps = l.drain.refused_apps;
+  for (const auto& sw : l.workers) s.refused_packets += sw->drain_refused;
+  return s;
+}
+
+namespace {
+
+constexpr uint32_t kMaxTimeout = 7 * 24 * 3600;  // seconds
+
+Result<void> drain(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Impl& l = *static_cast<Impl*>(context);
+  bool enable = true;
+  uint64_t timeout = 0;
+  if (args.accept("off")) {
+    enable = false;
+  } else {
+    (void)args.accept("on");
+    if (args.accept("timeout")) {
+      const auto n = args.number("timeout in seconds", 1, kMaxTimeout);
+      if (!n) return n.error();
+      timeout = *n;
+    }
+  }
+  if (!args.done()) return args.unknown();
+  set_drain(l, enable, static_cast<uint32_t>(timeout));
+  reply.field("sessions left", std::to_string(drain_status(l).sessions));
+  return {};
+}
+
+Result<void> show_drain(Host&, void* context, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  const DrainStatus s = drain_status(*static_cast<Impl*>(context));
+  reply.field("state", s.state == DrainState::kOff        ? "off"
+                       : s.state == DrainState::kDraining ? "draining"
+                                                          : "drained");
+  reply.field("sessions", std::to_string(s.sessions));
+  reply.field("handshakes", std::to_string(s.half_open));
+  reply.field("timeout", s.timeout_s ? std::to_string(s.timeout_s) + " s" : "none");
+  reply.field("elapsed", std::to_string(s.elapsed / kSecond) + " s");
+  reply.field("refused packets", std::to_string(s.refused_packets));
+  reply.field("refused applications", std::to_string(s.refused_apps));
+  reply.field("reset by the timeout", std::to_string(s.resets));
+  return {};
+}
+
+constexpr CliCommand kCommands[] = {
+    {.path = "drain",
+     .syntax = "[on] [timeout SECONDS] | off",
+     .help = "Takes no new connections and applications; what is open goes on until the timeout.",
+     .run = drain},
+    {.path = "show drain",
+     .syntax = "",
+     .help = "Whether the daemon drains, and what is left.",
+     .run = show_drain},
+};
+
+}  // namespace
+
+std::span<const CliCommand> drain_commands() { return kCommands; }
+
+}  // namespace loom::session

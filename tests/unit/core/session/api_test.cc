@@ -1,0 +1,357 @@
+// The session layer's messages, and draining, with real applications behind them.
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "congestion.api.h"
+#include "drain.api.h"
+#include "session.api.h"
+#include "session/api.h"
+#include "tests/unit/core/api/direct_client.h"
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test {
+namespace {
+
+constexpr int32_t kNoSuchEntry = -6, kInvalidSessionId = -148, kNotConnected = -78,
+                  kUnsupported = -126;
+using Kind = api::SessionKind;
+using State = api::SessionState;
+
+struct SessionApiTest : testing::Test {
+  SessionApiTest() {
+    EXPECT_TRUE(add_session_api(client.host, registry, *bed.layer));
+    EXPECT_TRUE(add_drain_api(client.host, registry, *bed.layer));
+    EXPECT_TRUE(add_congestion_api(registry, *bed.layer, controllers));
+    for (const char* name : {"plain", "fancy"}) {
+      CcOps ops;
+      ops.name = name;
+      ops.summary = "for this test";
+      ops.on_ack = [](CcState&, const AckSample&) noexcept {};
+      ops.on_congestion = [](CcState&, const LossSample&) noexcept {};
+      EXPECT_TRUE(controllers.add(ops));
+    }
+  }
+  std::vector<api::SessionDetails> sessions(const api::SessionDump& request = {}) {
+    return client.dump<api::SessionDetails>(request);
+  }
+  int32_t disconnect(uint64_t handle) {
+    return client.call<api::SessionDisconnectReply>(api::SessionDisconnect{.handle = handle})
+        .retval;
+  }
+  api::DaemonDrainStatusReply drained() {
+    return client.call<api::DaemonDrainStatusReply>(api::DaemonDrainStatus{});
+  }
+  uint64_t drain(bool enable, uint32_t timeout = 0) {
+    const auto reply =
+        client.call<api::DaemonDrainReply>(api::DaemonDrain{.enable = enable, .timeout = timeout});
+    EXPECT_EQ(reply.retval, 0);
+    return reply.sessions;
+  }
+  // What a packet for the port of a listener finds.
+  FlowKind lookup(uint16_t port) {
+    FlowKey4 key;
+    key.local = Ip4Address{{10, 0, 0, 0}};
+    key.remote = Ip4Address{{10, 0, 0, 9}};
+    key.local_port = port;
+    key.remote_port = 9;
+    key.protocol = PipeTransport::kIpProtocol;
+    FlowMatch m;
+    Worker& w = bed.engine->worker(0);
+    w.sessions->lookup4(w, {&key, 1}, &m);
+    return m.kind;
+  }
+
+  SessionBed bed;
+  CcRegistry controllers;
+  ApiRegistry registry;
+  DirectClient client{registry};
+  TestApp app{bed};
+};
+
+TEST_F(SessionApiTest, ListsSessionsAndListenersWithWhatIsInThem) {
+  ASSERT_EQ(app.listen(80, 7).status, 0);
+  auto a = app.connect(80);
+  EXPECT_EQ(sessions({.kind = Kind::kSessionApiKindListener}).at(0).queued, 1u);
+  auto b = app.accept();
+  app.write(*a, "five!");
+  const auto all = sessions();
+  ASSERT_EQ(all.size(), 3u);
+  const auto& listener = all[0];
+  EXPECT_EQ(listener.state, State::kSessionApiStateListen);
+  EXPECT_EQ(listener.local_port, 80);
+  EXPECT_EQ(listener.backlog, 7u);
+  EXPECT_EQ(listener.queued, 0u);
+  EXPECT_EQ(listener.worker, ~0u);
+  const auto& client_end = all[1].handle == a->handle ? all[1] : all[2];
+  const auto& server_end = all[1].handle == a->handle ? all[2] : all[1];
+  EXPECT_EQ(client_end.handle, a->handle);
+  EXPECT_EQ(client_end.state, State::kSessionApiStateOpen);
+  EXPECT_EQ(client_end.transport, "pipe");
+  EXPECT_EQ(client_end.app, "test");
+  EXPECT_EQ(client_end.namespace_id, "default");
+  EXPECT_EQ(client_end.remote_port, 80);
+  EXPECT_EQ(client_end.remote.un.raw[0], 10);
+  EXPECT_EQ(client_end.rx_fifo_size, 64u << 10);
+  EXPECT_EQ(server_end.handle, b->handle);
+  EXPECT_EQ(server_end.local_port, 80);
+  EXPECT_EQ(server_end.rx_fifo_fill, 5u);
+}
+
+TEST_F(SessionApiTest, EveryFilterFilters) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  const auto n = [&](const api::SessionDump& d) { return sessions(d).size(); };
+  EXPECT_EQ(n({.namespace_id = "default"}), 3u);
+  EXPECT_EQ(n({.namespace_id = "blue"}), 0u);
+  EXPECT_EQ(n({.app = "test"}), 3u);
+  EXPECT_EQ(n({.app = "tes"}), 0u);
+  EXPECT_EQ(n({.app_index = 0}), 3u);
+  EXPECT_EQ(n({.app_index = 1}), 0u);
+  EXPECT_EQ(n({.transport = "tcp"}), 0u);
+  EXPECT_EQ(n({.state = State::kSessionApiStateOpen}), 2u);
+  EXPECT_EQ(n({.state = static_cast<State>(99)}), 0u);
+  EXPECT_EQ(n({.kind = Kind::kSessionApiKindConnection}), 2u);
+  EXPECT_EQ(n({.kind = Kind::kSessionApiKindListener}), 1u);
+  EXPECT_EQ(n({.remote_port = 80}), 1u);
+  EXPECT_EQ(n({.local_port = 80}), 2u);
+  api::Prefix prefix;
+  prefix.address.un.raw = {10};
+  for (const auto& [length, expected] : {std::pair{8, 1u}, {32, 1u}, {33, 0u}, {255, 0u}}) {
+    prefix.len = static_cast<uint8_t>(length);
+    EXPECT_EQ(n({.remote = prefix, .remote_port = 80}), expected) << length;
+  }
+  prefix.len = 7;
+  prefix.address.un.raw = {12};
+  EXPECT_EQ(n({.remote = prefix, .remote_port = 80}), 0u);
+  prefix.address.un.raw = {11};
+  EXPECT_EQ(n({.remote = prefix, .remote_port = 80}), 1u);
+  prefix.address.af = api::AddressFamily::kAddressIp6;
+  EXPECT_EQ(n({.remote = prefix, .remote_port = 80}), 0u);
+}
+
+TEST_F(SessionApiTest, ThousandsAreListedOnceEachAndInSlices) {
+  ASSERT_EQ(app.listen(80, 1024).status, 0);
+  std::set<uint64_t> handles;
+  std::vector<std::unique_ptr<TestApp::Connection>> open;
+  for (int i = 0; i < 700; ++i) {
+    open.push_back(app.connect(80));
+    open.push_back(app.accept());
+    ASSERT_TRUE(open.back());
+  }
+  for (const auto& c : open) handles.insert(c->handle);
+  std::set<uint64_t> listed;
+  for (const auto& d : sessions({.kind = Kind::kSessionApiKindConnection}))
+    EXPECT_TRUE(listed.insert(d.handle).second);
+  EXPECT_EQ(listed, handles);
+  EXPECT_GE(client.n_steps, 1400u + 1400 / 256);
+}
+
+TEST_F(SessionApiTest, DisconnectResetsOneAndRefusesWhatIsNone) {
+  const auto bound = app.listen(80);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  EXPECT_EQ(disconnect(bound.handle), kUnsupported);
+  EXPECT_EQ(disconnect(bound.handle ^ uint64_t{1} << 40), kInvalidSessionId);
+  for (const uint64_t bad : {a->handle ^ uint64_t{1} << 40, a->handle ^ uint64_t{7} << 32,
+                             a->handle | 0xfffff000, ~uint64_t{0}, uint64_t{0xffff'ffff}})
+    EXPECT_EQ(disconnect(bad), kInvalidSessionId) << bad;
+  EXPECT_FALSE(a->rx.reset());
+  EXPECT_EQ(disconnect(a->handle), 0);
+  bed.pump();
+  EXPECT_TRUE(a->rx.reset());
+  EXPECT_EQ(a->rx.error(), ECONNABORTED);
+  EXPECT_TRUE(b->rx.reset());
+  EXPECT_EQ(disconnect(a->handle), kNotConnected);
+  app.push(svm::ToDaemon::kReset, a->handle);
+  EXPECT_EQ(disconnect(a->handle), kInvalidSessionId);
+}
+
+TEST_F(SessionApiTest, ListsApplications) {
+  TestApp second(bed, app);  // another process of the same
+  svm::AttachRequest r{};
+  std::strcpy(r.app_name, "other");
+  TestApp other(bed, r);
+  const auto all = client.dump<api::AppDetails>(api::AppDump{});
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].app, "test");
+  EXPECT_EQ(all[0].pids, std::vector<uint32_t>(2, static_cast<uint32_t>(::getpid())));
+  EXPECT_TRUE(all[0].is_attached);
+  EXPECT_GE(all[0].segment_bytes, 16u << 20);
+  const auto one = client.dump<api::AppDetails>(api::AppDump{.app = "other"});
+  ASSERT_EQ(one.size(), 1u);
+  EXPECT_EQ(one[0].app_index, 1u);
+}
+
+TEST_F(SessionApiTest, DisabledEndsApplicationsAndEnabledTakesThemAgain) {
+  const auto enable = [&](bool on) {
+    return client.call<api::SessionEnableDisableReply>(api::SessionEnableDisable{.is_enable = on})
+        .retval;
+  };
+  const auto engine = [&](api::RtBackendEngine e) {
+    return client
+        .call<api::SessionEnableDisableV2Reply>(api::SessionEnableDisableV2{.rt_engine_type = e})
+        .retval;
+  };
+  EXPECT_EQ(enable(true), 0);
+  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiSdl), kUnsupported);
+  EXPECT_EQ(engine(static_cast<api::RtBackendEngine>(9)), kApiInvalidValue);
+  EXPECT_EQ(enable(false), 0);
+  bed.pump();
+  EXPECT_TRUE(client.dump<api::AppDetails>(api::AppDump{}).empty());
+  EXPECT_NE(::access(bed.layer->default_socket_path().c_str(), F_OK), 0);
+  EXPECT_EQ(enable(false), 0);
+  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiNone), 0);
+  TestApp again(bed);
+  EXPECT_EQ(again.reply.status, 0);
+  EXPECT_EQ(again.listen(80).status, 0);
+}
+
+TEST_F(SessionApiTest, ControllersAreListedAndTheDefaultIsSet) {
+  const auto set = [&](const char* name) {
+    return client.call<api::CcSetDefaultReply>(api::CcSetDefault{.name = name}).retval;
+  };
+  EXPECT_STREQ(controllers.default_ops()->name, "plain");
+  EXPECT_EQ(set("fancy"), 0);
+  EXPECT_STREQ(controllers.default_ops()->name, "fancy");
+  EXPECT_EQ(set("fanc"), kNoSuchEntry);
+  EXPECT_EQ(set(""), kNoSuchEntry);
+  EXPECT_EQ(set("a-name-of-exactly-16"), kNoSuchEntry);
+  EXPECT_STREQ(controllers.default_ops()->name, "fancy");
+  const auto all = client.dump<api::CcDetails>(api::CcDump{});
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].name, "plain");
+  EXPECT_FALSE(all[0].is_default);
+  EXPECT_EQ(all[1].name, "fancy");
+  EXPECT_TRUE(all[1].is_default);
+  EXPECT_EQ(all[1].summary, "for this test");
+}
+
+TEST_F(SessionApiTest, TheControllerOfOneConnectionIsSet) {
+  const auto bound = app.listen(80);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  const auto set = [&](uint64_t handle, const char* name) {
+    return client
+        .call<api::CcSetConnectionReply>(
+            api::CcSetConnection{.session_handle = handle, .name = name})
+        .retval;
+  };
+  EXPECT_EQ(set(a->handle, "fancy"), 0);
+  EXPECT_EQ(bed.pipe.end(0).congestion, "fancy");
+  EXPECT_EQ(bed.pipe.end(1).congestion, "");
+  EXPECT_EQ(set(a->handle, "vegas"), kNoSuchEntry);
+  EXPECT_EQ(set(a->handle, ""), kNoSuchEntry);
+  EXPECT_EQ(set(a->handle ^ uint64_t{1} << 40, "plain"), kInvalidSessionId);
+  EXPECT_EQ(set(bound.handle, "plain"), kUnsupported);
+  EXPECT_EQ(bed.pipe.end(0).congestion, "fancy");
+}
+
+TEST_F(SessionApiTest, DrainingHidesListenersAndEndsWithTheLastSession) {
+  (void)client.call<api::WantDrainEventsReply>(api::WantDrainEvents{.enable = true, .pid = 1});
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  EXPECT_EQ(lookup(80), FlowKind::kListener);
+  EXPECT_EQ(drain(true), 2u);
+  EXPECT_EQ(lookup(80), FlowKind::kNone);
+  EXPECT_EQ(drained().refused_packets, 1u);
+  app.write(*a, "goes on");
+  EXPECT_EQ(app.read(*b), "goes on");
+  app.close(*a);
+  bed.pump();
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDraining);
+  app.close(*b);
+  bed.pump();
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDrained);
+  EXPECT_EQ(drained().sessions, 0u);
+  EXPECT_EQ(lookup(80), FlowKind::kNone);
+  drain(false);
+  EXPECT_EQ(lookup(80), FlowKind::kListener);
+  const auto events = client.events<api::DrainEvent>();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].state, api::DrainState::kDrainApiStateDraining);
+  EXPECT_EQ(events[0].sessions, 2u);
+  EXPECT_EQ(events[1].state, api::DrainState::kDrainApiStateDrained);
+  EXPECT_EQ(events[1].resets, 0u);
+  EXPECT_EQ(events[2].state, api::DrainState::kDrainApiStateOff);
+}
+
+TEST_F(SessionApiTest, WithNothingOpenItIsDrainedAtOnce) {
+  EXPECT_EQ(drain(true), 0u);
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDrained);
+}
+
+TEST_F(SessionApiTest, DrainingRefusesApplicationsAndSaysWhy) {
+  auto a = app.listen(80).status == 0 ? app.connect(80) : nullptr;
+  auto b = app.accept();
+  drain(true);
+  TestApp late(bed);
+  EXPECT_EQ(late.reply.status, static_cast<int32_t>(Status::kRefused));
+  EXPECT_THAT(late.reply.message, testing::HasSubstr("drains"));
+  EXPECT_EQ(drained().refused_apps, 1u);
+  TestApp forked(bed, app);  // what is attached goes on, its children too
+  EXPECT_EQ(forked.reply.status, 0);
+  drain(false);
+  TestApp later(bed);
+  EXPECT_EQ(later.reply.status, 0);
+}
+
+TEST_F(SessionApiTest, AHandshakeUnderWayIsWaitedFor) {
+  Worker& w = bed.engine->worker(0);
+  Endpoints e;
+  e.local = Ip4Address{{10, 0, 0, 1}};
+  e.remote = Ip4Address{{10, 0, 0, 2}};
+  e.local_port = 80;
+  e.remote_port = 4000;
+  ASSERT_EQ(w.sessions->flow_add(w, e, 6, FlowKind::kHalfOpen, 1), Status::kOk);
+  drain(true);
+  bed.pump();
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDraining);
+  EXPECT_EQ(drained().half_open, 1u);
+  w.sessions->flow_del(w, e, 6);  // it has come to nothing
+  bed.engine->step();
+  bed.pump();
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDrained);
+}
+
+TEST_F(SessionApiTest, TheTimeoutResetsWhatIsLeftAndCountsIt) {
+  (void)client.call<api::WantDrainEventsReply>(api::WantDrainEvents{.enable = true, .pid = 1});
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  drain(true, 5);
+  drain(true, 10);  // another timeout; the first is void
+  bed.pump(6 * kSecond);
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDraining);
+  EXPECT_FALSE(a->rx.reset());
+  bed.pump(5 * kSecond);
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDrained);
+  EXPECT_GE(drained().resets, 1u);
+  EXPECT_TRUE(a->rx.reset());
+  EXPECT_TRUE(b->rx.reset());
+  EXPECT_EQ(client.events<api::DrainEvent>().back().resets, drained().resets);
+}
+
+TEST_F(SessionApiTest, AVoidTimeoutHarmsNobody) {
+  auto a = app.listen(80).status == 0 ? app.connect(80) : nullptr;
+  auto b = app.accept();
+  drain(true, 5);
+  drain(false);
+  bed.pump(6 * kSecond);
+  EXPECT_FALSE(a->rx.reset());
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateOff);
+}
+
+TEST_F(SessionApiTest, DrainedMeansThatNothingIsAcceptedAnyMore) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  drain(true);
+  // The transport of this test asks no lookup table: it comes through to accepted().
+  app.start_connect(80);
+  bed.pump();
+  EXPECT_NE(app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected).status, 0);
+}
+
+}  // namespace
+}  // namespace loom::test
