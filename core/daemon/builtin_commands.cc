@@ -70,6 +70,20 @@ Result<void> show_log(Host&, void* context, CliArgs& args, CliReply& reply) {
   return {};
 }
 
+Result<void> set_log_level(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto name = args.text("level");
+  if (!name) return name.error();
+  if (!args.done()) return args.unknown();
+  for (const LogLevel level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kNotice, LogLevel::kWarn, LogLevel::kError})
+    if (*name == log_level_name(level)) {
+      parts_of(context).log.set_level(level);
+      return {};
+    }
+  return error(Status::kInvalid, "there is no log level '" + std::string(*name) +
+                                     "'; levels are debug, info, notice, warn and error");
+}
+
 }  // namespace
 
 const char* program_version() { return HOSTLOOM_VERSION; }
@@ -88,6 +102,10 @@ Result<void> register_builtin_commands(CliTree& tree, BuiltinParts& parts) {
        .syntax = "[last N]",
        .help = "The latest lines of the log, 100 unless told.",
        .run = show_log},
+      {.path = "set log level",
+       .syntax = "debug|info|notice|warn|error",
+       .help = "Lines below this level are not written from now on.",
+       .run = set_log_level},
   };
   // The tree keeps pointers, and each daemon (tests make several) has parts of its own.
   static std::deque<CliCommand> registered;

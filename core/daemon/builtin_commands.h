@@ -1,4 +1,5 @@
-// Commands about the daemon itself: show version, show plugins, plugin load, show log.
+// Commands about the daemon itself: show version, show plugins, plugin load, show log, set log
+// level.
 #pragma once
 #include <string>
 
@@ -12,7 +13,7 @@ class DaemonLog;
 class PluginLoader;
 
 struct BuiltinParts {
-  const DaemonLog& log;
+  DaemonLog& log;
   PluginLoader& plugins;
 };
 

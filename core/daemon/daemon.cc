@@ -21,9 +21,11 @@
 #include "daemon/cli_socket.h"
 #include "daemon/event_loop.h"
 #include "daemon/log.h"
+#include "daemon/log_api.h"
 #include "daemon/process.h"
 #include "daemon/runtime_dir.h"
 #include "daemon/terminal.h"
+#include "graph/api.h"
 #include "graph/cli.h"
 #include "graph/engine.h"
 #include "net/net.h"
@@ -165,6 +167,10 @@ Result<void> Daemon::Parts::register_commands() {
   if (done) done = add_drain_api(host->host(), messages, *sessions);
   if (done) done = add_congestion_api(messages, *sessions, congestion_controls);
   if (done) done = register_congestion_commands(host->host(), *sessions, congestion_controls);
+  if (done)
+    done = add_trace_api(messages, *engine,
+                         [this](uint32_t index) { return bool(net->interface(index)); });
+  if (done) done = add_log_api(messages, log);
   return done;
 }
 

@@ -1,6 +1,7 @@
 // The daemon's log: lines to a file or to stderr, and the latest of them in memory for `show log`.
 // Any thread may write; never the data path.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -30,7 +31,8 @@ class DaemonLog {
 
   // Appends to a file instead. kIo with the reason.
   Result<void> open_file(const std::string& path);
-  void set_level(LogLevel least) { least_ = least; }
+  void set_level(LogLevel least) { least_.store(least, std::memory_order_relaxed); }
+  LogLevel level() const { return least_.load(std::memory_order_relaxed); }
   // "2026-01-31 12:00:00.000 info   tap: text". Control characters in the text are replaced: it may
   // come from a client. Written through to the file at once.
   void write(LogLevel level, std::string_view who, std::string_view text);
@@ -40,7 +42,7 @@ class DaemonLog {
  private:
   struct Sink;
   std::unique_ptr<Sink> sink_;
-  LogLevel least_ = LogLevel::kInfo;
+  std::atomic<LogLevel> least_ = LogLevel::kInfo;
   int64_t start_ns_;
   mutable std::mutex lock_;  // guards lines_
   std::deque<Line> lines_;

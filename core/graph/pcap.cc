@@ -23,7 +23,7 @@ struct FileHeader {
   uint16_t major = 2, minor = 4;
   int32_t zone = 0;
   uint32_t accuracy = 0;
-  uint32_t snap_length = Pcap::kSnapLength;
+  uint32_t snap_length;
   uint32_t link_type = kLinkTypeEthernet;
 };
 static_assert(sizeof(FileHeader) == 24);
@@ -72,7 +72,7 @@ void Pcap::capture(Worker& w, PcapPoint point, std::span<Buffer* const> packets)
     const uint32_t interface = point == kPcapTx ? b->tx_if : b->rx_if;
     if (config_.interface != kNoIndex && interface != config_.interface) continue;
     const uint32_t length = b->length();
-    const uint32_t n = std::min(length, kSnapLength);
+    const uint32_t n = std::min(length, config_.max_bytes);
     if (log.records.size() == config_.max_packets || kBytesPerWorker - log.used < n) {
       log.lost.fetch_add(1, std::memory_order_relaxed);
       continue;
@@ -91,6 +91,10 @@ Result<void> Pcap::begin(const PcapConfig& config) {
   if (config.max_packets == 0 || config.max_packets > 1'000'000)
     return error(Status::kInvalid,
                  "max " + std::to_string(config.max_packets) + " is not from 1 to 1000000 packets");
+  if (config.max_bytes == 0 || config.max_bytes > kPcapSnapLength)
+    return error(Status::kInvalid, std::to_string(config.max_bytes) +
+                                       " bytes of a packet are not from 1 to " +
+                                       std::to_string(kPcapSnapLength));
   const int fd = open(config.file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                       S_IRUSR | S_IWUSR);
   if (fd < 0) return error(Status::kIo, config.file + ": " + std::strerror(errno));
@@ -127,7 +131,7 @@ Result<uint64_t> Pcap::end() {
     for (const auto& record : logs_[i]->records) packets.push_back({logs_[i].get(), i, record});
   std::sort(packets.begin(), packets.end(),
             [](const Packet& a, const Packet& b) { return a.order() < b.order(); });
-  const FileHeader header;
+  const FileHeader header{.snap_length = config_.max_bytes};
   Result<void> written = write_all(fd_, std::as_bytes(std::span(&header, 1)), config_.file);
   for (const Packet& p : packets) {
     if (!written) break;

@@ -19,17 +19,19 @@ struct Worker;
 
 enum PcapPoint : uint32_t { kPcapRx = 1, kPcapTx = 2, kPcapDrop = 4 };
 
+constexpr uint32_t kPcapSnapLength = 65'535;
+
 struct PcapConfig {
   uint32_t points = 0;       // PcapPoint, any of them
   uint32_t max_packets = 0;  // per worker
   std::string file{};
-  uint32_t interface = kNoIndex;  // only packets of this interface; kNoIndex = all
+  uint32_t interface = kNoIndex;         // only packets of this interface; kNoIndex = all
+  uint32_t max_bytes = kPcapSnapLength;  // of a packet; the rest is cut
 };
 
 class Pcap {
  public:
   static constexpr std::size_t kBytesPerWorker = 64 << 20;  // of memory, touched only when used
-  static constexpr uint32_t kSnapLength = 65'535;
 
   explicit Pcap(Engine& engine);
   ~Pcap();

@@ -7,6 +7,10 @@
 #include <fstream>
 #include <sstream>
 
+#include "daemon/log_api.h"
+#include "logging.api.h"
+#include "tests/unit/core/api/direct_client.h"
+
 namespace loom {
 namespace {
 
@@ -49,6 +53,31 @@ TEST(DaemonLog, AFileThatCannotBeOpenedIsAnErrorAndAFullDiskIsNot) {
   ASSERT_TRUE(log.open_file("/dev/full"));
   log.write(LogLevel::kError, "t", "lost");
   EXPECT_EQ(log.lines().size(), 1u);
+}
+
+TEST(DaemonLog, ItsLevelIsReadAndSetOverTheApi) {
+  DaemonLog log;
+  ASSERT_TRUE(log.open_file("/dev/null"));
+  ApiRegistry registry;
+  ASSERT_TRUE(add_log_api(registry, log));
+  test::DirectClient client(registry);
+  const auto set = [&](api::LogLevel level) {
+    return client.call<api::LogLevelSetReply>(api::LogLevelSet{.level = level}).retval;
+  };
+  EXPECT_EQ(client.call<api::LogLevelGetReply>(api::LogLevelGet{}).level,
+            api::LogLevel::kVpeApiLogLevelInfo);
+  log.write(LogLevel::kDebug, "t", "not yet");
+  EXPECT_EQ(set(api::LogLevel::kVpeApiLogLevelDebug), 0);
+  log.write(LogLevel::kDebug, "t", "now");
+  EXPECT_EQ(set(api::LogLevel::kVpeApiLogLevelWarning), 0);
+  log.write(LogLevel::kNotice, "t", "no more");
+  ASSERT_EQ(log.lines().size(), 1u);
+  EXPECT_EQ(log.lines()[0].text, "now");
+  for (const auto none : {api::LogLevel::kVpeApiLogLevelEmerg,
+                          api::LogLevel::kVpeApiLogLevelDisabled, static_cast<api::LogLevel>(77)})
+    EXPECT_EQ(set(none), kApiInvalidValue);
+  EXPECT_EQ(client.call<api::LogLevelGetReply>(api::LogLevelGet{}).level,
+            api::LogLevel::kVpeApiLogLevelWarning);
 }
 
 }  // namespace

@@ -4,7 +4,10 @@
 
 #include <cstdio>
 
+#include "graph/api.h"
 #include "test_graph.h"
+#include "tests/unit/core/api/direct_client.h"
+#include "trace.api.h"
 
 namespace loom {
 namespace {
@@ -193,6 +196,94 @@ TEST_F(TraceTest, CaptureRefusesWhatItCannotDo) {
       engine->pcap().begin({.points = kPcapRx, .max_packets = 1, .file = "/no/such/folder"});
   EXPECT_EQ(no_folder.error().code, Status::kIo);
   EXPECT_THAT(no_folder.error().message, testing::HasSubstr("/no/such/folder"));
+}
+
+struct TraceApiTest : TraceTest {
+  ApiRegistry registry;
+  test::DirectClient client{registry};
+  std::string name = "hostloom-pcap-" + std::to_string(::getpid());
+  TraceApiTest() {
+    must(add_trace_api(registry, *engine, [](uint32_t index) { return index == 3; }));
+  }
+  ~TraceApiTest() override { ::unlink(("/tmp/" + name).c_str()); }
+  int32_t on(api::PcapTraceOn request) {
+    return client.call<api::PcapTraceOnReply>(std::move(request)).retval;
+  }
+  int32_t off() { return client.call<api::PcapTraceOffReply>(api::PcapTraceOff{}).retval; }
+  int32_t add(const char* node, uint32_t n) {
+    return client.call<api::PacketTraceAddReply>(api::PacketTraceAdd{.node = node, .packets = n})
+        .retval;
+  }
+};
+
+TEST_F(TraceApiTest, TracesAndTells) {
+  EXPECT_EQ(add("nobody", 1), -6);
+  EXPECT_EQ(add("", 1), -6);
+  EXPECT_EQ(add("check", 0), kApiInvalidValue);
+  EXPECT_EQ(add("check", 10'001), kApiInvalidValue);
+  EXPECT_EQ(add("input", 2), 0);
+  input_three();
+  engine->step();
+  auto all = client.dump<api::PacketTraceDetails>(api::PacketTraceDump{});
+  ASSERT_EQ(all.size(), 6u);  // two packets through three nodes
+  EXPECT_EQ(all[1].packet, 0u);
+  EXPECT_EQ(all[1].node, "check");
+  EXPECT_EQ(all[1].detail, "number 12");
+  EXPECT_EQ(all[1].length, 4u);
+  EXPECT_EQ(all[1].time, to_seconds(clock.now));
+  EXPECT_EQ(all[5].packet, 1u);
+  EXPECT_EQ(all[5].node, "drop");
+  EXPECT_EQ(all[5].lost, 0u);
+  EXPECT_EQ(client.dump<api::PacketTraceDetails>(api::PacketTraceDump{.max_packets = 1}).size(),
+            3u);
+  EXPECT_EQ(client.call<api::PacketTraceClearReply>(api::PacketTraceClear{}).retval, 0);
+  EXPECT_TRUE(client.dump<api::PacketTraceDetails>(api::PacketTraceDump{}).empty());
+}
+
+TEST_F(TraceApiTest, CapturesToAFileInTmpAndCutsPackets) {
+  EXPECT_EQ(off(), -6);
+  EXPECT_EQ(on({.capture_drop = true,
+                .max_packets = 2,
+                .max_bytes_per_packet = 3,
+                .sw_if_index = kNoIndex,
+                .filename = name}),
+            0);
+  EXPECT_EQ(on({.capture_drop = true, .sw_if_index = kNoIndex, .filename = name}), -81);
+  input_three();
+  engine->step();
+  EXPECT_EQ(off(), 0);
+  const auto bytes = file_bytes("/tmp/" + name);
+  ASSERT_EQ(bytes.size(), 24u + 16 + 3);
+  EXPECT_EQ(read_at<uint32_t>(bytes, 16), 3u);      // snap length
+  EXPECT_EQ(read_at<uint32_t>(bytes, 24 + 8), 3u);  // captured
+  EXPECT_EQ(read_at<uint32_t>(bytes, 24 + 12), 4u);
+}
+
+TEST_F(TraceApiTest, RefusesWhatCannotBeCaptured) {
+  const api::PcapTraceOn good{
+      .capture_rx = true, .max_packets = 1, .sw_if_index = 3, .filename = name};
+  const auto with = [&](auto change) {
+    api::PcapTraceOn request = good;
+    change(request);
+    return on(request);
+  };
+  EXPECT_EQ(with([](auto& r) { r.capture_rx = false; }), kApiInvalidValue);
+  EXPECT_EQ(with([](auto& r) { r.max_packets = 0; }), kApiInvalidValue);
+  EXPECT_EQ(with([](auto& r) { r.max_packets = ~0u; }), kApiInvalidValue);
+  EXPECT_EQ(with([](auto& r) { r.max_bytes_per_packet = 0; }), kApiInvalidValue);
+  EXPECT_EQ(with([](auto& r) { r.max_bytes_per_packet = 65'536; }), kApiInvalidValue);
+  EXPECT_EQ(with([](auto& r) { r.filter = true; }), -126);
+  EXPECT_EQ(with([](auto& r) { r.error = "check/unlucky"; }), -126);
+  EXPECT_EQ(with([](auto& r) { r.sw_if_index = 4; }), -2);
+  for (const char* bad : {"../etc/x", "/etc/x", "a/b", ".", "..", "new\nline"})
+    EXPECT_EQ(with([bad](auto& r) { r.filename = bad; }), kApiInvalidValue) << bad;
+  const std::string target = "/tmp/" + name;
+  ASSERT_EQ(::symlink("/dev/null", target.c_str()), 0);  // somebody else's trap is not followed
+  EXPECT_EQ(on(good), -93);
+  ::unlink(target.c_str());
+  EXPECT_FALSE(engine->pcap_enabled());
+  EXPECT_EQ(on(good), 0);
+  EXPECT_EQ(off(), 0);
 }
 
 }  // namespace
