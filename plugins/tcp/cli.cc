@@ -1,7 +1,8 @@
-// Commands: show tcp stats, show tcp statistics, show tcp config. The numbers of the first are
-// published as /sys/tcp/... too.
+// Commands: show tcp stats, show tcp statistics, show tcp config, set tcp cc-algo. The numbers of
+// the first are published as /sys/tcp/... too.
 #include <algorithm>
 
+#include "stats.h"
 #include "tcp_worker.h"
 
 namespace loom::tcp {
@@ -60,13 +61,14 @@ Result<void> show_stats(Host& host, void*, CliArgs& args, CliReply& reply) {
   return {};
 }
 
-Result<void> show_config(Host&, void*, CliArgs& args, CliReply& reply) {
+Result<void> show_config(Host& host, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   const Config& c = shared().config;
   const auto seconds = [](TimeNs t) { return std::to_string(t / kSecond) + " s"; };
   const auto ms = [](TimeNs t) { return std::to_string(t / kMillisecond) + " ms"; };
   const auto yes = [](bool b) { return std::string(b ? "on" : "off"); };
-  reply.field("cc-algo", c.cc_algo);
+  const CcOps* cc = host.find_congestion_control("");
+  reply.field("cc-algo", cc ? cc->name : c.cc_algo);
   reply.field("mtu", c.mtu ? std::to_string(c.mtu) : "of the route");
   reply.field("max-rx-fifo", std::to_string(c.max_rx_fifo));
   reply.field("tx-pacing", yes(c.pacing));
@@ -92,6 +94,17 @@ Result<void> show_config(Host&, void*, CliArgs& args, CliReply& reply) {
   return {};
 }
 
+Result<void> set_cc_algo(Host& host, void*, CliArgs& args, CliReply&) {
+  const auto name = args.text("the controller's name");
+  if (!name) return name.error();
+  if (!args.done()) return args.unknown();
+  return host.set_default_congestion_control(std::string(*name).c_str());
+}
+
+constexpr CliCommand kSetCcAlgo{.path = "set tcp cc-algo",
+                                .syntax = "NAME",
+                                .help = "The controller of new connections that ask for none.",
+                                .run = set_cc_algo};
 constexpr CliCommand kShowStats{.path = "show tcp stats",
                                 .syntax = "",
                                 .help = "Counts of connections and of events, for each worker.",
@@ -105,36 +118,43 @@ constexpr CliCommand kShowConfig{.path = "show tcp config",
                                  .help = "What the tcp stanza set, and the defaults of the rest.",
                                  .run = show_config};
 
-// --- /sys/tcp/NAME: "active opens" is active-opens there.
-
-void read_stats(void*, uint32_t worker, std::span<uint64_t> out) noexcept {
-  const TcpWorker& t = *shared().workers[worker];
-  std::size_t at = 0;
-  for (const uint32_t n : sizes_of(t)) out[at++] = n;
-  for (const StatRow& r : kStatRows) out[at++] = t.stats.*r.value;
-}
-
 std::string published_name(std::string name) {
   std::replace(name.begin(), name.end(), ' ', '-');
   return name;
 }
 }  // namespace
 
-Result<void> add_statistics(Host& host) {
-  static std::vector<std::string> names;  // StatInfo points at them
-  static std::vector<StatInfo> infos;
-  if (names.empty()) {
-    for (const char* name : kSizes) names.push_back(name);
+const std::vector<std::string>& stat_names() {
+  static const std::vector<std::string> kNames = [] {
+    std::vector<std::string> names(std::begin(kSizes), std::end(kSizes));
     for (const StatRow& r : kStatRows) names.push_back(published_name(r.name));
-    for (std::size_t i = 0; i < names.size(); ++i)
-      infos.push_back({.name = names[i].c_str(),
+    return names;
+  }();
+  return kNames;
+}
+
+void read_stats(uint32_t worker, std::span<uint64_t> out) noexcept {
+  const TcpWorker& t = *shared().workers[worker];
+  std::size_t at = 0;
+  for (const uint32_t n : sizes_of(t)) out[at++] = n;
+  for (const StatRow& r : kStatRows) out[at++] = t.stats.*r.value;
+}
+
+Result<void> add_statistics(Host& host) {
+  static std::vector<StatInfo> infos;
+  if (infos.empty())
+    for (std::size_t i = 0; i < stat_names().size(); ++i)
+      infos.push_back({.name = stat_names()[i].c_str(),
                        .kind = i < std::size(kSizes) ? StatKind::kGauge : StatKind::kCounter});
-  }
-  return host.add_stats({.prefix = "/sys/tcp", .stats = infos, .read = read_stats});
+  return host.add_stats({.prefix = "/sys/tcp",
+                         .stats = infos,
+                         .read = [](void*, uint32_t worker, std::span<uint64_t> out) noexcept {
+                           read_stats(worker, out);
+                         }});
 }
 
 Result<void> add_cli_commands(Host& host) {
-  for (const CliCommand* command : {&kShowStats, &kShowStatistics, &kShowConfig})
+  for (const CliCommand* command : {&kShowStats, &kShowStatistics, &kShowConfig, &kSetCcAlgo})
     if (auto r = host.add_cli_command(*command); !r) return r;
   return {};
 }

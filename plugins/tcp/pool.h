@@ -61,6 +61,12 @@ class Pool {
     if (!s.used || s.generation != (id >> kIdIndexBits & kIdGenerationMask)) return nullptr;
     return s.object();
   }
+  // Slots are below this. For visits by position, while objects come and go.
+  uint32_t end() const noexcept { return static_cast<uint32_t>(blocks_.size()) * kBlock; }
+  T* at(uint32_t index) noexcept {  // nullptr when the slot is free
+    Slot& s = slot(index);
+    return s.used ? s.object() : nullptr;
+  }
   uint32_t size() const noexcept {
     return __atomic_load_n(&size_, __ATOMIC_RELAXED);
   }  // any thread
