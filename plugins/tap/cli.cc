@@ -84,7 +84,7 @@ Result<bool> take_number(CliArgs& args, std::string_view key, uint64_t least, ui
 Result<bool> take_key(CliArgs& args, TapConfig& c) {
   if (auto taken = take_host_key(args, c); !taken || *taken) return taken;
   uint32_t ring_size = 0;  // the kernel's queue is its own
-  if (auto t = take_number(args, "id", 0, 1'000'000, c.id); !t || *t) return t;
+  if (auto t = take_number(args, "id", 0, kMaxId, c.id); !t || *t) return t;
   if (auto t = take_number(args, "num-rx-queues", 1, 64, c.n_rx_queues); !t || *t) return t;
   if (auto t = take_number(args, "num-tx-queues", 1, 64, c.n_tx_queues); !t || *t) return t;
   if (auto t = take_number(args, "host-mtu-size", 68, 65521, c.host_mtu); !t || *t) return t;

@@ -20,6 +20,7 @@ constexpr uint32_t kMaxPacket = 65535 + 14 + 4;
 constexpr uint32_t kLeastDataSize = 512;
 constexpr uint32_t kMaxRxSegments = (kMaxPacket + kLeastDataSize - 1) / kLeastDataSize;
 constexpr uint32_t kMaxTxSegments = 512;
+constexpr uint32_t kMaxId = 1'000'000;  // of a TAP: its name has room for no more
 
 // What `create tap` was given.
 struct TapConfig {

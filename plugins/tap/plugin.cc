@@ -11,7 +11,8 @@ Taps* taps = nullptr;  // made by init; lives as long as the process, like the r
 Result<void> init(Host& host) noexcept {
   taps = new Taps(host);
   if (auto node = host.add_node(kInputNode); !node) return node.error();
-  return register_commands(host, *taps);
+  if (auto done = register_commands(host, *taps); !done) return done;
+  return add_api(host, *taps);
 }
 
 void stop(Host&) noexcept { taps->remove_all(); }

@@ -97,9 +97,14 @@ Result<std::string> Taps::create(TapConfig config) {
   return d.name;
 }
 
-Result<void> Taps::remove(std::string_view name) {
+const Device* Taps::find(std::string_view name) const noexcept {
   for (const auto& [id, device] : devices_)
-    if (device->name == name) return remove(device->index);
+    if (device->name == name) return device;
+  return nullptr;
+}
+
+Result<void> Taps::remove(std::string_view name) {
+  if (const Device* device = find(name)) return remove(device->index);
   return error(Status::kNotFound, "there is no TAP '" + std::string(name) + "'");
 }
 

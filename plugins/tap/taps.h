@@ -22,6 +22,8 @@ class Taps {
   Result<void> remove(std::string_view name);
   Result<void> remove(IfIndex index);
   void remove_all() noexcept;
+  const Device* find(std::string_view name) const noexcept;  // null: there is none
+  Host& host() const noexcept { return host_; }
   const std::map<uint32_t, Device*>& all() const noexcept { return devices_; }
 
   // The interface is gone and no worker uses the device (DriverOps::destroy).
@@ -36,5 +38,6 @@ class Taps {
 };
 
 Result<void> register_commands(Host&, Taps&);
+Result<void> add_api(Host&, Taps&);  // the messages of tapv2.api.json
 
 }  // namespace loom::tap
