@@ -1,0 +1,229 @@
+#!/usr/bin/python3
+"""System tests of the binary API: messages whose effect is seen by real programs. usage: api_cases.py CASE"""
+
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from cases import expect  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Failure, Lab, wait_until  # noqa: E402
+from messages import Messages  # noqa: E402
+
+NO_HANDLE = 2**64 - 1
+ESTABLISHED, LISTENERS, CONNECTIONS = 1, 2, 1
+DRAINING, DRAINED = 1, 2
+
+
+def messages(lab):
+    return Messages(lab.dir / "run/api.sock")
+
+
+def address(text):
+    return {"af": 0, "un": socket.inet_aton(text)}
+
+
+class SlowDownload:
+    """A connection to nginx that is in the middle of a large answer for as long as the test wants it."""
+
+    def __init__(self, nginx):
+        self.socket = socket.create_connection((STACK_IP4, nginx.port), timeout=30)
+        self.socket.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        self.got = len(self.socket.recv(1000))
+        self.local_port = self.socket.getsockname()[1]
+
+    def finish(self):
+        while part := self.socket.recv(1 << 16):
+            self.got += len(part)
+        self.socket.close()
+        return self.got
+
+
+def connections():
+    """A transfer under way, listed by sessions and by TCP; its controller is switched; it is reset by handle."""
+    with Lab() as lab, messages(lab) as m, p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
+        names = {c["name"]: c for c in m.dump("cc_dump")}
+        expect({"cubic", "newreno"} <= set(names) and names["cubic"]["is_default"], f"controllers: {names}")
+        download = SlowDownload(n)
+
+        def tcp():
+            found = m.dump("tcp_connection_dump", state=ESTABLISHED, remote_port=download.local_port)
+            return found[0] if found else None
+
+        wait_until(lambda: tcp() and tcp()["snd_wnd"] < 100_000 and tcp()["in_flight"] == 0,
+                   "the transfer stands against a full window")
+        c = tcp()
+        expect(c["local_port"] == n.port and c["local"]["un"][:4] == socket.inet_aton(STACK_IP4), f"addresses: {c}")
+        expect(c["cwnd"] > 0 and c["snd_mss"] > 500 and 0 < c["srtt"] < 5_000_000 and c["rto"] >= 200_000, f"figures: {c}")
+        expect(c["bytes_acked"] > 0 and c["congestion"] == "cubic", f"figures: {c}")
+        sessions = m.dump("session_dump", transport="tcp", remote_port=download.local_port,
+                          remote={"address": address(HOST_IP4), "len": 32})
+        expect([s["handle"] for s in sessions] == [c["session_handle"]], f"sessions: {sessions}, connection: {c}")
+        expect(sessions[0]["tx_fifo_fill"] > 0 and sessions[0]["bytes_acked"] == c["bytes_acked"], f"session: {sessions[0]}")
+        apps = m.dump("app_dump")
+        expect(sessions[0]["app"] in [a["app"] for a in apps] and n.child.pid, f"applications: {apps}")
+        listeners = m.dump("session_dump", kind=LISTENERS)
+        expect([(s["local_port"], s["backlog"] > 0) for s in listeners] == [(n.port, True)], f"listeners: {listeners}")
+
+        expect(m.call("cc_set_connection", session_handle=c["session_handle"], name="newreno")["retval"] == 0, "switch")
+        expect(tcp()["congestion"] == "newreno", f"switched: {tcp()}")
+        expect(m.call("cc_set_connection", session_handle=c["session_handle"], name="vegas")["retval"] == -6, "vegas")
+        expect(download.finish() > 10_000_000, f"only {download.got} bytes came")
+
+        # The default is for connections that open from now on.
+        expect(m.call("cc_set_default", name="newreno")["retval"] == 0, "default")
+        expect("newreno" in lab.cli("show", "tcp", "config"), "show tcp config knows the default")
+        download = SlowDownload(n)
+        wait_until(tcp, "the second transfer is there")
+        expect(tcp()["congestion"] == "newreno", f"default: {tcp()}")
+        opened = {s["name"]: s["value"] for s in m.call("tcp_stats_get")["stats"]}["passive-opens"]
+        expect(opened >= 2, f"passive opens: {opened}")
+        handle = tcp()["session_handle"]
+        expect(m.call("session_disconnect", handle=handle)["retval"] == 0, "disconnect")
+        try:
+            download.finish()
+        except ConnectionResetError:
+            pass
+        else:
+            raise Failure("the connection outlived session_disconnect")
+        wait_until(lambda: m.call("session_disconnect", handle=handle)["retval"] == -148, "the handle is stale")
+
+
+def drain():
+    """New connections and applications are refused; what is open ends in peace, and then an event says so."""
+    with Lab() as lab, messages(lab) as m, messages(lab) as listener:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
+            listener.call("want_drain_events", enable=True, pid=os.getpid())
+            download = SlowDownload(n)
+            wait_until(lambda: m.dump("session_dump", kind=CONNECTIONS), "the transfer is there")
+            expect(m.call("daemon_drain")["sessions"] == 1, "one session to end")
+            name, event = listener.receive()
+            expect((name, event["state"]) == ("drain_event", DRAINING), f"{name} {event}")
+            try:
+                socket.create_connection((STACK_IP4, n.port), timeout=10).close()
+            except ConnectionRefusedError:
+                pass
+            else:
+                raise Failure("a draining daemon took a new connection")
+            done = lab.run([p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"], check=False, timeout=20,
+                           env=lab.preload(LDP_DEBUG="0"))
+            status = m.call("daemon_drain_status")
+            expect(done.returncode != 0 and status["refused_apps"] > 0, f"{done}, {status}")
+            expect(status["state"] == DRAINING and status["refused_packets"] > 0, f"status: {status}")
+            expect("draining" in lab.cli("show", "drain"), "show drain")
+            expect(download.finish() > 10_000_000, f"only {download.got} bytes came")
+            name, event = listener.receive()
+            expect((name, event["state"], event["resets"]) == ("drain_event", DRAINED, 0), f"{name} {event}")
+            lab.cli("drain", "off")
+            p.curl_matches(lab, n, "1k")
+
+
+def plugins():
+    """A plugin is loaded while a transfer runs, and its messages are there for who connects then."""
+    with Lab(config_extra="plugins { plugin cc-newreno { disable } }") as lab:
+        with messages(lab) as m, p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
+            found = {q["path"].rsplit("/", 1)[-1]: q for q in m.dump("plugin_dump")}
+            expect(found["cc-newreno.so"]["state"] == 1 and found["tcp.so"]["state"] == 4, f"plugins: {found}")
+            download = SlowDownload(n)
+            reply = m.call("plugin_load", plugin="cc-newreno")
+            expect((reply["retval"], reply["reason"]) == (0, ""), f"plugin_load: {reply}")
+            expect("newreno" in {c["name"] for c in m.dump("cc_dump")}, "the controller is registered")
+            sessions = m.dump("session_dump", remote_port=download.local_port)
+            expect(m.call("cc_set_connection", session_handle=sessions[0]["handle"], name="newreno")["retval"] == 0,
+                   "the connection uses it")
+            bad = lab.dir / "bad.so"
+            shutil.copy(lab.build / "lib/hostloom/plugins/tcp.so", bad)
+            for plugin, retval, needle in ((str(bad), -144, "has the name 'tcp'"), ("nowhere", -6, "nowhere"),
+                                           ("cc-newreno", -81, "loaded before"), ("\n", -7, "control character")):
+                reply = m.call("plugin_load", plugin=plugin)
+                expect(reply["retval"] == retval and needle in reply["reason"], f"plugin_load {plugin!r}: {reply}")
+            expect(download.finish() > 10_000_000, f"only {download.got} bytes came")
+
+
+def taps():
+    """A TAP made, listed and removed over the API; the kernel sees it."""
+    with Lab() as lab, messages(lab) as m:
+        def kernel():
+            return {name for _, name in socket.if_nameindex()}
+
+        made = m.call("tap_create_v3", id=5, num_rx_queues=0, num_tx_queues=0, tap_flags=1, host_if_name_set=True,
+                      host_if_name="made5", host_ip4_prefix_set=True, host_mtu_set=True, host_mtu_size=1400,
+                      host_ip4_prefix={"address": socket.inet_aton("10.77.0.1"), "len": 24},
+                      host_mac_addr_set=True, host_mac_addr=bytes.fromhex("02aabbccddee"))
+        expect(made["retval"] == 0 and "made5" in kernel(), f"tap_create_v3: {made}, {kernel()}")
+        expect("10.77.0.1/24" in lab.run(["ip", "addr", "show", "made5"]).stdout.decode(), "its address")
+        all_taps = {t["dev_name"]: t for t in m.dump("sw_interface_tap_v2_dump")}
+        tap = all_taps["tap5"]
+        expect(set(all_taps) == {"tap0", "tap5"} and tap["sw_if_index"] == made["sw_if_index"], f"dump: {all_taps}")
+        expect((tap["id"], tap["host_if_name"], tap["host_mtu_size"], tap["tap_flags"]) == (5, "made5", 1400, 3), f"{tap}")
+        expect(tap["host_mac_addr"] == bytes.fromhex("02aabbccddee") and tap["host_ip4_prefix"]["len"] == 24, f"{tap}")
+        expect(len(m.dump("sw_interface_tap_v2_dump", sw_if_index=made["sw_if_index"])) == 1, "one of them")
+        for fields, retval in (({"id": 5}, -81), ({"id": 2_000_000}, -7), ({"tap_flags": 16}, -126), ({"tap_flags": 4}, -126),
+                               ({"num_rx_queues": 65}, -7), ({"host_mtu_set": True}, -7),
+                               ({"host_if_name_set": True, "host_if_name": "a/b"}, -7),
+                               ({"use_random_mac": False, "mac_address": b"\xff" * 6}, -7),
+                               ({"host_ip4_prefix_set": True, "host_ip4_prefix": {"address": b"\x0a\0\0\1", "len": 33}}, -7),
+                               ({"host_namespace_set": True, "host_namespace": "nowhere"}, -6),
+                               ({"host_bridge_set": True, "host_bridge": "nobridge"}, -6)):
+            before = kernel()
+            refused = m.call("tap_create_v3", **fields)
+            expect(refused["retval"] == retval and refused["sw_if_index"] == 2**32 - 1, f"{fields}: {refused}")
+            expect(kernel() == before, f"{fields} left something behind: {kernel() - before}")
+        expect(m.call("tap_delete_v2", sw_if_index=made["sw_if_index"])["retval"] == 0, "delete")
+        expect("made5" not in kernel(), "it is gone")
+        for index in (made["sw_if_index"], 2**32 - 1):
+            expect(m.call("tap_delete_v2", sw_if_index=index)["retval"] == -2, f"delete of {index}")
+
+
+def capture():
+    """pcap_trace_on and the packet trace, of packets that ping sends."""
+    with Lab() as lab, messages(lab) as m:
+        name = f"hostloom-capture-{os.getpid()}"
+        path = pathlib.Path("/tmp") / name
+        tap = m.dump("sw_interface_tap_v2_dump")[0]["sw_if_index"]
+        try:
+            on = {"capture_rx": True, "capture_tx": True, "filename": name, "max_bytes_per_packet": 60}
+            expect(m.call("pcap_trace_on", sw_if_index=99, **on)["retval"] == -2, "interface 99")
+            expect(m.call("packet_trace_add", node="tap-input", packets=2)["retval"] == 0, "trace")
+            expect(m.call("pcap_trace_on", sw_if_index=tap, **on)["retval"] == 0, "pcap_trace_on")
+            lab.run(["ping", "-c", "2", "-i", "0.2", "-s", "500", STACK_IP4])
+            expect(m.call("pcap_trace_off")["retval"] == 0, "pcap_trace_off")
+            data = path.read_bytes()
+            magic, _, _, _, _, snap, link = struct.unpack_from("=IHHiIII", data)
+            expect((magic, snap, link) == (0xA1B23C4D, 60, 1), "the file's header")
+            echoes, at = {8: 0, 0: 0}, 24
+            while at < len(data):
+                _, _, kept, length = struct.unpack_from("=IIII", data, at)
+                packet = data[at + 16:at + 16 + kept]
+                if packet[12:14] == b"\x08\0" and packet[23] == 1:
+                    expect((kept, length) == (60, 542), f"an echo of {length} bytes, {kept} kept")
+                    echoes[packet[34]] += 1
+                at += 16 + kept
+            expect(echoes == {8: 2, 0: 2}, f"echo requests and replies in the file: {echoes}")
+        finally:
+            path.unlink(missing_ok=True)
+        visits = m.dump("packet_trace_dump")
+        expect({v["packet"] for v in visits} == {0, 1} and visits[0]["node"] == "tap-input", f"trace: {visits}")
+
+
+CASES = {f.__name__: f for f in (connections, drain, plugins, taps, capture)}
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
+        sys.exit(f"usage: api_cases.py CASE, one of {' '.join(CASES)}")
+    laboratory.enter()
+    try:
+        CASES[sys.argv[1]]()
+    except Failure as e:
+        sys.exit(f"FAILED: {e}")
+    print(f"{sys.argv[1]}: passed")
+
+
+if __name__ == "__main__":
+    main()
