@@ -1,7 +1,7 @@
 // Module "session": sessions, listeners and applications are listed and reset, the layer is taken
 // out of service and back.
 //
-// A million sessions are listed by position: a worker is visited for kSlice slots or kBatch finds
+// A million sessions are listed by position: a worker is visited for kSlots slots or kBatch finds
 // at a time, and between two visits everything else is served.
 #include "session/api.h"
 
@@ -18,6 +18,8 @@ using namespace session;
 namespace {
 
 constexpr int32_t kInvalidSessionId = -148;
+// Of a visit to a worker, which stands still meanwhile.
+constexpr uint32_t kSlots = 1024;
 constexpr std::size_t kBatch = 256;
 constexpr const char* kNamespace = "default";  // the only one so far
 
@@ -79,6 +81,14 @@ struct SessionWalk {
            (wanted.local_port == 0 || wanted.local_port == d.local_port) &&
            (wanted.remote_port == 0 || wanted.remote_port == d.remote_port) &&
            is_within(d.local, wanted.local) && is_within(d.remote, wanted.remote);
+  }
+
+  // What can be told without asking the transport.
+  bool may_match(const Session& s) const {
+    return (wanted.state == api::SessionState::kSessionApiStateAny ||
+            wanted.state == to_api(s.state)) &&
+           (wanted.app_index == ~0u || wanted.app_index == s.app->index) &&
+           (wanted.app.empty() || wanted.app == s.app->name);
   }
 
   void set_owner(api::SessionDetails& d, const App& app, TransportId transport) const {
@@ -144,10 +154,10 @@ struct SessionWalk {
   void add_sessions() {
     layer->engine.run_on_worker(worker, [&](Worker& w) {
       SessionWorker& sw = of(w);
-      const uint32_t end = std::min(slot + kSlice, sw.pool.end());
+      const uint32_t end = std::min(slot + kSlots, sw.pool.end());
       for (; slot < end && batch.size() < kBatch; ++slot) {
         Session& s = sw.pool.at(slot);
-        if (s.state == State::kFree) continue;
+        if (s.state == State::kFree || !may_match(s)) continue;
         auto d = describe(sw, s);
         if (matches(d)) batch.push_back(std::move(d));
       }
