@@ -124,6 +124,21 @@ void add_vlib(ApiRegistry& registry, const Parts& parts) {
         return api::CliInbandReply{.retval = api_retval(outcome.status),
                                    .reply = std::move(outcome.text)};
       });
+  registry.handle<api::CliComplete, api::CliCompleteReply>(
+      [parts](ApiCall&, const api::CliComplete& request) {
+        auto found = parts->cli.complete(request.line, request.cursor);
+        if (!found)
+          return api::CliCompleteReply{.retval = api_retval(found.error().code),
+                                       .start = request.cursor,
+                                       .help = std::move(found.error().message)};
+        api::CliCompleteReply reply{.start = static_cast<uint32_t>(found->start),
+                                    .is_whole = found->is_whole,
+                                    .usage = std::move(found->usage),
+                                    .help = std::move(found->help)};
+        for (auto& c : found->candidates)
+          reply.candidates.push_back({std::move(c.word), std::move(c.help), c.is_value});
+        return reply;
+      });
   registry.handle<api::GetNodeIndex, api::GetNodeIndexReply>(
       [parts](ApiCall&, const api::GetNodeIndex& request) {
         const uint32_t index = parts->find_node(request.node_name);

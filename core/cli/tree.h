@@ -5,6 +5,7 @@
 // is the command's arguments. The words "help" in front, or "?" at the end, explain instead of
 // running; "json" in front asks for the answer as JSON: `json show version`.
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -24,6 +25,18 @@ struct CliOutcome {
   std::string text;  // rendered reply, or the error's sentence; ends with a newline unless empty
 };
 
+// A word that may stand at the cursor.
+struct CliCandidate {
+  std::string word, help;
+  bool is_value = false;  // `word` only names what has to be typed there: "ADDRESS"
+};
+struct CliCompletion {
+  std::size_t start = 0;    // where the word that is being typed begins
+  bool is_whole = false;    // the words before it are a command as they are
+  std::string usage, help;  // of that command, also when it is not complete yet
+  std::vector<CliCandidate> candidates;
+};
+
 class CliTree {
  public:
   CliTree();
@@ -39,6 +52,13 @@ class CliTree {
                           std::string& out) const;
   Result<void> run_file(Host& host, const std::string& path, std::string& out) const;
 
+  // What may stand at `cursor`, a place in `line`; what is behind it does not count. Candidates
+  // begin with what has been typed of the word. Errors: what run() would say of the words before.
+  Result<CliCompletion> complete(std::string_view line, std::size_t cursor) const;
+  // Names that may stand for a placeholder of the commands' syntax: "INTERFACE". Called by
+  // complete().
+  void add_values(std::string placeholder, std::function<std::vector<std::string>()> values);
+
   // Every command in alphabetical order of its path.
   std::vector<const CliCommand*> commands() const;
 
@@ -50,9 +70,13 @@ class CliTree {
   // Follows words from words[at] on; moves `at` behind the last word that is part of a path.
   Result<const Node*> find(std::span<const std::string_view> words, std::size_t& at) const;
   Result<void> help(std::span<const std::string_view> words, std::size_t at, CliReply& reply) const;
+  static std::string hint(const Node& node);
+  void complete_arguments(const CliCommand& command, std::span<const std::string_view> words,
+                          std::string_view start, CliCompletion& to) const;
   static void collect(const Node& node, std::vector<const CliCommand*>& out);
 
   Node root_;
+  std::map<std::string, std::function<std::vector<std::string>()>, std::less<>> values_;
 };
 
 // Splits a line at white space. "a b" is one word; a word that starts with # begins a comment.

@@ -95,7 +95,7 @@ Result<void> register_builtin_commands(CliTree& tree, BuiltinParts& parts) {
        .help = "Every plugin found, its state, and why one was refused.",
        .run = show_plugins},
       {.path = "plugin load",
-       .syntax = "NAME|FILE",
+       .syntax = "PLUGIN|FILE",
        .help = "Loads one more plugin, from the configured directories or by its file.",
        .run = plugin_load},
       {.path = "show log",

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -93,6 +94,7 @@ struct Daemon::Parts {
   Result<void> read_file();
   Result<void> make_parts();
   Result<void> register_commands();
+  void complete_names();
   Result<void> load_plugins();
   Result<void> open_sockets();
   Result<void> run_startup_commands();
@@ -171,7 +173,29 @@ Result<void> Daemon::Parts::register_commands() {
     done = add_trace_api(messages, *engine,
                          [this](uint32_t index) { return bool(net->interface(index)); });
   if (done) done = add_log_api(messages, log);
+  complete_names();
   return done;
+}
+
+// What a command's syntax may name, for completion.
+void Daemon::Parts::complete_names() {
+  cli.add_values("INTERFACE", [this] {
+    std::vector<std::string> names;
+    for (auto& i : net->interfaces()) names.push_back(std::move(i.name));
+    return names;
+  });
+  cli.add_values("NODE", [this] {
+    std::vector<std::string> names;
+    for (uint32_t i = 0; i < engine->nodes().size(); ++i)
+      names.push_back(engine->nodes()[static_cast<NodeId>(i)].info.name);
+    std::sort(names.begin(), names.end());
+    return names;
+  });
+  cli.add_values("PLUGIN", [this] {
+    std::vector<std::string> names;
+    for (auto& p : plugins->list()) names.push_back(std::move(p.name));
+    return names;
+  });
 }
 
 Result<void> Daemon::Parts::load_plugins() {

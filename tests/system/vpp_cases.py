@@ -219,7 +219,7 @@ CASES = {f.__name__: f for f in (connect, net, tables, hostile)}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: api_cases.py {'|'.join(CASES)}")
+        sys.exit(f"usage: vpp_cases.py {'|'.join(CASES)}")
     laboratory.enter()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:

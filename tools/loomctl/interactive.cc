@@ -1,101 +1,169 @@
 #include "interactive.h"
 
-#include <editline/readline.h>
+#include <histedit.h>
 
 #include <algorithm>
+#include <clocale>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <set>
-#include <vector>
+
+#include "completion.h"
+#include "vlib.api.h"
 
 namespace loomctl {
 namespace {
 
-constexpr int kNoDaemon = 3;
 constexpr int kHistoryLines = 1000;
 
-// readline's completion interface has no user pointer.
-std::vector<std::vector<std::string>> g_paths;  // of every command, as words
-std::vector<std::string> g_candidates;          // for the word being completed
+struct Conversation {
+  Session& session;
+  std::string prompt;
+  bool is_given_up = false;  // by Ctrl-C
+};
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> words;
-  for (std::size_t at = text.find_first_not_of(' '); at != text.npos;) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    words.push_back(text.substr(at, end - at));
-    at = text.find_first_not_of(' ', end);
-  }
-  return words;
+Conversation& of(EditLine* el) {
+  void* data = nullptr;
+  el_get(el, EL_CLIENTDATA, &data);
+  return *static_cast<Conversation*>(data);
 }
 
-// Asked once: the commands do not change while somebody types.
-void load_paths(loom::Client& client) {
-  const auto answer = client.cli("json help");
-  if (!answer || answer->retval != 0) return;
-  const auto json = nlohmann::json::parse(answer->text, nullptr, false);
-  if (!json.is_object() || !json.contains("commands")) return;
-  for (const auto& c : json["commands"])
-    if (c.contains("command") && c["command"].is_string())
-      g_paths.push_back(split(c["command"].get<std::string>()));
-  for (const char* own : {"help", "json", "quit", "exit"}) g_paths.push_back({own});
-}
-
-// Words that may stand after `before`, whose words may be abbreviated.
-std::vector<std::string> next_words(std::vector<std::string> before, const std::string& start) {
-  std::erase_if(before, [](const auto& w) { return w == "json" || w == "help"; });
-  std::set<std::string> found;
-  for (const auto& path : g_paths) {
-    if (path.size() <= before.size() || !path[before.size()].starts_with(start)) continue;
-    if (std::equal(before.begin(), before.end(), path.begin(),
-                   [](const auto& typed, const auto& word) { return word.starts_with(typed); }))
-      found.insert(path[before.size()]);
-  }
-  return {found.begin(), found.end()};
-}
-
-// Called with state 0 for the first candidate, and with more for those after it.
-char* next_candidate(const char*, int state) {
-  static std::size_t at = 0;
-  if (state == 0) at = 0;
-  return at < g_candidates.size() ? ::strdup(g_candidates[at++].c_str()) : nullptr;
-}
-
-char** complete(const char* start, int from, int) {
-  g_candidates =
-      next_words(split(std::string(rl_line_buffer, static_cast<std::size_t>(from))), start);
-  rl_attempted_completion_over = 1;  // no file names
-  return g_candidates.empty() ? nullptr : rl_completion_matches(start, next_candidate);
-}
+char* prompt(EditLine* el) { return of(el).prompt.data(); }
 
 std::string history_file() {
   const char* home = std::getenv("HOME");
   return home && *home ? std::string(home) + "/.loomctl_history" : std::string();
 }
 
+struct Asked {
+  std::string typed;  // of the word at the cursor
+  std::string error;
+  loom::api::CliCompleteReply reply;
+  std::vector<Candidate> candidates;
+};
+
+Asked ask(EditLine* el) {
+  const LineInfo* line = el_line(el);
+  const std::string before(line->buffer, line->cursor);
+  Asked asked;
+  auto reply = of(el).session.client().call<loom::api::CliCompleteReply>(
+      loom::api::CliComplete{.cursor = static_cast<uint32_t>(before.size()), .line = before});
+  if (!reply) {
+    asked.error = reply.error().message;
+    return asked;
+  }
+  asked.reply = std::move(*reply);
+  if (asked.reply.retval != 0) {
+    asked.error = asked.reply.help;
+    return asked;
+  }
+  const std::size_t start = std::min<std::size_t>(asked.reply.start, before.size());
+  asked.typed = before.substr(start);
+  for (auto& c : asked.reply.candidates) asked.candidates.push_back({c.word, c.help, c.is_value});
+  if (before.find_first_not_of(" \t") == before.npos || start == before.find_first_not_of(" \t"))
+    for (const char* own : {"quit", "exit"})
+      if (std::string_view(own).starts_with(asked.typed))
+        asked.candidates.push_back({own, "Ends this conversation.", false});
+  return asked;
+}
+
+void show(const std::string& text) {
+  std::fputc('\n', stdout);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+unsigned char complete(EditLine* el, int) {
+  const Asked asked = ask(el);
+  if (asked.candidates.empty()) return CC_ERROR;  // a bell
+  const std::string more = insertion(asked.candidates, asked.typed);
+  if (!more.empty()) return el_insertstr(el, more.c_str()) == 0 ? CC_REFRESH : CC_ERROR;
+  show(listing(asked.candidates, Output::columns(), Output::rows() / 2,
+               of(el).session.output().is_coloured()));
+  return CC_REDISPLAY;
+}
+
+unsigned char help(EditLine* el, int) {
+  const LineInfo* line = el_line(el);
+  const std::string_view before(line->buffer,
+                                static_cast<std::size_t>(line->cursor - line->buffer));
+  if (std::count(before.begin(), before.end(), '"') % 2 != 0)  // in a quoted word
+    return el_insertstr(el, "?") == 0 ? CC_REFRESH : CC_ERROR;
+  Asked asked = ask(el);
+  std::string text = asked.error.empty() ? asked.reply.usage : asked.error;
+  if (!text.empty()) text += '\n';
+  if (asked.error.empty() && asked.reply.is_whole && asked.typed.empty())
+    asked.candidates.insert(asked.candidates.begin(), {"<Enter>", asked.reply.help, true});
+  text += listing(asked.candidates, Output::columns(), asked.candidates.size(),
+                  of(el).session.output().is_coloured());
+  show(text);
+  return CC_REDISPLAY;
+}
+
+unsigned char give_up(EditLine* el, int) {
+  of(el).is_given_up = true;
+  return CC_NEWLINE;
+}
+
+struct Ends {
+  void operator()(EditLine* el) const { el_end(el); }
+  void operator()(History* h) const { history_end(h); }
+};
+
 }  // namespace
 
-int interact(loom::Client& client, const std::function<int(const std::string&)>& run) {
-  load_paths(client);
-  rl_readline_name = const_cast<char*>("loomctl");
-  rl_attempted_completion_function = complete;
-  using_history();
-  stifle_history(kHistoryLines);
-  const std::string file = history_file();
-  if (!file.empty()) read_history(file.c_str());
-
-  int outcome = 0;
-  while (outcome != kNoDaemon) {
-    const std::unique_ptr<char, void (*)(void*)> line(::readline("hostloom# "), &std::free);
-    if (!line) break;
-    const auto words = split(line.get());
-    if (words.empty()) continue;
-    add_history(line.get());
-    if (words.size() == 1 && (words[0] == "quit" || words[0] == "exit")) break;
-    outcome = run(line.get());
+int interact(Session& session) {
+  std::setlocale(LC_CTYPE, "");
+  const std::unique_ptr<EditLine, Ends> el(el_init("loomctl", stdin, stdout, stderr));
+  const std::unique_ptr<History, Ends> history(history_init());
+  if (!el || !history) {
+    session.output().error("loomctl: the terminal cannot be used");
+    return kFailed;
   }
-  if (!file.empty()) write_history(file.c_str());
+  Conversation talk{
+      session, session.output().is_coloured() ? "\1\x1b[1m\1hostloom#\1\x1b[0m\1 " : "hostloom# "};
+  el_set(el.get(), EL_CLIENTDATA, &talk);
+  el_set(el.get(), EL_EDITOR, "emacs");
+  el_set(el.get(), EL_PROMPT_ESC, prompt, '\1');
+  el_set(el.get(), EL_HIST, ::history, history.get());
+  el_set(el.get(), EL_ADDFN, "loom-complete", "Completes a word", complete);
+  el_set(el.get(), EL_ADDFN, "loom-help", "Lists what may come next", help);
+  el_set(el.get(), EL_ADDFN, "loom-give-up", "Gives up the line", give_up);
+  el_set(el.get(), EL_BIND, "\t", "loom-complete", nullptr);
+  el_set(el.get(), EL_BIND, "?", "loom-help", nullptr);
+  el_set(el.get(), EL_BIND, "^R", "em-inc-search-prev", nullptr);
+  // Ctrl-C is a key while a line is typed, and a signal while it runs.
+  el_set(el.get(), EL_SETTY, "-d", "-isig", nullptr);
+  el_set(el.get(), EL_BIND, "^C", "loom-give-up", nullptr);
+  el_source(el.get(), nullptr);  // ~/.editrc
+
+  HistEvent event;
+  ::history(history.get(), &event, H_SETSIZE, kHistoryLines);
+  ::history(history.get(), &event, H_SETUNIQUE, 1);
+  const std::string file = history_file();
+  if (!file.empty()) ::history(history.get(), &event, H_LOAD, file.c_str());
+
+  int outcome = kOk;
+  while (outcome != kNoDaemon) {
+    talk.is_given_up = false;
+    int n = 0;
+    const char* text = el_gets(el.get(), &n);
+    if (!text || n <= 0) {
+      std::fputc('\n', stdout);
+      break;
+    }
+    if (talk.is_given_up) continue;
+    std::string line(text, static_cast<std::size_t>(n));
+    while (!line.empty() && std::string_view(" \t\r\n").find(line.back()) != std::string_view::npos)
+      line.pop_back();
+    line.erase(0, line.find_first_not_of(" \t"));
+    if (line.empty()) continue;
+    if (line == "quit" || line == "exit") break;
+    ::history(history.get(), &event, H_ENTER, line.c_str());
+    // At once: a line that runs may be ended by a signal.
+    if (!file.empty()) ::history(history.get(), &event, H_SAVE, file.c_str());
+    outcome = session.run(line);
+  }
   return outcome;
 }
 

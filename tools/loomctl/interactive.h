@@ -1,14 +1,11 @@
-// The conversation: a line editor with history and completion of command words (libedit).
+// The conversation: a line editor (libedit) with history, completion by Tab and help by ?, both
+// from the daemon (cli_complete). Ctrl-C gives up the line, Ctrl-D and `quit` end.
 #pragma once
-#include <functional>
-#include <string>
-
-#include "client/client.h"
+#include "session.h"
 
 namespace loomctl {
 
-// Reads lines until `quit`, `exit` or the end of input, and hands each to `run`. Returns the last
-// run's result, which is also how it ends when the daemon goes away (3).
-int interact(loom::Client& client, const std::function<int(const std::string&)>& run);
+// Returns the last line's outcome, which is also how it ends when the daemon goes away (3).
+int interact(Session& session);
 
 }  // namespace loomctl

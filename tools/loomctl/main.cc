@@ -1,20 +1,22 @@
-// loomctl: the operator's command line. One command from the arguments, a script from standard
-// input, or a conversation with history and completion when standard input is a terminal.
+// loomctl: the operator's command line. One command from the arguments, a script from a file or
+// standard input, or a conversation when standard input is a terminal.
 //
 // Exit status: 0 every command succeeded, 1 one failed, 2 wrong usage, 3 no daemon to talk to.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <memory>
 #include <string>
 
-#include "client/client.h"
 #include "interactive.h"
 #include "top.h"
 
 namespace {
 
-constexpr int kOk = 0, kFailed = 1, kUsage = 2, kNoDaemon = 3;
+using namespace loomctl;
 
 // A word as the daemon's line splitter will see it.
 std::string quoted(const std::string& word) {
@@ -22,36 +24,45 @@ std::string quoted(const std::string& word) {
   return plain ? word : '"' + word + '"';
 }
 
-// Runs one line and prints what it answers: output to stdout, failures to stderr.
-int run(loom::Client& client, const std::string& line, bool json, const std::string& where) {
-  const auto answer = client.cli(json ? "json " + line : line);
-  if (!answer) {
-    std::fprintf(stderr, "loomctl: %s\n", answer.error().message.c_str());
-    return answer.error().code == loom::Status::kUnsupported ? kFailed : kNoDaemon;
+struct Arguments {
+  std::string socket = loom::default_api_socket();
+  bool json = false, goes_on = false, no_pager = false;
+  double timeout_s = 60;
+  std::string script;
+  Colour colour = Colour::kAuto;
+  std::vector<std::string> words;
+};
+
+int run_file(Session& session, const Arguments& args) {
+  if (args.script.empty() || args.script == "-")
+    return session.run_script(stdin, "line ", args.goes_on);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(args.script.c_str(), "re"),
+                                                           &std::fclose);
+  if (!in) {
+    session.output().error("loomctl: " + args.script + ": " + std::strerror(errno));
+    return kUsage;
   }
-  if (answer->retval == 0) {
-    std::fputs(answer->text.c_str(), stdout);
-    return kOk;
-  }
-  std::fprintf(stderr, "%s%s", where.c_str(), answer->text.c_str());
-  return kFailed;
+  return session.run_script(in.get(), args.script + ":", args.goes_on);
 }
 
-// Stops at the first line that fails, and names it.
-int run_script(loom::Client& client, bool json) {
-  char* line = nullptr;
-  std::size_t capacity = 0;
-  int outcome = kOk;
-  for (int number = 1; outcome == kOk; ++number) {
-    const ssize_t n = ::getline(&line, &capacity, stdin);
-    if (n < 0) break;
-    const std::string text(line, static_cast<std::size_t>(n));
-    const std::size_t first = text.find_first_not_of(" \t\r\n");
-    if (first == text.npos || text[first] == '#') continue;
-    outcome = run(client, text, json, "line " + std::to_string(number) + ": ");
+// A conversation, a script, or one command: whatever was asked for.
+int talk(const Arguments& args) {
+  const bool is_script = args.words.empty() && (!args.script.empty() || !::isatty(STDIN_FILENO));
+  const Output output(args.colour, !args.no_pager && !is_script);
+  loom::Client::Options options;
+  options.name = "loomctl";
+  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(args.timeout_s * 1000));
+  auto client = loom::Client::connect(args.socket, options);
+  if (!client) {
+    output.error("loomctl: " + client.error().message);
+    return kNoDaemon;
   }
-  std::free(line);
-  return outcome;
+  Session session(*client, output, args.json);
+  if (is_script) return run_file(session, args);
+  if (args.words.empty()) return interact(session);
+  std::string line;
+  for (const auto& word : args.words) line += (line.empty() ? "" : " ") + quoted(word);
+  return session.run(line);
 }
 
 }  // namespace
@@ -61,48 +72,40 @@ int main(int argc, char** argv) {
       "Runs commands in a running hostloom. Without a command: interactive on a terminal, else a "
       "script from standard input. `loomctl help` lists the commands.",
       "loomctl");
-  std::string socket = loom::default_api_socket();
-  bool json = false;
-  double timeout_s = 60;
-  std::vector<std::string> words;
-  app.add_option("-s,--socket", socket, "API socket of the daemon")->capture_default_str();
-  app.add_flag("--json", json, "answers as JSON");
-  app.add_option("--timeout", timeout_s, "seconds to wait for an answer")
+  Arguments args;
+  const std::map<std::string, Colour> colours = {
+      {"auto", Colour::kAuto}, {"always", Colour::kAlways}, {"never", Colour::kNever}};
+  app.add_option("-s,--socket", args.socket, "API socket of the daemon")->capture_default_str();
+  app.add_flag("--json", args.json, "answers as JSON");
+  app.add_option("-f,--file", args.script, "runs the lines of a file, - for standard input");
+  app.add_flag("--continue", args.goes_on, "a script goes on behind a line that failed");
+  app.add_option("--timeout", args.timeout_s, "seconds to wait for an answer")
       ->capture_default_str()
       ->check(CLI::Range(0.001, 86400.0));
+  app.add_flag("--no-pager", args.no_pager, "long answers are not paged on a terminal");
+  app.add_option("--color", args.colour, "auto (on a terminal, without NO_COLOR), always, never")
+      ->transform(CLI::CheckedTransformer(colours, CLI::ignore_case).description(""))
+      ->type_name("WHEN");
   app.prefix_command();  // the first word that is no option begins the command
   app.footer(
       "Usage: loomctl [OPTIONS] [COMMAND...], or loomctl top [OPTIONS].\nExit status: 0 success, 1 "
-      "the command failed, 2 wrong usage, 3 no daemon.");
+      "a command failed, 2 wrong usage, 3 no daemon.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kOk : kUsage;
   }
-  words = app.remaining();
-  if (!words.empty() && words.front().starts_with("-")) {
+  args.words = app.remaining();
+  if (!args.words.empty() && args.words.front().starts_with("-")) {
     std::fprintf(stderr, "loomctl: unknown option '%s'; see loomctl --help\n",
-                 words.front().c_str());
+                 args.words.front().c_str());
     return kUsage;
   }
-
-  if (!words.empty() && words.front() == "top")  // reads shared memory; the API is not needed
-    return loomctl::top({words.begin() + 1, words.end()}, socket, json);
-
-  loom::Client::Options options;
-  options.name = "loomctl";
-  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(timeout_s * 1000));
-  auto client = loom::Client::connect(socket, options);
-  if (!client) {
-    std::fprintf(stderr, "loomctl: %s\n", client.error().message.c_str());
-    return kNoDaemon;
+  if (!args.words.empty() && !args.script.empty()) {
+    std::fprintf(stderr, "loomctl: either a command or --file, not both\n");
+    return kUsage;
   }
-  if (!words.empty()) {
-    std::string line;
-    for (const auto& word : words) line += (line.empty() ? "" : " ") + quoted(word);
-    return run(*client, line, json, "");
-  }
-  if (!::isatty(STDIN_FILENO)) return run_script(*client, json);
-  return loomctl::interact(*client,
-                           [&](const std::string& line) { return run(*client, line, json, ""); });
+  if (!args.words.empty() && args.words.front() == "top")  // reads shared memory, not the API
+    return loomctl::top({args.words.begin() + 1, args.words.end()}, args.socket, args.json);
+  return talk(args);
 }
