@@ -28,7 +28,9 @@ struct PingRuns::Run : std::enable_shared_from_this<Run> {
     is_over = true;
     w.timer_stop(clock.timer);
     board.end();
-    owner.engine_.post_to_control([self = shared_from_this()] { self->owner.finished(*self); });
+    owner.engine_.post_to_control([self = shared_from_this()] {
+      if (self->done) self->owner.finished(*self);  // else cancelled, and the owner may be gone
+    });
   }
 
   PingRuns& owner;
@@ -70,7 +72,6 @@ Result<void> PingRuns::start(const IpAddress& address, uint32_t count, TimeNs in
 }
 
 void PingRuns::finished(Run& run) {
-  if (!run.done) return;
   for (std::size_t i = 0; i < owned_.size(); ++i) {
     if (owned_[i].get() != &run) continue;
     runs_[i].store(nullptr, std::memory_order_release);
