@@ -1,28 +1,19 @@
 """A client of the binary API that knows a message's fields from what the daemon says of itself (get_api_json)."""
 
 import json
-import socket
 import struct
+
+from api_client import ApiClient
 
 SCALARS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "f64": "d",
            "bool": "?"}
 HEADER = ("_vl_msg_id", "client_index", "context")
 
 
-class Messages:
+class Messages(ApiClient):
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
-        self.socket.connect(str(path))
-        self._send(struct.pack("!HI64s", 15, 1, b"messages"))  # sockclnt_create
-        body = self._receive()
-        _, self.index, _, _, _, count = struct.unpack_from("!HIIiIH", body)
-        at = struct.calcsize("!HIIiIH")
-        self.ids, self.names = {}, {}
-        for i in range(count):
-            number, name = struct.unpack_from("!H64s", body, at + i * 66)
-            name = name.rstrip(b"\0").decode().rsplit("_", 1)[0]  # without the CRC
-            self.ids[name], self.names[number] = number, name
+        super().__init__(path)
+        self.names = {number: name for name, number in self.ids.items()}
         self.fields, self.types = {}, {}
         self._send(struct.pack("!HII", self.ids["get_api_json"], self.index, 2))
         reply = self._receive()
@@ -37,27 +28,6 @@ class Messages:
             # A union is as long as its longest member; here they are all addresses.
             for u in module.get("unions", []):
                 self.types[u[0]] = {"type": "u8", "length": 16}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.socket.close()
-
-    def _send(self, message):
-        self.socket.sendall(struct.pack("!QII", 0, len(message), 0) + message)
-
-    def _read(self, n):
-        data = b""
-        while len(data) < n:
-            part = self.socket.recv(n - len(data))
-            if not part:
-                raise EOFError("the daemon has closed the API connection")
-            data += part
-        return data
-
-    def _receive(self):
-        return self._read(struct.unpack("!QII", self._read(16))[1])
 
     # --- Fields.
 

@@ -7,9 +7,9 @@ import struct
 class ApiClient:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(10)
+        self.socket.settimeout(20)
         self.socket.connect(str(path))
-        self._send(struct.pack("!HI64s", 15, 1, b"outsider"))  # sockclnt_create
+        self._send(struct.pack("!HI64s", 15, 1, b"test"))  # sockclnt_create
         body = self._receive()
         _, self.index, _, _, _, count = struct.unpack_from("!HIIiIH", body)
         at = struct.calcsize("!HIIiIH")
