@@ -23,7 +23,6 @@ constexpr uint32_t kMaxApps = 4096;
 constexpr uint32_t kMaxSegmentsPerApp = 64;
 constexpr double kSuspectSeconds =
     1.0;  // after a process died: how long a claim may still be under way
-constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the kernel
 
 struct Reply {
   svm::AttachReply body{};
@@ -419,21 +418,6 @@ void on_connection(Impl& layer) {
   auto v = std::make_shared<Visitor>();
   v->fd = std::move(fd);
   v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
-}
-
-void give_back_tick(Impl& layer);
-
-void give_back_later(Impl& layer) {
-  if (std::exchange(layer.give_back_waits, true)) return;
-  layer.loop.after(kGiveBackSeconds, [&layer] { give_back_tick(layer); });
-}
-
-void give_back_tick(Impl& layer) {
-  layer.give_back_waits = false;
-  if (layer.stopped) return;
-  for (auto& app : layer.apps)
-    if (app && app->arena.wants_give_back()) app->arena.give_back();
-  give_back_later(layer);
 }
 
 }  // namespace

@@ -13,7 +13,22 @@ void fail_connect(SessionWorker& sw, Session& s) {
   sw.worker->sessions->connected(*sw.worker, s.id, Status::kRefused, {});
 }
 
+constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the kernel
+
+void give_back(Impl& layer) {
+  layer.give_back_waits = false;
+  if (layer.stopped) return;
+  for (auto& app : layer.apps)
+    if (app && app->arena.wants_give_back()) app->arena.give_back();
+  give_back_later(layer);
+}
+
 }  // namespace
+
+void give_back_later(Impl& layer) {
+  if (std::exchange(layer.give_back_waits, true)) return;
+  layer.loop.after(kGiveBackSeconds, [&layer] { give_back(layer); });
+}
 
 Status reset_session(Impl& l, SessionHandle handle) {
   return with_session(l, handle, [](SessionWorker& sw, Session& s) {

@@ -201,6 +201,10 @@ void end_application(Impl&, App&, const char* why);
 void grow(Impl&, App&);
 void free_application_if_unused(Impl&, App&);
 
+// --- control.cc. Control thread.
+// From now on memory that applications do not use goes back to the kernel, until the layer stops.
+void give_back_later(Impl&);
+
 // Idle rx chunks are looked for this often while there are any.
 constexpr TimeNs kHoldingInterval = 250 * kMillisecond;
 void holding_tick(Worker&, Timer&) noexcept;
