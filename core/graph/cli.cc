@@ -69,7 +69,7 @@ Result<void> clear_runtime(Host&, void* context, CliArgs& args, CliReply&) {
 Result<void> show_errors(Host&, void* context, CliArgs& args, CliReply& reply) {
   Engine& e = engine_of(context);
   if (auto ok = no_more(args); !ok) return ok;
-  auto& table = reply.table("", {"count", "node", "reason", "severity", "meaning"});
+  auto& table = reply.table("errors", {"count", "node", "reason", "severity", "meaning"});
   for (const CounterValue& c : e.stats().counters()) {
     if (c.value == 0) continue;
     const NodeInfo& node = e.nodes()[c.node].info;
@@ -89,8 +89,8 @@ Result<void> clear_errors(Host&, void* context, CliArgs& args, CliReply&) {
 Result<void> show_buffers(Host&, void* context, CliArgs& args, CliReply& reply) {
   Engine& e = engine_of(context);
   if (auto ok = no_more(args); !ok) return ok;
-  auto& table = reply.table("", {"pool", "numa", "page-size", "data-size", "total", "free",
-                                 "cached", "in-use", "exhausted"});
+  auto& table = reply.table("pools", {"pool", "numa", "page-size", "data-size", "total", "free",
+                                      "cached", "in-use", "exhausted"});
   for (const BufferPool* pool : e.buffer_pools()) {
     const auto s = pool->stats();
     uint32_t cached = 0;
@@ -110,8 +110,8 @@ Result<void> show_buffers(Host&, void* context, CliArgs& args, CliReply& reply) 
 Result<void> show_threads(Host&, void* context, CliArgs& args, CliReply& reply) {
   Engine& e = engine_of(context);
   if (auto ok = no_more(args); !ok) return ok;
-  auto& table = reply.table("", {"id", "name", "lwp", "core", "state", "rounds", "busy", "sleeps",
-                                 "asleep-seconds", "cached-buffers"});
+  auto& table = reply.table("threads", {"id", "name", "lwp", "core", "state", "rounds", "busy",
+                                        "sleeps", "asleep-seconds", "cached-buffers"});
   for (uint32_t w = 0; w < e.n_workers(); ++w) {
     const WorkerStats s = e.stats().worker(w);
     table.rows.push_back({std::to_string(w), "loom-w" + std::to_string(w),
@@ -132,7 +132,7 @@ Result<void> show_graph(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (auto ok = no_more(args); !ok) return ok;
   if (!only.empty() && e.find_node(only) == kNoNode)
     return error(Status::kNotFound, "no node '" + std::string(only) + "'");
-  auto& table = reply.table("", {"node", "kind", "next"});
+  auto& table = reply.table("nodes", {"node", "kind", "next"});
   for (std::size_t i = 0; i < e.nodes().size(); ++i) {
     const auto& node = e.nodes()[static_cast<NodeId>(i)];
     if (!only.empty() && node.info.name != only) continue;
@@ -303,7 +303,7 @@ constexpr CliCommand kCommands[] = {
      .help = "Forgets traced packets and stops tracing.",
      .run = clear_trace},
     {.path = "pcap trace",
-     .syntax = "[rx] [tx] [drop] [max N] [file F] [intfc I|any] | off | status",
+     .syntax = "[rx] [tx] [drop] [max N] [file F] [intfc INTERFACE|any] | off | status",
      .help = "Captures packets; off writes them to the file.",
      .run = pcap_trace},
 };

@@ -265,7 +265,7 @@ Result<void> show_neighbor_config(Host&, void* context, CliArgs& args, CliReply&
 
 constexpr CliCommand kCommands[] = {
     {.path = "ip route add",
-     .syntax = "PREFIX via ADDRESS [NAME] | PREFIX via NAME | PREFIX drop, [table N] "
+     .syntax = "PREFIX via ADDRESS [INTERFACE] | PREFIX via INTERFACE | PREFIX drop, [table N] "
                "[next-hop-table N]",
      .help = "Adds or replaces a route, IPv4 or IPv6.",
      .run = add_route},
@@ -290,15 +290,15 @@ constexpr CliCommand kCommands[] = {
      .help = "Removes an empty IPv6 routing table.",
      .run = change_table<false, true>},
     {.path = "ip neighbor add",
-     .syntax = "NAME ADDRESS MAC [static]",
+     .syntax = "INTERFACE ADDRESS MAC [static]",
      .help = "Sets a neighbour's link-layer address for good.",
      .run = add_neighbor},
     {.path = "ip neighbor del",
-     .syntax = "NAME ADDRESS",
+     .syntax = "INTERFACE ADDRESS",
      .help = "Forgets a neighbour.",
      .run = del_neighbor},
     {.path = "ip neighbor flush",
-     .syntax = "[NAME]",
+     .syntax = "[INTERFACE]",
      .help = "Forgets the neighbours of one or all interfaces.",
      .run = flush_neighbors},
     {.path = "set ip neighbor-config",
