@@ -38,7 +38,7 @@ struct AsyncClient::Impl : std::enable_shared_from_this<Impl> {
 
   Impl(asio::io_context& io_, Options options_) : io(io_), options(std::move(options_)) {}
 
-  void attach(std::shared_ptr<ApiConnection> c) {
+  void attach(std::shared_ptr<DaemonConnection> c) {
     connection = std::move(c);
     const auto& table = connection->table();
     ping_id = table.id_of(api::ControlPing::kInfo).value_or(0);
@@ -215,7 +215,8 @@ struct AsyncClient::Impl : std::enable_shared_from_this<Impl> {
     flights.erase(flight.context);
     if (flight.ping_context != 0) pings.erase(flight.ping_context);
   }
-  void finish(const std::shared_ptr<Flight>& flight, Result<std::span<const std::byte>> outcome) {
+  // By value: what refers to it, as `flights` does, forgets it.
+  void finish(std::shared_ptr<Flight> flight, Result<std::span<const std::byte>> outcome) {
     forget(*flight);
     flight->exchange.on_done(std::move(outcome));
   }
@@ -244,7 +245,7 @@ struct AsyncClient::Impl : std::enable_shared_from_this<Impl> {
 
   asio::io_context& io;
   Options options;
-  std::shared_ptr<ApiConnection> connection;
+  std::shared_ptr<DaemonConnection> connection;
   uint16_t ping_id = 0, ping_reply_id = 0, keepalive_id = 0;
   uint32_t last_context = 1;                                      // the greeting's
   std::unordered_map<uint32_t, std::shared_ptr<Flight>> flights;  // by context
@@ -259,12 +260,13 @@ struct AsyncClient::Impl : std::enable_shared_from_this<Impl> {
 void AsyncClient::connect(asio::io_context& io, const std::string& path, Options options,
                           std::function<void(Result<AsyncClient>)> done) {
   auto impl = std::make_shared<Impl>(io, options);
-  ApiConnection::open(io, path, std::move(options),
-                      [impl, done = std::move(done)](Result<std::shared_ptr<ApiConnection>> c) {
-                        if (!c) return done(c.error());
-                        impl->attach(std::move(*c));
-                        done(AsyncClient(impl));
-                      });
+  DaemonConnection::open(
+      io, path, std::move(options),
+      [impl, done = std::move(done)](Result<std::shared_ptr<DaemonConnection>> c) {
+        if (!c) return done(c.error());
+        impl->attach(std::move(*c));
+        done(AsyncClient(impl));
+      });
 }
 
 AsyncClient::AsyncClient(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -33,7 +33,7 @@ class AsyncClient {
   using RequestId = uint32_t;       // of this client's run; 0 is none
   using SubscriptionId = uint32_t;  // likewise
 
-  // Errors as ApiConnection::open(). io outlives the client.
+  // Errors as DaemonConnection::open(). io outlives the client.
   static void connect(boost::asio::io_context& io, const std::string& path, Options options,
                       std::function<void(Result<AsyncClient>)> done);
   AsyncClient() = default;  // of no use until one that connect() made is moved into it

@@ -17,13 +17,13 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 using Socket = asio::local::stream_protocol::socket;
-using Opened = std::function<void(Result<std::shared_ptr<ApiConnection>>)>;
+using Opened = std::function<void(Result<std::shared_ptr<DaemonConnection>>)>;
 
 constexpr uint16_t kCreateId = 15, kCreateReplyId = 16;
 constexpr std::size_t kReadBlock = 64u << 10;
 constexpr std::chrono::milliseconds kBacklogRetry{5};
 
-class Connection final : public ApiConnection {
+class Connection final : public DaemonConnection {
  public:
   Connection(asio::io_context& io, const std::string& path, ClientOptions options)
       : options_(std::move(options)), socket_(io), timer_(io) {
@@ -139,7 +139,7 @@ class Connection final : public ApiConnection {
     client_index_ = reply->client_index;
     for (const auto& entry : reply->message_table) table_.add(entry.name, entry.index);
     timer_.cancel();
-    std::exchange(opened_, nullptr)(std::shared_ptr<ApiConnection>(self()));
+    std::exchange(opened_, nullptr)(std::shared_ptr<DaemonConnection>(self()));
   }
 
   // --- Both ways.
@@ -217,8 +217,8 @@ class Connection final : public ApiConnection {
 
 }  // namespace
 
-void ApiConnection::open(asio::io_context& io, const std::string& path, ClientOptions options,
-                         Opened done) {
+void DaemonConnection::open(asio::io_context& io, const std::string& path, ClientOptions options,
+                            Opened done) {
   std::make_shared<Connection>(io, path, std::move(options))->open(std::move(done));
 }
 

@@ -28,7 +28,7 @@ struct ClientOptions {
   std::size_t queued_bytes = 64u << 20;       // requests that the daemon has not read yet
 };
 
-class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
+class DaemonConnection : public std::enable_shared_from_this<DaemonConnection> {
  public:
   using OnMessage = std::function<void(std::span<const std::byte>)>;
   using OnEnd = std::function<void(const Error&)>;
@@ -37,8 +37,8 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   // path; kPermission; kInvalid, no such path can be; kTimedOut; kRefused; kMalformed, whatever
   // listens does not speak this protocol. All name the path.
   static void open(boost::asio::io_context& io, const std::string& path, ClientOptions options,
-                   std::function<void(Result<std::shared_ptr<ApiConnection>>)> done);
-  virtual ~ApiConnection() = default;
+                   std::function<void(Result<std::shared_ptr<DaemonConnection>>)> done);
+  virtual ~DaemonConnection() = default;
 
   // Starts reading. on_end is called once, when the daemon closes or its bytes cannot be followed;
   // not after close().

@@ -2,7 +2,8 @@
 //   input   u8 what, then bytes
 //   what    0: a description, as get_api_json returns it; every message of it decodes zeros
 //           1: a stream of frames
-//           else: a message of shapes.api.json or of the core, behind its id, both enum styles
+//           else: a message of shapes.api.json or of the core, behind its id, both enum styles;
+//                 u8 more of its number comes first
 // Crashes and sanitizer reports are findings, and so is a value that decodes, encodes, and then
 // decodes to something else.
 #include <cstdlib>
@@ -16,13 +17,25 @@ namespace {
 
 enum : char { kDescription, kFrames, kFirstMessage };
 
-const ApiSchema& known() {
-  static const auto schema = [] {
-    const std::vector<std::string> files = {
-        HOSTLOOM_SOURCE "/tests/unit/sdk/client/shapes.api.json", HOSTLOOM_SOURCE "/api"};
-    return *ApiSchema::from_files(files);
+// The test's shapes and the core's messages: two descriptions, as both have an `address`.
+struct Known {
+  std::shared_ptr<const ApiSchema> schemas[2];
+  std::vector<const SchemaMessage*> messages{};
+};
+
+const Known& known() {
+  static const Known all = [] {
+    const auto read = [](const char* path) {
+      const std::vector<std::string> files = {path};
+      return *ApiSchema::from_files(files);
+    };
+    Known k{{read(HOSTLOOM_SOURCE "/tests/unit/sdk/client/shapes.api.json"),
+             read(HOSTLOOM_SOURCE "/api")}};
+    for (const auto& schema : k.schemas)
+      for (const auto& [name, message] : schema->messages()) k.messages.push_back(&message);
+    return k;
   }();
-  return *schema;
+  return all;
 }
 
 void take_description(std::span<const std::byte> input) {
@@ -54,11 +67,8 @@ void take_frames(std::span<const std::byte> input) {
   }
 }
 
-void take_message(uint8_t what, std::span<const std::byte> input) {
-  const auto& messages = known().messages();
-  auto it = messages.begin();
-  std::advance(it, what % messages.size());
-  const SchemaMessage& message = it->second;
+void take_message(std::size_t what, std::span<const std::byte> input) {
+  const SchemaMessage& message = *known().messages[what % known().messages.size()];
   (void)decode_json(message, input, EnumStyle::kNumbers);
   const auto value = decode_json(message, input);
   if (!value) return;
@@ -79,8 +89,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     loom::take_description(input);
   else if (data[0] == loom::kFrames)
     loom::take_frames(input);
-  else
-    loom::take_message(static_cast<uint8_t>(data[0] - loom::kFirstMessage), input);
+  else if (size > 1)
+    loom::take_message(uint32_t{data[0]} - loom::kFirstMessage + 254u * data[1], input.subspan(1));
   return 0;
 }
 
@@ -88,7 +98,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
 // enough for what those count; frames of several lengths, one of them too long.
 void fuzz_corpus(const std::function<void(std::string_view)>& give) {
   const auto with = [&](char what, std::string_view bytes) { give(what + std::string(bytes)); };
-  for (const auto& module : loom::known().source()) with(loom::kDescription, module.dump());
+  for (const auto& schema : loom::known().schemas)
+    for (const auto& module : schema->source()) with(loom::kDescription, module.dump());
   std::string frames;
   for (const std::size_t n : {0, 2, 6, 300}) {
     frames += std::string(10, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n) +
@@ -96,7 +107,8 @@ void fuzz_corpus(const std::function<void(std::string_view)>& give) {
     with(loom::kFrames, frames);
   }
   with(loom::kFrames, frames + std::string(8, '\0') + std::string(8, '\xff'));
-  for (std::size_t i = 0; i < loom::known().messages().size(); ++i)
+  for (std::size_t i = 0; i < loom::known().messages.size(); ++i)
     for (const char fill : {'\0', '\1', 'a'})
-      with(static_cast<char>(i + loom::kFirstMessage), std::string(600, fill));
+      with(static_cast<char>(i % 254 + loom::kFirstMessage),
+           static_cast<char>(i / 254) + std::string(600, fill));
 }
