@@ -11,11 +11,25 @@ import time
 import hostloom
 
 CLEAR = "\x1b[H\x1b[J"
-COLUMNS = ("proto", "local", "remote", "state", "rx bytes", "tx bytes", "application")
+COLUMNS = ("proto", "local", "remote", "state", "received", "acked", "cwnd", "rtt ms", "resent", "application")
+
+
+def end(address: object, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 
 def connections(h: hostloom.Connection) -> list[dict]:
-    return h.cli("show session verbose 1", json=True).get("connections", [])
+    """Every open session, with what TCP knows of it when it is TCP's."""
+    tcp = {c.session_handle: c for c in h.api.tcp_connection_dump()} if "tcp_connection_dump" in h.api else {}
+    rows = []
+    for s in h.api.session_dump(kind=h.types.SessionKind.CONNECTION):
+        state = s.state.name.lower() if isinstance(s.state, h.types.SessionState) else str(s.state)
+        row = {"proto": s.transport, "local": end(s.local, s.local_port), "remote": end(s.remote, s.remote_port),
+               "state": state, "received": s.bytes_received, "acked": s.bytes_acked, "application": s.app}
+        if c := tcp.get(s.handle):
+            row |= {"cwnd": c.cwnd, "rtt ms": f"{c.srtt / 1000:.2f}", "resent": c.retransmits}
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row["local"], row["remote"]))
 
 
 def table(rows: list[dict]) -> str:

@@ -83,9 +83,10 @@ class Daemon:
 def configure(h: hostloom.Connection, name: str, address: str) -> None:
     version = h.api.show_version()
     print(f"{name}: {version.program} {version.version}, process {h.api.control_ping().vpe_pid}")
-    interface = h.cli(f"create tap host-if-name {name}0 host-bridge {BRIDGE}").strip()
-    h.cli(f"set interface ip address {interface} {address}/24")
-    h.cli(f"set interface state {interface} up")
+    tap = h.api.tap_create_v3(host_if_name_set=True, host_if_name=f"{name}0", host_bridge_set=True, host_bridge=BRIDGE,
+                              tap_flags=h.types.TapFlags.GSO)
+    h.api.sw_interface_add_del_address(sw_if_index=tap.sw_if_index, prefix=f"{address}/24")
+    h.api.sw_interface_set_flags(sw_if_index=tap.sw_if_index, flags=h.types.IfStatusFlags.ADMIN_UP)
 
 
 def main() -> int:
