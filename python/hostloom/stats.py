@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from . import _core
@@ -21,12 +21,16 @@ class Combined(NamedTuple):
 
 
 class Counters(list):
-    """Values by worker, then by index (an interface, a node, an error)."""
+    """Values by worker, then by index (an interface, a node, an error): numbers, or Combined."""
+
+    def __init__(self, rows: Iterable[Any] = (), zero: Any = 0):
+        super().__init__(rows)
+        self._zero = zero  # of what kind a sum of nothing is
 
     def sum(self, index: int | None = None) -> Any:
-        """Over all workers: of all indexes, or of one; 0 where a worker has none."""
+        """Over all workers: of all indexes, or of one; nothing is added where a worker has none."""
         cells = [cell for row in self for cell in (row if index is None else row[index:index + 1])]
-        if any(isinstance(c, Combined) for c in cells):
+        if isinstance(self._zero, Combined):
             return Combined(sum(c.packets for c in cells), sum(c.bytes for c in cells))
         return sum(cells)
 
@@ -35,7 +39,7 @@ def _value(kind: str, value: Any) -> Any:
     if kind == "simple":
         return Counters(value)
     if kind == "combined":
-        return Counters([[Combined(*cell) for cell in row] for row in value])
+        return Counters([[Combined(*cell) for cell in row] for row in value], Combined(0, 0))
     return value
 
 

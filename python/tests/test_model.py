@@ -58,8 +58,8 @@ class Sums(unittest.TestCase):
     def test_over_workers_and_indexes(self):
         packets = Counters([[1, 2, 3], [10, 20]])
         self.assertEqual((packets.sum(), packets.sum(0), packets.sum(2), packets.sum(9)), (36, 11, 3, 0))
-        both = Counters([[Combined(1, 100), Combined(2, 200)], [Combined(3, 300)]])
-        self.assertEqual((both.sum(), both.sum(0)), (Combined(6, 600), Combined(4, 400)))
+        both = Counters([[Combined(1, 100), Combined(2, 200)], [Combined(3, 300)]], Combined(0, 0))
+        self.assertEqual((both.sum(), both.sum(0), both.sum(9)), (Combined(6, 600), Combined(4, 400), Combined(0, 0)))
 
 
 if __name__ == "__main__":

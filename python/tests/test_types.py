@@ -24,6 +24,8 @@ with hostloom.connect() as h:
     h.api.sho_version()                                # no such request
     level: int = h.api.log_dump()[0].level             # an enumeration is a number
     h.types.LogLevel.ERR
+    if "memo_set" in h.api and "memo" in h.events:
+        h.api["memo_set"](index=1, text="of a plugin that nobody knows here")
     h.types.LogLevel.ERROR                             # no such enumerator
 
 
