@@ -55,7 +55,7 @@ struct Session {
   TransportId transport = kNoTransport;
   uint8_t creator = 0;      // application worker that asked for it, or 0xff
   bool tail_held = false;   // the transport was told that the end of the tx fifo may wait
-  uint32_t generation = 0;  // 24 bits; changes whenever the slot is freed
+  uint32_t generation = 1;  // 24 bits, never 0; changes whenever the slot is freed
   SessionId id = kNoSession;
   ConnId conn = kNoConn;
   App* app = nullptr;
@@ -71,6 +71,12 @@ struct Session {
   TxHold hold;
 };
 
+// Not 0, so that no handle is: applications keep 0 for "none".
+constexpr uint32_t next_generation(uint32_t generation) noexcept {
+  return generation == 0xffffff ? 1 : generation + 1;
+}
+static_assert(next_generation(0xffffff) == 1);
+
 // Slots with stable addresses and ids; grows by blocks, never stalls to move.
 class SessionPool {
  public:
@@ -83,7 +89,7 @@ class SessionPool {
   }
   void free(Session& s) {
     const SessionId id = s.id;
-    const uint32_t generation = (s.generation + 1) & 0xffffff;
+    const uint32_t generation = next_generation(s.generation);
     std::destroy_at(&s);
     std::construct_at(&s);
     s.id = id;

@@ -16,6 +16,7 @@ namespace loom {
 struct SocketOptionsView;
 
 // generation:24 | worker:8 | index:32. A stale handle is detected by its generation, not followed.
+// Never 0.
 using SessionHandle = uint64_t;
 using SessionId = uint32_t;  // index on its worker
 using ConnId = uint32_t;     // transport's index of the connection on its worker

@@ -138,6 +138,13 @@ TEST_F(SessionTest, AStaleHandleIsCountedAndHarmless) {
   EXPECT_EQ(bed.counter("stale-handle"), before + 3);
 }
 
+// Applications keep 0 for "none": the first session of a daemon was not found by its events.
+TEST_F(SessionTest, NoHandleIsZero) {
+  Pair p = open();
+  EXPECT_NE(p.client->handle, 0u);
+  EXPECT_NE(p.server->handle, 0u);
+}
+
 TEST_F(SessionTest, FailedConnectsSayWhy) {
   app.start_connect(1, 11);
   auto c = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
