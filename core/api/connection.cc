@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <chrono>
+
 #include "api/server_call.h"
 
 namespace loom {
@@ -11,6 +13,8 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 
 constexpr int kStepsOfASlice = 256;
+// For steps that find nothing to send, which may look at much: at workers, one after the other.
+constexpr std::chrono::milliseconds kTimeOfASlice{1};
 
 uint32_t frame_length(const std::byte* header) {
   uint32_t length = 0;
@@ -145,11 +149,15 @@ void ApiConnection::step() {
   if (!socket_.is_open()) return;
   const auto walk = walk_;
   bool has_ended = false, has_room = true;
+  const auto began = std::chrono::steady_clock::now();
   with_call([&](ApiCall& call) {
     for (int i = 0; i < kStepsOfASlice && !has_ended && has_room; ++i) {
-      has_ended = walk->handler.next(walk->state, call) == ApiStep::kEnd;
+      const ApiStep step = walk->handler.next(walk->state, call);
       if (!socket_.is_open()) return;
+      has_ended = step == ApiStep::kEnd;
       has_room = call.has_room();
+      if (step == ApiStep::kSkip && std::chrono::steady_clock::now() - began > kTimeOfASlice)
+        return;
     }
   });
   if (!socket_.is_open()) return;

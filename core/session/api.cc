@@ -2,7 +2,7 @@
 // out of service and back.
 //
 // A million sessions are listed by position: a worker is visited for kSlots slots or kBatch finds
-// at a time, and between two visits everything else is served.
+// at a time, and after a millisecond of visits everything else is served.
 #include "session/api.h"
 
 #include <cstring>

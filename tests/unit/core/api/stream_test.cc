@@ -116,6 +116,7 @@ class ApiStreams : public ServerFixture {
   Host host_;
   std::atomic<uint64_t> steps_ = 0;
   std::atomic<bool> is_over_ = false;
+  int turns_ = 0;  // the server's thread's
 };
 
 TEST_F(ApiStreams, RequestsBehindADumpWaitForItsEnd) {
@@ -147,6 +148,28 @@ TEST_F(ApiStreams, ADumpWithoutEndStallsNobody) {
   }
   is_over_ = true;
   reader.join();
+}
+
+// Steps that find nothing may take long each, as visits to workers do.
+TEST_F(ApiStreams, LongStepsAreNotTakenOneBehindTheOther) {
+  struct Slow {
+    boost::asio::io_context& io;
+    int& turns;
+    int step = 0;
+    ApiStep next(ApiCall&) {
+      EXPECT_EQ(turns, step);  // everything that was posted has been done
+      boost::asio::post(io, [&t = turns] { ++t; });
+      const auto begin = std::chrono::steady_clock::now();
+      while (std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(2)) {}
+      return ++step == 10 ? ApiStep::kEnd : ApiStep::kSkip;
+    }
+  };
+  registry_.walk<api::ItemList>([this](const api::ItemList&) { return Slow{io_, turns_}; });
+  start();
+  RawClient c(path_);
+  c.create();
+  ASSERT_TRUE(c.send(c.request(table_name<api::ItemList>().c_str(), 1) + ping(c, 2)));
+  expect_ping(c, 2);
 }
 
 TEST_F(ApiStreams, EndlessSkippingStallsNobodyEither) {
