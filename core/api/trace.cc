@@ -11,6 +11,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "config/private_file.h"
+
 namespace loom {
 namespace {
 
@@ -68,8 +70,9 @@ std::string to_hex(std::span<const std::byte> bytes) {
 
 Result<void> save_api_trace(const ApiTrace& trace, const std::string& path) {
   const auto failed = [&] { return error(Status::kIo, path + ": " + std::strerror(errno)); };
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (fd < 0) return failed();
+  const auto opened = open_private_file(path);
+  if (!opened) return opened.error();
+  const int fd = *opened;
   std::string text = std::string(kFirstLine) + "\n";
   for (const auto& r : trace.records()) {
     char head[64];

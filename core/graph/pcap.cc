@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "buffer/chain.h"
+#include "config/private_file.h"
 #include "graph/engine.h"
 
 namespace loom {
@@ -95,9 +96,8 @@ Result<void> Pcap::begin(const PcapConfig& config) {
     return error(Status::kInvalid, std::to_string(config.max_bytes) +
                                        " bytes of a packet are not from 1 to " +
                                        std::to_string(kPcapSnapLength));
-  const int fd = open(config.file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                      S_IRUSR | S_IWUSR);
-  if (fd < 0) return error(Status::kIo, config.file + ": " + std::strerror(errno));
+  const auto fd = open_private_file(config.file);
+  if (!fd) return fd.error();
   timespec wall;
   clock_gettime(CLOCK_REALTIME, &wall);
   std::vector<std::unique_ptr<Log>> logs;
@@ -107,7 +107,7 @@ Result<void> Pcap::begin(const PcapConfig& config) {
     log->records.reserve(config.max_packets);
     logs.push_back(std::move(log));
   }
-  fd_ = fd;
+  fd_ = *fd;
   engine_.with_barrier([&] {
     config_ = config;
     wall_offset_ = wall.tv_sec * kSecond + wall.tv_nsec - engine_.clock_now();

@@ -117,6 +117,8 @@ TEST_F(ApiTraceTest, ASavedTraceIsAnsweredAgain) {
         api::WantItemEvents{.client_index = 0, .context = 0, .enable = true, .pid = 1}));
   }
   wait_until([&] { return server_->clients().empty(); });
+  write("anybody may read this");
+  ::chmod(file_.c_str(), 0644);
   const CliOutcome saved = run("api trace save " + file_);
   EXPECT_EQ(saved.status, Status::kOk) << saved.text;
   struct stat s {};
