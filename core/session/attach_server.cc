@@ -393,6 +393,8 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   if (request.namespace_id[0] && std::strcmp(request.namespace_id, "default") != 0)
     return refuse(
         error(Status::kNotFound, std::string("no namespace '") + request.namespace_id + "'"));
+  if (layer.stopped)  // it was accepted before
+    return refuse(error(Status::kRefused, "the session layer is disabled"));
   if (layer.drain_state.load(std::memory_order_relaxed) != DrainState::kOff) {
     ++layer.drain.refused_apps;
     return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));

@@ -48,6 +48,7 @@ Status reset_session(Impl&, SessionHandle);
 uint64_t reset_all_sessions(Impl&, bool connecting);
 
 // Mode, timeout, events; see session_layer.h.
+constexpr uint32_t kMaxDrainTimeout = 7 * 24 * 3600;  // seconds
 void set_drain(Impl&, bool enable, uint32_t timeout_s);
 DrainStatus drain_status(const Impl&);
 std::span<const CliCommand> drain_commands();  // without context

@@ -5,7 +5,7 @@
 //              is open goes on, a handshake that was under way ends as it would have, and attached
 //              applications may connect: they may need to, to serve whom they have.
 //   drained    no session and no handshake is left, or the time-out has reset them. Handshakes
-//              that end only now are refused.
+//              that end only now are refused, and so are connects.
 //
 // Workers see the mode as one atomic byte. The worker whose last session or handshake has gone asks
 // the control thread to look; only that decides, having visited all workers. Control thread, but
@@ -17,14 +17,10 @@ namespace {
 
 DrainState state_of(const Impl& l) { return l.drain_state.load(std::memory_order_relaxed); }
 
-void enter(Impl& l, DrainState state, uint64_t resets) {
-  l.drain_state.store(state, std::memory_order_relaxed);
-  l.drain.resets = resets;
-  const char* text = state == DrainState::kOff        ? "draining is off"
-                     : state == DrainState::kDraining ? "draining: no new connections"
-                                                      : "drained";
-  l.log(LogLevel::kNotice,
-        text + (resets ? ", " + std::to_string(resets) + " sessions were reset" : std::string()));
+void set_state(Impl& l, DrainState state) { l.drain_state.store(state, std::memory_order_relaxed); }
+
+void say(Impl& l, const std::string& text) {
+  l.log(LogLevel::kNotice, text);
   if (l.drain.on_change) l.drain.on_change(drain_status(l));
 }
 
@@ -40,12 +36,30 @@ bool is_all_quiet(Impl& l) {
 
 void check(Impl& l) {
   l.drain_check_asked.store(false, std::memory_order_release);
-  if (state_of(l) == DrainState::kDraining && is_all_quiet(l)) enter(l, DrainState::kDrained, 0);
+  while (state_of(l) == DrainState::kDraining && is_all_quiet(l)) {
+    // Once more behind the state: an application may have connected behind the first look.
+    set_state(l, DrainState::kDrained);
+    if (is_all_quiet(l)) return say(l, "drained");
+    set_state(l, DrainState::kDraining);
+  }
 }
 
-void time_out(Impl& l, uint32_t round) {
-  if (l.drain.round != round || state_of(l) != DrainState::kDraining) return;
-  enter(l, DrainState::kDrained, reset_all_sessions(l, true));
+// First the state, which workers have seen once they are visited: what comes up behind the visit
+// would otherwise stay.
+void time_out(Impl& l) {
+  set_state(l, DrainState::kDrained);
+  l.drain.resets = reset_all_sessions(l, true);
+  say(l, "drained, " + std::to_string(l.drain.resets) + " sessions were reset");
+}
+
+// One at a time, however often the time-out is changed: it cannot be called back.
+void tick(Impl& l) {
+  l.drain.ticks = false;
+  if (state_of(l) != DrainState::kDraining || l.drain.timeout_s == 0) return;
+  const TimeNs left = l.drain.deadline - l.engine.clock_now();
+  if (left <= 0) return time_out(l);
+  l.drain.ticks = true;
+  l.loop.after(to_seconds(std::min(left, kSecond)), [&l] { tick(l); });
 }
 
 }  // namespace
@@ -60,21 +74,22 @@ void drain_progress(SessionWorker& sw) noexcept {
 }
 
 void set_drain(Impl& l, bool enable, uint32_t timeout_s) {
-  ++l.drain.round;  // an earlier time-out is void
   if (!enable) {
-    if (state_of(l) != DrainState::kOff) enter(l, DrainState::kOff, l.drain.resets);
-    return;
+    if (state_of(l) == DrainState::kOff) return;
+    set_state(l, DrainState::kOff);
+    return say(l, "draining is off");
   }
   l.drain.timeout_s = timeout_s;
+  l.drain.deadline = l.engine.clock_now() + timeout_s * kSecond;
   if (state_of(l) == DrainState::kOff) {
     l.drain.began = l.engine.clock_now();
-    l.drain.refused_apps = 0;
+    l.drain.refused_apps = l.drain.resets = 0;
     for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
       l.engine.run_on_worker(i, [](Worker& w) { of(w).drain_refused = {}; });
-    enter(l, DrainState::kDraining, 0);
+    set_state(l, DrainState::kDraining);
+    say(l, "draining: no new connections");
   }
-  if (timeout_s != 0 && l.loop.after)
-    l.loop.after(timeout_s, [&l, round = l.drain.round] { time_out(l, round); });
+  if (!l.drain.ticks && l.loop.after) tick(l);
   check(l);
 }
 
@@ -94,8 +109,6 @@ DrainStatus drain_status(const Impl& l) {
 
 namespace {
 
-constexpr uint32_t kMaxTimeout = 7 * 24 * 3600;  // seconds
-
 Result<void> drain(Host&, void* context, CliArgs& args, CliReply& reply) {
   Impl& l = *static_cast<Impl*>(context);
   bool enable = true;
@@ -105,7 +118,7 @@ Result<void> drain(Host&, void* context, CliArgs& args, CliReply& reply) {
   } else {
     (void)args.accept("on");
     if (args.accept("timeout")) {
-      const auto n = args.number("timeout in seconds", 1, kMaxTimeout);
+      const auto n = args.number("timeout in seconds", 1, kMaxDrainTimeout);
       if (!n) return n.error();
       timeout = *n;
     }

@@ -29,6 +29,8 @@ Result<void> add_drain_api(Host& host, ApiRegistry& registry, SessionLayer& laye
   Impl& l = layer.impl();
   registry.handle<api::DaemonDrain, api::DaemonDrainReply>(
       [&l](ApiCall&, const api::DaemonDrain& request) {
+        if (request.timeout > kMaxDrainTimeout)
+          return api::DaemonDrainReply{.retval = kApiInvalidValue};
         set_drain(l, request.enable, request.timeout);
         return api::DaemonDrainReply{.sessions = drain_status(l).sessions};
       });

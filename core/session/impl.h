@@ -82,11 +82,11 @@ struct SessionLayer::Impl {
   uint64_t listen_watch = 0;
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
   bool stopped = false;                             // or disabled
-  bool give_back_waits = false;                     // give_back_tick is due
+  bool give_back_waits = false;                     // give_back_later has asked
   struct {
-    uint32_t round = 0;  // of set_drain(): which of its time-outs counts
     uint32_t timeout_s = 0;
-    TimeNs began = 0;
+    TimeNs began = 0, deadline = 0;
+    bool ticks = false;  // the loop looks after the deadline
     uint64_t refused_apps = 0, resets = 0;
     std::function<void(const DrainStatus&)> on_change;
   } drain;

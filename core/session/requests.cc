@@ -29,6 +29,8 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c) noexce
     ++sw.counters[kBadRequest];
     return refuse(sw, a, c.context, Status::kInvalid);
   }
+  if (layer.drain_state.load(std::memory_order_relaxed) == DrainState::kDrained) [[unlikely]]
+    return refuse(sw, a, c.context, Status::kRefused);
   Session* s = new_session(sw, *a.app, transport);
   if (!s) return refuse(sw, a, c.context, Status::kNoMemory);
   s->state = State::kConnecting;

@@ -1,5 +1,8 @@
 // The session layer's messages, and draining, with real applications behind them.
 #include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <set>
 
@@ -351,6 +354,55 @@ TEST_F(SessionApiTest, DrainedMeansThatNothingIsAcceptedAnyMore) {
   app.start_connect(80);
   bed.pump();
   EXPECT_NE(app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected).status, 0);
+}
+
+TEST_F(SessionApiTest, WhatIsDrainedStaysEmpty) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  drain(true);
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateDrained);
+  const std::size_t ends = bed.pipe.ends.size();
+  app.start_connect(80);
+  const auto refused = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+  EXPECT_EQ(static_cast<Status>(refused.status), Status::kRefused);
+  EXPECT_EQ(bed.pipe.ends.size(), ends);  // no transport was asked
+  EXPECT_EQ(drained().sessions, 0u);
+}
+
+TEST_F(SessionApiTest, ChangingTheTimeoutAgainAndAgainKeepsNothing) {
+  auto a = app.listen(80).status == 0 ? app.connect(80) : nullptr;
+  auto b = app.accept();
+  const std::size_t before = bed.later.size();
+  for (uint32_t i = 0; i < 100; ++i) {
+    drain(true, 604'800 - i);
+    drain(false);
+  }
+  EXPECT_LE(bed.later.size(), before + 1);
+  EXPECT_EQ(client.call<api::DaemonDrainReply>(api::DaemonDrain{.timeout = 604'801}).retval,
+            kApiInvalidValue);
+  EXPECT_EQ(drained().state, api::DrainState::kDrainApiStateOff);
+}
+
+TEST_F(SessionApiTest, WhoCameBeforeItWasDisabledCannotAttachBehindIt) {
+  const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strcpy(to.sun_path, bed.layer->default_socket_path().c_str());
+  ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  bed.pump();
+  EXPECT_EQ(
+      client.call<api::SessionEnableDisableReply>(api::SessionEnableDisable{.is_enable = false})
+          .retval,
+      0);
+  svm::AttachRequest request{};
+  request.version = svm::kProtocolVersion;
+  request.op = svm::AttachOp::kAttach;
+  ASSERT_EQ(::send(fd, &request, sizeof request, 0), static_cast<ssize_t>(sizeof request));
+  bed.pump();
+  svm::AttachReply reply{};
+  ASSERT_EQ(::recv(fd, &reply, sizeof reply, MSG_DONTWAIT), static_cast<ssize_t>(sizeof reply));
+  EXPECT_EQ(static_cast<Status>(reply.status), Status::kRefused);
+  EXPECT_THAT(reply.message, testing::HasSubstr("disabled"));
+  ::close(fd);
 }
 
 }  // namespace
