@@ -1,7 +1,8 @@
 // Module "tcp": connections and counters over the binary API.
 //
 // Connections belong to their worker, so that a dump visits it, for kSlice slots or kBatch finds at
-// a time; between two visits everything else is served. Control thread, but for what `visit` does.
+// a time; after a millisecond of visits everything else is served. Control thread, but for what
+// `visit` does.
 #include "api.h"
 
 #include <hostloom/api_server.h>
@@ -68,7 +69,8 @@ void describe(TcpWorker& t, const Connection& c, api::TcpConnectionDetails& d) {
   d.bytes_acked = i.bytes_acked;
 }
 
-// One tcp_connection_dump under way: worker by worker, pool by pool, slot by slot.
+// One tcp_connection_dump under way: worker by worker, pool by pool, slot by slot. In the order of
+// a connection's life, so that none is missed for becoming the next thing meanwhile.
 class ConnectionWalk {
  public:
   ConnectionWalk(const api::TcpConnectionDump& wanted, void*) : wanted_(wanted) {}
@@ -87,9 +89,9 @@ class ConnectionWalk {
       TcpWorker& t = tcp_worker(w);
       switch (pool_) {
         case 0:
-          return visit(t, t.connections);
-        case 1:
           return visit(t, t.half_open);
+        case 1:
+          return visit(t, t.connections);
         default:
           return visit(t, t.time_waits);
       }
