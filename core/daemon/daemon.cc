@@ -193,7 +193,8 @@ void Daemon::Parts::complete_names() {
   });
   cli.add_values("PLUGIN", [this] {
     std::vector<std::string> names;
-    for (auto& p : plugins->list()) names.push_back(std::move(p.name));
+    for (const auto& p : plugins->list())
+      if (!p.name.empty()) names.push_back(p.name);  // what was refused may have none
     return names;
   });
 }
