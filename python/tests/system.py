@@ -185,17 +185,5 @@ def prometheus():
         wait_until(lambda: scrape().get(packets) is not None, "the new daemon is found")
 
 
-def main():
-    cases = {f.__name__: f for f in (requests, stats, plugin, two_daemons, session_table, prometheus)}
-    if len(sys.argv) != 2 or sys.argv[1] not in cases:
-        sys.exit(f"usage: {sys.argv[0]} {'|'.join(cases)}")
-    laboratory.enter()
-    try:
-        cases[sys.argv[1]]()
-    except Failure as failure:
-        sys.exit(f"FAILED: {failure}")
-    print("ok")
-
-
 if __name__ == "__main__":
-    main()
+    laboratory.run_case(requests, stats, plugin, two_daemons, session_table, prometheus)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -44,6 +45,20 @@ def enter():
         command += ["--user", "--map-root-user"]
     env = dict(os.environ, **{_INSIDE: "1", "HOSTLOOM_LAB_USER": "" if os.geteuid() == 0 else "1"})
     os.execvpe(command[0], command + [sys.executable] + sys.argv, env)
+
+
+def run_case(*cases):
+    """main() of a file of test cases: runs the one (a function) that the command line names, in namespaces of its own."""
+    by_name = {f.__name__: f for f in cases}
+    if len(sys.argv) != 2 or sys.argv[1] not in by_name:
+        sys.exit(f"usage: {os.path.basename(sys.argv[0])} {'|'.join(by_name)}")
+    enter()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what is made to crash leaves nothing
+    try:
+        by_name[sys.argv[1]]()
+    except Failure as failure:
+        sys.exit(f"{sys.argv[1]}: FAILED: {failure}")
+    print(f"{sys.argv[1]}: passed")
 
 
 def wait_until(condition, what, seconds=20.0):

@@ -239,19 +239,5 @@ def capture():
         expect({v["packet"] for v in visits} == {0, 1} and visits[0]["node"] == "tap-input", f"trace: {visits}")
 
 
-CASES = {f.__name__: f for f in (connections, drain, disabled, plugins, taps, capture)}
-
-
-def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: api_cases.py CASE, one of {' '.join(CASES)}")
-    laboratory.enter()
-    try:
-        CASES[sys.argv[1]]()
-    except Failure as e:
-        sys.exit(f"FAILED: {e}")
-    print(f"{sys.argv[1]}: passed")
-
-
 if __name__ == "__main__":
-    main()
+    laboratory.run_case(connections, drain, disabled, plugins, taps, capture)

@@ -244,24 +244,14 @@ def unprivileged_user():
     iperf3()
 
 
-CASES = {f.__name__: f for f in (iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, daemon_death,
-                                 bad_input, idle, unprivileged_user)}
-
-
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: cases.py CASE, one of {' '.join(CASES)}")
-    if sys.argv[1] == "unprivileged_user" and os.geteuid() == 0 and not os.environ.get("HOSTLOOM_LAB_INSIDE"):
+    if sys.argv[1:] == ["unprivileged_user"] and os.geteuid() == 0 and not os.environ.get("HOSTLOOM_LAB_INSIDE"):
         # In a mount namespace of its own, so that /dev/net/tun can have the mode that Debian gives it everywhere.
         prepare = ("mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && "
                    'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
-    laboratory.enter()
-    try:
-        CASES[sys.argv[1]]()
-    except Failure as e:
-        sys.exit(f"FAILED: {e}")
-    print(f"{sys.argv[1]}: passed")
+    laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, daemon_death,
+                        bad_input, idle, unprivileged_user)
 
 
 if __name__ == "__main__":

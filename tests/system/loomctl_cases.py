@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
-from lab import Failure, Lab, wait_until  # noqa: E402
+from lab import Failure, Lab  # noqa: E402
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()][0-9A-Za-z]|[=>])")
 PROMPT = "hostloom# "
@@ -220,14 +220,5 @@ def shows():
                 expect(set(answer) != {"lines"} and "table" not in answer, f"{words}: no names: {answer}")
 
 
-CASES = {f.__name__: f for f in (interactive, terminal, scripts, shows)}
-
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: loomctl_cases.py {'|'.join(CASES)}")
-    laboratory.enter()
-    try:
-        CASES[sys.argv[1]]()
-    except Failure as failure:
-        sys.exit(f"{sys.argv[1]}: {failure}")
-    print("ok")
+    laboratory.run_case(interactive, terminal, scripts, shows)

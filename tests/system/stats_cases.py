@@ -6,7 +6,6 @@ import mmap
 import os
 import pathlib
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -240,14 +239,5 @@ def top():
         expect(live.returncode == 3, f"exit status {live.returncode}")
 
 
-CASES = {f.__name__: f for f in (segment, options, idle, prometheus, top)}
-
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: stats_cases.py {'|'.join(CASES)}")
-    laboratory.enter()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        CASES[sys.argv[1]]()
-    except Failure as failure:
-        sys.exit(f"{sys.argv[1]}: {failure}")
+    laboratory.run_case(segment, options, idle, prometheus, top)

@@ -4,7 +4,6 @@ usage: vpp_cases.py CASE"""
 
 import os
 import pathlib
-import resource
 import socket
 import struct
 import sys
@@ -215,14 +214,5 @@ def hostile():
         lab.run(["ping", "-c", "1", STACK_IP6])
 
 
-CASES = {f.__name__: f for f in (connect, net, tables, hostile)}
-
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in CASES:
-        sys.exit(f"usage: vpp_cases.py {'|'.join(CASES)}")
-    laboratory.enter()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        CASES[sys.argv[1]]()
-    except Failure as failure:
-        sys.exit(f"{sys.argv[1]}: {failure}")
+    laboratory.run_case(connect, net, tables, hostile)
