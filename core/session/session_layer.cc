@@ -1,5 +1,7 @@
 #include "session/session_layer.h"
 
+#include <algorithm>
+
 #include "session/impl.h"
 
 namespace loom {
@@ -87,7 +89,16 @@ SessionStats SessionLayer::stats() const {
   s.established = l.flows->established();
   s.half_open = l.flows->half_open();
   for (uint32_t i = 0; i < l.n_listeners; ++i) s.listeners += l.listener(i) != nullptr;
-  for (const auto& app : l.apps) s.applications += app != nullptr;
+  for (const auto& app : l.apps) {
+    if (!app) continue;
+    ++s.applications;
+    const auto arena = app->arena.stats();
+    s.segment_bytes += arena.segment_bytes;
+    s.segment_used_bytes += arena.chunk_bytes + arena.object_bytes + app->app_arena.carved_bytes();
+    for (const auto& segment : app->app_arenas) s.segment_bytes += segment->size();
+  }
+  // What is carved is written by applications, too.
+  s.segment_used_bytes = std::min(s.segment_used_bytes, s.segment_bytes);
   return s;
 }
 

@@ -25,6 +25,7 @@ struct SessionStats {
   std::vector<uint32_t> per_worker;         // sessions
   uint64_t established = 0, half_open = 0;  // flows in the lookup tables
   uint64_t listeners = 0, applications = 0;
+  uint64_t segment_bytes = 0, segment_used_bytes = 0;  // of applications' shared memory
 };
 
 enum class DrainState : uint8_t { kOff, kDraining, kDrained };

@@ -1,4 +1,7 @@
-// show statistics segment
+// show statistics segment, show memory
+#include "graph/engine.h"
+#include "session/session_layer.h"
+#include "stats/memory_use.h"
 #include "stats/stats_service.h"
 
 namespace loom {
@@ -52,15 +55,43 @@ Result<void> show_segment(Host&, void* context, CliArgs& args, CliReply& reply) 
   return {};
 }
 
+Result<void> show_memory(Host&, void* context, CliArgs& args, CliReply& reply) {
+  const auto& service = *static_cast<const StatsService*>(context);
+  if (!args.done()) return args.unknown();
+  CliTable& table = reply.table("memory", {"area", "total", "used", "free"});
+  const auto row = [&](std::string area, const MemoryUse& use) {
+    table.rows.push_back({std::move(area), std::to_string(use.total), std::to_string(use.used),
+                          std::to_string(use.free)});
+  };
+  row("process", process_use());
+  row("main heap", main_heap_use());
+  for (const BufferPool* pool : service.parts().engine.buffer_pools())
+    row("buffer pool " + std::to_string(pool->index()), buffer_use(service.parts().engine, *pool));
+  const SessionStats sessions = service.parts().sessions.stats();
+  row("application segments", {.total = sessions.segment_bytes,
+                               .used = sessions.segment_used_bytes,
+                               .free = sessions.segment_bytes - sessions.segment_used_bytes});
+  if (const StatsSegment* s = service.segment()) row("statistics segment", segment_use(s->heap()));
+  return {};
+}
+
 }  // namespace
 
 Result<void> register_stats_commands(Host& host, StatsService& service) {
-  return host.add_cli_command(
+  const CliCommand commands[] = {
       {.path = "show statistics segment",
        .syntax = "[verbose]",
        .help = "Names and sizes of what the statistics segment holds; verbose: symlinks too.",
        .context = &service,
-       .run = show_segment});
+       .run = show_segment},
+      {.path = "show memory",
+       .syntax = "",
+       .help = "Bytes that the daemon has, by what they are for; used of the process: resident.",
+       .context = &service,
+       .run = show_memory}};
+  for (const CliCommand& command : commands)
+    if (auto added = host.add_cli_command(command); !added) return added;
+  return {};
 }
 
 }  // namespace loom

@@ -3,12 +3,8 @@
 // of one row in VPP's order, and /mem/NAME/{total,used,free} by name; heaps are the process's own
 // ("main heap"), the statistics segment ("stat segment"), and the pages of the whole ("process":
 // used = resident).
-#include <malloc.h>
-#include <unistd.h>
-
-#include <cstdio>
-
 #include "graph/engine.h"
+#include "stats/memory_use.h"
 #include "stats/publisher.h"
 
 namespace loom {
@@ -68,33 +64,20 @@ class MemoryPublisher : public StatsPublisher {
   }
 
   void publish_heaps(StatsSegment& segment) {
-    const auto put = [&](std::size_t heap, MemoryColumn column, uint64_t value) {
-      segment.set(heaps_[heap], 0, column, value);
-    };
-    const struct mallinfo2 m = ::mallinfo2();
-    put(0, kTotal, m.arena + m.hblkhd);
-    put(0, kUsed, m.uordblks + m.hblkhd);
-    put(0, kFree, m.fordblks);
-    put(0, kUsedMmap, m.hblkhd);
-    put(0, kTotalAlloc, m.arena + m.hblkhd);
-    put(0, kFreeChunks, m.ordblks);
-    put(0, kReleasable, m.keepcost);
-
-    const SegmentHeap& heap = segment.heap();
-    put(1, kTotal, heap.total());
-    put(1, kUsed, heap.used());
-    put(1, kFree, heap.total() - heap.used());
-
-    // proc(5): total size and resident pages come first.
-    unsigned long long total = 0, resident = 0;
-    if (std::FILE* f = std::fopen("/proc/self/statm", "re")) {
-      if (std::fscanf(f, "%llu %llu", &total, &resident) != 2) total = resident = 0;
-      std::fclose(f);
+    const MemoryUse uses[] = {main_heap_use(), segment_use(segment.heap()), process_use()};
+    static_assert(std::size(uses) == std::size(kHeaps));
+    for (std::size_t i = 0; i < std::size(kHeaps); ++i) {
+      const auto put = [&](MemoryColumn column, uint64_t value) {
+        segment.set(heaps_[i], 0, column, value);
+      };
+      put(kTotal, uses[i].total);
+      put(kUsed, uses[i].used);
+      put(kFree, uses[i].free);
+      put(kUsedMmap, uses[i].used_mmap);
+      put(kTotalAlloc, i == 0 ? uses[i].total : 0);
+      put(kFreeChunks, uses[i].free_chunks);
+      put(kReleasable, uses[i].releasable);
     }
-    const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-    put(2, kTotal, total * page);
-    put(2, kUsed, resident * page);
-    put(2, kFree, total > resident ? (total - resident) * page : 0);
   }
 
   Engine& engine_;

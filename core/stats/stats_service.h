@@ -50,6 +50,7 @@ class StatsService {
   void update();
 
   const StatsSegment* segment() const noexcept { return segment_.get(); }  // null before open()
+  const Parts& parts() const noexcept { return parts_; }
   const StatsConfig& config() const noexcept { return config_; }
   uint64_t updates() const noexcept { return updates_; }
   uint64_t handed_out() const noexcept { return handed_out_; }
@@ -72,7 +73,7 @@ class StatsService {
   std::string complaint_;  // logged already, not again
 };
 
-// show statistics segment
+// show statistics segment, show memory
 Result<void> register_stats_commands(Host&, StatsService&);
 
 }  // namespace loom

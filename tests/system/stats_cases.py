@@ -94,6 +94,15 @@ def segment():
             raise Failure("the segment can be changed by a reader")
         text = lab.cli("show", "statistics", "segment")
         expect(re.search(r"entries:?\s+\d+", text) and "/if/rx" in text, f"show statistics segment: {text}")
+        memory = {row["area"]: {k: int(row[k]) for k in ("total", "used", "free")}
+                  for row in json.loads(lab.cli("--json", "show", "memory"))["memory"]}
+        expect(set(memory) == {"process", "main heap", "buffer pool 0", "application segments", "statistics segment"},
+               f"show memory: {memory}")
+        expect(all(m["used"] + m["free"] == m["total"] for a, m in memory.items() if a != "main heap"), f"{memory}")
+        heap = sum(int(re.search(what + r":?\s+(\d+)", text)[1]) for what in ("used", "free"))
+        expect(memory["statistics segment"]["total"] == heap, f"{memory}")
+        expect(memory["process"]["used"] > 0 and memory["main heap"]["used"] > 0 and memory["buffer pool 0"]["used"] > 0,
+               f"{memory}")  # the TAP's receive rings hold buffers
 
         lab.stop(lab.daemon)  # what was mapped stays readable
         expect(s.get("/if/names")[0] == "tap0", "the segment went away with the daemon")
