@@ -11,8 +11,9 @@ class Signal {
   ~Signal();
   Signal(const Signal&) = delete;
   void set();
-  // Called with the GIL, which it gives up meanwhile. Throws error_already_set when a signal
-  // handler of Python's raised, as that of SIGINT does.
+  // Called with the GIL, which it gives up meanwhile. In the main thread it throws
+  // error_already_set when a signal handler of Python's raised, as that of SIGINT does, whichever
+  // thread the system gave the signal to.
   void wait();
 
  private:

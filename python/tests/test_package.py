@@ -378,6 +378,26 @@ class Connecting(unittest.TestCase):
             with self.assertRaises(KeyboardInterrupt):
                 h.api.silence(_timeout=60)
 
+    def test_a_signal_that_another_thread_got_ends_waiting(self):
+        asked = threading.Event()
+        with FakeDaemon([THINGS], {"silence": lambda *_: asked.set()}) as d, hostloom.connect(d.path) as h:
+            threading.Thread(target=lambda: (asked.wait(20), signal.pthread_kill(threading.get_ident(), signal.SIGINT))).start()
+            with self.assertRaises(KeyboardInterrupt):
+                h.api.silence(_timeout=60)
+
+    def test_an_event_loop_is_told_of_signals_that_came_while_a_call_waited(self):
+        asked = threading.Event()
+        with FakeDaemon([THINGS], {"silence": lambda *_: asked.set()}) as d, hostloom.connect(d.path) as h:
+            threading.Thread(target=lambda: (asked.wait(20), os.kill(os.getpid(), signal.SIGUSR1))).start()
+
+            async def main():
+                told = asyncio.Event()
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, told.set)
+                with self.assertRaises(hostloom.TimeoutError):
+                    h.api.silence(_timeout=0.5)
+                await asyncio.wait_for(told.wait(), 20)
+            asyncio.run(main())
+
     def test_a_program_may_end_with_connections_open(self):
         with FakeDaemon([THINGS], {}) as d:
             program = ("import asyncio, sys, hostloom\n"
