@@ -29,15 +29,14 @@ PYTHON = "/usr/bin/python3"
 # --- The package ----------------------------------------------------------------------------------------------------
 
 def headers():
-    """Every installed header compiles alone."""
+    """Nothing that an installed header includes was left behind. (That each compiles alone is the tree's own test.)"""
     flags = ["-std=c++23", *outsider.FLAGS.split(), "-fsyntax-only", "-I", PREFIX / "include"]
     found = sorted((PREFIX / "include/hostloom").glob("*.h"))
     expect(len(found) > 15, f"only {len(found)} headers are installed")
     with Workshop() as shop:
-        for header in found:
-            source = shop.dir / f"{header.stem}.cc"
-            source.write_text(f"#include <hostloom/{header.name}>\n" * 2)
-            run([CXX, *flags, source])
+        source = shop.dir / "all.cc"
+        source.write_text("".join(f"#include <hostloom/{header.name}>\n" for header in found))
+        run([CXX, *flags, source])
 
 
 def pkg_config():

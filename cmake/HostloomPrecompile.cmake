@@ -1,0 +1,51 @@
+# hostloom_precompile()
+#
+# Called once all targets are there: in builds that are made to be tested once, the library's headers are read once and
+# not by each source. Half of what compiling with a sanitizer takes goes into reading them. Builds for use do without,
+# so that a source which leans on what another includes does not compile.
+option(HOSTLOOM_PRECOMPILE "Read the library's headers once" OFF)
+
+# A target that others take their precompiled headers from: it has to be compiled as they are.
+function(hostloom_headers target type)
+  set(source ${PROJECT_BINARY_DIR}/precompiled/${target}.cc)
+  file(CONFIGURE OUTPUT ${source} CONTENT "int main() {}\n")
+  if(type STREQUAL "EXECUTABLE")
+    add_executable(${target} EXCLUDE_FROM_ALL ${source})
+  else()
+    add_library(${target} OBJECT EXCLUDE_FROM_ALL ${source})
+  endif()
+  target_precompile_headers(${target} PRIVATE
+    <algorithm> <array> <atomic> <chrono> <cstring> <functional> <map> <memory> <mutex> <optional> <span> <string>
+    <string_view> <thread> <utility> <vector> ${ARGN})
+endfunction()
+
+function(hostloom_precompile)
+  if(NOT HOSTLOOM_PRECOMPILE)
+    return()
+  endif()
+  set(targets "")
+  hostloom_targets_below(${PROJECT_SOURCE_DIR} targets)
+  hostloom_headers(library_headers OBJECT_LIBRARY)
+  hostloom_headers(service_headers OBJECT_LIBRARY <boost/asio.hpp> <nlohmann/json.hpp>)
+  set(services core_api core_daemon hostloom_client)  # each source of which reads those two
+  if(TARGET GTest::gtest)
+    hostloom_headers(test_headers EXECUTABLE <gtest/gtest.h> <gmock/gmock.h> <random>)
+    target_link_libraries(test_headers PRIVATE GTest::gtest GTest::gmock)
+    target_compile_options(test_headers PRIVATE ${HOSTLOOM_TEST_OPTIONS})
+  endif()
+  foreach(target ${targets})
+    get_target_property(type ${target} TYPE)
+    get_target_property(sources ${target} SOURCES)
+    get_target_property(tuned ${target} HOSTLOOM_OPTIMISED)
+    get_target_property(libraries ${target} LINK_LIBRARIES)
+    if(tuned OR NOT "${sources}" MATCHES "\\.cc(;|$)" OR "${sources}" MATCHES "\\.c(;|$)")
+      continue()
+    elseif(target IN_LIST services)
+      target_precompile_headers(${target} REUSE_FROM service_headers)
+    elseif(type MATCHES "STATIC|OBJECT|SHARED|MODULE")
+      target_precompile_headers(${target} REUSE_FROM library_headers)
+    elseif(type STREQUAL "EXECUTABLE" AND "GTest::gtest" IN_LIST libraries)
+      target_precompile_headers(${target} REUSE_FROM test_headers)
+    endif()
+  endforeach()
+endfunction()
