@@ -6,6 +6,7 @@ import mmap
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
-from lab import STACK_IP4, Failure, Lab, wait_until  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Failure, Lab, wait_until  # noqa: E402
 from statseg import COMBINED, EMPTY, NAMES, SCALAR, SIMPLE, SYMLINK, Segment  # noqa: E402
 
 FAST = "statseg { update-interval 0.1 }"
@@ -224,6 +225,26 @@ def prometheus():
         wait_until(lambda: parse(scrape(port)[1])["hostloom_up", ""] == 1, "the new daemon is found")
 
 
+def sessions_in_top(lab, loomctl):
+    """A transfer is the first of the sessions, under its addresses and its program."""
+    iperf3 = shutil.which("iperf3")
+    server = lab.spawn([iperf3, "-s", "-B", STACK_IP4, "-p", "5300", "--forceflush"], env=lab.preload(), name="iperf3")
+    wait_until(lambda: "listening" in lab.output(server), "iperf3 listens")
+    with lab.program([iperf3, "-c", STACK_IP4, "-p", "5300", "-t", "60"]):
+        def view(*options):
+            return json.loads(lab.run(loomctl + ["--json", "top", "--once", "--interval", "0.2", *options]).stdout)
+
+        wait_until(lambda: view()["sessions"], "the transfer is listed")
+        first = view()["sessions"][0]
+        expect(first["local"] == f"{STACK_IP4}:5300" and first["remote"].startswith(HOST_IP4), f"{first}")
+        expect(first["transport"] == "tcp" and "iperf3" in first["application"], f"{first}")
+        expect(first["rx-bits-per-second"] > 1e6 > first["tx-bits-per-second"], f"{first}")
+        few = view("--max-sessions", "1")  # iperf3 has two: control and data
+        expect(few["sessions"] == [] and "--max-sessions" in few["sessions-not-listed"], f"{few['sessions']}")
+        expect("iperf3" in lab.run(loomctl + ["top", "--once", "--interval", "0.2"]).stdout.decode(), "no table of sessions")
+    lab.stop(server)
+
+
 def top():
     with Lab(config_extra=FAST) as lab:
         loomctl = [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock")]
@@ -239,6 +260,7 @@ def top():
             text = lab.run(loomctl + ["top", "--once"]).stdout.decode()
             for word in ("clocks/pkt", "ip4-input", "tap0", "session/sessions_total", "tcp/connections", "asleep %"):
                 expect(word in text, f"no {word} in:\n{text}")
+        sessions_in_top(lab, loomctl)
         expect(lab.run(loomctl + ["top", "--bogus"], check=False).returncode == 2, "wrong usage")
         # Not on a terminal: view after view, until the daemon is gone.
         live = lab.spawn(loomctl + ["top", "--interval", "0.1"], name="top")

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "top_sample.h"
+#include "top_sessions.h"
 
 namespace loomctl {
 namespace {
@@ -90,7 +91,51 @@ std::string human(double v) {
   return text;
 }
 
-std::string text_of(const TopView& v, std::size_t rows) {
+std::string hex(uint64_t v) {  // as `show session` writes handles
+  char text[20];
+  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(v));
+  return text;
+}
+
+// The table of sessions, or why there is none.
+struct SessionTable {
+  std::vector<SessionRate> rates;
+  std::string missing;
+};
+
+// Two listings make a table.
+class SessionWatch {
+ public:
+  SessionWatch(std::string api_socket, std::size_t most)
+      : source_(std::move(api_socket)), most_(most) {}
+
+  SessionTable next(const TopSample& sample) {
+    SessionTable table;
+    const auto total = sample.gauges.find("session/sessions_total");
+    if (total != sample.gauges.end() && total->second > most_) {
+      before_.reset();
+      table.missing =
+          std::to_string(total->second) + " sessions; --max-sessions is " + std::to_string(most_);
+      return table;
+    }
+    auto now = source_.sample();
+    if (!now) {
+      before_.reset();
+      table.missing = now.error().message;
+      return table;
+    }
+    if (before_) table.rates = session_rates(*before_, *now);
+    before_ = std::move(*now);
+    return table;
+  }
+
+ private:
+  SessionSource source_;
+  std::size_t most_;
+  std::optional<SessionsSample> before_;
+};
+
+std::string text_of(const TopView& v, const SessionTable& sessions, std::size_t rows) {
   std::string out;
   char line[256];
   const auto add = [&](const char* format, auto... args) {
@@ -118,6 +163,15 @@ std::string text_of(const TopView& v, std::size_t rows) {
         human(f.rx_packets_s).c_str(), human(f.tx_bits_s).c_str(), human(f.tx_packets_s).c_str(),
         human(f.drops_s).c_str());
   }
+  add("\n%-5s %-24s %-24s %-18s %12s %12s\n", "", "session's local end", "remote end",
+      "application", "rx bit/s", "tx bit/s");
+  if (!sessions.missing.empty()) add("not listed: %s\n", sessions.missing.c_str());
+  for (std::size_t i = 0; i < std::min(rows, sessions.rates.size()); ++i) {
+    const auto& r = sessions.rates[i];
+    add("%-5s %-24s %-24s %-18.18s %12s %12s\n", r.session.transport.c_str(),
+        r.session.local.c_str(), r.session.remote.c_str(), r.session.app.c_str(),
+        human(r.rx_bits_s).c_str(), human(r.tx_bits_s).c_str());
+  }
   add("\n%-40s %12s\n", "now", "");
   for (const auto& [name, value] : v.gauges)
     add("%-40s %12llu\n", name.c_str(), static_cast<unsigned long long>(value));
@@ -127,7 +181,7 @@ std::string text_of(const TopView& v, std::size_t rows) {
   return out;
 }
 
-std::string json_of(const TopView& v) {
+std::string json_of(const TopView& v, const SessionTable& sessions) {
   using nlohmann::json;
   json j{{"seconds", v.seconds},        {"workers", json::array()}, {"nodes", json::array()},
          {"interfaces", json::array()}, {"now", v.gauges},          {"events", json::object()}};
@@ -149,6 +203,16 @@ std::string json_of(const TopView& v) {
                                {"tx-bits-per-second", f.tx_bits_s},
                                {"tx-packets-per-second", f.tx_packets_s},
                                {"drops-per-second", f.drops_s}});
+  j["sessions"] = json::array();
+  for (const auto& r : sessions.rates)
+    j["sessions"].push_back({{"handle", hex(r.handle)},
+                             {"transport", r.session.transport},
+                             {"local", r.session.local},
+                             {"remote", r.session.remote},
+                             {"application", r.session.app},
+                             {"rx-bits-per-second", r.rx_bits_s},
+                             {"tx-bits-per-second", r.tx_bits_s}});
+  if (!sessions.missing.empty()) j["sessions-not-listed"] = sessions.missing;
   for (const auto& r : v.rates) j["events"][r.name] = r.per_s;
   return j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -158,23 +222,23 @@ std::string socket_beside(const std::string& api_socket) {
   return slash == api_socket.npos ? "stats.sock" : api_socket.substr(0, slash + 1) + "stats.sock";
 }
 
-// Lines that the terminal has beyond the fixed ones, shared by the three tables.
+// Lines that the terminal has beyond the fixed ones, shared by the four tables.
 std::size_t rows_that_fit() {
   winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 40) return 8;
-  return (size.ws_row - 16u) / 3;
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 50) return 8;
+  return (size.ws_row - 18u) / 4;
 }
 
 }  // namespace
 
 int top(std::vector<std::string> words, const std::string& api_socket, bool json) {
   CLI::App app(
-      "Nodes by clocks per packet, interfaces by rate, workers' load and sessions; until "
-      "interrupted.",
+      "Nodes by clocks per packet, interfaces by rate, sessions by throughput and workers' load; "
+      "until interrupted.",
       "loomctl top");
   std::string socket = socket_beside(api_socket);
   double interval = 1;
-  std::size_t rows = 0;
+  std::size_t rows = 0, max_sessions = 10'000;
   bool once = false;
   app.add_flag("--once", once, "one view of the next interval, then end");
   app.add_option("--interval", interval,
@@ -182,6 +246,9 @@ int top(std::vector<std::string> words, const std::string& api_socket, bool json
       ->capture_default_str()
       ->check(CLI::Range(0.02, 3600.0));
   app.add_option("--rows", rows, "rows of a table; 0 = what fits on the terminal, or all");
+  app.add_option("--max-sessions", max_sessions,
+                 "sessions are not listed one by one when there are more; 0: never")
+      ->capture_default_str();
   app.add_option("--stats-socket", socket, "statistics socket of the daemon")
       ->capture_default_str();
   try {
@@ -193,6 +260,7 @@ int top(std::vector<std::string> words, const std::string& api_socket, bool json
 
   const bool on_terminal = ::isatty(STDOUT_FILENO) && !once && !json;
   Source source(socket);
+  SessionWatch sessions(api_socket, max_sessions);
   std::optional<TopSample> before;
   for (;;) {
     const auto now = before ? source.next(std::chrono::duration<double>(interval)) : source.first();
@@ -200,12 +268,13 @@ int top(std::vector<std::string> words, const std::string& api_socket, bool json
       std::fprintf(stderr, "loomctl: %s\n", now.error().message.c_str());
       return now.error().code == Status::kNotConnected ? kNoDaemon : kFailed;
     }
+    const SessionTable table = max_sessions == 0 ? SessionTable{} : sessions.next(*now);
     // A daemon that was started meanwhile counts from 0.
     if (before && now->updates > before->updates) {
       const TopView view = top_view(*before, *now);
       const std::size_t most = rows != 0 ? rows : on_terminal ? rows_that_fit() : ~std::size_t{0};
       if (on_terminal) std::fputs("\033[H\033[J", stdout);
-      std::fputs((json ? json_of(view) : text_of(view, most)).c_str(), stdout);
+      std::fputs((json ? json_of(view, table) : text_of(view, table, most)).c_str(), stdout);
       if (std::fflush(stdout) != 0) return kFailed;  // nobody reads any more
       if (once) return kOk;
     }

@@ -1,5 +1,6 @@
 // Rates of `loomctl top` from two readings.
 #include "top_sample.h"
+#include "top_sessions.h"
 
 #include <gtest/gtest.h>
 
@@ -90,6 +91,48 @@ TEST(Top, NoTimeNoRates) {
   const TopView v = top_view(after(3), after(3));
   EXPECT_TRUE(v.nodes.empty());
   EXPECT_TRUE(v.rates.empty());
+}
+
+SessionsSample listing(int seconds, std::map<uint64_t, SessionsSample::Session> sessions) {
+  return {std::chrono::steady_clock::time_point(std::chrono::seconds(seconds)),
+          std::move(sessions)};
+}
+
+TEST(TopSessions, FastestFirstAndOnlyThoseThatMoved) {
+  const auto before = listing(1, {{1, {"tcp", "a:1", "b:1", "x", 1000, 0}},
+                                  {2, {"tcp", "a:1", "b:2", "x", 500, 500}},
+                                  {3, {"tcp", "a:1", "b:3", "x", 7, 7}}});
+  const auto now = listing(3, {{1, {"tcp", "a:1", "b:1", "x", 1000, 1000}},
+                               {2, {"tcp", "a:1", "b:2", "x", 2500, 1500}},
+                               {3, {"tcp", "a:1", "b:3", "x", 7, 7}}});
+  const auto rates = session_rates(before, now);
+  ASSERT_EQ(rates.size(), 2u);
+  EXPECT_EQ(rates[0].handle, 2u);
+  EXPECT_EQ(rates[0].rx_bits_s, 8000);
+  EXPECT_EQ(rates[0].tx_bits_s, 4000);
+  EXPECT_EQ(rates[1].handle, 1u);
+  EXPECT_EQ(rates[1].rx_bits_s, 0);
+  EXPECT_EQ(rates[1].tx_bits_s, 4000);
+}
+
+TEST(TopSessions, WhatCameInBetweenBeganAtZero) {
+  const auto before = listing(0, {{1, {"tcp", "a:1", "b:1", "x", 1000, 1000}},
+                                  {2, {"tcp", "a:1", "b:2", "x", 1000, 1000}}});
+  const auto now =
+      listing(1, {{1, {"tcp", "a:1", "b:9", "x", 3000, 1000}},  // the handle is used again
+                  {2, {"tcp", "a:1", "b:2", "x", 10, 0}},       // so are both ends
+                  {3, {"tcp", "a:1", "b:3", "x", 0, 5}}});
+  const auto rates = session_rates(before, now);
+  ASSERT_EQ(rates.size(), 3u);
+  EXPECT_EQ(rates[0].rx_bits_s, 24000);
+  EXPECT_EQ(rates[0].tx_bits_s, 8000);
+  EXPECT_EQ(rates[1].rx_bits_s, 80);
+  EXPECT_EQ(rates[2].tx_bits_s, 40);
+}
+
+TEST(TopSessions, NoTimeNoRates) {
+  const auto same = listing(1, {{1, {"tcp", "a:1", "b:1", "x", 1, 1}}});
+  EXPECT_TRUE(session_rates(same, same).empty());
 }
 
 }  // namespace
