@@ -63,6 +63,10 @@ struct SchemaType {
   std::size_t length = 0;               // kArray: elements. kString: bytes, 0 = variable
   std::size_t least = 0;                // bytes on the wire, at least
   bool is_fixed = true;                 // `least` is exact
+  std::size_t depth = 0;                // of types in types; 0: built in
+  // What decoding or encoding one costs, in values: every member of a union, and structs without
+  // bytes, too. Of a variable array it is the array itself; its elements are paid for in bytes.
+  std::size_t cells = 1;
 };
 
 struct SchemaService {

@@ -17,6 +17,9 @@ using Text = SchemaType::Text;
 
 constexpr std::size_t kMaxDepth = 32;              // types in types
 constexpr std::size_t kMaxSize = kMaxSentMessage;  // bytes of a type or message
+constexpr std::size_t kMaxCells = 65536;           // values in a type or message
+constexpr std::size_t kCellsPerByte = 64;          // values in an element of a variable array
+constexpr std::size_t kBytesPerCell = 64;          // of text, which is one value
 
 struct NumberName {
   const char* name;
@@ -54,6 +57,13 @@ std::optional<uint32_t> crc_of(const std::string& text) {
   const auto [end, e] = std::from_chars(text.data() + 2, text.data() + text.size(), crc, 16);
   if (e != std::errc() || end != text.data() + text.size()) return {};
   return crc;
+}
+
+std::size_t saturated(std::size_t cells) { return std::min(cells, kMaxCells + 1); }
+
+std::size_t array_cells(const SchemaType& element, std::size_t n) {
+  const bool is_bytes = element.kind == Kind::kNumber && element.number == ApiNumber::kU8;
+  return saturated(is_bytes ? 1 + n / kBytesPerCell : 1 + n * element.cells);
 }
 
 // Which types people write as text: recognized by name and layout, so that another type that
@@ -194,6 +204,7 @@ Result<const SchemaType*> SchemaLoader::string_type(std::size_t length) {
   type.length = length;
   type.least = length ? length : 4;
   type.is_fixed = length != 0;
+  type.cells = 1 + length / kBytesPerCell;
   return &type;
 }
 
@@ -216,6 +227,8 @@ Result<const SchemaType*> SchemaLoader::define(const std::string& name) {
     if (defined) defined = size_fields(place, type);
   }
   being_defined_.erase(name);
+  ++type.depth;
+  if (defined) defined = check_bounds(place, type);
   if (!defined) return defined.error();
   if (type.text == Text::kNone) type.text = text_form(type);
   type.comment = text_of(at(definition.body.back(), "comment"));
@@ -241,6 +254,8 @@ Result<void> SchemaLoader::define_alias(const Place& place, SchemaType& type) {
   type.length = length.get<std::size_t>();
   type.least = (*target)->least * type.length;
   type.is_fixed = (*target)->is_fixed;
+  type.depth = (*target)->depth;
+  type.cells = array_cells(**target, type.length);
   return {};
 }
 
@@ -319,6 +334,8 @@ Result<SchemaField> SchemaLoader::define_field(const Place& place, const json& i
           before[count].type->number > ApiNumber::kU32)
         return wrong(place, field.name,
                      "its count is not an unsigned field before it that counts nothing else");
+      if (field.type->cells > kCellsPerByte * field.type->least)
+        return wrong(place, field.name, "its elements have too many values for their bytes");
       field.count_field = count;
     }
   }
@@ -373,7 +390,18 @@ Result<void> SchemaLoader::size_fields(const Place& place, SchemaType& type) {
     type.is_fixed = type.is_fixed && is_fixed;
     type.least = type.kind == Kind::kUnion ? std::max(type.least, size) : type.least + size;
     if (type.least > kMaxSize) return wrong(place, f.name, "is longer than a message can be");
+    type.depth = std::max(type.depth, f.type->depth);
+    const bool is_array = f.shape != Shape::kOne;
+    type.cells = saturated(type.cells + (is_array ? array_cells(*f.type, times) : f.type->cells));
   }
+  return {};
+}
+
+// Sizes do not tell: a union's members share their bytes, and a struct may have none.
+Result<void> SchemaLoader::check_bounds(const Place& place, const SchemaType& type) {
+  if (type.depth > kMaxDepth) return wrong(place, "", "types are nested too deeply");
+  if (type.cells > kMaxCells)
+    return wrong(place, "", "has more than " + std::to_string(kMaxCells) + " values");
   return {};
 }
 
@@ -401,6 +429,9 @@ Result<void> SchemaLoader::define_message(const std::string& name, const Definit
   whole.fields = message.fields;
   auto sized = size_fields(place, whole);
   if (!sized) return sized;
+  ++whole.depth;
+  auto bounded = check_bounds(place, whole);
+  if (!bounded) return bounded;
   schema_->messages_[name] = std::move(message);
   return {};
 }

@@ -3,8 +3,8 @@
 // than, the one that defines it.
 //
 // The files are the other side's: whatever is wrong with one is an error that names file, message
-// and field, and no definition makes encoding or decoding recurse deeply or take much memory for
-// few bytes.
+// and field, and no definition makes encoding or decoding recurse deeply, or take much time or
+// memory for few bytes.
 #pragma once
 #include <map>
 #include <memory>
@@ -52,6 +52,7 @@ class SchemaLoader {
   Result<void> set_options(const Place& place, const nlohmann::json& options,
                            const std::vector<SchemaField>& before, SchemaField& field);
   Result<void> size_fields(const Place& place, SchemaType& type);
+  static Result<void> check_bounds(const Place& place, const SchemaType& type);
   Result<void> define_message(const std::string& name, const Definition& definition);
   Result<void> add_service(const std::string& request, const nlohmann::json& body,
                            const std::string& origin);

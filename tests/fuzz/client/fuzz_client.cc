@@ -94,12 +94,34 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   return 0;
 }
 
-// The descriptions that are known; each message with zeros, ones and a letter everywhere, long
-// enough for what those count; frames of several lengths, one of them too long.
+// A description whose message holds the last of `n` types, each made of the one before it: one
+// field deep, or with two fields, which doubles what there is to decode.
+static std::string nested(const char* section, int n, bool is_doubled) {
+  nlohmann::json types = nlohmann::json::array();
+  std::string below = "u8";
+  for (int i = 0; i < n; ++i) {
+    const std::string name = "t" + std::to_string(10'000 + i);
+    nlohmann::json::array_t type = {name, {below, "a"}};
+    if (is_doubled) type.push_back({below, "b"});
+    types.push_back(std::move(type));
+    below = "vl_api_" + name + "_t";
+  }
+  const nlohmann::json message = {
+      "m", {"u16", "_vl_msg_id"}, {below, "a"}, {{"crc", "0x00000001"}}};
+  return nlohmann::json({{section, types}, {"messages", nlohmann::json::array({message})}}).dump();
+}
+
+// The descriptions that are known, and some that would cost much for few bytes; each message with
+// zeros, ones and a letter everywhere, long enough for what those count; frames of several lengths,
+// one of them too long.
 void fuzz_corpus(const std::function<void(std::string_view)>& give) {
   const auto with = [&](char what, std::string_view bytes) { give(what + std::string(bytes)); };
   for (const auto& schema : loom::known().schemas)
     for (const auto& module : schema->source()) with(loom::kDescription, module.dump());
+  with(loom::kDescription, nested("types", 20'000, false));
+  with(loom::kDescription, nested("types", 20, false));
+  with(loom::kDescription, nested("unions", 31, true));
+  with(loom::kDescription, nested("unions", 6, true));
   std::string frames;
   for (const std::size_t n : {0, 2, 6, 300}) {
     frames += std::string(10, '\0') + static_cast<char>(n >> 8) + static_cast<char>(n) +

@@ -110,9 +110,9 @@ TEST(Schema, WhatIsWrongIsSaidWithFileMessageAndField) {
               HasSubstr("starts with context, retval, cursor"));
 }
 
-// Each level would double what the level below takes: 2^40 bytes from a file of a kilobyte.
+// Each level would double what the level below takes: 2^35 bytes from a file of a kilobyte.
 TEST(Schema, SizesDoNotGrowBeyondAMessage) {
-  json types = json::array({json::array({"t0", {"u64", "a"}})});
+  json types = json::array({json::array({"t0", {"u8", "a", 1024}})});
   for (int i = 1; i <= 25; ++i) {
     const std::string below = "vl_api_t" + std::to_string(i - 1) + "_t";
     types.push_back({"t" + std::to_string(i), {below, "a"}, {below, "b"}});
@@ -120,13 +120,70 @@ TEST(Schema, SizesDoNotGrowBeyondAMessage) {
   EXPECT_THAT(refusal(json({{"types", types}}).dump()), HasSubstr("longer than a message can be"));
 }
 
-TEST(Schema, NestingIsBounded) {
-  json types = json::array({json::array({"t0", {"u8", "a"}})});
-  for (int i = 1; i <= 40; ++i)
-    types.push_back({"t" + std::to_string(i), {"vl_api_t" + std::to_string(i - 1) + "_t", "a"}});
-  // By name the deepest but the last is looked at after those below it; ask for it first.
-  types.push_back({"a_first", {"vl_api_t40_t", "a"}});
-  EXPECT_THAT(refusal(json({{"types", types}}).dump()), HasSubstr("nested too deeply"));
+// A chain of n types, the outermost by name first or last, which is also the order of looking.
+std::string chain(int n, bool outermost_first) {
+  json types = json::array();
+  const auto name = [&](int i) {
+    return "t" + std::to_string(outermost_first ? 999 - i : 100 + i);
+  };
+  for (int i = 0; i < n; ++i)
+    types.push_back({name(i), {i == 0 ? "u8" : "vl_api_" + name(i - 1) + "_t", "a"}});
+  return refusal(json({{"types", types}}).dump());
+}
+
+TEST(Schema, NestingIsBoundedInWhicheverOrderTypesStand) {
+  for (const bool outermost_first : {true, false}) {
+    EXPECT_EQ(chain(32, outermost_first), "taken");
+    EXPECT_THAT(chain(33, outermost_first), HasSubstr("nested too deeply"));
+    EXPECT_THAT(chain(800, outermost_first), HasSubstr("nested too deeply"));
+  }
+}
+
+TEST(Schema, AliasesAndMessagesCountAsNesting) {
+  json aliases = json::object({{"a100", {{"type", "u8"}}}});
+  for (int i = 101; i < 140; ++i)
+    aliases["a" + std::to_string(i)] = {{"type", "vl_api_a" + std::to_string(i - 1) + "_t"},
+                                        {"length", i % 2}};
+  EXPECT_THAT(refusal(json({{"aliases", aliases}}).dump()), HasSubstr("nested too deeply"));
+  for (int i = 131; i < 140; ++i) aliases.erase("a" + std::to_string(i));
+  const auto with_message = [&](const char* type) {
+    return refusal(with_fields("[\"vl_api_" + std::string(type) + "_t\", \"a\"],",
+                               "\"aliases\": " + aliases.dump()));
+  };
+  EXPECT_EQ(with_message("a130"), "taken");  // 31 aliases and the message
+  aliases["a131"] = {{"type", "vl_api_a130_t"}};
+  EXPECT_EQ(with_message("a130"), "taken");
+  EXPECT_THAT(with_message("a131"), HasSubstr("message m: types are nested too deeply"));
+}
+
+// What is decoded doubles with each level, and the bytes that it is decoded from do not.
+std::string doubled(const char* section, json innermost) {
+  json types = json::array();
+  const auto name = [](int i) { return "t" + std::to_string(100 + i); };
+  json::array_t first = {name(0)};
+  if (!innermost.is_null()) first.push_back(std::move(innermost));
+  types.push_back(std::move(first));
+  for (int i = 1; i < 30; ++i) {
+    const std::string below = "vl_api_" + name(i - 1) + "_t";
+    types.push_back({name(i), {below, "a"}, {below, "b"}});
+  }
+  return refusal(json({{section, types}}).dump());
+}
+
+TEST(Schema, ValuesDoNotMultiplyWithoutBytes) {
+  EXPECT_THAT(doubled("unions", {"u8", "a"}), HasSubstr("has more than 65536 values"));
+  EXPECT_THAT(doubled("types", nullptr), HasSubstr("has more than 65536 values"));
+  EXPECT_THAT(refusal(with_fields(R"(["u16", "a", 70000],)")),
+              HasSubstr("message m: has more than 65536 values"));
+  EXPECT_THAT(refusal(R"({"aliases": {"a": {"type": "u16", "length": 70000}}})"),
+              HasSubstr("alias a: has more than 65536 values"));
+  EXPECT_EQ(refusal(with_fields(R"(["u8", "a", 1000000],)")), "taken");  // it is one text
+  // Each byte of a message could be an element.
+  json::array_t wide = {"u"};
+  for (int i = 0; i < 100; ++i) wide.push_back({"u8", "m" + std::to_string(i)});
+  EXPECT_THAT(refusal(with_fields(R"(["u32", "n"], ["vl_api_u_t", "a", 0, "n"],)",
+                                  "\"unions\": " + json::array({wide}).dump())),
+              HasSubstr("field a: its elements have too many values for their bytes"));
 }
 
 // Every file that one changed byte makes is taken or refused, and never more than that.
