@@ -20,6 +20,7 @@ constexpr std::size_t kMaxSize = kMaxSentMessage;  // bytes of a type or message
 constexpr std::size_t kMaxCells = 65536;           // values in a type or message
 constexpr std::size_t kCellsPerByte = 64;          // values in an element of a variable array
 constexpr std::size_t kBytesPerCell = 64;          // of text, which is one value
+constexpr std::size_t kMaxMembers = 1024;          // fields, or enumerators: each is looked up
 
 struct NumberName {
   const char* name;
@@ -280,6 +281,8 @@ Result<void> SchemaLoader::define_enum(const Place& place, SchemaType& type) {
     if (!e.is_array() || e.size() < 2 || !is_name(e[0]) || !e[1].is_number_integer() ||
         (e[1].is_number_unsigned() && e[1].get<uint64_t>() > uint64_t{1} << 62))
       return wrong(place, "", json_excerpt(e) + " is not [NAME, number]");
+    if (type.enumerators.size() == kMaxMembers)
+      return wrong(place, "", "has more than " + std::to_string(kMaxMembers) + " enumerators");
     type.enumerators.push_back({e[0].get<std::string>(), e[1].get<int64_t>()});
   }
   return {};
@@ -290,6 +293,8 @@ Result<void> SchemaLoader::define_fields(const Place& place, std::size_t first,
   const json& body = place.definition->body;
   for (std::size_t i = first; i < body.size(); ++i) {
     if (body[i].is_object()) continue;
+    if (fields.size() == kMaxMembers)
+      return wrong(place, "", "has more than " + std::to_string(kMaxMembers) + " fields");
     auto field = define_field(place, body[i], fields);
     if (!field) return field.error();
     if (field->count_field) fields[*field->count_field].counts = fields.size();

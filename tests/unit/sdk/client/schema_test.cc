@@ -186,6 +186,25 @@ TEST(Schema, ValuesDoNotMultiplyWithoutBytes) {
               HasSubstr("field a: its elements have too many values for their bytes"));
 }
 
+// Each is compared with those before it.
+TEST(Schema, FieldsAndEnumeratorsAreBounded) {
+  const auto some = [](const char* what, std::size_t n) {
+    json::array_t body = {"t"};
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto name = "n" + std::to_string(i);
+      if (what == std::string("enums"))
+        body.push_back({name, i});
+      else
+        body.push_back({"u8", name});
+    }
+    return refusal(json({{what, json::array({body})}}).dump());
+  };
+  for (const char* what : {"enums", "types", "unions"}) EXPECT_EQ(some(what, 1024), "taken");
+  EXPECT_THAT(some("types", 1025), HasSubstr("type t: has more than 1024 fields"));
+  EXPECT_THAT(some("unions", 1025), HasSubstr("union t: has more than 1024 fields"));
+  EXPECT_THAT(some("enums", 1025), HasSubstr("enum t: has more than 1024 enumerators"));
+}
+
 // Every file that one changed byte makes is taken or refused, and never more than that.
 TEST(Schema, DamagedFilesAreTakenOrRefused) {
   std::ifstream in(HOSTLOOM_SOURCE "/tests/unit/sdk/client/shapes.api.json");
