@@ -8,6 +8,7 @@
 #include <random>
 
 #include "client/json_client.h"
+#include "client/json_excerpt.h"
 #include "client/retval.h"
 #include "fake_daemon.h"
 
@@ -215,6 +216,18 @@ TEST_F(JsonCodec, FieldsThatAreMissingHaveTheirDefault) {
             (Bytes{1} + be32(~0u) + Bytes{0x3f, 0xf8, 0, 0, 0, 0, 0, 0} + be32(7) + be16(0x1f) +
              Bytes{0}));
   EXPECT_EQ(encoded("defaults", {{"is_add", false}, {"sw_if_index", 3}})[0], 0);
+}
+
+// Python, for one, takes no text that ends within a character.
+TEST(JsonExcerpt, IsCutBetweenCharacters) {
+  EXPECT_EQ(json_excerpt(std::string(78, 'x')), '"' + std::string(78, 'x') + '"');
+  EXPECT_EQ(json_excerpt(std::string(79, 'x')), '"' + std::string(76, 'x') + "...");
+  for (const std::string character : {"\u00fc", "\u20ac", "\U0001f9f5"})
+    for (std::size_t before = 0; before < character.size(); ++before) {
+      std::string text(before, 'x');
+      while (text.size() + character.size() <= 76) text += character;
+      EXPECT_EQ(json_excerpt(text + character + character), '"' + text + "...") << before;
+    }
 }
 
 TEST_F(JsonCodec, HostileBytesDecodeOrAreRefused) {
