@@ -91,7 +91,8 @@ class Connection final : public DaemonConnection {
 
   void connected(error_code e) {
     if (!opened_) return;
-    if (e == asio::error::try_again && std::chrono::steady_clock::now() < deadline_) {
+    if (e == asio::error::try_again) {
+      if (std::chrono::steady_clock::now() >= deadline_) return late();
       // The listener's backlog is full; the kernel does not tell when it no longer is.
       error_code ignored;
       socket_.close(ignored);
@@ -109,9 +110,7 @@ class Connection final : public DaemonConnection {
                   path_ + ": connect: " + e.message());
     timer_.expires_at(deadline_);
     timer_.async_wait([self = self()](error_code waited) {
-      if (!waited && self->opened_)
-        self->fail(Status::kTimedOut, self->path_ + ": no answer within " +
-                                          std::to_string(self->options_.timeout.count()) + " ms");
+      if (!waited && self->opened_) self->late();
     });
     greet();
     read();
@@ -186,6 +185,11 @@ class Connection final : public DaemonConnection {
     if (e == asio::error::eof)
       return fail(Status::kClosed, path_ + ": the daemon closed the connection");
     fail(Status::kClosed, path_ + ": " + what + ": " + e.message());
+  }
+
+  void late() {
+    fail(Status::kTimedOut,
+         path_ + ": no answer within " + std::to_string(options_.timeout.count()) + " ms");
   }
 
   void fail(Status code, std::string message) {

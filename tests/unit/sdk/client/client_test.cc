@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <thread>
 
@@ -80,6 +81,30 @@ TEST(Client, ASilentServerTimesOut) {
   EXPECT_EQ(c.error().code, Status::kTimedOut);
   EXPECT_THAT(c.error().message, HasSubstr("no answer within 50 ms"));
   EXPECT_GE(std::chrono::steady_clock::now() - start, 50ms);
+}
+
+TEST(Client, AServerThatAcceptsNobodyTimesOut) {
+  char name[] = "/tmp/hostloom-client-XXXXXX";
+  const std::string dir = ::mkdtemp(name), path = dir + "/api.sock";
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  std::memcpy(a.sun_path, path.data(), path.size());
+  const auto* const where = reinterpret_cast<const sockaddr*>(&a);
+  const int listener = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(::bind(listener, where, sizeof a), 0);
+  ASSERT_EQ(::listen(listener, 0), 0);
+  std::vector<int> waiting;  // connections that fill the backlog
+  do waiting.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  while (::connect(waiting.back(), where, sizeof a) == 0);
+  EXPECT_EQ(errno, EAGAIN);
+  const auto c = Client::connect(path, {.timeout = 50ms});
+  ASSERT_FALSE(c);
+  EXPECT_EQ(c.error().code, Status::kTimedOut) << c.error().message;
+  EXPECT_THAT(c.error().message, HasSubstr(path + ": no answer within 50 ms"));
+  for (const int fd : waiting) ::close(fd);
+  ::close(listener);
+  ::unlink(path.c_str());
+  ::rmdir(dir.c_str());
 }
 
 TEST(Client, AServerThatHangsUpIsNoticed) {
