@@ -190,7 +190,7 @@ def scripts():
         expect(status == 1 and "program" in out and "loom" not in out.replace("hostloom", ""), f"{status} {out}")
         expect(err.startswith(f"{script}:4: unknown word 'nothing' at position 2"), err)
         status, out, err = loomctl(lab, "--continue", "-f", str(script))
-        expect(status == 1 and "Worker" in out or "loom" in out, f"{status} {out}")
+        expect(status == 1 and "program" in out and "loom-w0" in out, f"{status} {out}")
         expect(err.count("\n") == 1 and ":4: " in err, err)
         status, out, err = loomctl(lab, input=script.read_text())
         expect(status == 1 and err.startswith("line 4: "), err)
