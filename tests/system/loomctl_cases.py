@@ -93,9 +93,14 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def status(self, seconds=20):
+    def echoes(self):
+        return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
+
         while self.read(seconds):
             pass
         _, status = os.waitpid(self.pid, 0)
+        with os.fdopen(os.pidfd_open(self.pid)) as ended:
+            expect(select.select([ended], [], [], seconds)[0], f"it goes on: {self.seen!r}")
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 

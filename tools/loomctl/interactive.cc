@@ -154,6 +154,8 @@ int interact(Session& session) {
     }
     if (talk.is_given_up) continue;
     std::string line(text, static_cast<std::size_t>(n));
+    // Before the prompt is seen: the kernel would take Ctrl-D and Ctrl-C for itself.
+    el_set(el.get(), EL_PREP_TERM, 1);
     while (!line.empty() && std::string_view(" \t\r\n").find(line.back()) != std::string_view::npos)
       line.pop_back();
     line.erase(0, line.find_first_not_of(" \t"));
