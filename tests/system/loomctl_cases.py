@@ -126,7 +126,10 @@ def interactive():
             expect("verbose" in shown and "<Enter>" in shown and "show session [verbose" in shown, shown)
             t.type("\x03")  # Ctrl-C: another line, and this one is not run
             shown = t.until(PROMPT)
-            expect("listeners" not in shown, shown)
+            expect("listeners" not in shown and shown.endswith("\n" + PROMPT), shown)
+            t.type("\x03")  # nor does it end the conversation where nothing was typed
+            shown = t.until(PROMPT)
+            expect(shown.endswith("\n" + PROMPT), shown)
             t.type("trace add ip4-inp\t")  # names of what is there
             t.until("ip4-input")
             t.type("\x03")

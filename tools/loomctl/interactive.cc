@@ -102,7 +102,8 @@ unsigned char help(EditLine* el, int) {
 
 unsigned char give_up(EditLine* el, int) {
   of(el).is_given_up = true;
-  return CC_NEWLINE;
+  el_push(el, "\n");
+  return CC_NORM;
 }
 
 struct Ends {
