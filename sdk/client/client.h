@@ -43,10 +43,12 @@ class Client {
   // Sends the request and waits for its reply. client_index and context are filled in. A reply
   // whose retval says no is not an error here. Errors: kUnsupported, the daemon has no such
   // message or another layout of it; kTimedOut; kClosed, the daemon went away; kMalformed.
+  // timeout: of this request; zero, that of the options.
   template <class Reply, class Request>
-  Result<Reply> call(Request request) {
+  Result<Reply> call(Request request, std::chrono::milliseconds timeout = {}) {
     auto x = typed_exchange(ApiExchange::Shape::kCall, std::move(request));
     x.reply = Reply::kInfo;
+    x.timeout = timeout;
     return decoded<Reply>(exchange(std::move(x)));
   }
   // Sends a dump request and collects its details until the reply to a control_ping sent after it.

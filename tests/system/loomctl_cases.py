@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """System tests of loomctl over a running daemon, some of them on a terminal. usage: loomctl_cases.py CASE"""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -169,6 +170,38 @@ def terminal():
     with Lab() as lab:
         pager = lab.dir / "pager"
         pager.write_text('#!/bin/sh\necho "paged by $0"\ncat >/dev/null\n')
+@contextlib.contextmanager
+def stopped(daemon):
+    daemon.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.send_signal(signal.SIGCONT)
+
+
+def hung():
+    """A daemon that is there and does not answer."""
+    with Lab() as lab:
+        with Terminal(lab, "--timeout", "300") as t:
+            t.until(PROMPT)
+            with stopped(lab.daemon):
+                t.type("sho\t")  # completion gives up long before a command would
+                t.type("?")
+                t.until("no answer to cli_complete within")
+            t.type("\x03")
+            t.until("\n" + PROMPT)
+            t.type("sho\t")
+            t.until("show ")
+        with Terminal(lab, "--timeout", "0.5") as t:
+            t.until(PROMPT)
+            with stopped(lab.daemon):
+                t.type("show version\r")  # late, but the daemon has not gone, nor has the conversation ended
+                t.until("no answer to cli_inband within")
+                t.until(PROMPT)
+            t.type("\x04")
+            expect(t.status() == 1, "a command that failed")
+
+
         pager.chmod(0o755)
         with Terminal(lab, "help", rows=10, LOOMCTL_PAGER=str(pager)) as t:
             t.until("paged by")
@@ -229,4 +262,4 @@ def shows():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(interactive, terminal, scripts, shows)
+    laboratory.run_case(interactive, hung, terminal, scripts, shows)

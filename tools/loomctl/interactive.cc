@@ -3,6 +3,7 @@
 #include <histedit.h>
 
 #include <algorithm>
+#include <chrono>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,8 @@ namespace loomctl {
 namespace {
 
 constexpr int kHistoryLines = 1000;
+// Of Tab and ?, however long a command may take: keys are dead meanwhile.
+constexpr std::chrono::seconds kPatience{2};
 
 struct Conversation {
   Session& session;
@@ -47,7 +50,8 @@ Asked ask(EditLine* el) {
   const std::string before(line->buffer, line->cursor);
   Asked asked;
   auto reply = of(el).session.client().call<loom::api::CliCompleteReply>(
-      loom::api::CliComplete{.cursor = static_cast<uint32_t>(before.size()), .line = before});
+      loom::api::CliComplete{.cursor = static_cast<uint32_t>(before.size()), .line = before},
+      kPatience);
   if (!reply) {
     asked.error = reply.error().message;
     return asked;

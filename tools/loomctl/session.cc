@@ -11,10 +11,10 @@ int Session::run(const std::string& line, const std::string& where) {
   const auto answer = client_.cli(json_ ? "json " + line : line);
   if (!answer) {
     output_.error(where + "loomctl: " + answer.error().message);
-    // What was refused before it was sent leaves the connection as it was.
+    // Whatever else went wrong, a late answer too, leaves a daemon to talk to.
     const auto code = answer.error().code;
-    const bool is_there = code == loom::Status::kUnsupported || code == loom::Status::kInvalid;
-    return is_there ? kFailed : kNoDaemon;
+    const bool is_gone = code == loom::Status::kClosed || code == loom::Status::kNotConnected;
+    return is_gone ? kNoDaemon : kFailed;
   }
   if (answer->retval == 0) {
     output_.answer(answer->text);
