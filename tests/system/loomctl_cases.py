@@ -93,15 +93,15 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
-    def status(self, seconds=20):
     def echoes(self):
         return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
 
+    def status(self, seconds=20):
         while self.read(seconds):
             pass
-        _, status = os.waitpid(self.pid, 0)
         with os.fdopen(os.pidfd_open(self.pid)) as ended:
             expect(select.select([ended], [], [], seconds)[0], f"it goes on: {self.seen!r}")
+        _, status = os.waitpid(self.pid, 0)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 
@@ -156,6 +156,11 @@ def interactive():
             t.until(PROMPT)
             t.type("\x04")
             expect(t.status() == 0, "Ctrl-D is a good end")
+        with Terminal(lab) as t:
+            t.until(PROMPT)
+            expect(not t.echoes(), "the line editor echoes")
+            os.kill(t.pid, signal.SIGTERM)
+            expect(t.status() == -signal.SIGTERM and t.echoes(), "the terminal is left as the line editor had it")
         expect((lab.dir / ".loomctl_history").stat().st_mode & 0o077 == 0, "others can read the history")
         with Terminal(lab) as t:
             t.until(PROMPT)
@@ -165,11 +170,6 @@ def interactive():
             expect(t.status() == 3, "the daemon has gone")
 
 
-def terminal():
-    """Colours and pager on a terminal, and only there."""
-    with Lab() as lab:
-        pager = lab.dir / "pager"
-        pager.write_text('#!/bin/sh\necho "paged by $0"\ncat >/dev/null\n')
 @contextlib.contextmanager
 def stopped(daemon):
     daemon.send_signal(signal.SIGSTOP)
@@ -202,6 +202,11 @@ def hung():
             expect(t.status() == 1, "a command that failed")
 
 
+def terminal():
+    """Colours and pager on a terminal, and only there."""
+    with Lab() as lab:
+        pager = lab.dir / "pager"
+        pager.write_text('#!/bin/sh\necho "paged by $0"\ncat >/dev/null\n')
         pager.chmod(0o755)
         with Terminal(lab, "help", rows=10, LOOMCTL_PAGER=str(pager)) as t:
             t.until("paged by")

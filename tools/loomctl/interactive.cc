@@ -104,6 +104,7 @@ unsigned char help(EditLine* el, int) {
   return CC_REDISPLAY;
 }
 
+// The line ends as by Return, so that the next prompt stands below it; interact() drops it.
 unsigned char give_up(EditLine* el, int) {
   of(el).is_given_up = true;
   el_push(el, "\n");
@@ -137,6 +138,8 @@ int interact(Session& session) {
   el_set(el.get(), EL_BIND, "\t", "loom-complete", nullptr);
   el_set(el.get(), EL_BIND, "?", "loom-help", nullptr);
   el_set(el.get(), EL_BIND, "^R", "em-inc-search-prev", nullptr);
+  // Signals put the terminal right before they end the program, and windows may change their size.
+  el_set(el.get(), EL_SIGNAL, 1);
   // Ctrl-C is a key while a line is typed, and a signal while it runs.
   el_set(el.get(), EL_SETTY, "-d", "-isig", nullptr);
   el_set(el.get(), EL_BIND, "^C", "loom-give-up", nullptr);
@@ -151,6 +154,8 @@ int interact(Session& session) {
   int outcome = kOk;
   while (outcome != kNoDaemon) {
     talk.is_given_up = false;
+    // Before the prompt is seen: the kernel would take Ctrl-D and Ctrl-C for itself.
+    el_set(el.get(), EL_PREP_TERM, 1);
     int n = 0;
     const char* text = el_gets(el.get(), &n);
     if (!text || n <= 0) {
@@ -159,8 +164,6 @@ int interact(Session& session) {
     }
     if (talk.is_given_up) continue;
     std::string line(text, static_cast<std::size_t>(n));
-    // Before the prompt is seen: the kernel would take Ctrl-D and Ctrl-C for itself.
-    el_set(el.get(), EL_PREP_TERM, 1);
     while (!line.empty() && std::string_view(" \t\r\n").find(line.back()) != std::string_view::npos)
       line.pop_back();
     line.erase(0, line.find_first_not_of(" \t"));
