@@ -20,7 +20,8 @@ namespace py = pybind11;
 using nlohmann::json;
 
 py::object to_exception(const Error& e) {
-  return py::module_::import("hostloom.errors").attr("from_status")(status_name(e.code), e.message);
+  return py::module_::import("hostloom.errors")
+      .attr("from_status")(status_name(e.code), to_text(e.message));
 }
 
 // A Python callable that another thread calls and gives up. Once the interpreter ends, neither
@@ -28,11 +29,11 @@ py::object to_exception(const Error& e) {
 class Callback {
  public:
   explicit Callback(py::object f) : f_(std::make_shared<Held>(std::move(f))) {}
-  template <class... Make>
-  void operator()(Make... make) const {
+  template <class Make>
+  void operator()(Make make) const {
     const py::gil_scoped_acquire gil;
     try {
-      f_->f(make()...);
+      f_->f(made(make));
     } catch (py::error_already_set& e) {
       e.discard_as_unraisable("hostloom callback");
     }
@@ -47,6 +48,17 @@ class Callback {
     }
     py::object f;
   };
+  // Somebody waits for a call: when its argument cannot be made, the reason is the argument.
+  template <class Make>
+  static py::object made(Make& make) {
+    try {
+      return make();
+    } catch (py::error_already_set& e) {
+      return e.value();
+    } catch (const std::exception& e) {
+      return py::handle(PyExc_RuntimeError)(to_text(e.what()));
+    }
+  }
   std::shared_ptr<Held> f_;
 };
 

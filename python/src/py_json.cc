@@ -71,6 +71,12 @@ py::object to_python(const json& value) {
   }
 }
 
+py::object to_text(std::string_view bytes) {
+  auto* text = PyUnicode_DecodeUTF8(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "replace");
+  if (!text) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(text);
+}
+
 json from_python(const py::handle& value) { return from_python(value, 0); }
 
 }  // namespace loom::python

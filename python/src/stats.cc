@@ -5,6 +5,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "py_json.h"
 #include "stats/stats_reader.h"
 
 namespace loom::python {
@@ -87,9 +88,7 @@ class Reader {
         });
       case stats::EntryType::kNames: {
         py::list names;
-        for (const auto& name : v.names)
-          names.append(py::reinterpret_steal<py::object>(
-              PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "replace")));
+        for (const auto& name : v.names) names.append(to_text(name));
         return names;
       }
       default:

@@ -19,6 +19,7 @@ import threading
 import time
 import unittest
 
+import unittest.mock
 import hostloom
 from fake_daemon import FakeDaemon, text
 
@@ -451,6 +452,19 @@ class Asyncio(WithDaemon):
                         break
                 self.assertEqual(names, ["first", "second"])
                 with self.assertRaises(TimeoutError):
+    def test_what_is_refused_may_be_long_and_not_ascii(self):
+        async def body(h):
+            with self.assertRaisesRegex(hostloom.InvalidValueError, r'ip4: "€+\.\.\. is not an IPv4 address'):
+                await asyncio.wait_for(h.api.addresses(ip4="€" * 100), 20)
+        self.run_with(body)
+
+    def test_an_outcome_that_cannot_be_made_is_a_failure(self):
+        async def body(h):
+            with unittest.mock.patch("hostloom.errors.from_status", side_effect=ZeroDivisionError):
+                with self.assertRaises(ZeroDivisionError):
+                    await asyncio.wait_for(h.api.silence(_timeout=0.05), 20)
+        self.run_with(body)
+
                     await events.get(timeout=0.05)
             self.assertEqual([e async for e in events], [])
         self.run_with(body)
