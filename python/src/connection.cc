@@ -137,18 +137,21 @@ void Connection::unsubscribe(Ticket ticket) {
 }
 
 void Connection::close() {
-  if (!thread_.joinable()) return;
-  if (::getpid() != pid_) return thread_.detach();  // it only exists in the parent
+  if (::getpid() != pid_) {  // the thread only exists in the parent
+    if (thread_.joinable()) thread_.detach();
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
-    is_closed_ = true;
-    boost::asio::post(io_, [this] {
-      client_ = AsyncClient();
-      end_all(is_closed());
-      io_.stop();
-    });
+    if (!std::exchange(is_closed_, true))
+      boost::asio::post(io_, [this] {
+        client_ = AsyncClient();
+        end_all(is_closed());
+        io_.stop();
+      });
   }
-  thread_.join();
+  const std::lock_guard lock(joining_);
+  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace loom::python

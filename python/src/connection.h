@@ -47,7 +47,8 @@ class Connection {
   Ticket subscribe(std::string event, std::function<void(nlohmann::json)> each,
                    std::function<void(const Error&)> failed);
   void unsubscribe(Ticket ticket);
-  // Ends what is in flight with kClosed and waits for the thread's end. Not from a callback.
+  // Ends what is in flight with kClosed and waits for the thread's end; so does whoever else calls
+  // it meanwhile. Not from a callback.
   void close();
 
   const ApiSchema& schema() const { return *schema_; }
@@ -81,6 +82,7 @@ class Connection {
   std::atomic<Ticket> last_ticket_ = 0;
   std::mutex mutex_;  // nothing is posted behind the task that ends the thread
   bool is_closed_ = false;
+  std::mutex joining_;
   // Written before `ready` is called, read afterwards.
   std::shared_ptr<const ApiSchema> schema_;
   std::vector<std::string> table_;

@@ -376,6 +376,34 @@ class Connecting(unittest.TestCase):
         asked = threading.Event()
         with FakeDaemon([THINGS], {"silence": lambda *_: asked.set()}) as d, hostloom.connect(d.path) as h:
             threading.Thread(target=lambda: (asked.wait(20), os.kill(os.getpid(), signal.SIGINT))).start()
+    def test_two_threads_close(self):
+        closing, may_go_on = threading.Event(), threading.Event()
+
+        def done(_outcome):  # on the connection's thread, which close() waits for
+            closing.set()
+            may_go_on.wait(20)
+
+        with FakeDaemon([THINGS], {}) as d:
+            h = hostloom.connect(d.path)
+            h._core.start("silence", {}, 60.0, done)
+            outcome = []
+
+            def close():
+                try:
+                    outcome.append(h.close())
+                except Exception as e:
+                    outcome.append(e)
+            threads = [threading.Thread(target=close, daemon=True) for _ in range(2)]
+            for t in threads:
+                t.start()
+            closing.wait(20)
+            threads[1].join(0.2)
+            self.assertEqual(outcome, [])
+            may_go_on.set()
+            for t in threads:
+                t.join(20)
+            self.assertEqual(outcome, [None, None])
+
             with self.assertRaises(KeyboardInterrupt):
                 h.api.silence(_timeout=60)
 
