@@ -194,7 +194,9 @@ class AsyncEventStream(_Stream, Generic[Event]):
     async def get(self, timeout: float | None = None) -> Event:
         """The next event. Raises TimeoutError after `timeout` seconds, ClosedError when the connection has ended."""
         try:
-            event = await asyncio.wait_for(self._queue.get(), timeout)
+            # What is there needs no waiting: with timeout=0, wait_for() would not even look.
+            event = self._queue.get_nowait() if not self._queue.empty() else \
+                await asyncio.wait_for(self._queue.get(), timeout)
         except asyncio.TimeoutError:
             raise TimeoutError(f"no event within {timeout:g} s") from None
         return self._take(event)
