@@ -11,6 +11,7 @@ import os
 import pathlib
 import pickle
 import pydoc
+import queue
 import signal
 import struct
 import subprocess
@@ -18,8 +19,8 @@ import sys
 import threading
 import time
 import unittest
-
 import unittest.mock
+
 import hostloom
 from fake_daemon import FakeDaemon, text
 
@@ -161,18 +162,21 @@ class Requests(WithDaemon):
         self.assertEqual(pickle.loads(pickle.dumps(caught.exception)).text, "unknown command: bad\n")
 
     def test_threads_share_a_connection(self):
-        waiting = threading.Thread(target=lambda: self.assertRaises(hostloom.TimeoutError, self.h.api.silence, _timeout=0.5))
+        asked = queue.Queue()
+        self.daemon.handlers["silence"] = lambda d, context, _fields: asked.put(context)
+        results, late = [], []
+        waiting = threading.Thread(target=lambda: late.append(self.h.api.silence().retval))
         waiting.start()
-        start = time.monotonic()
-        results = []
+        context = asked.get(timeout=20)
         threads = [threading.Thread(target=lambda: results.append(len(self.h.api.thing_dump()))) for _ in range(8)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        self.assertTrue(waiting.is_alive() or time.monotonic() - start > 0.5)  # the GIL was free meanwhile
-        self.assertEqual(results, [2] * 8)
+        self.assertEqual((results, late), ([2] * 8, []))  # the GIL was free meanwhile
+        self.daemon.send("silence_reply", context, struct.pack(">i", 0))
         waiting.join()
+        self.assertEqual(late, [0])
 
     def test_help_is_useful(self):
         shown = pydoc.plain(pydoc.render_doc(self.h.api.thing_set))
@@ -372,10 +376,6 @@ class Connecting(unittest.TestCase):
                 h.api.silence()
             h.close()
 
-    def test_ctrl_c_ends_waiting(self):
-        asked = threading.Event()
-        with FakeDaemon([THINGS], {"silence": lambda *_: asked.set()}) as d, hostloom.connect(d.path) as h:
-            threading.Thread(target=lambda: (asked.wait(20), os.kill(os.getpid(), signal.SIGINT))).start()
     def test_two_threads_close(self):
         closing, may_go_on = threading.Event(), threading.Event()
 
@@ -404,6 +404,10 @@ class Connecting(unittest.TestCase):
                 t.join(20)
             self.assertEqual(outcome, [None, None])
 
+    def test_ctrl_c_ends_waiting(self):
+        asked = threading.Event()
+        with FakeDaemon([THINGS], {"silence": lambda *_: asked.set()}) as d, hostloom.connect(d.path) as h:
+            threading.Thread(target=lambda: (asked.wait(20), os.kill(os.getpid(), signal.SIGINT))).start()
             with self.assertRaises(KeyboardInterrupt):
                 h.api.silence(_timeout=60)
 
@@ -448,6 +452,19 @@ class Asyncio(WithDaemon):
                 await body(h)
         asyncio.run(main())
 
+    def test_what_is_refused_may_be_long_and_not_ascii(self):
+        async def body(h):
+            with self.assertRaisesRegex(hostloom.InvalidValueError, r'ip4: "€+\.\.\. is not an IPv4 address'):
+                await asyncio.wait_for(h.api.addresses(ip4="€" * 100), 20)
+        self.run_with(body)
+
+    def test_an_outcome_that_cannot_be_made_is_a_failure(self):
+        async def body(h):
+            with unittest.mock.patch("hostloom.errors.from_status", side_effect=ZeroDivisionError):
+                with self.assertRaises(ZeroDivisionError):
+                    await asyncio.wait_for(h.api.silence(_timeout=0.05), 20)
+        self.run_with(body)
+
     def test_requests_side_by_side(self):
         async def body(h):
             replies = await asyncio.gather(*(h.api.thing_set() for _ in range(50)), h.api.thing_dump())
@@ -480,21 +497,17 @@ class Asyncio(WithDaemon):
                         break
                 self.assertEqual(names, ["first", "second"])
                 with self.assertRaises(TimeoutError):
-    def test_what_is_refused_may_be_long_and_not_ascii(self):
-        async def body(h):
-            with self.assertRaisesRegex(hostloom.InvalidValueError, r'ip4: "€+\.\.\. is not an IPv4 address'):
-                await asyncio.wait_for(h.api.addresses(ip4="€" * 100), 20)
+                    await events.get(timeout=0.05)
+            self.assertEqual([e async for e in events], [])
         self.run_with(body)
 
     def test_an_event_that_is_there_needs_no_time(self):
         async def body(h):
-            with unittest.mock.patch("hostloom.errors.from_status", side_effect=ZeroDivisionError):
-                with self.assertRaises(ZeroDivisionError):
-                    await asyncio.wait_for(h.api.silence(_timeout=0.05), 20)
-        self.run_with(body)
-
-                    await events.get(timeout=0.05)
-            self.assertEqual([e async for e in events], [])
+            async with h.events.thing() as events:
+                await h.api.control_ping()  # behind both events
+                self.assertEqual([(await events.get(timeout=0)).name for _ in range(2)], ["first", "second"])
+                with self.assertRaisesRegex(TimeoutError, "no event within 0 s"):
+                    await events.get(timeout=0)
         self.run_with(body)
 
     def test_the_daemon_goes_away(self):
