@@ -11,6 +11,8 @@ import argparse
 import contextlib
 import os
 import pathlib
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,31 +55,26 @@ class Daemon:
         self.name = name
         self.run = folder / name
         config = folder / f"{name}.conf"
-        config.write_text(f"unix {{ nodaemon log {folder}/{name}.log runtime-dir {self.run} }}\n"
+        config.write_text(f"unix {{ log {folder}/{name}.log pidfile {folder}/{name}.pid runtime-dir {self.run} }}\n"
                           f"plugins {{ path {prefix}/lib/hostloom/plugins }}\n")
         (folder / f"{name}.vcl").write_text(f"vcl {{ app-socket-api {self.run}/app_ns_sockets/default }}\n")
         preload = next(prefix.glob("lib/**/libvcl_ldpreload.so"))
         self.environment = dict(os.environ, LD_PRELOAD=str(preload), VCL_CONFIG=str(folder / f"{name}.vcl"))
-        self.process = subprocess.Popen([str(prefix / "bin/hostloom"), "-c", str(config)])
+        # It goes into the background, and the command returns, when it is ready.
+        subprocess.run([str(prefix / "bin/hostloom"), "-c", str(config)], check=True)
+        self.pidfd = os.pidfd_open(int((folder / f"{name}.pid").read_text()))
 
-    def connect(self, patience: float = 20.0) -> hostloom.Connection:
-        """Its API socket is there once it has started."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return hostloom.connect(str(self.run / "api.sock"), name="two_daemons")
-            except hostloom.ConnectError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+    def connect(self) -> hostloom.Connection:
+        return hostloom.connect(str(self.run / "api.sock"), name="two_daemons")
 
     def program(self, text: str, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen([sys.executable, "-c", text, *arguments], env=self.environment, stdout=subprocess.PIPE,
                                 text=True)
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
+        with os.fdopen(self.pidfd) as process:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+            select.select([process], [], [])  # until it has ended
 
 
 def configure(h: hostloom.Connection, name: str, address: str) -> None:
