@@ -1,7 +1,10 @@
 """Events as iterators: `with h.events.interface() as events: for e in events: ...`, and the same with `async`.
 
 Each attribute of `h.events` belongs to a request `want_X_events`, takes its other arguments, sends it on entry with
-enable=True, and with enable=False when the last stream of that kind on the connection is left.
+enable=True, and with enable=False when the last stream of that kind with these arguments on the connection is left.
+
+A daemon that takes several filters from one connection sends an event once for each that it matches, with the pid that
+came with the filter. So each filter has a pid of its own, a number above the process's, and streams see no others' events.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from .errors import ClosedError, TimeoutError
 from .model import Model
 
 MOST_WAITING = 65536  # events that nobody has taken yet; further ones are counted in `lost`
+_PID_BITS = 22  # Linux has no larger ones
+_MOST_FILTERS = 1 << (32 - _PID_BITS)
 _END = object()
 Event = TypeVar("Event")
 
@@ -32,8 +37,12 @@ class Kind:
         names = [f.name for f in request.fields]
         self.switch = next((n for n in ("enable", "enable_disable") if n in names), None)
         self.has_pid = "pid" in names
-        self.users = 0  # streams that are open
-        self.lock = threading.Lock()
+        self._filters = [f for f in request.fields if f.name not in (self.switch, "pid")]
+        self._users: dict[str, int] = {}    # streams that are open, by their filter's text
+        self._numbers: dict[str, int] = {}  # and the filter's number
+        # Held while an EventStream is entered or left: else one's last request might overtake another's first. Those
+        # for asyncio need no such care: requests are sent in the order in which an event loop begins them.
+        self.lock = threading.RLock()
 
     def arguments(self, enable: bool, given: dict) -> dict:
         plain = self.request.plain(given)
@@ -43,14 +52,26 @@ class Kind:
             plain.setdefault("pid", os.getpid())
         return plain
 
-    def added(self) -> None:
-        with self.lock:
-            self.users += 1
+    def filter(self, plain: dict) -> str:
+        """What the daemon tells subscriptions of one client apart by."""
+        return repr([plain[f.name] if f.name in plain else f.kind.to_plain(f.default) for f in self._filters])
 
-    def is_last(self) -> bool:
+    def added(self, filter: str) -> int:
+        """The filter's number."""
         with self.lock:
-            self.users -= 1
-            return self.users == 0
+            self._users[filter] = self._users.get(filter, 0) + 1
+            if filter not in self._numbers:
+                taken = set(self._numbers.values())
+                self._numbers[filter] = next((n for n in range(_MOST_FILTERS) if n not in taken), 0)
+            return self._numbers[filter] if self._filters and self.switch else 0
+
+    def is_last(self, filter: str) -> bool:
+        with self.lock:
+            self._users[filter] -= 1
+            if self._users[filter]:
+                return False
+            del self._users[filter], self._numbers[filter]
+            return True
 
 
 class _Stream:
@@ -59,6 +80,7 @@ class _Stream:
     def __init__(self, core: Any, kind: Kind, given: dict):
         self._core, self._kind, self._given = core, kind, given
         self._plain_on = kind.arguments(True, given)  # bad arguments are an error here
+        self._filter = kind.filter(self._plain_on)
         self._tickets: list[int] = []
         self.lost = 0  # events that came while MOST_WAITING waited
         self._is_over = False
@@ -91,11 +113,28 @@ class _Stream:
         self._is_over = True
         self._deliver(_END)
 
-    def _subscribe(self, deliver: Callable[[Any], None]) -> None:
+    def _open(self, deliver: Callable[[Any], None]) -> dict:
+        """Subscribes; returns the request to send."""
+        number = self._kind.added(self._filter)
+        own = os.getpid()
+        is_own = self._plain_on.get("pid") == own  # and not the caller's, who may have a use for it
         for event, make in self._kind.make.items():
             def each(value: Any, make=make) -> None:
-                deliver(value if isinstance(value, Exception) else make(value))
+                if isinstance(value, Exception):
+                    return deliver(value)
+                pid = value.get("pid", 0)
+                if is_own and pid % (1 << _PID_BITS) == own:
+                    if pid >> _PID_BITS != number:
+                        return  # another filter's
+                    value["pid"] = own
+                deliver(make(value))
             self._tickets.append(self._core.subscribe(event, each))
+        return self._plain_on | ({"pid": own + (number << _PID_BITS)} if is_own else {})
+
+    def _give_up(self) -> None:
+        """What was opened has not been granted."""
+        self._kind.is_last(self._filter)
+        self._unsubscribe()
 
     def _unsubscribe(self) -> None:
         for ticket in self._tickets:
@@ -112,25 +151,25 @@ class EventStream(_Stream, Generic[Event]):
         self._queue = queue.Queue(MOST_WAITING)
 
     def __enter__(self) -> EventStream[Event]:
-        self._subscribe(self._deliver)
-        self._kind.added()
-        try:
-            self._send(self._kind.request, self._plain_on)
-        except BaseException:
-            self._kind.is_last()
-            self._unsubscribe()
-            raise
+        with self._kind.lock:
+            request = self._open(self._deliver)
+            try:
+                self._send(self._kind.request, request)
+            except BaseException:
+                self._give_up()
+                raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not self._tickets:
-            return
-        self._close()
-        if self._kind.is_last() and self._kind.switch:
-            try:
-                self._send(self._kind.request, self._kind.arguments(False, self._given))
-            except ClosedError:
-                pass  # and with the connection its subscriptions have ended
+        with self._kind.lock:
+            if not self._tickets:
+                return
+            self._close()
+            if self._kind.is_last(self._filter) and self._kind.switch:
+                try:
+                    self._send(self._kind.request, self._kind.arguments(False, self._given))
+                except ClosedError:
+                    pass  # and with the connection its subscriptions have ended
 
     def close(self) -> None:
         """Ends the stream; an iteration over it ends, too."""
@@ -171,13 +210,11 @@ class AsyncEventStream(_Stream, Generic[Event]):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._deliver, event)
 
-        self._subscribe(deliver)
-        self._kind.added()
+        request = self._open(deliver)
         try:
-            await self._send(self._kind.request, self._plain_on)
+            await self._send(self._kind.request, request)
         except BaseException:
-            self._kind.is_last()
-            self._unsubscribe()
+            self._give_up()
             raise
         return self
 
@@ -185,7 +222,7 @@ class AsyncEventStream(_Stream, Generic[Event]):
         if not self._tickets:
             return
         self._close()
-        if self._kind.is_last() and self._kind.switch:
+        if self._kind.is_last(self._filter) and self._kind.switch:
             try:
                 await self._send(self._kind.request, self._kind.arguments(False, self._given))
             except ClosedError:

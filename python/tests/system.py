@@ -55,6 +55,17 @@ def requests():
             expect("sessions" in h.cli("show session", json=True), "no sessions")
             e = refused(hostloom.CommandError, lambda: h.cli("show nonsense"))
             expect("nonsense" in e.text, f"{e}")
+            # The daemon tells each stream of what it asked for, and that alone.
+            tap = next(i.sw_if_index for i in h.api.sw_interface_dump() if i.interface_name == "tap0")
+            with h.events.ip_neighbor(ip="10.88.0.77") as one, h.events.ip_neighbor(sw_if_index=tap) as all_of_them:
+                for last in (76, 77, 78):
+                    h.api.ip_neighbor_add_del(is_add=True, neighbor={"sw_if_index": tap, "mac_address": f"02:00:00:00:00:{last}",
+                                                                    "ip_address": f"10.88.0.{last}"})
+                told = [str(all_of_them.get(timeout=20).neighbor.ip_address) for _ in range(3)]
+                expect(told == [f"10.88.0.{last}" for last in (76, 77, 78)], f"{told}")
+                event = one.get(timeout=20)
+                expect(str(event.neighbor.ip_address) == "10.88.0.77" and event.pid == os.getpid(), f"{event}")
+                refused(hostloom.TimeoutError, lambda: one.get(timeout=0))
             # Everything that the daemon describes can be asked for, and says what it is.
             for name in h.api:
                 expect(h.api[name].__doc__ and h.api[name].__signature__, name)

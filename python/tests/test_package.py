@@ -45,6 +45,10 @@ THINGS = {
         ["want_thing_events", MSG, CLIENT, CONTEXT, ["u32", "enable_disable"], ["u32", "pid"], {"crc": "0x00000007"}],
         ["want_thing_events_reply", MSG, CONTEXT, ["i32", "retval"], {"crc": "0x00000008"}],
         ["thing_event", MSG, CLIENT, ["u32", "pid"], ["string", "name", 0], {"crc": "0x00000009", "comment": "News."}],
+        ["want_part_events", MSG, CLIENT, CONTEXT, ["bool", "enable"], ["u32", "pid"], ["u32", "part", {"default": 1}],
+         {"crc": "0x0000000c"}],
+        ["want_part_events_reply", MSG, CONTEXT, ["i32", "retval"], {"crc": "0x0000000d"}],
+        ["part_event", MSG, CLIENT, ["u32", "pid"], ["u32", "part"], {"crc": "0x0000000e"}],
         ["silence", MSG, CLIENT, CONTEXT, {"crc": "0x0000000a"}],
         ["silence_reply", MSG, CONTEXT, ["i32", "retval"], {"crc": "0x0000000b"}],
         ["cli_inband", MSG, CLIENT, CONTEXT, ["string", "cmd", 0], {"crc": "0xf8377302"}],
@@ -54,6 +58,7 @@ THINGS = {
         "thing_set": {"reply": "thing_set_reply"}, "thing_dump": {"reply": "thing_details", "stream": True},
         "thing_get": {"reply": "thing_get_reply", "stream_msg": "thing_details"},
         "want_thing_events": {"reply": "want_thing_events_reply", "events": ["thing_event"]},
+        "want_part_events": {"reply": "want_part_events_reply", "events": ["part_event"]},
         "silence": {"reply": "silence_reply"}, "cli_inband": {"reply": "cli_inband_reply"},
     },
 }
@@ -82,10 +87,19 @@ def thing_get(d, context, fields):
 
 def want_thing_events(d, context, fields):
     enable, pid = struct.unpack(">II", fields)
+    d.wanted.append((enable,))
     d.send("want_thing_events_reply", context, struct.pack(">i", 0))
     if enable:
         for name in ("first", "second"):
             d.send("thing_event", 0x42, struct.pack(">I", pid) + text(name))
+
+
+def want_part_events(d, context, fields):
+    enable, pid, part = struct.unpack(">?II", fields)
+    d.wanted.append((int(enable), part))
+    d.send("want_part_events_reply", context, struct.pack(">i", 0))
+    if enable:
+        d.send("part_event", 0x42, struct.pack(">II", pid, part))
 
 
 def cli(d, context, fields):
@@ -96,12 +110,13 @@ def cli(d, context, fields):
 
 
 HANDLERS = {"thing_set": thing_set, "thing_dump": thing_dump, "thing_get": thing_get, "cli_inband": cli,
-            "want_thing_events": want_thing_events} | {m[0]: echo(m[0]) for m in ECHOED}
+            "want_thing_events": want_thing_events, "want_part_events": want_part_events} | {m[0]: echo(m[0]) for m in ECHOED}
 
 
 class WithDaemon(unittest.TestCase):
     def setUp(self):
         self.daemon = self.enterContext(FakeDaemon([SHAPES, THINGS], HANDLERS))
+        self.daemon.wanted = []  # what want_X_events said
 
     def connect(self, **kw):
         return self.enterContext(hostloom.connect(self.daemon.path, timeout=kw.pop("timeout", 20.0), **kw))
@@ -334,6 +349,42 @@ class Events(WithDaemon):
         shown = pydoc.plain(pydoc.render_doc(self.connect().events.thing))
         self.assertIn("thing() -> EventStream[ThingEvent]", shown)
         self.assertIn("News.", shown)
+
+
+    def test_one_is_left_while_another_is_entered(self):
+        h = self.connect()
+        first, second = h.events.thing(), h.events.thing()
+        entering = threading.Thread(target=second.__enter__, daemon=True)
+        send = first._send
+
+        def slowly(request, values):
+            if not values["enable_disable"]:
+                entering.start()
+                entering.join(0.2)
+            return send(request, values)
+        first._send = slowly
+        with first:
+            pass
+        entering.join(20)
+        self.assertEqual(self.daemon.wanted, [(1,), (0,), (1,)])  # and not ended by the first behind the second's beginning
+        second.close()
+        self.assertEqual(self.daemon.wanted[3:], [(0,)])
+
+    def test_streams_with_different_filters(self):
+        h = self.connect()
+        with h.events.part() as one:
+            with h.events.part(part=1) as same, h.events.part(part=2) as other:
+                h.api.control_ping()  # behind all events
+                came = [[events.get(timeout=0) for _ in range(n)] for events, n in ((one, 2), (same, 1), (other, 1))]
+                self.assertEqual([[e.part for e in events] for events in came], [[1, 1], [1], [2]])
+                self.assertEqual({e.pid for events in came for e in events}, {os.getpid()})
+                for events in (one, same, other):
+                    with self.assertRaises(TimeoutError):
+                        events.get(timeout=0)
+            self.assertEqual(self.daemon.wanted, [(1, 1), (1, 1), (1, 2), (0, 2)])
+            with h.events.part(part=2, pid=17) as own:
+                self.assertEqual(own.get(timeout=20).pid, 17)
+        self.assertEqual(self.daemon.wanted[4:], [(1, 2), (0, 2), (0, 1)])
 
 
 class Connecting(unittest.TestCase):
