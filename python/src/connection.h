@@ -51,6 +51,8 @@ class Connection {
   // it meanwhile. Not from a callback.
   void close();
 
+  bool is_its_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
+
   const ApiSchema& schema() const { return *schema_; }
   std::vector<std::string> table() const { return table_; }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 
 #include "client/retval.h"
 #include "connection.h"
@@ -79,11 +80,15 @@ struct Waiter {
   std::optional<Result<T>> outcome;
 };
 
-// Closing joins a thread that may be about to take the GIL.
+// Closing joins a thread that may be about to take the GIL. It cannot join itself, and the garbage
+// collector runs on any thread.
 struct DeleteWithoutGil {
   void operator()(Connection* c) const {
     const py::gil_scoped_release without_gil;
-    delete c;
+    if (c->is_its_thread())
+      std::thread([c] { delete c; }).detach();
+    else
+      delete c;
   }
 };
 using ConnectionHolder = std::unique_ptr<Connection, DeleteWithoutGil>;

@@ -4,6 +4,7 @@
 
 import asyncio
 import enum
+import gc
 import inspect
 import ipaddress
 import json
@@ -20,6 +21,7 @@ import threading
 import time
 import unittest
 import unittest.mock
+import weakref
 
 import hostloom
 from fake_daemon import FakeDaemon, text
@@ -454,6 +456,14 @@ class Connecting(unittest.TestCase):
             for t in threads:
                 t.join(20)
             self.assertEqual(outcome, [None, None])
+
+    def test_the_garbage_collector_ends_a_connection_on_its_own_thread(self):
+        with FakeDaemon([THINGS], HANDLERS) as d:
+            connections = [hostloom.connect(d.path)]
+            gone = weakref.ref(connections[0])
+            done = queue.Queue()
+            connections[0]._core.start("thing_set", {}, 20.0, lambda _: (connections.clear(), gc.collect(), done.put(gone())))
+            self.assertIsNone(done.get(timeout=20))
 
     def test_ctrl_c_ends_waiting(self):
         asked = threading.Event()
