@@ -52,9 +52,13 @@ const RouteSource* find_configured(Net& net, const Route& route) {
   return nullptr;
 }
 
-bool is_same_path(const Route& wanted, const Route& had) {
-  return wanted.is_drop == had.is_drop && wanted.gateway == had.gateway &&
-         (wanted.tx_if == had.tx_if || wanted.tx_if == kNoIndex);
+// Without an interface, any that the gateway's table has is meant.
+bool is_same_path(Net& net, const Route& wanted, const Route& had) {
+  if (wanted.is_drop != had.is_drop || wanted.gateway != had.gateway) return false;
+  if (wanted.is_drop || wanted.tx_if != kNoIndex) return wanted.tx_if == had.tx_if;
+  const Interface* f = net.state().interfaces.find(had.tx_if);
+  return f &&
+         f->table_of(wanted.prefix.address.is_ip4) == wanted.gateway_table.value_or(wanted.table);
 }
 
 int32_t add(Net& net, const api::IpRouteAddDel& r, Route& route) {
@@ -64,7 +68,7 @@ int32_t add(Net& net, const api::IpRouteAddDel& r, Route& route) {
   if (const int32_t bad = read_path(net, paths[0], route)) return bad;
   if (r.is_multipath)
     if (const RouteSource* had = find_configured(net, route))
-      return is_same_path(route, had->route) ? 0 : kApiUnsupported;
+      return is_same_path(net, route, had->route) ? 0 : kApiUnsupported;
   const auto added = net.add_route(route);
   if (added) return 0;
   const Status why = added.error().code;
@@ -79,7 +83,7 @@ int32_t del(Net& net, const api::IpRouteAddDel& r, Route& route) {
     if (paths.empty()) return kApiNoPathsInRoute;
     if (paths.size() > 1) return kApiNextHopNotFoundMp;
     if (const int32_t bad = read_path(net, paths[0], route)) return bad;
-    if (!is_same_path(route, had->route)) return kApiNextHopNotFoundMp;
+    if (!is_same_path(net, route, had->route)) return kApiNextHopNotFoundMp;
   }
   return api_retval(net.del_route(route));
 }

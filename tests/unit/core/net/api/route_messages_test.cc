@@ -159,6 +159,25 @@ TEST_F(RouteMessages, MultipathIsOnePath) {
   EXPECT_EQ(way("192.0.2.1"), kNoIndex);
 }
 
+TEST_F(RouteMessages, APathByAnotherTableIsAnotherPath) {
+  EXPECT_EQ(table(true, 7), 0);
+  FakeDevice& other = host.add_device({});
+  must(host.net->set_table(other.index, 7, false));
+  must(host.net->add_address(other.index, *IpPrefix::parse("10.0.1.3/24")));
+  const auto by = [&](uint32_t table, uint32_t interface = ~0u) {
+    api::FibPath path = via("10.0.1.1", interface);
+    path.table_id = table;
+    return std::vector{path};
+  };
+  EXPECT_EQ(change(true, "192.0.2.0/24", by(0), true), 0);
+  EXPECT_EQ(change(true, "192.0.2.0/24", by(7), true), -126);
+  EXPECT_EQ(change(false, "192.0.2.0/24", by(7), true), -53);
+  EXPECT_EQ(way("192.0.2.1"), right.index);
+  EXPECT_EQ(change(true, "192.0.2.0/24", by(0, other.index)), 0);  // the table is the interface's
+  EXPECT_EQ(change(true, "192.0.2.0/24", by(0), true), -126);
+  EXPECT_EQ(change(false, "192.0.2.0/24", by(7), true), 0);
+}
+
 TEST_F(RouteMessages, DumpSaysWhatPacketsSee) {
   api::FibPath drop;
   drop.type = Type::kFibApiPathTypeDrop;
