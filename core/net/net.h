@@ -165,7 +165,8 @@ class Net {
   std::vector<NeighborListing> neighbors() const;
   // A few hundred of them. `from` begins at 0 and is kNoIndex behind the last.
   std::vector<NeighborListing> neighbors_from(uint32_t& from) const;
-  // Told after a neighbour's link-layer address became known or changed; an empty one ends it.
+  // Told after a neighbour's link-layer address became known or changed; an empty one ends it, also
+  // from inside the one before.
   using NeighborEvent = std::function<void(const NeighborListing&)>;
   void watch_neighbors(NeighborEvent callback);
 

@@ -57,7 +57,8 @@ struct NeighborWalk {
 };
 
 // Who watches what. The registry knows which clients are still there; what one that has left had
-// asked for is forgotten here when the next one asks.
+// asked for is forgotten here with the next news, or when the next one asks. A watch of one
+// interface ends with it: the next interface may get its index.
 class Watches {
  public:
   static constexpr std::ptrdiff_t kMostOfOne = 64;
@@ -67,22 +68,26 @@ class Watches {
   int32_t change(ApiCall& call, const api::WantIpNeighborEvents& r) {
     Watch w{call.client_index(), r.pid, {}, r.sw_if_index};
     if (const int32_t bad = from_api(r.ip, w.address)) return bad;
-    if (w.interface != kApiNone && !net_.state().interfaces.find(w.interface))
+    if (r.enable && w.interface != kApiNone && !net_.state().interfaces.find(w.interface))
       return kApiInvalidSwIfIndex;
     if (w.client == 0) return 0;  // a replay: there is nobody to tell
-    std::erase_if(all_, [&](const Watch& other) {
-      return !registry_.subscriptions().has(api::WantIpNeighborEvents::kInfo, other.client);
-    });
+    forget_gone();
     const auto had = std::erase_if(all_, [&](const Watch& other) { return other.is_same(w); });
     if (!r.enable && had == 0) return kApiNoSuchEntry;
     if (r.enable && n_of(w.client) >= kMostOfOne) return kApiLimitExceeded;
     if (r.enable) all_.push_back(w);
     call.subscribe<api::WantIpNeighborEvents>(n_of(w.client) != 0, r.context, r.pid);
-    if (all_.empty())
-      net_.watch_neighbors({});
-    else
-      net_.watch_neighbors([this](const NeighborListing& n) { tell(n); });
+    watch_or_not();
     return 0;
+  }
+  void forget_interface(IfIndex index) {
+    for (const Watch& w : std::vector(all_)) {
+      if (w.interface != index) continue;
+      std::erase_if(all_, [&](const Watch& other) { return other.is_same(w); });
+      if (n_of(w.client) == 0)
+        registry_.subscriptions().set(api::WantIpNeighborEvents::kInfo, {w.client, 0, 0}, false);
+    }
+    watch_or_not();
   }
 
  private:
@@ -103,8 +108,24 @@ class Watches {
     return std::count_if(all_.begin(), all_.end(),
                          [&](const Watch& w) { return w.client == client; });
   }
+  void forget_gone() {
+    std::erase_if(all_, [&](const Watch& w) {
+      return !registry_.subscriptions().has(api::WantIpNeighborEvents::kInfo, w.client);
+    });
+  }
+  // Worker 0 tells its news only while somebody wants them.
+  void watch_or_not() {
+    if (all_.empty() == !is_watching_) return;
+    is_watching_ = !all_.empty();
+    if (is_watching_)
+      net_.watch_neighbors([this](const NeighborListing& n) { tell(n); });
+    else
+      net_.watch_neighbors({});
+  }
   // One event for each of its watches, as each may have its own pid.
   void tell(const NeighborListing& n) {
+    forget_gone();
+    watch_or_not();
     for (const Watch& w : std::vector(all_))
       if (w.wants(n))
         registry_.send_event<api::WantIpNeighborEvents>(
@@ -117,6 +138,7 @@ class Watches {
   ApiRegistry& registry_;
   Net& net_;
   std::vector<Watch> all_;
+  bool is_watching_ = false;
 };
 
 int32_t configure(Net& net, const api::IpNeighborConfig& r) {
@@ -150,9 +172,12 @@ void add_neighbor_messages(ApiRegistry& registry, Net& net) {
       [&net](ApiCall&, const api::IpNeighborFlush& request) {
         return api::IpNeighborFlushReply{.retval = flush(net, request)};
       });
+  const auto watches = std::make_shared<Watches>(registry, net);
+  net.on_interface_event([watches](IfIndex index, bool, bool, bool is_deleted) {
+    if (is_deleted) watches->forget_interface(index);
+  });
   registry.handle<api::WantIpNeighborEvents, api::WantIpNeighborEventsReply>(
-      [watches = std::make_shared<Watches>(registry, net)](
-          ApiCall& call, const api::WantIpNeighborEvents& request) {
+      [watches](ApiCall& call, const api::WantIpNeighborEvents& request) {
         return api::WantIpNeighborEventsReply{.retval = watches->change(call, request)};
       });
 }

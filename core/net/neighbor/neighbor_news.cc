@@ -7,8 +7,8 @@
 namespace loom {
 
 void NeighborNewsQueue::watch(Net::NeighborEvent callback) {
-  callback_ = std::move(callback);
-  is_watched_.store(static_cast<bool>(callback_), std::memory_order_relaxed);
+  callback_ = callback ? std::make_shared<Net::NeighborEvent>(std::move(callback)) : nullptr;
+  is_watched_.store(callback_ != nullptr, std::memory_order_relaxed);
 }
 
 void NeighborNewsQueue::push(const NeighborListing& n) {
@@ -31,7 +31,7 @@ void NeighborNewsQueue::drain() {
     news.swap(waiting_);
   }
   for (const NeighborListing& n : news)
-    if (callback_) callback_(n);
+    if (const auto callback = callback_) (*callback)(n);  // kept: it may end or replace itself
 }
 
 }  // namespace loom

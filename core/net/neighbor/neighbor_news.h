@@ -19,9 +19,10 @@ class NeighborNewsQueue : public std::enable_shared_from_this<NeighborNewsQueue>
 
   explicit NeighborNewsQueue(Engine& engine) : engine_(engine) {}
 
-  // Control. An empty callback: nobody watches any more.
+  // Control. An empty callback: nobody watches any more. The callback itself may say so.
   void watch(Net::NeighborEvent callback);
   uint64_t n_lost() const noexcept { return n_lost_.load(std::memory_order_relaxed); }
+  bool is_watched() const noexcept { return is_watched_.load(std::memory_order_relaxed); }
 
   // Worker 0: the neighbour's link-layer address has become known, or another one.
   void tell(const NeighborListing& n) {
@@ -34,7 +35,7 @@ class NeighborNewsQueue : public std::enable_shared_from_this<NeighborNewsQueue>
   void drain();  // control
 
   Engine& engine_;
-  Net::NeighborEvent callback_;  // control's
+  std::shared_ptr<const Net::NeighborEvent> callback_;  // control's; null: nobody watches
   std::atomic<bool> is_watched_{false};
   std::atomic<uint64_t> n_lost_{0};
   SpinLock lock_;

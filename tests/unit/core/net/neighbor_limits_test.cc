@@ -126,6 +126,18 @@ TEST_F(Neighbors, MoreNewsThanFitAreLostAndCounted) {
   EXPECT_EQ(n, NeighborNewsQueue::kMost);
 }
 
+TEST_F(Neighbors, WhoIsToldMayEndIt) {
+  int n = 0;
+  host.net->watch_neighbors([&, kept = std::make_shared<int>(1)](const NeighborListing&) {
+    host.net->watch_neighbors({});
+    n += *kept;  // what the callback holds is there until it returns
+  });
+  host.know(wire, "10.0.0.11");
+  host.know(wire, "10.0.0.12");
+  host.run();
+  EXPECT_EQ(n, 1);
+}
+
 class PingRun : public Neighbors {
  protected:
   using Outcome = std::vector<std::pair<uint32_t, uint32_t>>;

@@ -189,6 +189,57 @@ TEST_F(NeighborMessages, WatchesGoWithTheirClientAndHaveABound) {
   EXPECT_THAT(host.take<api::IpNeighborEvent>(1), SizeIs(1));
 }
 
+TEST_F(NeighborMessages, AWatchEndsWithItsInterface) {
+  const auto want = [&](bool enable, uint32_t index) {
+    return host
+        .call<api::WantIpNeighborEventsReply>(
+            api::WantIpNeighborEvents{
+                .enable = enable, .ip = api_address("0.0.0.0"), .sw_if_index = index},
+            1)
+        .retval;
+  };
+  FakeDevice& doomed = host.add_device({"10.9.0.2/24"});
+  const IfIndex index = doomed.index;
+  EXPECT_EQ(want(true, wire.index), 0);
+  EXPECT_EQ(want(true, index), 0);
+  ASSERT_EQ(host.net->remove_interface(index), Status::kOk);
+  EXPECT_EQ(want(false, index), -6);  // ended already
+  FakeDevice& next = host.add_device({"10.9.0.2/24"});
+  ASSERT_EQ(next.index, index);
+  host.know(next, "10.9.0.1");
+  EXPECT_THAT(host.take<api::IpNeighborEvent>(1), IsEmpty());
+  hear("10.0.0.7");
+  EXPECT_THAT(host.take<api::IpNeighborEvent>(1), SizeIs(1));
+  EXPECT_EQ(want(false, wire.index), 0);
+  EXPECT_FALSE(host.registry.subscriptions().has(api::WantIpNeighborEvents::kInfo, 1));
+  EXPECT_EQ(want(true, next.index), 0);
+  ASSERT_EQ(host.net->remove_interface(next.index), Status::kOk);  // the last watch of all
+  EXPECT_FALSE(host.registry.subscriptions().has(api::WantIpNeighborEvents::kInfo, 1));
+  EXPECT_FALSE(host.net->state().neighbor_news->is_watched());
+}
+
+TEST_F(NeighborMessages, NobodyIsToldWhenTheLastWatcherHasLeft) {
+  const api::WantIpNeighborEvents want{.enable = true, .ip = api_address("0.0.0.0")};
+  EXPECT_EQ(host.call<api::WantIpNeighborEventsReply>(want, 1).retval, 0);
+  EXPECT_EQ(host.call<api::WantIpNeighborEventsReply>(want, 2).retval, 0);
+  const auto& news = *host.net->state().neighbor_news;
+  const auto leave = [&](uint32_t client) {
+    host.gone.insert(client);
+    host.registry.subscriptions().remove_client(client);
+  };
+  leave(1);
+  hear("10.0.0.7");
+  EXPECT_THAT(host.take<api::IpNeighborEvent>(2), SizeIs(1));
+  EXPECT_TRUE(news.is_watched());
+  leave(2);
+  hear("10.0.0.8");  // the first that nobody wants
+  host.run();
+  EXPECT_FALSE(news.is_watched());
+  EXPECT_EQ(host.call<api::WantIpNeighborEventsReply>(want, 3).retval, 0);
+  hear("10.0.0.9");
+  EXPECT_THAT(host.take<api::IpNeighborEvent>(3), SizeIs(1));
+}
+
 class PingMessages : public NeighborMessages {
  protected:
   PingMessages() { host.know(wire, "10.0.0.1"); }
