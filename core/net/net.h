@@ -179,14 +179,17 @@ class Net {
 
   // --- ping. Sends `count` echo requests from worker 0, `interval` (0 to 60 s) apart, and returns.
   // `done` is called once, when all are answered, or the last has not been for an interval (1 s or
-  // more); `n_sent`: those that there was a way for. At most 1000 requests, and kMaxPingRuns pings
-  // at once (kInUse). Goes on until then whatever becomes of the caller.
+  // more); `n_sent`: those that there was a way for. At most 1000 requests, `count` times
+  // `interval` at most kMaxPingTime, and kMaxPingRuns pings at once (kInUse). Goes on until then or
+  // until it is cancelled, by the number that start_ping returns; then nobody is told.
   static constexpr uint32_t kMaxPingRuns = 16;
+  static constexpr TimeNs kMaxPingTime = 60 * kSecond;
   using PingDone = std::function<void(uint32_t n_sent, uint32_t n_answered)>;
-  Result<void> start_ping(const IpAddress& address, uint32_t count, TimeNs interval, uint32_t table,
-                          PingDone done);
+  Result<uint64_t> start_ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                              uint32_t table, PingDone done);
+  void cancel_ping(uint64_t number);  // nothing happens when it is over
   // Sends `count` echo requests `interval` apart from worker 0 and waits on this thread
-  // for answers, at most one interval (1 s or more) after the last. At most 1000 requests.
+  // for answers, at most one interval (1 s or more) after the last. Bounds as start_ping's.
   Result<std::vector<PingReply>> ping(const IpAddress& address, uint32_t count, TimeNs interval,
                                       uint32_t table = 0);
 

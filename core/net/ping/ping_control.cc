@@ -64,19 +64,25 @@ Result<void> check(uint32_t count, TimeNs interval) {
                                        std::to_string(PingBoard::kMaxRequests));
   if (interval < 0 || interval > 60 * kSecond)
     return error(Status::kInvalid, "the interval is not from 0 to 60 s");
+  if (count * interval > Net::kMaxPingTime)
+    return error(Status::kInvalid, "count " + std::to_string(count) +
+                                       " times the interval is above " +
+                                       std::to_string(Net::kMaxPingTime / kSecond) + " s");
   return {};
 }
 
 }  // namespace
 
-Result<void> Net::start_ping(const IpAddress& address, uint32_t count, TimeNs interval,
-                             uint32_t table, PingDone done) {
+Result<uint64_t> Net::start_ping(const IpAddress& address, uint32_t count, TimeNs interval,
+                                 uint32_t table, PingDone done) {
   NetState& s = *state_;
-  if (auto ok = check(count, interval); !ok) return ok;
+  if (auto ok = check(count, interval); !ok) return ok.error();
   const auto fib_index = s.routes.find_table(table, !address.is_ip4);
   if (!fib_index) return fib_index.error();
   return s.ping_runs.start(address, count, interval, *fib_index, std::move(done));
 }
+
+void Net::cancel_ping(uint64_t number) { state_->ping_runs.cancel(number); }
 
 Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t count, TimeNs interval,
                                          uint32_t table) {

@@ -34,6 +34,7 @@ struct PingRuns::Run : std::enable_shared_from_this<Run> {
   }
 
   PingRuns& owner;
+  uint64_t number = 0;
   PingBoard board{/*has_waiter=*/false};
   IpAddress address;
   uint32_t count = 0, fib_index = 0;
@@ -49,12 +50,13 @@ struct PingRuns::Run : std::enable_shared_from_this<Run> {
   bool is_over = false;
 };
 
-Result<void> PingRuns::start(const IpAddress& address, uint32_t count, TimeNs interval,
-                             uint32_t fib_index, Net::PingDone done) {
+Result<uint64_t> PingRuns::start(const IpAddress& address, uint32_t count, TimeNs interval,
+                                 uint32_t fib_index, Net::PingDone done) {
   const auto slot = std::find(owned_.begin(), owned_.end(), nullptr);
   if (slot == owned_.end())
     return error(Status::kInUse, std::to_string(owned_.size()) + " pings are under way");
   auto run = std::make_shared<Run>(*this);
+  run->number = ++n_started_;
   run->address = address;
   run->count = count;
   run->interval = interval;
@@ -68,32 +70,40 @@ Result<void> PingRuns::start(const IpAddress& address, uint32_t count, TimeNs in
                                                                  std::memory_order_release);
     run->go_on(w);
   });
-  return {};
+  return run->number;
+}
+
+// A worker may be looking at the run.
+void PingRuns::free_place(std::size_t i) {
+  runs_[i].store(nullptr, std::memory_order_release);
+  engine_.after_grace([kept = std::move(owned_[i])] {});
+  owned_[i] = nullptr;
 }
 
 void PingRuns::finished(Run& run) {
-  for (std::size_t i = 0; i < owned_.size(); ++i) {
-    if (owned_[i].get() != &run) continue;
-    runs_[i].store(nullptr, std::memory_order_release);
-    engine_.after_grace([kept = std::move(owned_[i])] {});
-    owned_[i] = nullptr;
-  }
+  for (std::size_t i = 0; i < owned_.size(); ++i)
+    if (owned_[i].get() == &run) free_place(i);
   std::exchange(run.done, {})(run.n_sent, run.board.n_answered());
 }
 
+void PingRuns::cancel_at(std::size_t i) {
+  if (!owned_[i]) return;
+  Run& run = *owned_[i];
+  run.done = {};
+  engine_.run_on_worker(0, [&](Worker& w) {
+    run.is_over = true;
+    w.timer_stop(run.clock.timer);
+  });
+  free_place(i);
+}
+
+void PingRuns::cancel(uint64_t number) {
+  for (std::size_t i = 0; i < owned_.size(); ++i)
+    if (owned_[i] && owned_[i]->number == number) cancel_at(i);
+}
+
 void PingRuns::cancel() {
-  for (std::size_t i = 0; i < owned_.size(); ++i) {
-    if (!owned_[i]) continue;
-    Run& run = *owned_[i];
-    run.done = {};
-    runs_[i].store(nullptr, std::memory_order_release);
-    engine_.run_on_worker(0, [&](Worker& w) {
-      run.is_over = true;
-      w.timer_stop(run.clock.timer);
-    });
-    engine_.after_grace([kept = std::move(owned_[i])] {});
-    owned_[i] = nullptr;
-  }
+  for (std::size_t i = 0; i < owned_.size(); ++i) cancel_at(i);
 }
 
 bool PingRuns::answered(const EchoReply& reply) {

@@ -141,7 +141,7 @@ TEST_F(Neighbors, WhoIsToldMayEndIt) {
 class PingRun : public Neighbors {
  protected:
   using Outcome = std::vector<std::pair<uint32_t, uint32_t>>;
-  Result<void> start(const char* to, uint32_t count, TimeNs interval) {
+  Result<uint64_t> start(const char* to, uint32_t count, TimeNs interval) {
     return host.net->start_ping(*IpAddress::parse(to), count, interval, 0,
                                 [this](uint32_t s, uint32_t a) { over.emplace_back(s, a); });
   }
@@ -203,10 +203,31 @@ TEST_F(PingRun, ABoundedNumberAtOnceBesideACommands) {
   must(start("10.0.0.1", 1, kSecond));  // there is room again, and the host goes in the middle
 }
 
+TEST_F(PingRun, OneThatIsCancelledSendsNoMoreAndTellsNobody) {
+  host.know(wire, "10.0.0.1");
+  const uint64_t first = must(start("10.0.0.1", 10, kSecond));
+  must(start("10.0.0.1", 2, kSecond));
+  host.run();
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(2));
+  host.net->cancel_ping(first);
+  host.net->cancel_ping(first);  // nothing happens
+  for (const auto& f : sent) answer(f);
+  host.pass(kSecond);
+  EXPECT_THAT(wire.take_sent(), SizeIs(1));
+  host.pass(20 * kSecond);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  EXPECT_THAT(over, ElementsAre(std::pair(2u, 1u)));
+}
+
 TEST_F(PingRun, RefusesWhatMakesNoSense) {
   EXPECT_FALSE(start("10.0.0.1", 0, 0));
   EXPECT_FALSE(start("10.0.0.1", 1001, 0));
   EXPECT_FALSE(start("10.0.0.1", 1, 61 * kSecond));
+  const auto endless = start("10.0.0.1", 61, kSecond);
+  ASSERT_FALSE(endless);
+  EXPECT_EQ(endless.error().message, "count 61 times the interval is above 60 s");
+  EXPECT_FALSE(host.net->ping(*IpAddress::parse("10.0.0.1"), 61, kSecond));
   EXPECT_FALSE(host.net->start_ping(*IpAddress::parse("10.0.0.1"), 1, 0, 9, {}));
 }
 

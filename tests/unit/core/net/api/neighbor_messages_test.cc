@@ -292,16 +292,40 @@ TEST_F(PingMessages, WhatCannotBeIsRefused) {
   EXPECT_EQ(ping("10.0.0.1", 1001, 1), -7);
   for (const double bad : {-1.0, 60.5, std::nan(""), std::numeric_limits<double>::infinity()})
     EXPECT_EQ(ping("10.0.0.1", 1, bad), -7);
+  EXPECT_EQ(ping("10.0.0.1", 61, 1), -7);  // a minute at most
+  EXPECT_EQ(ping("10.0.0.1", 1000, 0.0601), -7);
   api::WantPingFinishedEvents r;
   r.address.af = kNoFamily;
   EXPECT_EQ(host.call<api::WantPingFinishedEventsReply>(r).retval, -97);
   for (uint32_t i = 0; i < Net::kMaxPingRuns; ++i) EXPECT_EQ(ping("10.0.0.1", 1, 1), 0);
   EXPECT_EQ(ping("10.0.0.1", 1, 1), -167);
+  EXPECT_EQ(ping("10.0.0.1", 1, 1, 2), -167);
   host.gone.insert(1);  // whoever asked may leave
   host.registry.subscriptions().remove_client(1);
   host.pass(5 * kSecond);
   EXPECT_THAT(host.take<api::PingFinishedEvent>(), IsEmpty());
   EXPECT_EQ(ping("10.0.0.1", 1, 1, 2), 0);
+}
+
+TEST_F(PingMessages, APingOfAClientThatHasLeftMakesRoom) {
+  EXPECT_EQ(ping("10.0.0.1", 2, 30, 2), 0);
+  for (uint32_t i = 1; i < Net::kMaxPingRuns; ++i) EXPECT_EQ(ping("10.0.0.1", 60, 1, 1), 0);
+  EXPECT_EQ(ping("10.0.0.1", 1, 1, 3), -167);
+  host.gone.insert(1);
+  host.registry.subscriptions().remove_client(1);
+  EXPECT_EQ(ping("10.0.0.1", 1, 1, 3), 0);
+  host.run();
+  wire.take_sent();
+  host.pass(2 * kSecond);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());  // the others have ended
+  EXPECT_THAT(host.take<api::PingFinishedEvent>(3), SizeIs(1));
+  for (uint32_t i = 1; i < Net::kMaxPingRuns; ++i) EXPECT_EQ(ping("10.0.0.1", 1, 1, 3), 0);
+  EXPECT_EQ(ping("10.0.0.1", 1, 1, 3), -167);  // one of them is client 2's, who is there
+  host.pass(60 * kSecond);
+  EXPECT_THAT(host.take<api::PingFinishedEvent>(1), IsEmpty());
+  const auto events = host.take<api::PingFinishedEvent>(2);
+  ASSERT_THAT(events, SizeIs(1));
+  EXPECT_EQ(events[0].request_count, 2u);
 }
 
 // Every request of these modules cut at every length, and full of anything.
