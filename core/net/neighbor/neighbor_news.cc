@@ -11,17 +11,15 @@ void NeighborNewsQueue::watch(Net::NeighborEvent callback) {
   is_watched_.store(callback_ != nullptr, std::memory_order_relaxed);
 }
 
-void NeighborNewsQueue::push(const NeighborListing& n) {
+bool NeighborNewsQueue::push(const NeighborListing& n) {
   {
     const std::lock_guard hold(lock_);
-    if (waiting_.size() == kMost) {
-      n_lost_.fetch_add(1, std::memory_order_relaxed);
-      return;
-    }
+    if (waiting_.size() == kMost) return false;
     waiting_.push_back(n);
-    if (waiting_.size() != 1) return;  // control has been called already
+    if (waiting_.size() != 1) return true;  // control has been called already
   }
   engine_.post_to_control([self = shared_from_this()] { self->drain(); });
+  return true;
 }
 
 void NeighborNewsQueue::drain() {

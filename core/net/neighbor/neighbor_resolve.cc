@@ -90,6 +90,8 @@ constexpr CounterInfo kTableCounters[NeighborTable::kEventCount] = {
     {"not-overridden", Severity::kWarn, "advertisements that may not replace what is known"},
     {"queue-overflow", Severity::kWarn, "oldest waiting packets, dropped for newer ones"},
     {"unresolved", Severity::kWarn, "waiting packets whose neighbour did not answer"},
+    {"news-lost", Severity::kWarn,
+     "changes that whoever watches neighbours was not told: too many"},
 };
 
 }  // namespace

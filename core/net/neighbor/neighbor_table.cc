@@ -426,7 +426,9 @@ std::vector<NeighborListing> NeighborTable::list(TimeNs now, uint32_t& from, uin
 }
 
 void NeighborTable::tell(Worker& w, const Neighbor& n) {
-  state_.neighbor_news->tell({n.interface, n.address, n.mac, n.state, w.now - n.confirmed});
+  if (!state_.neighbor_news->tell({n.interface, n.address, n.mac, n.state, w.now - n.confirmed}))
+      [[unlikely]]
+    count(w, kNewsLost);
 }
 
 void NeighborTable::count(Worker& w, Event e, uint32_t n) noexcept {

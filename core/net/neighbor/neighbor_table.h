@@ -76,6 +76,7 @@ class NeighborTable {
     kNotOverridden,
     kQueueOverflow,
     kUnresolved,
+    kNewsLost,
     kEventCount
   };
 

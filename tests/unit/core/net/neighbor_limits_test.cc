@@ -118,12 +118,17 @@ TEST_F(Neighbors, NewsAreToldOnceEach) {
 TEST_F(Neighbors, MoreNewsThanFitAreLostAndCounted) {
   std::size_t n = 0;
   host.net->watch_neighbors([&](const NeighborListing&) { ++n; });
-  // As many as worker 0 finds before control has a turn.
-  auto& queue = *host.net->state().neighbor_news;
-  for (std::size_t i = 0; i < NeighborNewsQueue::kMost + 5; ++i) queue.tell({});
-  EXPECT_EQ(queue.n_lost(), 5u);
+  // As many as worker 0 finds before control has a turn: one neighbour, ever elsewhere.
+  const IpAddress who = *IpAddress::parse("10.0.0.11");
+  for (std::size_t i = 0; i < NeighborNewsQueue::kMost + 5; ++i)
+    must(host.net->add_neighbor(wire.index, who, {{2, 0, 0, 0, 0, static_cast<uint8_t>(i)}}));
+  EXPECT_EQ(host.counter("neighbor-table/news-lost"), 5u);
   host.run();
   EXPECT_EQ(n, NeighborNewsQueue::kMost);
+  hear("10.0.0.12");
+  host.run();
+  EXPECT_EQ(n, NeighborNewsQueue::kMost + 1);  // there is room again
+  EXPECT_EQ(host.counter("neighbor-table/news-lost"), 5u);
 }
 
 TEST_F(Neighbors, WhoIsToldMayEndIt) {
