@@ -153,6 +153,19 @@ TEST_F(Ip4Test, ChecksumIsVerifiedOverChainsWithOddSegments) {
   EXPECT_EQ(host.sink.packets[0].data, u);
 }
 
+TEST_F(Ip4Test, TransportCanTellHowTheFrameCame) {
+  const auto flags_of = [&](const char* station) {
+    host.sink.packets.clear();
+    host.receive(wire, ethernet(station, NetHost::kPeerMac, 0x0800, packet()));
+    return host.sink.packets.empty()
+               ? ~0u
+               : host.sink.packets[0].flags & (kBufferGroup | kBufferLinkBroadcast);
+  };
+  EXPECT_EQ(flags_of(NetHost::kOwnMac), 0u);
+  EXPECT_EQ(flags_of("03:bf:0a:00:00:02"), kBufferLinkGroup);  // a cluster's, say
+  EXPECT_EQ(flags_of("ff:ff:ff:ff:ff:ff"), uint32_t{kBufferLinkGroup} | kBufferLinkBroadcast);
+}
+
 TEST_F(Ip4Test, BroadcastsOfTheSubnetAreReceivedAndMulticastIsNot) {
   for (const char* dst : {"10.0.0.255", "255.255.255.255"})
     host.receive(wire,
