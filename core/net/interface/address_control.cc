@@ -53,10 +53,12 @@ void publish(NetState& s, Interface& f, std::unique_ptr<const AddressList> list)
 
 IpPrefix host_prefix(const IpAddress& a) { return {a, static_cast<uint8_t>(a.is_ip4 ? 32 : 128)}; }
 
-// The subnet's broadcast address, where there is one.
+// The subnet's broadcast address, where there is one of its own.
 std::optional<IpPrefix> broadcast_of(const Interface& f, const IpPrefix& p) {
   if (!p.address.is_ip4 || p.length > 30 || f.broadcast_adjacency == kNoIndex) return std::nullopt;
-  return IpPrefix{IpAddress(Ip4Address::from_host(p.address.ip4().host() | (~0u >> p.length))), 32};
+  const auto last = Ip4Address::from_host(p.address.ip4().host() | (~0u >> p.length));
+  if (last.is_broadcast()) return std::nullopt;  // which every table has already
+  return IpPrefix{IpAddress(last), 32};
 }
 
 bool shares_subnet(const AddressList& list, const IpPrefix& p) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include <hostloom/address.h>
 #include <hostloom/status.h>
 
 #include "net/interface/interface.h"
@@ -14,6 +15,11 @@ constexpr uint32_t kLeastMtu = 68;  // RFC 791
 
 inline Error no_interface(IfIndex i) {
   return error(Status::kNotFound, "there is no interface " + std::to_string(i));
+}
+
+// Of everybody, or of whoever is in a group: no route leads there, and no neighbour is there.
+inline bool is_group(const IpAddress& a) noexcept {
+  return a.is_ip4 ? a.ip4().is_multicast() || a.ip4().is_broadcast() : a.ip6().is_multicast();
 }
 
 // An interface's own ways out: whoever is on its subnets, and everybody.

@@ -114,7 +114,7 @@ Verdict<Next, Counter> decide(const NodeContext& at, Buffer& b) noexcept {
   b.adjacency = way;
   const Adjacency a = at.net.adjacencies.read(way);
   if (a.kind == AdjacencyKind::kLocal) {
-    if (ip->dst.is_multicast()) [[unlikely]]
+    if (ip->dst.is_multicast()) [[unlikely]]  // of IPv6: this host is in no group of IPv4
       b.flags |= kBufferNetGroup;
     return {kToLocal, kLocal};
   }

@@ -18,10 +18,7 @@ Result<void> Net::add_neighbor(IfIndex index, const IpAddress& address, const Ma
   if (!f->is_ethernet) return error(Status::kInvalid, f->name + " has no link-layer addresses");
   if (mac.is_multicast() || mac == MacAddress{})
     return error(Status::kInvalid, mac.str() + " is not a station's address");
-  const bool is_group = address.is_ip4
-                            ? address.ip4().is_multicast() || address.ip4().is_broadcast()
-                            : address.ip6().is_multicast();
-  if (address.is_zero() || is_group)
+  if (address.is_zero() || is_group(address))
     return error(Status::kInvalid, address.str() + " is not a station's address");
   if (f->address_list->has(address))
     return error(Status::kInvalid, address.str() + " is this host");

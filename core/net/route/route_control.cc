@@ -26,6 +26,11 @@ Result<RouteSource> resolve(NetState& s, const Route& wanted) {
     return error(Status::kInvalid,
                  r.prefix.str() + ": the prefix length is above " + std::to_string(most));
   r.prefix = network_of(r.prefix);
+  // What happens to those is not the operator's to say: see RouteTables::create_fib and ip6-lookup.
+  // A shorter prefix around them leaves them as they are.
+  const uint8_t of_groups = r.prefix.address.is_ip4 ? 4 : 8;
+  if (is_group(r.prefix.address) && r.prefix.length >= of_groups)
+    return error(Status::kInvalid, r.prefix.str() + " is of groups, which are not routed");
   if (r.is_drop) {
     source.adjacency = kAdjacencyBlackhole;
     return source;
@@ -34,6 +39,8 @@ Result<RouteSource> resolve(NetState& s, const Route& wanted) {
   if (has_gateway && r.gateway.is_ip4 != r.prefix.address.is_ip4)
     return error(Status::kInvalid,
                  "gateway " + r.gateway.str() + " is of another family than " + r.prefix.str());
+  if (is_group(r.gateway))
+    return error(Status::kInvalid, "gateway " + r.gateway.str() + " is not a station's address");
   const Interface* f = s.interfaces.find(r.tx_if);
   if (r.tx_if != kNoIndex && !f)
     return error(Status::kNotFound, "there is no interface " + std::to_string(r.tx_if));

@@ -166,6 +166,50 @@ TEST_F(Ip4Test, TransportCanTellHowTheFrameCame) {
   EXPECT_EQ(flags_of("ff:ff:ff:ff:ff:ff"), uint32_t{kBufferLinkGroup} | kBufferLinkBroadcast);
 }
 
+TEST_F(Ip4Test, GroupsAreNotRouted) {  // nobody is asked by ARP where a group is
+  for (const char* prefix : {"224.0.0.0/4", "239.1.0.0/16", "224.0.0.5/32", "255.255.255.255/32"}) {
+    Route r;
+    r.prefix = *IpPrefix::parse(prefix);
+    r.tx_if = wire.index;
+    EXPECT_FALSE(host.net->add_route(r)) << prefix;
+    r.is_drop = true;
+    EXPECT_FALSE(host.net->add_route(r)) << prefix;
+  }
+  for (const char* gateway : {"224.0.0.5", "255.255.255.255"}) {
+    Route r;
+    r.prefix = *IpPrefix::parse("192.0.2.0/24");
+    r.gateway = *IpAddress::parse(gateway);
+    r.tx_if = wire.index;
+    EXPECT_FALSE(host.net->add_route(r)) << gateway;
+  }
+  // A route around the groups does not lead there, neither for others' packets nor for ours.
+  Route around;
+  around.prefix = *IpPrefix::parse("0.0.0.0/0");
+  around.gateway = *IpAddress::parse("10.0.0.1");
+  must(host.net->add_route(around));
+  expect_dropped(frame(packet({.dst = "224.0.0.5"})), "ip4-lookup/multicast");
+  Buffer* own = host.make(packet({.src = "10.0.0.2", .dst = "224.0.0.5"}));
+  own->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", own);
+  EXPECT_EQ(host.counter("ip4-lookup/multicast"), 2u);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+}
+
+TEST_F(Ip4Test, EverybodysAddressIsNoSubnets) {
+  const IpPrefix last = *IpPrefix::parse("240.0.0.2/4");  // its broadcast address: 255.255.255.255
+  FakeDevice& other = host.add_device({});
+  const auto hear = [&] {
+    host.sink.packets.clear();
+    host.receive(wire, ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0800,
+                                packet({.dst = "255.255.255.255"})));
+    return host.sink.packets.size();
+  };
+  must(host.net->add_address(other.index, last));
+  EXPECT_EQ(hear(), 1u);
+  must(host.net->del_address(other.index, last));
+  EXPECT_EQ(hear(), 1u);
+}
+
 TEST_F(Ip4Test, BroadcastsOfTheSubnetAreReceivedAndMulticastIsNot) {
   for (const char* dst : {"10.0.0.255", "255.255.255.255"})
     host.receive(wire,

@@ -361,6 +361,20 @@ TEST(Ip6Rate, ErrorsAreLimitedByATokenBucket) {  // RFC 4443 section 2.4 f
   EXPECT_THAT(wire.take_sent(), SizeIs(2));
 }
 
+TEST_F(Ip6Test, GroupsAreNotRouted) {  // what is not looked up in a table is not put there
+  for (const char* prefix : {"ff00::/8", "ff02::/16", "ff05::1/128"}) {
+    Route r;
+    r.prefix = *IpPrefix::parse(prefix);
+    r.is_drop = true;
+    EXPECT_FALSE(host.net->add_route(r)) << prefix;
+  }
+  Route r;
+  r.prefix = *IpPrefix::parse("2001:db8:1::/48");
+  r.gateway = *IpAddress::parse("ff02::1");
+  r.tx_if = wire.index;
+  EXPECT_FALSE(host.net->add_route(r));
+}
+
 TEST_F(Ip6Test, TransportCanTellWhatWasSentToAGroup) {
   for (const char* dst : {"ff02::1", "ff02::1:ff00:2", kOwn})
     host.receive(wire, frame(make_ip6({.src = kPeer, .dst = dst, .next_header = 17}, udp(dst))));
