@@ -134,14 +134,9 @@ Result<void> clear_tag(Host&, void* context, CliArgs& args, CliReply&) {
 }
 
 Result<void> clear_interfaces(Host&, void* context, CliArgs& args, CliReply&) {
-  IfIndex which = kNoIndex;
-  if (!args.done()) {
-    const auto index = parse_interface(net_of(context), args);
-    if (!index) return index.error();
-    which = *index;
-  }
-  if (auto ok = expect_end(args); !ok) return ok;
-  return net_of(context).clear_counters(which);
+  const auto which = parse_last_interface(net_of(context), args);
+  if (!which) return which.error();
+  return net_of(context).clear_counters(*which);
 }
 
 Result<void> set_family_table(void* context, CliArgs& args, bool is_ip6) {

@@ -216,15 +216,10 @@ Result<void> ping(Host&, void* context, CliArgs& args, CliReply& reply) {
 }
 
 Result<void> flush_neighbors(Host&, void* context, CliArgs& args, CliReply&) {
-  IfIndex which = kNoIndex;
-  if (!args.done()) {
-    const auto index = parse_interface(net_of(context), args);
-    if (!index) return index.error();
-    which = *index;
-  }
-  if (auto ok = expect_end(args); !ok) return ok;
+  const auto which = parse_last_interface(net_of(context), args);
+  if (!which) return which.error();
   for (const bool is_ip4 : {true, false})
-    if (auto ok = net_of(context).flush_neighbors(which, is_ip4); !ok) return ok;
+    if (auto ok = net_of(context).flush_neighbors(*which, is_ip4); !ok) return ok;
   return {};
 }
 

@@ -15,7 +15,7 @@ std::span<const CliCommand> ip_commands();
 
 inline Net& net_of(void* context) { return *static_cast<Net*>(context); }
 
-// The word as an interface's name. `what`: as the error says it.
+// The word as an interface's name.
 inline Result<IfIndex> parse_interface(Net& net, CliArgs& args) {
   const auto name = args.text("interface name");
   if (!name) return name.error();
@@ -28,6 +28,15 @@ inline Result<IfIndex> parse_interface(Net& net, CliArgs& args) {
 inline Result<void> expect_end(CliArgs& args) {
   if (!args.done()) return args.unknown();
   return {};
+}
+
+// The last word, if there is one, as an interface's name; kNoIndex: none, which means all.
+inline Result<IfIndex> parse_last_interface(Net& net, CliArgs& args) {
+  if (args.done()) return kNoIndex;
+  const auto index = parse_interface(net, args);
+  if (!index) return index.error();
+  if (auto ok = expect_end(args); !ok) return ok.error();
+  return *index;
 }
 
 inline Result<IpPrefix> parse_prefix(CliArgs& args) {
