@@ -9,7 +9,7 @@
 namespace loom {
 namespace {
 
-constexpr int kSlice = 64;  // routes that one step looks at
+constexpr int kSlice = 64;  // prefixes that one step looks at, also those with nothing configured
 
 int32_t check(Net& net, const api::IpTable& table, bool is_delete) {
   if (!net.fib_index(table.table_id, table.is_ip6)) return kApiNoSuchFib;
