@@ -43,7 +43,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"rcv-process", Severity::kInfo, "to a connection in another state"},
     {"listen", Severity::kInfo, "to a listener"},
     {"no-connection", Severity::kInfo, "nobody listens and no connection matches"},
-    {"to-group", Severity::kWarn, "sent to a broadcast or multicast address, or by link broadcast"},
+    {"to-group", Severity::kWarn, "sent to a broadcast or multicast address, of IP or of the link"},
     {"too-short", Severity::kError, "fewer than the 20 bytes of a header"},
     {"length-overrun", Severity::kError, "the IP header promises more than the packet has"},
     {"data-offset-short", Severity::kError, "data offset below 5 words"},
@@ -98,9 +98,10 @@ struct Ip6 {
 // Checks the header and leaves its Segment and the lookup key.
 template <class Ip>
 Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
-  // TCP has one peer (RFC 9293 section 3.9.2.3, MUST-57). One host's address in a link-layer
-  // broadcast is refused as well (RFC 1122 section 3.3.6); in a multicast it may come.
-  if (b.flags & (kBufferNetGroup | kBufferLinkBroadcast)) [[unlikely]]
+  // TCP has one peer (RFC 9293 section 3.9.2.3, MUST-57). RFC 1122 section 3.3.6 lets a host refuse
+  // what came in a link-layer broadcast, too; one in a link-layer multicast is refused as Linux
+  // does, since every station that gets a copy would answer.
+  if (b.flags & kBufferGroup) [[unlikely]]
     return kToGroup;
   const auto* tcp = b.peek<TcpHeader>();
   const uint32_t length = Ip::l4_length(b);  // Ethernet's padding is not the segment's

@@ -174,15 +174,13 @@ TEST(Malformed, SegmentsOverIp6HaveTheSameCounters) {
     EXPECT_EQ(s.counter(std::string("tcp6-input/") + counter), 1u) << counter;
 }
 
-// RFC 9293 section 3.9.2.3, MUST-57, RFC 1122 sections 4.2.3.10 and 3.3.6. 10.0.0.255 is a subnet's
-// broadcast address only to who knows the subnet: the IP layer says so.
+// RFC 9293 section 3.9.2.3, MUST-57, RFC 1122 section 4.2.3.10. 10.0.0.255 is a subnet's broadcast
+// address only to who knows the subnet: the IP layer says so.
 TEST(Address, SegmentsThatWentToMoreThanOneHostAreIgnored) {
-  for (const uint32_t group :
-       {uint32_t{kBufferNetGroup}, uint32_t{kBufferLinkGroup} | kBufferLinkBroadcast}) {
+  for (const uint32_t group : {kBufferNetGroup, kBufferLinkGroup}) {
     const auto to_group = [&](Buffer& b) {
       b.flags |= group;
-      if (group == kBufferNetGroup)
-        b.at<Ip4Header>(b.l3_offset)->dst = Ip4Address::from_host(0x0a0000ff);
+      b.at<Ip4Header>(b.l3_offset)->dst = Ip4Address::from_host(0x0a0000ff);
     };
     TcpScript s = TcpScript::listening();
     s.inject_altered(syn().mss(1000), to_group).expect_silence();
@@ -198,16 +196,6 @@ TEST(Address, SegmentsThatWentToMoreThanOneHostAreIgnored) {
   TcpScript s = TcpScript::listening({.ip6 = true});
   s.inject_altered(syn(), [](Buffer& b) { b.flags |= kBufferNetGroup; }).expect_silence();
   EXPECT_EQ(s.counter("tcp6-input/to-group"), 1u);
-}
-
-// RFC 1122 section 3.3.6 refuses one host's address in a link-layer broadcast, not in a multicast:
-// a cluster's switch may send its packets that way.
-TEST(Address, ALinkLayerMulticastMayCarrySegmentsForThisHost) {
-  const auto by_multicast = [](Buffer& b) { b.flags |= kBufferLinkGroup; };
-  TcpScript s = TcpScript::listening();
-  s.at(0ms).inject_altered(syn().mss(1000), by_multicast).expect(syn_ack());
-  s.at(20ms).inject_altered(ack(1), by_multicast).expect_silence();
-  s.at(21ms).inject_altered(seg(1, 101).ack(1), by_multicast).expect(ack(101));
 }
 
 TEST(Address, OfManyHostsOrNoneIsNoPeer) {  // RFC 9293 MUST-63

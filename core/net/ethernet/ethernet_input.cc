@@ -1,8 +1,7 @@
 // Node "ethernet-input": looks at the Ethernet header and hands the packet to its protocol.
 //   in    frames from drivers, data at the Ethernet header, rx_if set
 //   out   ip4-input | ip6-input | arp-input | drop, data behind the header, l2_offset set,
-//         kBufferLinkGroup on what was not for this station alone, kBufferLinkBroadcast as well on
-//         what was for all
+//         kBufferLinkGroup on what was not for this station alone
 //   cost  not measured on its own
 #include "net/ethernet/nodes.h"
 #include "net/ip/node_loop.h"
@@ -52,7 +51,6 @@ Verdict<Next, Counter> classify(const NetState& net, Buffer& b) {
   if (eth->dst != f->mac) [[unlikely]] {
     if (!eth->dst.is_multicast()) return {kToDrop, kNotForUs};
     b.flags |= kBufferLinkGroup;
-    if (eth->dst == kBroadcastMac) b.flags |= kBufferLinkBroadcast;
   }
   if (eth->src.is_multicast()) [[unlikely]]
     return {kToDrop, kBadSource};

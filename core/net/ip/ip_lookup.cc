@@ -85,7 +85,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     Ip::kMulticastInfo,
     Ip::kNotForwardedInfo,
     {"link-broadcast", Severity::kWarn,
-     "not forwarded: received as a link-layer broadcast or multicast (RFC 1812 section 5.3.4)"},
+     "not forwarded: received as a link-layer broadcast (RFC 1812 section 5.3.4)"},
     {"no-table", Severity::kError, "the routing table is gone"},
     {"too-short", Severity::kError, "this host's own, with fewer bytes than an IP header"},
 };

@@ -41,7 +41,6 @@ enum BufferFlags : uint32_t {
   kBufferLocallyOriginated = 1u << 10,  // made by this host: no TTL decrement, no forwarding checks
   kBufferLinkGroup = 1u << 11,          // received as a link-layer broadcast or multicast
   kBufferNetGroup = 1u << 12,           // received for an IP broadcast or multicast address
-  kBufferLinkBroadcast = 1u << 13,      // with kBufferLinkGroup: it was a broadcast
   kBufferTxL4Checksum = kBufferTxTcpChecksum | kBufferTxUdpChecksum,
   kBufferGroup = kBufferLinkGroup | kBufferNetGroup,  // not for this host alone
 };

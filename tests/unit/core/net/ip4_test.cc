@@ -153,19 +153,6 @@ TEST_F(Ip4Test, ChecksumIsVerifiedOverChainsWithOddSegments) {
   EXPECT_EQ(host.sink.packets[0].data, u);
 }
 
-TEST_F(Ip4Test, TransportCanTellHowTheFrameCame) {
-  const auto flags_of = [&](const char* station) {
-    host.sink.packets.clear();
-    host.receive(wire, ethernet(station, NetHost::kPeerMac, 0x0800, packet()));
-    return host.sink.packets.empty()
-               ? ~0u
-               : host.sink.packets[0].flags & (kBufferGroup | kBufferLinkBroadcast);
-  };
-  EXPECT_EQ(flags_of(NetHost::kOwnMac), 0u);
-  EXPECT_EQ(flags_of("03:bf:0a:00:00:02"), kBufferLinkGroup);  // a cluster's, say
-  EXPECT_EQ(flags_of("ff:ff:ff:ff:ff:ff"), uint32_t{kBufferLinkGroup} | kBufferLinkBroadcast);
-}
-
 TEST_F(Ip4Test, GroupsAreNotRouted) {  // nobody is asked by ARP where a group is
   for (const char* prefix : {"224.0.0.0/4", "239.1.0.0/16", "224.0.0.5/32", "255.255.255.255/32"}) {
     Route r;
