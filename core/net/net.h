@@ -130,6 +130,10 @@ class Net {
                          bool is_ip6);  // only while it has no address of the family
   Result<void> add_address(IfIndex index, const IpPrefix& prefix);
   Result<void> del_address(IfIndex index, const IpPrefix& prefix);
+  // The address becomes this host's, on the interface of that table whose subnet holds it, unless it
+  // is already. Returns the fib index. Errors: kNotFound, no such table; kUnreachable, no interface;
+  // those of add_address().
+  Result<uint32_t> own_address(const IpAddress& address, uint32_t table);
   // loopN; without an instance the lowest N that is free (kInUse: that one is not). Zero mac: made
   // up; its link-local address comes of it.
   Result<IfIndex> create_loopback(const MacAddress& mac = {},

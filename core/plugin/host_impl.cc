@@ -127,6 +127,10 @@ struct HostImpl::Table {
     controllers.set_default(name);
     return Status::kOk;
   }
+  static Status own_address(Host& h, const IpAddress* a, uint32_t table, uint32_t* fib_index,
+                            std::string* message) {
+    return split(of(h).parts_.net.own_address(*a, table), fib_index, message);
+  }
   static Status add_cli_command(Host& h, const CliCommand* given, std::string* message) {
     HostImpl& self = of(h);
     const auto full = full_size_copy(*given, sizeof(CliCommand));
@@ -299,6 +303,7 @@ struct HostImpl::Table {
       .each_api_subscriber = each_api_subscriber,
       .add_stats = add_stats,
       .set_default_congestion_control = set_default_congestion_control,
+      .own_address = own_address,
   };
 };
 

@@ -8,6 +8,7 @@
 #include <hostloom/api_server.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "info.h"
 #include "stats.h"
@@ -17,10 +18,23 @@
 namespace loom::tcp {
 namespace {
 
-constexpr int32_t kInvalidWorker = -89;
+constexpr int32_t kNoSuchFib = -3, kInvalidValue = -7, kNoMatchingInterface = -54,
+                  kInvalidWorker = -89, kLimitExceeded = -162;
 constexpr uint32_t kSlice = 4096;
 constexpr std::size_t kBatch = 256;
 constexpr SessionHandle kNoHandle = ~SessionHandle{0};
+
+IpAddress from_api(const api::Address& a) {
+  const auto& raw = a.un.raw;
+  if (a.af == api::AddressFamily::kAddressIp4) {
+    Ip4Address four;
+    std::memcpy(four.bytes.data(), raw.data(), four.bytes.size());
+    return four;
+  }
+  Ip6Address six;
+  std::memcpy(six.bytes.data(), raw.data(), six.bytes.size());
+  return six;
+}
 
 api::Address to_api(const IpAddress& a) {
   api::Address to;
@@ -136,6 +150,29 @@ class ConnectionWalk {
   std::size_t at_ = 0;  // next to be sent
 };
 
+int32_t retval_of(Status s) {
+  switch (s) {
+    case Status::kOk:
+      return 0;
+    case Status::kNotFound:
+      return kNoSuchFib;
+    case Status::kUnreachable:
+      return kNoMatchingInterface;
+    case Status::kNoMemory:
+      return kLimitExceeded;
+    default:
+      return kInvalidValue;
+  }
+}
+
+api::TcpConfigureSrcAddressesReply configure_sources(ApiCall&,
+                                                     const api::TcpConfigureSrcAddresses& request,
+                                                     void*) {
+  const auto done = add_source_addresses(*shared().host, from_api(request.first_address),
+                                         from_api(request.last_address), request.vrf_id);
+  return {.retval = done ? 0 : retval_of(done.error().code)};
+}
+
 api::TcpStatsGetReply get_stats(ApiCall&, const api::TcpStatsGet& request, void*) {
   api::TcpStatsGetReply reply;
   const auto n_workers = static_cast<uint32_t>(shared().workers.size());
@@ -159,6 +196,9 @@ Result<void> add_api(Host& host) {
   auto api = host.api();
   auto done = api.module(api::kTcpModule);
   if (done) done = api.walk<api::TcpConnectionDump, ConnectionWalk>();
+  if (done)
+    done = api.handle<api::TcpConfigureSrcAddresses, api::TcpConfigureSrcAddressesReply>(
+        configure_sources);
   if (done) done = api.handle<api::TcpStatsGet, api::TcpStatsGetReply>(get_stats);
   return done;
 }

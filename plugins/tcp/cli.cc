@@ -101,6 +101,57 @@ Result<void> set_cc_algo(Host& host, void*, CliArgs& args, CliReply&) {
   return host.set_default_congestion_control(std::string(*name).c_str());
 }
 
+Result<IpAddress> address_of(CliArgs& args, std::string_view what) {
+  const auto text = args.text(what);
+  if (!text) return text.error();
+  if (const auto a = IpAddress::parse(std::string(*text))) return *a;
+  return error(Status::kInvalid, "'" + std::string(*text) + "' is not an IP address");
+}
+
+Result<void> src_address(Host& host, void*, CliArgs& args, CliReply&) {
+  const bool forgets = args.accept("none");
+  std::optional<IpAddress> first, last;
+  if (!forgets) {
+    const auto a = address_of(args, "first address");
+    if (!a) return a.error();
+    first = last = *a;
+    if (args.accept("-")) {
+      const auto b = address_of(args, "last address");
+      if (!b) return b.error();
+      last = *b;
+    }
+  }
+  uint64_t table = 0;
+  if (args.accept("table") || args.accept("fib-table")) {
+    const auto n = args.number("routing table", 0, ~0u);
+    if (!n) return n.error();
+    table = *n;
+  }
+  if (!args.done()) return args.unknown();
+  if (!forgets) return add_source_addresses(host, *first, *last, static_cast<uint32_t>(table));
+  forget_source_addresses(host, static_cast<uint32_t>(table));
+  return {};
+}
+
+Result<void> show_src_address(Host&, void*, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  CliTable& t = reply.table("source-addresses", {"table", "address"});
+  for (const SourceAddresses::Set& s : shared().sources.sets())
+    for (const IpAddress& a : s.addresses) t.rows.push_back({std::to_string(s.table), a.str()});
+  return {};
+}
+
+constexpr CliCommand kSrcAddress{
+    .path = "tcp src-address",
+    .syntax = "A [- B] [table N] | none [table N]",
+    .help =
+        "Addresses that connections take in turn when their application names none; each becomes "
+        "this host's. none: the route's source again.",
+    .run = src_address};
+constexpr CliCommand kShowSrcAddress{.path = "show tcp src-address",
+                                     .syntax = "",
+                                     .help = "The addresses of tcp src-address.",
+                                     .run = show_src_address};
 constexpr CliCommand kSetCcAlgo{.path = "set tcp cc-algo",
                                 .syntax = "NAME",
                                 .help = "The controller of new connections that ask for none.",
@@ -154,7 +205,8 @@ Result<void> add_statistics(Host& host) {
 }
 
 Result<void> add_cli_commands(Host& host) {
-  for (const CliCommand* command : {&kShowStats, &kShowStatistics, &kShowConfig, &kSetCcAlgo})
+  for (const CliCommand* command :
+       {&kShowStats, &kShowStatistics, &kShowConfig, &kSetCcAlgo, &kSrcAddress, &kShowSrcAddress})
     if (auto r = host.add_cli_command(*command); !r) return r;
   return {};
 }

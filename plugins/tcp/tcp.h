@@ -1,5 +1,5 @@
 // The plugin as a whole: registration, and the little that all workers share. Shared state is
-// written before the workers run and only read by them.
+// written before the workers run, or while they stand still, and only read by them.
 #pragma once
 #include <vector>
 
@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "siphash.h"
+#include "source_addresses.h"
 
 namespace loom::tcp {
 
@@ -17,6 +18,7 @@ struct TcpWorker;
 struct Shared {
   Host* host = nullptr;
   Config config;
+  SourceAddresses sources;
   SipKey key;  // of initial sequence numbers
   uint32_t worker_slot = 0;
   TransportId transport = kNoTransport;

@@ -47,6 +47,7 @@ struct TcpWorker {
   Pool<Listener, IdKind::kListener> listeners;
   Pool<Scoreboard, IdKind::kConnection> scoreboards;
   Stats stats;
+  uint32_t next_source = 0;  // of SourceAddresses, in turn
 
   // Every way into TCP (a node's frame, a timer, a call of the session layer) opens a Scope. When
   // the outermost ends, each connection that earned an acknowledgement sends one, the connections

@@ -1,4 +1,6 @@
 // TransportOps: what the session layer asks of TCP. Each call opens a TcpWorker::Scope.
+#include <hostloom/net.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -17,6 +19,25 @@ namespace {
 constexpr TimeNs kCorkCeiling = 200 * kMillisecond;  // as Linux's TCP_CORK
 
 // --- Opening.
+// Claims the flow and, when the application left it open, the local end of it.
+Status open_flow(TcpWorker& t, Endpoints& ends, ConnId id) noexcept {
+  const auto open = [&] { return t.w.sessions->flow_open(t.w, ends, kProtoTcp, id); };
+  // A link-local address is reached from another one only (RFC 6724 section 5, rule 2).
+  const bool is_open =
+      ends.local.is_zero() && (ends.remote.is_ip4 || !ends.remote.ip6().is_link_local());
+  const auto sources = is_open ? shared().sources.of(ends.fib_index, ends.remote.is_ip4)
+                               : std::span<const IpAddress>();
+  constexpr std::size_t kTries = 16;  // as many may have been taken from the host, or have no port
+  const Endpoints asked = ends;
+  for (std::size_t i = 0; i < std::min(kTries, sources.size()); ++i) {
+    ends.local = sources[t.next_source++ % sources.size()];
+    if (t.w.net->is_local(t.w, ends.local, ends.fib_index))
+      if (const Status s = open(); s != Status::kInUse) return s;
+    ends = asked;
+  }
+  return open();
+}
+
 Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOptionsView& options,
                ConnId* out) noexcept {
   TcpWorker& t = tcp_worker(w);
@@ -25,7 +46,7 @@ Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOption
   Connection* c = t.connections.alloc();
   if (!c) return Status::kNoMemory;
   ends.local.is_ip4 = ends.remote.is_ip4;
-  if (const Status s = w.sessions->flow_open(w, ends, kProtoTcp, c->id); s != Status::kOk) {
+  if (const Status s = open_flow(t, ends, c->id); s != Status::kOk) {
     t.connections.free(*c);
     return s;
   }

@@ -1,5 +1,6 @@
 // The plugin's messages, and switching the congestion controller of a connection, over connections
 // of packet scripts.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tcp.api.h"
@@ -128,6 +129,101 @@ TEST(Congestion, SwitchingKeepsTheWindowAndRefusesWhatIsNone) {
   // The new one grows it: slow start, an acknowledgement of 1000 bytes.
   s.at(20ms).inject(ack(1001)).expect(segs(7001, 9001));
   EXPECT_EQ(s.conn().cc.cwnd, 8000u);
+}
+
+// --- tcp_configure_src_addresses
+
+// The local address of a new connection, which sends nothing and is given up at once.
+IpAddress source_of_connection(TcpScript& s, const char* remote, IpAddress local = {}) {
+  s.host().allocs_left = 0;
+  FakeSessions::Session& session = s.sessions().add_session();
+  Endpoints ends;
+  ends.remote = *IpAddress::parse(remote);
+  ends.remote_port = 80;
+  ends.local = local;
+  ends.local.is_ip4 = ends.remote.is_ip4;
+  EXPECT_EQ(s.transport().connect(s.host().worker, session.id, ends, {}, &session.conn),
+            Status::kOk);
+  s.transport().abort(s.host().worker, session.conn);
+  return ends.local;
+}
+
+int32_t configure(TcpApi& tcp, const char* first, const char* last, uint32_t table = 0) {
+  const auto address = [](const char* text) {
+    const IpAddress a = *IpAddress::parse(text);
+    api::Address out{.af = a.is_ip4 ? api::AddressFamily::kAddressIp4
+                                    : api::AddressFamily::kAddressIp6};
+    out.un.raw = a.bits.bytes;
+    return out;
+  };
+  return tcp.client
+      .call<api::TcpConfigureSrcAddressesReply>(api::TcpConfigureSrcAddresses{
+          .vrf_id = table, .first_address = address(first), .last_address = address(last)})
+      .retval;
+}
+
+TEST(TcpSourceAddresses, AreTakenInTurn) {
+  TcpScript s;
+  TcpApi tcp(s);
+  ASSERT_EQ(configure(tcp, "10.0.0.254", "10.0.1.0"), 0);
+  ASSERT_EQ(configure(tcp, "fd00::ffff", "fd00::1:0"), 0);
+  for (const char* expected : {"10.0.0.254", "10.0.0.255", "10.0.1.0", "10.0.0.254"})
+    EXPECT_EQ(source_of_connection(s, "10.9.9.9"), *IpAddress::parse(expected));
+  // Now it is the first one's turn of the other family, too: 4 connections, of 2 addresses.
+  for (const char* expected : {"fd00::ffff", "fd00::1:0", "fd00::ffff"})
+    EXPECT_EQ(source_of_connection(s, "fd00::9"), *IpAddress::parse(expected));
+}
+
+TEST(TcpSourceAddresses, AreLeftToWhoeverNamesOneAndToLinkLocalPeers) {
+  TcpScript s;
+  s.host().route.source = *IpAddress::parse("fe80::1");
+  TcpApi tcp(s);
+  ASSERT_EQ(configure(tcp, "10.0.0.1", "10.0.0.1"), 0);
+  ASSERT_EQ(configure(tcp, "fd00::1", "fd00::1"), 0);
+  const IpAddress own = *IpAddress::parse("10.0.0.7");
+  EXPECT_EQ(source_of_connection(s, "10.9.9.9", own), own);
+  EXPECT_EQ(source_of_connection(s, "fe80::9"), *IpAddress::parse("fe80::1"));
+}
+
+TEST(TcpSourceAddresses, OneThatIsTakenFromTheHostIsPassedOver) {
+  TcpScript s;
+  s.host().route.source = *IpAddress::parse("10.0.0.9");
+  TcpApi tcp(s);
+  ASSERT_EQ(configure(tcp, "10.0.0.1", "10.0.0.2"), 0);
+  s.host().own.erase(*IpAddress::parse("10.0.0.1"));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(source_of_connection(s, "10.9.9.9"), *IpAddress::parse("10.0.0.2"));
+  s.host().own = {*IpAddress::parse("10.0.0.9")};
+  EXPECT_EQ(source_of_connection(s, "10.9.9.9"), *IpAddress::parse("10.0.0.9"));
+}
+
+TEST(TcpSourceAddresses, WhatIsNoneIsRefusedAndChangesNothing) {
+  TcpScript s;
+  TcpApi tcp(s);
+  ASSERT_EQ(configure(tcp, "10.0.0.5", "10.0.0.5"), 0);
+  EXPECT_EQ(configure(tcp, "10.0.0.2", "10.0.0.1"), -7);
+  EXPECT_EQ(configure(tcp, "10.0.0.1", "fd00::1"), -7);
+  EXPECT_EQ(configure(tcp, "224.0.0.1", "224.0.0.1"), -7);
+  EXPECT_EQ(configure(tcp, "0.0.0.0", "10.0.0.1"), -7);
+  EXPECT_EQ(configure(tcp, "10.0.0.1", "10.0.0.1", 5), -3);
+  EXPECT_EQ(configure(tcp, "192.168.0.1", "192.168.0.1"), -54);
+  EXPECT_EQ(configure(tcp, "10.0.0.0", "10.255.255.255"), -162);
+  EXPECT_EQ(configure(tcp, "::1:0:0:0", "ffff::"), -162);
+  ASSERT_EQ(tcp::shared().sources.sets().size(), 1u);
+  EXPECT_THAT(tcp::shared().sources.sets()[0].addresses,
+              testing::ElementsAre(*IpAddress::parse("10.0.0.5")));
+}
+
+TEST(TcpSourceAddresses, RangesAddUpWithoutRepetition) {
+  TcpScript s;
+  TcpApi tcp(s);
+  ASSERT_EQ(configure(tcp, "10.0.0.1", "10.0.0.2"), 0);
+  ASSERT_EQ(configure(tcp, "10.0.0.2", "10.0.0.3"), 0);
+  EXPECT_EQ(tcp::shared().sources.sets()[0].addresses.size(), 3u);
+  tcp::forget_source_addresses(s.host().host, 1);
+  EXPECT_EQ(tcp::shared().sources.sets().size(), 1u);
+  tcp::forget_source_addresses(s.host().host, 0);
+  EXPECT_TRUE(tcp::shared().sources.sets().empty());
 }
 
 }  // namespace

@@ -180,6 +180,16 @@ void FakeHost::fill_host_ops() {
       if (std::strcmp(c->name, name) == 0) return c;
     return nullptr;
   };
+  o.own_address = [](Host& h, const IpAddress* a, uint32_t table, uint32_t* fib_index,
+                     std::string* message) {
+    FakeHost& self = of(h);
+    if (table != 0) return *message = "no such table", Status::kNotFound;
+    if (a->is_ip4 && a->ip4().host() >> 24 != 10)
+      return *message = "no interface", Status::kUnreachable;
+    self.own.insert(*a);
+    *fib_index = 0;
+    return Status::kOk;
+  };
   o.set_default_congestion_control = [](Host& h, const char* name, std::string*) {
     if (!h.find_congestion_control(name)) return Status::kNotFound;
     of(h).default_controller_ = name;
@@ -276,7 +286,9 @@ void FakeHost::fill_net_ops() {
     *out = of(w).route;
     return Status::kOk;
   };
-  net_ops_.is_local = [](Worker&, const IpAddress&, uint32_t) noexcept { return true; };
+  net_ops_.is_local = [](Worker& w, const IpAddress& a, uint32_t) noexcept {
+    return of(w).own.empty() || of(w).own.contains(a);
+  };
   net_ops_.generation = &route_generation;
 }
 

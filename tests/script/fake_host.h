@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ class FakeHost {
   bool has_route = true;  // false: kUnreachable
   uint32_t route_generation = 1;
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"
+  std::set<IpAddress> own;     // what own_address() was asked for; empty: every address is local
   std::deque<Captured> captured;
   std::vector<std::pair<std::string, TransportOps>> transports;
   std::map<std::string, const CliCommand*> commands;

@@ -161,6 +161,37 @@ def tables():
         same(table(False, 7), -3, "removed twice")
 
 
+def sources():
+    """Connections of a program that names no source take the configured addresses in turn, and are answered there."""
+    with Lab() as lab, VppClient(path_of(lab)) as c:
+        def configure(first, last, vrf=0):
+            return c.call("tcp_configure_src_addresses", struct.pack(">I", vrf) + api_address(first) + api_address(last))[0]
+
+        base, _, host = STACK_IP4.rpartition(".")
+        first, last = f"{base}.{int(host) + 20}", f"{base}.{int(host) + 22}"
+        same(configure(first, last), 0, "three addresses")
+        same(configure(first, last, vrf=9), -3, "a table that is not there")
+        same(configure("192.0.2.1", "192.0.2.2"), -54, "of no interface's subnet")
+        same(configure(last, first), -7, "backwards")
+        with socket.create_server((HOST_IP4, 0)) as server:
+            program = ("import socket, sys\n"
+                       "for _ in range(6):\n"
+                       "    with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as s:\n"
+                       "        assert s.recv(2) == b'ok'\n")
+            client = lab.spawn(["/usr/bin/python3", "-c", program, HOST_IP4, str(server.getsockname()[1])], env=lab.preload())
+            seen = []
+            for _ in range(6):
+                connection, (address, _) = server.accept()
+                seen.append(address)
+                connection.sendall(b"ok")
+                connection.close()
+            same(client.wait(60), 0, f"the program's end ({lab.output(client)})")
+        same(seen, [f"{base}.{int(host) + 20 + i % 3}" for i in range(6)], "sources")
+        expect(last in c.cli("show tcp src-address")[1], "show tcp src-address")
+        same(c.cli("tcp src-address none")[0], 0, "none")
+        expect(last not in c.cli("show tcp src-address")[1], "they are forgotten")
+
+
 def hostile():
     """Messages that are short, long, unknown or garbage: the connection survives what can be survived."""
     with Lab() as lab, VppClient(path_of(lab)) as c:
@@ -215,4 +246,4 @@ def hostile():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(connect, net, tables, hostile)
+    laboratory.run_case(connect, net, tables, sources, hostile)

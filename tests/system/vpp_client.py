@@ -8,6 +8,7 @@ import struct
 CRCS = {
     "show_version": "51077d14", "show_version_reply": "c919bde1",
     "control_ping": "51077d14", "control_ping_reply": "f6b0b8ca",
+    "tcp_configure_src_addresses": "67eede0d", "tcp_configure_src_addresses_reply": "e8d4e804",
     "cli_inband": "f8377302", "cli_inband_reply": "05879051",
     "sw_interface_dump": "aa610c27", "sw_interface_details": "6c221fc7",
     "sw_interface_set_flags": "f5aec1b8", "sw_interface_set_flags_reply": "e8d4e804",

@@ -92,6 +92,11 @@ struct HostOps {
   // The controller of connections that ask for none: what find_congestion_control(host, "") finds.
   // kNotFound: no plugin has registered one of that name. Since ABI 1.1.
   Status (*set_default_congestion_control)(Host&, const char* name, std::string* message);
+  // Makes an address this host's in a routing table (the operator's number), on the interface whose
+  // subnet holds it, unless it is already. fib_index: what packets and Endpoints carry for that
+  // table. kNotFound: no such table; kUnreachable: no interface's subnet holds it. Since ABI 1.1.
+  Status (*own_address)(Host&, const IpAddress*, uint32_t table, uint32_t* fib_index,
+                        std::string* message);
 };
 
 class Host {
@@ -186,6 +191,13 @@ class Host {
     return call([&](std::string* m) {
       return ops->add_icmp_error_handler(*this, protocol, is_ip6, node, m);
     });
+  }
+  Result<uint32_t> own_address(const IpAddress& a, uint32_t table) {
+    uint32_t fib_index = 0;
+    std::string m;
+    const Status s = ops->own_address(*this, &a, table, &fib_index, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return fib_index;
   }
   Result<void> add_stats(const StatSet& s) {
     return call([&](std::string* m) { return ops->add_stats(*this, &s, m); });

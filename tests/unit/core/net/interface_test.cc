@@ -10,6 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
 
 Bytes echo_frame(const std::string& dst_mac, const std::string& dst, const std::string& src) {
@@ -70,6 +71,25 @@ TEST(Interface, AddressesShareASubnetUntilTheLastGoes) {
   must(host.net->del_address(d.index, *IpPrefix::parse("10.0.0.3/24")));
   EXPECT_EQ(w.net->route(w, *IpAddress::parse("10.0.0.9"), 0, &r), Status::kUnreachable);
   EXPECT_FALSE(host.net->del_address(d.index, *IpPrefix::parse("10.0.0.3/24")));
+}
+
+TEST(Interface, AnAddressIsOwnedWhereItsSubnetIs) {
+  NetHost host;
+  FakeDevice& a = host.add_device({"10.0.0.2/24"});
+  FakeDevice& b = host.add_device({"10.0.1.2/24", "2001:db8::2/64"});
+  EXPECT_EQ(must(host.net->own_address(*IpAddress::parse("10.0.1.9"), 0)), 0u);
+  EXPECT_EQ(must(host.net->own_address(*IpAddress::parse("2001:db8::9"), 0)), 0u);
+  EXPECT_EQ(must(host.net->own_address(*IpAddress::parse("10.0.1.9"), 0)), 0u);  // it is
+  EXPECT_EQ(must(host.net->own_address(*IpAddress::parse("10.0.0.2"), 0)), 0u);
+  EXPECT_THAT(must(host.net->interface(a.index)).addresses, SizeIs(1));
+  EXPECT_THAT(must(host.net->interface(b.index)).addresses,
+              IsSupersetOf({*IpPrefix::parse("10.0.1.9/32"), *IpPrefix::parse("2001:db8::9/128")}));
+  EXPECT_TRUE(host.worker().net->is_local(host.worker(), *IpAddress::parse("10.0.1.9"), 0));
+  EXPECT_EQ(host.net->own_address(*IpAddress::parse("192.0.2.1"), 0).error().code,
+            Status::kUnreachable);
+  EXPECT_EQ(host.net->own_address(*IpAddress::parse("10.0.1.8"), 3).error().code,
+            Status::kNotFound);
+  EXPECT_FALSE(host.net->own_address(*IpAddress::parse("10.0.1.255"), 0));  // its broadcast address
 }
 
 TEST(Interface, LinkLocalAddressComesWithTheFirstIp6Address) {  // RFC 4291 section 2.1
