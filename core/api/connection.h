@@ -2,9 +2,10 @@
 //
 // Requests are answered in the order in which they came. While a dump goes on, the client's next
 // requests wait in its socket, and nothing is read from it. The dump is sent in slices: a slice is
-// a bounded number of steps, and of time for those that find nothing; the next one is posted behind whatever else the loop has to do, as
-// soon as the client has read enough. So a dump of any length costs this much memory and no more,
-// and a client that stops reading in the middle costs nothing but its queue.
+// a bounded number of steps, and of time for those that find nothing; the next one is posted behind
+// whatever else the loop has to do, as soon as the client has read enough. So a dump of any length
+// costs this much memory and no more, and a client that stops reading in the middle costs nothing
+// but its queue.
 //
 // Events do not wait for the client; its queue is bounded, and one event too many ends it.
 #pragma once

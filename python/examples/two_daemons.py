@@ -73,7 +73,8 @@ class Daemon:
 
     def stop(self) -> None:
         with os.fdopen(self.pidfd) as process:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
             select.select([process], [], [])  # until it has ended
 
 

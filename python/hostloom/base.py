@@ -25,6 +25,7 @@ def _close_all() -> None:
     """Threads that call into Python must end before Python does."""
     for connection in list(_open):
         connection._core.close()
+    _core.finish_closing()
 
 
 def model_of(description: dict) -> Model:

@@ -17,7 +17,7 @@ import threading
 from typing import Any, Callable, Generic, Iterator, TypeVar
 
 from .calls import Annotation, Namespace, Request
-from .errors import ClosedError, TimeoutError
+from .errors import ApiError, ClosedError, TimeoutError
 from .model import Model
 
 MOST_WAITING = 65536  # events that nobody has taken yet; further ones are counted in `lost`
@@ -53,7 +53,7 @@ class Kind:
         return plain
 
     def filter(self, plain: dict) -> str:
-        """What the daemon tells subscriptions of one client apart by."""
+        """What a daemon that takes several subscriptions of one client tells them apart by."""
         return repr([plain[f.name] if f.name in plain else f.kind.to_plain(f.default) for f in self._filters])
 
     def added(self, filter: str) -> int:
@@ -68,10 +68,13 @@ class Kind:
     def is_last(self, filter: str) -> bool:
         with self.lock:
             self._users[filter] -= 1
-            if self._users[filter]:
-                return False
-            del self._users[filter], self._numbers[filter]
-            return True
+            return self._users[filter] == 0
+
+    def forget(self, filter: str) -> None:
+        """After is_last(), once the daemon sends nothing more: the filter's number is another's."""
+        with self.lock:
+            if self._users.get(filter) == 0:
+                del self._users[filter], self._numbers[filter]
 
 
 class _Stream:
@@ -133,13 +136,20 @@ class _Stream:
 
     def _give_up(self) -> None:
         """What was opened has not been granted."""
-        self._kind.is_last(self._filter)
         self._unsubscribe()
+        if self._kind.is_last(self._filter):
+            self._kind.forget(self._filter)
 
     def _unsubscribe(self) -> None:
         for ticket in self._tickets:
             self._core.unsubscribe(ticket)
         self._tickets.clear()
+
+
+def _ignore_if_over(e: Exception) -> None:
+    """A subscription ends with the connection, and with the interface that it was about."""
+    if isinstance(e, ApiError) and e.reason != "NO_SUCH_ENTRY":
+        raise e
 
 
 class EventStream(_Stream, Generic[Event]):
@@ -165,11 +175,15 @@ class EventStream(_Stream, Generic[Event]):
             if not self._tickets:
                 return
             self._close()
-            if self._kind.is_last(self._filter) and self._kind.switch:
-                try:
+            if not self._kind.is_last(self._filter):
+                return
+            try:
+                if self._kind.switch:
                     self._send(self._kind.request, self._kind.arguments(False, self._given))
-                except ClosedError:
-                    pass  # and with the connection its subscriptions have ended
+            except (ClosedError, ApiError) as e:
+                _ignore_if_over(e)
+            finally:
+                self._kind.forget(self._filter)
 
     def close(self) -> None:
         """Ends the stream; an iteration over it ends, too."""
@@ -222,11 +236,15 @@ class AsyncEventStream(_Stream, Generic[Event]):
         if not self._tickets:
             return
         self._close()
-        if self._kind.is_last(self._filter) and self._kind.switch:
-            try:
+        if not self._kind.is_last(self._filter):
+            return
+        try:
+            if self._kind.switch:
                 await self._send(self._kind.request, self._kind.arguments(False, self._given))
-            except ClosedError:
-                pass
+        except (ClosedError, ApiError) as e:
+            _ignore_if_over(e)
+        finally:
+            self._kind.forget(self._filter)
 
     async def get(self, timeout: float | None = None) -> Event:
         """The next event. Raises TimeoutError after `timeout` seconds, ClosedError when the connection has ended."""

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <thread>
 
@@ -80,17 +81,32 @@ struct Waiter {
   std::optional<Result<T>> outcome;
 };
 
+// Connections that are being deleted on threads of their own.
+std::atomic<uint32_t> n_closing;
+
 // Closing joins a thread that may be about to take the GIL. It cannot join itself, and the garbage
 // collector runs on any thread.
 struct DeleteWithoutGil {
   void operator()(Connection* c) const {
     const py::gil_scoped_release without_gil;
-    if (c->is_its_thread())
-      std::thread([c] { delete c; }).detach();
-    else
+    if (!c->is_its_thread()) {
       delete c;
+      return;
+    }
+    ++n_closing;
+    std::thread([c] {
+      delete c;
+      --n_closing;
+      n_closing.notify_all();
+    }).detach();
   }
 };
+
+// Their callbacks take the GIL, which ends the process once Python is ending.
+void finish_closing() {
+  const py::gil_scoped_release without_gil;
+  while (const uint32_t n = n_closing) n_closing.wait(n);
+}
 using ConnectionHolder = std::unique_ptr<Connection, DeleteWithoutGil>;
 
 ConnectionHolder connect(const std::string& path, const std::string& name, double timeout) {
@@ -153,6 +169,8 @@ void raise(const Error& e) {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled part of hostloom; use the package.";
+  m.def("finish_closing", &finish_closing,
+        "Waits for connections that were collected on threads of their own.");
   m.def("default_socket", &default_api_socket, "Where a daemon listens, when nobody says where.");
   m.def(
       "describe_files",

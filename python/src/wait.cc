@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 
 namespace loom::python {
@@ -86,13 +87,19 @@ void Signal::wait() {
     while (fds[0].revents == 0) wait_without_gil(fds.data(), 1);
     return;
   }
-  SignalPipe signals;
-  fds[1].fd = signals.fd();
+  std::optional<SignalPipe> signals;
+  try {
+    signals.emplace();
+    fds[1].fd = signals->fd();
+  } catch (py::error_already_set& e) {
+    // Module threading calls the thread that imported it first the main one; signal knows better.
+    if (!e.matches(PyExc_ValueError)) throw;
+  }
   for (;;) {
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     wait_without_gil(fds.data(), fds.size());
     if (fds[0].revents != 0) return;
-    signals.drain();
+    if (signals) signals->drain();
   }
 }
 

@@ -388,6 +388,34 @@ class Events(WithDaemon):
                 self.assertEqual(own.get(timeout=20).pid, 17)
         self.assertEqual(self.daemon.wanted[4:], [(1, 2), (0, 2), (0, 1)])
 
+    def test_a_number_is_anothers_only_when_the_daemon_has_ended_it(self):
+        h = self.connect()
+        left, entered = h.events.part(part=2), h.events.part(part=3)
+        pids = []
+        send = left._send
+
+        def meanwhile(request, values):
+            if not values["enable"]:
+                number = h.events.part(part=3)._kind.added("another")
+                pids.append(number)
+            return send(request, values)
+        left._send = meanwhile
+        with left:
+            pass
+        self.assertEqual(pids, [1])  # 0 was not free yet
+        with entered:
+            pass
+
+    def test_a_subscription_may_have_ended_by_itself(self):
+        self.daemon.handlers["want_part_events"] = (lambda d, context, fields: d.send(
+            "want_part_events_reply", context, struct.pack(">i", 0 if fields[0] else -6)))
+        with self.connect().events.part():
+            pass
+        self.daemon.handlers["want_part_events"] = (lambda d, context, fields: d.send(
+            "want_part_events_reply", context, struct.pack(">i", 0 if fields[0] else -7)))
+        with self.assertRaisesRegex(hostloom.ApiError, "INVALID_VALUE"), self.connect().events.part():
+            pass
+
 
 class Connecting(unittest.TestCase):
     def test_nobody_listens(self):
@@ -491,6 +519,22 @@ class Connecting(unittest.TestCase):
                     h.api.silence(_timeout=0.5)
                 await asyncio.wait_for(told.wait(), 20)
             asyncio.run(main())
+
+    def test_the_main_thread_need_not_be_the_first_that_imported_threading(self):
+        with FakeDaemon([THINGS], {}) as d:
+            program = ("import _thread, sys\n"
+                       "lock = _thread.allocate_lock()\n"
+                       "lock.acquire()\n"
+                       "def first():\n"
+                       "    import threading\n"
+                       "    lock.release()\n"
+                       "_thread.start_new_thread(first, ())\n"
+                       "lock.acquire()\n"
+                       "import hostloom\n"
+                       "hostloom.connect(sys.argv[1]).api.control_ping()\n"
+                       "print(0)\n")
+            done = subprocess.run([sys.executable, "-c", program, d.path], capture_output=True, text=True, timeout=30)
+            self.assertEqual(done.stdout, "0\n", done.stderr)
 
     def test_a_program_may_end_with_connections_open(self):
         with FakeDaemon([THINGS], {}) as d:

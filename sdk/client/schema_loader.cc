@@ -18,7 +18,7 @@ using Text = SchemaType::Text;
 constexpr std::size_t kMaxDepth = 32;              // types in types
 constexpr std::size_t kMaxSize = kMaxSentMessage;  // bytes of a type or message
 constexpr std::size_t kMaxCells = 65536;           // values in a type or message
-constexpr std::size_t kCellsPerByte = 64;          // values in an element of a variable array
+constexpr std::size_t kCellsPerByte = 8;           // values in an element of a variable array
 constexpr std::size_t kBytesPerCell = 64;          // of text, which is one value
 constexpr std::size_t kMaxMembers = 1024;          // fields, or enumerators: each is looked up
 

@@ -124,7 +124,10 @@ class SessionWatch {
       table.missing = now.error().message;
       return table;
     }
-    if (before_) table.rates = session_rates(*before_, *now);
+    if (before_)
+      table.rates = session_rates(*before_, *now);
+    else
+      table.missing = "rates take two listings";
     before_ = std::move(*now);
     return table;
   }

@@ -138,7 +138,7 @@ TEST_F(SessionTest, AStaleHandleIsCountedAndHarmless) {
   EXPECT_EQ(bed.counter("stale-handle"), before + 3);
 }
 
-// Applications keep 0 for "none": the first session of a daemon was not found by its events.
+// Applications keep 0 for "none": no session may have it.
 TEST_F(SessionTest, NoHandleIsZero) {
   Pair p = open();
   EXPECT_NE(p.client->handle, 0u);
