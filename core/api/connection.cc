@@ -96,7 +96,8 @@ void ApiConnection::take_frames() {
 
 template <class F>
 void ApiConnection::with_call(F&& fn) {
-  ServerCall call(server_.registry, out_, index_, sending_.size(), server_.limits.pause_bytes);
+  ServerCall call(server_.registry, out_, index_, sending_.size(), server_.limits.pause_bytes,
+                  this);
   fn(call);
   if (call.unknown())
     complain(kHandler, std::string("its answer is a ") + call.unknown() +
@@ -148,28 +149,51 @@ void ApiConnection::step_later() {
 void ApiConnection::step() {
   if (!socket_.is_open()) return;
   const auto walk = walk_;
-  bool has_ended = false, has_room = true;
+  ApiStep last = ApiStep::kSkip;
+  bool has_room = true;
+  was_woken_ = false;
   const auto began = std::chrono::steady_clock::now();
   with_call([&](ApiCall& call) {
-    for (int i = 0; i < kStepsOfASlice && !has_ended && has_room; ++i) {
-      const ApiStep step = walk->handler.next(walk->state, call);
-      if (!socket_.is_open()) return;
-      has_ended = step == ApiStep::kEnd;
+    for (int i = 0; i < kStepsOfASlice && has_room; ++i) {
+      last = walk->handler.next(walk->state, call);
+      if (last == ApiStep::kEnd || last == ApiStep::kWait || !socket_.is_open()) return;
       has_room = call.has_room();
-      if (step == ApiStep::kSkip && std::chrono::steady_clock::now() - began > kTimeOfASlice)
+      if (last == ApiStep::kSkip && std::chrono::steady_clock::now() - began > kTimeOfASlice)
         return;
     }
   });
   if (!socket_.is_open()) return;
-  if (has_ended) {
+  if (last == ApiStep::kEnd) {
     walk_.reset();
     return go_on();
   }
   write();
-  if (has_room)
+  if (last == ApiStep::kWait && !was_woken_)
+    wait_for_wake();
+  else if (has_room)
     step_later();
   else
     waits_for_room_ = true;  // there is something to write, so that the write's end will come
+}
+
+// Nothing is read until the walk's end, so a client that leaves is noticed by its hanging up; one
+// that has only shut its sending side down still reads.
+void ApiConnection::wait_for_wake() {
+  waits_for_wake_ = true;
+  if (std::exchange(watches_end_, true)) return;
+  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](error_code e) {
+    self->watches_end_ = false;
+    if (!e && self->waits_for_wake_) self->close();
+  });
+}
+
+std::function<void()> ApiConnection::waker() {
+  return [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->was_woken_ = true;
+    if (std::exchange(self->waits_for_wake_, false)) self->step_later();
+  };
 }
 
 void ApiConnection::write() {

@@ -50,6 +50,8 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   void close_after_write() { is_closing_ = true; }
   // Runs fn with a call of this client's and sends what it leaves in the queue.
   void reach(const std::function<void(ApiCall&)>& fn);
+  // ApiCall::waker.
+  std::function<void()> waker();
   ApiServer::Client describe() const;
 
  private:
@@ -67,6 +69,7 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   void go_on();
   void step_later();
   void step();
+  void wait_for_wake();
   void write();
   bool check_queue();
   void complain(Offence kind, const std::string& what);
@@ -82,6 +85,9 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   bool is_registered_ = false;
   bool is_closing_ = false;      // once everything is written
   bool waits_for_room_ = false;  // the walk, for a write to finish
+  bool waits_for_wake_ = false;  // the walk, for its waker
+  bool was_woken_ = false;       // before the walk said that it waits
+  bool watches_end_ = false;     // the socket, for its client's hanging up
   std::shared_ptr<Walk> walk_;   // shared: a step may end its own connection
   std::array<bool, kOffences> has_complained_{};
   std::array<std::byte, 64u << 10> block_;

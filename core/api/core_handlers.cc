@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 
 #include "cli/tree.h"
 #include "ethernet_types.api.h"
@@ -111,18 +112,38 @@ void add_vpe(ApiRegistry& registry, const Parts& parts) {
   });
 }
 
+// A command over the API. Some take their time; the client's next requests wait for it.
+struct CommandWalk {
+  Parts parts;
+  std::string line;
+  // Outlives the walk when the client leaves first.
+  std::shared_ptr<std::optional<CliOutcome>> outcome{};
+
+  ApiStep next(ApiCall& call, api::CliInbandReply& reply) {
+    if (!outcome) {
+      outcome = std::make_shared<std::optional<CliOutcome>>();
+      parts->cli.run(parts->host, line, [to = outcome, wake = call.waker()](CliOutcome result) {
+        *to = std::move(result);
+        wake();
+      });
+    }
+    if (!*outcome) return ApiStep::kWait;
+    reply.retval = api_retval((*outcome)->status);
+    reply.reply = std::move((*outcome)->text);
+    constexpr std::size_t kMost = kMaxApiMessage - 64;
+    if (reply.reply.size() > kMost) {
+      reply.reply.resize(kMost);
+      reply.reply += "\n[cut]\n";
+    }
+    return ApiStep::kEnd;
+  }
+};
+
 // vlib: the CLI, the graph and its threads.
 void add_vlib(ApiRegistry& registry, const Parts& parts) {
-  registry.handle<api::CliInband, api::CliInbandReply>(
-      [parts](ApiCall&, const api::CliInband& request) {
-        auto outcome = parts->cli.run(parts->host, request.cmd);
-        constexpr std::size_t kMost = kMaxApiMessage - 64;
-        if (outcome.text.size() > kMost) {
-          outcome.text.resize(kMost);
-          outcome.text += "\n[cut]\n";
-        }
-        return api::CliInbandReply{.retval = api_retval(outcome.status),
-                                   .reply = std::move(outcome.text)};
+  registry.handle_in_steps<api::CliInband, api::CliInbandReply>(
+      [parts](const api::CliInband& request) {
+        return CommandWalk{parts, request.cmd};
       });
   registry.handle<api::CliComplete, api::CliCompleteReply>(
       [parts](ApiCall&, const api::CliComplete& request) {

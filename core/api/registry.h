@@ -86,9 +86,10 @@ class ApiRegistry {
     add_handler(api_want_handler<Want, WantReply>()).value();
   }
 
-  // Request -> one reply that takes many steps to find: `fn(const Request&)` returns an object with
-  // `ApiStep next(Reply&)`, which fills in the reply (but for its context) before it says kEnd, and
-  // else says kSkip. Other control work is done between two steps.
+  // Request -> one reply that takes many steps or a while to find: `fn(const Request&)` returns an
+  // object with `ApiStep next(ApiCall&, Reply&)`, which fills in the reply (but for its context)
+  // before it says kEnd, and else says kSkip or kWait. Other control work is done between two
+  // steps.
   template <class Request, class Reply, class F>
   void handle_in_steps(F fn) {
     using Made = std::invoke_result_t<F&, const Request&>;
@@ -97,7 +98,9 @@ class ApiRegistry {
           : context(request.context), made((*static_cast<F*>(kept))(request)) {}
       ApiStep next(ApiCall& call) {
         Reply reply;
-        const ApiStep step = made.next(reply);
+        ApiStep step = ApiStep::kEnd;
+        if (!detail::api_guarded([&] { step = made.next(call, reply); }))
+          reply.retval = kApiUnspecified;
         reply.context = context;
         if (step == ApiStep::kEnd) call.send(reply);
         return step;

@@ -50,8 +50,11 @@ ApiReplay replay_api_trace(ApiRegistry& registry, std::span<const ApiTraceRecord
         handler.begin(handler, call, record.body.data(), record.body.size(), &walk);
     if (outcome == ApiOutcome::kMalformed) ++result.malformed;
     if (outcome == ApiOutcome::kMore && handler.next && handler.end) {
+      // An answer that takes its time is not waited for.
       for (int i = 0; i < kDumpSteps && call.has_room(); ++i)
-        if (handler.next(walk, call) == ApiStep::kEnd) break;
+        if (const ApiStep step = handler.next(walk, call);
+            step == ApiStep::kEnd || step == ApiStep::kWait)
+          break;
       handler.end(walk);
     }
     count_answers(registry, out, result);

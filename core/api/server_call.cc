@@ -1,5 +1,7 @@
 #include "api/server_call.h"
 
+#include "api/connection.h"
+
 namespace loom {
 
 const ApiCallOps ServerCall::kOps{
@@ -30,14 +32,19 @@ const ApiCallOps ServerCall::kOps{
           of(call).registry_.subscriptions().set(*want, {call.client_index(), context, pid},
                                                  enable);
         },
+    .waker = [](ApiCall& call) -> std::function<void()> {
+      if (ApiConnection* connection = of(call).connection_) return connection->waker();
+      return [] {};
+    },
 };
 
 ServerCall::ServerCall(ApiRegistry& registry, std::vector<std::byte>& out, uint32_t client_index,
-                       std::size_t queued, std::size_t pause_at)
+                       std::size_t queued, std::size_t pause_at, ApiConnection* connection)
     : ApiCall(kOps, client_index),
       registry_(registry),
       out_(out),
       queued_(queued),
-      pause_at_(pause_at) {}
+      pause_at_(pause_at),
+      connection_(connection) {}
 
 }  // namespace loom

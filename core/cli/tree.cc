@@ -96,6 +96,15 @@ Result<void> CliTree::help(std::span<const std::string_view> words, std::size_t 
 }
 
 CliOutcome CliTree::run(Host& host, std::string_view line) const {
+  return *start(host, line, nullptr);
+}
+
+void CliTree::run(Host& host, std::string_view line, Done done) const {
+  if (auto outcome = start(host, line, &done)) done(std::move(*outcome));
+}
+
+std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
+                                         const Done* done) const {
   const auto failed = [](const Error& e) { return CliOutcome{e.code, e.message + "\n"}; };
   const auto split = split_cli_line(line);
   if (!split) return failed(split.error());
@@ -103,7 +112,11 @@ CliOutcome CliTree::run(Host& host, std::string_view line) const {
   std::size_t at = 0;
   const bool is_json = !words.empty() && words[0] == "json";
   if (is_json) ++at;
-  if (at == words.size() && !is_json) return {};
+  if (at == words.size() && !is_json) return CliOutcome{};
+  const auto finished = [failed, is_json](const Result<void>& outcome, const CliReply& reply) {
+    if (!outcome) return failed(outcome.error());
+    return CliOutcome{Status::kOk, is_json ? render_json(reply) : render_text(reply)};
+  };
 
   CliReply reply;
   Result<void> outcome;
@@ -118,15 +131,19 @@ CliOutcome CliTree::run(Host& host, std::string_view line) const {
     if (!node) return failed(node.error());
     if (const CliCommand* command = (*node)->command) {
       CliArgs args(words, at);
+      if (done)
+        reply.allow_later([done = *done, finished](Result<void> result, const CliReply& answer) {
+          done(finished(result, answer));
+        });
       outcome = command->run(host, command->context, args, reply);
+      if (reply.is_later()) return std::nullopt;
     } else {
       std::string next;
       for (const auto& [word, child] : (*node)->children) (next += ' ') += word;
       outcome = error(Status::kInvalid, "incomplete command; next:" + next);
     }
   }
-  if (!outcome) return failed(outcome.error());
-  return {Status::kOk, is_json ? render_json(reply) : render_text(reply)};
+  return finished(outcome, reply);
 }
 
 Result<void> CliTree::run_script(Host& host, std::string_view text, const std::string& name,

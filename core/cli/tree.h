@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,6 +47,10 @@ class CliTree {
 
   // Runs one line. An empty line or a comment does nothing, successfully.
   CliOutcome run(Host& host, std::string_view line) const;
+  // The same for one who can wait: `done` is called once, before this returns, or later on the
+  // control thread by a command that answers later.
+  using Done = std::function<void(CliOutcome)>;
+  void run(Host& host, std::string_view line, Done done) const;
   // Runs every line of `text` and appends what they answer to `out`. Stops at the first that fails:
   // "setup.cli:3: ...".
   Result<void> run_script(Host& host, std::string_view text, const std::string& name,
@@ -69,6 +74,8 @@ class CliTree {
   };
   // Follows words from words[at] on; moves `at` behind the last word that is part of a path.
   Result<const Node*> find(std::span<const std::string_view> words, std::size_t& at) const;
+  // Empty: `done` will be called.
+  std::optional<CliOutcome> start(Host& host, std::string_view line, const Done* done) const;
   Result<void> help(std::span<const std::string_view> words, std::size_t at, CliReply& reply) const;
   static std::string hint(const Node& node);
   void complete_arguments(const CliCommand& command, std::span<const std::string_view> words,

@@ -22,6 +22,7 @@ struct CliSocket::Impl : std::enable_shared_from_this<Impl> {
   struct Talk : std::enable_shared_from_this<Talk> {
     Talk(std::shared_ptr<Impl> o, Socket s) : owner(std::move(o)), socket(std::move(s)) {}
     void write(std::string text) {
+      if (!socket.is_open()) return;  // an answer that came too late
       out = std::move(text) + kPrompt;
       asio::async_write(socket, asio::buffer(out),
                         [self = shared_from_this()](error_code e, std::size_t) {
@@ -39,8 +40,9 @@ struct CliSocket::Impl : std::enable_shared_from_this<Impl> {
       in.erase(0, n);
       while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
       if (line == "quit" || line == "exit") return close();
-      auto outcome = owner->tree.run(owner->host, line);
-      write((outcome.status == Status::kOk ? "" : "error: ") + std::move(outcome.text));
+      owner->tree.run(owner->host, line, [self = shared_from_this()](CliOutcome outcome) {
+        self->write((outcome.status == Status::kOk ? "" : "error: ") + std::move(outcome.text));
+      });
     }
     void close() {
       error_code ignored;

@@ -33,15 +33,30 @@ void Terminal::readable() {
     return on_quit_();
   }
   in_.append(block, static_cast<std::size_t>(n));
-  for (std::size_t end; (end = in_.find('\n')) != in_.npos;) {
+  take_lines();
+  if (in_.size() > kMaxCliLine) in_.clear();
+}
+
+// One command at a time: what is typed meanwhile waits for its answer.
+void Terminal::take_lines() {
+  is_taking_ = true;
+  for (std::size_t end; !is_waiting_ && (end = in_.find('\n')) != in_.npos;) {
     const std::string line = in_.substr(0, end);
     in_.erase(0, end + 1);
-    if (line == "quit" || line == "exit") return on_quit_();
-    const auto outcome = tree_.run(host_, line);
-    std::fputs(outcome.text.c_str(), outcome.status == Status::kOk ? stdout : stderr);
-    prompt();
+    if (line == "quit" || line == "exit") {
+      on_quit_();
+      break;
+    }
+    is_waiting_ = true;
+    tree_.run(host_, line, [this, alive = std::weak_ptr(alive_)](const CliOutcome& outcome) {
+      if (alive.expired()) return;
+      std::fputs(outcome.text.c_str(), outcome.status == Status::kOk ? stdout : stderr);
+      prompt();
+      is_waiting_ = false;
+      if (!is_taking_) take_lines();
+    });
   }
-  if (in_.size() > kMaxCliLine) in_.clear();
+  is_taking_ = false;
 }
 
 }  // namespace loom

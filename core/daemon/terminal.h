@@ -2,6 +2,7 @@
 // end of input and `quit` stop the daemon. Control thread.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 
 #include <hostloom/host.h>
@@ -20,6 +21,7 @@ class Terminal {
 
  private:
   void readable();
+  void take_lines();
   void prompt();
 
   EventLoop& loop_;
@@ -28,6 +30,9 @@ class Terminal {
   std::function<void()> on_quit_;
   std::string in_;
   uint64_t watch_;
+  bool is_taking_ = false;                                 // take_lines() runs
+  bool is_waiting_ = false;                                // for a command's answer
+  std::shared_ptr<void> alive_ = std::make_shared<int>();  // for answers that come too late
 };
 
 }  // namespace loom

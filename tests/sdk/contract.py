@@ -12,7 +12,7 @@ from lab import Failure
 
 # May grow at the end: the daemon makes them, and plugins only use them through references and pointers.
 MADE_BY_THE_DAEMON = {"Worker", "NodeRuntime", "CcState", "AckSample", "LossSample", "SocketOptionsView", "ConnectionInfo",
-                      "Host"}
+                      "Host", "CliReply"}
 TEMPLATES = {"Result", "Verdict"}
 
 

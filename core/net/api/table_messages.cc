@@ -34,7 +34,7 @@ struct Emptying {
       : net(n), table(t), is_delete(d), refused(check(n, t, d)) {}
 
   template <class Reply>
-  ApiStep next(Reply& reply) {
+  ApiStep next(ApiCall&, Reply& reply) {
     reply.retval = refused;
     if (refused) return ApiStep::kEnd;
     for (int i = 0; i < kSlice; ++i) {
@@ -74,8 +74,8 @@ struct Change {
       emptying.emplace(net, table, /*is_delete=*/true);
   }
   template <class Reply>
-  ApiStep next(Reply& reply) {
-    if (emptying) return emptying->next(reply);
+  ApiStep next(ApiCall& call, Reply& reply) {
+    if (emptying) return emptying->next(call, reply);
     reply.retval = added;
     return ApiStep::kEnd;
   }

@@ -15,6 +15,8 @@
 // end, never reaches them. What is in the fields is the client's word and is theirs to check. A
 // handler that throws answers UNSPECIFIED.
 #pragma once
+#include <functional>
+
 #include <hostloom/api.h>
 #include <hostloom/host.h>
 #include <hostloom/status.h>
@@ -43,6 +45,8 @@ struct ApiCallOps {
   bool (*has_room)(const ApiCall&);
   void (*subscribe)(ApiCall&, const ApiMessageInfo* want, bool enable, uint32_t context,
                     uint32_t pid);
+  // See ApiCall::waker. Since ABI 1.1.
+  std::function<void()> (*waker)(ApiCall&) = nullptr;
 };
 
 // A client while it is being answered. Lives as long as the handler's call.
@@ -69,6 +73,11 @@ class ApiCall {
   void subscribe(bool enable, uint32_t context, uint32_t pid) {
     ops_->subscribe(*this, &Want::kInfo, enable, context, pid);
   }
+  // For a walk that will say kWait: calling it, at any later time on the control thread, has the
+  // walk asked again. It may be called when the walk or the client is gone. Since ABI 1.1.
+  std::function<void()> waker() {
+    return ops_->waker ? ops_->waker(*this) : [] {};
+  }
 
  private:
   const ApiCallOps* ops_;
@@ -80,6 +89,7 @@ enum class ApiStep : uint8_t {
   kItem,  // here is one
   kSkip,  // looked at some, none to send; ask again
   kEnd,   // there are no more
+  kWait,  // nothing yet; ask again when ApiCall::waker's is called, or before. Walks only
 };
 
 enum class ApiOutcome : uint8_t {

@@ -1,9 +1,12 @@
 // Commands of the CLI: registered by core parts and plugins, run on the control thread, answered as
 // data that is rendered as text or JSON. The command tree is core/cli/.
 #pragma once
+#include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -12,6 +15,7 @@
 namespace loom {
 
 class Host;
+class CliLater;
 
 // Rows under named columns: text is aligned, JSON is an array of objects.
 struct CliTable {
@@ -39,9 +43,44 @@ class CliReply {
   }
   const std::vector<Item>& items() const { return items_; }
 
+  // For a command whose answer takes its time: it takes this, returns success at once, and finishes
+  // the answer later; what it has put into this reply by then is not shown. Null when who asked
+  // cannot wait (a script): then it begins, and says where to look. Since ABI 1.1.
+  std::shared_ptr<CliLater> later();
+
+  using Done = std::function<void(Result<void>, const CliReply&)>;
+  void allow_later(Done done) { done_ = std::move(done); }  // the host's
+  bool is_later() const { return is_later_; }
+
  private:
   std::vector<Item> items_;
+  Done done_;
+  bool is_later_ = false;
 };
+
+// An answer under way. Control thread. Let go without finish(), it is an error.
+class CliLater {
+ public:
+  explicit CliLater(CliReply::Done done) : done_(std::move(done)) {}
+  ~CliLater() { finish(error(Status::kClosed, "the command was given up")); }
+  CliLater(const CliLater&) = delete;
+  CliLater& operator=(const CliLater&) = delete;
+  CliReply& reply() { return reply_; }
+  // Once; later calls do nothing.
+  void finish(Result<void> outcome = {}) {
+    if (const auto done = std::exchange(done_, nullptr)) done(std::move(outcome), reply_);
+  }
+
+ private:
+  CliReply::Done done_;
+  CliReply reply_;
+};
+
+inline std::shared_ptr<CliLater> CliReply::later() {
+  if (!done_) return nullptr;
+  is_later_ = true;
+  return std::make_shared<CliLater>(std::exchange(done_, nullptr));
+}
 
 // The words after the command's own, taken from left to right. Errors name the word and its
 // position in the line.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <stdexcept>
 
 #include "api/core_handlers.h"
 #include "cli/tree.h"
@@ -31,12 +32,25 @@ Result<void> flood(Host&, void*, CliArgs&, CliReply& reply) {
 }
 constexpr CliCommand kSay{.path = "say", .syntax = "WORD", .help = "Says it.", .run = say};
 constexpr CliCommand kFlood{.path = "flood", .run = flood};
+// What "dawdle" has begun, for the test to finish; the server's thread's.
+std::vector<std::shared_ptr<CliLater>> dawdling;
+Result<void> dawdle(Host&, void*, CliArgs&, CliReply& reply) {
+  dawdling.push_back(reply.later());
+  return {};
+}
+constexpr CliCommand kDawdle{.path = "dawdle", .run = dawdle};
+constexpr CliCommand kTumble{.path = "tumble",
+                             .run = [](Host&, void*, CliArgs&, CliReply&) -> Result<void> {
+                               throw std::runtime_error("a core command's mistake");
+                             }};
 
 class ApiServerTest : public ServerFixture {
  protected:
   void SetUp() override {
     ASSERT_TRUE(cli_.add(kSay));
     ASSERT_TRUE(cli_.add(kFlood));
+    ASSERT_TRUE(cli_.add(kDawdle));
+    ASSERT_TRUE(cli_.add(kTumble));
     ASSERT_TRUE(add_core_modules(registry_));
     add_core_handlers(registry_,
                       {.host = host_,
@@ -313,6 +327,66 @@ TEST_F(ApiServerTest, ClientRunsCommands) {
   ASSERT_TRUE(bad);
   EXPECT_EQ(bad->retval, -6);
   EXPECT_EQ(bad->text, "unknown word 'sey' at position 1; did you mean 'say'?\n");
+}
+
+TEST_F(ApiServerTest, ACommandThatTakesItsTimeHoldsBackOnlyItsClient) {
+  start();
+  RawClient slow(path_), other(path_);
+  slow.create();
+  other.create();
+  ASSERT_TRUE(slow.send(slow.request("cli_inband_f8377302", 1, be32(6) + text("dawdle", 6)) +
+                        slow.request("control_ping_51077d14", 2)));
+  wait_until([] { return dawdling.size() == 1; });
+  ASSERT_TRUE(other.send(other.request("control_ping_51077d14", 3)));
+  EXPECT_EQ(number(other.receive(), 2, 4), 3u);
+  on_server([] {
+    dawdling[0]->reply().line("done");
+    dawdling[0]->finish();
+    dawdling.clear();
+  });
+  const Bytes answer = slow.receive();
+  EXPECT_EQ(number(answer, 2, 4), 1u);
+  EXPECT_EQ(number(answer, 6, 4), 0u);
+  EXPECT_EQ(std::string(answer.end() - 5, answer.end()), "done\n");
+  EXPECT_EQ(number(slow.receive(), 2, 4), 2u);
+}
+
+TEST_F(ApiServerTest, AClientMayLeaveACommandThatTakesItsTime) {
+  start();
+  {
+    RawClient c(path_);
+    c.create();
+    ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 1, be32(6) + text("dawdle", 6))));
+    wait_until([] { return dawdling.size() == 1; });
+  }
+  wait_until([&] { return server_->clients().empty(); });  // its place is free before the answer
+  RawClient next(path_);
+  next.create();
+  on_server([] { dawdling.clear(); });  // given up: that, too, is an answer
+  ASSERT_TRUE(next.send(next.request("control_ping_51077d14", 3)));
+  EXPECT_EQ(number(next.receive(), 2, 4), 3u);
+}
+
+TEST_F(ApiServerTest, WhoHasSaidAllStillGetsTheLateAnswer) {
+  start();
+  RawClient c(path_);
+  c.create();
+  ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 1, be32(6) + text("dawdle", 6))));
+  c.shut_down();
+  wait_until([] { return dawdling.size() == 1; });
+  on_server([] {
+    dawdling[0]->finish();
+    dawdling.clear();
+  });
+  EXPECT_EQ(number(c.receive(), 2, 4), 1u);
+}
+
+TEST_F(ApiServerTest, ACommandThatThrowsIsAnswered) {
+  start();
+  RawClient c(path_);
+  c.create();
+  ASSERT_TRUE(c.send(c.request("cli_inband_f8377302", 1, be32(6) + text("tumble", 6))));
+  EXPECT_EQ(number(c.receive(), 6, 4), 0xffffffffu);
 }
 
 TEST_F(ApiServerTest, TheDescriptionOfEveryMessageCanBeAskedFor) {

@@ -57,6 +57,39 @@ TEST_F(CliTreeTest, WholeWordsFindTheCommandAndTheRestAreArguments) {
   EXPECT_EQ(run("show version \"a b\" c"), "show version|a b|c\n");
 }
 
+TEST_F(CliTreeTest, ACommandMayAnswerLaterToOneWhoCanWait) {
+  static std::shared_ptr<CliLater> under_way;
+  const CliCommand slow{.path = "slow",
+                        .syntax = "",
+                        .help = "",
+                        .run = [](Host&, void*, CliArgs&, CliReply& reply) -> Result<void> {
+                          under_way = reply.later();
+                          if (!under_way) reply.line("cannot wait");
+                          return {};
+                        }};
+  ASSERT_TRUE(tree.add(slow));
+  EXPECT_EQ(run("slow"), "cannot wait\n");
+  std::vector<CliOutcome> got;
+  const auto done = [&](CliOutcome o) { got.push_back(std::move(o)); };
+  tree.run(host, "json slow", done);
+  EXPECT_TRUE(got.empty());
+  under_way->reply().field("result", "7");
+  under_way->finish();
+  under_way->finish(error(Status::kIo, "twice"));
+  under_way.reset();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(nlohmann::json::parse(got[0].text)["result"], 7);
+  tree.run(host, "slow", done);
+  under_way.reset();  // given up
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[1].status, Status::kClosed);
+  tree.run(host, "show version", done);  // everything else answers at once
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(got[2].text, "show version\n");
+  tree.run(host, "nonsense", done);
+  EXPECT_EQ(got[3].status, Status::kNotFound);
+}
+
 TEST_F(CliTreeTest, UniquePrefixesAreEnough) {
   EXPECT_EQ(run("sh ver"), "show version\n");
   EXPECT_EQ(run("se i s tap0"), "set interface state|tap0\n");
