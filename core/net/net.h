@@ -95,6 +95,13 @@ struct PingReply {
   uint8_t ttl = 0;
 };
 
+// How a ping went.
+struct PingOutcome {
+  uint32_t n_sent = 0;           // requests that there was a way for
+  Status failure = Status::kOk;  // why the last of the others were not sent
+  std::vector<PingReply> replies{};
+};
+
 class Net {
  public:
   // Adds the nodes of the IP layer to the engine and sets Worker::net of every worker. Before the
@@ -182,20 +189,17 @@ class Net {
   Result<void> add_icmp_error_handler(uint8_t protocol, bool is_ip6, const char* node);
 
   // --- ping. Sends `count` echo requests from worker 0, `interval` (0 to 60 s) apart, and returns.
-  // `done` is called once, when all are answered, or the last has not been for an interval (1 s or
-  // more); `n_sent`: those that there was a way for. At most 1000 requests, `count` times
-  // `interval` at most kMaxPingTime, and kMaxPingRuns pings at once (kInUse). Goes on until then or
-  // until it is cancelled, by the number that start_ping returns; then nobody is told.
-  static constexpr uint32_t kMaxPingRuns = 16;
+  // `done` is called once, on the control thread: when all are answered, or the last has not been
+  // for an interval (1 s or more), or at once when there is no way for the first. At most
+  // kMaxPingRequests, `count` times `interval` at most kMaxPingTime, and kMaxPingRuns pings at once
+  // (kInUse). Goes on until then or until it is cancelled, by the number that start_ping returns;
+  // then nobody is told.
+  static constexpr uint32_t kMaxPingRuns = 16, kMaxPingRequests = 1000;
   static constexpr TimeNs kMaxPingTime = 60 * kSecond;
-  using PingDone = std::function<void(uint32_t n_sent, uint32_t n_answered)>;
+  using PingDone = std::function<void(const PingOutcome&)>;
   Result<uint64_t> start_ping(const IpAddress& address, uint32_t count, TimeNs interval,
                               uint32_t table, PingDone done);
   void cancel_ping(uint64_t number);  // nothing happens when it is over
-  // Sends `count` echo requests `interval` apart from worker 0 and waits on this thread
-  // for answers, at most one interval (1 s or more) after the last. Bounds as start_ping's.
-  Result<std::vector<PingReply>> ping(const IpAddress& address, uint32_t count, TimeNs interval,
-                                      uint32_t table = 0);
 
   NetState& state() { return *state_; }  // for the files of core/net and their tests
 

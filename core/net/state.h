@@ -66,9 +66,8 @@ struct NetState {
   RouteTables routes;
   NeighborTable neighbors;
   std::shared_ptr<NeighborNewsQueue> neighbor_news;
-  Handoff handoff;        // to worker 0, which owns the neighbours
-  PingBoard pings{true};  // of the one that the control thread waits for
-  PingRuns ping_runs;     // those that nobody waits for
+  Handoff handoff;  // to worker 0, which owns the neighbours
+  PingRuns ping_runs;
   NetNodes nodes;
   NetArcs arcs;
   // IP protocol -> next index of ip4-local and ip6-local, and of the icmp input nodes for errors;
@@ -91,7 +90,7 @@ inline NetState& net_state(Worker& w) noexcept { return *net_worker(w).state; }
 
 // Any worker. True when it is the first answer to a request of ours.
 inline bool ping_answered(NetState& s, const EchoReply& reply) {
-  return s.pings.answered(reply) || s.ping_runs.answered(reply);
+  return s.ping_runs.answered(reply);
 }
 
 // Another host has that address (RFC 4862 section 5.4.5): it is not used any more. Control thread.

@@ -27,9 +27,9 @@ class Pings {
     if (client == 0) return 0;  // a replay: there is nobody to tell
     cancel_gone();
     const uint64_t key = ++n_asked_;
-    const auto started = net_.start_ping(
-        address, r.repeat, from_seconds(r.interval), 0,
-        [this, key](uint32_t n_sent, uint32_t n_answered) { over(key, n_sent, n_answered); });
+    const auto started =
+        net_.start_ping(address, r.repeat, from_seconds(r.interval), 0,
+                        [this, key](const PingOutcome& outcome) { over(key, outcome); });
     if (!started)
       return started.error().code == Status::kInUse ? kApiBusy : api_retval(started.error().code);
     under_way_[key] = {client, *started};
@@ -50,10 +50,11 @@ class Pings {
       return true;
     });
   }
-  void over(uint64_t key, uint32_t n_sent, uint32_t n_answered) {
+  void over(uint64_t key, const PingOutcome& o) {
     const uint32_t client = under_way_.at(key).client;
     registry_.send_event<Want>(
-        api::PingFinishedEvent{.request_count = n_sent, .reply_count = n_answered},
+        api::PingFinishedEvent{.request_count = o.n_sent,
+                               .reply_count = static_cast<uint32_t>(o.replies.size())},
         [&](api::PingFinishedEvent&, const ApiSubscriber& s) { return s.client_index == client; });
     under_way_.erase(key);
     if (std::none_of(under_way_.begin(), under_way_.end(),

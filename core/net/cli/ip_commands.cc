@@ -168,17 +168,30 @@ Result<void> del_neighbor(Host&, void* context, CliArgs& args, CliReply&) {
   return net_of(context).del_neighbor(*index, *address);
 }
 
+Result<void> describe(const IpAddress& address, const PingOutcome& o, CliReply& reply) {
+  if (o.n_sent == 0)
+    return error(o.failure, "no way to " + address.str() + ": " + status_name(o.failure));
+  for (const auto& r : o.replies) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%u bytes from %s: icmp_seq=%u ttl=%u time=%.4f ms", r.bytes,
+                  address.str().c_str(), r.sequence + 1, r.ttl, to_seconds(r.rtt) * 1e3);
+    reply.line(line);
+  }
+  const std::size_t lost = o.n_sent - std::min<std::size_t>(o.n_sent, o.replies.size());
+  reply.line("Statistics: " + std::to_string(o.n_sent) + " sent, " +
+             std::to_string(o.replies.size()) + " received, " +
+             std::to_string(lost * 100 / o.n_sent) + "% packet loss");
+  return {};
+}
+
 Result<void> ping(Host&, void* context, CliArgs& args, CliReply& reply) {
   const auto address = parse_address(args);
   if (!address) return address.error();
   uint64_t count = 5, table = 0;
   double interval = 1;
-  // The control thread waits: a bound on how long one command may keep others from running.
-  constexpr uint64_t kMostRequests = 100;
-  constexpr double kMostSeconds = 60;
   while (!args.done()) {
     if (args.accept("count") || args.accept("repeat")) {
-      const auto n = args.number("count", 1, kMostRequests);
+      const auto n = args.number("count", 1, Net::kMaxPingRequests);
       if (!n) return n.error();
       count = *n;
     } else if (args.accept("table") || args.accept("table-id")) {
@@ -191,27 +204,21 @@ Result<void> ping(Host&, void* context, CliArgs& args, CliReply& reply) {
       const std::string text(*word);
       char* end = nullptr;
       interval = std::strtod(text.c_str(), &end);
-      if (text.empty() || *end || !(interval >= 0 && interval <= 10))
-        return error(Status::kInvalid, "interval '" + text + "' is not from 0 to 10 seconds");
+      if (text.empty() || *end || !(interval >= 0 && interval <= 60))
+        return error(Status::kInvalid, "interval '" + text + "' is not from 0 to 60 seconds");
     } else {
       return args.unknown();
     }
   }
-  if (static_cast<double>(count) * interval > kMostSeconds)
-    return error(Status::kInvalid, "count times interval is above " +
-                                       std::to_string(static_cast<int>(kMostSeconds)) + " seconds");
-  const auto replies = net_of(context).ping(*address, static_cast<uint32_t>(count),
-                                            from_seconds(interval), static_cast<uint32_t>(table));
-  if (!replies) return replies.error();
-  for (const auto& r : *replies) {
-    char line[160];
-    std::snprintf(line, sizeof line, "%u bytes from %s: icmp_seq=%u ttl=%u time=%.4f ms", r.bytes,
-                  address->str().c_str(), r.sequence + 1, r.ttl, to_seconds(r.rtt) * 1e3);
-    reply.line(line);
-  }
-  const uint64_t lost = count - std::min<uint64_t>(count, replies->size());
-  reply.line("Statistics: " + std::to_string(count) + " sent, " + std::to_string(replies->size()) +
-             " received, " + std::to_string(lost * 100 / count) + "% packet loss");
+  const auto later = reply.later();
+  const auto started = net_of(context).start_ping(
+      *address, static_cast<uint32_t>(count), from_seconds(interval), static_cast<uint32_t>(table),
+      [later, to = *address](const PingOutcome& outcome) {
+        if (later) later->finish(describe(to, outcome, later->reply()));
+      });
+  if (!later && started) reply.line("requests go to " + address->str() + "; nobody waits here");
+  if (!started && !later) return started.error();
+  if (!started) later->finish(started.error());
   return {};
 }
 

@@ -1,8 +1,5 @@
 #include "net/ping/ping.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -10,18 +7,8 @@
 
 namespace loom {
 
-PingBoard::PingBoard(bool has_waiter)
-    : event_fd_(has_waiter ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1) {
-  LOOM_CHECK(!has_waiter || event_fd_ >= 0);
-}
-PingBoard::~PingBoard() {
-  if (event_fd_ >= 0) close(event_fd_);
-}
-
 void PingBoard::begin(const IpAddress& from, uint16_t id, uint32_t count) {
   LOOM_CHECK(count <= kMaxRequests);
-  uint64_t stale;
-  if (event_fd_ >= 0) (void)!read(event_fd_, &stale, sizeof stale);
   for (uint32_t i = 0; i < count; ++i) {
     sent_[i].store(0, std::memory_order_relaxed);
     answers_[i].rtt.store(-1, std::memory_order_relaxed);
@@ -49,9 +36,6 @@ bool PingBoard::answered(const EchoReply& r) noexcept {
   a.ttl = r.ttl;
   a.rtt.store(std::max<TimeNs>(r.now - sent, 0), std::memory_order_release);
   n_answered_.fetch_add(1, std::memory_order_release);
-  // One system call per answered request of an operator's command, never more.
-  const uint64_t one = 1;
-  if (event_fd_ >= 0) (void)!write(event_fd_, &one, sizeof one);
   return true;
 }
 

@@ -1,5 +1,5 @@
-// Who waits for echo replies. The control thread posts a ping here, workers mark what is answered;
-// no worker ever waits. A board is for one ping at a time.
+// The requests of one ping and what came back: worker 0 notes what it sends, workers mark what is
+// answered. Nobody waits.
 #pragma once
 #include <array>
 #include <atomic>
@@ -24,11 +24,9 @@ struct EchoReply {
 
 class PingBoard {
  public:
-  static constexpr uint32_t kMaxRequests = 1000;
+  static constexpr uint32_t kMaxRequests = Net::kMaxPingRequests;
 
-  // has_waiter: a thread waits for event_fd().
-  explicit PingBoard(bool has_waiter);
-  ~PingBoard();
+  PingBoard() = default;
   PingBoard(const PingBoard&) = delete;
 
   // Worker 0, when request `sequence` (from 0) of the ping goes out.
@@ -41,7 +39,6 @@ class PingBoard {
   // Control. begin: from now on replies with this id, from this address, count.
   void begin(const IpAddress& from, uint16_t id, uint32_t count);
   void end() noexcept { id_.store(0, std::memory_order_release); }
-  int event_fd() const noexcept { return event_fd_; }  // readable after each answer
   uint32_t n_answered() const noexcept { return n_answered_.load(std::memory_order_acquire); }
   std::vector<PingReply> replies() const;
 
@@ -51,7 +48,6 @@ class PingBoard {
     uint32_t bytes = 0;
     uint8_t ttl = 0;
   };
-  int event_fd_;
   // 0: nobody waits, else 0x10000 | identifier. Release: what follows is as begin() left it.
   std::atomic<uint32_t> id_{0};
   std::array<std::atomic<uint64_t>, 2> from_{};

@@ -1,10 +1,4 @@
-// Net::ping sends echo requests from worker 0 and waits on the calling thread; Net::start_ping does
-// not wait.
-#include <poll.h>
-#include <unistd.h>
-
-#include <algorithm>
-
+// Net::start_ping, and one echo request.
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
@@ -45,19 +39,6 @@ Status send_echo(Worker& w, PingBoard& board, const IpAddress& to, uint32_t fib_
 
 namespace {
 
-// Until everything that was sent is answered or the time is up. Without running workers nothing
-// could answer while this thread waits: then the caller steps the engine.
-void wait_for_answers(NetState& s, uint32_t wanted, TimeNs deadline) {
-  while (s.engine.is_running() && s.pings.n_answered() < wanted) {
-    const TimeNs left = deadline - s.engine.clock_now();
-    if (left <= 0) return;
-    pollfd p{.fd = s.pings.event_fd(), .events = POLLIN, .revents = 0};
-    (void)::poll(&p, 1, static_cast<int>(std::max<TimeNs>(left / kMillisecond, 1)));
-    uint64_t n;
-    (void)!read(p.fd, &n, sizeof n);
-  }
-}
-
 Result<void> check(uint32_t count, TimeNs interval) {
   if (count == 0 || count > PingBoard::kMaxRequests)
     return error(Status::kInvalid, "count " + std::to_string(count) + " is not from 1 to " +
@@ -83,32 +64,5 @@ Result<uint64_t> Net::start_ping(const IpAddress& address, uint32_t count, TimeN
 }
 
 void Net::cancel_ping(uint64_t number) { state_->ping_runs.cancel(number); }
-
-Result<std::vector<PingReply>> Net::ping(const IpAddress& address, uint32_t count, TimeNs interval,
-                                         uint32_t table) {
-  NetState& s = *state_;
-  if (auto ok = check(count, interval); !ok) return ok.error();
-  const auto fib_index = s.routes.find_table(table, !address.is_ip4);
-  if (!fib_index) return fib_index.error();
-  uint16_t id = 0;
-  s.engine.run_on_worker(0, [&](Worker& w) { id = static_cast<uint16_t>(w.random()); });
-  s.pings.begin(address, id, count);
-  Status status = Status::kOk;
-  for (uint32_t i = 0; i < count && status == Status::kOk; ++i) {
-    s.engine.run_on_worker(0, [&](Worker& w) {
-      status = send_echo(w, s.pings, address, *fib_index, id, static_cast<uint16_t>(i));
-    });
-    const bool is_last = i + 1 == count;
-    const TimeNs begun = s.engine.clock_now();
-    wait_for_answers(s, i + 1, begun + (is_last ? std::max(interval, kSecond) : interval));
-    if (is_last || !s.engine.is_running()) continue;
-    const TimeNs left = begun + interval - s.engine.clock_now();
-    if (left > 0) (void)::poll(nullptr, 0, static_cast<int>(left / kMillisecond));
-  }
-  if (s.engine.is_running() || status != Status::kOk) s.pings.end();
-  if (status != Status::kOk)
-    return error(status, "no way to " + address.str() + ": " + status_name(status));
-  return s.pings.replies();
-}
 
 }  // namespace loom

@@ -17,10 +17,14 @@ struct PingRuns::Run : std::enable_shared_from_this<Run> {
   // Worker 0: sends the next request, or ends the wait for the last one's answer.
   void go_on(Worker& w) {
     if (next == count) return end(w);
-    if (send_echo(w, board, address, fib_index, id, static_cast<uint16_t>(next)) == Status::kOk)
+    const Status sent = send_echo(w, board, address, fib_index, id, static_cast<uint16_t>(next));
+    const bool is_first = next == 0, is_last = ++next == count;
+    if (sent == Status::kOk)
       ++n_sent;
-    const bool is_last = ++next == count;
-    if (is_last && n_sent == 0) return end(w);
+    else
+      failure = sent;
+    const bool has_no_way = is_first && sent != Status::kOk && sent != Status::kNoMemory;
+    if (has_no_way || (is_last && n_sent == 0)) return end(w);
     w.timer_start_in(clock.timer, is_last ? std::max(interval, kSecond) : interval);
   }
   void end(Worker& w) {
@@ -35,18 +39,19 @@ struct PingRuns::Run : std::enable_shared_from_this<Run> {
 
   PingRuns& owner;
   uint64_t number = 0;
-  PingBoard board{/*has_waiter=*/false};
+  PingBoard board;
   IpAddress address;
   uint32_t count = 0, fib_index = 0;
   TimeNs interval = 0;
   uint16_t id = 0;
   Net::PingDone done;  // control's; empty once it was called, or never is to be
-  // Worker 0's; control reads n_sent when it is over.
+  // Worker 0's; control reads n_sent and failure when it is over.
   struct Clock {
     Timer timer;
     Run* run;
   } clock{};
   uint32_t next = 0, n_sent = 0;
+  Status failure = Status::kOk;
   bool is_over = false;
 };
 
@@ -61,7 +66,7 @@ Result<uint64_t> PingRuns::start(const IpAddress& address, uint32_t count, TimeN
   run->count = count;
   run->interval = interval;
   run->fib_index = fib_index;
-  run->done = done ? std::move(done) : [](uint32_t, uint32_t) {};
+  run->done = done ? std::move(done) : [](const PingOutcome&) {};
   *slot = run;
   engine_.run_on_worker(0, [&](Worker& w) {
     run->id = static_cast<uint16_t>(w.random());
@@ -83,7 +88,7 @@ void PingRuns::free_place(std::size_t i) {
 void PingRuns::finished(Run& run) {
   for (std::size_t i = 0; i < owned_.size(); ++i)
     if (owned_[i].get() == &run) free_place(i);
-  std::exchange(run.done, {})(run.n_sent, run.board.n_answered());
+  std::exchange(run.done, {})({run.n_sent, run.failure, run.board.replies()});
 }
 
 void PingRuns::cancel_at(std::size_t i) {

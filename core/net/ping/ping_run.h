@@ -1,5 +1,5 @@
-// Pings that nobody waits for: worker 0's timers send the requests, and the control thread is told
-// when it is over. A bounded number at once.
+// Pings under way: worker 0's timers send the requests, and the control thread is told when it is
+// over. A bounded number at once.
 //
 // Threads: control starts and ends a run; worker 0 sends and decides that it is over; any worker
 // marks answers. A run is freed after a grace period, so a worker's pointer to it is good until the

@@ -159,7 +159,13 @@ TEST_F(Icmp4Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
 }
 
 TEST_F(Icmp4Test, PingSendsRequestsAndMatchesReplies) {
-  must(host.net->ping(*IpAddress::parse("10.0.0.1"), 2, 0));
+  std::vector<PingOutcome> over;
+  const auto start = [&](const char* to, uint32_t count) {
+    return host.net->start_ping(*IpAddress::parse(to), count, 0, 0,
+                                [&](const PingOutcome& o) { over.push_back(o); });
+  };
+  must(start("10.0.0.1", 2));
+  host.pass(kTimerTick);  // the second request is a timer's
   host.run();
   const auto sent = wire.take_sent();
   ASSERT_THAT(sent, SizeIs(2));
@@ -173,7 +179,10 @@ TEST_F(Icmp4Test, PingSendsRequestsAndMatchesReplies) {
     host.receive(wire, frame(reply));
     host.receive(wire, frame(reply));  // a duplicate counts once
   }
-  const auto replies = host.net->state().pings.replies();
+  host.run();
+  ASSERT_THAT(over, SizeIs(1));
+  EXPECT_EQ(over[0].n_sent, 2u);
+  const auto& replies = over[0].replies;
   ASSERT_THAT(replies, SizeIs(2));
   EXPECT_EQ(replies[1].sequence, 1u);
   EXPECT_EQ(replies[1].rtt, 3 * kMillisecond);
@@ -181,7 +190,11 @@ TEST_F(Icmp4Test, PingSendsRequestsAndMatchesReplies) {
   EXPECT_EQ(replies[1].ttl, 61);
   EXPECT_EQ(host.counter("icmp4-input/echo-reply"), 2u);
   EXPECT_EQ(host.counter("icmp4-input/echo-reply-unasked"), 2u);
-  EXPECT_FALSE(host.net->ping(*IpAddress::parse("172.16.0.1"), 1, 0));  // no route
+  must(start("172.16.0.1", 3));  // no route: over at once
+  host.run();
+  ASSERT_THAT(over, SizeIs(2));
+  EXPECT_EQ(over[1].n_sent, 0u);
+  EXPECT_EQ(over[1].failure, Status::kUnreachable);
 }
 
 TEST_F(Icmp4Test, SubnetBroadcastsAreNeitherAnsweredNorReported) {  // RFC 1122 section 3.2.2
