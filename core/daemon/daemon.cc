@@ -144,7 +144,8 @@ Result<void> Daemon::Parts::make_parts() {
   stats = std::make_unique<StatsService>(core.stats,
                                          StatsService::Parts{*engine, *net, *sessions, stats_sets});
   host = std::make_unique<HostImpl>(HostImpl::Parts{*engine, *net, transports, congestion_controls,
-                                                    cli, stanzas, messages, stats_sets});
+                                                    cli, stanzas, messages, stats_sets,
+                                                    sessions.get()});
   host->log = [this](LogLevel level, const char* who, const char* text) {
     log.write(level, who, text);
   };

@@ -10,6 +10,7 @@
 #include "graph/engine.h"
 #include "net/net.h"
 #include "plugin/guard.h"
+#include "session/session_layer.h"
 #include "stats/stats_registry.h"
 #include "transport/ops_table.h"
 #include "transport/registry.h"
@@ -272,6 +273,29 @@ struct HostImpl::Table {
     if (self.log) self.log(level, text_or(who, "plugin").c_str(), text_or(text, "").c_str());
   }
 
+  // --- In-process applications.
+  static Status add_application(Host& h, const AppOps* ops, const AppConfig* config,
+                                Application** out, std::string* message) {
+    HostImpl& self = of(h);
+    if (!self.parts_.sessions) return refuse(message, "this host has no sessions");
+    auto app = self.parts_.sessions->add_application(*ops, *config);
+    if (app) self.applications_.push_back({*app, self.owner_});
+    return split(std::move(app), out, message);
+  }
+  static void remove_application(Host& h, Application* app) {
+    HostImpl& self = of(h);
+    // Twice, or one that was never there: nothing.
+    if (std::erase_if(self.applications_, [&](const auto& a) { return a.thing == app; }) != 0)
+      self.parts_.sessions->remove_application(*app);
+  }
+  static Status app_listen(Host& h, Application* app, const AppEndpoint* e, void* context,
+                           SessionHandle* out, std::string* message) {
+    return split(of(h).parts_.sessions->listen(*app, *e, context), out, message);
+  }
+  static Status app_unlisten(Host& h, Application* app, SessionHandle listener) {
+    return of(h).parts_.sessions->unlisten(*app, listener);
+  }
+
   static constexpr HostOps kOps{
       .struct_size = sizeof(HostOps),
       .add_node = add_node,
@@ -304,6 +328,10 @@ struct HostImpl::Table {
       .add_stats = add_stats,
       .set_default_congestion_control = set_default_congestion_control,
       .own_address = own_address,
+      .add_application = add_application,
+      .remove_application = remove_application,
+      .app_listen = app_listen,
+      .app_unlisten = app_unlisten,
   };
 };
 
@@ -327,6 +355,9 @@ void HostImpl::retract(const std::string& plugin) {
     if (is_owned(f))  // fails only when the interface has gone meanwhile
       (void)parts_.engine.features().enable(f.arc, f.node, f.interface, false);
   std::erase_if(features_, is_owned);
+  for (const auto& a : applications_)
+    if (is_owned(a)) parts_.sessions->remove_application(*a.thing);
+  std::erase_if(applications_, is_owned);
   for (const auto& i : interfaces_)
     if (is_owned(i)) (void)parts_.net.remove_interface(i.thing);
   std::erase_if(interfaces_, is_owned);

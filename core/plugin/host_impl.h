@@ -2,9 +2,9 @@
 //
 // It also remembers which plugin registered what, so that a plugin that is refused after its init()
 // has begun leaves nothing behind that would run its code: its transports and congestion
-// controllers are no longer found, its interfaces, features, API messages and their handlers are
-// removed, its commands and stanzas answer that their plugin was refused, and its nodes are
-// retired: their functions are not called.
+// controllers are no longer found, its applications, interfaces, features, API messages and their
+// handlers are removed, its commands and stanzas answer that their plugin was refused, and its
+// nodes are retired: their functions are not called.
 //
 // What a plugin's commands, stanzas and watched fds throw ends here, as the answer or a log line.
 //
@@ -27,6 +27,7 @@ class CcRegistry;
 class CliTree;
 class Engine;
 class Net;
+class SessionLayer;
 class StanzaRegistry;
 class StatsRegistry;
 class TransportRegistry;
@@ -43,6 +44,7 @@ class HostImpl {
     StanzaRegistry& stanzas;
     ApiRegistry& messages;
     StatsRegistry& stats;
+    SessionLayer* sessions = nullptr;  // null: there are no in-process applications
   };
   explicit HostImpl(const Parts& parts);
   HostImpl(const HostImpl&) = delete;
@@ -97,6 +99,7 @@ class HostImpl {
   std::vector<Owned<IfIndex>> interfaces_;
   std::vector<Owned<const ApiModule*>> api_modules_;
   std::vector<Owned<ApiMessageInfo>> api_handlers_;
+  std::vector<Owned<Application*>> applications_;
 };
 
 }  // namespace loom

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "session/session.h"
+#include "session/owner.h"
 #include "svm/accept_queue.h"
 #include "svm/app_arena.h"
 #include "svm/daemon_arena.h"
@@ -73,13 +73,20 @@ struct SessionList {
 };
 
 struct App {
+  // `max_segments`: in app_segments.
+  explicit App(const OwnerOps& o, uint32_t max_segments = 64)
+      : owner(&o), app_segments(max_segments) {}
+  virtual ~App() = default;
+
+  const OwnerOps* owner;
   uint32_t index = 0;
   std::string name;
   uint32_t event_queue_length = 0;
   uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // bytes
   uint64_t add_segment_size = 0;
   svm::DaemonArena arena;
-  svm::SegmentTable app_segments;  // app arenas only: all that a hostile Ref can reach
+  // External: app arenas only, all that a hostile Ref can reach. In-process: daemon arenas too.
+  svm::SegmentTable app_segments;
   svm::AppArena app_arena{app_segments};
   std::vector<std::unique_ptr<svm::Segment>> app_arenas;
   std::array<std::unique_ptr<AppWorker>, svm::kMaxAppWorkers> workers;  // control thread
@@ -87,9 +94,10 @@ struct App {
   std::array<std::atomic<AppWorker*>, svm::kMaxAppWorkers> live{};
   std::array<SessionList, svm::kMaxDaemonWorkers> sessions;
   std::atomic<uint32_t> n_sessions{0};
-  std::atomic<bool> condemned{false};     // it broke the rules: the control thread ends it
-  std::atomic<bool> growth_asked{false};  // the control thread is about to add a segment
-  bool detached = false;                  // no worker is left; goes when its last session does
+  std::atomic<bool> condemned{false};  // it broke the rules: the control thread ends it
+  std::atomic<uint32_t> growth_asked{
+      0};                 // SegmentKinds of which the control thread is about to add one
+  bool detached = false;  // no worker is left; goes when its last session does
 
   uint64_t live_mask() const noexcept {
     uint64_t mask = 0;
@@ -112,6 +120,7 @@ struct Listener {
   char congestion[16] = {};  // options.congestion points here
   uint32_t rx_size = 0, tx_size = 0;
   std::array<ConnId, svm::kMaxDaemonWorkers> conn;
+  void* app_context = nullptr;  // in-process applications
   svm::ListenerShared* shared = nullptr;
   svm::Ref shared_ref = 0;
   svm::AcceptProducer accepts;

@@ -19,8 +19,6 @@
 namespace loom::session {
 namespace {
 
-constexpr uint32_t kMaxApps = 4096;
-constexpr uint32_t kMaxSegmentsPerApp = 64;
 constexpr double kSuspectSeconds =
     1.0;  // after a process died: how long a claim may still be under way
 
@@ -73,60 +71,26 @@ svm::Segment* find_segment(App& app, uint32_t id) {
   return nullptr;
 }
 
-Result<void> add_daemon_segment(App& app, uint64_t size) {
-  if (app.arena.n_segments() >= kMaxSegmentsPerApp)
-    return error(Status::kNoMemory, "application '" + app.name + "' has its " +
-                                        std::to_string(kMaxSegmentsPerApp) + " segments");
-  auto s = svm::Segment::create(size, svm::SegmentKind::kDaemonArena);
-  if (!s) return s.error();
-  if (!app.arena.add_segment(std::move(*s)))
-    return error(Status::kNoMemory, "no room for another segment");
-  return {};
-}
-
-Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
-  if (app.app_arenas.size() >= kMaxSegmentsPerApp)
-    return error(Status::kNoMemory, "application '" + app.name + "' has its " +
-                                        std::to_string(kMaxSegmentsPerApp) + " segments");
-  auto s = svm::Segment::create(size, svm::SegmentKind::kAppArena);
-  if (!s) return s.error();
-  app.app_arenas.push_back(std::move(*s));
-  svm::Segment& segment = *app.app_arenas.back();
-  if (!app.app_segments.add(segment) || !app.app_arena.add_segment(segment)) {
-    app.app_segments.remove(segment.id());
-    app.app_arenas.pop_back();
-    return error(Status::kNoMemory, "no room for another segment");
-  }
-  return &segment;
-}
-
 Result<App*> make_app(Impl& layer, const svm::AttachRequest& r) {
-  uint32_t index = 0;
-  while (index < layer.apps.size() && layer.apps[index]) ++index;
-  if (index == kMaxApps)
-    return error(Status::kNoMemory,
-                 "there are " + std::to_string(kMaxApps) + " applications already");
+  const auto index = free_app_index(layer);
+  if (!index) return index.error();
   const SessionConfig& c = layer.config;
-  auto app = std::make_unique<App>();
-  app->index = index;
+  auto app = std::make_unique<App>(kExternalOwner);
+  app->index = *index;
   app->name = r.app_name;
   const auto megabytes = [](uint32_t asked, uint64_t otherwise) {
     return asked ? std::clamp<uint64_t>(asked, 1, 64u << 10) << 20 : otherwise;
   };
   const uint64_t segment_size = megabytes(r.segment_size_mb, c.segment_size);
   app->add_segment_size = megabytes(r.add_segment_size_mb, c.add_segment_size);
-  const auto fifo = [](uint32_t asked, uint32_t otherwise) {
-    return (std::clamp(asked ? asked : otherwise, 4096u, 1u << 30) + 4095) & ~4095u;
-  };
-  app->rx_fifo_size = fifo(r.rx_fifo_size, c.rx_fifo_size);
-  app->tx_fifo_size = fifo(r.tx_fifo_size, c.tx_fifo_size);
+  app->rx_fifo_size = fifo_size(r.rx_fifo_size, c.rx_fifo_size);
+  app->tx_fifo_size = fifo_size(r.tx_fifo_size, c.tx_fifo_size);
   app->event_queue_length = std::bit_ceil(
       std::clamp(r.event_queue_size ? r.event_queue_size : c.event_queue_length, 64u, 1u << 14));
   if (auto s = add_daemon_segment(*app, segment_size); !s) return s.error();
   if (auto s = add_app_arena(*app, app->add_segment_size); !s) return s.error();
-  if (index == layer.apps.size()) layer.apps.emplace_back();
-  layer.apps[index] = std::move(app);
-  return layer.apps[index].get();
+  layer.apps[*index] = std::move(app);
+  return layer.apps[*index].get();
 }
 
 Result<svm::Ref> make_queue(App& app, svm::MqShared*& queue) {
@@ -460,6 +424,10 @@ Result<void> open_attach_socket(Impl& layer) {
 void end_application(Impl& layer, App& app, const char* why) {
   if (app.detached) return;
   layer.log(LogLevel::kError, "application '" + app.name + "' ended: " + why);
+  app.owner->end(layer, app);
+}
+
+void end_external(Impl& layer, App& app) {
   for (uint32_t i = 0; i < svm::kMaxAppWorkers; ++i) {
     if (!app.workers[i]) continue;
     const bool last = std::popcount(app.live_mask()) == 1;
@@ -477,13 +445,6 @@ void close_all_applications(Impl& layer, const char* why) {
   }
   for (std::size_t i = 0; i < layer.apps.size(); ++i)
     if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
-}
-
-void grow(Impl& layer, App& app) {
-  if (!app.detached)
-    if (auto r = add_daemon_segment(app, app.add_segment_size); !r)
-      layer.log(LogLevel::kWarn, "no more memory for '" + app.name + "': " + r.error().message);
-  app.growth_asked.store(false, std::memory_order_release);
 }
 
 void free_application_if_unused(Impl& layer, App& app) {

@@ -105,7 +105,10 @@ Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
     }
     t.rows.push_back({std::to_string(a->index), a->name, std::to_string(n), pids,
                       std::to_string(a->n_sessions.load()), std::to_string(a->rx_fifo_size),
-                      std::to_string(a->tx_fifo_size), a->detached ? "detached" : "attached"});
+                      std::to_string(a->tx_fifo_size),
+                      a->detached                 ? "detached"
+                      : a->owner->in_this_process ? "in-process"
+                                                  : "attached"});
   }
   return {};
 }

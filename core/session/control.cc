@@ -18,8 +18,11 @@ constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the
 void give_back(Impl& layer) {
   layer.give_back_waits = false;
   if (layer.stopped) return;
-  for (auto& app : layer.apps)
-    if (app && app->arena.wants_give_back()) app->arena.give_back();
+  for (auto& app : layer.apps) {
+    if (!app) continue;
+    if (app->arena.wants_give_back()) app->arena.give_back();
+    if (app->owner->in_this_process) app->app_arena.give_back();
+  }
   give_back_later(layer);
 }
 

@@ -6,10 +6,13 @@
 //                    lifecycle.cc       opening and ending sessions
 //                    send.cc            node "session-queue"
 //                    notify.cc          events to applications
+//   both             external_owner.cc  sessions of applications outside the process
+//                    in_process*.cc     and inside
 #pragma once
 #include <unordered_map>
 #include <utility>
 
+#include <hostloom/app.h>
 #include <hostloom/stats.h>
 
 #include "graph/engine.h"
@@ -47,9 +50,12 @@ struct SessionWorker {
   std::vector<SessionId> ready;     // may send (kInReady)
   std::vector<SessionId> sending;   // the ones of this round; swapped with ready
   std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
+  std::vector<SessionId> telling;   // the ones of this round; swapped with notify
   std::vector<uint32_t> accepting;  // listeners with fresh connections
-  std::vector<SessionId> holding;   // that have rx chunks (kHoldsChunks)
-  Timer holding_timer, overflow_timer;
+  std::vector<SessionId> holding;   // that have chunks of ours (kHoldsChunks)
+  // Of in-process applications, whose write found no memory and who want to write again.
+  std::vector<SessionHandle> starved;
+  Timer holding_timer, overflow_timer, starved_timer;
   bool any_pushed = false;
   uint32_t port_counter = 0;
   uint64_t counters[kQueueCounterCount] = {};
@@ -145,7 +151,9 @@ void drop_tx(SessionWorker&, Session&, uint32_t n) noexcept;
 // Asks the control thread to end the application, once.
 void condemn(SessionWorker&, App&) noexcept;
 // Asks the control thread for another segment, once until it is there.
-void ask_growth(SessionWorker&, App&) noexcept;
+void ask_growth(SessionWorker&, App&, svm::SegmentKind = svm::SegmentKind::kDaemonArena) noexcept;
+// Has the session looked at now and then, until it holds no idle chunks any more.
+void watch_chunks(SessionWorker&, Session&) noexcept;
 
 // --- drain.cc. Daemon worker.
 // A session or a handshake has gone: perhaps it was the last one that draining waits for.
@@ -157,6 +165,17 @@ void drain_progress(SessionWorker&) noexcept;
 // Handles what applications have sent, at most a bounded number of requests each; returns how many
 // there were.
 uint32_t poll_requests(SessionWorker&) noexcept;
+struct ConnectArgs {
+  TransportId transport = kNoTransport;
+  Endpoints endpoints{};
+  SocketOptionsView options{};
+  uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
+  uint32_t context = 0;                         // Session's
+  uint8_t creator = 0;
+};
+// Starts a connection. Other than kOk: there is no session. `out` may be gone again when the
+// transport reports at once and the owner frees at once.
+Status open_connection(SessionWorker&, App&, const ConnectArgs&, Session** out) noexcept;
 SocketOptionsView options_view(const svm::SocketOptions&, char (&congestion)[16]) noexcept;
 Endpoints endpoints_of(const svm::Endpoint& local, const svm::Endpoint& remote) noexcept;
 svm::Endpoint endpoint_of(const IpAddress&, uint16_t port) noexcept;
@@ -185,12 +204,35 @@ void push_event(SessionWorker& s, AppWorker& a, svm::ToApp type, const T& payloa
 // Sends what notify() collected and wakes the sleepers.
 void flush(SessionWorker&) noexcept;
 void overflow_tick(Worker&, Timer&) noexcept;
+// OwnerOps::tell of external applications.
+void tell_by_event(SessionWorker&, Session&, uint8_t what) noexcept;
 
 // --- listeners.cc. Control thread.
 // ------------------------------------------------------------------------------------
 
+struct ListenArgs {
+  TransportId transport = kNoTransport;
+  Endpoints local{};
+  SocketOptionsView options{};
+  uint32_t backlog = 0;
+  uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
+  uint64_t holders = 0;                         // bits of its workers
+  void* app_context = nullptr;
+};
+Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
 void unlisten(Impl&, Listener&);
+
+// --- segments.cc. Control thread.
+// ------------------------------------------------------------------------------------
+
+Result<void> add_daemon_segment(App&, uint64_t size);
+Result<svm::Segment*> add_app_arena(App&, uint64_t size);
+void grow(Impl&, App&, svm::SegmentKind);
+// A place in Impl::apps, and the fifo sizes in force when `rx` and `tx` were asked for (0:
+// default).
+Result<uint32_t> free_app_index(Impl&);
+uint32_t fifo_size(uint32_t asked, uint32_t otherwise) noexcept;
 
 // --- attach_server.cc. Control thread.
 // --------------------------------------------------------------------------------
@@ -198,7 +240,7 @@ void unlisten(Impl&, Listener&);
 Result<void> open_attach_socket(Impl&);
 void close_all_applications(Impl&, const char* why);
 void end_application(Impl&, App&, const char* why);
-void grow(Impl&, App&);
+void end_external(Impl&, App&);  // OwnerOps::end
 void free_application_if_unused(Impl&, App&);
 
 // --- control.cc. Control thread.
@@ -208,5 +250,13 @@ void give_back_later(Impl&);
 // Idle rx chunks are looked for this often while there are any.
 constexpr TimeNs kHoldingInterval = 250 * kMillisecond;
 void holding_tick(Worker&, Timer&) noexcept;
+
+// --- in_process*.cc
+// -----------------------------------------------------------------------------------------------------
+
+extern const AppCalls kAppCalls;
+// Sessions whose writes found no memory try again.
+void starved_tick(Worker&, Timer&) noexcept;
+TransportId find_transport(const Impl&, const AppEndpoint&) noexcept;
 
 }  // namespace loom::session

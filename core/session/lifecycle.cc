@@ -1,31 +1,9 @@
 // Sessions open and end here. A session has two ends, application and transport; it goes when both
 // have let go, and the last buffer segment that points into its tx fifo has been freed.
-#include <sys/socket.h>
-
-#include <cerrno>
-
 #include "session/impl.h"
 
 namespace loom::session {
 namespace {
-
-int reset_errno(ResetReason r) noexcept {
-  switch (r) {
-    case ResetReason::kTimedOut:
-      return ETIMEDOUT;
-    case ResetReason::kRefused:
-      return ECONNREFUSED;
-    case ResetReason::kUnreachable:
-      return EHOSTUNREACH;
-    case ResetReason::kAborted:
-      return ECONNABORTED;
-    case ResetReason::kNoMemory:
-      return ENOMEM;
-    case ResetReason::kPeerReset:
-      break;
-  }
-  return ECONNRESET;
-}
 
 // The last segment of an epoch was freed: what waited for it can go.
 void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
@@ -103,6 +81,7 @@ Session* new_session(SessionWorker& sw, App& app, TransportId transport) noexcep
   Session* s = sw.pool.alloc();
   if (!s) return nullptr;
   s->app = &app;
+  s->owner = app.owner;
   s->transport = transport;
   s->rx_size = app.rx_fifo_size;
   s->tx_size = app.tx_fifo_size;
@@ -168,14 +147,12 @@ void transport_done(SessionWorker& sw, Session& s) noexcept {
 void session_reset(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
-  if (s.shared && s.state != State::kClosing) {
-    s.rx.set_reset(reset_errno(reason));
-    notify(sw, s, kNotifyRx | kNotifyForce);
-  }
+  s.owner->lost(sw, s, reason);
   transport_done(sw, s);
 }
 
 void free_session(SessionWorker& sw, Session& s) noexcept {
+  if (!s.owner->let_go(sw, s)) return;
   if (s.hold.any()) {  // the driver still has segments of it; release_segment comes back here
     s.state = State::kLingering;
     return;
@@ -194,7 +171,11 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     for (auto& id : sw.sending)
       if (id == s.id) id = kNoSession;
   }
-  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) erase_value(sw.notify, s.id);
+  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) {
+    erase_value(sw.notify, s.id);
+    for (auto& id : sw.telling)
+      if (id == s.id) id = kNoSession;
+  }
   if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
   unlink_from_app(sw, s);
   sw.pool.free(s);
@@ -223,6 +204,7 @@ namespace {
 struct AppTask {
   Impl* layer;
   App* app;
+  svm::SegmentKind kind = {};
 };
 }  // namespace
 
@@ -238,14 +220,22 @@ void condemn(SessionWorker& sw, App& app) noexcept {
       new AppTask{sw.layer, &app});
 }
 
-void ask_growth(SessionWorker& sw, App& app) noexcept {
-  if (app.growth_asked.exchange(true, std::memory_order_acq_rel)) return;
+void ask_growth(SessionWorker& sw, App& app, svm::SegmentKind kind) noexcept {
+  const uint32_t bit = 1u << static_cast<uint32_t>(kind);
+  if (app.growth_asked.fetch_or(bit, std::memory_order_acq_rel) & bit) return;
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
-        grow(*task->layer, *task->app);
+        grow(*task->layer, *task->app, task->kind);
       },
-      new AppTask{sw.layer, &app});
+      new AppTask{sw.layer, &app, kind});
+}
+
+void watch_chunks(SessionWorker& sw, Session& s) noexcept {
+  if (s.flags & kHoldsChunks) return;
+  s.flags |= kHoldsChunks;
+  sw.holding.push_back(s.id);
+  if (!sw.holding_timer.is_running()) sw.worker->timer_start_in(sw.holding_timer, kHoldingInterval);
 }
 
 void holding_tick(Worker& w, Timer& t) noexcept {
@@ -257,7 +247,8 @@ void holding_tick(Worker& w, Timer& t) noexcept {
       (void)s.rx.refresh();
       if (s.rx.used() == 0 && s.rx.ooo_bytes() == 0) (void)s.rx.reclaim();
     }
-    if (s.rx.holds_chunks())
+    const bool holds_tx = s.owner->reclaim_tx(sw, s);
+    if (holds_tx || s.rx.holds_chunks())
       sw.holding[kept++] = id;
     else
       s.flags &= static_cast<uint8_t>(~kHoldsChunks);

@@ -1,8 +1,7 @@
 // Listening endpoints come and go on the control thread, which tells every worker in turn; no
 // worker stops.
-#include <sys/eventfd.h>
-
 #include <bit>
+#include <cstring>
 
 #include "session/impl.h"
 
@@ -12,16 +11,12 @@ namespace {
 constexpr uint32_t kMaxBacklog = 4096;  // as net.core.somaxconn
 constexpr uint32_t kMaxFifo = 1u << 30;
 
-void answer(App& app, uint32_t app_worker, const svm::BoundEvent& event, SessionWorker& sw) {
-  AppWorker* a = app.live[app_worker].load(std::memory_order_acquire);
-  if (a) push_event(sw, *a, svm::ToApp::kBound, event);
-}
-
 // Events go out on worker 0, whose port keeps the overflow.
 void reply(Impl& layer, App& app, uint32_t app_worker, const svm::BoundEvent& event) {
   layer.engine.run_on_worker(0, [&](Worker& w) {
     SessionWorker& sw = of(w);
-    answer(app, app_worker, event, sw);
+    AppWorker* a = app.live[app_worker].load(std::memory_order_acquire);
+    if (a) push_event(sw, *a, svm::ToApp::kBound, event);
     flush(sw);
   });
 }
@@ -64,35 +59,36 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
 
 }  // namespace
 
-void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& e) {
-  svm::BoundEvent event{};
-  event.context = e.context;
+Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
+  const TransportOps* ops = layer.transports.get(args.transport);
+  if (!ops || !ops->listen) return error(Status::kUnsupported, "this transport cannot listen");
   const auto fail = [&](Status s) {
-    event.status = static_cast<int32_t>(s);
-    reply(layer, app, app_worker, event);
+    return error(s, "listening on " + args.local.local.str() + " port " +
+                        std::to_string(args.local.local_port) + ": " + status_name(s));
   };
-  if (layer.stopped || app.detached) return;
-  const TransportId transport = layer.transports.find_proto(e.proto);
-  const TransportOps* ops = layer.transports.get(transport);
-  if (!ops || !ops->listen) return fail(Status::kUnsupported);
-  if (e.local.is_ip4 > 1) return fail(Status::kInvalid);
-
   auto l = std::make_unique<Listener>();
   l->app = &app;
-  l->transport = transport;
-  l->endpoints = endpoints_of(e.local, e.local);
+  l->app_context = args.app_context;
+  l->transport = args.transport;
+  l->endpoints = args.local;
   l->endpoints.remote =
       l->endpoints.local.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   l->endpoints.remote_port = 0;
-  l->options = options_view(e.options, l->congestion);
+  l->options = args.options;
+  std::strncpy(l->congestion, args.options.congestion, sizeof l->congestion - 1);
+  l->options.congestion = l->congestion;
   l->dual_stack = !l->endpoints.local.is_ip4 && l->endpoints.local.is_zero() && !l->options.v6only;
-  l->rx_size = e.rx_fifo_size ? std::clamp(e.rx_fifo_size, 4096u, kMaxFifo) : app.rx_fifo_size;
-  l->tx_size = e.tx_fifo_size ? std::clamp(e.tx_fifo_size, 4096u, kMaxFifo) : app.tx_fifo_size;
-  l->backlog = std::clamp(e.backlog, 1u, kMaxBacklog);
+  const auto size = [](uint32_t asked, uint32_t otherwise) {
+    return asked ? std::clamp(asked, 4096u, kMaxFifo) : otherwise;
+  };
+  l->rx_size = size(args.rx_fifo_size, app.rx_fifo_size);
+  l->tx_size = size(args.tx_fifo_size, app.tx_fifo_size);
+  l->backlog = std::clamp(args.backlog, 1u, kMaxBacklog);
   l->options.backlog = l->backlog;
   l->conn.fill(kNoConn);
 
-  const uint32_t capacity = std::bit_ceil(l->backlog);
+  // In-process applications never have anything in their queue.
+  const uint32_t capacity = app.owner->in_this_process ? 1 : std::bit_ceil(l->backlog);
   const auto object = app.arena.alloc_object(svm::listener_bytes(capacity));
   if (!object.ptr) return fail(Status::kNoMemory);
   l->index = take_index(layer);
@@ -104,28 +100,47 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
   l->shared = reinterpret_cast<svm::ListenerShared*>(object.ptr);
   l->shared_ref = object.ref;
   std::construct_at(&l->accepts, *l->shared, capacity, l->handle());
-  l->shared->holders.store(1ull << app_worker, std::memory_order_release);
+  l->shared->holders.store(args.holders, std::memory_order_release);
 
-  const auto undo = [&](Status s) {
-    layer.free_listeners.push_back(l->index);
-    app.arena.free_object(object.ref);
-    fail(s);
-  };
   const Status taken =
       layer.flows->add_listener(l->endpoints, ops->ip_protocol, l->dual_stack, l->index);
-  if (taken != Status::kOk) return undo(taken);
+  if (taken != Status::kOk) {
+    layer.free_listeners.push_back(l->index);
+    app.arena.free_object(object.ref);
+    return fail(taken);
+  }
   Listener* const raw = l.get();
   layer.listeners[raw->index].store(l.release(), std::memory_order_release);
   if (const Status s = listen_on_workers(layer, *raw); s != Status::kOk) {
-    event.context = e.context;
-    fail(s);
     unlisten(layer, *raw);
-    return;
+    return fail(s);
   }
-  event.handle = raw->handle();
-  event.listener = raw->shared_ref;
-  event.local = endpoint_of(raw->endpoints.local, raw->endpoints.local_port);
-  reply(layer, app, app_worker, event);
+  return raw;
+}
+
+void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& e) {
+  if (layer.stopped || app.detached) return;
+  svm::BoundEvent event{};
+  event.context = e.context;
+  const auto answer = [&](Status s) {
+    event.status = static_cast<int32_t>(s);
+    reply(layer, app, app_worker, event);
+  };
+  char congestion[16];
+  const ListenArgs args{.transport = layer.transports.find_proto(e.proto),
+                        .local = endpoints_of(e.local, e.local),
+                        .options = options_view(e.options, congestion),
+                        .backlog = e.backlog,
+                        .rx_fifo_size = e.rx_fifo_size,
+                        .tx_fifo_size = e.tx_fifo_size,
+                        .holders = 1ull << app_worker};
+  if (e.local.is_ip4 > 1) return answer(Status::kInvalid);
+  const auto l = open_listener(layer, app, args);
+  if (!l) return answer(l.error().code);
+  event.handle = (*l)->handle();
+  event.listener = (*l)->shared_ref;
+  event.local = endpoint_of((*l)->endpoints.local, (*l)->endpoints.local_port);
+  answer(Status::kOk);
 }
 
 void unlisten(Impl& layer, Listener& l) {

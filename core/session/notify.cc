@@ -20,19 +20,6 @@ AppWorker* owner_of(const Session& s) noexcept {
   return index < svm::kMaxAppWorkers ? s.app->live[index].load(std::memory_order_acquire) : nullptr;
 }
 
-void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
-  const svm::SessionEvent event{handle_of(sw, s), 0};
-  // The owner is read behind should_notify's fence: a process that took the session over stored
-  // itself as owner before it armed, so whoever is seen armed is also seen as owner.
-  if (what & kNotifyRx) {
-    const bool is_due = s.rx.should_notify() || (what & kNotifyForce);
-    if (AppWorker* a = is_due ? owner_of(s) : nullptr) push_event(sw, *a, svm::ToApp::kRx, event);
-    if (s.rx.violation()) condemn(sw, *s.app);
-  }
-  if ((what & kNotifyTx) && s.tx.should_notify())
-    if (AppWorker* a = owner_of(s)) push_event(sw, *a, svm::ToApp::kTxSpace, event);
-}
-
 void tell_listener(SessionWorker& sw, Listener& l) noexcept {
   uint32_t fresh = l.fresh.exchange(0, std::memory_order_acq_rel);
   const uint64_t interested = l.accepts.interested();
@@ -70,6 +57,20 @@ void retry_overflow(SessionWorker& sw, AppPort& p) noexcept {
 void notify(SessionWorker& sw, Session& s, uint8_t what) noexcept {
   if (!(s.flags & (kNotifyRx | kNotifyTx | kNotifyForce))) sw.notify.push_back(s.id);
   s.flags |= what;
+}
+
+void tell_by_event(SessionWorker& sw, Session& s, uint8_t what) noexcept {
+  if (!s.shared || s.state == State::kClosing) return;
+  const svm::SessionEvent event{handle_of(sw, s), 0};
+  // The owner is read behind should_notify's fence: a process that took the session over stored
+  // itself as owner before it armed, so whoever is seen armed is also seen as owner.
+  if (what & kNotifyRx) {
+    const bool is_due = s.rx.should_notify() || (what & kNotifyForce);
+    if (AppWorker* a = is_due ? owner_of(s) : nullptr) push_event(sw, *a, svm::ToApp::kRx, event);
+    if (s.rx.violation()) condemn(sw, *s.app);
+  }
+  if ((what & kNotifyTx) && s.tx.should_notify())
+    if (AppWorker* a = owner_of(s)) push_event(sw, *a, svm::ToApp::kTxSpace, event);
 }
 
 void notify_accept(SessionWorker& sw, Listener& l) noexcept {
@@ -115,14 +116,17 @@ void overflow_tick(Worker& w, Timer& t) noexcept {
 }
 
 void flush(SessionWorker& sw) noexcept {
-  // By index: nothing below frees a session, but condemned applications may append.
-  for (std::size_t i = 0; i < sw.notify.size(); ++i) {
-    Session& s = sw.pool.at(sw.notify[i]);
+  // What is told here may free sessions, and have more to tell: that is the next round's.
+  std::swap(sw.notify, sw.telling);
+  for (std::size_t i = 0; i < sw.telling.size(); ++i) {
+    const SessionId id = std::exchange(sw.telling[i], kNoSession);
+    if (id == kNoSession) continue;
+    Session& s = sw.pool.at(id);
     const uint8_t what = s.flags & (kNotifyRx | kNotifyTx | kNotifyForce);
     s.flags &= static_cast<uint8_t>(~(kNotifyRx | kNotifyTx | kNotifyForce));
-    if (s.shared && s.state != State::kClosing) tell(sw, s, what);
+    s.owner->tell(sw, s, what);
   }
-  sw.notify.clear();
+  sw.telling.clear();
   for (const uint32_t index : sw.accepting)
     if (Listener* l = sw.layer->listener(index)) tell_listener(sw, *l);
   sw.accepting.clear();

@@ -29,34 +29,21 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c) noexce
     ++sw.counters[kBadRequest];
     return refuse(sw, a, c.context, Status::kInvalid);
   }
-  if (layer.drain_state.load(std::memory_order_relaxed) == DrainState::kDrained) [[unlikely]]
-    return refuse(sw, a, c.context, Status::kRefused);
-  Session* s = new_session(sw, *a.app, transport);
-  if (!s) return refuse(sw, a, c.context, Status::kNoMemory);
-  s->state = State::kConnecting;
-  s->context = c.context;
-  s->creator = static_cast<uint8_t>(a.index);
-  constexpr uint32_t kMost = 1u << 30;
-  if (c.rx_fifo_size) s->rx_size = std::clamp(c.rx_fifo_size, 4096u, kMost);
-  if (c.tx_fifo_size) s->tx_size = std::clamp(c.tx_fifo_size, 4096u, kMost);
-  Endpoints e = endpoints_of(c.local, c.remote);
+  char congestion[16];
+  ConnectArgs args{.transport = transport,
+                   .endpoints = endpoints_of(c.local, c.remote),
+                   .options = options_view(c.options, congestion),
+                   .rx_fifo_size = c.rx_fifo_size,
+                   .tx_fifo_size = c.tx_fifo_size,
+                   .context = c.context,
+                   .creator = static_cast<uint8_t>(a.index)};
+  Endpoints& e = args.endpoints;
   if (c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
-  char congestion[16];
-  const SocketOptionsView options = options_view(c.options, congestion);
-  const SessionId id = s->id;
-  const uint32_t generation = s->generation;
-  ConnId conn = kNoConn;
-  const Status status = ops->connect(*sw.worker, id, e, options, &conn);
-  if (status != Status::kOk) {
-    free_session(sw, *s);
-    return refuse(sw, a, c.context, status);
-  }
-  if (sw.pool.at(id).generation == generation) {
-    s->conn = conn;
-    s->flags |= kTransportUp;
-  }
+  Session* s = nullptr;
+  if (const Status status = open_connection(sw, *a.app, args, &s); status != Status::kOk)
+    refuse(sw, a, c.context, status);
 }
 
 struct ListenTask {
@@ -222,6 +209,35 @@ void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
 }
 
 }  // namespace
+
+Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
+                       Session** out) noexcept {
+  if (sw.layer->drain_state.load(std::memory_order_relaxed) == DrainState::kDrained) [[unlikely]]
+    return Status::kRefused;
+  Session* s = new_session(sw, app, args.transport);
+  if (!s) return Status::kNoMemory;
+  s->state = State::kConnecting;
+  s->context = args.context;
+  s->creator = args.creator;
+  constexpr uint32_t kMost = 1u << 30;
+  if (args.rx_fifo_size) s->rx_size = std::clamp(args.rx_fifo_size, 4096u, kMost);
+  if (args.tx_fifo_size) s->tx_size = std::clamp(args.tx_fifo_size, 4096u, kMost);
+  Endpoints e = args.endpoints;
+  const SessionId id = s->id;
+  const uint32_t generation = s->generation;
+  ConnId conn = kNoConn;
+  s->flags |= kTransportUp;  // before the transport may report
+  const TransportOps* ops = sw.layer->transports.get(args.transport);
+  const Status status = ops->connect(*sw.worker, id, e, args.options, &conn);
+  if (status != Status::kOk) {
+    s->flags &= static_cast<uint8_t>(~kTransportUp);
+    free_session(sw, *s);
+    return status;
+  }
+  if (s->generation == generation && (s->flags & kTransportUp)) s->conn = conn;
+  *out = s;
+  return Status::kOk;
+}
 
 SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[16]) noexcept {
   std::memcpy(congestion, o.congestion, sizeof congestion);

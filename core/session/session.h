@@ -11,6 +11,7 @@
 namespace loom::session {
 
 struct App;
+struct OwnerOps;  // owner.h
 
 enum class State : uint8_t {
   kFree,
@@ -49,6 +50,23 @@ enum Flags : uint8_t {
   kAppShutdown = 1u << 7,  // the application has shut down its sending side
 };
 
+// What a session of an in-process application has beside its fifos.
+struct AppEnd {
+  enum Due : uint8_t {
+    kKnown = 1u << 0,     // the application has its id, and is owed `closed`
+    kOpened = 1u << 1,    // `accepted` or `connected` is due
+    kReset = 1u << 2,     // `reset` is due
+    kClosed = 1u << 3,    // `closed` is due, and nothing else any more
+    kPaused = 1u << 4,    // wants no `readable`
+    kNoMemory = 1u << 5,  // its last write found no memory
+  };
+  void* context = nullptr;
+  uint32_t writable_at = 0;  // `writable` is due once so many bytes are free; 0: not asked for
+  uint8_t due = 0;
+  ResetReason reason = ResetReason::kPeerReset;  // with kReset
+  Status outcome = Status::kOk;                  // with kOpened, of connect
+};
+
 struct Session {
   State state = State::kFree;
   uint8_t flags = 0;
@@ -59,6 +77,7 @@ struct Session {
   SessionId id = kNoSession;
   ConnId conn = kNoConn;
   App* app = nullptr;
+  const OwnerOps* owner = nullptr;  // the application's
   svm::SessionShared* shared = nullptr;
   svm::Ref shared_ref = 0;
   uint32_t listener = kNoIndex;
@@ -69,6 +88,7 @@ struct Session {
   svm::DaemonFifoProducer rx;
   svm::DaemonFifoConsumer tx;
   TxHold hold;
+  AppEnd app_end;
 };
 
 // Not 0, so that no handle is: applications keep 0 for "none".

@@ -53,6 +53,7 @@ Result<void> SessionLayer::build() {
     sw->layer = &l;
     sw->holding_timer.fired = holding_tick;
     sw->overflow_timer.fired = overflow_tick;
+    sw->starved_timer.fired = starved_tick;
     sw->port_counter = static_cast<uint32_t>(sw->worker->random());
     l.workers.push_back(std::move(sw));
     l.engine.worker(i).sessions = l.ops.get();

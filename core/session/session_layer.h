@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <hostloom/app.h>
 #include <hostloom/host.h>
 #include <hostloom/session.h>
 
@@ -72,6 +73,12 @@ class SessionLayer {
 
   const std::string& default_socket_path() const;
   SessionStats stats() const;  // asks no worker
+
+  // In-process applications (hostloom/app.h). Control thread.
+  Result<Application*> add_application(const AppOps&, const AppConfig&);
+  void remove_application(Application&);
+  Result<SessionHandle> listen(Application&, const AppEndpoint& local, void* context);
+  Status unlisten(Application&, SessionHandle listener);
 
   struct Impl;
   Impl& impl() noexcept { return *impl_; }  // for core/session/

@@ -1,9 +1,5 @@
 // SessionOps: what transports call. Worker; `id` is one that the transport was given and has not
 // ended.
-#include <arpa/inet.h>
-
-#include <cstring>
-
 #include <hostloom/net.h>
 
 #include "session/impl.h"
@@ -105,30 +101,12 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
     free_session(sw, *s);
     return Status::kNoMemory;
   }
-  svm::AcceptedSession a;
-  a.handle = handle_of(sw, *s);
-  a.session = s->shared_ref;
-  a.is_ip4 = e.remote.is_ip4;
-  a.local_port = htons(e.local_port);
-  a.remote_port = htons(e.remote_port);
-  std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);
-  std::memcpy(a.remote_ip, e.remote.bits.bytes.data(), 16);
-  switch (l->accepts.push(a)) {
-    case svm::AcceptProducer::Push::kOk:
-      break;
-    case svm::AcceptProducer::Push::kFull:
-      ++sw.counters[kAcceptOverflow];
-      free_session(sw, *s);
-      return Status::kAgain;
-    case svm::AcceptProducer::Push::kViolation:
-      condemn(sw, *l->app);
-      free_session(sw, *s);
-      return Status::kNoMemory;
+  if (const Status status = s->owner->accepted(sw, *l, *s, e); status != Status::kOk) {
+    free_session(sw, *s);
+    return status;
   }
-  s->accept_pos = l->pushed.fetch_add(1, std::memory_order_acq_rel);
   s->flags |= kTransportUp;
   *out = s->id;
-  notify_accept(sw, *l);
   return Status::kOk;
 }
 
@@ -139,27 +117,14 @@ void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexc
     status = Status::kNoMemory;
     sw.layer->transports.get(s.transport)->abort(w, s.conn);
   }
-  AppWorker* a = s.app->live[s.creator].load(std::memory_order_acquire);
-  svm::ConnectedEvent event{};
-  event.context = s.context;
-  event.status = static_cast<int32_t>(status);
-  event.local = endpoint_of(e.local, e.local_port);
-  event.remote = endpoint_of(e.remote, e.remote_port);
   if (status == Status::kOk) {
     s.state = State::kOpen;
     s.flags |= kTransportUp;
-    s.shared->owner.store(s.creator, std::memory_order_relaxed);
-    s.shared->holders.store(1ull << s.creator, std::memory_order_relaxed);
-    event.handle = handle_of(sw, s);
-    event.session = s.shared_ref;
+  } else {
+    s.flags &= static_cast<uint8_t>(~kTransportUp);
+    s.conn = kNoConn;
   }
-  if (a) push_event(sw, *a, svm::ToApp::kConnected, event);
-  if (status != Status::kOk) {
-    free_session(sw, s);
-  } else if (!a) {  // its process died while we waited for the peer
-    s.shared->holders.store(0, std::memory_order_relaxed);
-    app_close(sw, s, true);
-  }
+  s.owner->connected(sw, s, status, e);
 }
 
 void peer_closed(Worker& w, SessionId id) noexcept {
@@ -199,12 +164,7 @@ std::size_t gather(const Buffer& chain, uint32_t offset, uint32_t length,
 }
 
 void after_store(SessionWorker& sw, Session& s) noexcept {
-  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) {
-    s.flags |= kHoldsChunks;
-    sw.holding.push_back(s.id);
-    if (!sw.holding_timer.is_running())
-      sw.worker->timer_start_in(sw.holding_timer, kHoldingInterval);
-  }
+  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) watch_chunks(sw, s);
   if (s.rx.violation()) condemn(sw, *s.app);
 }
 
@@ -348,6 +308,7 @@ void fill_ops(Ops& o) noexcept {
     SessionWorker& sw = of(w);
     return handle_of(sw, at(sw, id));
   };
+  o.apps = &kAppCalls;
 }
 
 }  // namespace loom::session

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include <hostloom/app.h>
 #include <hostloom/cli.h>
 #include <hostloom/config.h>
 #include <hostloom/congestion.h>
@@ -97,6 +98,17 @@ struct HostOps {
   // table. kNotFound: no such table; kUnreachable: no interface's subnet holds it. Since ABI 1.1.
   Status (*own_address)(Host&, const IpAddress*, uint32_t table, uint32_t* fib_index,
                         std::string* message);
+  // In-process applications (app.h), since ABI 1.1, from PluginInfo::start on.
+  Status (*add_application)(Host&, const AppOps*, const AppConfig*, Application** out,
+                            std::string* message);
+  // Its listeners end, its sessions are aborted and `closed` called for each, on their workers,
+  // before this returns; no callback follows. Not from a callback.
+  void (*remove_application)(Host&, Application*);
+  // `context` is what `accepted` gets. `out` names the listener.
+  Status (*app_listen)(Host&, Application*, const AppEndpoint*, void* context, SessionHandle* out,
+                       std::string* message);
+  // Accepted sessions go on. On return `accepted` is not called again for it.
+  Status (*app_unlisten)(Host&, Application*, SessionHandle listener);
 };
 
 class Host {
@@ -201,6 +213,24 @@ class Host {
   }
   Result<void> add_stats(const StatSet& s) {
     return call([&](std::string* m) { return ops->add_stats(*this, &s, m); });
+  }
+  Result<Application*> add_application(const AppOps& a, const AppConfig& c = {}) {
+    Application* app = nullptr;
+    std::string m;
+    const Status s = ops->add_application(*this, &a, &c, &app, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return app;
+  }
+  void remove_application(Application* app) { ops->remove_application(*this, app); }
+  Result<SessionHandle> app_listen(Application* app, const AppEndpoint& e, void* context) {
+    SessionHandle h = 0;
+    std::string m;
+    const Status s = ops->app_listen(*this, app, &e, context, &h, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return h;
+  }
+  Status app_unlisten(Application* app, SessionHandle h) {
+    return ops->app_unlisten(*this, app, h);
   }
 
  private:

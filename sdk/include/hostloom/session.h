@@ -1,5 +1,5 @@
-// Sessions: what the session layer (core/session/) offers transports, and what it asks of
-// in-process applications. All of it runs on the session's worker.
+// Sessions: what the session layer (core/session/) offers transports. All of it runs on the
+// session's worker. What it offers in-process applications is in hostloom/app.h.
 //
 // A session joins one transport connection with one application by two fifos. The transport
 // produces into rx and consumes from tx; it never sees where they live.
@@ -14,6 +14,7 @@
 namespace loom {
 
 struct SocketOptionsView;
+struct AppCalls;
 
 // generation:24 | worker:8 | index:32. A stale handle is detected by its generation, not followed.
 // Never 0.
@@ -167,23 +168,9 @@ struct SessionOps {
 
   // --- Looking. The handle of a session, as listings and the binary API know it. Since ABI 1.1.
   SessionHandle (*handle)(Worker&, SessionId) noexcept;
-};
 
-// An in-process application: callbacks on the session's worker, fifos in private memory.
-// Applications outside the process are one implementation of the same table.
-struct AppOps {
-  uint32_t struct_size = sizeof(AppOps);
-  const char* name = nullptr;
-  // A connection was accepted; return false to refuse (it is reset). `app_context` is kept with the
-  // session.
-  bool (*accepted)(Worker&, SessionId listener, SessionId, void** app_context) noexcept = nullptr;
-  void (*connected)(Worker&, SessionId, Status, void* app_context) noexcept = nullptr;
-  void (*readable)(Worker&, SessionId,
-                   void* app_context) noexcept = nullptr;  // bytes, or end of file
-  void (*writable)(Worker&, SessionId, void* app_context) noexcept = nullptr;
-  void (*reset)(Worker&, SessionId, ResetReason, void* app_context) noexcept = nullptr;
-  void (*closed)(Worker&, SessionId,
-                 void* app_context) noexcept = nullptr;  // last call for this session
+  // What in-process applications call (hostloom/app.h).
+  const AppCalls* apps;
 };
 
 }  // namespace loom

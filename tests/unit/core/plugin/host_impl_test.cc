@@ -21,6 +21,7 @@
 #include "config/stanza_registry.h"
 #include "graph/engine.h"
 #include "net/net.h"
+#include "session/session_layer.h"
 #include "stats/stats_registry.h"
 #include "transport/registry.h"
 
@@ -152,6 +153,30 @@ TEST_F(HostImplTest, RefusalsNameTheRefusedThing) {
   InterfaceConfig no_driver;
   no_driver.name = "x0";
   EXPECT_THAT(host().add_interface(no_driver).error().message, HasSubstr("'x0' has no driver"));
+}
+
+TEST_F(HostImplTest, ApplicationsOfARefusedPluginEnd) {
+  AppOps ops;
+  ops.name = "app";
+  EXPECT_EQ(host().add_application(ops).error().message, "this host has no sessions");
+  SessionLayer sessions({}, *engine_, transports_);
+  ASSERT_TRUE(sessions.build());
+  HostImpl with(
+      {*engine_, *net_, transports_, congestion_, cli_, stanzas_, messages_, stats_, &sessions});
+  const PluginHooks hooks = with.plugin_hooks();
+  hooks.set_owner("bad");
+  ASSERT_TRUE(with.host().add_application(ops));
+  hooks.set_owner("");
+  EXPECT_EQ(with.host().add_application(ops).error().code, Status::kExists);
+  hooks.retract("bad");
+  const auto again = with.host().add_application(ops);
+  ASSERT_TRUE(again);
+  AppEndpoint nowhere;
+  EXPECT_THAT(with.host().app_listen(*again, nowhere, nullptr).error().message,
+              HasSubstr("no transport 'tcp'"));
+  EXPECT_EQ(with.host().app_unlisten(*again, 1), Status::kNotFound);
+  with.host().remove_application(*again);
+  with.host().remove_application(*again);  // nothing
 }
 
 TEST_F(HostImplTest, NothingOfARefusedPluginRuns) {

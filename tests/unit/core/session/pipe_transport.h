@@ -131,6 +131,13 @@ class PipeTransport {
       o.push_headers = [](Worker& w, ConnId c, std::span<Buffer* const> chains) noexcept {
         PipeEnd& e = end(c);
         PipeEnd* p = peer_of(e);
+        if (p->app_closed) {  // RFC 1122 section 4.2.2.13
+          w.free(chains);
+          e.open = p->open = false;
+          w.sessions->closed(w, p->session);
+          w.sessions->reset(w, e.session, ResetReason::kPeerReset);
+          return;
+        }
         for (Buffer* b : chains) {
           const uint32_t n = b->length();
           const uint32_t got = w.sessions->rx_enqueue(w, p->session, *b, 0, n);

@@ -1,0 +1,100 @@
+// Sessions of applications outside the process: what happens to them is told by accept queues,
+// message queues and the fifos' flags, all in shared memory.
+#include <arpa/inet.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+int reset_errno(ResetReason r) noexcept {
+  switch (r) {
+    case ResetReason::kTimedOut:
+      return ETIMEDOUT;
+    case ResetReason::kRefused:
+      return ECONNREFUSED;
+    case ResetReason::kUnreachable:
+      return EHOSTUNREACH;
+    case ResetReason::kAborted:
+      return ECONNABORTED;
+    case ResetReason::kNoMemory:
+      return ENOMEM;
+    case ResetReason::kPeerReset:
+      break;
+  }
+  return ECONNRESET;
+}
+
+Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) noexcept {
+  svm::AcceptedSession a;
+  a.handle = handle_of(sw, s);
+  a.session = s.shared_ref;
+  a.is_ip4 = e.remote.is_ip4;
+  a.local_port = htons(e.local_port);
+  a.remote_port = htons(e.remote_port);
+  std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);
+  std::memcpy(a.remote_ip, e.remote.bits.bytes.data(), 16);
+  switch (l.accepts.push(a)) {
+    case svm::AcceptProducer::Push::kOk:
+      break;
+    case svm::AcceptProducer::Push::kFull:
+      ++sw.counters[kAcceptOverflow];
+      return Status::kAgain;
+    case svm::AcceptProducer::Push::kViolation:
+      condemn(sw, *l.app);
+      return Status::kNoMemory;
+  }
+  s.accept_pos = l.pushed.fetch_add(1, std::memory_order_acq_rel);
+  notify_accept(sw, l);
+  return Status::kOk;
+}
+
+void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e) noexcept {
+  AppWorker* a = s.app->live[s.creator].load(std::memory_order_acquire);
+  svm::ConnectedEvent event{};
+  event.context = s.context;
+  event.status = static_cast<int32_t>(status);
+  event.local = endpoint_of(e.local, e.local_port);
+  event.remote = endpoint_of(e.remote, e.remote_port);
+  if (status == Status::kOk) {
+    s.shared->owner.store(s.creator, std::memory_order_relaxed);
+    s.shared->holders.store(1ull << s.creator, std::memory_order_relaxed);
+    event.handle = handle_of(sw, s);
+    event.session = s.shared_ref;
+  }
+  if (a) push_event(sw, *a, svm::ToApp::kConnected, event);
+  if (status != Status::kOk) {
+    free_session(sw, s);
+  } else if (!a) {  // its process died while we waited for the peer
+    s.shared->holders.store(0, std::memory_order_relaxed);
+    app_close(sw, s, true);
+  }
+}
+
+void lost(SessionWorker& sw, Session& s, ResetReason reason) noexcept {
+  if (!s.shared || s.state == State::kClosing) return;
+  s.rx.set_reset(reset_errno(reason));
+  notify(sw, s, kNotifyRx | kNotifyForce);
+}
+
+bool reclaim_tx(SessionWorker&, Session&) noexcept { return false; }  // the application's business
+bool let_go(SessionWorker&, Session&) noexcept { return true; }
+
+}  // namespace
+
+const OwnerOps kExternalOwner{
+    .make_segment = svm::Segment::create,
+    .in_this_process = false,
+    .end = end_external,
+    .accepted = accepted,
+    .connected = connected,
+    .lost = lost,
+    .tell = tell_by_event,
+    .reclaim_tx = reclaim_tx,
+    .let_go = let_go,
+};
+
+}  // namespace loom::session

@@ -1,0 +1,102 @@
+// In-process applications come, listen and go: SessionLayer's part of hostloom/app.h. Control
+// thread.
+#include <cstring>
+
+#include "session/in_process.h"
+#include "transport/ops_table.h"
+
+namespace loom {
+
+using namespace session;
+
+namespace session {
+namespace {
+
+// Whoever made the endpoint may have filled all of it.
+std::string_view transport_name(const AppEndpoint& e) noexcept {
+  return {e.transport, ::strnlen(e.transport, sizeof e.transport)};
+}
+
+}  // namespace
+
+TransportId find_transport(const Impl& layer, const AppEndpoint& e) noexcept {
+  return e.transport[0] ? layer.transports.find_name(transport_name(e))
+                        : layer.transports.find_proto(e.proto);
+}
+
+}  // namespace session
+
+Result<Application*> SessionLayer::add_application(const AppOps& ops, const AppConfig& config) {
+  Impl& l = *impl_;
+  const auto calls = full_size_copy(ops, offsetof(AppOps, accepted));
+  const auto settings = full_size_copy(config, sizeof config.struct_size);
+  if (!calls || !settings)
+    return error(Status::kInvalid, "application description of " + std::to_string(ops.struct_size) +
+                                       " bytes is not of any known version");
+  if (!calls->name || !*calls->name) return error(Status::kInvalid, "an application needs a name");
+  for (const auto& a : l.apps)
+    if (a && a->owner->in_this_process && !a->detached && a->name == calls->name)
+      return error(Status::kExists, "application '" + a->name + "' is there already");
+  const auto index = free_app_index(l);
+  if (!index) return index.error();
+  auto app = std::make_unique<InProcessApp>();
+  app->index = *index;
+  app->name = calls->name;
+  app->calls = *calls;
+  app->add_segment_size = l.config.add_segment_size;
+  app->rx_fifo_size = fifo_size(settings->rx_fifo_size, l.config.rx_fifo_size);
+  app->tx_fifo_size = fifo_size(settings->tx_fifo_size, l.config.tx_fifo_size);
+  if (auto s = add_daemon_segment(*app, l.config.segment_size); !s) return s.error();
+  if (auto s = add_app_arena(*app, l.config.add_segment_size); !s) return s.error();
+  app->self.app = app.get();
+  app->live[0].store(&app->self, std::memory_order_release);
+  Application* const handle = app.get();
+  l.apps[*index] = std::move(app);
+  return handle;
+}
+
+void SessionLayer::remove_application(Application& handle) {
+  auto& app = static_cast<InProcessApp&>(handle);
+  app.owner->end(*impl_, app);
+  app.live[0].store(nullptr, std::memory_order_release);
+  app.detached = true;
+  free_application_if_unused(*impl_, app);
+}
+
+Result<SessionHandle> SessionLayer::listen(Application& handle, const AppEndpoint& e,
+                                           void* context) {
+  Impl& l = *impl_;
+  auto& app = static_cast<InProcessApp&>(handle);
+  const auto endpoint = full_size_copy(e, kLeastEndpoint);
+  if (!endpoint)
+    return error(Status::kInvalid, "endpoint of " + std::to_string(e.struct_size) +
+                                       " bytes is not of any known version");
+  if (l.stopped || app.condemned.load(std::memory_order_acquire))
+    return error(Status::kClosed, "application '" + app.name + "' has ended");
+  ListenArgs args{.transport = find_transport(l, *endpoint),
+                  .options = endpoint->options,
+                  .backlog = endpoint->options.backlog ? endpoint->options.backlog : ~0u,
+                  .rx_fifo_size = endpoint->rx_fifo_size,
+                  .tx_fifo_size = endpoint->tx_fifo_size,
+                  .holders = 1,
+                  .app_context = context};
+  args.local.local = endpoint->address;
+  args.local.local_port = endpoint->port;
+  args.local.fib_index = endpoint->fib_index;
+  if (args.transport == kNoTransport)
+    return error(Status::kNotFound,
+                 "no transport '" + std::string(transport_name(*endpoint)) + "'");
+  const auto listener = open_listener(l, app, args);
+  if (!listener) return listener.error();
+  return (*listener)->handle();
+}
+
+Status SessionLayer::unlisten(Application& handle, SessionHandle which) {
+  Listener* l = impl_->listener(handle_index(which));
+  if (!l || l->handle() != which || l->app != &static_cast<InProcessApp&>(handle))
+    return Status::kNotFound;
+  session::unlisten(*impl_, *l);
+  return Status::kOk;
+}
+
+}  // namespace loom

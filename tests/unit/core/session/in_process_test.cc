@@ -1,0 +1,703 @@
+// In-process applications: what their callbacks are told, in which order, and that whatever they do
+// inside them leaves nothing behind.
+#include <hostloom/app.h>
+
+#include "session/control.h"
+#include "session/in_process.h"
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+std::string pattern(std::size_t n) {
+  std::string s(n, 0);
+  for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<char>(i * 7 + i / 251);
+  return s;
+}
+
+// An application that writes down what it is told, and does what the test wants done then.
+class Recorder {
+ public:
+  explicit Recorder(SessionBed& b, const char* name = "recorder", AppConfig config = small())
+      : bed(b) {
+    static_assert(sizeof(void*) == sizeof(Recorder*));
+    AppOps ops;
+    ops.name = name;
+    ops.accepted = [](Worker& w, SessionId, SessionId id, void** context) noexcept {
+      return static_cast<Recorder*>(*context)->take(w, id);
+    };
+    ops.connected = [](Worker& w, SessionId id, Status s, void* context) noexcept {
+      of(context).note(w, id, std::string("connected ") + status_name(s));
+    };
+    ops.readable = [](Worker& w, SessionId id, void* context) noexcept {
+      of(context).note(w, id, "readable");
+    };
+    ops.writable = [](Worker& w, SessionId id, void* context) noexcept {
+      of(context).note(w, id, "writable");
+    };
+    ops.reset = [](Worker& w, SessionId id, ResetReason r, void* context) noexcept {
+      of(context).note(w, id, "reset " + std::to_string(static_cast<int>(r)));
+    };
+    ops.closed = [](Worker& w, SessionId id, void* context) noexcept {
+      of(context).note(w, id, "closed");
+    };
+    auto made = bed.layer->add_application(ops, config);
+    EXPECT_TRUE(made) << made.error().message;
+    app = *made;
+  }
+  ~Recorder() {
+    if (app) remove();
+  }
+  void remove() { bed.layer->remove_application(*std::exchange(app, nullptr)); }
+  static AppConfig small() {
+    AppConfig c;
+    c.rx_fifo_size = c.tx_fifo_size = 64 << 10;
+    return c;
+  }
+  static Recorder& of(void* context) { return *static_cast<Recorder*>(context); }
+
+  bool take(Worker& w, SessionId id) {
+    note(w, id, "accepted");
+    accepted = id;
+    return accepts;
+  }
+  void note(Worker& w, SessionId id, const std::string& what) {
+    EXPECT_EQ(depth, 0) << "a callback inside another: " << what;
+    ++depth;
+    log.push_back(what);
+    if (const auto it = on.find(what); it != on.end()) {
+      const auto fn = it->second;  // it may replace itself
+      fn(AppSession(w, id));
+    }
+    --depth;
+  }
+  Strings told() { return std::exchange(log, {}); }
+
+  SessionHandle listen(uint16_t port) {
+    auto h = bed.layer->listen(*app, endpoint(port), this);
+    EXPECT_TRUE(h) << h.error().message;
+    return *h;
+  }
+  SessionId connect(uint16_t port) {
+    const auto id = AppSession::connect(worker(), *app, endpoint(port), this);
+    EXPECT_TRUE(id) << id.error().message;
+    bed.pump();
+    return *id;
+  }
+  static AppEndpoint endpoint(uint16_t port) {
+    AppEndpoint e;
+    std::strcpy(e.transport, "pipe");
+    e.address = Ip4Address{{10, 0, 0, 0}};
+    e.port = port;
+    return e;
+  }
+  Worker& worker() { return bed.engine->worker(0); }
+  AppSession session(SessionId id) { return AppSession(worker(), id); }
+  uint32_t write(SessionId id, std::string_view text) {
+    const uint32_t n = session(id).write(std::as_bytes(std::span(text)));
+    bed.pump();
+    return n;
+  }
+  // Everything unread, consumed.
+  std::string read(SessionId id) {
+    std::string text;
+    std::span<const std::byte> views[2];
+    while (const uint32_t n = session(id).peek(views)) {
+      std::size_t got = 0;
+      for (const auto& v : std::span(views, n)) {
+        text.append(reinterpret_cast<const char*>(v.data()), v.size());
+        got += v.size();
+      }
+      session(id).consume(static_cast<uint32_t>(got));
+    }
+    bed.pump();
+    return text;
+  }
+  session::App& core() { return static_cast<session::InProcessApp&>(*app); }
+
+  SessionBed& bed;
+  Application* app = nullptr;
+  Strings log;
+  std::map<std::string, std::function<void(AppSession)>> on;
+  bool accepts = true;
+  int depth = 0;
+  SessionId accepted = kNoSession;
+};
+
+struct InProcess : testing::Test {
+  SessionBed bed;
+  Recorder server{bed, "server"}, client{bed, "client"};
+  SessionId near = kNoSession, far = kNoSession;
+
+  // A listener, unless there is one, and a connection to it.
+  void open(uint16_t port = 80) {
+    if (server.accepted == kNoSession && !bed.pipe.listeners.contains(port)) server.listen(port);
+    near = client.connect(port);
+    far = server.accepted;
+    EXPECT_EQ(client.told(), Strings{"connected ok"});
+    EXPECT_EQ(server.told(), Strings{"accepted"});
+  }
+  uint32_t sessions() { return bed.layer->impl().workers[0]->pool.in_use(); }
+  // Nothing is left of any connection.
+  void expect_all_back() {
+    bed.pump();
+    EXPECT_EQ(sessions(), 0u);
+    EXPECT_EQ(bed.buffers_in_use(), 0u);
+    for (Recorder* r : {&server, &client})
+      if (r->app) {
+        EXPECT_EQ(r->core().arena.stats().chunk_bytes, 0u);
+        EXPECT_EQ(r->core().n_sessions.load(), 0u);
+      }
+  }
+};
+
+TEST_F(InProcess, BytesArriveBothWaysAndEndsAreTold) {
+  open();
+  EXPECT_EQ(client.write(near, "question"), 8u);
+  EXPECT_EQ(server.told(), Strings{"readable"});
+  EXPECT_EQ(server.session(far).unread(), 8u);
+  EXPECT_EQ(server.read(far), "question");
+  EXPECT_FALSE(server.session(far).eof());
+  server.write(far, "answer");
+  EXPECT_EQ(client.read(near), "answer");
+  client.session(near).shutdown();
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{"readable"});
+  EXPECT_TRUE(server.session(far).eof());
+  EXPECT_EQ(client.write(near, "too late"), 0u);
+  EXPECT_FALSE(client.session(near).ended());
+  server.write(far, "last words");  // the other direction goes on
+  server.session(far).close();
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{"closed"});
+  EXPECT_TRUE(client.session(near).ended());
+  EXPECT_FALSE(client.session(near).eof());  // before what is unread
+  EXPECT_EQ(client.read(near), "last words");
+  EXPECT_TRUE(client.session(near).eof());
+  client.session(near).close();
+  bed.pump();
+  EXPECT_EQ(client.told().back(), "closed");
+  EXPECT_EQ(bed.pipe.aborted, 0u);
+  expect_all_back();
+}
+
+TEST_F(InProcess, AnEchoOfMuchMoreThanTheFifosHold) {
+  server.on["readable"] = server.on["writable"] = [](AppSession s) {
+    move_bytes(s, s, 10'000);
+    if (s.unread() != 0) s.space() ? s.want_readable() : s.want_writable();
+  };
+  open();
+  const std::string big = pattern(1'000'000);
+  std::string got;
+  std::size_t sent = 0;
+  while (got.size() < big.size()) {
+    sent += client.write(near, std::string_view(big).substr(sent));
+    const std::string more = client.read(near);
+    ASSERT_FALSE(more.empty()) << "stuck after " << got.size();
+    got += more;
+  }
+  EXPECT_EQ(got, big);
+  client.session(near).abort();
+  bed.pump();
+  expect_all_back();
+}
+
+TEST_F(InProcess, TalksToAnApplicationOutside) {
+  TestApp outside(bed);
+  server.listen(80);
+  auto c = outside.connect(80);
+  ASSERT_TRUE(c);
+  outside.write(*c, "from outside");
+  EXPECT_EQ(server.read(server.accepted), "from outside");
+  server.write(server.accepted, "from inside");
+  EXPECT_EQ(outside.read(*c), "from inside");
+  // The ids of sessions that are not its own are nobody's to an in-process application.
+  const SessionId theirs = static_cast<SessionId>(c->handle);
+  EXPECT_EQ(client.session(theirs).write(std::as_bytes(std::span("x"))), 0u);
+  client.session(theirs).abort();
+  client.session(12345).abort();
+  outside.close(*c);
+  EXPECT_TRUE(server.session(server.accepted).eof());
+  ASSERT_EQ(outside.listen(81).status, 0);
+  near = client.connect(81);
+  auto o = outside.accept();
+  ASSERT_TRUE(o);
+  client.write(near, "hello");
+  EXPECT_EQ(outside.read(*o), "hello");
+}
+
+TEST_F(InProcess, ReadableComesOnceARoundAndWhenItIsAskedFor) {
+  open();
+  client.session(near).write(std::as_bytes(std::span("one", 3)));
+  client.write(near, "two");
+  EXPECT_EQ(server.told(), Strings{"readable"});
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{});  // unread, and not repeated
+  server.session(far).want_readable();
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{"readable"});
+  server.session(far).want_readable(false);
+  client.write(near, "three");
+  EXPECT_EQ(server.told(), Strings{});
+  server.session(far).want_readable();
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{"readable"});
+  EXPECT_EQ(server.read(far), "onetwothree");
+  server.session(far).want_readable();
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{});  // nothing to read
+}
+
+TEST_F(InProcess, WritableComesOnceThereIsRoom) {
+  open();
+  client.session(near).want_writable(1000);  // there is
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{"writable"});
+  const std::string block(64 << 10, 'x');
+  EXPECT_EQ(client.write(near, block), block.size());
+  EXPECT_EQ(client.write(near, block), block.size());  // the first has gone to the peer's fifo
+  EXPECT_EQ(client.write(near, "x"), 0u);
+  EXPECT_EQ(client.session(near).space(), 0u);
+  client.session(near).want_writable(64 << 10);
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{});
+  EXPECT_EQ(server.read(far).size(), block.size());
+  EXPECT_EQ(client.told(), Strings{"writable"});
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{});  // asked once, told once
+  EXPECT_EQ(server.read(far).size(), block.size());
+}
+
+TEST_F(InProcess, ReservedBytesAreSentWhenTheyAreCommitted) {
+  open();
+  std::span<std::byte> views[8];
+  const std::string text = pattern(20'000);
+  const uint32_t n = client.session(near).reserve(20'000, views);
+  ASSERT_GT(n, 0u);
+  std::size_t filled = 0;
+  for (const auto& v : std::span(views, n)) {
+    std::memcpy(v.data(), text.data() + filled, v.size());
+    filled += v.size();
+  }
+  ASSERT_EQ(filled, text.size());
+  bed.pump();
+  EXPECT_EQ(server.session(far).unread(), 0u);
+  client.session(near).commit(static_cast<uint32_t>(filled));
+  bed.pump();
+  EXPECT_EQ(server.read(far), text);
+}
+
+TEST_F(InProcess, InfoAndOptionsReachTheTransport) {
+  open();
+  ConnectionInfo i;
+  ASSERT_EQ(client.session(near).info(i), Status::kOk);
+  EXPECT_EQ(i.endpoints.remote_port, 80);
+  ASSERT_EQ(server.session(far).info(i), Status::kOk);
+  EXPECT_EQ(i.endpoints.local_port, 80);
+  SocketOptionsView o;
+  o.nodelay = true;
+  EXPECT_EQ(client.session(near).set_options(o), Status::kOk);
+  EXPECT_TRUE(bed.pipe.last_options.nodelay);
+}
+
+TEST_F(InProcess, ARefusedConnectionIsResetAndForgotten) {
+  server.accepts = false;
+  server.listen(80);
+  near = client.connect(80);
+  EXPECT_EQ(server.told(), Strings{"accepted"});
+  EXPECT_EQ(client.told(), (Strings{"connected ok", "reset 0", "closed"}));
+  EXPECT_EQ(server.session(server.accepted).write(std::as_bytes(std::span("x"))), 0u);
+  expect_all_back();
+}
+
+TEST_F(InProcess, FailedConnectsSayWhyAndEnd) {
+  client.connect(81);  // nobody listens
+  EXPECT_EQ(client.told(), (Strings{"connected refused", "closed"}));
+  EXPECT_EQ(AppSession::connect(client.worker(), *client.app, Recorder::endpoint(1), &client)
+                .error()
+                .code,
+            Status::kUnreachable);
+  EXPECT_EQ(AppSession::connect(client.worker(), *client.app, Recorder::endpoint(0), &client)
+                .error()
+                .code,
+            Status::kInvalid);
+  AppEndpoint unknown = Recorder::endpoint(80);
+  std::strcpy(unknown.transport, "carrier-pigeon");
+  EXPECT_EQ(AppSession::connect(client.worker(), *client.app, unknown, &client).error().code,
+            Status::kUnsupported);
+  EXPECT_EQ(client.told(), Strings{});
+  expect_all_back();
+}
+
+TEST_F(InProcess, GivingUpWhileConnecting) {
+  server.listen(80);
+  const auto id =
+      AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client);
+  ASSERT_TRUE(id);
+  client.session(*id).close();
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{"closed"});
+  EXPECT_EQ(server.told(), Strings{});
+  expect_all_back();
+}
+
+// Each callback may end its own session, in either way, and hears `closed` once and nothing more.
+TEST_F(InProcess, ClosingFromInsideACallback) {
+  server.listen(80);
+  for (const bool is_abort : {false, true})
+    for (const char* where : {"connected ok", "readable", "writable"}) {
+      SCOPED_TRACE(std::string(where) + (is_abort ? ", abort" : ", close"));
+      client.on.clear();
+      client.on[where] = [&](AppSession s) {
+        is_abort ? s.abort() : s.close();
+        s.close();  // and again: nothing
+        EXPECT_EQ(s.write(std::as_bytes(std::span("x"))), 0u);
+        EXPECT_EQ(s.unread(), 0u);
+        s.want_writable();
+        s.want_readable();
+      };
+      near = client.connect(80);
+      client.session(near).want_writable(1);
+      server.write(server.accepted, "bytes");
+      const Strings told = client.told();
+      ASSERT_FALSE(told.empty());
+      EXPECT_EQ(std::count(told.begin(), told.end(), "closed"), 1);
+      EXPECT_EQ(told.back(), "closed");
+      EXPECT_EQ(told[told.size() - 2], where);
+      server.session(server.accepted).close();
+      bed.pump();
+      expect_all_back();
+    }
+}
+
+TEST_F(InProcess, ClosingFromInsideAccepted) {
+  server.listen(80);
+  for (const bool is_taken : {true, false}) {
+    server.accepts = is_taken;
+    server.on["accepted"] = [](AppSession s) { s.close(); };
+    client.connect(80);
+    EXPECT_EQ(server.told(), is_taken ? (Strings{"accepted", "closed"}) : Strings{"accepted"});
+    if (client.log.back() != "closed") client.session(near = 0).close();
+    for (SessionId id = 0; id < 4; ++id) client.session(id).close();
+    bed.pump();
+    client.told();
+    expect_all_back();
+  }
+}
+
+// Both ends are the application's own, and the transport tells at once.
+TEST_F(InProcess, ClosedMayEndTheOtherEndAndWithItThisOne) {
+  open();
+  client.on["closed"] = [&](AppSession) { server.session(far).abort(); };
+  client.session(near).close();
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{"closed"});
+  EXPECT_EQ(server.told().back(), "closed");
+  expect_all_back();
+}
+
+TEST_F(InProcess, ThePeerResetsInsideReadable) {
+  open();
+  // Both ends live here: the server's callback kills the client's end, which resets the server's
+  // own session while its callback runs.
+  server.on["readable"] = [&](AppSession s) {
+    client.session(near).abort();
+    EXPECT_EQ(s.unread(), 5u);  // still its own, and readable
+    EXPECT_EQ(s.write(std::as_bytes(std::span("x"))), 0u);
+  };
+  client.write(near, "bytes");
+  EXPECT_EQ(server.told(), (Strings{"readable", "reset 0", "closed"}));
+  EXPECT_EQ(client.told(), Strings{"closed"});
+  expect_all_back();
+}
+
+TEST_F(InProcess, WhatCameBeforeAResetCanBeReadInIt) {
+  open();
+  server.session(far).want_readable(false);
+  std::string got;
+  server.on["reset 0"] = [&](AppSession s) {
+    std::span<const std::byte> v[1];
+    ASSERT_EQ(s.peek(v), 1u);
+    got.assign(reinterpret_cast<const char*>(v[0].data()), v[0].size());
+  };
+  client.write(near, "bytes");
+  client.session(near).abort();
+  bed.pump();
+  EXPECT_EQ(got, "bytes");
+  EXPECT_EQ(server.told(), (Strings{"reset 0", "closed"}));
+  expect_all_back();
+}
+
+TEST_F(InProcess, UnreadBytesMakeACloseAReset) {  // RFC 2525 section 2.17
+  open();
+  client.write(near, "bytes");
+  server.session(far).close();
+  bed.pump();
+  EXPECT_EQ(bed.pipe.closed_unread, 1u);
+  EXPECT_EQ(client.told(), (Strings{"reset 0", "closed"}));
+  expect_all_back();
+}
+
+TEST_F(InProcess, BytesWrittenBeforeCloseStillArriveAfterTheApplicationForgot) {
+  open();
+  const std::string text = pattern(60'000);
+  ASSERT_EQ(client.session(near).write(std::as_bytes(std::span(text))), text.size());
+  client.session(near).close();
+  client.remove();  // the plugin goes, too
+  EXPECT_EQ(client.told(), Strings{"closed"});
+  bed.pump();
+  EXPECT_EQ(server.read(far), text);
+  EXPECT_TRUE(server.session(far).eof());
+  EXPECT_EQ(bed.layer->stats().applications, 2u);  // its memory is still being sent
+  server.session(far).close();
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().applications, 1u);
+  EXPECT_EQ(client.told(), Strings{});
+  expect_all_back();
+}
+
+TEST_F(InProcess, AListenerThatEndsBeforeItsConnectionWasTold) {
+  const SessionHandle l = server.listen(80);
+  open();
+  // The transport hands another one over; the listener ends before the round does.
+  const ConnId other = bed.pipe.make(kNoSession);
+  auto& end = bed.pipe.end(other);
+  ASSERT_EQ(server.worker().sessions->accepted(server.worker(), bed.pipe.listeners.at(80),
+                                               bed.pipe.id, other, {}, &end.session),
+            Status::kOk);
+  EXPECT_EQ(bed.layer->unlisten(*server.app, l), Status::kOk);
+  EXPECT_EQ(bed.layer->unlisten(*server.app, l), Status::kNotFound);
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{});
+  EXPECT_EQ(bed.pipe.aborted, 1u);
+  // The one that was accepted goes on.
+  client.write(near, "still here");
+  EXPECT_EQ(server.read(far), "still here");
+  client.connect(80);
+  EXPECT_EQ(client.told(), (Strings{"connected refused", "closed"}));
+}
+
+TEST_F(InProcess, AConnectionResetBeforeItWasToldIsNotTold) {
+  server.listen(80);
+  const ConnId other = bed.pipe.make(kNoSession);
+  auto& end = bed.pipe.end(other);
+  ASSERT_EQ(server.worker().sessions->accepted(server.worker(), bed.pipe.listeners.at(80),
+                                               bed.pipe.id, other, {}, &end.session),
+            Status::kOk);
+  server.worker().sessions->reset(server.worker(), end.session, ResetReason::kPeerReset);
+  bed.pump();
+  EXPECT_EQ(server.told(), Strings{});
+  expect_all_back();
+}
+
+TEST_F(InProcess, RemovalClosesAllItHasAndNothingIsSaidAfterwards) {
+  open();
+  std::vector<SessionId> all{near};
+  for (int i = 0; i < 4; ++i) all.push_back(client.connect(80));
+  client.told();
+  server.told();
+  // What a callback does on the way out comes to nothing, or ends with the rest.
+  client.on["closed"] = [&](AppSession) {
+    EXPECT_FALSE(
+        AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client));
+    for (const SessionId id : all) client.session(id).abort();
+  };
+  bed.layer->remove_application(*client.app);
+  client.app = nullptr;
+  EXPECT_EQ(client.told(), Strings(5, "closed"));
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{});
+  Strings ends;
+  for (int i = 0; i < 5; ++i) ends.insert(ends.end(), {"reset 0", "closed"});
+  EXPECT_EQ(server.told(), ends);
+  EXPECT_EQ(bed.layer->stats().applications, 1u);
+  expect_all_back();
+  Recorder again(bed, "client");  // the name is free
+}
+
+TEST_F(InProcess, TheDaemonsEndIsToldAndNothingCanBeOpenedThen) {
+  open();
+  bed.layer->stop();
+  EXPECT_EQ(client.told(), Strings{"closed"});
+  bed.pump();
+  EXPECT_EQ(server.told().back(), "closed");
+  EXPECT_EQ(bed.layer->listen(*server.app, Recorder::endpoint(82), &server).error().code,
+            Status::kClosed);
+  EXPECT_EQ(AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client)
+                .error()
+                .code,
+            Status::kClosed);
+  expect_all_back();
+}
+
+TEST_F(InProcess, ADrainedDaemonOpensNothingMore) {
+  open();
+  session::Impl& l = bed.layer->impl();
+  session::set_drain(l, true, 0);
+  client.write(near, "what is open goes on");
+  EXPECT_EQ(server.read(far), "what is open goes on");
+  client.session(near).abort();
+  bed.pump();
+  client.told();
+  ASSERT_EQ(session::drain_status(l).state, DrainState::kDrained);
+  const auto connect = [&] {
+    return AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client);
+  };
+  EXPECT_EQ(connect().error().code, Status::kRefused);
+  session::set_drain(l, false, 0);
+  EXPECT_TRUE(connect());
+  bed.pump();
+  EXPECT_EQ(client.told(), Strings{"connected ok"});
+}
+
+TEST_F(InProcess, ResetsByTheOperatorAreTold) {
+  open();
+  EXPECT_EQ(session::reset_all_sessions(bed.layer->impl(), true), 1u);  // and the peer's with it
+  bed.pump();
+  EXPECT_EQ(client.told().back(), "closed");
+  EXPECT_EQ(server.told().back(), "closed");
+  expect_all_back();
+}
+
+TEST_F(InProcess, IdleSessionsHoldNoMemory) {
+  open();
+  std::vector<std::pair<SessionId, SessionId>> all{{near, far}};
+  for (int i = 0; i < 50; ++i) {
+    open();
+    all.emplace_back(near, far);
+  }
+  uint64_t carved = 0;
+  for (const auto& [c, s] : all) {
+    client.write(c, pattern(4000));
+    EXPECT_EQ(server.read(s).size(), 4000u);
+    bed.pump(600 * kMillisecond);  // two looks at idle chunks
+    if (carved == 0) carved = client.core().app_arena.carved_bytes();
+  }
+  EXPECT_EQ(server.core().arena.stats().chunk_bytes, 0u);
+  // Each took the chunk that the one before had given back.
+  EXPECT_EQ(client.core().app_arena.carved_bytes(), carved);
+}
+
+TEST(InProcessMemory, AWriterThatFoundNoneIsCalledWhenThereIsSome) {
+  SessionConfig config;
+  config.segment_size = config.add_segment_size = 64 << 10;  // 60 KB of chunks
+  SessionBed bed(config);
+  AppConfig large;
+  large.rx_fifo_size = large.tx_fifo_size = 1 << 20;
+  Recorder server(bed, "server", large), client(bed, "client", large);
+  server.listen(80);
+  bed.pipe.hold_acks = true;  // the tx fifo has to keep it all
+  const SessionId near = client.connect(80);
+  const std::string text = pattern(300'000);
+  std::size_t sent = 0;
+  const auto push = [&](AppSession s) {
+    sent += s.write(std::as_bytes(std::span(text).subspan(sent)));
+    if (sent < text.size()) s.want_writable();
+  };
+  client.on["writable"] = push;
+  std::string got;
+  push(client.session(near));
+  EXPECT_LT(sent, text.size());
+  for (int i = 0; i < 50 && got.size() < text.size(); ++i) {
+    bed.pump();
+    got += server.read(server.accepted);
+  }
+  EXPECT_EQ(got, text);
+  EXPECT_GT(bed.counter("no-segment-memory"), 0u);
+}
+
+TEST(InProcessMemory, SoIsOneThatHadAskedBeforeItRanOut) {
+  SessionConfig config;
+  config.segment_size = config.add_segment_size = 64 << 10;
+  SessionBed bed(config);
+  AppConfig large;
+  large.rx_fifo_size = large.tx_fifo_size = 1 << 20;
+  Recorder server(bed, "server", large), client(bed, "client", large);
+  server.listen(80);
+  bed.pipe.hold_acks = true;
+  const SessionId near = client.connect(80);
+  client.told();
+  client.session(near).want_writable(1);
+  const std::string text = pattern(300'000);
+  EXPECT_LT(client.session(near).write(std::as_bytes(std::span(text))), text.size());
+  bed.pump(5 * kMillisecond);
+  EXPECT_EQ(client.told(), Strings{"writable"});
+}
+
+// Older and newer plugins: what they do not know is neither read nor written.
+TEST_F(InProcess, SizesOfStructuresAreTheCallers) {
+  open();
+  const AppCalls& calls = *client.worker().sessions->apps;
+  ConnectionInfo info;
+  std::memset(static_cast<void*>(&info), 0xee, sizeof info);
+  constexpr uint32_t kKnown = offsetof(ConnectionInfo, snd_mss);
+  ASSERT_EQ(calls.info(client.worker(), near, info, kKnown), Status::kOk);
+  EXPECT_EQ(info.endpoints.remote_port, 80);
+  EXPECT_EQ(info.snd_mss, 0xeeeeeeeeu);
+  SocketOptionsView options;
+  options.nodelay = true;
+  options.keepcnt = 7;
+  ASSERT_EQ(calls.set_options(client.worker(), near, options, offsetof(SocketOptionsView, keepcnt)),
+            Status::kOk);
+  EXPECT_TRUE(bed.pipe.last_options.nodelay);
+  EXPECT_EQ(bed.pipe.last_options.keepcnt, 0u);
+  AppEndpoint e = Recorder::endpoint(80);
+  const auto refusal = [&] {
+    return AppSession::connect(client.worker(), *client.app, e, &client).error().code;
+  };
+  e.struct_size = 4;
+  EXPECT_EQ(refusal(), Status::kInvalid);
+  e = Recorder::endpoint(80);
+  std::memset(e.transport, 'x', sizeof e.transport);  // no end
+  EXPECT_EQ(refusal(), Status::kUnsupported);
+  EXPECT_EQ(bed.layer->listen(*server.app, e, nullptr).error().message,
+            "no transport 'xxxxxxxxxxxxxxxx'");
+}
+
+TEST(InProcessRegistration, RefusesWhatMakesNoSense) {
+  SessionBed bed;
+  AppOps ops;
+  EXPECT_EQ(bed.layer->add_application(ops, {}).error().code, Status::kInvalid);
+  ops.name = "a";
+  ops.struct_size = 8;
+  EXPECT_EQ(bed.layer->add_application(ops, {}).error().code, Status::kInvalid);
+  ops.struct_size = offsetof(AppOps, writable);  // as an older plugin would have it
+  auto app = bed.layer->add_application(ops, {});
+  ASSERT_TRUE(app);
+  ops.struct_size = sizeof ops;
+  EXPECT_EQ(bed.layer->add_application(ops, {}).error().code, Status::kExists);
+  AppEndpoint e = Recorder::endpoint(80);
+  auto l = bed.layer->listen(**app, e, nullptr);
+  ASSERT_TRUE(l);
+  EXPECT_EQ(bed.layer->listen(**app, e, nullptr).error().code, Status::kInUse);
+  std::strcpy(e.transport, "smoke");
+  EXPECT_EQ(bed.layer->listen(**app, e, nullptr).error().code, Status::kNotFound);
+  e.transport[0] = 0;
+  e.proto = PipeTransport::kProto;
+  e.port = 81;
+  EXPECT_TRUE(bed.layer->listen(**app, e, nullptr));
+  // Without an `accepted`, every connection is reset.
+  Recorder client(bed);
+  client.connect(80);
+  EXPECT_EQ(client.told(), (Strings{"connected ok", "reset 0", "closed"}));
+  bed.layer->remove_application(**app);
+}
+
+TEST(AppUri, IsTransportAddressAndPort) {
+  const auto e = parse_app_uri("tcp://10.88.0.2/1234");
+  ASSERT_TRUE(e);
+  EXPECT_STREQ(e->transport, "tcp");
+  EXPECT_EQ(e->address.str(), "10.88.0.2");
+  EXPECT_EQ(e->port, 1234);
+  EXPECT_EQ(parse_app_uri("quic://fd88::2/443")->address.str(), "fd88::2");
+  for (const char* bad :
+       {"", "tcp", "tcp://", "tcp://10.0.0.1", "tcp://10.0.0.1/", "tcp://10.0.0/1",
+        "tcp://10.0.0.1/0", "tcp://10.0.0.1/65536", "tcp://10.0.0.1/1x", "://10.0.0.1/1",
+        "averyveryverylongname://10.0.0.1/1", "tcp:/10.0.0.1/1"})
+    EXPECT_FALSE(parse_app_uri(bad)) << bad;
+}
+
+}  // namespace
+}  // namespace loom::test
