@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """System tests: real programs over Hostloom, in network namespaces of their own. usage: cases.py CASE"""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -9,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
@@ -151,6 +154,133 @@ def application_death():
         expect_reclaimed(lab)
 
 
+def table(lab, command, name):
+    return lab.cli(*command.split(), as_json=True)[name]
+
+
+def exchange(address, port, data, half_close=True):
+    """What a peer of the kernel gets back for `data`, sent while it reads."""
+    got = bytearray()
+    with socket.create_connection((address, port), timeout=20) as s:
+        sender = threading.Thread(target=lambda: (s.sendall(data), half_close and s.shutdown(socket.SHUT_WR)))
+        sender.start()
+        while chunk := s.recv(1 << 16):
+            got += chunk
+        sender.join()
+    return bytes(got)
+
+
+def in_process():
+    """Applications inside the daemon: echo and perf servers against peers of the kernel, perf clients against both."""
+    with Lab() as lab:
+        data = hashlib.shake_128(b"in-process").digest(3_000_000)
+        lab.cli("echo", "server", "uri", f"tcp://{STACK_IP4}/7")
+        lab.cli("echo", "server", "uri", f"tcp://{STACK_IP6}/7", "fifo-size", "16k")
+        for address in (STACK_IP4, STACK_IP6):
+            expect(exchange(address, 7, data) == data, f"{address}: the echo is not what was sent")
+        with concurrent.futures.ThreadPoolExecutor(20) as many:
+            for got in many.map(lambda i: exchange(STACK_IP4, 7, data[:100_000 + i]), range(40)):
+                expect(data.startswith(got) and len(got) >= 100_000, "an echo among many is wrong")
+
+        server = f"tcp://{STACK_IP4}/1234"
+        lab.cli("perf", "server", "uri", server, "fifo-size", "4m")
+        names = [a["name"] for a in table(lab, "show app", "applications")]
+        expect(f"perf server {server}" in names, f"show app lists {names}")
+        expect(server.split("/")[2] + ":1234" in lab.cli("show", "session"), "show session does not list the listener")
+        # A peer that knows nothing of perf: its bytes are taken and counted, and the end is answered by the end.
+        expect(exchange(STACK_IP4, 1234, data) == b"", "a perf server answered")
+        expect(exchange(STACK_IP4, 1234, b"hostloom") == b"", "a stream that ends within the mark was answered")
+        expect(exchange(STACK_IP4, 1234, b"") == b"", "an empty stream was answered")
+        marked = b"hostloom-perf-ec" + data
+        expect(exchange(STACK_IP4, 1234, marked) == marked, "a stream that asks for it is not echoed")
+        row = next(r for r in table(lab, "show perf", "servers") if r["uri"] == server)
+        wanted = len(data) + len(b"hostloom") + len(marked)
+        expect(row["bytes received"] == wanted, f"{row} should count {wanted} bytes")
+
+        # One daemon, both ends.
+        run = lab.cli("perf", "client", "uri", server, "bytes", "5m", "nclients", "4", "echo-bytes", "fifo-size", "1m", as_json=True)
+        expect((run["connections"], run["unfinished"], run["failed"]) == (4, 0, 0), f"{run}")
+        expect(run["bytes sent"] == run["bytes received"] == 4 * (5 << 20), f"{run}")
+        run = lab.cli("perf", "client", "uri", server, "run-time", "1", as_json=True)
+        expect(run["unfinished"] == 0 and run["bytes sent"] > 1 << 20 and float(run["seconds"]) >= 0.9, f"{run}")
+
+        # Against a server of the kernel that sends back, and one that sends back something else.
+        with kernel_echo() as port:
+            run = lab.cli("perf", "client", "uri", f"tcp://{HOST_IP4}/{port}", "bytes", "1m", "echo-bytes", as_json=True)
+            expect(run["bytes received"] == 1 << 20 and run["unfinished"] == 0, f"{run}")
+        with kernel_echo(lambda b: bytes([b[0] ^ 1]) + b[1:]) as port:
+            expect_error(lab, "got other bytes back", "perf", "client", "uri", f"tcp://{HOST_IP4}/{port}", "bytes", "1m", "echo-bytes")
+        expect_error(lab, "refused", "perf", "client", "uri", f"tcp://{HOST_IP4}/9")
+        for line in ("perf server uri tcp://nowhere/1", "perf client uri smoke://10.0.0.1/1 bytes 1", f"echo server delete uri {server}",
+                     f"perf server uri {server}", f"perf client uri {server} bytes 1 run-time 1", "perf client", f"perf client uri {server} x"):
+            expect_error(lab, "", *line.split())
+
+        # A run does not hold the control thread up, and can be ended; a server that goes resets what it has.
+        waiting = lab.spawn(loomctl(lab, "perf", "client", "uri", server, "run-time", "600"))
+        wait_until(lambda: any(r["state"] == "running" and r["open"] == 1 for r in table(lab, "show perf", "clients")), "the run begins")
+        lab.cli("perf", "client", "stop")
+        wait_until(lambda: waiting.poll() is not None, "the one who waits for the run is answered")
+        with socket.create_connection((STACK_IP4, 7), timeout=20) as s:
+            s.sendall(b"x")
+            expect(s.recv(1) == b"x", "no echo")
+            lab.cli("echo", "server", "delete", "uri", f"tcp://{STACK_IP4}/7")
+            try:
+                expect(s.recv(1) == b"", "bytes from a server that is gone")
+                raise Failure("an orderly end of a server that was deleted")
+            except ConnectionResetError:
+                pass
+        lab.cli("echo", "server", "delete", "uri", f"tcp://{STACK_IP6}/7")
+        lab.cli("perf", "server", "delete", "uri", server)
+        expect(not laboratory.can_connect(STACK_IP4, 1234), "a deleted server accepts")
+        expect_reclaimed(lab)
+
+
+def ping():
+    """A command that waits holds nobody else up, and whoever asked may leave."""
+    with Lab() as lab:
+        text = lab.cli("ping", HOST_IP4, "count", "3", "interval", "0.1")
+        expect("3 sent, 3 received, 0% packet loss" in text and text.count("64 bytes from") == 3, text)
+        expect_error(lab, "no way to 192.0.2.1", "ping", "192.0.2.1")
+
+        def clients():
+            return len(table(lab, "show api clients", "clients"))
+
+        mine = clients()
+        with lab.program(loomctl(lab, "ping", "10.88.0.77", "count", "1000", "interval", "60")) as waiting:
+            wait_until(lambda: clients() == mine + 1, "the ping is under way")
+            for _ in range(5):
+                lab.cli("show", "version")
+            expect(waiting.poll() is None, "the ping ended: " + lab.output(waiting))
+        wait_until(lambda: clients() == mine, "a client that left is forgotten")
+
+
+def loomctl(lab, *command):
+    return [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), *command]
+
+
+def expect_error(lab, text, *command):
+    try:
+        lab.cli(*command)
+    except Failure as e:
+        expect(text in str(e), f"{e}: should say '{text}'")
+        return
+    raise Failure(f"{' '.join(command)}: should have failed")
+
+
+@contextlib.contextmanager
+def kernel_echo(change=lambda b: b):
+    """A kernel socket that sends back what it gets, changed."""
+    with socket.create_server((HOST_IP4, 0)) as listener:
+        def serve():
+            with listener.accept()[0] as s:
+                while data := s.recv(1 << 16):
+                    s.sendall(change(data))
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        yield listener.getsockname()[1]
+        server.join(20)
+
+
 def daemon_death():
     """The daemon is killed under a running nginx: connections get errors, nginx lives."""
     with Lab() as lab:
@@ -250,8 +380,8 @@ def main():
         prepare = ("mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200 && "
                    'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
-    laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, daemon_death,
-                        bad_input, idle, unprivileged_user)
+    laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, in_process, ping,
+                        daemon_death, bad_input, idle, unprivileged_user)
 
 
 if __name__ == "__main__":

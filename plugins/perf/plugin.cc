@@ -1,0 +1,30 @@
+// Registration of the performance client and the servers.
+#include <hostloom/plugin.h>
+
+#include "perf.h"
+
+namespace loom::perf {
+namespace {
+
+Perf* perf = nullptr;  // made by init; lives as long as the process, like the commands
+
+Result<void> init(Host& host) noexcept {
+  perf = new Perf(host);
+  return register_commands(host, *perf);
+}
+
+void stop(Host&) noexcept {
+  for (const auto& run : perf->runs) run->stop();
+  perf->servers.remove_all();
+}
+
+}  // namespace
+}  // namespace loom::perf
+
+extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
+    .name = "perf",
+    .version = "0.1.0",
+    .summary = "Performance client and server, and echo server, inside the daemon",
+    .init = loom::perf::init,
+    .stop = loom::perf::stop,
+};

@@ -1,0 +1,57 @@
+// Servers: take connections and what comes on them. A perf server throws it away, or sends it back
+// when the stream asks for that (pattern.h); an echo server sends everything back (RFC 862). Each
+// is an in-process application of its own, so that its end is the end of all that it has.
+//
+// Threads: the class is the control thread's; a server's counters are written by the workers.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <hostloom/host.h>
+
+namespace loom::perf {
+
+// Of one worker, which alone writes them.
+struct alignas(kCacheLine) Counters {
+  std::atomic<uint64_t> opened{0}, closed{0}, received{0}, sent{0};  // connections; bytes
+};
+using Counter = std::atomic<uint64_t> Counters::*;
+
+inline void add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {  // one writer
+  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+}
+
+enum class ServerKind : uint8_t { kPerf, kEcho };
+
+struct Server {
+  ServerKind kind = ServerKind::kPerf;
+  std::string uri;
+  std::string name;  // of the application
+  Application* app = nullptr;
+  std::vector<Counters> counters;  // by worker
+  uint64_t sum(Counter what) const noexcept {
+    uint64_t n = 0;
+    for (const auto& c : counters) n += (c.*what).load(std::memory_order_relaxed);
+    return n;
+  }
+};
+
+const char* name_of(ServerKind) noexcept;  // "perf", "echo"
+
+class Servers {
+ public:
+  explicit Servers(Host& host) : host_(host) {}
+  // fifo_size 0: the host's default.
+  Result<void> add(ServerKind kind, std::string_view uri, uint32_t fifo_size);
+  Result<void> remove(ServerKind kind, std::string_view uri);
+  void remove_all();
+  const std::vector<std::unique_ptr<Server>>& list() const { return servers_; }
+
+ private:
+  Host& host_;
+  std::vector<std::unique_ptr<Server>> servers_;
+};
+
+}  // namespace loom::perf
