@@ -90,6 +90,75 @@ def feature():
         exercise_feature(lab, "hello-feature")
 
 
+def exercise_app(lab, name):
+    """Connections of the kernel's to the application inside the daemon."""
+    uri = f"tcp://{STACK_IP4}/7"
+
+    def shown(what):
+        return int(lab.cli("show", name, as_json=True)[what])
+
+    def connect():
+        return socket.create_connection((STACK_IP4, 7), timeout=20)
+
+    def refused(text, *words):
+        try:
+            lab.cli(*words)
+        except Failure as failure:
+            return expect(text in str(failure), f"{words}: {failure}")
+        raise Failure(f"{words} succeeded")
+
+    lab.cli(name, "listen", uri)
+    refused("in use", name, "listen", uri)
+    refused("no transport 'smoke'", name, "listen", f"smoke://{STACK_IP4}/8")
+    refused("is not TRANSPORT://ADDRESS/PORT", name, "listen", STACK_IP4)
+    with connect() as s:
+        s.sendall(b"hello, World\n")
+        expect(s.recv(100) == b"HELLO, WORLD\n", "something else came back")
+        # Who does not read is not read from, and holds nobody up.
+        s.settimeout(1)
+        sent = 0
+        try:
+            while sent < 64 << 20:
+                sent += s.send(b"x" * 65536)
+            raise Failure("64 MB went to a server whose answers nobody reads")
+        except TimeoutError:
+            pass
+        with connect() as other:
+            other.sendall(b"meanwhile")
+            expect(other.recv(100) == b"MEANWHILE", "one that does not read holds up another")
+            expect(shown("open") == 2, "two connections are open")
+        s.settimeout(20)
+        s.shutdown(socket.SHUT_WR)
+        left = sent
+        while data := s.recv(1 << 16):
+            expect(data.strip(b"X") == b"", "other bytes came back")
+            left -= len(data)
+        expect(left == 0, f"{left} of {sent} bytes did not come back")
+    wait_until(lambda: shown("open") == 0, "the connections end")
+    expect(shown("connections") == 2 and shown("bytes") == sent + 13 + 9, lab.cli("show", name))
+    # Resets, while bytes are on their way.
+    for _ in range(20):
+        with connect() as s:
+            s.sendall(b"y" * 100_000)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: shown("open") == 0, "connections that were reset end")
+    with connect() as s:
+        s.sendall(b"before")
+        expect(s.recv(100) == b"BEFORE", "no answer")
+        lab.cli(name, "unlisten", uri)
+        expect(not laboratory.can_connect(STACK_IP4, 7), "the listener is still there")
+        s.sendall(b"behind")
+        expect(s.recv(100) == b"BEHIND", "an open connection ended with the listener")
+    refused("nothing listens", name, "unlisten", uri)
+    wait_until(lambda: shown("open") == 0, "the last connection ends")
+
+
+def app():
+    with Workshop() as shop, Lab() as lab:
+        load(lab, shop.example("upper-echo"))
+        exercise_app(lab, "upper-echo")
+
+
 class Sink:
     """A server of the kernel that reads what clients send, and says how much."""
 
@@ -431,7 +500,7 @@ def skeleton(shop, kind, name):
     """Written, built without a change, installed; where to."""
     sdk("new", kind, name, cwd=shop.dir)
     text = "".join(f.read_text() for f in (shop.dir / name).rglob("*") if f.is_file())
-    left = re.search(r"hello[-_]feature|cc[-_]scalable|pcap[-_]file|line[-_]echo|HelloFeature|PcapFile|LineEcho", text)
+    left = re.search(r"hello[-_]feature|cc[-_]scalable|pcap[-_]file|line[-_]echo|upper[-_]echo|HelloFeature|PcapFile|LineEcho|UpperEcho", text)
     expect(not left, f"the example's name is left over: {left}")
     return shop.build(shop.dir / name)
 
@@ -440,6 +509,25 @@ def new_feature():
     with Workshop() as shop, Lab() as lab:
         load(lab, plugin(skeleton(shop, "feature", "my-counter"), "my-counter"))
         exercise_feature(lab, "my-counter")
+
+
+def new_app():
+    """Beside the example that it came from."""
+    with Workshop() as shop, Lab() as lab:
+        load(lab, shop.example("upper-echo"))
+        load(lab, plugin(skeleton(shop, "app", "my-server"), "my-server"))
+        exercise_app(lab, "my-server")
+        # What is open when the daemon goes down is reset, not forgotten.
+        lab.cli("my-server", "listen", f"tcp://{STACK_IP4}/9")
+        with socket.create_connection((STACK_IP4, 9), timeout=20) as s:
+            s.sendall(b"last words")
+            expect(s.recv(100) == b"LAST WORDS", "no answer")
+            lab.stop(lab.daemon)
+            try:
+                expect(s.recv(100) == b"", "bytes after the end")
+                raise Failure("the daemon's end looked like an orderly one")
+            except ConnectionResetError:
+                pass
 
 
 def new_cc():
