@@ -246,7 +246,7 @@ def ping():
             return len(table(lab, "show api clients", "clients"))
 
         mine = clients()
-        with lab.program(loomctl(lab, "ping", "10.88.0.77", "count", "1000", "interval", "60")) as waiting:
+        with lab.program(loomctl(lab, "ping", "10.88.0.77", "count", "60", "interval", "1")) as waiting:
             wait_until(lambda: clients() == mine + 1, "the ping is under way")
             for _ in range(5):
                 lab.cli("show", "version")

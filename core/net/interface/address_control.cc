@@ -144,19 +144,24 @@ Result<uint32_t> Net::own_address(const IpAddress& address, uint32_t table) {
   const auto index = fib_index(table, !address.is_ip4);
   if (!index) return index.error();
   const Interface* on = nullptr;
+  IpPrefix in_subnet;
   bool is_owned = false;
   state_->interfaces.for_each([&](const Interface& f) {
     if (f.table_of(address.is_ip4) != table) return;
     const auto& list = address.is_ip4 ? f.address_list->ip4 : f.address_list->ip6;
     for (const InterfaceAddress& a : list) {
       is_owned |= a.prefix.address == address;
-      if (!on && network_of(a.prefix) == network_of({address, a.prefix.length})) on = &f;
+      const IpPrefix here{address, a.prefix.length};
+      if (on || network_of(a.prefix) != network_of(here)) continue;
+      on = &f;
+      in_subnet = here;
     }
   });
   if (is_owned) return *index;
   if (!on)
     return error(Status::kUnreachable, "no interface of table " + std::to_string(table) +
                                            " has a subnet with " + address.str());
+  if (auto ok = check(*state_, *on, in_subnet); !ok) return ok.error();
   if (auto ok = add_address(on->index, host_prefix(address)); !ok) return ok.error();
   return *index;
 }
