@@ -18,7 +18,9 @@ namespace loom::tcp {
 
 class SourceAddresses {
  public:
-  static constexpr uint32_t kMost = 1024;  // of a routing table and family
+  // Of a routing table and family. Each is an address of an interface, whose list is copied for
+  // each that is added; times 64,512 ephemeral ports it is more than a daemon has connections.
+  static constexpr uint32_t kMost = 1024;
 
   struct Set {
     uint32_t table = 0, fib_index = 0;  // the operator's number; Endpoints::fib_index

@@ -18,7 +18,9 @@ using Text = SchemaType::Text;
 constexpr std::size_t kMaxDepth = 32;              // types in types
 constexpr std::size_t kMaxSize = kMaxSentMessage;  // bytes of a type or message
 constexpr std::size_t kMaxCells = 65536;           // values in a type or message
-constexpr std::size_t kCellsPerByte = 8;           // values in an element of a variable array
+// Values in an element of a variable array, whose number of elements is the sender's choice. The
+// daemon's own have 0.6 a byte at most (fib_path); a union of a few structs of a byte has more.
+constexpr std::size_t kCellsPerByte = 8;
 constexpr std::size_t kBytesPerCell = 64;          // of text, which is one value
 constexpr std::size_t kMaxMembers = 1024;          // fields, or enumerators: each is looked up
 
