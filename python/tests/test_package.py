@@ -536,6 +536,20 @@ class Connecting(unittest.TestCase):
             done = subprocess.run([sys.executable, "-c", program, d.path], capture_output=True, text=True, timeout=30)
             self.assertEqual(done.stdout, "0\n", done.stderr)
 
+    def test_a_program_may_end_while_a_collected_connection_does(self):
+        with FakeDaemon([THINGS], {"thing_set": thing_set}) as d:
+            program = ("import gc, sys, threading, time, hostloom\n"
+                       "gone = threading.Event()\n"
+                       "connections = [hostloom.connect(sys.argv[1])]\n"
+                       "core = connections[0]._core\n"
+                       "for _ in range(200):\n"  # each is told that the connection is closed
+                       "    core.start('silence', {}, 20.0, lambda _: time.sleep(0.001))\n"
+                       "core.start('thing_set', {}, 20.0, lambda _: (connections.clear(), gc.collect(), gone.set()))\n"
+                       "del core\n"
+                       "gone.wait(20)\n")
+            done = subprocess.run([sys.executable, "-c", program, d.path], capture_output=True, text=True, timeout=30)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+
     def test_a_program_may_end_with_connections_open(self):
         with FakeDaemon([THINGS], {}) as d:
             program = ("import asyncio, sys, hostloom\n"
