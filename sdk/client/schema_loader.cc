@@ -21,8 +21,8 @@ constexpr std::size_t kMaxCells = 65536;           // values in a type or messag
 // Values in an element of a variable array, whose number of elements is the sender's choice. The
 // daemon's own have 0.6 a byte at most (fib_path); a union of a few structs of a byte has more.
 constexpr std::size_t kCellsPerByte = 8;
-constexpr std::size_t kBytesPerCell = 64;          // of text, which is one value
-constexpr std::size_t kMaxMembers = 1024;          // fields, or enumerators: each is looked up
+constexpr std::size_t kBytesPerCell = 64;  // of text, which is one value
+constexpr std::size_t kMaxMembers = 1024;  // fields, or enumerators: each is looked up
 
 struct NumberName {
   const char* name;

@@ -14,7 +14,7 @@ constexpr auto kPatience = std::chrono::seconds(5);  // the view waits meanwhile
 std::string end_of(const loom::api::Address& address, uint16_t port) {
   const bool is_ip4 = address.af == loom::api::AddressFamily::kAddressIp4;
   char text[INET6_ADDRSTRLEN] = "?";
-  ::inet_ntop(is_ip4 ? AF_INET : AF_INET6, &address.un, text, sizeof text);
+  ::inet_ntop(is_ip4 ? AF_INET : AF_INET6, address.un.raw.data(), text, sizeof text);
   const std::string host = is_ip4 ? text : "[" + std::string(text) + "]";
   return host + ":" + std::to_string(port);
 }
