@@ -34,7 +34,7 @@ endif()
 add_compile_options(-Wall -Wextra -Werror -march=x86-64-v2 -fno-omit-frame-pointer)
 # GCC 12 reports these for correct std::string and std::span code once it has inlined it.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+  add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
 endif()
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-invalid-offsetof>)
 
