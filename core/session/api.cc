@@ -1,5 +1,5 @@
-// Module "session": sessions, listeners and applications are listed and reset, the layer is taken
-// out of service and back.
+// Module "session": sessions and listeners are listed and reset, the layer and its attach socket
+// are taken out of service and back. The module's messages about applications are in app_api.cc.
 //
 // A million sessions are listed by position: a worker is visited for kSlots slots or kBatch finds
 // at a time, and after a millisecond of visits everything else is served.
@@ -9,6 +9,7 @@
 
 #include "api/registry.h"
 #include "session.api.h"
+#include "session/app_api.h"
 #include "session/control.h"
 
 namespace loom {
@@ -21,7 +22,6 @@ constexpr int32_t kInvalidSessionId = -148;
 // Of a visit to a worker, which stands still meanwhile.
 constexpr uint32_t kSlots = 1024;
 constexpr std::size_t kBatch = 256;
-constexpr const char* kNamespace = "default";  // the only one so far
 
 api::Address to_api(const IpAddress& a) {
   api::Address to;
@@ -94,7 +94,7 @@ struct SessionWalk {
   void set_owner(api::SessionDetails& d, const App& app, TransportId transport) const {
     const TransportOps* ops = layer->transports.get(transport);
     d.transport = ops ? ops->name : "?";
-    d.namespace_id = kNamespace;
+    d.namespace_id = kDefaultNamespace;
     d.app = app.name;
     d.app_index = app.index;
   }
@@ -186,19 +186,6 @@ struct SessionWalk {
   }
 };
 
-void describe(const App& app, api::AppDetails& d) {
-  d.app_index = app.index;
-  d.app = app.name;
-  d.namespace_id = kNamespace;
-  d.is_attached = !app.detached;
-  d.sessions = app.n_sessions.load(std::memory_order_relaxed);
-  d.rx_fifo_size = app.rx_fifo_size;
-  d.tx_fifo_size = app.tx_fifo_size;
-  d.segment_bytes = app.arena.stats().segment_bytes;
-  for (const auto& worker : app.workers)
-    if (worker) d.pids.push_back(static_cast<uint32_t>(worker->pid));
-}
-
 int32_t enable_retval(const Result<void>& done) { return done ? 0 : api_retval(done.error().code); }
 
 }  // namespace
@@ -229,6 +216,11 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
         }
         return reply;
       });
+  registry.handle<api::SessionSapiEnableDisable, api::SessionSapiEnableDisableReply>(
+      [&layer](ApiCall&, const api::SessionSapiEnableDisable& request) {
+        return api::SessionSapiEnableDisableReply{
+            .retval = enable_retval(layer.set_attach_socket(request.is_enable))};
+      });
   registry.walk<api::SessionDump>([&l](const api::SessionDump& request) {
     return SessionWalk{&l, request};
   });
@@ -238,14 +230,7 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
         return api::SessionDisconnectReply{.retval = s == Status::kNotFound ? kInvalidSessionId
                                                                             : api_retval(s)};
       });
-  registry.dump<api::AppDump, api::AppDetails>(
-      [&l](const api::AppDump& request, uint64_t& cursor, api::AppDetails& details) {
-        if (cursor >= l.apps.size()) return ApiStep::kEnd;
-        const App* app = l.apps[cursor++].get();
-        if (!app || (!request.app.empty() && request.app != app->name)) return ApiStep::kSkip;
-        describe(*app, details);
-        return ApiStep::kItem;
-      });
+  add_app_handlers(registry, l);
   return {};
 }
 

@@ -359,6 +359,7 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
         error(Status::kNotFound, std::string("no namespace '") + request.namespace_id + "'"));
   if (layer.stopped)  // it was accepted before
     return refuse(error(Status::kRefused, "the session layer is disabled"));
+  if (layer.attach_off) return refuse(error(Status::kRefused, "the attach socket is disabled"));
   if (layer.drain_state.load(std::memory_order_relaxed) != DrainState::kOff) {
     ++layer.drain.refused_apps;
     return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));
@@ -417,8 +418,14 @@ Result<void> open_attach_socket(Impl& layer) {
   layer.listen_fd = std::move(fd);
   layer.listen_watch =
       layer.loop.watch_fd(layer.listen_fd.get(), [&layer] { on_connection(layer); });
-  give_back_later(layer);
   return {};
+}
+
+void close_attach_socket(Impl& layer) {
+  if (!layer.listen_fd) return;
+  layer.loop.unwatch_fd(layer.listen_watch);
+  layer.listen_fd = UniqueFd();
+  ::unlink(layer.socket_path.c_str());
 }
 
 void end_application(Impl& layer, App& app, const char* why) {
@@ -436,13 +443,15 @@ void end_external(Impl& layer, App& app) {
   }
 }
 
+Status end_worker(Impl& layer, App& app, uint32_t worker) {
+  if (worker >= svm::kMaxAppWorkers || !app.workers[worker]) return Status::kNotFound;
+  remove_worker(layer, app, worker, false);
+  return Status::kOk;
+}
+
 void close_all_applications(Impl& layer, const char* why) {
   layer.stopped = true;
-  if (layer.listen_fd) {
-    layer.loop.unwatch_fd(layer.listen_watch);
-    layer.listen_fd = UniqueFd();
-    ::unlink(layer.socket_path.c_str());
-  }
+  close_attach_socket(layer);
   for (std::size_t i = 0; i < layer.apps.size(); ++i)
     if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
 }

@@ -1,4 +1,5 @@
-// show session, show app, show segment-manager, clear session, session enable and disable.
+// show session, show app, show segment-manager, clear session, session enable and disable, session
+// sapi.
 #include <cstdio>
 
 #include "session/control.h"
@@ -67,6 +68,7 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
     });
   reply.field("sessions", std::to_string(total));
   if (l.stopped) reply.field("state", "disabled");
+  if (l.attach_off) reply.field("attach socket", "disabled");
   reply.field("established flows", std::to_string(l.flows->established()));
   reply.field("half-open flows", std::to_string(l.flows->half_open()));
   CliTable& listeners =
@@ -89,9 +91,32 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   return {};
 }
 
+const char* state_of(const App& a) {
+  return a.detached ? "detached" : a.owner->in_this_process ? "in-process" : "attached";
+}
+
+Result<void> show_one_app(const Impl& l, uint64_t index, CliReply& reply) {
+  const App* a = index < l.apps.size() ? l.apps[index].get() : nullptr;
+  if (!a) return error(Status::kNotFound, "no application " + std::to_string(index));
+  reply.field("name", a->name);
+  reply.field("state", state_of(*a));
+  reply.field("sessions", std::to_string(a->n_sessions.load()));
+  reply.field("rx-fifo", std::to_string(a->rx_fifo_size));
+  reply.field("tx-fifo", std::to_string(a->tx_fifo_size));
+  CliTable& t = reply.table("workers", {"index", "pid"});
+  for (const auto& w : a->workers)
+    if (w) t.rows.push_back({std::to_string(w->index), std::to_string(w->pid)});
+  return {};
+}
+
 Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
-  if (!args.done()) return args.unknown();
   const Impl& l = *static_cast<Impl*>(context);
+  if (!args.done()) {
+    const auto index = args.number("application index", 0, ~0u);
+    if (!index) return index.error();
+    if (!args.done()) return args.unknown();
+    return show_one_app(l, *index, reply);
+  }
   CliTable& t = reply.table("applications", {"index", "name", "workers", "pids", "sessions",
                                              "rx-fifo", "tx-fifo", "state"});
   for (const auto& a : l.apps) {
@@ -105,10 +130,7 @@ Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
     }
     t.rows.push_back({std::to_string(a->index), a->name, std::to_string(n), pids,
                       std::to_string(a->n_sessions.load()), std::to_string(a->rx_fifo_size),
-                      std::to_string(a->tx_fifo_size),
-                      a->detached                 ? "detached"
-                      : a->owner->in_this_process ? "in-process"
-                                                  : "attached"});
+                      std::to_string(a->tx_fifo_size), state_of(*a)});
   }
   return {};
 }
@@ -157,6 +179,12 @@ Result<void> clear_session(Host&, void* context, CliArgs& args, CliReply& reply)
   }
 }
 
+Result<void> session_sapi(Host&, void* context, CliArgs& args, CliReply&) {
+  const bool enable = args.accept("enable");
+  if ((!enable && !args.accept("disable")) || !args.done()) return args.unknown();
+  return static_cast<Impl*>(context)->layer->set_attach_socket(enable);
+}
+
 template <bool enabled>
 Result<void> session_enable(Host&, void* context, CliArgs& args, CliReply&) {
   if (!args.done()) return args.unknown();
@@ -176,8 +204,8 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .context = impl,
        .run = show_session},
       {.path = "show app",
-       .syntax = "",
-       .help = "Attached applications.",
+       .syntax = "[INDEX]",
+       .help = "Attached applications; of one, its workers.",
        .context = impl,
        .run = show_app},
       {.path = "show segment-manager",
@@ -195,6 +223,11 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .help = "Takes applications again.",
        .context = impl,
        .run = session_enable<true>},
+      {.path = "session sapi",
+       .syntax = "enable|disable",
+       .help = "Opens or closes the attach socket; attached applications go on.",
+       .context = impl,
+       .run = session_sapi},
       {.path = "session disable",
        .syntax = "",
        .help = "Ends all applications' sessions and takes no application.",

@@ -88,6 +88,7 @@ struct SessionLayer::Impl {
   uint64_t listen_watch = 0;
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
   bool stopped = false;                             // or disabled
+  bool attach_off = false;                          // by set_attach_socket(false)
   bool give_back_waits = false;                     // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
@@ -238,9 +239,12 @@ uint32_t fifo_size(uint32_t asked, uint32_t otherwise) noexcept;
 // --------------------------------------------------------------------------------
 
 Result<void> open_attach_socket(Impl&);
+void close_attach_socket(Impl&);  // who is attached stays
 void close_all_applications(Impl&, const char* why);
 void end_application(Impl&, App&, const char* why);
 void end_external(Impl&, App&);  // OwnerOps::end
+// As if that process had ended. kNotFound: there is no such worker.
+Status end_worker(Impl&, App&, uint32_t worker);
 void free_application_if_unused(Impl&, App&);
 
 // --- control.cc. Control thread.

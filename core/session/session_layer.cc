@@ -64,7 +64,9 @@ Result<void> SessionLayer::build() {
 
 Result<void> SessionLayer::start(ControlLoop loop) {
   impl_->loop = std::move(loop);
-  return open_attach_socket(*impl_);
+  if (auto opened = open_attach_socket(*impl_); !opened) return opened;
+  give_back_later(*impl_);
+  return {};
 }
 
 void SessionLayer::stop() {
@@ -78,8 +80,23 @@ Result<void> SessionLayer::set_enabled(bool enabled) {
     close_all_applications(l, "the session layer is disabled");
     return {};
   }
-  if (auto opened = open_attach_socket(l); !opened) return opened;
+  if (!l.attach_off)
+    if (auto opened = open_attach_socket(l); !opened) return opened;
   l.stopped = false;
+  give_back_later(l);
+  return {};
+}
+
+Result<void> SessionLayer::set_attach_socket(bool enabled) {
+  Impl& l = *impl_;
+  if (enabled == !l.attach_off) return {};
+  if (!enabled)
+    close_attach_socket(l);
+  else if (!l.stopped)
+    if (auto opened = open_attach_socket(l); !opened) return opened;
+  l.attach_off = !enabled;
+  l.log(LogLevel::kNotice, "attach socket " + l.socket_path +
+                               (enabled ? " enabled" : " disabled: no application comes"));
   return {};
 }
 

@@ -70,6 +70,10 @@ class SessionLayer {
   // While it runs. Disabled: applications have lost their sessions, and none can attach. kIo: the
   // attach socket is not to be had.
   Result<void> set_enabled(bool enabled);
+  // The attach socket alone: while it is disabled nobody new comes, and who is attached goes on,
+  // its children too. It is there while both are enabled, in whatever order that was asked for.
+  // kIo: as above.
+  Result<void> set_attach_socket(bool enabled);
 
   const std::string& default_socket_path() const;
   SessionStats stats() const;  // asks no worker

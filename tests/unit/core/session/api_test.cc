@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <set>
 
 #include "congestion.api.h"
@@ -17,7 +18,8 @@ namespace loom::test {
 namespace {
 
 constexpr int32_t kNoSuchEntry = -6, kInvalidSessionId = -148, kNotConnected = -78,
-                  kUnsupported = -126;
+                  kUnsupported = -126, kInvalidValue2 = -8, kFeatureDisabled = -30,
+                  kNotAttached = -118;
 using Kind = api::SessionKind;
 using State = api::SessionState;
 
@@ -403,6 +405,174 @@ TEST_F(SessionApiTest, WhoCameBeforeItWasDisabledCannotAttachBehindIt) {
   EXPECT_EQ(static_cast<Status>(reply.status), Status::kRefused);
   EXPECT_THAT(reply.message, testing::HasSubstr("disabled"));
   ::close(fd);
+}
+
+// Connects and asks to attach; the daemon's answer, or an errno of connect() as a negative number.
+int attach_status(SessionBed& bed) {
+  const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strcpy(to.sun_path, bed.layer->default_socket_path().c_str());
+  int status = 0;
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
+    status = -errno;
+  } else {
+    svm::AttachRequest request{};
+    request.version = svm::kProtocolVersion;
+    request.op = svm::AttachOp::kAttach;
+    EXPECT_EQ(::send(fd, &request, sizeof request, 0), static_cast<ssize_t>(sizeof request));
+    bed.pump();
+    svm::AttachReply reply{};
+    EXPECT_EQ(::recv(fd, &reply, sizeof reply, MSG_DONTWAIT), static_cast<ssize_t>(sizeof reply));
+    status = reply.status;
+  }
+  ::close(fd);
+  bed.pump();
+  return status;
+}
+
+struct AttachSocketTest : SessionApiTest {
+  int32_t sapi(bool on) {
+    return client
+        .call<api::SessionSapiEnableDisableReply>(api::SessionSapiEnableDisable{.is_enable = on})
+        .retval;
+  }
+  int32_t layer(bool on) {
+    return client.call<api::SessionEnableDisableReply>(api::SessionEnableDisable{.is_enable = on})
+        .retval;
+  }
+  bool is_there() { return ::access(bed.layer->default_socket_path().c_str(), F_OK) == 0; }
+};
+
+TEST_F(AttachSocketTest, ClosedItTakesNobodyNewAndWhoIsAttachedGoesOn) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  EXPECT_EQ(sapi(false), 0);
+  EXPECT_EQ(sapi(false), 0);
+  bed.pump();
+  EXPECT_FALSE(is_there());
+  EXPECT_EQ(attach_status(bed), -ENOENT);
+  app.write(*a, "goes on");
+  EXPECT_EQ(app.read(*b), "goes on");
+  auto c = app.connect(80);
+  EXPECT_TRUE(app.accept());
+  TestApp forked(bed, app);
+  EXPECT_EQ(forked.reply.status, 0);
+  EXPECT_EQ(sapi(true), 0);
+  EXPECT_EQ(sapi(true), 0);
+  EXPECT_TRUE(is_there());
+  EXPECT_EQ(attach_status(bed), 0);
+}
+
+TEST_F(AttachSocketTest, WhoCameBeforeItWasClosedCannotAttachBehindIt) {
+  const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::strcpy(to.sun_path, bed.layer->default_socket_path().c_str());
+  ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  bed.pump();
+  EXPECT_EQ(sapi(false), 0);
+  svm::AttachRequest request{};
+  request.version = svm::kProtocolVersion;
+  request.op = svm::AttachOp::kAttach;
+  ASSERT_EQ(::send(fd, &request, sizeof request, 0), static_cast<ssize_t>(sizeof request));
+  bed.pump();
+  svm::AttachReply reply{};
+  ASSERT_EQ(::recv(fd, &reply, sizeof reply, MSG_DONTWAIT), static_cast<ssize_t>(sizeof reply));
+  EXPECT_EQ(static_cast<Status>(reply.status), Status::kRefused);
+  EXPECT_STREQ(reply.message, "the attach socket is disabled");
+  ::close(fd);
+}
+
+TEST_F(AttachSocketTest, IsThereWhileItAndTheLayerAreEnabledInWhateverOrder) {
+  for (const bool layer_first : {false, true}) {
+    EXPECT_EQ(layer_first ? layer(false) : sapi(false), 0);
+    EXPECT_EQ(layer_first ? sapi(false) : layer(false), 0);
+    EXPECT_FALSE(is_there());
+    EXPECT_EQ(layer_first ? layer(true) : sapi(true), 0);
+    EXPECT_FALSE(is_there()) << "one of two is disabled still";
+    EXPECT_EQ(layer_first ? sapi(true) : layer(true), 0);
+    EXPECT_TRUE(is_there());
+    EXPECT_EQ(attach_status(bed), 0);
+  }
+}
+
+TEST_F(AttachSocketTest, ThatCannotBeOpenedStaysDisabledAndSaysSo) {
+  EXPECT_EQ(sapi(false), 0);
+  const std::string path = bed.layer->default_socket_path();
+  std::filesystem::create_directories(path + "/in-the-way");
+  EXPECT_EQ(sapi(true), -11);
+  EXPECT_EQ(attach_status(bed), -ECONNREFUSED);
+  std::filesystem::remove_all(path);
+  EXPECT_EQ(sapi(true), 0);
+  EXPECT_EQ(attach_status(bed), 0);
+}
+
+TEST_F(SessionApiTest, AttachingOverTheApiIsRefusedAndTheLogSaysWhereToOnce) {
+  for (int i = 0; i < 3; ++i) {
+    const auto reply = client.call<api::AppAttachReply>(api::AppAttach{.namespace_id = "default"});
+    EXPECT_EQ(reply.retval, kUnsupported);
+    EXPECT_EQ(reply.app_index, ~0u);
+    EXPECT_EQ(reply.n_fds, 0);
+    EXPECT_EQ(reply.segment_name, "");
+  }
+  const std::string path = bed.layer->default_socket_path();
+  const auto at = bed.log.find(path);
+  EXPECT_NE(at, std::string::npos) << bed.log;
+  EXPECT_EQ(bed.log.find(path, at + 1), std::string::npos) << bed.log;
+  EXPECT_EQ(client.call<api::ApplicationDetachReply>(api::ApplicationDetach{}).retval,
+            kNotAttached);
+  EXPECT_EQ(client.dump<api::AppDetails>(api::AppDump{}).size(), 1u) << "the other one";
+}
+
+TEST_F(SessionApiTest, AWorkerIsRemovedAsIfItsProcessHadEnded) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  auto a = app.connect(80);
+  auto b = app.accept();
+  TestApp second(bed, app);
+  EXPECT_EQ(second.reply.worker_index, 1u);
+  const auto remove = [&](uint32_t index, uint32_t worker) {
+    const auto reply = client.call<api::AppWorkerAddDelReply>(
+        api::AppWorkerAddDel{.app_index = index, .wrk_index = worker, .is_add = false});
+    EXPECT_EQ(reply.wrk_index, worker);
+    EXPECT_FALSE(reply.is_add);
+    return reply.retval;
+  };
+  const auto n_pids = [&] {
+    const auto all = client.dump<api::AppDetails>(api::AppDump{});
+    return all.empty() ? 0 : all[0].pids.size();
+  };
+  EXPECT_EQ(remove(1, 0), kApiInvalidValue);
+  EXPECT_EQ(remove(~0u, 0), kApiInvalidValue);
+  EXPECT_EQ(remove(0, 2), kInvalidValue2);
+  EXPECT_EQ(remove(0, ~0u), kInvalidValue2);
+  EXPECT_EQ(
+      client.call<api::AppWorkerAddDelReply>(api::AppWorkerAddDel{.app_index = 0, .is_add = true})
+          .retval,
+      kUnsupported);
+  EXPECT_EQ(n_pids(), 2u);
+  EXPECT_EQ(remove(0, 1), 0);
+  bed.pump();
+  EXPECT_EQ(n_pids(), 1u);
+  char byte;
+  EXPECT_EQ(::recv(second.socket, &byte, 1, MSG_DONTWAIT), 0) << "its attach connection";
+  EXPECT_EQ(remove(0, 1), kInvalidValue2);
+  app.write(*a, "the first goes on");
+  EXPECT_EQ(app.read(*b), "the first goes on");
+  EXPECT_EQ(remove(0, 0), 0);
+  bed.pump(2 * kSecond);
+  EXPECT_TRUE(client.dump<api::AppDetails>(api::AppDump{}).empty()) << "it ended with its last";
+  EXPECT_TRUE(sessions().empty());
+}
+
+TEST_F(SessionApiTest, WithTheLayerDisabledApplicationsAreNotDealtWith) {
+  ASSERT_TRUE(bed.layer->set_enabled(false));
+  EXPECT_EQ(client.call<api::AppAttachReply>(api::AppAttach{}).retval, kFeatureDisabled);
+  EXPECT_EQ(client.call<api::ApplicationDetachReply>(api::ApplicationDetach{}).retval,
+            kFeatureDisabled);
+  EXPECT_EQ(client.call<api::AppWorkerAddDelReply>(api::AppWorkerAddDel{.is_add = false}).retval,
+            kFeatureDisabled);
 }
 
 }  // namespace
