@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "api/server_call.h"
@@ -117,7 +118,8 @@ void ApiConnection::take_message(std::span<const std::byte> message) {
   const ApiRegistry::Entry* entry = server_.registry.find(id);
   if (has_id && (!entry || !entry->handler.begin)) {
     ++server_.counters.unknown;
-    return complain(kUnknown, "unknown message " + std::to_string(id) + "; ignored");
+    answer_unanswered(id, message.subspan(2));
+    return (void)check_queue();
   }
   ApiOutcome outcome = ApiOutcome::kMalformed;
   void* walk = nullptr;
@@ -140,6 +142,20 @@ void ApiConnection::take_message(std::span<const std::byte> message) {
                              std::to_string(message.size()) + " bytes");
   }
   check_queue();
+}
+
+// `body`: of a message without a handler, behind its id.
+void ApiConnection::answer_unanswered(uint16_t id, std::span<const std::byte> body) {
+  const auto* answer = server_.unanswered.find(id);
+  if (!answer || body.size() < answer->context_at + sizeof(uint32_t))
+    return complain(kUnknown, "unknown message " + std::to_string(id) + "; ignored");
+  std::vector<std::byte> reply = answer->body;
+  std::copy_n(body.begin() + static_cast<std::ptrdiff_t>(answer->context_at), sizeof(uint32_t),
+              reply.begin());
+  ServerCall(server_.registry, out_, index_, sending_.size(), server_.limits.pause_bytes, this)
+      .send_body(answer->reply, reply);
+  complain(kUnknown, "message " + std::to_string(id) + " (" + server_.registry.find(id)->info.name +
+                         ") is answered by nobody; told that it is unimplemented");
 }
 
 void ApiConnection::step_later() {

@@ -20,6 +20,7 @@
 #include <boost/asio.hpp>
 
 #include "api/server.h"
+#include "api/unanswered.h"
 
 namespace loom {
 
@@ -33,6 +34,7 @@ struct ApiServerState {
   ApiServer::Limits limits;
   ApiServer::Counters counters{};
   ApiTrace trace{};
+  UnansweredRequests unanswered{registry};
   std::map<uint32_t, std::shared_ptr<ApiConnection>> connections{};  // by client index
 };
 
@@ -66,6 +68,7 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
 
   void take_frames();
   void take_message(std::span<const std::byte> message);
+  void answer_unanswered(uint16_t id, std::span<const std::byte> body);
   void go_on();
   void step_later();
   void step();

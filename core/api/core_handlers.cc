@@ -4,7 +4,9 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
+#include "api/unanswered.h"
 #include "cli/tree.h"
 #include "ethernet_types.api.h"
 #include "fib_types.api.h"
@@ -145,6 +147,14 @@ void add_vlib(ApiRegistry& registry, const Parts& parts) {
       [parts](const api::CliInband& request) {
         return CommandWalk{parts, request.cmd};
       });
+  registry.handle<api::Cli, api::CliReply>([parts, is_said = false](ApiCall&,
+                                                                    const api::Cli&) mutable {
+    if (!std::exchange(is_said, true) && parts->log)
+      parts->log(LogLevel::kWarn,
+                 "API message cli refused: it points into memory that client and daemon would have "
+                 "to share; cli_inband carries the command itself");
+    return api::CliReply{.retval = kApiUnimplemented};
+  });
   registry.handle<api::CliComplete, api::CliCompleteReply>(
       [parts](ApiCall&, const api::CliComplete& request) {
         auto found = parts->cli.complete(request.line, request.cursor);

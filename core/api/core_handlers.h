@@ -38,6 +38,7 @@ struct CoreApiParts {
     std::string who, text;
   };
   std::function<std::vector<LogLine>()> log_lines;
+  std::function<void(LogLevel, const std::string&)> log = nullptr;  // may be missing
 };
 
 // Adds the three modules first, since their numbers are fixed, and their handlers. The parts are

@@ -38,7 +38,7 @@ class ApiServer {
   };
   struct Counters {
     uint64_t accepted = 0, messages = 0;
-    uint64_t unknown = 0;       // no such message, or not one for the daemon
+    uint64_t unknown = 0;       // no such message, not one for the daemon, or answered by nobody
     uint64_t malformed = 0;     // too short, or a length in it leads beyond its end
     uint64_t unregistered = 0;  // came before sockclnt_create
     uint64_t bad_frames = 0, slow_readers = 0, refused = 0;  // connections closed for it

@@ -1,6 +1,7 @@
 // The call that handlers get from the server: its answers go to one client's queue.
 #pragma once
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include <hostloom/api_server.h>
@@ -20,6 +21,10 @@ class ServerCall : public ApiCall {
              std::size_t queued, std::size_t pause_at, ApiConnection* connection = nullptr);
   // Name of a message that was to be sent and that no module has; null = none. A handler's mistake.
   const char* unknown() const { return unknown_; }
+  // As send(), of a message that is encoded already.
+  void send_body(const ApiMessageInfo& info, std::span<const std::byte> body) {
+    kOps.send(*this, &info, body.data(), body.size());
+  }
 
  private:
   static const ApiCallOps kOps;

@@ -278,6 +278,7 @@ CoreApiParts Daemon::Parts::api_parts() {
               all.push_back({line.time_s, line.level, line.who, line.text});
             return all;
           },
+      .log = [this](LogLevel level, const std::string& text) { log.write(level, "api", text); },
   };
 }
 

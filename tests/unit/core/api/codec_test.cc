@@ -160,7 +160,7 @@ TEST(ApiCodec, RandomBytesAreDecodedOrRefused) {
 TEST(ApiCodec, TheModuleDescribesItself) {
   EXPECT_STREQ(api::kCodecTestModule.name, "codec_test");
   EXPECT_EQ(api::kCodecTestModule.version, (std::array<uint32_t, 3>{1, 2, 3}));
-  ASSERT_EQ(api::kCodecTestModule.messages.size(), 2u);
+  ASSERT_EQ(api::kCodecTestModule.messages.size(), 4u);
   EXPECT_STREQ(api::kCodecTestModule.messages[1].name, "everything_reply");
   EXPECT_EQ(api::EverythingReply::kInfo.crc, 1u);
   EXPECT_NE(api::Everything::kInfo.crc, 0u);

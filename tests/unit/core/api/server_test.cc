@@ -12,8 +12,10 @@
 #include <stdexcept>
 
 #include "api/core_handlers.h"
+#include "api/unanswered.h"
 #include "cli/tree.h"
 #include "client/client.h"
+#include "codec_test.api.h"
 #include "memclnt.api.h"
 #include "server_fixture.h"
 #include "vlib.api.h"
@@ -44,6 +46,8 @@ constexpr CliCommand kTumble{.path = "tumble",
                                throw std::runtime_error("a core command's mistake");
                              }};
 
+std::vector<std::string> said;  // by core handlers; the server's thread's
+
 class ApiServerTest : public ServerFixture {
  protected:
   void SetUp() override {
@@ -73,7 +77,9 @@ class ApiServerTest : public ServerFixture {
                              return std::vector<CoreApiParts::LogLine>{
                                  {1.0, LogLevel::kInfo, "a", "first"},
                                  {2.0, LogLevel::kWarn, "b", "second"}};
-                           }});
+                           },
+                       .log = [](LogLevel, const std::string& text) { said.push_back(text); }});
+    said.clear();
   }
   CliTree cli_;
   Host host_;
@@ -145,6 +151,81 @@ TEST_F(ApiServerTest, UnknownAndShortMessagesAreCountedLoggedOnceAndSurvived) {
   EXPECT_EQ(counters().malformed, 7u);
   EXPECT_THAT(log(), testing::UnorderedElementsAre(testing::HasSubstr("unknown message 60000"),
                                                    testing::HasSubstr("malformed message")));
+}
+
+TEST_F(ApiServerTest, ARequestThatNobodyAnswersGetsItsReplyAndUnimplemented) {
+  ASSERT_TRUE(registry_.add_module(api::kCodecTestModule));
+  start();
+  RawClient c(path_);
+  c.create();
+  const std::string name = api_table_name(api::NobodyAnswers::kInfo);
+  for (uint32_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(c.send(c.request(name.c_str(), 1000 + i, {9})));
+    const Bytes m = c.receive();
+    ASSERT_GE(m.size(), 2u);
+    EXPECT_EQ(number(m, 0, 2), c.ids.at(api_table_name(api::NobodyAnswersReply::kInfo)));
+    ApiReader in(std::as_bytes(std::span(m)).subspan(2));
+    api::NobodyAnswersReply reply;
+    decode(in, reply);
+    EXPECT_TRUE(in.ok());
+    EXPECT_EQ(in.remaining(), 0u);
+    EXPECT_EQ(reply, (api::NobodyAnswersReply{.context = 1000 + i, .retval = -9}));
+  }
+  // No context to answer to; and what is for clients only.
+  ASSERT_TRUE(c.send(frame(be16(c.ids.at(name)) + be32(1) + Bytes(3))));
+  ASSERT_TRUE(c.send(c.request("control_ping_reply_f6b0b8ca", 4)));
+  ASSERT_TRUE(c.send(c.request("control_ping_51077d14", 8)));
+  EXPECT_EQ(number(c.receive(), 2, 4), 8u);
+  EXPECT_EQ(counters().unknown, 5u);
+  EXPECT_THAT(log(), testing::ElementsAre(testing::AllOf(testing::HasSubstr("(nobody_answers)"),
+                                                         testing::HasSubstr("unimplemented"))));
+}
+
+TEST_F(ApiServerTest, AnUnusableDescriptionMakesNoAnswerAndNoHarm) {
+  // Each is valid JSON but the first; none says what the reply looks like.
+  static constexpr const char* kTexts[] = {
+      "{",
+      "[]",
+      R"({"services": {"odd": 1}})",
+      R"({"services": [1], "messages": 3})",
+      R"({"services": {"odd": {"reply": 5}}, "messages": [["odd"], ["odd_reply"]]})",
+      R"({"services": {"odd": {"reply": "odd_reply"}}, "messages": [["odd", ["u16", "_vl_msg_id"],
+          ["u32", "client_index"], ["u32", "context"]], ["odd_reply", ["u16", "_vl_msg_id"],
+          ["u32", "context"], ["i32", "retval"], ["vl_api_loop_t", "x"]]],
+          "types": [["loop", ["vl_api_loop_t", "x"]]]})"};
+  static constexpr ApiMessageInfo kMessages[] = {{"odd", 1}, {"odd_reply", 2}};
+  for (const char* text : kTexts) {
+    ApiRegistry registry;
+    const ApiModule module{"odd", {1, 0, 0}, kMessages, text};
+    ASSERT_TRUE(registry.add_module(module));
+    EXPECT_EQ(UnansweredRequests(registry).find(registry.id_of(kMessages[0])), nullptr) << text;
+  }
+}
+
+TEST_F(ApiServerTest, AClientThatReadsNoneOfTheseAnswersLosesItsConnection) {
+  ASSERT_TRUE(registry_.add_module(api::kCodecTestModule));
+  start({.queued_bytes = 10'000});
+  RawClient c(path_);
+  c.create();
+  const std::string name = api_table_name(api::NobodyAnswers::kInfo);
+  Bytes all;
+  for (int i = 0; i < 1000; ++i) all = all + c.request(name.c_str(), 1, {9});
+  while (c.send(all)) {}
+  EXPECT_EQ(counters().slow_readers, 1u);
+}
+
+TEST_F(ApiServerTest, TheCommandInSharedMemoryIsRefusedAndTheLogSaysWhatToUseOnce) {
+  start();
+  RawClient c(path_);
+  c.create();
+  for (uint32_t i = 0; i < 2; ++i) {
+    ASSERT_TRUE(c.send(c.request("cli_23bfbfff", i, be32(0) + be32(0xdead0000))));
+    EXPECT_EQ(c.receive(), be16(c.ids.at("cli_reply_06d68297")) + be32(i) +
+                               be32(static_cast<uint32_t>(-9)) + Bytes(8));
+  }
+  EXPECT_EQ(counters().unknown, 0u);
+  EXPECT_THAT(on_server([] { return said; }),
+              testing::ElementsAre(testing::HasSubstr("cli_inband")));
 }
 
 TEST_F(ApiServerTest, NothingIsAnsweredBeforeCreate) {
