@@ -1,6 +1,7 @@
 // show session, show app, show segment-manager, clear session, session enable and disable, session
 // sapi.
 #include <cstdio>
+#include <optional>
 
 #include "session/control.h"
 
@@ -12,7 +13,93 @@ using namespace session;
 struct Row {
   std::string handle, transport, local, remote, state, rx, tx, app;
   std::string detail;
+  Endpoints endpoints;
 };
+
+// What `show session` is to show only: words that are empty and ports that are 0 say nothing.
+struct Filter {
+  struct End {
+    std::optional<IpAddress> address;
+    uint16_t port = 0;
+    bool matches(const IpAddress& a, uint16_t p) const {
+      return (!address || *address == a) && (port == 0 || port == p);
+    }
+  };
+  std::string transport, state, app;
+  End local, remote;
+  bool is_any = false;  // something is asked for
+
+  bool matches(std::string_view of_transport, std::string_view of_state, std::string_view of_app,
+               const Endpoints& e) const {
+    const auto same = [](const std::string& asked, std::string_view is) {
+      return asked.empty() || asked == is;
+    };
+    return same(transport, of_transport) && same(state, of_state) && same(app, of_app) &&
+           local.matches(e.local, e.local_port) && remote.matches(e.remote, e.remote_port);
+  }
+};
+
+constexpr const char* kListening = "listen";  // the state of a listener, beside a session's
+
+bool is_state(std::string_view name) {
+  for (const State s : {State::kConnecting, State::kAccepted, State::kOpen, State::kClosing,
+                        State::kDetached, State::kLingering})
+    if (name == state_name(s)) return true;
+  return name == kListening;
+}
+
+// ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT or :PORT.
+Result<Filter::End> parse_end(std::string_view text) {
+  if (const auto whole = IpAddress::parse(text)) return Filter::End{*whole, 0};
+  Filter::End end;
+  const auto colon = text.rfind(':');
+  std::string_view host = text.substr(0, std::min(colon, text.size()));
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  end.address = IpAddress::parse(host);
+  uint64_t port = 0;
+  if (colon != text.npos) {
+    const auto number = parse_number(text.substr(colon + 1));
+    if (number) port = *number;
+  }
+  if ((!end.address && !host.empty()) || port == 0 || port > 65535)
+    return error(Status::kInvalid,
+                 "'" + std::string(text) + "' is not ADDRESS, ADDRESS:PORT or :PORT");
+  end.port = static_cast<uint16_t>(port);
+  return end;
+}
+
+Result<Filter> parse_filter(const Impl& l, CliArgs& args) {
+  Filter f;
+  while (!args.done()) {
+    f.is_any = true;
+    if (args.accept("proto")) {
+      const auto name = args.text("transport");
+      if (!name) return name.error();
+      if (l.transports.find_name(*name) == kNoTransport)
+        return error(Status::kNotFound, "no transport '" + std::string(*name) + "'");
+      f.transport = *name;
+    } else if (args.accept("state")) {
+      const auto name = args.text("state");
+      if (!name) return name.error();
+      f.state = *name;
+      if (!is_state(f.state))
+        return error(Status::kInvalid, "no session is ever '" + f.state + "'");
+    } else if (args.accept("app")) {
+      const auto name = args.text("application");
+      if (!name) return name.error();
+      f.app = *name;
+    } else if (const bool is_local = args.accept("lcl"); is_local || args.accept("rmt")) {
+      const auto text = args.text("endpoint");
+      if (!text) return text.error();
+      const auto end = parse_end(*text);
+      if (!end) return end.error();
+      (is_local ? f.local : f.remote) = *end;
+    } else {
+      return args.unknown();
+    }
+  }
+  return f;
+}
 
 std::string hex(uint64_t v) {
   char text[20];
@@ -35,6 +122,7 @@ Row describe(SessionWorker& sw, Session& s, uint64_t level) {
   if ((s.flags & kTransportUp) && ops && ops->info) {
     ConnectionInfo c;
     ops->info(*sw.worker, s.conn, c);
+    r.endpoints = c.endpoints;
     r.local = end_text(c.endpoints.local, c.endpoints.local_port);
     r.remote = end_text(c.endpoints.remote, c.endpoints.remote_port);
     if (level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
@@ -52,19 +140,24 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   uint64_t level = 0;
   if (args.accept("verbose")) {
     level = 1;
-    if (!args.done()) {
+    if (const auto word = args.peek(); !word.empty() && word[0] >= '0' && word[0] <= '9') {
       auto n = args.number("verbose level", 1, 2);
       if (!n) return n.error();
       level = *n;
     }
   }
-  if (!args.done()) return args.unknown();
+  const auto filter = parse_filter(l, args);
+  if (!filter) return filter.error();
+  if (filter->is_any && level == 0) level = 1;
   uint32_t total = 0;
   std::vector<Row> rows;
   for (uint32_t i = 0; i < l.engine.n_workers(); ++i)
     for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
       ++total;
-      if (level) rows.push_back(describe(sw, s, level));
+      if (level == 0) return;
+      Row row = describe(sw, s, level);
+      if (filter->matches(row.transport, row.state, row.app, row.endpoints))
+        rows.push_back(std::move(row));
     });
   reply.field("sessions", std::to_string(total));
   if (l.stopped) reply.field("state", "disabled");
@@ -75,7 +168,9 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
       reply.table("listeners", {"handle", "proto", "local", "backlog", "queued", "application"});
   for (uint32_t i = 0; i < l.n_listeners; ++i) {
     const Listener* x = l.listener(i);
-    if (!x) continue;
+    if (!x || !filter->matches(l.transports.get(x->transport)->name, kListening, x->app->name,
+                               x->endpoints))
+      continue;
     listeners.rows.push_back({hex(x->handle()), l.transports.get(x->transport)->name,
                               end_text(x->endpoints.local, x->endpoints.local_port),
                               std::to_string(x->backlog), std::to_string(x->accepts.count()),
@@ -199,8 +294,10 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
   auto& commands = impl->commands;
   commands = {
       {.path = "show session",
-       .syntax = "[verbose [1|2]]",
-       .help = "Sessions, listeners and their queues.",
+       .syntax = "[verbose [1|2]] [proto NAME] [state "
+                 "listen|connecting|accepted|open|closing|detached|lingering] [app NAME] [lcl "
+                 "ENDPOINT] [rmt ENDPOINT]",
+       .help = "Sessions, listeners and their queues; of these, those that a filter leaves.",
        .context = impl,
        .run = show_session},
       {.path = "show app",
