@@ -13,10 +13,11 @@ class ApiClient:
         body = self._receive()
         _, self.index, _, _, _, count = struct.unpack_from("!HIIiIH", body)
         at = struct.calcsize("!HIIiIH")
-        self.ids = {}
+        self.ids, self.crcs = {}, {}  # by name without the CRC
         for i in range(count):
             number, name = struct.unpack_from("!H64s", body, at + i * 66)
-            self.ids[name.rstrip(b"\0").decode().rsplit("_", 1)[0]] = number  # without the CRC
+            name, crc = name.rstrip(b"\0").decode().rsplit("_", 1)
+            self.ids[name], self.crcs[name] = number, crc
 
     def __enter__(self):
         return self

@@ -70,6 +70,20 @@ def connections():
         expect(sessions[0]["tx_fifo_fill"] > 0 and sessions[0]["bytes_acked"] >= c["bytes_acked"], f"session: {sessions[0]}")
         apps = m.dump("app_dump")
         expect(sessions[0]["app"] in [a["app"] for a in apps] and n.child.pid, f"applications: {apps}")
+        for words, listed in ((f"rmt {HOST_IP4}:{download.local_port}", 1), (f"rmt :{download.local_port}", 1), ("state open", 1),
+                              (f"lcl {STACK_IP4} proto tcp", 1), (f"app {sessions[0]['app']} lcl [{STACK_IP4}]:{n.port}", 1),
+                              ("rmt :9", 0), ("state closing", 0), ("app nobody", 0), (f"verbose 2 lcl {HOST_IP4}", 0)):
+            found = lab.cli("show", "session", *words.split(), as_json=True)["connections"]
+            expect(len(found) == listed, f"show session {words}: {found}")
+        found = lab.cli("show", "session", "state", "listen", as_json=True)
+        expect((len(found["listeners"]), found["connections"]) == (1, []), f"listeners: {found}")
+        for words in ("state opne", "proto smoke", "rmt 10.0.0", "rmt 10.0.0.1:0", "rmt 10.0.0.1:65536", "rmt", "zzz", "verbose 3"):
+            try:
+                lab.cli("show", "session", *words.split())
+            except Failure as refused:
+                expect(words.split()[-1] in str(refused), f"show session {words}: {refused}")
+            else:
+                raise Failure(f"show session {words} was taken")
         listeners = m.dump("session_dump", kind=LISTENERS)
         expect([(s["local_port"], s["backlog"] > 0) for s in listeners] == [(n.port, True)], f"listeners: {listeners}")
 
@@ -149,6 +163,63 @@ def disabled():
             p.curl_matches(lab, n, "1k")
             lab.cli("set", "log", "level", "debug")
             expect(m.call("log_level_get")["level"] == 7, "the log's level")
+
+
+def attach_socket():
+    """The attach socket is closed: a server that is attached goes on, no program comes; and opened again."""
+    with Lab() as lab, messages(lab) as m:
+        path = lab.dir / "run/app_ns_sockets/default"
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
+            expect(m.call("session_sapi_enable_disable", is_enable=False)["retval"] == 0, "disable")
+            expect(not path.exists(), "the socket is gone")
+            expect("disabled" in lab.cli("show", "session"), "show session says so")
+            p.curl_matches(lab, n, "1k")
+            server = [p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"]
+            late = lab.run(server, check=False, timeout=20, env=lab.preload(LDP_DEBUG="0"))
+            expect(late.returncode != 0 and len(m.dump("app_dump")) == 1, f"a program came: {late}")
+            expect(m.call("session_sapi_enable_disable", is_enable=True)["retval"] == 0, "enable")
+            expect(path.is_socket(), "the socket is back")
+            with lab.program(server, env=lab.preload()):
+                wait_until(lambda: len(m.dump("session_dump", kind=LISTENERS, local_port=5301)) == 1, "iperf3 listens")
+            p.curl_matches(lab, n, "1k")
+            lab.cli("session", "sapi", "disable")
+            expect(not path.exists(), "closed by command")
+            # The session layer off and on does not open it; both together are needed.
+            lab.cli("session", "disable")
+            lab.cli("session", "enable")
+            expect(not path.exists(), "opened by session enable")
+            lab.cli("session", "sapi", "enable")
+            expect(path.is_socket(), "opened by command")
+        with p.Nginx(lab, p.served_by_hostloom(lab), port=8081, workers=1) as n:
+            p.curl_matches(lab, n, "1k")
+
+
+def workers():
+    """A worker of nginx is taken from it over the API; the rest serve on. Attaching over the API is refused."""
+    with Lab() as lab, messages(lab) as m:
+        refused = m.call("app_attach", namespace_id="default")
+        expect((refused["retval"], refused["n_fds"], refused["app_index"]) == (-126, 0, 2**32 - 1), f"app_attach: {refused}")
+        path = str(lab.dir / "run/app_ns_sockets/default")
+        expect(path in (lab.dir / "hostloom.log").read_text(), "the log says where to attach")
+        expect(m.call("application_detach")["retval"] == -118, "application_detach")
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+            app = wait_until(lambda: [a for a in m.dump("app_dump") if len(a["pids"]) == 3], "nginx and its workers")[0]
+            def listed():
+                return [w["index"] for w in lab.cli("show", "app", str(app["app_index"]), as_json=True)["workers"]]
+
+            before = listed()
+            expect(len(before) == 3, f"show app: {before}")
+            victim = before[-1]  # the first is nginx itself
+            for index, worker, retval in ((app["app_index"] + 9, 0, -7), (app["app_index"], 63, -8)):
+                reply = m.call("app_worker_add_del", app_index=index, wrk_index=worker, is_add=False)
+                expect(reply["retval"] == retval, f"{index}, {worker}: {reply}")
+            reply = m.call("app_worker_add_del", app_index=app["app_index"], wrk_index=victim, is_add=False)
+            expect((reply["retval"], reply["wrk_index"], reply["is_add"]) == (0, victim, False), f"removed: {reply}")
+            expect(listed() == before[:-1], f"left of {before}: {listed()}")
+            expect(m.call("app_worker_add_del", app_index=app["app_index"], wrk_index=victim, is_add=False)["retval"] == -8,
+                   "removed twice")
+            for _ in range(20):
+                p.curl_matches(lab, n, "1k")
 
 
 def plugins():
@@ -240,4 +311,4 @@ def capture():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(connections, drain, disabled, plugins, taps, capture)
+    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, capture)

@@ -14,12 +14,13 @@ class Messages(ApiClient):
     def __init__(self, path):
         super().__init__(path)
         self.names = {number: name for name, number in self.ids.items()}
-        self.fields, self.types = {}, {}
+        self.fields, self.types, self.services = {}, {}, {}
         self._send(struct.pack("!HII", self.ids["get_api_json"], self.index, 2))
         reply = self._receive()
         for module in json.loads(reply[14:14 + struct.unpack_from("!I", reply, 10)[0]]):
             for m in module.get("messages", []):
                 self.fields[m[0]] = [f for f in m[1:] if isinstance(f, list)]
+            self.services.update(module.get("services", {}))
             for t in module.get("types", []) + module.get("unions", []):
                 self.types[t[0]] = [f for f in t[1:] if isinstance(f, list)]
             for e in module.get("enums", []) + module.get("enumflags", []):
@@ -47,6 +48,10 @@ class Messages(ApiClient):
         options = field[-1] if isinstance(field[-1], dict) else {}
         if value is None:
             value = options.get("default")
+        length = [x for x in field[2:] if not isinstance(x, dict)]
+        if field[0] != "string" and len(length) == 1:  # a fixed array, of zeros behind what is given
+            items = list(value or [])
+            return b"".join(self._pack(field[0], x) for x in items + [None] * (length[0] - len(items)))
         if field[0] != "string":
             return self._pack(field[0], value)
         text = (value or "").encode()
@@ -92,6 +97,14 @@ class Messages(ApiClient):
         assert not unknown, f"{message} has no field {unknown}"
         body = b"".join(self._pack_field(f, fields.get(f[1])) for f in self.fields[message] if f[1] not in HEADER)
         self._send(struct.pack("!HII", self.ids[message], self.index, context) + body)
+
+    def request_body(self, message, context, body=b""):
+        super().request(message, body, context)
+
+    def receive_body(self):
+        """The next message: its name and what follows its id."""
+        data = self._receive()
+        return self.names[struct.unpack_from("!H", data)[0]], data[2:]
 
     def receive(self):
         """The next message: its name and its fields."""

@@ -1,0 +1,59 @@
+"""What a user of VPP looks for by name: commands, and messages of ours beside VPP's (vpp_layouts.json has those).
+
+ABSENT_*: features that are not there yet, with what they would bring. Of each, all names are there or none is: a
+feature that comes brings all of them, and its entry may then be struck.
+"""
+
+COMMANDS = """
+    show version, show plugins, show interface, show hardware-interfaces, set interface state, set interface ip address,
+    set interface mtu, create tap, create host-interface, create memif socket, create interface memif,
+    create loopback interface, delete tap, delete loopback interface, ip route add, ip route del, show ip fib,
+    show ip neighbors, ip table add, ip table del, ping, show runtime, clear runtime, show errors, clear errors, show buffers,
+    show memory, show threads, show node counters, show graph, trace add, show trace, clear trace, pcap trace rx,
+    pcap trace tx, pcap trace drop, pcap trace max, pcap trace file, pcap trace intfc, packet-generator, show session,
+    show session verbose, clear session, session enable, session disable, session rule add, session rule del,
+    show session rules, session sdl, show app, app ns add, show app ns, show segment-manager, show tcp stats,
+    show tcp statistics, show tcp config, set tcp, tcp src-address, show udp, show tls, show quic, show log,
+    show event-logger, nsim, perf server, perf client, show http static
+"""
+
+ABSENT_COMMANDS = {
+    "af-packet": ["create host-interface"],
+    "memif": ["create memif socket", "create interface memif"],
+    "packet generator": ["packet-generator"],
+    "session rules": ["session rule add", "session rule del", "show session rules"],
+    "source deny lists": ["session sdl"],
+    "namespaces": ["app ns add", "show app ns"],
+    "UDP": ["show udp"],
+    "TLS": ["show tls"],
+    "QUIC": ["show quic"],
+    "event log": ["show event-logger"],
+    "network simulator": ["nsim"],
+    "static HTTP": ["show http static"],
+}
+
+# Beside VPP's. Performance applications have commands only.
+MESSAGES = """
+    session_dump session_details session_disconnect app_dump app_details tcp_connection_dump tcp_connection_details
+    tcp_stats_get plugin_dump plugin_details plugin_load cc_dump cc_details cc_set_default cc_set_connection daemon_drain
+    daemon_drain_status want_drain_events drain_event
+"""
+
+# Requests; their replies and details go with them.
+ABSENT_MESSAGES = {
+    "sub-interfaces": ["create_subif", "create_vlan_subif", "delete_subif"],
+    "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
+    "memif": ["memif_create_v2", "memif_delete", "memif_dump", "memif_socket_filename_add_del_v2",
+              "memif_socket_filename_dump"],
+    "namespaces": ["app_namespace_add_del_v4"],
+    "session rules": ["session_rule_add_del", "session_rules_v2_dump"],
+    "source deny lists": ["session_sdl_add_del_v2", "session_sdl_v3_dump"],
+    "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],
+    "network simulator": ["nsim_configure2", "nsim_cross_connect_enable_disable", "nsim_output_feature_enable_disable"],
+    "static HTTP": ["http_static_enable_v5"],
+    "unnumbered interfaces": ["ip_unnumbered_dump"],
+    "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],
+    "IPv6 switched on and off by interface": ["sw_interface_ip6_enable_disable"],
+    "interfaces renamed": ["sw_interface_set_interface_name"],
+    "several workers, among which receive queues could be placed": ["sw_interface_set_rx_placement"],
+}
