@@ -122,7 +122,7 @@ struct SessionWalk {
     d.worker = sw.worker->index;
     d.rx_fifo_size = s.rx_size;
     d.tx_fifo_size = s.tx_size;
-    const TransportOps* ops = layer->transports.get(s.transport);
+    const TransportOps* ops = ops_of(sw, s);
     if ((s.flags & kTransportUp) && ops && ops->info) {
       ConnectionInfo c;
       ops->info(*sw.worker, s.conn, c);
@@ -133,7 +133,10 @@ struct SessionWalk {
       d.bytes_received = c.bytes_received;
       d.bytes_acked = c.bytes_acked;
     }
-    if (s.shared) {
+    if (s.is_cut_through()) {
+      d.rx_fifo_fill = unread_bytes(sw, s);
+      d.tx_fifo_fill = unsent_bytes(sw, s);
+    } else if (s.shared) {
       (void)s.rx.refresh();
       d.rx_fifo_fill = s.rx.used();
       d.tx_fifo_fill = s.tx.refresh();

@@ -80,7 +80,12 @@ struct App {
 
   const OwnerOps* owner;
   uint32_t index = 0;
+  uint64_t serial = 0;  // no other application of this daemon ever has it
   std::string name;
+  struct {
+    bool local = true;   // applications of this daemon, by cut-through
+    bool global = true;  // the network, by transports
+  } scope;
   uint32_t event_queue_length = 0;
   uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // bytes
   uint64_t add_segment_size = 0;

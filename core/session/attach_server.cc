@@ -77,7 +77,10 @@ Result<App*> make_app(Impl& layer, const svm::AttachRequest& r) {
   const SessionConfig& c = layer.config;
   auto app = std::make_unique<App>(kExternalOwner);
   app->index = *index;
+  app->serial = ++layer.last_serial;
   app->name = r.app_name;
+  app->scope.local = !(r.flags & svm::kScopeGlobalOnly);
+  app->scope.global = !(r.flags & svm::kScopeLocalOnly);
   const auto megabytes = [](uint32_t asked, uint64_t otherwise) {
     return asked ? std::clamp<uint64_t>(asked, 1, 64u << 10) << 20 : otherwise;
   };
@@ -223,6 +226,8 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
       SessionWorker& sw = of(w);
       if (!abort) (void)poll_requests(sw);  // its last words: claims and closes
       std::erase(sw.ports, p);
+      std::erase_if(sw.backlogged,
+                    [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
       app.live[index].store(nullptr, std::memory_order_release);
       drop_sessions(sw, app, *a, abort);
     });
@@ -263,13 +268,49 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
 
 void add_worker(Impl& layer, AppWorker& parent, Reply& r, UniqueFd& child_end) {
   int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
     return r.fail(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
-  child_end = UniqueFd(pair[1]);
+  child_end = UniqueFd(pair[1]);  // the application waits for replies, we never do
+  ::fcntl(pair[0], F_SETFL, O_NONBLOCK);
   auto a = make_worker(layer, *parent.app, UniqueFd(pair[0]));
   if (!a) return r.fail(a.error().code, a.error().message);
   r.fds.push_back(child_end.get());
   describe(layer, *parent.app, **a, r);
+}
+
+void no_segment(uint32_t id, Reply& r) {
+  r.fail(Status::kNotFound, "no segment " + std::to_string(id));
+}
+
+void get_segment(Impl& layer, App& app, uint32_t id, Reply& r) {
+  if (const svm::Segment* s = find_segment(app, id)) return r.add_segment(*s);
+  CutThroughPair* pair = nullptr;
+  const svm::Segment* s = find_pair_segment(layer, app, id, &pair);
+  if (!s) return no_segment(id, r);
+  r.add_segment(*s);
+  if (s->kind() == svm::SegmentKind::kDaemonArena) r.add_segment(*pair->app_arenas.front());
+}
+
+void add_arena(Impl& layer, App& app, uint32_t pair_segment, Reply& r) {
+  CutThroughPair* pair = nullptr;
+  if (pair_segment != 0 && !find_pair_segment(layer, app, pair_segment, &pair))
+    return no_segment(pair_segment, r);
+  auto s = pair ? add_pair_arena(*pair) : add_app_arena(app, app.add_segment_size);
+  if (s)
+    r.add_segment(**s);
+  else
+    r.fail(s.error().code, s.error().message);
+}
+
+void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& request, Reply& r) {
+  CutThroughPair* pair = nullptr;
+  if (!find_pair_segment(layer, app, request.segment_id, &pair))
+    return no_segment(request.segment_id, r);
+  auto fd = doorbell(*pair, request.end, request.worker);
+  if (fd)
+    r.fds.push_back(*fd);
+  else
+    r.fail(fd.error().code, fd.error().message);
 }
 
 void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
@@ -280,16 +321,13 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
       add_worker(layer, a, r, child_end);
       break;
     case svm::AttachOp::kGetSegment:
-      if (const svm::Segment* s = find_segment(*a.app, request.segment_id))
-        r.add_segment(*s);
-      else
-        r.fail(Status::kNotFound, "no segment " + std::to_string(request.segment_id));
+      get_segment(layer, *a.app, request.segment_id, r);
       break;
     case svm::AttachOp::kAddAppArena:
-      if (auto s = add_app_arena(*a.app, a.app->add_segment_size))
-        r.add_segment(**s);
-      else
-        r.fail(s.error().code, s.error().message);
+      add_arena(layer, *a.app, request.segment_id, r);
+      break;
+    case svm::AttachOp::kGetDoorbell:
+      get_doorbell(layer, *a.app, request, r);
       break;
     default:
       r.fail(Status::kUnsupported, "unknown request");
@@ -459,8 +497,10 @@ void close_all_applications(Impl& layer, const char* why) {
 void free_application_if_unused(Impl& layer, App& app) {
   // By identity: a posted reminder may come after the application went.
   for (auto& a : layer.apps)
-    if (a.get() == &app && app.detached && app.n_sessions.load(std::memory_order_acquire) == 0)
+    if (a.get() == &app && app.detached && app.n_sessions.load(std::memory_order_acquire) == 0) {
+      forget_pairs(layer, app);
       a.reset();
+    }
 }
 
 }  // namespace loom::session

@@ -114,7 +114,7 @@ std::string end_text(const IpAddress& a, uint16_t port) {
 
 Row describe(SessionWorker& sw, Session& s, uint64_t level) {
   Row r;
-  const TransportOps* ops = sw.layer->transports.get(s.transport);
+  const TransportOps* ops = ops_of(sw, s);
   r.handle = hex(handle_of(sw, s));
   r.transport = ops ? ops->name : "?";
   r.state = state_name(s.state);
@@ -127,7 +127,10 @@ Row describe(SessionWorker& sw, Session& s, uint64_t level) {
     r.remote = end_text(c.endpoints.remote, c.endpoints.remote_port);
     if (level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
   }
-  if (s.shared) {
+  if (s.is_cut_through()) {
+    r.rx = std::to_string(unread_bytes(sw, s));
+    r.tx = std::to_string(unsent_bytes(sw, s));
+  } else if (s.shared) {
     (void)s.rx.refresh();
     r.rx = std::to_string(s.rx.used());
     r.tx = std::to_string(s.tx.refresh());

@@ -27,7 +27,7 @@ Result<void> set_default(CcRegistry& controllers, std::string_view name) {
 Status set_connection(Impl& l, SessionHandle handle, const CcOps& cc) {
   return with_session(l, handle, [&](SessionWorker& sw, Session& s) {
     if (!(s.flags & kTransportUp)) return Status::kNotConnected;
-    const TransportOps* ops = l.transports.get(s.transport);
+    const TransportOps* ops = ops_of(sw, s);
     return ops->set_congestion ? ops->set_congestion(*sw.worker, s.conn, cc.name)
                                : Status::kUnsupported;
   });

@@ -4,12 +4,12 @@ namespace loom::session {
 namespace {
 
 void reset(SessionWorker& sw, Session& s) {
-  sw.layer->transports.get(s.transport)->abort(*sw.worker, s.conn);
+  ops_of(sw, s)->abort(*sw.worker, s.conn);
   sw.worker->sessions->reset(*sw.worker, s.id, ResetReason::kAborted);
 }
 
 void fail_connect(SessionWorker& sw, Session& s) {
-  sw.layer->transports.get(s.transport)->abort(*sw.worker, s.conn);
+  ops_of(sw, s)->abort(*sw.worker, s.conn);
   sw.worker->sessions->connected(*sw.worker, s.id, Status::kRefused, {});
 }
 
@@ -23,6 +23,7 @@ void give_back(Impl& layer) {
     if (app->arena.wants_give_back()) app->arena.give_back();
     if (app->owner->in_this_process) app->app_arena.give_back();
   }
+  reap_pairs(layer);
   give_back_later(layer);
 }
 

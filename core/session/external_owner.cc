@@ -28,10 +28,16 @@ int reset_errno(ResetReason r) noexcept {
   return ECONNRESET;
 }
 
+svm::CutThrough cut_through_end(const Session& s) noexcept {
+  if (!s.is_cut_through()) return svm::CutThrough::kNo;
+  return s.cut_conn & 1 ? svm::CutThrough::kEnd1 : svm::CutThrough::kEnd0;
+}
+
 Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) noexcept {
   svm::AcceptedSession a;
   a.handle = handle_of(sw, s);
   a.session = s.shared_ref;
+  a.cut_through = cut_through_end(s);
   a.is_ip4 = e.remote.is_ip4;
   a.local_port = htons(e.local_port);
   a.remote_port = htons(e.remote_port);
@@ -64,6 +70,7 @@ void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e)
     s.shared->holders.store(1ull << s.creator, std::memory_order_relaxed);
     event.handle = handle_of(sw, s);
     event.session = s.shared_ref;
+    event.cut_through = cut_through_end(s);
   }
   if (a) push_event(sw, *a, svm::ToApp::kConnected, event);
   if (status != Status::kOk) {
@@ -76,6 +83,8 @@ void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e)
 
 void lost(SessionWorker& sw, Session& s, ResetReason reason) noexcept {
   if (!s.shared || s.state == State::kClosing) return;
+  if (s.is_cut_through())
+    return set_peer_end(sw, s, svm::kPeerReset | static_cast<uint32_t>(reset_errno(reason)));
   s.rx.set_reset(reset_errno(reason));
   notify(sw, s, kNotifyRx | kNotifyForce);
 }

@@ -17,6 +17,7 @@
 
 #include "graph/engine.h"
 #include "session/application.h"
+#include "session/cut_through.h"
 #include "session/flow_tables.h"
 #include "session/session_layer.h"
 #include "transport/registry.h"
@@ -55,7 +56,11 @@ struct SessionWorker {
   std::vector<SessionId> holding;   // that have chunks of ours (kHoldsChunks)
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
-  Timer holding_timer, overflow_timer, starved_timer;
+  Timer holding_timer, overflow_timer, starved_timer, backlog_timer;
+  std::vector<std::unique_ptr<CutThroughLink>> cut_throughs;
+  std::vector<uint32_t> free_cut_throughs;
+  std::unordered_map<CutThroughKey, CutThroughPair*, CutThroughKey::Hash> pairs;
+  std::vector<Backlogged> backlogged;
   bool any_pushed = false;
   uint32_t port_counter = 0;
   uint64_t counters[kQueueCounterCount] = {};
@@ -87,9 +92,11 @@ struct SessionLayer::Impl {
   session::UniqueFd listen_fd;
   uint64_t listen_watch = 0;
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
-  bool stopped = false;                             // or disabled
-  bool attach_off = false;                          // by set_attach_socket(false)
-  bool give_back_waits = false;                     // give_back_later has asked
+  uint64_t last_serial = 0;                         // of App
+  std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
+  bool stopped = false;          // or disabled
+  bool attach_off = false;       // by set_attach_socket(false)
+  bool give_back_waits = false;  // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;
@@ -156,6 +163,10 @@ void ask_growth(SessionWorker&, App&, svm::SegmentKind = svm::SegmentKind::kDaem
 // Has the session looked at now and then, until it holds no idle chunks any more.
 void watch_chunks(SessionWorker&, Session&) noexcept;
 
+inline const TransportOps* ops_of(const SessionWorker& sw, const Session& s) noexcept {
+  return s.is_cut_through() ? &kCutThroughOps : sw.layer->transports.get(s.transport);
+}
+
 // --- drain.cc. Daemon worker.
 // A session or a handshake has gone: perhaps it was the last one that draining waits for.
 void drain_progress(SessionWorker&) noexcept;
@@ -166,6 +177,9 @@ void drain_progress(SessionWorker&) noexcept;
 // Handles what applications have sent, at most a bounded number of requests each; returns how many
 // there were.
 uint32_t poll_requests(SessionWorker&) noexcept;
+// `deadline`: of a connect that waits for a backlog; 0: it is new.
+void connect(SessionWorker&, AppWorker&, const svm::ConnectEvent&, TimeNs deadline = 0) noexcept;
+void refuse_connect(SessionWorker&, AppWorker&, uint32_t context, Status) noexcept;
 struct ConnectArgs {
   TransportId transport = kNoTransport;
   Endpoints endpoints{};

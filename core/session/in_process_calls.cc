@@ -28,7 +28,7 @@ Session* sendable(SessionWorker& sw, SessionId id) noexcept {
   return s && (s->flags & kTransportUp) && !(s->flags & kAppShutdown) ? s : nullptr;
 }
 const TransportOps& transport_of(const SessionWorker& sw, const Session& s) noexcept {
-  return *sw.layer->transports.get(s.transport);
+  return *ops_of(sw, s);
 }
 
 Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* context,

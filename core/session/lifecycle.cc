@@ -98,29 +98,32 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
     ask_growth(sw, *s.app);
     return false;
   }
-  s.shared = reinterpret_cast<svm::SessionShared*>(object.ptr);
+  auto* shared = reinterpret_cast<svm::SessionShared*>(object.ptr);
+  s.shared = shared;
   s.shared_ref = object.ref;
   s.shared->owner.store(~0u, std::memory_order_relaxed);
   s.shared->handle = handle_of(sw, s);
   s.shared->rx_size = s.rx_size;
   s.shared->tx_size = s.tx_size;
-  svm::init_fifo(s.shared->rx);
-  svm::init_fifo(s.shared->tx);
-  s.rx = svm::DaemonFifoProducer(s.shared->rx, s.app->arena, s.rx_size);
-  s.tx = svm::DaemonFifoConsumer(s.shared->tx, s.app->app_segments, s.tx_size);
+  svm::init_fifo(shared->rx);
+  svm::init_fifo(shared->tx);
+  s.rx = svm::DaemonFifoProducer(shared->rx, s.app->arena, s.rx_size);
+  s.tx = svm::DaemonFifoConsumer(shared->tx, s.app->app_segments, s.tx_size);
   (void)s.tx.arm();  // the first byte written is announced
   return true;
 }
 
 void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
-  const TransportOps* ops = sw.layer->transports.get(s.transport);
+  const TransportOps* ops = ops_of(sw, s);
   if (!(s.flags & kTransportUp)) {
     free_session(sw, s);
     return;
   }
   // Received bytes that nobody will read must not look delivered to the peer.
   bool unread = false;
-  if (s.shared) {
+  if (s.is_cut_through()) {
+    unread = unread_bytes(sw, s) != 0;
+  } else if (s.shared) {
     (void)s.rx.refresh();
     unread = s.rx.used() != 0;
     s.rx.release();
@@ -158,11 +161,13 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     return;
   }
   App& app = *s.app;
-  if (s.shared) {
+  if (s.is_cut_through()) {
+    release_cut_through(sw, s);
+  } else if (s.shared) {
     s.rx.release();
     // The application closed it, so its half of the tx fifo is ours to free too (protocol.h,
     // kClose).
-    svm::AppFifoProducer tx(s.shared->tx, app.app_arena, s.tx_size);
+    svm::AppFifoProducer tx(s.fifos().tx, app.app_arena, s.tx_size);
     tx.release();
     app.arena.free_object(s.shared_ref);
   }

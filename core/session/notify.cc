@@ -62,6 +62,11 @@ void notify(SessionWorker& sw, Session& s, uint8_t what) noexcept {
 void tell_by_event(SessionWorker& sw, Session& s, uint8_t what) noexcept {
   if (!s.shared || s.state == State::kClosing) return;
   const svm::SessionEvent event{handle_of(sw, s), 0};
+  if (s.is_cut_through()) {  // only its end, and news of its owner: bytes are not our business
+    AppWorker* a = what & kNotifyForce ? owner_of(s) : nullptr;
+    if (a) push_event(sw, *a, svm::ToApp::kRx, event);
+    return;
+  }
   // The owner is read behind should_notify's fence: a process that took the session over stored
   // itself as owner before it armed, so whoever is seen armed is also seen as owner.
   if (what & kNotifyRx) {

@@ -11,23 +11,26 @@ namespace {
 
 constexpr uint32_t kRequestsPerRound = 256;  // of one application worker: fairness
 
-void refuse(SessionWorker& sw, AppWorker& a, uint32_t context, Status status) noexcept {
+bool is_valid(const svm::Endpoint& e) noexcept { return e.is_ip4 <= 1; }
+
+}  // namespace
+
+void refuse_connect(SessionWorker& sw, AppWorker& a, uint32_t context, Status status) noexcept {
   svm::ConnectedEvent event{};
   event.context = context;
   event.status = static_cast<int32_t>(status);
   push_event(sw, a, svm::ToApp::kConnected, event);
 }
 
-bool is_valid(const svm::Endpoint& e) noexcept { return e.is_ip4 <= 1; }
-
-void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c) noexcept {
+void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
+             TimeNs deadline) noexcept {
   Impl& layer = *sw.layer;
   const TransportId transport = layer.transports.find_proto(c.proto);
   const TransportOps* ops = layer.transports.get(transport);
-  if (!ops || !ops->connect) return refuse(sw, a, c.context, Status::kUnsupported);
+  if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);
   if (!is_valid(c.remote) || c.remote.port == 0) {
     ++sw.counters[kBadRequest];
-    return refuse(sw, a, c.context, Status::kInvalid);
+    return refuse_connect(sw, a, c.context, Status::kInvalid);
   }
   char congestion[16];
   ConnectArgs args{.transport = transport,
@@ -41,10 +44,16 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c) noexce
   if (c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
+  Status status = Status::kUnreachable;  // for an application that sees no network
   Session* s = nullptr;
-  if (const Status status = open_connection(sw, *a.app, args, &s); status != Status::kOk)
-    refuse(sw, a, c.context, status);
+  if (Listener* const l = find_cut_through(sw, *a.app, args))
+    status = open_cut_through(sw, a, c, args, *l, deadline);
+  else if (a.app->scope.global)
+    status = open_connection(sw, *a.app, args, &s);
+  if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
 }
+
+namespace {
 
 struct ListenTask {
   Impl* layer;
@@ -89,7 +98,7 @@ void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noe
   svm::InfoEvent event{};
   event.context = request.context;
   Session* s = find_session(sw, *a.app, request.handle);
-  const TransportOps* ops = s ? sw.layer->transports.get(s->transport) : nullptr;
+  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
   if (!s || !(s->flags & kTransportUp) || !ops->info) {
     event.status = static_cast<int32_t>(Status::kNotConnected);
   } else {
@@ -129,11 +138,11 @@ void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
                 SessionHandle handle) noexcept {
   Session* s = find_session(sw, *a.app, handle);
   if (!s) return;
-  const TransportOps* ops = sw.layer->transports.get(s->transport);
+  const TransportOps* ops = ops_of(sw, *s);
   const bool up = s->flags & kTransportUp;
   switch (type) {
-    case svm::ToDaemon::kTx:
-      if (s->state != State::kClosing) schedule(sw, *s);
+    case svm::ToDaemon::kTx:  // of cut-through sessions the daemon has nothing to send
+      if (s->state != State::kClosing && !s->is_cut_through()) schedule(sw, *s);
       return;
     case svm::ToDaemon::kRxSpace:
       if (up && s->state != State::kClosing && ops->rx_drained)
@@ -197,7 +206,7 @@ void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
       const auto o = e.as<svm::OptionEvent>();
       Session* s = find_session(sw, *a.app, o.handle);
       if (!s || !(s->flags & kTransportUp)) return;
-      const TransportOps* ops = sw.layer->transports.get(s->transport);
+      const TransportOps* ops = ops_of(sw, *s);
       char congestion[16];
       const SocketOptionsView view = options_view(o.options, congestion);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);

@@ -35,7 +35,7 @@ enum class Visit { kDone, kAgain };
 // so.
 Visit visit(SessionWorker& sw, Session& s) noexcept {
   Worker& w = *sw.worker;
-  const TransportOps& ops = *sw.layer->transports.get(s.transport);
+  const TransportOps& ops = *ops_of(sw, s);
   for (int look = 0; look < 2; ++look) {
     const uint32_t in_fifo = s.tx.refresh();
     if (s.tx.violation()) [[unlikely]] {

@@ -76,9 +76,10 @@ struct Session {
   uint32_t generation = 1;  // 24 bits, never 0; changes whenever the slot is freed
   SessionId id = kNoSession;
   ConnId conn = kNoConn;
+  ConnId cut_conn = kNoConn;  // its end of a CutThroughLink, as long as there is the session
   App* app = nullptr;
   const OwnerOps* owner = nullptr;  // the application's
-  svm::SessionShared* shared = nullptr;
+  svm::SessionLine* shared = nullptr;  // of a SessionShared, unless it is cut-through
   svm::Ref shared_ref = 0;
   uint32_t listener = kNoIndex;
   uint32_t context = 0;     // of the connect request
@@ -89,6 +90,10 @@ struct Session {
   svm::DaemonFifoConsumer tx;
   TxHold hold;
   AppEnd app_end;
+
+  bool is_cut_through() const noexcept { return cut_conn != kNoConn; }
+  // Of a session that is not.
+  svm::SessionShared& fifos() const noexcept { return *static_cast<svm::SessionShared*>(shared); }
 };
 
 // Not 0, so that no handle is: applications keep 0 for "none".

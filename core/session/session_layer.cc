@@ -54,6 +54,7 @@ Result<void> SessionLayer::build() {
     sw->holding_timer.fired = holding_tick;
     sw->overflow_timer.fired = overflow_tick;
     sw->starved_timer.fired = starved_tick;
+    sw->backlog_timer.fired = cut_through_tick;
     sw->port_counter = static_cast<uint32_t>(sw->worker->random());
     l.workers.push_back(std::move(sw));
     l.engine.worker(i).sessions = l.ops.get();
@@ -114,6 +115,13 @@ SessionStats SessionLayer::stats() const {
     s.segment_bytes += arena.segment_bytes;
     s.segment_used_bytes += arena.chunk_bytes + arena.object_bytes + app->app_arena.carved_bytes();
     for (const auto& segment : app->app_arenas) s.segment_bytes += segment->size();
+  }
+  for (const auto& pair : l.pairs) {
+    const auto arena = pair->arena.stats();
+    s.segment_bytes += arena.segment_bytes;
+    s.segment_used_bytes +=
+        arena.chunk_bytes + arena.object_bytes + pair->app_arena.carved_bytes();
+    for (const auto& segment : pair->app_arenas) s.segment_bytes += segment->size();
   }
   // What is carved is written by applications, too.
   s.segment_used_bytes = std::min(s.segment_used_bytes, s.segment_bytes);

@@ -37,7 +37,7 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (out[i].kind != FlowKind::kListener) continue;
     const Listener* l = layer.listener(out[i].conn);
-    out[i] = l && l->conn[w.index] != kNoConn && !is_hidden(sw, *l)
+    out[i] = l && l->conn[w.index] != kNoConn && l->app->scope.global && !is_hidden(sw, *l)
                  ? FlowMatch{l->conn[w.index], static_cast<uint8_t>(w.index), FlowKind::kListener}
                  : FlowMatch{};
   }
@@ -115,7 +115,7 @@ void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexc
   Session& s = at(sw, id);
   if (status == Status::kOk && !open_fifos(sw, s)) {
     status = Status::kNoMemory;
-    sw.layer->transports.get(s.transport)->abort(w, s.conn);
+    ops_of(sw, s)->abort(w, s.conn);
   }
   if (status == Status::kOk) {
     s.state = State::kOpen;
@@ -238,7 +238,7 @@ void rx_want_space(Worker& w, SessionId id) noexcept {
   if (!s.shared || s.state == State::kClosing) return;
   // Half of the fifo: large enough for few updates, early enough that the sender does not run dry.
   if (!s.rx.want_space(s.rx_size / 2)) {
-    const TransportOps* ops = of(w).layer->transports.get(s.transport);
+    const TransportOps* ops = ops_of(of(w), s);
     if (ops->rx_drained) ops->rx_drained(w, s.conn);
   }
 }

@@ -25,6 +25,7 @@ struct AcceptedSession {
   Ref session = 0;
   uint16_t local_port = 0, remote_port = 0;  // network order
   bool is_ip4 = true;
+  CutThrough cut_through = CutThrough::kNo;
   uint8_t local_ip[16] = {}, remote_ip[16] = {};
 };
 

@@ -113,20 +113,46 @@ enum SessionSharedState : uint32_t {
   kSharedTxClosed = 2,  // bit or-ed in: the application has shut down its sending side
 };
 
-// One session as both sides see it: 5 lines. Allocated in a daemon arena when the session is
-// established.
-struct alignas(64) SessionShared {
+// What a session has beside its fifos.
+struct alignas(64) SessionLine {
   // Written by the application's processes; the daemon reads `holders` when one of them dies.
   std::atomic<uint64_t> holders;  // bit w: application worker w has the session open
   std::atomic<uint32_t> owner;    // application worker that gets the session's events
   std::atomic<uint32_t> lock;     // taken when several processes hold it; 0 = free, else pid
   uint64_t handle;                // SessionHandle, daemon's
   uint32_t rx_size, tx_size;      // fifo limits, bytes
-  uint32_t reserved[8];
+  // Cut-through only, by the daemon.
+  Ref bell;                        // BellShared by which the two ends wake each other
+  uint32_t bell_bit;               // this session's bit in it, at both ends
+  std::atomic<uint32_t> peer_end;  // 0, or how the other end has gone: PeerEnd
+  uint32_t reserved[4];
+};
+static_assert(sizeof(SessionLine) == 64);
+
+// SessionLine::peer_end: the low 16 bits are an errno when it was a reset.
+enum PeerEnd : uint32_t {
+  kPeerClosed = 1u << 16,  // in order; the fifo's end says what came before. Writing is of no use
+  kPeerReset = 1u << 17,
+};
+
+// One session as both sides see it: 5 lines. Allocated in a daemon arena when the session is
+// established.
+struct SessionShared : SessionLine {
   FifoShared rx;  // daemon -> application
   FifoShared tx;  // application -> daemon
 };
 static_assert(sizeof(SessionShared) == 5 * 64);
+
+// A session between two applications of one daemon, in a segment that both map. Each end writes one
+// fifo, with chunks from the pair's app arenas, and reads the other: the daemon is in no fifo.
+struct CutThroughShared {
+  SessionLine ends[2];
+  FifoShared fifos[2];  // [i] is written by end i
+};
+static_assert(sizeof(CutThroughShared) == 6 * 64);
+
+// What the session of an event or accept slot is, as the daemon says it.
+enum class CutThrough : uint8_t { kNo = 0, kEnd0 = 1, kEnd1 = 2 };
 
 // Accepted sessions wait here until a process of the application takes them: the kernel's accept
 // queue, in shared memory. Producers: daemon workers, with a private tail. Consumers: any process
@@ -136,9 +162,10 @@ struct alignas(64) AcceptSlot {
   uint16_t local_port;        // network order
   uint16_t remote_port;
   uint64_t handle;
-  Ref session;  // SessionShared
+  Ref session;  // SessionShared, or CutThroughShared
   uint8_t is_ip4;
-  uint8_t reserved[7];
+  uint8_t cut_through;  // CutThrough
+  uint8_t reserved[6];
   uint8_t local_ip[16];
   uint8_t remote_ip[16];
 };

@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 1;
+constexpr uint32_t kProtocolVersion = 2;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
@@ -31,8 +31,20 @@ constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
 enum class AttachOp : uint32_t {
   kAttach = 1,
   kAddWorker = 2,    // reply: as kAttach, fds with the new worker's socket first
-  kGetSegment = 3,   // reply: the fd of `segment_id`; kNotFound for segments of other applications
-  kAddAppArena = 4,  // reply: a new app-arena segment
+  // Reply: the fd of `segment_id`; kNotFound for segments of other applications. For the first
+  // segment of a cut-through pair: that, and the pair's first app arena.
+  kGetSegment = 3,
+  // Reply: a new app-arena segment; of the cut-through pair that has `segment_id`, unless that is 0.
+  kAddAppArena = 4,
+  // Reply: one eventfd by which worker `worker` at end `end` of the cut-through pair that has
+  // `segment_id` is woken by the other end. The same one as long as the pair lives.
+  kGetDoorbell = 5,
+};
+
+// AttachRequest::flags. Neither: sessions within the host by cut-through, all others by transports.
+enum AttachFlags : uint32_t {
+  kScopeLocalOnly = 1u << 0,   // no network: only applications of this daemon
+  kScopeGlobalOnly = 1u << 1,  // no cut-through
 };
 
 struct AttachRequest {
@@ -45,8 +57,9 @@ struct AttachRequest {
   uint32_t rx_fifo_size, tx_fifo_size;            // bytes, rounded up to 4 KB; 0 = daemon's default
   uint32_t event_queue_size;  // slots, rounded up to a power of two; 0 = default
   uint32_t flags;
-  uint32_t segment_id;  // kGetSegment
-  uint32_t reserved;
+  uint32_t segment_id;  // kGetSegment, kAddAppArena, kGetDoorbell
+  uint16_t worker;      // kGetDoorbell
+  uint16_t end;         // kGetDoorbell
 };
 
 struct SegmentInfo {
@@ -169,8 +182,9 @@ struct ConnectedEvent {
   uint32_t context;
   int32_t status;  // loom::Status
   uint64_t handle;
-  Ref session;  // SessionShared, when status is kOk
+  Ref session;  // SessionShared, or CutThroughShared, when status is kOk
   Endpoint local, remote;
+  CutThrough cut_through;
 };
 
 struct BoundEvent {

@@ -12,8 +12,16 @@ constexpr TimeNs kAttachRetry = kSecond;
 constexpr TimeNs kCheckInterval = 100 * kMillisecond;
 // While events wait for room in the daemon's queue, which it does not announce.
 constexpr TimeNs kUnsentRetry = kMillisecond;
+// Cut-through pairs that stay mapped without sessions; what the daemon has given up holds no pages.
+constexpr std::ptrdiff_t kUnusedPairs = 4;
 
 uint32_t daemon_worker_of(uint64_t handle) noexcept { return (handle >> 32) & 0xff; }
+
+// The doorbells are edge-triggered: looking is enough.
+void forget_rings(int bells_fd) noexcept {
+  epoll_event events[16];
+  while (sys::epoll_look(bells_fd, events, 16) == 16) {}
+}
 
 }  // namespace
 
@@ -22,7 +30,10 @@ AppWorker::AppWorker(Config config, std::string app_name)
   join_fork_handlers(*this);
 }
 
-AppWorker::~AppWorker() { leave_fork_handlers(*this); }
+AppWorker::~AppWorker() {
+  leave_fork_handlers(*this);
+  sys::close_internal(bells_fd_);
+}
 
 // --- Attachment
 
@@ -35,6 +46,7 @@ void AppWorker::new_epoch() noexcept {
 
 void AppWorker::install(std::shared_ptr<Attachment> a) {
   attachment_ = std::move(a);
+  if (bells_fd_ < 0) bells_fd_ = sys::make_internal(sys::epoll_create());
   new_epoch();
   if (events_fd_ >= 0) watch_events();
 }
@@ -84,6 +96,7 @@ void AppWorker::end_sessions() {
   }
   by_handle_.clear();
   by_context_.clear();
+  pairs_.clear();
   live_sessions_.for_each([this](Session& s) {
     if (s.uses(*attachment_)) s.on_daemon_gone();
   });
@@ -123,9 +136,29 @@ void AppWorker::watch_events() {
   epoll_event e{};
   e.events = EPOLLIN;
   sys::epoll_ctl(events_fd_, EPOLL_CTL_ADD, attachment_->event_fd(), &e);
+  sys::epoll_ctl(events_fd_, EPOLL_CTL_ADD, bells_fd_, &e);
   e.events = EPOLLRDHUP;
   sys::epoll_ctl(events_fd_, EPOLL_CTL_ADD, attachment_->socket(), &e);
-  while (!attachment_->queue().prepare_sleep()) dispatch_all();
+  while (!prepare_sleep()) dispatch_all();
+}
+
+// --- Cut-through
+
+std::shared_ptr<CutThroughPair> AppWorker::cut_through_pair(Attachment& a, uint32_t segment) {
+  if (&a != attachment_.get()) return nullptr;
+  for (const auto& p : pairs_)
+    if (p->id() == segment) return p;
+  auto pair = CutThroughPair::open(a, segment);
+  if (pair) pairs_.push_back(pair);
+  return pair;
+}
+
+void AppWorker::drop_unused_pairs() {
+  // The latest stay: the next connection may be with the same application.
+  auto unused =
+      std::count_if(pairs_.begin(), pairs_.end(), [](const auto& p) { return p.use_count() == 1; });
+  std::erase_if(pairs_,
+                [&](const auto& p) { return p.use_count() == 1 && unused-- > kUnusedPairs; });
 }
 
 // --- Objects
@@ -247,6 +280,7 @@ bool AppWorker::dispatch_all() {
     dispatch(event);
     any = true;
   }
+  for (const auto& pair : pairs_) any |= pair->collect([](Session& s) { s.notify(); });
   return any;
 }
 
@@ -256,10 +290,28 @@ void AppWorker::drain() {
   if (events_fd_ >= 0 && attachment_) {
     uint64_t count;
     (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
+    forget_rings(bells_fd_);
   }
   if (!dispatch_all()) return;
   // The producer has cleared the flag on our behalf; others still sleep and rely on it.
-  while (sleepers_ != 0 && attachment_ && !attachment_->queue().prepare_sleep()) dispatch_all();
+  while (sleepers_ != 0 && attachment_ && !prepare_sleep()) dispatch_all();
+}
+
+// True: nothing has come, and whatever comes will wake us. Under mutex_, while attached.
+bool AppWorker::prepare_sleep() noexcept {
+  if (!attachment_->queue().prepare_sleep()) return false;
+  if (pairs_.empty()) [[likely]]
+    return true;
+  for (const auto& pair : pairs_) pair->announce_sleep(bells_fd_);
+  svm::wake::fence();
+  for (const auto& pair : pairs_)
+    if (!pair->is_quiet()) return false;
+  return true;
+}
+
+void AppWorker::finish_sleep() noexcept {
+  attachment_->queue().finish_sleep();
+  for (const auto& pair : pairs_) pair->end_sleep();
 }
 
 void AppWorker::process_events() {
@@ -302,9 +354,10 @@ TimeNs AppWorker::sleep_limit() const noexcept {
 }
 
 bool AppWorker::begin_sleep(ThreadWaiter& thread) {
-  if (attachment_ && !attachment_->queue().prepare_sleep()) {
-    // prepare_sleep has cleared the flag that other sleepers rely on; the caller drains next, which
-    // sets it again.
+  if (attachment_ && !prepare_sleep()) {
+    // The flags that other sleepers rely on may have been cleared; the caller drains next, which
+    // sets them again.
+    if (sleepers_ == 0) finish_sleep();
     return false;
   }
   ++sleepers_;
@@ -321,7 +374,8 @@ void AppWorker::end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken
     uint64_t count;
     (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
   }
-  if (sleepers_ == 0) attachment_->queue().finish_sleep();
+  if (woken.bells) forget_rings(bells_fd_);
+  if (sleepers_ == 0) finish_sleep();
 }
 
 // One place for every blocking call but those that wait for many things.

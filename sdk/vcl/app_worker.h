@@ -19,6 +19,7 @@
 
 #include "vcl/attachment.h"
 #include "vcl/config.h"
+#include "vcl/cut_through.h"
 #include "vcl/epoll_set.h"
 #include "vcl/session.h"
 #include "vcl/thread_waiter.h"
@@ -111,6 +112,13 @@ class AppWorker {
   void register_handle(uint64_t handle, Session& s) { by_handle_[handle] = &s; }
   void forget_handle(uint64_t handle, Session& s);
   TimeNs sleep_limit() const noexcept;
+  // The cut-through pair with that segment of attachment `a`, mapped if it is not yet; nullptr when
+  // it cannot be.
+  std::shared_ptr<CutThroughPair> cut_through_pair(Attachment& a, uint32_t segment);
+  // A session has let go of its pair.
+  void drop_unused_pairs();
+  // In it are the doorbells of all pairs. Valid while attached.
+  int bells_fd() const noexcept { return bells_fd_; }
 
   // --- Any lock may be held
 
@@ -142,6 +150,8 @@ class AppWorker {
   void end_sessions();
   void watch_events();
   bool dispatch_all();
+  bool prepare_sleep() noexcept;
+  void finish_sleep() noexcept;
   void dispatch(const svm::MqEvent& e);
   bool flush_unsent() noexcept;
   Session* find(uint64_t handle) const noexcept;
@@ -157,6 +167,8 @@ class AppWorker {
   TimeNs last_check_ = 0;
   uint32_t sleepers_ = 0;  // the holder of events_fd_ counts as one
   int events_fd_ = -1;
+  int bells_fd_ = -1;
+  std::vector<std::shared_ptr<CutThroughPair>> pairs_;  // with sessions of ours
   uint32_t next_context_ = 0;
   std::unordered_map<uint64_t, Session*> by_handle_;
   std::unordered_map<uint32_t, Session*> by_context_;  // nullptr: closed while it was connecting

@@ -28,6 +28,12 @@ Error os_error(const std::string& what) {
   return error(status, what + ": " + std::strerror(code));
 }
 
+void limit_waits(int socket) noexcept {
+  const timeval timeout{kReplyTimeout, 0};
+  sys::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  sys::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+}
+
 void copy_name(char (&to)[64], const std::string& from) noexcept {
   std::memcpy(to, from.data(), std::min(from.size(), sizeof to - 1));
 }
@@ -129,9 +135,7 @@ Result<std::shared_ptr<Attachment>> Attachment::open(const Config& config, const
   WorkerEnds ends;
   ends.socket = sys::make_internal(sys::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (ends.socket < 0) return os_error("attach socket");
-  const timeval timeout{kReplyTimeout, 0};
-  sys::setsockopt(ends.socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-  sys::setsockopt(ends.socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+  limit_waits(ends.socket);
   if (sys::connect(ends.socket, &address, sizeof address) != 0)
     return os_error("attach to " + config.app_socket);
 
@@ -144,6 +148,8 @@ Result<std::shared_ptr<Attachment>> Attachment::open(const Config& config, const
   r.rx_fifo_size = config.rx_fifo_size;
   r.tx_fifo_size = config.tx_fifo_size;
   r.event_queue_size = std::bit_ceil(config.event_queue_size);
+  if (config.scope_local != config.scope_global)
+    r.flags = config.scope_local ? svm::kScopeLocalOnly : svm::kScopeGlobalOnly;
 
   std::shared_ptr<Attachment> a(new Attachment);
   a->socket_ = std::exchange(ends.socket, -1);
@@ -196,7 +202,8 @@ Result<WorkerEnds> Attachment::request(const AttachRequest& r) {
   if (reply && reply->status == static_cast<int32_t>(Status::kOk)) {
     const bool is_worker = r.op == AttachOp::kAttach || r.op == AttachOp::kAddWorker;
     complete = r.op != AttachOp::kAddWorker || take(ends.socket);
-    complete = complete && (!is_worker || take(ends.event_fd));
+    const bool has_eventfd = is_worker || r.op == AttachOp::kGetDoorbell;
+    complete = complete && (!has_eventfd || take(ends.event_fd));
     for (uint32_t i = 0; is_worker && complete && i < reply->n_daemon_workers; ++i)
       complete = take(ends.daemon_event_fds[i]);
     for (uint32_t i = 0; complete && i < reply->n_segments; ++i)
@@ -244,6 +251,7 @@ Result<void> Attachment::take_over(WorkerEnds& ends) {
     return error(Status::kMalformed, "the attach reply's worker numbers are out of range");
 
   socket_ = std::exchange(ends.socket, -1);
+  limit_waits(socket_);
   event_fd_ = std::exchange(ends.event_fd, -1);
   std::swap(daemon_event_fds_, ends.daemon_event_fds);
   worker_index_ = r.worker_index;
@@ -272,11 +280,30 @@ Result<void> Attachment::take_over(WorkerEnds& ends) {
   return {};
 }
 
-// Called while a Ref is followed, by any thread.
-bool Attachment::load_segment(uint32_t id) {
+Result<WorkerEnds> Attachment::get_segment(uint32_t id) {
   AttachRequest r = new_request(AttachOp::kGetSegment);
   r.segment_id = id;
+  return request(r);
+}
+
+Result<WorkerEnds> Attachment::add_arena(uint32_t pair_segment) {
+  AttachRequest r = new_request(AttachOp::kAddAppArena);
+  r.segment_id = pair_segment;
+  return request(r);
+}
+
+int Attachment::doorbell(uint32_t pair_segment, uint32_t end, uint32_t worker) {
+  AttachRequest r = new_request(AttachOp::kGetDoorbell);
+  r.segment_id = pair_segment;
+  r.end = static_cast<uint16_t>(end);
+  r.worker = static_cast<uint16_t>(worker);
   auto got = request(r);
+  return got ? std::exchange(got->event_fd, -1) : -1;
+}
+
+// Called while a Ref is followed, by any thread.
+bool Attachment::load_segment(uint32_t id) {
+  auto got = get_segment(id);
   if (!got) return false;
   const std::lock_guard lock(socket_mutex_);
   bool found = false;

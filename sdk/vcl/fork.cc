@@ -63,6 +63,7 @@ void AppWorker::before_fork() {
     }
     attachment_->socket_mutex().lock();
   }
+  for (const auto& p : pairs_) p->mutex().lock();
   sessions_.mutex().lock();
   epoll_sets_.mutex().lock();
   unsent_mutex_.lock();
@@ -72,6 +73,7 @@ void AppWorker::after_fork_in_parent() {
   unsent_mutex_.unlock();
   epoll_sets_.mutex().unlock();
   sessions_.mutex().unlock();
+  for (const auto& p : pairs_) p->mutex().unlock();
   if (attachment_ && !attachment_->dead()) attachment_->socket_mutex().unlock();
   child_ends_.reset();  // the child's copies stay open
   live_sessions_.for_each([](Session& s) { s.mutex().unlock(); });
@@ -87,6 +89,11 @@ void AppWorker::after_fork_in_child() {
   new (&attach_mutex_) std::mutex;
   ThreadWaiter::current().forget();
   sleepers_ = 0;
+  for (const auto& p : pairs_) p->after_fork();
+  if (bells_fd_ >= 0) {  // the parent's
+    sys::close_internal(bells_fd_);
+    bells_fd_ = sys::make_internal(sys::epoll_create());
+  }
   unsent_.clear();
   has_unsent_.store(false);
   by_context_.clear();

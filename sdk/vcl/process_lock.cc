@@ -19,7 +19,7 @@ long futex(std::atomic<uint32_t>& word, int op, uint32_t value, const timespec* 
 
 }  // namespace
 
-void ProcessLock::lock(svm::SessionShared& s) noexcept {
+void ProcessLock::lock(svm::SessionLine& s) noexcept {
   const auto self = static_cast<uint32_t>(sys::getpid());
   uint32_t holder = 0;
   while (!s.lock.compare_exchange_strong(holder, self, std::memory_order_acquire)) {

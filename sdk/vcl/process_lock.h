@@ -1,4 +1,4 @@
-// Serialises the processes that hold one session after fork(): SessionShared::lock, a futex with
+// Serialises the processes that hold one session after fork(): SessionLine::lock, a futex with
 // the holder's pid. Free of cost while there is one holder. Taken with Session::mutex_ held, for
 // the length of a copy; a process that died with it is found by its pid.
 #pragma once
@@ -10,7 +10,7 @@ namespace loom::vcl {
 
 class ProcessLock {
  public:
-  explicit ProcessLock(svm::SessionShared& s) noexcept {
+  explicit ProcessLock(svm::SessionLine& s) noexcept {
     if (std::popcount(s.holders.load(std::memory_order_relaxed)) > 1) [[unlikely]]
       lock(s);
   }
@@ -22,10 +22,10 @@ class ProcessLock {
   ProcessLock& operator=(const ProcessLock&) = delete;
 
  private:
-  void lock(svm::SessionShared& s) noexcept;
+  void lock(svm::SessionLine& s) noexcept;
   void unlock() noexcept;
 
-  svm::SessionShared* held_ = nullptr;
+  svm::SessionLine* held_ = nullptr;
 };
 
 }  // namespace loom::vcl

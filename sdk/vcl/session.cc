@@ -76,6 +76,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   listener_ = nullptr;
   rx_ = {};
   tx_ = {};
+  cut_ = {};
   local_ = remote_ = {};
   local_.is_ip4 = remote_.is_ip4 = is_ip4;
   options_ = {};
@@ -88,8 +89,41 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
 }
 
 void Session::tell(svm::ToDaemon type) noexcept {
+  if (cut_.pair) {
+    switch (type) {
+      case svm::ToDaemon::kTx:
+      case svm::ToDaemon::kRxSpace:
+        return ring_peer();
+      case svm::ToDaemon::kShutdown: {
+        const ProcessLock process_lock(*shared_);
+        tx_.set_eof();
+        (void)tx_.should_notify();
+        return ring_peer();
+      }
+      default:
+        break;  // opening and closing are the daemon's
+    }
+  }
   const svm::SessionEvent e{handle_, 0};
   worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), type, e);
+}
+
+// The other end looks at the session. Its owner is read behind the fence of should_notify.
+void Session::ring_peer() noexcept {
+  cut_.pair->ring(*cut_.bell, 1 - cut_.end, cut_.peer->owner.load(std::memory_order_relaxed),
+                  cut_.bit);
+}
+
+int Session::lost() const noexcept {
+  if (rx_.reset()) return rx_.error();
+  if (!cut_.pair) [[likely]]
+    return 0;
+  const uint32_t how = shared_->peer_end.load(std::memory_order_acquire);
+  return how & svm::kPeerReset ? static_cast<int>(how & 0xffff) : 0;
+}
+
+bool Session::peer_closed() const noexcept {
+  return cut_.pair && (shared_->peer_end.load(std::memory_order_acquire) & svm::kPeerClosed) != 0;
 }
 
 void Session::send_options() noexcept {
@@ -240,7 +274,7 @@ int Session::connect(const svm::Endpoint& remote) {
 
 void Session::on_connected(const svm::ConnectedEvent& e) {
   const std::lock_guard lock(mutex_);
-  if (e.status != 0 || !adopt(e.session, e.handle)) {
+  if (e.status != 0 || !adopt(e.session, e.handle, e.cut_through)) {
     fail(e.status ? errno_of(e.status) : EIO);
     return;
   }
@@ -251,7 +285,11 @@ void Session::on_connected(const svm::ConnectedEvent& e) {
 }
 
 // Enters an established session. False: the reference leads nowhere.
-bool Session::adopt(svm::Ref ref, uint64_t handle) {
+bool Session::adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which) {
+  if (which != svm::CutThrough::kNo) {
+    handle_ = handle;
+    return adopt_cut_through(ref, which == svm::CutThrough::kEnd1);
+  }
   auto* s = attachment_->table().resolve_as<svm::SessionShared>(ref);
   if (!s) return false;
   handle_ = handle;
@@ -260,6 +298,30 @@ bool Session::adopt(svm::Ref ref, uint64_t handle) {
   s->owner.store(attachment_->worker_index());
   rx_ = svm::AppFifoConsumer(s->rx, attachment_->table(), s->rx_size);
   tx_ = svm::AppFifoProducer(s->tx, attachment_->arena(), s->tx_size);
+  return true;
+}
+
+// The same between two applications. Under the worker's mutex.
+bool Session::adopt_cut_through(svm::Ref ref, uint32_t end) {
+  auto pair = worker_.cut_through_pair(*attachment_, svm::ref_segment(ref));
+  auto* s = pair ? pair->table().resolve_as<svm::CutThroughShared>(ref) : nullptr;
+  if (!s) return false;
+  svm::SessionLine& line = s->ends[end];
+  const svm::Ref bell_ref = line.bell;
+  const uint32_t bit = line.bell_bit;
+  auto* bell = pair->table().resolve_as<svm::BellShared>(bell_ref);
+  if (!bell || !pair->enter(bell_ref, end, bit, *this, worker_.bells_fd())) return false;
+  shared_ = &line;
+  cut_.pair = std::move(pair);
+  cut_.bell = bell;
+  cut_.peer = &s->ends[1 - end];
+  cut_.bell_ref = bell_ref;
+  cut_.bit = bit;
+  cut_.end = end;
+  line.holders.fetch_or(attachment_->worker_bit());
+  line.owner.store(attachment_->worker_index());
+  rx_ = svm::AppFifoConsumer(s->fifos[1 - end], cut_.pair->table(), line.rx_size);
+  tx_ = svm::AppFifoProducer(s->fifos[end], cut_.pair->arena(), line.tx_size);
   return true;
 }
 
@@ -305,6 +367,8 @@ int Session::accept(Session*& child, bool child_nonblocking) {
       Session* fresh = worker_.new_session(proto_, socket_is_ip4, child_nonblocking, a.handle);
       bool good;
       {
+        std::unique_lock worker_lock(worker_.mutex(), std::defer_lock);
+        if (a.cut_through != svm::CutThrough::kNo) worker_lock.lock();
         const std::lock_guard lock(mutex_);
         good = accept_one(*fresh, a);
         n_accepted_ += good;
@@ -340,7 +404,7 @@ bool Session::accept_one(Session& child, svm::AcceptedSession& a) {
   child.remote_ = {.is_ip4 = a.is_ip4, .reserved = 0, .port = a.remote_port, .ip = {}};
   std::memcpy(child.local_.ip, a.local_ip, sizeof a.local_ip);
   std::memcpy(child.remote_.ip, a.remote_ip, sizeof a.remote_ip);
-  if (!child.adopt(a.session, a.handle)) return false;
+  if (!child.adopt(a.session, a.handle, a.cut_through)) return false;
   child.connect_reported_ = true;
   child.state_.store(State::kOpen, std::memory_order_seq_cst);
   if (attachment_->dead()) child.fail(ECONNRESET);  // the daemon went while nobody knew the child
@@ -394,6 +458,7 @@ void Session::let_go() {
     worker_.forget_context(context_, true);
   if (info_context_) worker_.forget_context(info_context_, false);
   if (handle_) worker_.forget_handle(handle_, *this);
+  if (cut_.pair) cut_.pair->leave(cut_.bell_ref, cut_.end, cut_.bit, *this);
   if (attachment_->dead()) return;
   const uint64_t bit = attachment_->worker_bit();
   if (listener_) {
@@ -421,6 +486,7 @@ void Session::retire() {
     listener_ = nullptr;
     state_.store(State::kIdle, std::memory_order_release);
     ListNode<SessionTag>::unlink();
+    if (std::exchange(cut_.pair, nullptr)) worker_.drop_unused_pairs();
   }
   attachment_.reset();
   worker_.sessions().put(this);
@@ -480,7 +546,8 @@ void Session::drop_holder(uint64_t bit) noexcept {
 int Session::take_error() {
   const std::lock_guard lock(mutex_);
   if (error_) return std::exchange(error_, 0);
-  if (shared_ && rx_.reset() && !std::exchange(error_taken_, true)) return rx_.error();
+  const int gone = shared_ ? lost() : 0;
+  if (gone != 0 && !std::exchange(error_taken_, true)) return gone;
   return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "svm/fifo.h"
 #include "svm/protocol.h"
 #include "vcl/attachment.h"
+#include "vcl/cut_through.h"
 #include "vcl/object.h"
 #include "vcl/process_lock.h"
 #include "vcl/sys.h"
@@ -126,6 +127,7 @@ class Session final : public Object, public ListNode<SessionTag> {
     const State s = state();
     return s == State::kListening || s == State::kBinding;
   }
+  bool is_cut_through() const noexcept { return cut_.pair != nullptr; }
   bool ever_connected() const noexcept { return shared_ != nullptr; }
   AppWorker& worker() noexcept { return worker_; }
   uint64_t handle() const noexcept { return handle_; }
@@ -162,12 +164,19 @@ class Session final : public Object, public ListNode<SessionTag> {
  private:
   void retire() override;
 
-  bool adopt(svm::Ref ref, uint64_t handle);
+  bool adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which);
+  bool adopt_cut_through(svm::Ref ref, uint32_t end);
   bool accept_one(Session& child, svm::AcceptedSession& a);
   class Accepting;
   void stop_waiting() noexcept;
   void become_owner() noexcept;
   void tell(svm::ToDaemon type) noexcept;
+  void ring_peer() noexcept;
+  // The connection is gone: its errno, or 0.
+  int lost() const noexcept;
+  // Cut-through: the other end has closed, and reads no more.
+  bool peer_closed() const noexcept;
+  ssize_t put_in_vain(size_t n) noexcept;
   void send_options() noexcept;
   void fail(int error) noexcept;
   void let_go();
@@ -204,9 +213,18 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t context_ = 0;
   uint32_t index_ = 0, listener_index_ = ~0u;
   uint32_t n_accepted_ = 0;
-  svm::SessionShared* shared_ = nullptr;
+  svm::SessionLine* shared_ = nullptr;
   svm::AppFifoConsumer rx_;
   svm::AppFifoProducer tx_;
+  // Of a cut-through session.
+  struct {
+    std::shared_ptr<CutThroughPair> pair;  // nullptr: it is not one
+    svm::BellShared* bell = nullptr;
+    svm::SessionLine* peer = nullptr;
+    svm::Ref bell_ref = 0;
+    uint32_t bit = 0, end = 0;
+    bool wrote_in_vain = false;
+  } cut_;
   svm::ListenerShared* listener_ = nullptr;
   svm::AcceptConsumer accept_queue_;
   svm::Endpoint local_{}, remote_{};

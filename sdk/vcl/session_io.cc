@@ -54,10 +54,11 @@ ssize_t Session::cannot_receive() {
 // The rx fifo is empty: 0 or an error when it stays so, -EAGAIN when bytes may come.
 ssize_t Session::end_of_stream() {
   if (state() == State::kFailed) return error_ ? -std::exchange(error_, 0) : 0;
-  if (rx_.reset()) {
+  if (const int gone = lost(); gone != 0) {
     if (rx_.refresh() != 0) return -EAGAIN;  // came before the reset
-    return std::exchange(error_taken_, true) ? 0 : -rx_.error();
+    return std::exchange(error_taken_, true) ? 0 : -gone;
   }
+  if (peer_closed()) return rx_.refresh() != 0 ? -EAGAIN : 0;
   return rx_.eof() || shut_rd_ ? 0 : -EAGAIN;
 }
 
@@ -180,12 +181,20 @@ int Session::cannot_send() {
   if (state() == State::kConnecting) return -EAGAIN;
   if (state() == State::kFailed) return error_ ? -std::exchange(error_, 0) : -EPIPE;
   if (!shared_) return -EPIPE;
-  if (rx_.reset()) return std::exchange(error_taken_, true) ? -EPIPE : -rx_.error();
-  return shut_wr_ ? -EPIPE : 0;
+  if (const int gone = lost(); gone != 0) return std::exchange(error_taken_, true) ? -EPIPE : -gone;
+  return shut_wr_ || (cut_.wrote_in_vain && peer_closed()) ? -EPIPE : 0;
 }
 
 // The arena is used up: asks the daemon for another segment, under a bound of the daemon's.
-bool Session::more_memory() noexcept { return attachment_->add_app_arena(); }
+bool Session::more_memory() noexcept {
+  return cut_.pair ? cut_.pair->more_memory() : attachment_->add_app_arena();
+}
+
+// The other end has closed: TCP would send these bytes, and get a reset for them.
+ssize_t Session::put_in_vain(size_t n) noexcept {
+  cut_.wrote_in_vain = true;
+  return static_cast<ssize_t>(n);
+}
 
 // Says, before the bytes themselves, whether those behind them may wait (MSG_MORE).
 inline void Session::set_more(bool more) noexcept {
@@ -216,6 +225,8 @@ ssize_t Session::put(std::span<const iovec> from, bool more) {
   if (const int e = cannot_send(); e != 0) return e;
   const size_t wanted = total_of(from);
   if (wanted == 0) return 0;
+  if (peer_closed()) [[unlikely]]
+    return put_in_vain(wanted);
   const ProcessLock process_lock(*shared_);
   return put_locked(from, wanted, more);
 }
@@ -306,6 +317,7 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
       if (shared_) {
         if (wanted > tx_.size()) return -EINVAL;
         if (wanted == 0) return 0;
+        if (peer_closed()) return put_in_vain(wanted);
         const ProcessLock process_lock(*shared_);
         const bool fits = tx_.refresh() >= wanted;
         if (fits || !tx_.want_space(static_cast<uint32_t>(wanted))) {
@@ -322,6 +334,7 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
 // Under mutex_ and the process lock. 0, or as put(). commit_tx follows a success.
 int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views) {
   become_owner();
+  if (peer_closed()) return -EPIPE;
   while (true) {
     uint32_t room = tx_.space();
     if (room < n) room = tx_.refresh();
@@ -344,7 +357,7 @@ void Session::commit_tx(uint32_t n, bool more) {
 
 uint32_t Session::unsent() {
   const std::lock_guard lock(mutex_);
-  if (!shared_) return 0;
+  if (!shared_ || cut_.pair) return 0;  // a local peer acknowledges at once
   const ProcessLock process_lock(*shared_);
   tx_.refresh();
   return tx_.used();
@@ -394,7 +407,7 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
 
 uint32_t Session::poll_open(uint32_t wanted, bool edge) {
   uint32_t out = kPollSettled | (info_ready_ ? kPollInfo : 0);
-  if (shut_wr_) {
+  if (shut_wr_ || peer_closed()) {
     out |= POLLOUT | POLLWRNORM;
   } else if (wanted & (POLLOUT | POLLWRNORM)) {
     uint32_t room = tx_.space();
@@ -402,19 +415,22 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     if (room < enough) room = tx_.refresh();
     if (room >= enough || !tx_.want_space(enough)) out |= POLLOUT | POLLWRNORM;
   }
-  if (wanted & kPollDrained) {
+  if ((wanted & kPollDrained) && cut_.pair) {
+    out |= kPollDrained;
+  } else if (wanted & kPollDrained) {
     tx_.refresh();
     if (tx_.used() == 0 || !tx_.want_space(tx_.size())) out |= kPollDrained;
   }
   while (true) {
     uint32_t in = 0;
-    if (rx_.reset()) {
+    if (lost() != 0) {
       in = POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM | POLLHUP | kPollDrained |
            kPollInfo | (error_taken_ ? 0 : POLLERR);
       return in | out;
     }
     const bool ended =
-        shut_rd_ || (rx_.shared()->producer.flags.load(std::memory_order_acquire) & svm::kFifoEof);
+        shut_rd_ || peer_closed() ||
+        (rx_.shared()->producer.flags.load(std::memory_order_acquire) & svm::kFifoEof);
     const uint32_t ready = rx_.available();
     const uint32_t low = std::min(rcv_lowat.load(std::memory_order_relaxed), rx_.size());
     if (ended) {

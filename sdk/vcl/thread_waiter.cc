@@ -8,7 +8,7 @@
 namespace loom::vcl {
 namespace {
 
-enum Source : uint32_t { kWake = 1, kQueue, kSocket, kKernel };
+enum Source : uint32_t { kWake = 1, kQueue, kSocket, kKernel, kBells };
 
 bool add(int epfd, int fd, uint32_t events, Source source) noexcept {
   epoll_event e{};
@@ -44,7 +44,7 @@ ThreadWaiter::~ThreadWaiter() {
 void ThreadWaiter::forget() noexcept {
   sys::close_internal(std::exchange(epfd_, -1));
   sys::close_internal(std::exchange(wake_fd_, -1));
-  kernel_epfd_ = queue_fd_ = socket_fd_ = -1;
+  kernel_epfd_ = queue_fd_ = socket_fd_ = bells_fd_ = -1;
   worker_ = nullptr;
   asleep_ = woken_ = false;
 }
@@ -64,18 +64,21 @@ int ThreadWaiter::prepare(AppWorker& worker) {
   // The kernel forgets closed descriptors by itself; these removals may fail.
   if (queue_fd_ >= 0) sys::epoll_ctl(epfd_, EPOLL_CTL_DEL, queue_fd_, nullptr);
   if (socket_fd_ >= 0) sys::epoll_ctl(epfd_, EPOLL_CTL_DEL, socket_fd_, nullptr);
-  queue_fd_ = socket_fd_ = -1;
+  if (bells_fd_ >= 0) sys::epoll_ctl(epfd_, EPOLL_CTL_DEL, bells_fd_, nullptr);
+  queue_fd_ = socket_fd_ = bells_fd_ = -1;
   worker_ = &worker;
   epoch_ = worker.epoch();
   if (const Attachment* a = worker.current()) {
     if (!add(epfd_, a->event_fd(), EPOLLIN | EPOLLEXCLUSIVE, kQueue) ||
-        !add(epfd_, a->socket(), EPOLLHUP | EPOLLEXCLUSIVE, kSocket)) {
+        !add(epfd_, a->socket(), EPOLLHUP | EPOLLEXCLUSIVE, kSocket) ||
+        !add(epfd_, worker.bells_fd(), EPOLLIN, kBells)) {
       const int e = errno;
       forget();
       return -e;
     }
     queue_fd_ = a->event_fd();
     socket_fd_ = a->socket();
+    bells_fd_ = worker.bells_fd();
   }
   return 0;
 }
@@ -109,11 +112,12 @@ bool ThreadWaiter::include(int kernel_epfd) {
 }
 
 ThreadWaiter::Woken ThreadWaiter::look() {
-  epoll_event events[4];
-  const int n = sys::epoll_look(epfd_, events, 4);
+  epoll_event events[5];
+  const int n = sys::epoll_look(epfd_, events, 5);
   Woken woken;
   for (int i = 0; i < n; ++i) {
     woken.queue |= events[i].data.u32 == kQueue;
+    woken.bells |= events[i].data.u32 == kBells;
     woken.kernel |= events[i].data.u32 == kKernel;
     woken.detached |= events[i].data.u32 == kSocket;
   }
@@ -126,14 +130,15 @@ ThreadWaiter::Woken ThreadWaiter::sleep(int kernel_epfd, TimeNs deadline, const 
     woken.error = -errno;
     return woken;
   }
-  epoll_event events[4];
-  const int n = sys::hooks.epoll_pwait(epfd_, events, 4, sys::millis_until(deadline), mask);
+  epoll_event events[5];
+  const int n = sys::hooks.epoll_pwait(epfd_, events, 5, sys::millis_until(deadline), mask);
   if (n < 0) {
     woken.error = -errno;
     return woken;
   }
   for (int i = 0; i < n; ++i) {
     woken.queue |= events[i].data.u32 == kQueue;
+    woken.bells |= events[i].data.u32 == kBells;
     woken.kernel |= events[i].data.u32 == kKernel;
     woken.detached |= events[i].data.u32 == kSocket;
   }

@@ -1,6 +1,7 @@
 // Where a thread sleeps: an epoll fd of its own with its wake eventfd, the worker's message-queue
 // eventfd and the attach socket (both exclusive: one sleeper per event is woken, and passes on what
-// concerns others), and, while it waits in an epoll set, that set's kernel side.
+// concerns others), the doorbells of cut-through sessions, and, while it waits in an epoll set,
+// that set's kernel side.
 #pragma once
 #include "vcl/object.h"
 #include "vcl/sys.h"
@@ -11,6 +12,7 @@ class ThreadWaiter {
  public:
   struct Woken {
     bool queue = false;     // the message queue's eventfd is readable
+    bool bells = false;     // a doorbell of a cut-through session was rung
     bool kernel = false;    // kernel descriptors are ready
     bool detached = false;  // the daemon has closed the attach socket
     int error = 0;          // EINTR
@@ -49,7 +51,7 @@ class ThreadWaiter {
   int epfd_ = -1, wake_fd_ = -1;
   int kernel_epfd_ = -1;          // in epfd_
   uint64_t seen_sets_ended_ = 0;  // when it was put there
-  int queue_fd_ = -1, socket_fd_ = -1;
+  int queue_fd_ = -1, socket_fd_ = -1, bells_fd_ = -1;
   uint64_t epoch_ = 0;  // of the attachment that epfd_ watches
   AppWorker* worker_ = nullptr;
   bool asleep_ = false, woken_ = false;

@@ -1,5 +1,7 @@
 // The life of applications, listeners and sessions, seen from an application's side of the shared
 // memory.
+#include <fcntl.h>
+
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -288,6 +290,7 @@ TEST_F(SessionTest, ASessionHeldByTwoProcessesOutlivesOne) {
   Pair p = open();
   TestApp child(bed, app);
   ASSERT_EQ(child.reply.status, 0) << child.reply.message;
+  EXPECT_EQ(::fcntl(child.socket, F_GETFL) & O_NONBLOCK, 0) << "it could not wait for replies";
   EXPECT_NE(child.reply.worker_index, app.reply.worker_index);
   // What the preload library does before fork().
   p.server->shared->holders.fetch_or(1ull << child.reply.worker_index);
@@ -377,6 +380,11 @@ TEST(AttachSocket, RefusesWhatItDoesNotKnowAndLives) {
   r.op = svm::AttachOp::kGetSegment;
   r.segment_id = 99999;
   EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
+  r.op = svm::AttachOp::kAddAppArena;
+  EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound) << "no such pair";
+  r.op = svm::AttachOp::kGetDoorbell;
+  EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
+  r.segment_id = 0;
   r.op = svm::AttachOp::kAddAppArena;
   const auto more = good.ask(r);
   EXPECT_EQ(more.status, 0);

@@ -1,0 +1,340 @@
+// Cut-through sessions on their worker: found, opened, closed. The memory behind them is made in
+// cut_through_memory.cc.
+#include "session/cut_through.h"
+
+#include <hostloom/net.h>
+
+#include <cerrno>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+// A connect that finds the backlog full is tried again this often, as a SYN would be sent again,
+// for as long as TCP would.
+constexpr TimeNs kBacklogRetry = 5 * kMillisecond;
+constexpr TimeNs kConnectTimeout = 127 * kSecond;
+
+CutThroughLink& link_of(SessionWorker& sw, ConnId conn) noexcept {
+  return *sw.cut_throughs[conn / 2];
+}
+uint32_t end_of(ConnId conn) noexcept { return conn & 1; }
+
+CutThroughPair* find_pair(SessionWorker& sw, App& a, App& b) noexcept {
+  const auto found = sw.pairs.find(CutThroughKey(a, b));
+  return found == sw.pairs.end() ? nullptr : found->second;
+}
+
+uint32_t bytes_in(SessionWorker& sw, const Session& s, bool written) noexcept {
+  const CutThroughLink& l = link_of(sw, s.cut_conn);
+  const uint32_t end = end_of(s.cut_conn);
+  const svm::FifoShared& f = l.shared->fifos[written ? end : 1 - end];
+  return f.producer.tail.load(std::memory_order_acquire) -
+         f.consumer.head.load(std::memory_order_relaxed);
+}
+
+// --- Opening
+
+bool take_bell(SessionWorker& sw, CutThroughPair& pair, CutThroughLink& l) noexcept {
+  for (uint32_t i = 0; i < pair.bells.size(); ++i) {
+    auto& used = pair.bells[i].used;
+    if (used.all()) continue;
+    uint32_t bit = 0;
+    while (used[bit]) ++bit;
+    used[bit] = true;
+    l.bell = i;
+    l.bit = bit;
+    return true;
+  }
+  const auto object = pair.arena.alloc_object(sizeof(svm::BellShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    return false;
+  }
+  CutThroughPair::Bell bell;
+  bell.shared = reinterpret_cast<svm::BellShared*>(object.ptr);
+  bell.ref = object.ref;
+  bell.used[0] = true;
+  pair.bells.push_back(bell);
+  l.bell = static_cast<uint32_t>(pair.bells.size() - 1);
+  l.bit = 0;
+  return true;
+}
+
+uint32_t new_link(SessionWorker& sw) {
+  if (sw.free_cut_throughs.empty()) {
+    sw.cut_throughs.push_back(std::make_unique<CutThroughLink>());
+    return static_cast<uint32_t>(sw.cut_throughs.size() - 1);
+  }
+  const uint32_t i = sw.free_cut_throughs.back();
+  sw.free_cut_throughs.pop_back();
+  return i;
+}
+
+// Takes the link's place in memory, or leaves nothing behind.
+Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const Endpoints& wanted,
+                  uint8_t protocol) noexcept {
+  CutThroughLink& l = *sw.cut_throughs[index];
+  const auto object = pair.arena.alloc_object(sizeof(svm::CutThroughShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    return Status::kNoMemory;
+  }
+  if (!take_bell(sw, pair, l)) {
+    pair.arena.free_object(object.ref);
+    return Status::kNoMemory;
+  }
+  l.endpoints = wanted;
+  if (l.endpoints.local.is_zero()) l.endpoints.local = l.endpoints.remote;  // as Linux chooses
+  // The addresses are taken as those of a connection are, but lead no packet anywhere: one that
+  // claims them comes from outside.
+  FlowTables& flows = *sw.layer->flows;
+  const auto worker = static_cast<uint8_t>(sw.worker->index);
+  Status status = flows.open(l.endpoints, protocol, worker, kNoConn, sw.port_counter);
+  if (status == Status::kOk)
+    status = flows.add(l.endpoints, protocol, FlowKind::kListener, worker, kNoIndex);
+  if (status != Status::kOk) {
+    pair.bells[l.bell].used[l.bit] = false;
+    pair.arena.free_object(object.ref);
+    return status;
+  }
+  l.pair = &pair;
+  l.shared = reinterpret_cast<svm::CutThroughShared*>(object.ptr);
+  l.ref = object.ref;
+  l.protocol = protocol;
+  svm::init_fifo(l.shared->fifos[0]);
+  svm::init_fifo(l.shared->fifos[1]);
+  pair.n_links.fetch_add(1, std::memory_order_relaxed);
+  return Status::kOk;
+}
+
+void drop_link(SessionWorker& sw, uint32_t index) noexcept {
+  CutThroughLink& l = *sw.cut_throughs[index];
+  CutThroughPair& pair = *l.pair;
+  for (uint32_t end = 0; end < 2; ++end) {
+    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.shared->ends[end].tx_size);
+    fifo.release();
+  }
+  pair.bells[l.bell].used[l.bit] = false;
+  pair.arena.free_object(l.ref);
+  sw.layer->flows->del(l.endpoints, l.protocol);
+  l = {};
+  sw.free_cut_throughs.push_back(index);
+  pair.n_links.fetch_sub(1, std::memory_order_acq_rel);
+  drain_progress(sw);
+}
+
+Session* add_end(SessionWorker& sw, uint32_t index, uint32_t end, App& app, TransportId transport,
+                 uint32_t rx_size, uint32_t tx_size) noexcept {
+  Session* s = new_session(sw, app, transport);
+  if (!s) return nullptr;
+  CutThroughLink& l = *sw.cut_throughs[index];
+  s->conn = s->cut_conn = index * 2 + end;
+  s->rx_size = rx_size;
+  s->tx_size = tx_size;
+  s->shared_ref = l.ref;
+  svm::SessionLine& line = l.shared->ends[end];
+  s->shared = &line;
+  line.owner.store(~0u, std::memory_order_relaxed);
+  line.handle = handle_of(sw, *s);
+  line.rx_size = rx_size;
+  line.tx_size = tx_size;
+  line.bell = l.pair->bells[l.bell].ref;
+  line.bell_bit = l.bit;
+  l.sessions[end] = s->id;
+  l.open[end] = true;
+  s->flags |= kTransportUp;
+  return s;
+}
+
+Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Listener& listener,
+                 CutThroughPair& pair) noexcept {
+  const uint8_t protocol = sw.layer->transports.get(args.transport)->ip_protocol;
+  const uint32_t index = new_link(sw);
+  if (const Status status = build_link(sw, pair, index, args.endpoints, protocol);
+      status != Status::kOk) {
+    sw.free_cut_throughs.push_back(index);
+    return status;
+  }
+  CutThroughLink& l = *sw.cut_throughs[index];
+  // An application that connects to itself has both ends.
+  l.caller = pair.apps[0] == a.app ? 0 : 1;
+  const uint32_t callee = 1 - l.caller;
+  // What one may send is what the other agreed to hold.
+  const uint32_t caller_rx = fifo_size(args.rx_fifo_size, a.app->rx_fifo_size);
+  Session* to =
+      add_end(sw, index, callee, *listener.app, args.transport, listener.rx_size, caller_rx);
+  Session* from =
+      to ? add_end(sw, index, l.caller, *a.app, args.transport, caller_rx, listener.rx_size)
+         : nullptr;
+  if (!from) {
+    if (to)
+      free_session(sw, *to);  // the link goes with it
+    else
+      drop_link(sw, index);
+    return Status::kNoMemory;
+  }
+  from->state = State::kOpen;
+  from->context = args.context;
+  from->creator = args.creator;
+  to->state = State::kAccepted;
+  to->listener = listener.index;
+  to->creator = 0xff;
+  Endpoints seen_by_callee = l.endpoints;
+  std::swap(seen_by_callee.local, seen_by_callee.remote);
+  std::swap(seen_by_callee.local_port, seen_by_callee.remote_port);
+  const Endpoints seen_by_caller = l.endpoints;
+  if (const Status status = to->owner->accepted(sw, listener, *to, seen_by_callee);
+      status != Status::kOk) {
+    free_session(sw, *to);
+    free_session(sw, *from);
+    return status;
+  }
+  from->owner->connected(sw, *from, Status::kOk, seen_by_caller);
+  return Status::kOk;
+}
+
+bool has_room(SessionWorker& sw, const Listener& l) noexcept {
+  if (l.accepts.count() < l.backlog) return true;
+  ++sw.counters[kAcceptOverflow];
+  return false;
+}
+
+void wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& e,
+                      TimeNs deadline) {
+  if (deadline == 0) deadline = sw.worker->now + kConnectTimeout;
+  sw.backlogged.push_back({a.app, a.index, e, deadline});
+  if (!sw.backlog_timer.is_running()) sw.worker->timer_start_in(sw.backlog_timer, kBacklogRetry);
+}
+
+// --- What the session layer calls as it calls a transport
+
+// The end has gone, how it may be. Its session is the caller's to free.
+void leave(SessionWorker& sw, ConnId conn, bool reset) noexcept {
+  CutThroughLink& l = link_of(sw, conn);
+  const uint32_t end = end_of(conn), other = 1 - end;
+  l.open[end] = false;
+  if (l.sessions[other] == kNoSession || !l.open[other]) return;
+  const SessionId peer = l.sessions[other];
+  if (reset) {
+    sw.worker->sessions->reset(*sw.worker, peer, ResetReason::kPeerReset);
+    return;
+  }
+  Session& s = sw.pool.at(peer);
+  set_peer_end(sw, s, svm::kPeerClosed);
+}
+
+void close(Worker& w, ConnId conn, bool unread) noexcept {
+  SessionWorker& sw = of(w);
+  const SessionId id = link_of(sw, conn).sessions[end_of(conn)];
+  leave(sw, conn, unread);
+  w.sessions->closed(w, id);
+}
+
+void abort(Worker& w, ConnId conn) noexcept { leave(of(w), conn, true); }
+
+void info(Worker& w, ConnId conn, ConnectionInfo& out) noexcept {
+  constexpr uint8_t kEstablished = 1, kCloseWait = 8;  // Linux's numbers
+  SessionWorker& sw = of(w);
+  const CutThroughLink& l = link_of(sw, conn);
+  const uint32_t end = end_of(conn);
+  out.endpoints = l.endpoints;
+  if (end != l.caller) {
+    std::swap(out.endpoints.local, out.endpoints.remote);
+    std::swap(out.endpoints.local_port, out.endpoints.remote_port);
+  }
+  out.state = l.open[1 - end] ? kEstablished : kCloseWait;
+  out.snd_mss = out.rcv_mss = 65483;  // what Linux's loopback has
+  out.pmtu = 65535;
+  const auto cursor = [](const std::atomic<uint32_t>& c) {
+    return c.load(std::memory_order_relaxed);
+  };
+  // Modulo 2^32: nobody counts further on the way of the data.
+  out.bytes_acked = cursor(l.shared->fifos[end].consumer.head);
+  out.bytes_received = cursor(l.shared->fifos[1 - end].producer.tail);
+}
+
+}  // namespace
+
+const TransportOps kCutThroughOps{
+    .name = "cut-through",
+    .tx_kind = TxKind::kInternal,
+    .close = close,
+    .abort = abort,
+    .info = info,
+};
+
+Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectArgs& args) noexcept {
+  const Impl& layer = *sw.layer;
+  if (!layer.config.cut_through || !caller.scope.local) return nullptr;
+  const TransportOps* ops = layer.transports.get(args.transport);
+  if (ops->tx_kind != TxKind::kPeek || !ops->listen || ops->ip_protocol == 0) return nullptr;
+  const Endpoints& e = args.endpoints;
+  if (!sw.worker->net || !sw.worker->net->is_local(*sw.worker, e.remote, e.fib_index))
+    return nullptr;
+  Endpoints arriving;
+  arriving.local = e.remote;
+  arriving.local_port = e.remote_port;
+  arriving.remote = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  arriving.fib_index = e.fib_index;
+  FlowMatch match;
+  if (e.remote.is_ip4) {
+    const FlowKey4 key = key4_of(arriving, ops->ip_protocol);
+    layer.flows->lookup<FlowKey4>({&key, 1}, &match);
+  } else {
+    const FlowKey6 key = key6_of(arriving, ops->ip_protocol);
+    layer.flows->lookup<FlowKey6>({&key, 1}, &match);
+  }
+  if (match.kind != FlowKind::kListener) return nullptr;
+  Listener* l = layer.listener(match.conn);
+  const bool reachable = l && l->transport == args.transport && !l->app->owner->in_this_process &&
+                         l->app->scope.local && l->conn[sw.worker->index] != kNoConn &&
+                         layer.drain_state.load(std::memory_order_relaxed) == DrainState::kOff;
+  return reachable ? l : nullptr;
+}
+
+Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,
+                        const ConnectArgs& args, Listener& l, TimeNs deadline) noexcept {
+  CutThroughPair* pair = find_pair(sw, *a.app, *l.app);
+  if (!pair) return ask_pair(sw, a, *l.app, event);
+  if (has_room(sw, l)) return open_link(sw, a, args, l, *pair);
+  wait_for_backlog(sw, a, event, deadline);
+  return Status::kOk;
+}
+
+void cut_through_tick(Worker& w, Timer& t) noexcept {
+  SessionWorker& sw = of(w);
+  std::vector<Backlogged> waiting;
+  std::swap(waiting, sw.backlogged);
+  for (const Backlogged& b : waiting) {
+    AppWorker* a = b.app->live[b.app_worker].load(std::memory_order_acquire);
+    if (!a) continue;
+    if (w.now >= b.deadline)
+      refuse_connect(sw, *a, b.event.context, Status::kTimedOut);
+    else
+      connect(sw, *a, b.event, b.deadline);
+  }
+  if (!sw.backlogged.empty() && !t.is_running()) w.timer_start_in(t, kBacklogRetry);
+}
+
+uint32_t unread_bytes(SessionWorker& sw, const Session& s) noexcept {
+  return bytes_in(sw, s, false);
+}
+uint32_t unsent_bytes(SessionWorker& sw, const Session& s) noexcept {
+  return bytes_in(sw, s, true);
+}
+
+void set_peer_end(SessionWorker& sw, Session& s, uint32_t how) noexcept {
+  s.shared->peer_end.fetch_or(how, std::memory_order_release);
+  notify(sw, s, kNotifyRx | kNotifyForce);
+}
+
+void release_cut_through(SessionWorker& sw, Session& s) noexcept {
+  CutThroughLink& l = link_of(sw, s.cut_conn);
+  const uint32_t end = end_of(s.cut_conn);
+  l.sessions[end] = kNoSession;
+  if (l.sessions[1 - end] == kNoSession) drop_link(sw, s.cut_conn / 2);
+}
+
+}  // namespace loom::session

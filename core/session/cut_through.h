@@ -1,0 +1,118 @@
+// Sessions whose two ends are applications of this daemon: one pair of fifos in memory that both
+// map, and wake-ups straight from one to the other (svm/bell.h). The daemon opens and closes them
+// and is on neither path. Private to core/session/.
+//
+// A pair of applications shares one CutThroughPair: an arena of the daemon's for the shared blocks
+// and bells, app arenas for the chunks of both, and an eventfd for each application worker that
+// waits. It goes when nothing is open in it any more.
+//
+// To the rest of the session layer each end is a session like others, whose transport is
+// kCutThroughOps.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <bitset>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "session/application.h"
+#include "svm/bell.h"
+#include "svm/protocol.h"
+
+namespace loom::session {
+
+struct CutThroughPair;
+struct ConnectArgs;
+
+// One such session: what its two ends share here. In SessionWorker::cut_throughs; ConnId is twice
+// its index, plus the end.
+struct CutThroughLink {
+  CutThroughPair* pair = nullptr;  // nullptr: free
+  svm::CutThroughShared* shared = nullptr;
+  svm::Ref ref = 0;
+  uint32_t bell = 0, bit = 0;
+  SessionId sessions[2] = {kNoSession, kNoSession};  // by end; kNoSession: it was freed
+  bool open[2] = {};                                 // the end's application has not closed it
+  uint8_t caller = 0;                                // end that connected
+  uint8_t protocol = 0;
+  Endpoints endpoints;  // as the caller sees them; reserved in the flow table
+};
+
+// Threads: made and destroyed on the control thread; the worker of its sessions allocates from it.
+struct CutThroughPair {
+  struct Bell {
+    svm::BellShared* shared = nullptr;
+    svm::Ref ref = 0;
+    std::bitset<svm::kBellSessions> used;
+  };
+
+  App* apps[2] = {};  // by end; the same one twice when it connects to itself; nullptr: it has gone
+  svm::DaemonArena arena;
+  svm::SegmentTable app_segments;
+  svm::AppArena app_arena{app_segments};
+  std::vector<std::unique_ptr<svm::Segment>> app_arenas;
+  std::array<UniqueFd, svm::kMaxAppWorkers> doorbells[2];  // by end, by worker; made when asked for
+  uint32_t worker = 0;                                     // the daemon worker of its sessions
+  std::vector<Bell> bells;                                 // worker
+  std::atomic<uint32_t> n_links{0};
+  bool was_idle = false;  // when memory was last looked after
+
+  bool has(const App& app) const noexcept { return apps[0] == &app || apps[1] == &app; }
+};
+
+// Two applications as SessionWorker::pairs knows them, in either order.
+struct CutThroughKey {
+  const App *low, *high;
+  CutThroughKey(const App& a, const App& b) noexcept
+      : low(std::min(&a, &b, std::less<>())), high(std::max(&a, &b, std::less<>())) {}
+  bool operator==(const CutThroughKey&) const = default;
+  struct Hash {
+    std::size_t operator()(const CutThroughKey& k) const noexcept {
+      return std::hash<const void*>()(k.low) * 31 + std::hash<const void*>()(k.high);
+    }
+  };
+};
+
+// A connect that waits for room in its listener's backlog.
+struct Backlogged {
+  App* app;
+  uint32_t app_worker;
+  svm::ConnectEvent event;
+  TimeNs deadline;
+};
+
+// --- Daemon worker
+
+// The listener in another application, or in this one, that a connection to `e.remote` would
+// reach without leaving this host; nullptr: there is none, ask the transport.
+Listener* find_cut_through(SessionWorker&, const App& caller, const ConnectArgs&) noexcept;
+// Answers by OwnerOps::connected, or returns what is wrong. Where the pair is still to be made, or
+// the backlog is full, the answer comes later. `deadline`: of an attempt that has waited; 0: it is
+// new.
+Status open_cut_through(SessionWorker&, AppWorker&, const svm::ConnectEvent&, const ConnectArgs&,
+                        Listener&, TimeNs deadline) noexcept;
+// Has the pair made, and the connect handled after that.
+Status ask_pair(SessionWorker&, AppWorker&, App& callee, const svm::ConnectEvent&);
+void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room in a backlog
+// Received bytes that the session's application has not read.
+uint32_t unread_bytes(SessionWorker&, const Session&) noexcept;
+uint32_t unsent_bytes(SessionWorker&, const Session&) noexcept;
+// Tells the session that its other end has gone.
+void set_peer_end(SessionWorker&, Session&, uint32_t how) noexcept;
+// The session is being freed; what the two shared goes with the second one.
+void release_cut_through(SessionWorker&, Session&) noexcept;
+extern const TransportOps kCutThroughOps;
+
+// --- Control thread
+
+svm::Segment* find_pair_segment(SessionLayer::Impl&, const App&, uint32_t id,
+                                CutThroughPair** pair);
+Result<svm::Segment*> add_pair_arena(CutThroughPair&);
+Result<int> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
+// The application is about to be destroyed.
+void forget_pairs(SessionLayer::Impl&, App&);
+// Destroys pairs that have been without sessions since the last call.
+void reap_pairs(SessionLayer::Impl&);
+
+}  // namespace loom::session

@@ -1,0 +1,185 @@
+// The memory of pairs of applications: made when one first connects to the other, reaped when no
+// session is left in it. Control thread.
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "session/cut_through.h"
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint64_t kBlocksSize = 64ull << 20;  // blocks and bells: 100,000 sessions and more
+constexpr uint32_t kMaxArenasPerPair = 16;
+constexpr std::size_t kMaxPairs = 4096;
+
+struct PairTask {
+  Impl* layer;
+  App *caller, *callee;
+  uint64_t caller_serial, callee_serial;
+  uint32_t app_worker, worker;
+  svm::ConnectEvent event;
+};
+
+bool is_alive(const Impl& layer, const App* app, uint64_t serial) {
+  for (const auto& a : layer.apps)
+    if (a.get() == app && a->serial == serial) return !a->detached;
+  return false;
+}
+
+Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_t worker) {
+  if (layer.pairs.size() >= kMaxPairs)
+    return error(Status::kNoMemory,
+                 "there are " + std::to_string(kMaxPairs) + " pairs of applications already");
+  auto pair = std::make_unique<CutThroughPair>();
+  pair->apps[0] = &caller;
+  pair->apps[1] = &callee;
+  pair->worker = worker;
+  auto blocks = svm::Segment::create(kBlocksSize, svm::SegmentKind::kDaemonArena);
+  if (!blocks) return blocks.error();
+  if (!pair->arena.add_segment(std::move(*blocks)))
+    return error(Status::kNoMemory, "no room for a segment");
+  if (auto arena = add_pair_arena(*pair); !arena) return arena.error();
+  layer.pairs.push_back(std::move(pair));
+  return layer.pairs.back().get();
+}
+
+void connect_when_made(const PairTask& t) {
+  Impl& layer = *t.layer;
+  if (layer.stopped || !is_alive(layer, t.caller, t.caller_serial)) return;
+  const bool has_callee = is_alive(layer, t.callee, t.callee_serial);
+  CutThroughPair* pair = nullptr;
+  Status status = Status::kRefused;
+  if (has_callee) {
+    for (const auto& p : layer.pairs)
+      if (p->worker == t.worker && p->has(*t.caller) && p->has(*t.callee) &&
+          (p->apps[0] == p->apps[1]) == (t.caller == t.callee))
+        pair = p.get();
+    if (!pair) {
+      auto made = make_pair(layer, *t.caller, *t.callee, t.worker);
+      if (made) {
+        pair = *made;
+      } else {
+        status = made.error().code;
+        layer.log(LogLevel::kWarn, "no memory for sessions between '" + t.caller->name + "' and '" +
+                                       t.callee->name + "': " + made.error().message);
+      }
+    }
+  }
+  layer.engine.run_on_worker(t.worker, [&](Worker& w) {
+    SessionWorker& sw = of(w);
+    AppWorker* a = t.caller->live[t.app_worker].load(std::memory_order_acquire);
+    if (pair) sw.pairs[CutThroughKey(*t.caller, *t.callee)] = pair;
+    if (a && pair)
+      connect(sw, *a, t.event);
+    else if (a)
+      refuse_connect(sw, *a, t.event.context, status);
+    flush(sw);
+  });
+}
+
+void destroy_pair(Impl& layer, std::size_t at) {
+  CutThroughPair* pair = layer.pairs[at].get();
+  layer.engine.run_on_worker(pair->worker, [&](Worker& w) {
+    std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == pair; });
+  });
+  // The applications may keep it mapped for a while.
+  const auto clear = [](const svm::Segment& s) { s.give_back(0, s.size()); };
+  for (const auto& s : pair->app_arenas) clear(*s);
+  clear(pair->arena.segment(0));
+  layer.pairs[at] = std::move(layer.pairs.back());
+  layer.pairs.pop_back();
+}
+
+}  // namespace
+
+Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::ConnectEvent& event) {
+  sw.worker->post_to_control(
+      [](void* arg) {
+        const std::unique_ptr<PairTask> task(static_cast<PairTask*>(arg));
+        connect_when_made(*task);
+      },
+      new PairTask{sw.layer, a.app, &callee, a.app->serial, callee.serial, a.index,
+                   sw.worker->index, event});
+  return Status::kOk;
+}
+
+svm::Segment* find_pair_segment(Impl& layer, const App& app, uint32_t id, CutThroughPair** out) {
+  for (const auto& pair : layer.pairs) {
+    if (!pair->has(app)) continue;
+    *out = pair.get();
+    if (pair->arena.segment(0).id() == id) return &pair->arena.segment(0);
+    for (const auto& s : pair->app_arenas)
+      if (s->id() == id) return s.get();
+  }
+  return nullptr;
+}
+
+Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
+  if (pair.app_arenas.size() >= kMaxArenasPerPair)
+    return error(Status::kNoMemory, "the two applications have their " +
+                                        std::to_string(kMaxArenasPerPair) + " segments");
+  const App* one = pair.apps[0] ? pair.apps[0] : pair.apps[1];
+  auto s = svm::Segment::create(one->add_segment_size, svm::SegmentKind::kAppArena);
+  if (!s) return s.error();
+  pair.app_arenas.push_back(std::move(*s));
+  svm::Segment& segment = *pair.app_arenas.back();
+  if (!pair.app_segments.add(segment) || !pair.app_arena.add_segment(segment)) {
+    pair.app_segments.remove(segment.id());
+    pair.app_arenas.pop_back();
+    return error(Status::kNoMemory, "no room for another segment");
+  }
+  return &segment;
+}
+
+Result<int> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
+  if (end > 1 || worker >= svm::kMaxAppWorkers)
+    return error(Status::kInvalid,
+                 "no worker " + std::to_string(worker) + " at end " + std::to_string(end));
+  UniqueFd& fd = pair.doorbells[end][worker];
+  if (!fd) fd = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
+  return fd.get();
+}
+
+void forget_pairs(Impl& layer, App& app) {
+  for (std::size_t i = layer.pairs.size(); i-- > 0;) {
+    CutThroughPair& pair = *layer.pairs[i];
+    if (!pair.has(app)) continue;
+    // No connect finds it any more; the other application's sessions may still be open.
+    layer.engine.run_on_worker(pair.worker, [&](Worker& w) {
+      std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == &pair; });
+    });
+    for (App*& end : pair.apps)
+      if (end == &app) end = nullptr;
+    if ((!pair.apps[0] && !pair.apps[1]) || pair.n_links.load(std::memory_order_acquire) == 0)
+      destroy_pair(layer, i);
+  }
+}
+
+void reap_pairs(Impl& layer) {
+  for (std::size_t i = layer.pairs.size(); i-- > 0;) {
+    CutThroughPair& pair = *layer.pairs[i];
+    const bool idle = pair.n_links.load(std::memory_order_acquire) == 0;
+    if (idle && pair.was_idle) {
+      // A connect may have come meanwhile: it is the worker that knows.
+      bool unused = false;
+      layer.engine.run_on_worker(pair.worker, [&](Worker& w) {
+        unused = pair.n_links.load(std::memory_order_relaxed) == 0;
+        if (unused)
+          std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == &pair; });
+      });
+      if (unused) {
+        destroy_pair(layer, i);
+        continue;
+      }
+    }
+    pair.was_idle = idle;
+    if (pair.arena.wants_give_back()) pair.arena.give_back();
+    pair.app_arena.give_back();
+  }
+}
+
+}  // namespace loom::session

@@ -1,0 +1,136 @@
+#!/usr/bin/python3
+"""System tests of sessions between two programs on one daemon. usage: cut_through_cases.py CASE"""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from lab import STACK_IP4, STACK_IP6, Failure, Lab, wait_until  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+PEER = [PYTHON, str(HERE / "programs" / "through_peer.py")]
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def connections(lab):
+    return lab.cli("show", "session", "verbose", as_json=True)["connections"]
+
+def tap_packets(lab):
+    return int(pathlib.Path("/sys/class/net/tap0/statistics/rx_packets").read_text())
+
+
+def expect_reclaimed(lab, descriptors):
+    wait_until(lambda: not lab.cli("show", "app", as_json=True)["applications"], "the daemon forgets the applications")
+    wait_until(lambda: not connections(lab), "all sessions end")
+    wait_until(lambda: len(os.listdir(f"/proc/{lab.daemon.pid}/fd")) <= descriptors, "the daemon's descriptors are closed")
+
+
+def server(lab, address=STACK_IP4, port=7000):
+    child = lab.spawn(PEER + ["serve", address, str(port)], name="serve", env=lab.preload())
+    wait_until(lambda: "listening" in lab.output(child) or child.poll() is not None, "the server listens")
+    expect(child.poll() is None, f"the server ended:\n{lab.output(child)}")
+    return child
+
+
+def holders(lab, n, port=7000):
+    children = [lab.spawn(PEER + ["hold", STACK_IP4, str(port)], name="hold", env=lab.preload()) for _ in range(n)]
+    for c in children:
+        wait_until(lambda c=c: "up" in lab.output(c) or c.poll() is not None, "a client is connected")
+    return children
+
+
+def talk():
+    """Every size, level and edge, half close, abort, addresses; IPv4 and IPv6; and not a packet of it on any interface."""
+    with Lab() as lab:
+        lab.cli("show", "version")
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        for address in (STACK_IP4, STACK_IP6):
+            s = server(lab, address)
+            before = tap_packets(lab)
+            lab.run(PEER + ["talk", address, "7000"], env=lab.preload(), timeout=60)
+            held = lab.spawn(PEER + ["hold", address, "7000"], name="hold", env=lab.preload())
+            wait_until(lambda: "up" in lab.output(held), "a client is connected")
+            kinds = {c["proto"] for c in connections(lab)}
+            expect(kinds == {"cut-through"}, f"sessions are {kinds}")
+            after = tap_packets(lab)
+            expect(after - before < 50, f"{after - before} packets went out to the TAP")
+            lab.stop(held)
+            lab.stop(s)
+        expect_reclaimed(lab, descriptors)
+
+
+def programs():
+    """iperf3, nginx and redis with both ends under preload."""
+    with Lab() as lab:
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        side = p.both_on_hostloom(lab)
+        for reverse in (False, True):
+            rate = p.iperf3(lab, side, seconds=2, reverse=reverse)
+            print(f"iperf3, reverse {reverse}: {rate / 1e9:.1f} Gb/s")
+            expect(rate > 50e6, f"reverse {reverse}: only {rate / 1e6:.1f} Mb/s")
+        p.iperf3(lab, side, seconds=1, streams=4)
+        with p.Nginx(lab, side, workers=2) as n:
+            for name in ("1k", "10m"):
+                for _ in range(3):
+                    p.curl_matches(lab, n, name, env=lab.preload())
+            print(f"wrk: {p.wrk(lab, n, seconds=1, env=lab.preload()):.0f}/s")
+            print(f"wrk, a connection each: {p.wrk(lab, n, seconds=1, close=True, env=lab.preload()):.0f}/s")
+        with p.Redis(lab, side) as r:
+            rate = r.benchmark("set", requests=20000, env=lab.preload())
+            print(f"redis SET: {rate:.0f}/s")
+        expect_reclaimed(lab, descriptors)
+
+
+def killed():
+    """Either end killed: the other one hears of it at once, and all memory comes back."""
+    with Lab() as lab:
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        s = server(lab)
+        clients = holders(lab, 5)
+        began = time.monotonic()
+        s.kill()
+        for c in clients:
+            wait_until(lambda c=c: c.poll() is not None, "a client hears that its server was killed", 10)
+            # "QUIET" was read: nothing unread, so the end is an orderly one, as TCP's would be.
+            expect("end of file" in lab.output(c), lab.output(c))
+        print(f"5 clients heard within {(time.monotonic() - began) * 1000:.0f} ms")
+        expect_reclaimed(lab, descriptors)
+
+        s = server(lab)
+        clients = holders(lab, 5)
+        for c in clients:
+            c.kill()
+        wait_until(lambda: len(connections(lab)) <= 5, "the killed ends have gone", 10)
+        # Those that the server does not watch stay until it closes them; a new client is served meanwhile.
+        lab.run(PEER + ["talk", STACK_IP4, "7000"], env=lab.preload(), timeout=60)
+        lab.stop(s, signal.SIGKILL)
+        expect_reclaimed(lab, descriptors)
+
+
+def scope():
+    """app-scope-global: by the network only; app-scope-local: never by it."""
+    for extra, kind in (("app-scope-global", "tcp"), ("app-scope-local", "cut-through")):
+        with Lab(vcl_extra=extra) as lab:
+            s = server(lab)
+            held = lab.spawn(PEER + ["hold", STACK_IP4, "7000"], name="hold", env=lab.preload())
+            wait_until(lambda: "up" in lab.output(held) or held.poll() is not None, "a client is connected")
+            kinds = {c["proto"] for c in connections(lab)}
+            expect(kinds == {kind}, f"{extra}: sessions are {kinds}: {lab.output(held)}")
+            reachable = laboratory.can_connect(STACK_IP4, 7000)
+            expect(reachable == (kind == "tcp"), f"{extra}: from the network it is {'' if reachable else 'not '}reachable")
+            lab.stop(held)
+            lab.stop(s)
+
+
+if __name__ == "__main__":
+    laboratory.run_case(talk, programs, killed, scope)

@@ -1,0 +1,134 @@
+"""Both ends of stream connections between two programs, for cut-through sessions.
+usage: through_peer.py serve ADDRESS PORT | talk ADDRESS PORT | hold ADDRESS PORT
+
+serve: an echo server in one thread (selectors), until it is killed. A connection whose first bytes are "QUIET" is never
+answered or read again. talk: sizes from a byte to a megabyte, echoed and compared, blocking and by epoll (edge
+triggered), half close, abort. hold: says "up" on stdout when connected, then waits for the end of the connection and
+says how it came.
+"""
+
+import hashlib
+import select
+import selectors
+import socket
+import struct
+import sys
+
+
+def serve(address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=64)
+    waits = selectors.DefaultSelector()
+    waits.register(listener, selectors.EVENT_READ, None)
+    pending = {}
+    print("listening", flush=True)
+    while True:
+        for key, _ in waits.select():
+            if key.fileobj is listener:
+                s, _ = listener.accept()
+                s.setblocking(False)
+                waits.register(s, selectors.EVENT_READ, s)
+                pending[s] = bytearray()
+                continue
+            s = key.fileobj
+            try:
+                if key.events & selectors.EVENT_READ:
+                    data = s.recv(1 << 18)
+                    if not data and not pending[s]:
+                        raise ConnectionResetError
+                    if data.startswith(b"QUIET"):
+                        waits.unregister(s)
+                        continue
+                    pending[s] += data
+                    if not data:  # half closed: what is owed, then our end
+                        s.setblocking(True)
+                        s.sendall(pending[s])
+                        raise ConnectionResetError
+                if pending[s]:
+                    del pending[s][:s.send(pending[s])]
+            except BlockingIOError:
+                pass
+            except (ConnectionResetError, BrokenPipeError):
+                waits.unregister(s)
+                pending.pop(s)
+                s.close()
+                continue
+            wanted = selectors.EVENT_WRITE if pending[s] else selectors.EVENT_READ
+            if key.events != wanted:
+                waits.modify(s, wanted, s)
+
+
+def receive_exactly(s, n):
+    data = bytearray()
+    while len(data) < n:
+        part = s.recv(n - len(data))
+        assert part, f"end of file after {len(data)} of {n} bytes"
+        data += part
+    return bytes(data)
+
+
+def talk(address, port):
+    for size in (1, 64, 1000, 65536, 1 << 20):
+        with socket.create_connection((address, port)) as s:
+            data = hashlib.shake_128(str(size).encode()).digest(size)
+            for _ in range(3):
+                s.sendall(data)
+                assert receive_exactly(s, size) == data, f"{size} bytes came back changed"
+
+    # Edge-triggered epoll, both directions at once.
+    data = hashlib.shake_128(b"edge").digest(4 << 20)
+    with socket.create_connection((address, port)) as s:
+        s.setblocking(False)
+        ep = select.epoll()
+        ep.register(s, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        sent, got = 0, bytearray()
+        while len(got) < len(data):
+            assert ep.poll(20), f"no event with {sent} sent and {len(got)} received"
+            try:
+                while sent < len(data):
+                    sent += s.send(data[sent:sent + 100_000])
+            except BlockingIOError:
+                pass
+            try:
+                while len(got) < len(data):
+                    part = s.recv(1 << 17)
+                    assert part, "end of file"
+                    got += part
+            except BlockingIOError:
+                pass
+        assert bytes(got) == data, "edge-triggered: bytes changed"
+        ep.close()
+
+    # Half close: what was sent comes back, then the end.
+    with socket.create_connection((address, port)) as s:
+        s.sendall(b"last words")
+        s.shutdown(socket.SHUT_WR)
+        assert receive_exactly(s, 10) == b"last words"
+        assert s.recv(1) == b"", "no end of file"
+
+    # Addresses, options and facts of an ordinary connection.
+    with socket.create_connection((address, port)) as s:
+        assert s.getpeername()[:2] == (address, port), s.getpeername()
+        assert s.getsockname()[0] == address and s.getsockname()[1] != 0, s.getsockname()
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        state = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[0]
+        assert state == 1, f"state {state}, not ESTABLISHED"
+        # Abort.
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    print("talked", flush=True)
+
+
+def hold(address, port):
+    s = socket.create_connection((address, port))
+    s.sendall(b"QUIET")
+    print("up", flush=True)
+    try:
+        print("end of file" if s.recv(1) == b"" else "data", flush=True)
+    except ConnectionResetError:
+        print("reset", flush=True)
+
+
+if __name__ == "__main__":
+    {"serve": serve, "talk": talk, "hold": hold}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
