@@ -228,6 +228,15 @@ class Lab:
             return can_connect(address, port)
         wait_until(there, f"{child.label} listens on {address} port {port}", seconds)
 
+    def wait_listening_over_hostloom(self, child, address, port, seconds=20):
+        """As wait_listening, but only the daemon is asked: the server sees no connection."""
+        def there():
+            if child.poll() is not None:
+                raise Failure(f"{child.label} ended at once:\n{self.output(child)}{self.daemon_tail()}")
+            listeners = self.cli("show", "session", as_json=True)["listeners"]
+            return any(x["local"] == f"{address}:{port}" for x in listeners)
+        wait_until(there, f"{child.label} listens on {address} port {port}", seconds)
+
     def daemon_tail(self):
         return self._tail(self.dir / "hostloom.log") if self.daemon else ""
 

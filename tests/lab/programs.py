@@ -36,6 +36,10 @@ def both_on_hostloom(lab):
     return Side("both on hostloom", STACK_IP4, server_env=lab.preload(), client_env=lab.preload())
 
 
+def over_loopback(lab):
+    return Side("kernel loopback", "127.0.0.1")
+
+
 def kernel_to_kernel(lab):
     lab.peer_namespace()
     return Side("kernel to kernel", FAR_IP4, wrap_server=lab.in_peer)
@@ -49,16 +53,25 @@ def find(program):
     raise Failure(f"'{program}' is not installed; ./quickstart says which packages are needed")
 
 
+def wait_listening(lab, child, side, port):
+    if side.client_env:  # it is asked as its clients will
+        lab.wait_listening_over_hostloom(child, side.server, port)
+    else:
+        lab.wait_listening(child, side.server, port)
+
+
 # --- iperf3 -----------------------------------------------------------------------------------------------------------
 
-def iperf3(lab, side, seconds=3, reverse=False, port=5201, streams=1, cores=(None, None)):
-    """Bits per second that arrived. reverse: the server sends."""
+def iperf3(lab, side, seconds=3, reverse=False, port=5201, streams=1, cores=(None, None), length=None):
+    """Bits per second that arrived. reverse: the server sends. length: bytes of a write, of a read at most."""
     server = [find("iperf3"), "-s", "-1", "-B", side.server, "-p", str(port), "--forceflush"]
     with lab.program(side.wrap_server(server), name="iperf3-server", env=side.server_env, core=cores[1]) as s:
         laboratory.wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "iperf3 server listens")
         client = [find("iperf3"), "-c", side.server, "-p", str(port), "-t", str(seconds), "-J", "-P", str(streams)]
         if reverse:
             client.append("-R")
+        if length:
+            client += ["-l", str(length)]
         done = lab.run(client, timeout=seconds + 60, env=side.client_env, core=cores[0], check=False)
         try:
             report = json.loads(done.stdout)
@@ -174,12 +187,14 @@ class Redis:
 
 # --- sockperf ---------------------------------------------------------------------------------------------------------
 
-def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None)):
-    """Round trips of one TCP connection that sends, waits for the echo and sends again: microseconds (p50, p99)."""
-    where = ["--tcp", "-i", side.server, "-p", str(port)]
+def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), polling=False):
+    """Round trips of one TCP connection that sends, waits for the echo and sends again: microseconds (p50, p99).
+
+    polling: both ends ask again and again instead of sleeping."""
+    where = ["--tcp", "-i", side.server, "-p", str(port)] + (["--nonblocked"] if polling else [])
     server = side.wrap_server([find("sockperf"), "server"] + where)
     with lab.program(server, name="sockperf-server", env=side.server_env, core=cores[1]) as s:
-        lab.wait_listening(s, side.server, port)
+        wait_listening(lab, s, side, port)
         client = [find("sockperf"), "ping-pong"] + where + ["-t", str(seconds), "-m", str(size), "--full-rtt"]
         text = lab.run(client, timeout=seconds + 60, env=side.client_env, core=cores[0]).stdout.decode()
     found = {q: re.search(rf"percentile {q} =\s+([\d.]+)", text) for q in ("50.000", "99.000")}
