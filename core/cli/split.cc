@@ -11,7 +11,11 @@ Result<std::vector<std::string_view>> split_cli_line(std::string_view line) {
   std::vector<std::string_view> words;
   for (std::size_t at = line.find_first_not_of(kSpace); at != line.npos;
        at = line.find_first_not_of(kSpace, at)) {
-    if (line[at] == '#') break;
+    if (line[at] == '#') {  // to the end of its line, of the several that a script may give
+      at = line.find('\n', at);
+      if (at == line.npos) break;
+      continue;
+    }
     const bool is_quoted = line[at] == '"';
     if (is_quoted) ++at;
     const std::size_t end =

@@ -15,6 +15,34 @@ std::string ordinal_word(std::span<const std::string_view> words, std::size_t at
   return "'" + std::string(words[at]) + "' at position " + std::to_string(at + 1);
 }
 
+// How many braces of the line are left open. A brace is a word of its own, without quotes.
+int open_braces(std::string_view line) {
+  const auto words = split_cli_line(line);
+  int depth = 0;
+  if (!words) return depth;
+  for (const std::string_view word : *words)
+    if (word.data() == line.data() || word.data()[-1] != '"')
+      depth += (word == "{") - (word == "}");
+  return depth;
+}
+
+// Takes the next command from a script: a line, or several while a brace is open.
+std::string_view take_command(std::string_view& text, int& n_lines) {
+  std::size_t size = 0;
+  int depth = 0;
+  n_lines = 0;
+  do {
+    const std::size_t begin = size;
+    size = std::min(text.find('\n', begin), text.size());
+    depth += open_braces(text.substr(begin, size - begin));
+    ++n_lines;
+    if (size < text.size()) ++size;
+  } while (depth > 0 && size < text.size());
+  const std::string_view command = text.substr(0, size);
+  text.remove_prefix(size);
+  return command;
+}
+
 }  // namespace
 
 CliTree::CliTree() = default;
@@ -148,9 +176,9 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
 
 Result<void> CliTree::run_script(Host& host, std::string_view text, const std::string& name,
                                  std::string& out) const {
-  for (int number = 1; !text.empty(); ++number) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(text.size(), line.size() + 1));
+  int n_lines = 1;
+  for (int number = 1; !text.empty(); number += n_lines) {
+    const std::string_view line = take_command(text, n_lines);
     auto outcome = run(host, line);
     if (outcome.status != Status::kOk) {
       while (outcome.text.ends_with('\n')) outcome.text.pop_back();

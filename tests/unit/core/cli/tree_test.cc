@@ -182,5 +182,23 @@ TEST_F(CliTreeTest, ScriptsStopAtTheFirstErrorAndNameItsLine) {
             "/nonexistent/x: No such file or directory");
 }
 
+TEST_F(CliTreeTest, ACommandOfAScriptGoesOnWhileABraceIsOpen) {
+  std::string out;
+  EXPECT_TRUE(tree.run_script(host,
+                              "show errors {  # one } in a comment\n"
+                              "  a { b\n"
+                              "  } \"{\"\n"
+                              "}\n"
+                              "show version\n",
+                              "s", out));
+  EXPECT_EQ(out, "show errors|{|a|{|b|}|{|}\nshow version\n");
+  out.clear();
+  const auto r = tree.run_script(host, "show errors {\n}\n\nshow verison\n", "s.cli", out);
+  EXPECT_EQ(r.error().message.substr(0, 8), "s.cli:4:");
+  out.clear();
+  EXPECT_TRUE(tree.run_script(host, "show errors }\nshow errors {\nend", "s", out));
+  EXPECT_EQ(out, "show errors|}\nshow errors|{|end\n");
+}
+
 }  // namespace
 }  // namespace loom
