@@ -254,6 +254,27 @@ def ping():
         wait_until(lambda: clients() == mine, "a client that left is forgotten")
 
 
+def nsim():
+    """A link with a delay is slower by that, and one that loses packets changes no byte."""
+    with Lab(config_extra="tcp { max-gso-size 3000 }") as lab:
+        lab.cli(*"set nsim delay 20 ms bandwidth 1 gbit packet-size 1500".split())
+        lab.cli(*"nsim output-feature enable-disable tap0".split())
+        for address in (STACK_IP4, STACK_IP6):
+            said = lab.run(["ping", "-c", "3", "-i", "0.2", address]).stdout.decode()
+            fastest = float(re.search(r"= ([\d.]+)/", said)[1])
+            expect(fastest >= 20, f"a round trip of {fastest} ms over a link of 20 ms: {said}")
+
+        lab.cli(*"set nsim delay 1 ms bandwidth 1 gbit drop-fraction 0.02 packets-per-reorder 50 seed 1".split())
+        lab.cli("echo", "server", "uri", f"tcp://{STACK_IP4}/7")
+        data = hashlib.shake_128(b"nsim").digest(3_000_000)
+        expect(exchange(STACK_IP4, 7, data) == data, "the echo is not what was sent")
+        row = table(lab, "show nsim", "workers")[0]
+        expect(row["dropped"] > 0 and row["reordered"] > 0, f"nothing was lost or reordered: {row}")
+        wait_until(lambda: table(lab, "show nsim", "workers")[0]["waiting"] == 0, "the link empties")
+        lab.cli(*"nsim output-feature enable-disable tap0 disable".split())
+        lab.run(["ping", "-c", "1", STACK_IP4])
+
+
 def loomctl(lab, *command):
     return [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), *command]
 
@@ -381,7 +402,7 @@ def main():
                    'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
     laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, in_process, ping,
-                        daemon_death, bad_input, idle, unprivileged_user)
+                        daemon_death, bad_input, idle, unprivileged_user, nsim)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ ABSENT_COMMANDS = {
     "TLS": ["show tls"],
     "QUIC": ["show quic"],
     "event log": ["show event-logger"],
-    "network simulator": ["nsim"],
     "static HTTP": ["show http static"],
 }
 
@@ -49,7 +48,7 @@ ABSENT_MESSAGES = {
     "session rules": ["session_rule_add_del", "session_rules_v2_dump"],
     "source deny lists": ["session_sdl_add_del_v2", "session_sdl_v3_dump"],
     "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],
-    "network simulator": ["nsim_configure2", "nsim_cross_connect_enable_disable", "nsim_output_feature_enable_disable"],
+    "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
     "static HTTP": ["http_static_enable_v5"],
     "unnumbered interfaces": ["ip_unnumbered_dump"],
     "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],

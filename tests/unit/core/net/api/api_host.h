@@ -87,7 +87,7 @@ inline const ApiCallOps ApiSide::Call::kOps{
 
 class ApiHost : public ApiSide, public NetHost {
  public:
-  explicit ApiHost(NetConfig config = {}) : NetHost(config) {
+  explicit ApiHost(NetConfig config = {}, uint32_t n_workers = 1) : NetHost(config, n_workers) {
     must(add_core_modules(registry));
     must(add_net_messages(registry, *net));
   }
