@@ -275,6 +275,28 @@ def nsim():
         lab.run(["ping", "-c", "1", STACK_IP4])
 
 
+def packet_generator():
+    """A script of several lines, as VPP's users have them; what it sends is answered, and the answers are captured."""
+    startup = ["create packet-generator interface pg0", "set interface ip address pg0 10.70.0.1/24", "set interface state pg0 up",
+               "packet-generator new {", "  name echo limit 3 rate 1e3 interface pg0", "  data {",
+               "    ICMP: 10.70.0.9 -> 10.70.0.1", "    ICMP echo_request", "    hex 0x00010002 incrementing 40  # 72 bytes",
+               "  }", "}"]
+    with Lab(startup=startup) as lab:
+        file = lab.dir / "answers.pcap"
+        lab.cli("packet-generator", "capture", "pg0", "pcap", str(file))
+        lab.cli("packet-generator", "enable-stream", "echo")
+        stream = lambda: table(lab, "show packet-generator", "streams")[0]
+        wait_until(lambda: stream()["enabled"] == "no", "the stream ends")
+        expect(stream()["sent"] == 3, f"{stream()}")
+        wait_until(lambda: table(lab, "show packet-generator", "interfaces")[0]["captured"] > 0, "something is captured")
+        lab.cli("packet-generator", "capture", "pg0", "disable")
+        data = file.read_bytes()
+        expect(data[:4] == b"\x4d\x3c\xb2\xa1" and data[52:54] == b"\x08\x06", f"the question for 10.70.0.9: {data!r}")
+        row = next(r for r in table(lab, "show interface", "interfaces") if r["Name"] == "pg0")
+        expect(row["RxPackets"] == 3, f"{row}")
+        expect_error(lab, "'UPD:' at position", *"packet-generator new { name x interface pg0 data { UPD: 1 -> 2 } }".split())
+
+
 def loomctl(lab, *command):
     return [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), *command]
 
@@ -402,7 +424,7 @@ def main():
                    'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
     laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, in_process, ping,
-                        daemon_death, bad_input, idle, unprivileged_user, nsim)
+                        daemon_death, bad_input, idle, unprivileged_user, nsim, packet_generator)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ COMMANDS = """
 ABSENT_COMMANDS = {
     "af-packet": ["create host-interface"],
     "memif": ["create memif socket", "create interface memif"],
-    "packet generator": ["packet-generator"],
     "session rules": ["session rule add", "session rule del", "show session rules"],
     "source deny lists": ["session sdl"],
     "namespaces": ["app ns add", "show app ns"],

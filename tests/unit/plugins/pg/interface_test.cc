@@ -1,0 +1,103 @@
+// Interfaces of the packet generator, and their captures.
+#include <sys/stat.h>
+
+#include "pg_test_host.h"
+
+namespace loom::pg {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(Interfaces, AreMadeAndRemoved) {
+  PgHost p;
+  EXPECT_EQ(p.h.ok("create packet-generator interface pg7"), "pg7\n");
+  EXPECT_NE(p.h.host().find_interface("pg7"), kNoIndex);
+  EXPECT_THAT(p.h.refusal("create packet-generator interface pg7"), HasSubstr("pg7"));
+  for (const char* bad : {"pg", "pg07", "pg-1", "pgx", "tap0", "pg65536", "pg0x1"})
+    EXPECT_THAT(p.h.refusal(std::string("create packet-generator interface ") + bad),
+                HasSubstr("'" + std::string(bad) + "' at position 4: a name from pg0"))
+        << bad;
+  EXPECT_THAT(p.h.refusal("create packet-generator interface"), HasSubstr("a name from pg0"));
+  p.h.ok("delete packet-generator interface pg7");
+  EXPECT_EQ(p.h.host().find_interface("pg7"), kNoIndex);
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface pg7"), HasSubstr("'pg7'"));
+}
+
+TEST(Interfaces, StayWhileStreamsUseThem) {
+  PgHost p;
+  p.stream("rate 10 interface pg0 data { UDP: 10.0.0.9 -> 10.0.0.1 UDP: 1 -> 2 }");
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface pg0"),
+              HasSubstr("stream 's' uses pg0"));
+  p.h.ok("packet-generator delete s");
+  p.h.ok("delete packet-generator interface pg0");
+}
+
+TEST(Interfaces, AStreamWhoseInterfaceIsGoneIsNotEnabled) {
+  PgHost p;
+  p.h.add_device({"10.0.1.1/24"});
+  p.stream("limit 1 interface fake0 data { UDP: 10.0.1.9 -> 10.0.1.1 UDP: 1 -> 2 }");
+  EXPECT_EQ(p.h.counter("ip4-input/ok"), 1u);
+  (void)p.h.net->remove_interface(p.h.devices[0]->index);
+  EXPECT_THAT(p.h.refusal("packet-generator enable-stream s"), HasSubstr("no interface 'fake0'"));
+}
+
+TEST(Captures, EndAtTheCountOrWhenTheyAreTold) {
+  PgHost p;
+  const std::string file = p.file("out");
+  const auto send = [&](uint32_t n) {
+    p.h.ok("packet-generator new { name s limit " + std::to_string(n) +
+           " tx-interface pg0 data { incrementing 60 } }");
+    p.h.ok("packet-generator enable-stream s");
+    p.h.ok("packet-generator delete s");
+  };
+  p.h.ok("packet-generator capture pg0 pcap " + file);
+  EXPECT_THAT(p.h.refusal("packet-generator capture pg0 pcap " + file), HasSubstr("is running"));
+  send(300);
+  EXPECT_THAT(p.h.ok("show packet-generator"), HasSubstr("300"));
+  EXPECT_EQ(p.h.ok("packet-generator capture pg0 disable"), "300 packets written\n");
+  EXPECT_EQ(read_bytes(file).size(), 24u + 300 * 76);
+  struct stat st {};
+  ASSERT_EQ(stat(file.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0600u);
+  p.h.ok("packet-generator capture pg0 pcap " + file + " count 2");
+  send(5);
+  EXPECT_EQ(read_bytes(file).size(), 24u + 2 * 76);
+  EXPECT_THAT(p.h.refusal("packet-generator capture pg0 disable"), HasSubstr("nothing of pg0"));
+  p.h.ok("packet-generator capture pg0 pcap " + file);
+  send(1);
+  p.h.ok("delete packet-generator interface pg0");  // what is there is written
+  EXPECT_EQ(read_bytes(file).size(), 24u + 76);
+}
+
+TEST(Captures, ThatDoNotFitSayWhatIsMissing) {
+  PgHost p;
+  const std::string file = p.file("big");
+  p.h.ok("packet-generator capture pg0 pcap " + file);
+  p.stream("limit 600 tx-interface pg0 data { incrementing 65535 }");  // 39 MB
+  p.h.run();
+  const uint64_t room = (32u << 20) / (65'535 + 16);
+  EXPECT_THAT(p.h.ok("packet-generator capture pg0 disable"),
+              HasSubstr(std::to_string(room) + " packets"));
+}
+
+TEST(Captures, AreRefusedWithAReason) {
+  PgHost p;
+  const std::string begin = "packet-generator capture ";
+  for (const auto& [line, says] : {std::pair("pg9 pcap /tmp/x", "'pg9'"),
+                                   {"pg0", "`pcap FILE` or `disable`"},
+                                   {"pg0 file x", "'file' at position 4"},
+                                   {"pg0 pcap", "missing file"},
+                                   {"pg0 pcap /nowhere/x", "No such file"},
+                                   {"pg0 pcap /tmp/x count 0", "'0' at position 7"},
+                                   {"pg0 pcap /dev/null", "not a plain file"},
+                                   {"pg0 disable now", "'now' at position 5"},
+                                   {"", "missing name"}})
+    EXPECT_THAT(p.h.refusal(begin + line), HasSubstr(says)) << line;
+  const std::string link = p.file("link"), target = p.file("target");
+  ASSERT_EQ(symlink(target.c_str(), link.c_str()), 0);
+  p.h.refusal(begin + "pg0 pcap " + link);
+  EXPECT_NE(access(target.c_str(), F_OK), 0);
+}
+
+}  // namespace
+}  // namespace loom::pg
