@@ -125,6 +125,7 @@ void ApiConnection::take_message(std::span<const std::byte> message) {
   void* walk = nullptr;
   if (has_id) {
     server_.trace.add(index_, entry->info, message.subspan(2));
+    if (server_.requested) server_.requested(entry->info, index_, message.size());
     const ApiHandler handler = entry->handler;  // a copy: it may load a plugin, with more entries
     with_call([&](ApiCall& call) {
       outcome = handler.begin(handler, call, message.data() + 2, message.size() - 2, &walk);

@@ -35,6 +35,7 @@ struct ApiServerState {
   ApiServer::Counters counters{};
   ApiTrace trace{};
   UnansweredRequests unanswered{registry};
+  ApiServer::Requested requested{};
   std::map<uint32_t, std::shared_ptr<ApiConnection>> connections{};  // by client index
 };
 

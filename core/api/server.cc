@@ -123,6 +123,7 @@ void ApiServer::close() { impl_->close(); }
 const ApiServer::Counters& ApiServer::counters() const { return impl_->state.counters; }
 const ApiServer::Limits& ApiServer::limits() const { return impl_->state.limits; }
 ApiTrace& ApiServer::trace() { return impl_->state.trace; }
+void ApiServer::on_request(Requested fn) { impl_->state.requested = std::move(fn); }
 
 std::vector<ApiServer::Client> ApiServer::clients() const {
   std::vector<Client> all;

@@ -66,6 +66,9 @@ class ApiServer {
   const Counters& counters() const;
   const Limits& limits() const;
   ApiTrace& trace();
+  // Told of every request that is given to its handler.
+  using Requested = std::function<void(const ApiMessageInfo&, uint32_t client, std::size_t bytes)>;
+  void on_request(Requested);
   std::vector<Client> clients() const;
 
   struct Impl;

@@ -38,8 +38,9 @@ std::string_view take_command(std::string_view& text, int& n_lines) {
     ++n_lines;
     if (size < text.size()) ++size;
   } while (depth > 0 && size < text.size());
-  const std::string_view command = text.substr(0, size);
+  std::string_view command = text.substr(0, size);
   text.remove_prefix(size);
+  if (command.ends_with('\n')) command.remove_suffix(1);
   return command;
 }
 
@@ -164,6 +165,10 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
           done(finished(result, answer));
         });
       outcome = command->run(host, command->context, args, reply);
+      if (ran_)
+        ran_(line, reply.is_later() ? Status::kInProgress
+                   : outcome        ? Status::kOk
+                                    : outcome.error().code);
       if (reply.is_later()) return std::nullopt;
     } else {
       std::string next;

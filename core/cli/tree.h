@@ -64,6 +64,10 @@ class CliTree {
   // complete().
   void add_values(std::string placeholder, std::function<std::vector<std::string>()> values);
 
+  // Told of every command that was run, with what came of it; kInProgress: it answers later.
+  using Ran = std::function<void(std::string_view line, Status)>;
+  void on_ran(Ran fn) { ran_ = std::move(fn); }
+
   // Every command in alphabetical order of its path.
   std::vector<const CliCommand*> commands() const;
 
@@ -83,6 +87,7 @@ class CliTree {
   static void collect(const Node& node, std::vector<const CliCommand*>& out);
 
   Node root_;
+  Ran ran_;
   std::map<std::string, std::function<std::vector<std::string>()>, std::less<>> values_;
 };
 

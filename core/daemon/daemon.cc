@@ -26,6 +26,7 @@
 #include "daemon/process.h"
 #include "daemon/runtime_dir.h"
 #include "daemon/terminal.h"
+#include "event_log/cli.h"
 #include "graph/api.h"
 #include "graph/cli.h"
 #include "graph/engine.h"
@@ -85,6 +86,7 @@ struct Daemon::Parts {
   std::unique_ptr<HostImpl> host;
   std::unique_ptr<PluginLoader> plugins;
   std::unique_ptr<BuiltinParts> builtin;
+  std::unique_ptr<EventLogCommands> event_log;
   std::unique_ptr<ApiServer> api;
   ApiCommands api_commands{api, messages};
   std::unique_ptr<CliSocket> cli_socket;
@@ -94,6 +96,8 @@ struct Daemon::Parts {
   Result<void> read_file();
   Result<void> make_parts();
   Result<void> register_commands();
+  void note(EventKind, uint32_t number, uint64_t value, std::string_view text);
+  void note_events(PluginHooks&);
   void complete_names();
   Result<void> load_plugins();
   Result<void> open_sockets();
@@ -153,8 +157,33 @@ Result<void> Daemon::Parts::make_parts() {
     return loop.watch(fd, std::move(fn));
   };
   host->unwatch_fd = [this](uint64_t handle) { loop.unwatch(handle); };
-  plugins = std::make_unique<PluginLoader>(host->host(), host->plugin_hooks());
+  PluginHooks hooks = host->plugin_hooks();
+  note_events(hooks);
+  plugins = std::make_unique<PluginLoader>(host->host(), std::move(hooks));
   return {};
+}
+
+void Daemon::Parts::note(EventKind kind, uint32_t number, uint64_t value, std::string_view text) {
+  engine->events().write(EventLog::kControl, engine->clock_now(), kind, number, value, text);
+}
+
+// What the event log hears of, beside the engine's and the session layer's own.
+void Daemon::Parts::note_events(PluginHooks& hooks) {
+  hooks.changed = [this](const PluginRow& row) {
+    const std::string& who = row.name.empty() ? row.file : row.name;
+    note(EventKind::kPlugin, static_cast<uint32_t>(row.state), 0,
+         who + " " + plugin_state_name(row.state));
+  };
+  net->on_interface_event([this](IfIndex index, bool admin_up, bool link_up, bool is_deleted) {
+    const auto interface = net->interface(index);
+    note(EventKind::kInterface, index,
+         (admin_up ? kEventAdminUp : 0u) | (link_up ? kEventLinkUp : 0u) |
+             (is_deleted ? kEventDeleted : 0u),
+         interface ? interface->name : "");
+  });
+  cli.on_ran([this](std::string_view line, Status status) {
+    note(EventKind::kCli, static_cast<uint32_t>(status), 0, line);
+  });
 }
 
 Result<void> Daemon::Parts::register_commands() {
@@ -162,6 +191,8 @@ Result<void> Daemon::Parts::register_commands() {
   auto done = register_builtin_commands(cli, *builtin);
   if (done) done = register_api_commands(host->host(), api_commands);
   if (done) done = register_graph_commands(host->host(), *engine);
+  event_log = std::make_unique<EventLogCommands>(EventLogCommands{*engine, runtime_dir});
+  if (done) done = register_event_log_commands(host->host(), *event_log);
   if (done) done = register_net_commands(host->host(), *net);
   if (done) done = register_session_commands(host->host(), *sessions);
   if (done) done = register_stats_commands(host->host(), *stats);
@@ -233,6 +264,9 @@ Result<void> Daemon::Parts::open_sockets() {
   api = std::make_unique<ApiServer>(
       loop.io(), messages,
       [this](LogLevel level, const std::string& text) { log.write(level, "api", text); });
+  api->on_request([this](const ApiMessageInfo& message, uint32_t client, std::size_t bytes) {
+    note(EventKind::kApi, client, bytes, message.name);
+  });
   opened = api->listen(api_path(), gid());
   if (!opened || core.unix_.cli_listen.empty()) return opened;
   cli_socket = std::make_unique<CliSocket>(loop.io(), cli, host->host());

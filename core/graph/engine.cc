@@ -64,7 +64,12 @@ WorkerState::WorkerState(Engine& e, uint32_t index, BufferPool& p)
 WorkerState::~WorkerState() { pool.flush_cache(w); }
 
 Engine::Engine(EngineConfig config)
-    : config_(std::move(config)), features_(*this), stats_(*this), trace_(*this), pcap_(*this) {
+    : config_(std::move(config)),
+      events_(config_.n_workers),
+      features_(*this),
+      stats_(*this),
+      trace_(*this),
+      pcap_(*this) {
   if (!config_.clock) config_.clock = monotonic_clock;
 }
 

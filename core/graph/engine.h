@@ -24,6 +24,7 @@
 #include <hostloom/worker.h>
 
 #include "buffer/pool.h"
+#include "event_log/event_log.h"
 #include "graph/features.h"
 #include "graph/node_registry.h"
 #include "graph/pcap.h"
@@ -137,6 +138,8 @@ class Engine {
   // is done inside another node's call, shown under the driver's own node.
   static void add_runtime(Worker&, NodeId, uint64_t packets, uint64_t clocks) noexcept;
   RuntimeStats& stats() noexcept { return stats_; }
+  // What happens beside packets. Workers note their sleeps in it, the control thread its barriers.
+  EventLog& events() noexcept { return events_; }
   PacketTrace& trace() noexcept { return trace_; }
   // pcap taps. Drivers' callers: `if (e.pcap_enabled()) [[unlikely]] e.pcap().capture(w, point,
   // in)`.
@@ -162,6 +165,7 @@ class Engine {
   bool stands_still() const noexcept { return !running_ || barrier_depth_ > 0; }
 
   EngineConfig config_;
+  EventLog events_;
   std::vector<std::unique_ptr<BufferPool>> pools_;
   std::vector<BufferPool*> pool_list_;  // by pool index
   NodeRegistry nodes_;

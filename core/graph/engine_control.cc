@@ -1,4 +1,5 @@
 // How threads talk to workers and back: posts, synchronous calls, the barrier, grace periods.
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -58,6 +59,7 @@ void Engine::run_on_worker(uint32_t index, const std::function<void(Worker&)>& f
 void Engine::with_barrier(const std::function<void()>& fn) {
   if (stands_still()) return fn();
   for (const auto& ws : workers_) LOOM_CHECK(!is_on_worker(*ws));
+  const TimeNs asked = clock_now();
   const auto barrier = std::make_shared<Barrier>();
   for (auto& ws : workers_) {
     ws->post([barrier](Worker&) {
@@ -70,6 +72,7 @@ void Engine::with_barrier(const std::function<void()>& fn) {
   std::unique_lock hold(barrier->lock);
   barrier->changed.wait(hold, [&] { return barrier->parked == workers_.size(); });
   hold.unlock();
+  const TimeNs begun = clock_now();
   ++barrier_depth_;
   // Also when fn throws (a plugin's may): workers that nobody wakes would be the end of everything.
   auto open = [&](void*) {
@@ -77,6 +80,10 @@ void Engine::with_barrier(const std::function<void()>& fn) {
     hold.lock();
     barrier->open = true;
     barrier->changed.notify_all();
+    const TimeNs end = clock_now();
+    events_.write(EventLog::kControl, end, EventKind::kBarrier,
+                  static_cast<uint32_t>(std::min<TimeNs>((begun - asked) / kMicrosecond, ~0u)),
+                  static_cast<uint64_t>(end - begun));
   };
   const std::unique_ptr<void, decltype(open)> at_end(this, open);
   fn();

@@ -73,6 +73,10 @@ void WorkerState::sleep() noexcept {
     const auto deadline = wheel.next_deadline();
     const TimeNs before = engine.clock_now();
     if (!deadline || *deadline > before) {
+      EventLog& events = engine.events();
+      const uint32_t thread = EventLog::worker_thread(w.index);
+      events.write(thread, before, EventKind::kSleep, 0,
+                   deadline ? static_cast<uint64_t>(*deadline - before) : 0);
       asleep.begin(before);
       sleep_state.store(SleepState::kAsleep);
       watches.wait(deadline ? *deadline - before : -1);
@@ -80,6 +84,7 @@ void WorkerState::sleep() noexcept {
       w.now = engine.clock_now();
       bump(sleeps, 1);
       asleep.end(w.now);
+      events.write(thread, w.now, EventKind::kWake, 0, static_cast<uint64_t>(w.now - before));
     }
   }
   sleep_state.store(SleepState::kAwake);

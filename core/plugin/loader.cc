@@ -196,7 +196,7 @@ void PluginLoader::bring_up(std::size_t i, std::string path) {
   const auto result = guarded("init", [&] { return plugin.info.init(host_); });
   set_owner("");
   if (!result) return refuse(i, "failed to initialise: " + result.error().message);
-  rows_[i].state = PluginState::kLoaded;
+  set_state(rows_[i], PluginState::kLoaded);
   order_.push_back(i);
   log(LogLevel::kInfo,
       "plugin " + rows_[i].name + " " + rows_[i].version + " loaded from " + rows_[i].file);
@@ -214,7 +214,7 @@ void PluginLoader::start(std::size_t i) {
       return refuse(i, "failed to start: " + result.error().message);
     }
   }
-  rows_[i].state = PluginState::kRunning;
+  set_state(rows_[i], PluginState::kRunning);
 }
 
 // Why a need of plugin i is not met, or "". A need is met when the plugin has come as far as
@@ -236,8 +236,8 @@ void PluginLoader::refuse(std::size_t i, std::string reason) {
   log(choice_of(i) == PluginChoice::kRequired ? LogLevel::kError : LogLevel::kWarn,
       "plugin " + row.file + " refused: it " + reason);
   if (hooks_.retract && !row.name.empty()) hooks_.retract(row.name);
-  row.state = PluginState::kRefused;
   row.reason = std::move(reason);
+  set_state(row, PluginState::kRefused);
 }
 
 // By the plugin's name; of those refused for a taken name only the holder counts.

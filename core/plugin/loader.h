@@ -51,6 +51,8 @@ struct PluginHooks {
   std::function<void(const std::string& plugin)> set_owner;
   // Takes back what the plugin has registered: it is refused.
   std::function<void(const std::string& plugin)> retract;
+  // The plugin has another state.
+  std::function<void(const PluginRow&)> changed{};
 };
 
 class PluginLoader {
@@ -98,6 +100,10 @@ class PluginLoader {
   Result<void> check_required() const;
   void log(LogLevel level, const std::string& text) const {
     if (hooks_.log) hooks_.log(level, text);
+  }
+  void set_state(PluginRow& row, PluginState state) const {
+    row.state = state;
+    if (hooks_.changed) hooks_.changed(row);
   }
   void set_owner(const std::string& plugin) const {
     if (hooks_.set_owner) hooks_.set_owner(plugin);

@@ -149,6 +149,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   AppWorker* const raw = a.get();
   app.workers[index] = std::move(a);
   app.live[index].store(raw, std::memory_order_release);
+  note_application(layer, EventKind::kAttach, app, static_cast<uint64_t>(raw->pid));
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
     AppPort* p = raw->ports[i].get();
     layer.engine.run_on_worker(i, [&](Worker&) { layer.workers[i]->ports.push_back(p); });
@@ -253,6 +254,7 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
   for (auto& p : a->ports) app.arena.free_object(p->mq_ref);
   layer.log(LogLevel::kInfo, "application '" + app.name + "' worker " + std::to_string(index) +
                                  " (pid " + std::to_string(a->pid) + ") has gone");
+  note_application(layer, EventKind::kDetach, app, static_cast<uint64_t>(a->pid));
   if (app.live_mask() == 0) {
     app.detached = true;
     free_application_if_unused(layer, app);

@@ -254,6 +254,11 @@ uint32_t fifo_size(uint32_t asked, uint32_t otherwise) noexcept;
 
 Result<void> open_attach_socket(Impl&);
 void close_attach_socket(Impl&);  // who is attached stays
+// Attached or detached, for the event log; pid 0: inside the daemon.
+inline void note_application(Impl& layer, EventKind kind, const App& app, uint64_t pid) {
+  layer.engine.events().write(EventLog::kControl, layer.engine.clock_now(), kind, app.index, pid,
+                              app.name);
+}
 void close_all_applications(Impl&, const char* why);
 void end_application(Impl&, App&, const char* why);
 void end_external(Impl&, App&);  // OwnerOps::end

@@ -50,6 +50,7 @@ Result<Application*> SessionLayer::add_application(const AppOps& ops, const AppC
   if (auto s = add_app_arena(*app, l.config.add_segment_size); !s) return s.error();
   app->self.app = app.get();
   app->live[0].store(&app->self, std::memory_order_release);
+  note_application(l, EventKind::kAttach, *app, 0);
   Application* const handle = app.get();
   l.apps[*index] = std::move(app);
   return handle;
@@ -60,6 +61,7 @@ void SessionLayer::remove_application(Application& handle) {
   app.owner->end(*impl_, app);
   app.live[0].store(nullptr, std::memory_order_release);
   app.detached = true;
+  note_application(*impl_, EventKind::kDetach, app, 0);
   free_application_if_unused(*impl_, app);
 }
 

@@ -4,6 +4,7 @@
 import concurrent.futures
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -297,6 +298,40 @@ def packet_generator():
         expect_error(lab, "'UPD:' at position", *"packet-generator new { name x interface pg0 data { UPD: 1 -> 2 } }".split())
 
 
+def event_logger():
+    """What has happened in a daemon is found in its event log, and in the file that it saves."""
+    with Lab() as lab:
+        lab.cli("perf", "server", "uri", f"tcp://{STACK_IP4}/1234")
+        lab.cli("perf", "server", "delete", "uri", f"tcp://{STACK_IP4}/1234")
+        lab.run([p.find("curl"), "-m", "1", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)  # attaches, and goes
+        expect_error(lab, "is not a number", "show", "event-logger", "nonsense")
+
+        def events():
+            return [(r["thread"], r["event"], r["details"]) for r in table(lab, "show event-logger all", "events")]
+
+        wait_until(lambda: any(e == "detach" and "pid" in d for _, e, d in events()), "the application's end is there")
+        wait_until(lambda: any(t == "loom-w0" and e == "wake" for t, e, _ in events()), "the worker has slept")
+        found = events()
+        for event, details in (("plugin", "tcp running"), ("interface", r"tap0 \(\d+\) admin up, link up"),
+                               ("attach", r"application 'perf server .*' \(\d+\)"), ("attach", r"application .*, pid \d+"),
+                               ("detach", r"application 'perf server .*"), ("cli", "set interface state tap0 up: ok"),
+                               ("cli", "show event-logger nonsense: invalid argument"), ("barrier", "held for .* us, waited for .*"),
+                               ("sleep", "next timer in .*|no timer")):
+            expect(any(e == event and re.fullmatch(details, d) for _, e, d in found), f"no {event} of '{details}' in {found}")
+        expect(not any(e == "api" for _, e, _ in found), "requests are kept before anybody asks for them")
+        lab.cli("event-logger", "trace", "api")
+        wait_until(lambda: any(e == "api" and d.startswith("cli_inband, ") for _, e, d in events()), "a request is there")
+
+        lab.cli("event-logger", "stop")
+        lab.cli("event-logger", "save", "events.jsonl")
+        lines = [json.loads(line) for line in (lab.dir / "run/events.jsonl").read_text().splitlines()]
+        expect(lines[0]["hostloom_events"] == 1 and abs(lines[0]["wall_ns"] / 1e9 - time.time()) < 600, f"{lines[0]}")
+        times = [x["time_ns"] for x in lines[1:]]
+        expect(len(times) >= len(found) and times == sorted(times), "the events of the file are not in order")
+        expect(any(x["event"] == "plugin" and x["text"] == "tap running" for x in lines[1:]), "tap is not in the file")
+        expect_error(lab, "is not the name of a file alone", "event-logger", "save", "../events")
+
+
 def loomctl(lab, *command):
     return [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), *command]
 
@@ -424,7 +459,7 @@ def main():
                    'exec setpriv --reuid 65534 --regid 65534 --clear-groups -- "$@"')
         os.execvp("unshare", ["unshare", "--mount", "sh", "-c", prepare, "sh", PYTHON] + sys.argv)
     laboratory.run_case(iperf3, nginx, redis, mixed_programs, loss, fork_and_exec, application_death, in_process, ping,
-                        daemon_death, bad_input, idle, unprivileged_user, nsim, packet_generator)
+                        daemon_death, bad_input, idle, unprivileged_user, nsim, packet_generator, event_logger)
 
 
 if __name__ == "__main__":

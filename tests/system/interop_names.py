@@ -26,7 +26,6 @@ ABSENT_COMMANDS = {
     "UDP": ["show udp"],
     "TLS": ["show tls"],
     "QUIC": ["show quic"],
-    "event log": ["show event-logger"],
     "static HTTP": ["show http static"],
 }
 
