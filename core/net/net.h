@@ -62,6 +62,9 @@ struct InterfaceListing {
   uint32_t mtu = 0, max_mtu = 0, caps = 0, ip4_table = 0, ip6_table = 0;
   uint32_t ip4_mtu = 0, ip6_mtu = 0;  // 0: as mtu
   bool is_admin_up = false, is_link_up = false, is_ethernet = true, is_loopback = false;
+  IfIndex parent = kNoIndex;  // of a sub-interface
+  uint32_t sub_id = 0;
+  uint16_t vlan_id = 0;
   uint16_t n_rx_queues = 0, n_tx_queues = 0;
   std::vector<RxMode> rx_modes;  // by queue
   std::string tag;
@@ -146,6 +149,11 @@ class Net {
   Result<IfIndex> create_loopback(const MacAddress& mac = {},
                                   std::optional<uint32_t> instance = {});
   Result<void> delete_loopback(IfIndex index);
+  // NAME.sub_id, a VLAN of that Ethernet interface: the frames that carry one 802.1Q tag with that
+  // VLAN id. It goes with its parent. Errors: kNotFound; kUnsupported, the parent has no VLANs;
+  // kInvalid, no VLAN id; kExists, the name; kInUse, the VLAN is another's; kNoMemory.
+  Result<IfIndex> create_sub_interface(IfIndex parent, uint32_t sub_id, uint16_t vlan_id);
+  Result<void> delete_sub_interface(IfIndex index);  // kInvalid: it is none
   std::vector<InterfaceListing> interfaces() const;
   Result<InterfaceListing> interface(IfIndex index) const;
   // Every interface by its index, without a copy; fn adds and removes none.

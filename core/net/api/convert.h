@@ -13,7 +13,9 @@ namespace loom {
 // VPP's return codes, by their meaning there.
 constexpr int32_t kApiInvalidSwIfIndex = -2, kApiNoSuchFib = -3, kApiNoSuchEntry = -6,
                   kApiNextHopNotInFib = -50, kApiNoPathsInRoute = -52, kApiNextHopNotFoundMp = -53,
-                  kApiNoMatchingInterface = -54, kApiAddressNotFoundForInterface = -60,
+                  kApiNoMatchingInterface = -54, kApiInvalidVlan = -55, kApiVlanAlreadyExists = -56,
+                  kApiSubifAlreadyExists = -68, kApiInvalidInterface = -71,
+                  kApiInvalidSubSwIfIndex = -98, kApiAddressNotFoundForInterface = -60,
                   kApiInvalidAddressFamily = -97, kApiAddressInUse = -105,
                   kApiAddressFoundForInterface = -114, kApiInvalidQueue = -125,
                   kApiUnsupported = -126, kApiInstanceInUse = -147, kApiNonEthernet = -151,

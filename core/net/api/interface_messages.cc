@@ -23,12 +23,21 @@ api::IfStatusFlags status_flags(bool admin_up, bool link_up) {
 }
 
 void describe(const Interface& f, api::SwInterfaceDetails& d) {
-  d.sw_if_index = d.sup_sw_if_index = f.index;
+  d.sw_if_index = f.index;
+  d.sup_sw_if_index = f.parent ? f.parent->index : f.index;
   d.l2_address = to_api(f.mac);
   d.flags = status_flags(f.is_admin_up.load(), f.is_link_up.load());
-  d.type = api::IfType::kIfApiTypeHardware;
-  d.link_mtu = static_cast<uint16_t>(f.mtu.load());
-  d.mtu = {f.mtu.load(), f.ip4_mtu.load(), f.ip6_mtu.load(), 0};
+  d.type = f.parent ? api::IfType::kIfApiTypeSub : api::IfType::kIfApiTypeHardware;
+  d.link_mtu = static_cast<uint16_t>(f.packet_mtu());
+  d.mtu = {f.packet_mtu(), f.ip4_mtu.load(), f.ip6_mtu.load(), 0};
+  if (f.parent) {
+    d.sub_id = f.sub_id;
+    d.sub_number_of_tags = 1;
+    d.sub_outer_vlan_id = f.vlan_id;
+    d.sub_if_flags = static_cast<api::SubIfFlags>(
+        static_cast<uint32_t>(api::SubIfFlags::kSubIfApiFlagOneTag) |
+        static_cast<uint32_t>(api::SubIfFlags::kSubIfApiFlagExactMatch));
+  }
   d.interface_name = f.name;
   d.interface_dev_type = f.ops->name ? f.ops->name : "";
   d.tag = f.tag;

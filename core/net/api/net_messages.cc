@@ -13,6 +13,7 @@ Result<void> add_net_messages(ApiRegistry& messages, Net& net) {
     if (auto added = messages.add_module(*module); !added) return added;
   add_interface_messages(messages, net);
   add_interface_settings(messages, net);
+  add_sub_interface_messages(messages, net);
   add_address_messages(messages, net);
   add_table_messages(messages, net);
   add_route_messages(messages, net);

@@ -9,6 +9,7 @@ namespace loom {
 
 void add_interface_messages(ApiRegistry& registry, Net& net);  // which there are; loopbacks
 void add_interface_settings(ApiRegistry& registry, Net& net);  // what one is told to be
+void add_sub_interface_messages(ApiRegistry& registry, Net& net);
 void add_address_messages(ApiRegistry& registry, Net& net);
 void add_table_messages(ApiRegistry& registry, Net& net);
 void add_route_messages(ApiRegistry& registry, Net& net);

@@ -66,6 +66,10 @@ Result<void> show_hardware(Host&, void* context, CliArgs& args, CliReply& reply)
                                           "RxQueues", "TxQueues", "Offload", "Tag", "Details"});
   for (const auto& i : net_of(context).interfaces()) {
     std::string details = i.description;
+    if (i.parent != kNoIndex) {
+      const auto parent = net_of(context).interface(i.parent);
+      details = "VLAN " + std::to_string(i.vlan_id) + " of " + (parent ? parent->name : "-");
+    }
     std::replace(details.begin(), details.end(), '\n', ';');
     t.rows.push_back({i.name, std::to_string(i.index), i.is_link_up ? "up" : "down", i.driver,
                       i.is_ethernet ? i.mac.str() : "-", std::to_string(i.max_mtu),

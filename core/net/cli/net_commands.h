@@ -1,4 +1,4 @@
-// The CLI of the IP layer, in two files of command functions. `context` of each command is the Net.
+// The CLI of the IP layer, in files of command functions. `context` of each command is the Net.
 #pragma once
 #include <array>
 #include <cstdio>
@@ -11,6 +11,7 @@
 namespace loom {
 
 std::span<const CliCommand> interface_commands();  // without context
+std::span<const CliCommand> sub_interface_commands();
 std::span<const CliCommand> ip_commands();
 
 inline Net& net_of(void* context) { return *static_cast<Net*>(context); }

@@ -1,6 +1,7 @@
 // What the files of Net's interface methods share. Control thread.
 #pragma once
 #include <string>
+#include <vector>
 
 #include <hostloom/address.h>
 #include <hostloom/status.h>
@@ -22,10 +23,20 @@ inline bool is_group(const IpAddress& a) noexcept {
   return a.is_ip4 ? a.ip4().is_multicast() || a.ip4().is_broadcast() : a.ip6().is_multicast();
 }
 
+// Tells whoever listens what the interface is now.
+void notify(const NetState& s, const Interface& f, bool is_deleted);
+// The interface has begun, or ceased, to carry packets, or its link has changed. The links of its
+// sub-interfaces follow.
+void state_changed(NetState& s, Interface& f, bool was_up);
+
 // An interface's own ways out: whoever is on its subnets, and everybody.
 void add_adjacencies(NetState& s, Interface& f);
 // Its MTU or its link-layer address has changed: every way out by it says so from now on.
 void refresh_adjacencies(NetState& s, const Interface& f);
+// Its VLANs; empty for an interface that has none.
+std::vector<Interface*> sub_interfaces_of(const NetState& s, const Interface& parent);
+// Its frames are nobody's from now on. Of an interface that has no parent: nothing happens.
+void take_from_parent(const Interface& f);
 // Tells the link which addresses are here (RFC 5227 section 2.3), and whether that is news: then
 // an IPv6 address asks first (RFC 4862 section 5.4), else it says where it is now (RFC 4861 section
 // 7.2.6).

@@ -12,6 +12,7 @@
 #include <hostloom/types.h>
 
 #include "hash/spin_lock.h"
+#include "net/interface/vlan_table.h"
 
 namespace loom {
 
@@ -80,7 +81,14 @@ struct Interface {
   std::atomic<TimeNs> dad_until{0};  // until then an answer means a duplicate address (worker 0)
   std::vector<InterfaceWorkerCounters> counters;  // by worker
 
+  // Of a sub-interface: the interface whose VLAN it is, which goes later than it; and the tag.
+  Interface* parent = nullptr;
+  uint32_t sub_id = 0;
+  uint16_t vlan_id = 0;
+  std::atomic<const VlanTable*> vlans{nullptr};  // of a parent
+
   // Control thread's.
+  std::unique_ptr<VlanTable> vlan_table;  // owns what `vlans` points at; since the first of them
   std::unique_ptr<const AddressList> address_list;  // owns what `addresses` points at
   uint32_t ip4_table = 0, ip6_table = 0;
   std::string tag;  // the operator's own words
@@ -91,9 +99,14 @@ struct Interface {
     return is_admin_up.load(std::memory_order_relaxed) &&
            is_link_up.load(std::memory_order_relaxed);
   }
-  // The largest packet of a family, L3 bytes.
+  // The largest packet, L3 bytes: a VLAN's fits into its parent's, whose frame is that much longer.
+  uint32_t packet_mtu() const noexcept {
+    const uint32_t own = mtu.load(std::memory_order_relaxed);
+    return parent ? std::min(own, parent->mtu.load(std::memory_order_relaxed)) : own;
+  }
+  // The same of a family.
   uint32_t mtu_of(bool is_ip4) const noexcept {
-    const uint32_t any = mtu.load(std::memory_order_relaxed);
+    const uint32_t any = packet_mtu();
     const uint32_t own = (is_ip4 ? ip4_mtu : ip6_mtu).load(std::memory_order_relaxed);
     return own ? std::min(own, any) : any;
   }

@@ -87,29 +87,13 @@ void place_queues(NetState& s, Interface& f) {
   }
 }
 
-void notify(const NetState& s, const Interface& f, bool is_deleted) {
-  for (const auto& fn : s.listeners)
-    fn(f.index, f.is_admin_up.load(), f.is_link_up.load(), is_deleted);
-}
-
-// The interface has begun, or ceased, to carry packets.
-void state_changed(NetState& s, Interface& f, bool was_up) {
-  const bool is_up = f.is_up();
-  s.changed();
-  if (was_up && !is_up)
-    s.engine.run_on_worker(
-        0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
-  if (!was_up && is_up) announce_addresses(s, f, /*is_new=*/true);
-  notify(s, f, false);
-}
-
 InterfaceListing listing_of(const Interface& f) {
   InterfaceListing l;
   l.index = f.index;
   l.name = f.name;
   l.driver = f.ops->name ? f.ops->name : "";
   l.mac = f.mac;
-  l.mtu = f.mtu.load();
+  l.mtu = f.packet_mtu();
   l.ip4_mtu = f.ip4_mtu.load();
   l.ip6_mtu = f.ip6_mtu.load();
   l.max_mtu = f.max_mtu;
@@ -121,6 +105,9 @@ InterfaceListing listing_of(const Interface& f) {
   l.is_link_up = f.is_link_up.load();
   l.is_ethernet = f.is_ethernet;
   l.is_loopback = f.is_loopback;
+  if (f.parent) l.parent = f.parent->index;
+  l.sub_id = f.sub_id;
+  l.vlan_id = f.vlan_id;
   l.n_rx_queues = static_cast<uint16_t>(f.rx_queues.size());
   l.n_tx_queues = f.n_tx_queues;
   for (const auto& q : f.rx_queues) l.rx_modes.push_back(q.mode.load());
@@ -140,6 +127,25 @@ InterfaceListing listing_of(const Interface& f) {
 }
 
 }  // namespace
+
+void notify(const NetState& s, const Interface& f, bool is_deleted) {
+  for (const auto& fn : s.listeners)
+    fn(f.index, f.is_admin_up.load(), f.is_link_up.load(), is_deleted);
+}
+
+void state_changed(NetState& s, Interface& f, bool was_up) {
+  const bool is_up = f.is_up();
+  s.changed();
+  if (was_up && !is_up)
+    s.engine.run_on_worker(
+        0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
+  if (!was_up && is_up) announce_addresses(s, f, /*is_new=*/true);
+  notify(s, f, false);
+  for (Interface* sub : sub_interfaces_of(s, f)) {
+    const bool sub_was_up = sub->is_up();
+    if (sub->is_link_up.exchange(is_up) != is_up) state_changed(s, *sub, sub_was_up);
+  }
+}
 
 Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
   NetState& s = *state_;
@@ -191,6 +197,8 @@ Status Net::remove_interface(IfIndex index) {
   NetState& s = *state_;
   Interface* f = s.interfaces.find(index);
   if (!f) return Status::kNotFound;
+  for (const Interface* sub : sub_interfaces_of(s, *f)) (void)remove_interface(sub->index);
+  take_from_parent(*f);
   f->is_admin_up = false;
   while (!f->address_list->ip6.empty())
     (void)del_address(index, f->address_list->ip6.back().prefix);
@@ -216,6 +224,7 @@ Status Net::remove_interface(IfIndex index) {
 Status Net::set_link(IfIndex index, bool up) {
   Interface* f = state_->interfaces.find(index);
   if (!f) return Status::kNotFound;
+  if (f->parent) return Status::kUnsupported;  // its link is its parent
   const bool was_up = f->is_up();
   if (f->is_link_up.exchange(up) != up) state_changed(*state_, *f, was_up);
   return Status::kOk;

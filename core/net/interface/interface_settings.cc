@@ -70,15 +70,17 @@ Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
   NetState& s = *state_;
   Interface* f = s.interfaces.find(index);
   if (!f) return no_interface(index);
-  if (mtu < kLeastMtu || mtu > f->max_mtu)
+  const uint32_t most = f->parent ? f->parent->mtu.load() : f->max_mtu;
+  if (mtu < kLeastMtu || mtu > most)
     return error(Status::kInvalid, "mtu " + std::to_string(mtu) + " is not from " +
                                        std::to_string(kLeastMtu) + " (RFC 791) to " +
-                                       std::to_string(f->max_mtu));
+                                       std::to_string(most));
   if (f->ops->set_mtu)
     if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
       return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
   f->mtu = mtu;
   refresh_adjacencies(s, *f);
+  for (const Interface* sub : sub_interfaces_of(s, *f)) refresh_adjacencies(s, *sub);
   return {};
 }
 
@@ -104,13 +106,21 @@ Result<void> Net::set_mac(IfIndex index, const MacAddress& mac) {
   if (mac.is_multicast() || mac == MacAddress{})
     return error(Status::kInvalid, mac.str() + " is not a station's address");
   if (mac == f->mac) return {};
+  if (f->parent)
+    return error(Status::kUnsupported, f->name + " has the address of " + f->parent->name);
   if (!f->ops->set_mac)
     return error(Status::kUnsupported, "the driver of " + f->name + " cannot change its address");
   if (const Status status = f->ops->set_mac(f->device, mac); status != Status::kOk)
     return error(status, "the driver of " + f->name + " refuses " + mac.str());
-  s.engine.with_barrier([&] { f->mac = mac; });  // workers compare it with what they receive
-  refresh_adjacencies(s, *f);
-  if (f->is_up()) announce_addresses(s, *f, /*is_new=*/false);
+  std::vector<Interface*> all = sub_interfaces_of(s, *f);
+  all.push_back(f);
+  s.engine.with_barrier([&] {  // workers compare it with what they receive
+    for (Interface* i : all) i->mac = mac;
+  });
+  for (const Interface* i : all) {
+    refresh_adjacencies(s, *i);
+    if (i->is_up()) announce_addresses(s, *i, /*is_new=*/false);
+  }
   return {};
 }
 
