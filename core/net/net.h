@@ -62,11 +62,13 @@ struct InterfaceListing {
   uint32_t mtu = 0, max_mtu = 0, caps = 0, ip4_table = 0, ip6_table = 0;
   uint32_t ip4_mtu = 0, ip6_mtu = 0;  // 0: as mtu
   bool is_admin_up = false, is_link_up = false, is_ethernet = true, is_loopback = false;
+  IfIndex lender = kNoIndex;  // of an unnumbered interface: whose addresses it borrows
   IfIndex parent = kNoIndex;  // of a sub-interface
   uint32_t sub_id = 0;
   uint16_t vlan_id = 0;
   uint16_t n_rx_queues = 0, n_tx_queues = 0;
-  std::vector<RxMode> rx_modes;  // by queue
+  std::vector<RxMode> rx_modes;      // by queue
+  std::vector<uint32_t> rx_workers;  // by queue
   std::string tag;
   std::vector<IpPrefix> addresses;
   InterfaceCounters rx, tx;  // sums over the workers
@@ -132,14 +134,26 @@ class Net {
   Result<void> set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu);
   // kUnsupported: the interface or its driver cannot. Its link-local address stays.
   Result<void> set_mac(IfIndex index, const MacAddress& mac);
+  // Its sub-interfaces are called after it. Errors: kInvalid; kExists; kUnsupported, it is one.
+  Result<void> rename_interface(IfIndex index, const std::string& name);
   Result<void> set_tag(IfIndex index, std::string_view tag);  // the operator's words, "" for none
   Result<void> clear_counters(IfIndex index);                 // kNoIndex: of every interface
   Result<void> set_rx_mode(IfIndex index, RxMode mode,
                            std::optional<uint32_t> queue = {});  // empty: all
+  // kNotFound: the queue; kInvalid: the worker.
+  Result<void> place_rx_queue(IfIndex index, uint32_t queue, uint32_t worker);
   Result<void> set_table(IfIndex index, uint32_t table,
                          bool is_ip6);  // only while it has no address of the family
   Result<void> add_address(IfIndex index, const IpPrefix& prefix);
   Result<void> del_address(IfIndex index, const IpPrefix& prefix);
+  // Without addresses of its own it is spoken to by those of `lender`, which is in the same tables,
+  // until clear_unnumbered or until the lender goes. kExists: it has addresses. kInUse: tables
+  // differ, or others borrow from it. kInvalid: the lender is itself, or borrows.
+  Result<void> set_unnumbered(IfIndex index, IfIndex lender);
+  Result<void> clear_unnumbered(IfIndex index);  // kNotFound also: it borrows none
+  // Enabled it has a link-local address at least; disabled, none, and drops IPv6 packets. kInUse:
+  // has other IPv6 addresses. kNotFound also: was disabled before.
+  Result<void> set_ip6_enabled(IfIndex index, bool is_enabled);
   // The address becomes this host's, on the interface of that table whose subnet holds it, unless it
   // is already. Returns the fib index. Errors: kNotFound, no such table; kUnreachable, no interface;
   // those of add_address().

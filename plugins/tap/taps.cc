@@ -104,7 +104,9 @@ const Device* Taps::find(std::string_view name) const noexcept {
 }
 
 Result<void> Taps::remove(std::string_view name) {
-  if (const Device* device = find(name)) return remove(device->index);
+  // The interface's name, which the operator may have changed.
+  const IfIndex index = host_.find_interface(std::string(name).c_str());
+  if (host_.device(index, kDriver)) return remove(index);
   return error(Status::kNotFound, "there is no TAP '" + std::string(name) + "'");
 }
 

@@ -38,7 +38,6 @@ MESSAGES = """
 
 # Requests; their replies and details go with them.
 ABSENT_MESSAGES = {
-    "sub-interfaces": ["create_subif", "create_vlan_subif", "delete_subif"],
     "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
     "memif": ["memif_create_v2", "memif_delete", "memif_dump", "memif_socket_filename_add_del_v2",
               "memif_socket_filename_dump"],
@@ -48,9 +47,5 @@ ABSENT_MESSAGES = {
     "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],
     "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
     "static HTTP": ["http_static_enable_v5"],
-    "unnumbered interfaces": ["ip_unnumbered_dump"],
     "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],
-    "IPv6 switched on and off by interface": ["sw_interface_ip6_enable_disable"],
-    "interfaces renamed": ["sw_interface_set_interface_name"],
-    "several workers, among which receive queues could be placed": ["sw_interface_set_rx_placement"],
 }

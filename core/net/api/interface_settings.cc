@@ -1,4 +1,5 @@
-// What an interface is told to be: state, sizes, link-layer address, table, receive mode, tag.
+// What an interface is told to be: state, sizes, link-layer address, table, receive queues, name,
+// tag.
 #include "interface.api.h"
 #include "net/api/convert.h"
 #include "net/api/net_messages.h"
@@ -45,6 +46,18 @@ std::optional<RxMode> from_api(api::RxMode mode) {
       return RxMode::kAdaptive;
     default:
       return std::nullopt;
+  }
+}
+
+int32_t retval_of_rename(const Result<void>& renamed) {
+  if (renamed) return 0;
+  switch (const Status why = renamed.error().code) {
+    case Status::kInvalid:
+      return kApiIllegalName;
+    case Status::kExists:
+      return kApiIfAlreadyExists;
+    default:
+      return api_retval(why);
   }
 }
 
@@ -111,6 +124,16 @@ void add_interface_settings(ApiRegistry& registry, Net& net) {
       [&net](ApiCall&, const api::SwInterfaceClearStats& r) {
         return api::SwInterfaceClearStatsReply{
             .retval = net.clear_counters(r.sw_if_index) ? 0 : kApiInvalidSwIfIndex};
+      });
+  handle<api::SwInterfaceSetInterfaceName, api::SwInterfaceSetInterfaceNameReply>(
+      registry, net, [&net](const Interface& f, const auto& r, auto&) {
+        return retval_of_rename(net.rename_interface(f.index, r.name));
+      });
+  handle<api::SwInterfaceSetRxPlacement, api::SwInterfaceSetRxPlacementReply>(
+      registry, net, [&net](const Interface& f, const auto& r, auto&) {
+        if (r.is_main) return kApiUnsupported;
+        if (r.queue_id >= f.rx_queues.size()) return kApiInvalidQueue;
+        return net.place_rx_queue(f.index, r.queue_id, r.worker_id) ? 0 : kApiInvalidWorker;
       });
   add_sizes(registry, net);
   add_link_layer(registry, net);

@@ -25,9 +25,24 @@ const char* state_text(const InterfaceListing& i) {
   return !i.is_admin_up ? "down" : i.is_link_up ? "up" : "no-link";
 }
 
+const char* mode_text(RxMode mode) {
+  return mode == RxMode::kPolling     ? "polling"
+         : mode == RxMode::kInterrupt ? "interrupt"
+                                      : "adaptive";
+}
+
+void show_placement(const std::vector<InterfaceListing>& all, CliReply& reply) {
+  auto& t = reply.table("rx-placement", {"Worker", "Interface", "Queue", "Mode"});
+  for (const auto& i : all)
+    for (std::size_t q = 0; q < i.rx_modes.size(); ++q)
+      t.rows.push_back(
+          {std::to_string(i.rx_workers[q]), i.name, std::to_string(q), mode_text(i.rx_modes[q])});
+}
+
 Result<void> show_interface(Host&, void* context, CliArgs& args, CliReply& reply) {
   auto all = net_of(context).interfaces();
   const bool wants_addresses = args.accept("addr") || args.accept("address");
+  const bool wants_placement = !wants_addresses && args.accept("rx-placement");
   if (!args.done()) {
     const auto index = parse_interface(net_of(context), args);
     if (!index) return index.error();
@@ -37,12 +52,22 @@ Result<void> show_interface(Host&, void* context, CliArgs& args, CliReply& reply
   if (wants_addresses) {
     auto& t = reply.table("addresses", {"Name", "State", "Address", "Table"});
     for (const auto& i : all) {
-      if (i.addresses.empty())
+      if (i.lender != kNoIndex) {
+        const auto lender = net_of(context).interface(i.lender);
+        t.rows.push_back({i.name, state_text(i),
+                          "unnumbered, use " + (lender ? lender->name : std::string("-")),
+                          std::to_string(i.ip4_table)});
+      } else if (i.addresses.empty()) {
         t.rows.push_back({i.name, state_text(i), "-", std::to_string(i.ip4_table)});
+      }
       for (const auto& a : i.addresses)
         t.rows.push_back({i.name, state_text(i), a.str(),
                           std::to_string(a.address.is_ip4 ? i.ip4_table : i.ip6_table)});
     }
+    return {};
+  }
+  if (wants_placement) {
+    show_placement(all, reply);
     return {};
   }
   auto& t =
@@ -178,6 +203,34 @@ Result<void> set_rx_mode(Host&, void* context, CliArgs& args, CliReply&) {
   return net_of(context).set_rx_mode(*index, mode, queue);
 }
 
+Result<void> set_rx_placement(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto index = parse_interface(net_of(context), args);
+  if (!index) return index.error();
+  uint64_t queue = 0;
+  if (args.accept("queue")) {
+    const auto n = args.number("queue", 0, 65'535);
+    if (!n) return n.error();
+    queue = *n;
+  }
+  if (args.accept("main"))
+    return error(Status::kUnsupported, "'main' is not supported: its thread polls no queue");
+  if (!args.accept("worker")) return args.unknown();
+  const auto worker = args.number("worker", 0, 65'535);
+  if (!worker) return worker.error();
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).place_rx_queue(*index, static_cast<uint32_t>(queue),
+                                        static_cast<uint32_t>(*worker));
+}
+
+Result<void> set_name(Host&, void* context, CliArgs& args, CliReply&) {
+  const auto index = parse_interface(net_of(context), args);
+  if (!index) return index.error();
+  const auto name = args.text("name");
+  if (!name) return name.error();
+  if (auto ok = expect_end(args); !ok) return ok;
+  return net_of(context).rename_interface(*index, std::string(*name));
+}
+
 Result<void> create_loopback(Host&, void* context, CliArgs& args, CliReply& reply) {
   MacAddress mac;
   std::optional<uint32_t> instance;
@@ -211,8 +264,8 @@ Result<void> delete_loopback(Host&, void* context, CliArgs& args, CliReply&) {
 
 constexpr CliCommand kCommands[] = {
     {.path = "show interface",
-     .syntax = "[addr] [INTERFACE]",
-     .help = "Interfaces, their state and counters, or their addresses.",
+     .syntax = "[addr|rx-placement] [INTERFACE]",
+     .help = "Interfaces, their state and counters, their addresses, or who polls them.",
      .run = show_interface},
     {.path = "show hardware-interfaces",
      .syntax = "",
@@ -256,6 +309,14 @@ constexpr CliCommand kCommands[] = {
      .syntax = "INTERFACE [queue N] adaptive|polling|interrupt",
      .help = "How the receive queues are served.",
      .run = set_rx_mode},
+    {.path = "set interface rx-placement",
+     .syntax = "INTERFACE [queue N] worker N",
+     .help = "Which worker polls a receive queue, queue 0 unless said otherwise.",
+     .run = set_rx_placement},
+    {.path = "set interface name",
+     .syntax = "INTERFACE NAME",
+     .help = "Renames an interface; its sub-interfaces are called after it.",
+     .run = set_name},
     {.path = "create loopback interface",
      .syntax = "[mac MAC] [instance N]",
      .help = "Makes an interface without a wire and says its name, loopN.",

@@ -12,6 +12,7 @@ namespace loom {
 
 std::span<const CliCommand> interface_commands();  // without context
 std::span<const CliCommand> sub_interface_commands();
+std::span<const CliCommand> unnumbered_commands();
 std::span<const CliCommand> ip_commands();
 
 inline Net& net_of(void* context) { return *static_cast<Net*>(context); }

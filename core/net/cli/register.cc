@@ -6,7 +6,8 @@ namespace loom {
 
 Result<void> register_net_commands(Host& host, Net& net) {
   auto& kept = net.state().cli_commands;  // the command tree keeps pointers to them
-  for (const auto group : {interface_commands(), sub_interface_commands(), ip_commands()}) {
+  for (const auto group :
+       {interface_commands(), sub_interface_commands(), unnumbered_commands(), ip_commands()}) {
     for (CliCommand command : group) {
       command.context = &net;
       kept.push_back(command);

@@ -58,6 +58,16 @@ bool is_on_link(const AddressList& list, const Ip4Address& a) noexcept {
   return false;
 }
 
+// The stations behind an unnumbered interface are in no subnet of it: a route says that they are
+// there, or this host has asked for them.
+bool is_behind(const NetState& net, const Interface& f, const Ip4Address& a) noexcept {
+  if (!f.is_unnumbered.load(std::memory_order_relaxed)) return false;
+  const uint32_t fib_index = f.ip4_fib_index.load(std::memory_order_relaxed);
+  const Adjacency way = net.adjacencies.read(net.routes.lookup(IpAddress(a), fib_index));
+  return (way.kind == AdjacencyKind::kGlean && way.tx_if == f.index) ||
+         net.neighbors.find_adjacency(f.index, IpAddress(a)) != kNoIndex;
+}
+
 void make_reply(Buffer& b, ArpHeader& arp, const Interface& f) noexcept {
   const Ip4Address own = arp.target_ip;
   arp.operation = kReply;
@@ -97,7 +107,7 @@ Verdict<Next, Counter> handle(Worker& w, NetState& net, Buffer& b) {
   }
   const bool is_for_us = own.has(IpAddress(target));
   if (!sender.is_zero()) {  // zero: an address probe (RFC 5227 section 1.1), answered, not learned
-    if (!is_on_link(own, sender)) return {kToDrop, kNotOnLink};
+    if (!is_on_link(own, sender) && !is_behind(net, *f, sender)) return {kToDrop, kNotOnLink};
     const bool is_answer = arp->operation == kReply && is_for_us;
     net.neighbors.learn(
         w, {.interface = f->index,

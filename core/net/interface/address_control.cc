@@ -45,10 +45,10 @@ Result<void> check(const NetState& s, const Interface& f, const IpPrefix& p) {
 
 // Replaces what workers see of the interface's addresses.
 void publish(NetState& s, Interface& f, std::unique_ptr<const AddressList> list) {
-  f.addresses.store(list.get(), std::memory_order_release);
   f.address_list.swap(list);
+  show_addresses(s, f);
+  for (Interface* borrower : borrowers_of(s, f)) show_addresses(s, *borrower);
   s.engine.after_grace([old = std::shared_ptr<const AddressList>(std::move(list))] {});
-  s.changed();
 }
 
 IpPrefix host_prefix(const IpAddress& a) { return {a, static_cast<uint8_t>(a.is_ip4 ? 32 : 128)}; }
@@ -104,6 +104,9 @@ Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
   if (!f) return no_interface(index);
   if (auto ok = check(s, *f, prefix); !ok) return ok;
   const bool is_ip4 = prefix.address.is_ip4;
+  if (f->lender && (is_ip4 || !prefix.address.ip6().is_link_local()))
+    return error(Status::kInUse, f->name + " borrows the addresses of " + f->lender->name);
+  if (!is_ip4) f->is_ip6_off = false;
   if (!is_ip4 && f->address_list->ip6.empty() && !prefix.address.ip6().is_link_local()) {
     const IpPrefix link_local{IpAddress(link_local_of(f->mac)), 64};  // RFC 4291 section 2.1
     if (auto ok = add_address(index, link_local); !ok) return ok;
@@ -118,6 +121,8 @@ Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
     if (auto ok = put(s, *f, *broadcast, f->broadcast_adjacency, false); !ok) return ok;
   publish(s, *f, std::move(list));
   announce(s, *f, prefix.address);
+  if (is_ip4 || !prefix.address.ip6().is_link_local())
+    for (const Interface* borrower : borrowers_of(s, *f)) announce(s, *borrower, prefix.address);
   return {};
 }
 

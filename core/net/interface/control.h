@@ -23,6 +23,23 @@ inline bool is_group(const IpAddress& a) noexcept {
   return a.is_ip4 ? a.ip4().is_multicast() || a.ip4().is_broadcast() : a.ip6().is_multicast();
 }
 
+constexpr std::size_t kMostInterfaceName = 63;
+// A name for an interface to come, or that it is to have: none has it.
+Result<void> check_name(const NetState& s, const std::string& name);
+inline std::string sub_interface_name(const std::string& parent, uint32_t sub_id) {
+  return parent + "." + std::to_string(sub_id);
+}
+
+// Gives the receive queues of a new interface to the workers.
+void place_queues(NetState& s, Interface& f);
+
+// Workers see its addresses, and those that it borrows, as they are now.
+void show_addresses(NetState& s, Interface& f);
+// Of its own, beside an IPv6 link-local one.
+bool has_addresses(const Interface& f);
+// Which interfaces borrow its addresses.
+std::vector<Interface*> borrowers_of(const NetState& s, const Interface& lender);
+
 // Tells whoever listens what the interface is now.
 void notify(const NetState& s, const Interface& f, bool is_deleted);
 // The interface has begun, or ceased, to carry packets, or its link has changed. The links of its

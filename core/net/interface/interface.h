@@ -78,6 +78,8 @@ struct Interface {
   std::atomic<uint32_t> ip4_fib_index{0}, ip6_fib_index{0};
   std::atomic<bool> is_admin_up{false}, is_link_up{true};
   std::atomic<const AddressList*> addresses{nullptr};  // never null once registered
+  std::atomic<bool> is_ip6_off{false};                 // by the operator: IPv6 packets are dropped
+  std::atomic<bool> is_unnumbered{false};              // it has a lender
   std::atomic<TimeNs> dad_until{0};  // until then an answer means a duplicate address (worker 0)
   std::vector<InterfaceWorkerCounters> counters;  // by worker
 
@@ -89,7 +91,9 @@ struct Interface {
 
   // Control thread's.
   std::unique_ptr<VlanTable> vlan_table;  // owns what `vlans` points at; since the first of them
-  std::unique_ptr<const AddressList> address_list;  // owns what `addresses` points at
+  std::unique_ptr<const AddressList> address_list;   // its own; what `addresses` points at, unless
+  std::unique_ptr<const AddressList> borrowed_view;  // there are borrowed ones as well
+  Interface* lender = nullptr;                       // whose addresses it borrows; goes later
   uint32_t ip4_table = 0, ip6_table = 0;
   std::string tag;  // the operator's own words
   uint32_t glean_adjacency = kNoIndex;

@@ -24,10 +24,7 @@ MacAddress random_mac() {
 }
 
 Result<void> check(const NetState& s, const InterfaceConfig& c) {
-  if (c.name.empty() || c.name.size() > 63 || c.name.find_first_of(" \t\n") != c.name.npos)
-    return error(Status::kInvalid, "interface name '" + c.name + "' is empty, long or has blanks");
-  if (s.interfaces.find_by_name(c.name) != kNoIndex)
-    return error(Status::kExists, "interface '" + c.name + "' exists");
+  if (auto ok = check_name(s, c.name); !ok) return ok;
   if (!c.ops || !c.ops->tx || (!c.rx_queues.empty() && !c.ops->rx))
     return error(Status::kInvalid, "interface '" + c.name + "' has no driver");
   if (c.max_mtu > kMostMtu)
@@ -50,10 +47,6 @@ Result<NodeId> input_node(Engine& engine, const char* name) {
       {.name = name, .next = {"ethernet-input", "ip4-input", "ip6-input", "drop"}});
 }
 
-void on_fd(Worker&, int, void* context) noexcept {
-  static_cast<InputQueue*>(context)->is_ready = true;
-}
-
 // What its routes and neighbours leave behind.
 void remove_adjacencies(NetState& s, const Interface& f) {
   s.engine.run_on_worker(0, [&](Worker& w) {
@@ -61,30 +54,6 @@ void remove_adjacencies(NetState& s, const Interface& f) {
     for (const uint32_t a : {f.glean_adjacency, f.broadcast_adjacency})
       if (a != kNoIndex) s.adjacencies.remove(a, w.now);
   });
-}
-
-void place_queues(NetState& s, Interface& f) {
-  s.engine.with_barrier([&] {
-    for (uint16_t i = 0; i < f.rx_queues.size(); ++i) {
-      const uint32_t worker = s.n_placed++ % s.engine.n_workers();
-      f.rx_queues[i].worker = worker;
-      auto q = std::make_unique<InputQueue>();
-      q->interface = &f;
-      q->queue = i;
-      q->driver_node = &s.engine.worker(worker).node_runtime(f.input_node);
-      s.workers[worker]->inputs.push_back(std::move(q));
-    }
-  });
-  for (uint16_t i = 0; i < f.rx_queues.size(); ++i) {
-    RxQueue& rx = f.rx_queues[i];
-    if (rx.event_fd < 0) continue;
-    for (auto& q : s.workers[rx.worker]->inputs) {
-      if (q->interface != &f || q->queue != i) continue;
-      const auto ok = s.engine.watch_fd(rx.worker, rx.event_fd, on_fd, q.get());
-      // A queue whose fd cannot be watched (two queues share it) is polled every round.
-      s.engine.with_barrier([&] { rx.is_watched = ok.has_value(); });
-    }
-  }
 }
 
 InterfaceListing listing_of(const Interface& f) {
@@ -108,9 +77,13 @@ InterfaceListing listing_of(const Interface& f) {
   if (f.parent) l.parent = f.parent->index;
   l.sub_id = f.sub_id;
   l.vlan_id = f.vlan_id;
+  if (f.lender) l.lender = f.lender->index;
   l.n_rx_queues = static_cast<uint16_t>(f.rx_queues.size());
   l.n_tx_queues = f.n_tx_queues;
-  for (const auto& q : f.rx_queues) l.rx_modes.push_back(q.mode.load());
+  for (const auto& q : f.rx_queues) {
+    l.rx_modes.push_back(q.mode.load());
+    l.rx_workers.push_back(q.worker);
+  }
   for (const auto& a : f.address_list->ip4) l.addresses.push_back(a.prefix);
   for (const auto& a : f.address_list->ip6) l.addresses.push_back(a.prefix);
   const auto read = [](const uint64_t& c) { return __atomic_load_n(&c, __ATOMIC_RELAXED); };
@@ -199,6 +172,8 @@ Status Net::remove_interface(IfIndex index) {
   if (!f) return Status::kNotFound;
   for (const Interface* sub : sub_interfaces_of(s, *f)) (void)remove_interface(sub->index);
   take_from_parent(*f);
+  for (const Interface* borrower : borrowers_of(s, *f)) (void)clear_unnumbered(borrower->index);
+  if (f->lender) (void)clear_unnumbered(index);
   f->is_admin_up = false;
   while (!f->address_list->ip6.empty())
     (void)del_address(index, f->address_list->ip6.back().prefix);

@@ -175,6 +175,8 @@ Result<void> Net::set_table(IfIndex index, uint32_t table, bool is_ip6) {
   if (!(is_ip6 ? f->address_list->ip6 : f->address_list->ip4).empty())
     return error(Status::kInUse,
                  f->name + (is_ip6 ? " has IPv6" : " has IPv4") + " addresses; remove them first");
+  if (f->lender || !borrowers_of(s, *f).empty())
+    return error(Status::kInUse, f->name + (f->lender ? " borrows addresses" : " lends addresses"));
   (is_ip6 ? f->ip6_table : f->ip4_table) = table;
   (is_ip6 ? f->ip6_fib_index : f->ip4_fib_index) = *fib;
   s.changed();

@@ -13,8 +13,6 @@
 namespace loom {
 namespace {
 
-constexpr std::size_t kMostName = 63;
-
 // Never called: interface-output hands packets to the parent. What a plugin sends here is dropped.
 uint32_t no_tx(Worker&, void*, uint16_t, std::span<Buffer* const>) noexcept { return 0; }
 
@@ -29,11 +27,7 @@ Result<void> check(const NetState& s, const Interface& parent, const std::string
     return error(Status::kInvalid, "VLAN id " + std::to_string(vlan_id) + " is not from " +
                                        std::to_string(VlanTable::kLeastId) + " to " +
                                        std::to_string(VlanTable::kMostId));
-  if (name.size() > kMostName)
-    return error(Status::kInvalid, "interface name '" + name + "' is longer than " +
-                                       std::to_string(kMostName) + " bytes");
-  if (s.interfaces.find_by_name(name) != kNoIndex)
-    return error(Status::kExists, "interface '" + name + "' exists");
+  if (auto ok = check_name(s, name); !ok) return ok;
   if (const Interface* other =
           parent.vlan_table ? parent.vlan_table->by_id[vlan_id].load() : nullptr)
     return error(Status::kInUse, "VLAN " + std::to_string(vlan_id) + " of " + parent.name +
@@ -76,7 +70,7 @@ Result<IfIndex> Net::create_sub_interface(IfIndex parent_index, uint32_t sub_id,
   NetState& s = *state_;
   Interface* parent = s.interfaces.find(parent_index);
   if (!parent) return no_interface(parent_index);
-  std::string name = parent->name + "." + std::to_string(sub_id);
+  std::string name = sub_interface_name(parent->name, sub_id);
   if (auto ok = check(s, *parent, name, vlan_id); !ok) return ok.error();
   auto owned = make(s, *parent, std::move(name));
   Interface& f = *owned;

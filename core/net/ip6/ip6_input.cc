@@ -17,6 +17,7 @@ enum Counter : uint16_t {
   kOk,
   kNoInterface,
   kInterfaceDown,
+  kNotEnabled,
   kTooShort,
   kBadVersion,
   kPayloadLengthOverrun,
@@ -29,6 +30,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"ok", Severity::kInfo, "valid packets"},
     {"no-interface", Severity::kError, "the interface is gone"},
     {"interface-down", Severity::kWarn, "the interface is down"},
+    {"not-enabled", Severity::kWarn, "IPv6 is disabled on the interface"},
     {"too-short", Severity::kError, "fewer than 40 bytes"},
     {"bad-version", Severity::kError, "the version is not 6"},
     {"payload-length-overrun", Severity::kError, "payload length beyond the packet"},
@@ -50,6 +52,8 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
     return {kToDrop, kNoInterface};
   if (!f->is_up()) [[unlikely]]
     return {kToDrop, kInterfaceDown};
+  if (f->is_ip6_off.load(std::memory_order_relaxed)) [[unlikely]]
+    return {kToDrop, kNotEnabled};
   const auto* ip = b.peek<Ip6Header>();
   if (!ip) [[unlikely]]
     return {kToDrop, kTooShort};

@@ -78,6 +78,9 @@ struct Harness::Table {
     ops.watch_fd = watch_fd;
     ops.unwatch_fd = [](Host& h, uint64_t handle) { of(h).watched.erase(handle); };
     ops.log = [](Host& h, LogLevel, const char*, const char* text) { of(h).log.push_back(text); };
+    ops.find_interface = [](Host& h, const char* name) -> IfIndex {
+      return of(h).has_interface && of(h).interface.name == name ? 7 : kNoIndex;
+    };
     ops.device = [](Host& h, IfIndex i, const DriverOps* ops) -> void* {
       return i == 7 && of(h).has_interface && of(h).interface.ops == ops ? of(h).interface.device
                                                                          : nullptr;

@@ -1,0 +1,35 @@
+// Whether an interface has IPv6 at all. Enabled without a global address it has its link-local one
+// (RFC 4291 section 2.1), which is enough for neighbour discovery and for routes by link-local
+// gateways. Disabled, it has none, and what arrives is dropped by ip6-input. Nobody needs to say
+// so: until it is disabled, an interface takes IPv6 packets, and an address that is given to it
+// enables it.
+#include "net/interface/control.h"
+#include "net/ip6/ip6_address.h"
+#include "net/net.h"
+#include "net/state.h"
+
+namespace loom {
+
+Result<void> Net::set_ip6_enabled(IfIndex index, bool is_enabled) {
+  NetState& s = *state_;
+  Interface* f = s.interfaces.find(index);
+  if (!f) return no_interface(index);
+  if (is_enabled) {
+    f->is_ip6_off = false;
+    if (!f->address_list->ip6.empty()) return {};
+    return add_address(index, {IpAddress(link_local_of(f->mac)), 64});
+  }
+  if (f->is_ip6_off.load()) return error(Status::kNotFound, "IPv6 is not enabled on " + f->name);
+  if (f->lender)
+    return error(Status::kInUse, f->name + " borrows the addresses of " + f->lender->name);
+  for (const auto& a : f->address_list->ip6)
+    if (!a.prefix.address.ip6().is_link_local())
+      return error(Status::kInUse, f->name + " has " + a.prefix.str() + "; remove it first");
+  while (!f->address_list->ip6.empty())
+    (void)del_address(index, IpPrefix(f->address_list->ip6.back().prefix));
+  f->is_ip6_off = true;
+  (void)flush_neighbors(index, /*is_ip4=*/false);
+  return {};
+}
+
+}  // namespace loom
