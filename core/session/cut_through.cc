@@ -267,7 +267,7 @@ const TransportOps kCutThroughOps{
 
 Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectArgs& args) noexcept {
   const Impl& layer = *sw.layer;
-  if (!layer.config.cut_through || !caller.scope.local) return nullptr;
+  if (!caller.scope.local) return nullptr;
   const TransportOps* ops = layer.transports.get(args.transport);
   if (ops->tx_kind != TxKind::kPeek || !ops->listen || ops->ip_protocol == 0) return nullptr;
   const Endpoints& e = args.endpoints;

@@ -15,7 +15,6 @@ struct SessionConfig {
   uint32_t v4_session_buckets = 1u << 14, v6_session_buckets = 1u << 12;
   uint32_t v4_halfopen_buckets = 1u << 12, v6_halfopen_buckets = 1u << 10;
   uint16_t min_src_port = 1024, max_src_port = 65535;
-  bool cut_through = true;  // applications of this daemon meet without a transport
   uint32_t rx_fifo_size = 1u << 20, tx_fifo_size = 1u << 20;  // when the application does not say
 };
 

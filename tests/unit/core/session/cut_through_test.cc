@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "session/control.h"
 #include "svm/bell.h"
 #include "tests/unit/core/session/test_app.h"
 
@@ -211,6 +212,20 @@ TEST_F(CutThroughTest, AnAbortIsAReset) {
   Two t = both();
   t.client->app->push(svm::ToDaemon::kReset, t.client->handle);
   EXPECT_EQ(t.server->line().peer_end.load(), svm::kPeerReset | ECONNRESET);
+  t.server->close();
+  EXPECT_EQ(sessions(), 0u);
+}
+
+TEST_F(CutThroughTest, AnOperatorsResetReachesBothEnds) {
+  Two t = both();
+  EXPECT_EQ(session::reset_session(bed.layer->impl(), t.client->handle), Status::kOk);
+  bed.pump();
+  EXPECT_EQ(t.client->line().peer_end.load(), svm::kPeerReset | ECONNABORTED);
+  EXPECT_EQ(t.server->line().peer_end.load(), svm::kPeerReset | ECONNRESET);
+  EXPECT_EQ(client.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, t.client->handle);
+  EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, t.server->handle);
+  EXPECT_EQ(session::reset_session(bed.layer->impl(), t.client->handle), Status::kNotConnected);
+  t.client->close();
   t.server->close();
   EXPECT_EQ(sessions(), 0u);
 }
