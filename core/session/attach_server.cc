@@ -217,7 +217,10 @@ void drop_unclaimed(Impl& layer, uint32_t app_index, const std::string& name) {
     });
 }
 
-void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
+enum class Process : uint8_t { kGone, kMayLive };
+
+void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
+                   Process process = Process::kGone) {
   const std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
   layer.loop.unwatch_fd(a->watch);
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
@@ -250,8 +253,12 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort) {
         flush(of(w));
       });
   }
-  app.arena.free_object(a->mq_ref);
-  for (auto& p : a->ports) app.arena.free_object(p->mq_ref);
+  // A process that does not know yet may still write to its queues: that memory is nobody else's as
+  // long as there is the application.
+  if (process == Process::kGone) {
+    app.arena.free_object(a->mq_ref);
+    for (auto& p : a->ports) app.arena.free_object(p->mq_ref);
+  }
   layer.log(LogLevel::kInfo, "application '" + app.name + "' worker " + std::to_string(index) +
                                  " (pid " + std::to_string(a->pid) + ") has gone");
   note_application(layer, EventKind::kDetach, app, static_cast<uint64_t>(a->pid));
@@ -485,7 +492,7 @@ void end_external(Impl& layer, App& app) {
 
 Status end_worker(Impl& layer, App& app, uint32_t worker) {
   if (worker >= svm::kMaxAppWorkers || !app.workers[worker]) return Status::kNotFound;
-  remove_worker(layer, app, worker, false);
+  remove_worker(layer, app, worker, false, Process::kMayLive);
   return Status::kOk;
 }
 

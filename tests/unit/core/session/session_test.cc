@@ -2,6 +2,7 @@
 // memory.
 #include <fcntl.h>
 
+#include "session/impl.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -302,6 +303,25 @@ TEST_F(SessionTest, ASessionHeldByTwoProcessesOutlivesOne) {
   child.die();
   bed.pump();
   EXPECT_TRUE(p.client->rx.eof());
+}
+
+// An operator's doing: the process lives, and may be in the middle of a request.
+TEST_F(SessionTest, QueuesOfARemovedWorkerAreNotUsedAgain) {
+  TestApp child(bed, app);
+  ASSERT_EQ(child.reply.status, 0) << child.reply.message;
+  EXPECT_EQ(session::end_worker(bed.layer->impl(), *bed.layer->impl().apps[0],
+                                child.reply.worker_index),
+            Status::kOk);
+  TestApp next(bed, app);
+  ASSERT_EQ(next.reply.status, 0) << next.reply.message;
+  EXPECT_EQ(next.reply.worker_index, child.reply.worker_index);
+  EXPECT_NE(next.reply.daemon_mq[0], child.reply.daemon_mq[0]);
+  EXPECT_NE(next.reply.app_mq, child.reply.app_mq);
+  for (uint32_t i = 0; i < 32; ++i)
+    (void)child.requests.push(svm::ToDaemon::kClose, svm::SessionEvent{i, 0});
+  bed.pump();
+  EXPECT_EQ(bed.counter("app-violation"), 0u);
+  EXPECT_EQ(next.listen(81).status, 0);
 }
 
 // A process may sleep, armed, while another that shares the session is its owner.
