@@ -52,10 +52,9 @@ Result<void> delete_interface(Host&, void* context, CliArgs& args, CliReply&) {
   if (!word) return word.error();
   const std::string name(*word);
   if (!args.done()) return args.unknown();
-  // Their packets would be received on whatever gets the interface's number.
-  for (const auto& [stream_name, s] : pg.streams.all())
-    if (s->config.rx_interface == name || s->config.tx_interface == name)
-      return error(Status::kInUse, "stream '" + stream_name + "' uses " + name);
+  if (const PgInterface* i = pg.interfaces.find(name))
+    if (const Stream* s = pg.streams.user_of(name, i->index))
+      return error(Status::kInUse, "stream '" + s->config.name + "' uses " + name);
   return pg.interfaces.remove(name);
 }
 
@@ -151,7 +150,7 @@ Result<void> show(Host&, void* context, CliArgs& args, CliReply& reply) {
   CliTable& interfaces = reply.table("interfaces", {"name", "capture", "captured", "no room"});
   for (const auto& [id, i] : pg.interfaces.all()) {
     const Capture* c = i->capture.get();
-    interfaces.rows.push_back({i->name, c ? c->file() : "-",
+    interfaces.rows.push_back({pg.interfaces.label(*i), c ? c->file() : "-",
                                std::to_string(c ? c->n_captured() : 0),
                                std::to_string(c ? c->n_lost() : 0)});
   }

@@ -2,6 +2,8 @@
 
 namespace loom::pg {
 
+static std::string first_name(uint32_t id) { return "pg" + std::to_string(id); }
+
 const DriverOps Interfaces::kDriver{
     .name = "packet-generator",
     .tx = tx,
@@ -30,9 +32,8 @@ Result<void> Interfaces::create(uint32_t id) {
   auto i = std::make_unique<PgInterface>();
   i->all = this;
   i->id = id;
-  i->name = "pg" + std::to_string(id);
   InterfaceConfig c;
-  c.name = i->name;
+  c.name = first_name(id);
   c.caps = kCapScatter;
   c.ops = &kDriver;
   c.device = i.get();
@@ -63,9 +64,13 @@ void Interfaces::remove_all() {
 }
 
 PgInterface* Interfaces::find(const std::string& name) const {
-  for (const auto& [id, i] : interfaces_)
-    if (i->name == name) return i;
-  return nullptr;
+  return static_cast<PgInterface*>(host_.device(host_.find_interface(name.c_str()), kDriver));
+}
+
+std::string Interfaces::label(const PgInterface& i) const {
+  const std::string name = first_name(i.id);
+  return host_.find_interface(name.c_str()) == i.index ? name
+                                                       : "sw_if_index " + std::to_string(i.index);
 }
 
 static Error not_found(const std::string& name) {

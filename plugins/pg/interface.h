@@ -17,8 +17,7 @@ class Interfaces;
 struct PgInterface {
   Interfaces* all = nullptr;
   uint32_t id = 0;
-  std::string name;  // "pg0"
-  IfIndex index = kNoIndex;
+  IfIndex index = kNoIndex;  // it goes by this: the operator may change its name at any time
   std::vector<InterfaceCounters*> rx_counters;  // by worker
   std::unique_ptr<Capture> capture;             // replaced while the workers stand still
 };
@@ -30,7 +29,11 @@ class Interfaces {
 
   // kExists, kInvalid.
   Result<void> create(uint32_t id);
-  // kNotFound.
+  // By the name that it has now; null: there is none, or it is not one of these.
+  PgInterface* find(const std::string& name) const;
+  // pgN while it is called so, else its number: the core tells no plugin what a number is called.
+  std::string label(const PgInterface&) const;
+  // kNotFound. No stream that is active may use it: its worker counts in the interface's memory.
   Result<void> remove(const std::string& name);
   Result<void> begin_capture(const std::string& name, const std::string& file, uint64_t most);
   // Writes the file; returns how many packets it holds. kNotFound: no interface or no capture.
@@ -44,7 +47,6 @@ class Interfaces {
   static void destroy(void* device) noexcept;
   static uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
   static void write_full_ones(void* interfaces);
-  PgInterface* find(const std::string& name) const;
   Result<uint64_t> end_capture(PgInterface&);
   static const DriverOps kDriver;
 

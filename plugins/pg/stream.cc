@@ -73,6 +73,16 @@ Result<void> Streams::set_enabled(const std::string& name, bool enable) {
   return {};
 }
 
+// An active stream has found its interfaces: they may have other names by now, and it counts in
+// them. One that is not active asks by name.
+const Stream* Streams::user_of(const std::string& name, IfIndex index) const {
+  for (const auto& [own_name, s] : streams_) {
+    if (s->config.rx_interface == name || s->config.tx_interface == name) return s.get();
+    if (s->active() && (s->rx_if == index || s->tx_if == index)) return s.get();
+  }
+  return nullptr;
+}
+
 Result<void> Streams::enable(Stream& s) {
   disable(s);
   for (auto [name, index] :

@@ -76,6 +76,8 @@ class Streams {
   Result<void> remove(const std::string& name);
   Result<void> set_enabled(const std::string& name, bool enable);
   const std::map<std::string, std::unique_ptr<Stream>>& all() const { return streams_; }
+  // A stream that is sent by that interface, or would be when it is enabled; null: none.
+  const Stream* user_of(const std::string& name, IfIndex) const;
   Host& host() { return host_; }
 
  private:

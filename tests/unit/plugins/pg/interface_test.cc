@@ -32,6 +32,37 @@ TEST(Interfaces, StayWhileStreamsUseThem) {
   p.h.ok("delete packet-generator interface pg0");
 }
 
+TEST(Interfaces, StayWhileAStreamUsesThemUnderAFormerName) {
+  PgHost p;
+  must(p.h.net->rename_interface(p.index, "foo"));
+  p.stream("rate 1e3 interface foo data { UDP: 10.0.0.9 -> 10.0.0.1 UDP: 1 -> 2 }");
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface pg0"), HasSubstr("'pg0'"));
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface foo"),
+              HasSubstr("stream 's' uses foo"));
+  must(p.h.net->rename_interface(p.index, "bar"));  // while the stream knows it as foo
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface bar"),
+              HasSubstr("stream 's' uses bar"));
+  p.h.pass(10 * kMillisecond);
+  EXPECT_EQ(p.h.host().rx_counters(p.index, 0)->packets, p.sent());
+  p.h.ok("packet-generator disable-stream s");
+  p.h.ok("delete packet-generator interface bar");
+  EXPECT_EQ(p.h.host().find_interface("bar"), kNoIndex);
+}
+
+TEST(Interfaces, GoByTheNameThatTheyHaveNow) {
+  PgHost p;
+  must(p.h.net->rename_interface(p.index, "foo"));
+  EXPECT_THAT(p.h.refusal("packet-generator capture pg0 disable"), HasSubstr("'pg0'"));
+  EXPECT_THAT(p.h.refusal("packet-generator capture foo disable"), HasSubstr("nothing of foo"));
+  EXPECT_THAT(p.h.ok("show packet-generator"),
+              HasSubstr("sw_if_index " + std::to_string(p.index)));
+  const IfIndex other = p.h.add_device({"10.0.1.1/24"}).index;
+  must(p.h.net->rename_interface(other, "pg0"));  // somebody else's
+  EXPECT_THAT(p.h.refusal("delete packet-generator interface pg0"), HasSubstr("'pg0'"));
+  p.h.ok("delete packet-generator interface foo");
+  EXPECT_EQ(p.h.host().find_interface("pg0"), other);
+}
+
 TEST(Interfaces, AStreamWhoseInterfaceIsGoneIsNotEnabled) {
   PgHost p;
   p.h.add_device({"10.0.1.1/24"});
