@@ -40,9 +40,9 @@ int32_t change(Net& net, const api::SwInterfaceAddDelAddress& r) {
 int32_t set_unnumbered(Net& net, const api::SwInterfaceSetUnnumbered& r) {
   const auto& table = net.state().interfaces;
   const Interface* f = table.find(r.unnumbered_sw_if_index);
-  if (!f) return kApiInvalidSwIfIndex2;
+  if (!f) return kApiInvalidSwIfIndex;
   if (!r.is_add) return net.clear_unnumbered(f->index) ? 0 : kApiUnexpectedIntfState;
-  if (!table.find(r.sw_if_index)) return kApiInvalidSwIfIndex;
+  if (!table.find(r.sw_if_index)) return kApiInvalidSwIfIndex2;
   const auto done = net.set_unnumbered(f->index, r.sw_if_index);
   if (done) return 0;
   switch (const Status why = done.error().code) {

@@ -16,14 +16,13 @@ constexpr int32_t kApiInvalidSwIfIndex = -2, kApiNoSuchFib = -3, kApiNoSuchEntry
                   kApiUnexpectedIntfState = -74, kApiIfAlreadyExists = -79, kApiInvalidWorker = -89,
                   kApiIllegalName = -133, kApiNextHopNotInFib = -50, kApiNoPathsInRoute = -52,
                   kApiNextHopNotFoundMp = -53, kApiNoMatchingInterface = -54, kApiInvalidVlan = -55,
-                  kApiVlanAlreadyExists = -56, kApiSubifAlreadyExists = -68,
-                  kApiInvalidInterface = -71, kApiInvalidSubSwIfIndex = -98,
-                  kApiAddressNotFoundForInterface = -60, kApiInvalidAddressFamily = -97,
-                  kApiAddressInUse = -105, kApiAddressFoundForInterface = -114,
-                  kApiInvalidQueue = -125, kApiUnsupported = -126, kApiInstanceInUse = -147,
-                  kApiNonEthernet = -151, kApiRsrcInUse = -155,
-                  kApiFibPathUnsupportedNhProto = -157, kApiLimitExceeded = -162, kApiBusy = -167,
-                  kApiInvalidPrefixLength = -171;
+                  kApiVlanAlreadyExists = -56, kApiInvalidInterface = -71,
+                  kApiInvalidSubSwIfIndex = -98, kApiAddressNotFoundForInterface = -60,
+                  kApiInvalidAddressFamily = -97, kApiAddressInUse = -105,
+                  kApiAddressFoundForInterface = -114, kApiInvalidQueue = -125,
+                  kApiUnsupported = -126, kApiInstanceInUse = -147, kApiNonEthernet = -151,
+                  kApiRsrcInUse = -155, kApiFibPathUnsupportedNhProto = -157,
+                  kApiLimitExceeded = -162, kApiBusy = -167, kApiInvalidPrefixLength = -171;
 
 constexpr uint32_t kApiNone = ~0u;  // what an index or a number says for "none" or "all"
 

@@ -49,7 +49,10 @@ std::optional<RxMode> from_api(api::RxMode mode) {
   }
 }
 
-int32_t retval_of_rename(const Result<void>& renamed) {
+int32_t rename(Net& net, const api::SwInterfaceSetInterfaceName& r) {
+  if (r.name.empty()) return kApiInvalidValue;  // whatever the index, as VPP
+  if (!net.state().interfaces.find(r.sw_if_index)) return kApiInvalidSwIfIndex;
+  const auto renamed = net.rename_interface(r.sw_if_index, r.name);
   if (renamed) return 0;
   switch (const Status why = renamed.error().code) {
     case Status::kInvalid:
@@ -125,9 +128,9 @@ void add_interface_settings(ApiRegistry& registry, Net& net) {
         return api::SwInterfaceClearStatsReply{
             .retval = net.clear_counters(r.sw_if_index) ? 0 : kApiInvalidSwIfIndex};
       });
-  handle<api::SwInterfaceSetInterfaceName, api::SwInterfaceSetInterfaceNameReply>(
-      registry, net, [&net](const Interface& f, const auto& r, auto&) {
-        return retval_of_rename(net.rename_interface(f.index, r.name));
+  registry.handle<api::SwInterfaceSetInterfaceName, api::SwInterfaceSetInterfaceNameReply>(
+      [&net](ApiCall&, const api::SwInterfaceSetInterfaceName& r) {
+        return api::SwInterfaceSetInterfaceNameReply{.retval = rename(net, r)};
       });
   handle<api::SwInterfaceSetRxPlacement, api::SwInterfaceSetRxPlacementReply>(
       registry, net, [&net](const Interface& f, const auto& r, auto&) {

@@ -34,8 +34,7 @@ Reply create(Net& net, IfIndex parent, uint32_t sub_id, uint32_t vlan_id) {
   const auto index = net.create_sub_interface(parent, sub_id, static_cast<uint16_t>(vlan_id));
   if (index) return {.sw_if_index = *index};
   switch (const Status why = index.error().code) {
-    case Status::kExists:
-      return refused(kApiSubifAlreadyExists);
+    case Status::kExists:  // the number is taken, for which VPP has no other code either
     case Status::kInUse:
       return refused(kApiVlanAlreadyExists);
     case Status::kNoMemory:
@@ -56,9 +55,7 @@ int32_t remove(Net& net, IfIndex index) {
 void add_sub_interface_messages(ApiRegistry& registry, Net& net) {
   registry.handle<api::CreateVlanSubif, api::CreateVlanSubifReply>(
       [&net](ApiCall&, const api::CreateVlanSubif& r) {
-        auto reply = create<api::CreateVlanSubifReply>(net, r.sw_if_index, r.vlan_id, r.vlan_id);
-        if (reply.retval == kApiSubifAlreadyExists) reply.retval = kApiVlanAlreadyExists;
-        return reply;
+        return create<api::CreateVlanSubifReply>(net, r.sw_if_index, r.vlan_id, r.vlan_id);
       });
   registry.handle<api::CreateSubif, api::CreateSubifReply>(
       [&net](ApiCall&, const api::CreateSubif& r) {

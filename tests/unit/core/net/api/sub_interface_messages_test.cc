@@ -92,7 +92,7 @@ TEST_F(SubInterfaceMessages, WhatCannotBeIsRefused) {
     EXPECT_EQ(refused(vlan(wire.index, id)), -55) << id;
   EXPECT_EQ(refused(vlan(wire.index, 10)), -56);
   EXPECT_EQ(refused(sub(77, 11, kOneTag, 11)), -2);
-  EXPECT_EQ(refused(sub(wire.index, 10, kOneTag, 11)), -68);
+  EXPECT_EQ(refused(sub(wire.index, 10, kOneTag, 11)), -56);
   EXPECT_EQ(refused(sub(wire.index, 11, kOneTag, 10)), -56);
   EXPECT_EQ(refused(sub(wire.index, 11, kOneTag, 4095)), -55);
   EXPECT_EQ(refused(sub(wire.index, 11, kOneTag, 0)), -55);

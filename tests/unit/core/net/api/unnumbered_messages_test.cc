@@ -43,8 +43,10 @@ class UnnumberedMessages : public ::testing::Test {
 };
 
 TEST_F(UnnumberedMessages, BorrowAndGiveBack) {
-  EXPECT_EQ(unnumbered(77, other.index), -10);
-  EXPECT_EQ(unnumbered(wire.index, 77), -2);
+  EXPECT_EQ(unnumbered(77, other.index), -2);
+  EXPECT_EQ(unnumbered(77, 78), -2);
+  EXPECT_EQ(unnumbered(77, other.index, false), -2);
+  EXPECT_EQ(unnumbered(wire.index, 77), -10);
   EXPECT_EQ(unnumbered(wire.index, wire.index), -7);
   EXPECT_EQ(unnumbered(other.index, wire.index), -114);
   EXPECT_EQ(unnumbered(wire.index, other.index, false), -74);
@@ -73,7 +75,8 @@ TEST_F(UnnumberedMessages, EnableAndDisableIp6) {
 
 TEST_F(UnnumberedMessages, NamesAndPlacement) {
   EXPECT_EQ(rename(77, "a"), -2);
-  EXPECT_EQ(rename(wire.index, ""), -133);
+  EXPECT_EQ(rename(wire.index, ""), -7);
+  EXPECT_EQ(rename(77, ""), -7);
   EXPECT_EQ(rename(wire.index, "a b"), -133);
   EXPECT_EQ(rename(wire.index, "fake1"), -79);
   EXPECT_EQ(rename(wire.index, "uplink"), 0);
