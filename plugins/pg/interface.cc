@@ -29,6 +29,9 @@ uint32_t Interfaces::tx(Worker& w, void* device, uint16_t,
 }
 
 Result<void> Interfaces::create(uint32_t id) {
+  // The core would take the name, once the operator has given the interface another one.
+  if (const auto at = interfaces_.find(id); at != interfaces_.end())
+    return error(Status::kExists, first_name(id) + " exists already, as " + label(*at->second));
   auto i = std::make_unique<PgInterface>();
   i->all = this;
   i->id = id;

@@ -23,6 +23,16 @@ TEST(Interfaces, AreMadeAndRemoved) {
   EXPECT_THAT(p.h.refusal("delete packet-generator interface pg7"), HasSubstr("'pg7'"));
 }
 
+TEST(Interfaces, AreMadeOnceUnderWhateverName) {
+  PgHost p;
+  must(p.h.net->rename_interface(p.index, "foo"));
+  EXPECT_THAT(p.h.refusal("create packet-generator interface pg0"),
+              HasSubstr("pg0 exists already, as sw_if_index " + std::to_string(p.index)));
+  EXPECT_EQ(p.h.host().find_interface("pg0"), kNoIndex);
+  p.h.ok("delete packet-generator interface foo");
+  p.h.ok("create packet-generator interface pg0");
+}
+
 TEST(Interfaces, StayWhileStreamsUseThem) {
   PgHost p;
   p.stream("rate 10 interface pg0 data { UDP: 10.0.0.9 -> 10.0.0.1 UDP: 1 -> 2 }");
