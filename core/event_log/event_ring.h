@@ -53,7 +53,7 @@ class EventRing {
     s[kValue].store(value, std::memory_order_relaxed);
     std::array<uint64_t, kTextWords> words{};
     const std::size_t length = std::min(text.size(), kMostText);
-    std::memcpy(words.data(), text.data(), length);
+    if (length != 0) std::memcpy(words.data(), text.data(), length);  // an empty view may be of nothing
     for (std::size_t i = 0; i <= length / 8; ++i)  // with the zero at the end
       s[kText + i].store(words[i], std::memory_order_relaxed);
     s[kSequence].store(2 * n + 2, std::memory_order_release);

@@ -187,12 +187,13 @@ void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) 
     }
     if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) continue;
     const uint64_t left = s.shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
-    if (s.state == State::kAccepted && !abort) continue;
+    // With the last worker goes what nobody took, too.
+    if (s.state == State::kAccepted && !abort && app.live_mask() != 0) continue;
     const uint64_t others = left & app.live_mask();
     if (abort || others == 0) {
       app_close(sw, s, abort);
     } else if (s.shared->owner.load(std::memory_order_relaxed) == a.index) {
-      s.shared->owner.store(static_cast<uint32_t>(std::countr_zero(others)));
+      set_owner(sw, s, static_cast<uint32_t>(std::countr_zero(others)));
       notify(sw, s, kNotifyRx | kNotifyForce);
     }
   }
@@ -291,19 +292,32 @@ void no_segment(uint32_t id, Reply& r) {
   r.fail(Status::kNotFound, "no segment " + std::to_string(id));
 }
 
-void get_segment(Impl& layer, App& app, uint32_t id, Reply& r) {
-  if (const svm::Segment* s = find_segment(app, id)) return r.add_segment(*s);
-  CutThroughPair* pair = nullptr;
-  const svm::Segment* s = find_pair_segment(layer, app, id, &pair);
-  if (!s) return no_segment(id, r);
-  r.add_segment(*s);
-  if (s->kind() == svm::SegmentKind::kDaemonArena) r.add_segment(*pair->app_arenas.front());
+// The pair that the request names; nullptr: it has been refused.
+CutThroughPair* named_pair(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  CutThroughPair* pair = find_pair(layer, app, q.pair);
+  if (!pair) no_segment(q.pair, r);
+  return pair;
 }
 
-void add_arena(Impl& layer, App& app, uint32_t pair_segment, Reply& r) {
+void get_segment(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
+  if (q.pair == 0) {
+    const svm::Segment* s = find_segment(app, q.segment_id);
+    return s ? r.add_segment(*s) : no_segment(q.segment_id, r);
+  }
+  const CutThroughPair* pair = named_pair(layer, app, q, r);
+  if (!pair) return;
+  if (q.segment_id == q.pair) {
+    r.add_segment(pair->arena.segment(0));
+    return r.add_segment(*pair->app_arenas.front());
+  }
+  for (const auto& s : pair->app_arenas)
+    if (s->id() == q.segment_id) return r.add_segment(*s);
+  no_segment(q.segment_id, r);
+}
+
+void add_arena(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
   CutThroughPair* pair = nullptr;
-  if (pair_segment != 0 && !find_pair_segment(layer, app, pair_segment, &pair))
-    return no_segment(pair_segment, r);
+  if (q.pair != 0 && !(pair = named_pair(layer, app, q, r))) return;
   auto s = pair ? add_pair_arena(*pair) : add_app_arena(app, app.add_segment_size);
   if (s)
     r.add_segment(**s);
@@ -311,11 +325,10 @@ void add_arena(Impl& layer, App& app, uint32_t pair_segment, Reply& r) {
     r.fail(s.error().code, s.error().message);
 }
 
-void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& request, Reply& r) {
-  CutThroughPair* pair = nullptr;
-  if (!find_pair_segment(layer, app, request.segment_id, &pair))
-    return no_segment(request.segment_id, r);
-  auto fd = doorbell(*pair, request.end, request.worker);
+void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  CutThroughPair* pair = named_pair(layer, app, q, r);
+  if (!pair) return;
+  auto fd = doorbell(*pair, q.end, q.worker);
   if (fd)
     r.fds.push_back(*fd);
   else
@@ -330,10 +343,10 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
       add_worker(layer, a, r, child_end);
       break;
     case svm::AttachOp::kGetSegment:
-      get_segment(layer, *a.app, request.segment_id, r);
+      get_segment(layer, *a.app, request, r);
       break;
     case svm::AttachOp::kAddAppArena:
-      add_arena(layer, *a.app, request.segment_id, r);
+      add_arena(layer, *a.app, request, r);
       break;
     case svm::AttachOp::kGetDoorbell:
       get_doorbell(layer, *a.app, request, r);

@@ -15,13 +15,14 @@ namespace {
 // for as long as TCP would.
 constexpr TimeNs kBacklogRetry = 5 * kMillisecond;
 constexpr TimeNs kConnectTimeout = 127 * kSecond;
+constexpr std::size_t kMaxBacklogged = 4096;  // that wait so, of all applications
 
 CutThroughLink& link_of(SessionWorker& sw, ConnId conn) noexcept {
   return *sw.cut_throughs[conn / 2];
 }
 uint32_t end_of(ConnId conn) noexcept { return conn & 1; }
 
-CutThroughPair* find_pair(SessionWorker& sw, App& a, App& b) noexcept {
+CutThroughPair* pair_of(SessionWorker& sw, App& a, App& b) noexcept {
   const auto found = sw.pairs.find(CutThroughKey(a, b));
   return found == sw.pairs.end() ? nullptr : found->second;
 }
@@ -29,9 +30,11 @@ CutThroughPair* find_pair(SessionWorker& sw, App& a, App& b) noexcept {
 uint32_t bytes_in(SessionWorker& sw, const Session& s, bool written) noexcept {
   const CutThroughLink& l = link_of(sw, s.cut_conn);
   const uint32_t end = end_of(s.cut_conn);
-  const svm::FifoShared& f = l.shared->fifos[written ? end : 1 - end];
-  return f.producer.tail.load(std::memory_order_acquire) -
-         f.consumer.head.load(std::memory_order_relaxed);
+  const uint32_t at = written ? end : 1 - end;
+  const svm::FifoShared& f = l.shared->fifos[at];
+  const uint32_t n = f.producer.tail.load(std::memory_order_acquire) -
+                     f.consumer.head.load(std::memory_order_relaxed);
+  return std::min(n, l.sizes[at]);
 }
 
 // --- Opening
@@ -86,7 +89,8 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
     return Status::kNoMemory;
   }
   l.endpoints = wanted;
-  if (l.endpoints.local.is_zero()) l.endpoints.local = l.endpoints.remote;  // as Linux chooses
+  if (l.endpoints.local.is_zero())
+    l.endpoints.local = l.endpoints.remote;  // as Linux chooses
   // The addresses are taken as those of a connection are, but lead no packet anywhere: one that
   // claims them comes from outside.
   FlowTables& flows = *sw.layer->flows;
@@ -95,6 +99,7 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
   if (status == Status::kOk)
     status = flows.add(l.endpoints, protocol, FlowKind::kListener, worker, kNoIndex);
   if (status != Status::kOk) {
+    if (status != Status::kInUse) flows.del(l.endpoints, protocol);  // open() may have succeeded
     pair.bells[l.bell].used[l.bit] = false;
     pair.arena.free_object(object.ref);
     return status;
@@ -113,7 +118,7 @@ void drop_link(SessionWorker& sw, uint32_t index) noexcept {
   CutThroughLink& l = *sw.cut_throughs[index];
   CutThroughPair& pair = *l.pair;
   for (uint32_t end = 0; end < 2; ++end) {
-    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.shared->ends[end].tx_size);
+    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.sizes[end]);
     fifo.release();
   }
   pair.bells[l.bell].used[l.bit] = false;
@@ -127,19 +132,30 @@ void drop_link(SessionWorker& sw, uint32_t index) noexcept {
 
 Session* add_end(SessionWorker& sw, uint32_t index, uint32_t end, App& app, TransportId transport,
                  uint32_t rx_size, uint32_t tx_size) noexcept {
+  const auto object = app.arena.alloc_object(sizeof(svm::SessionLine));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    ask_growth(sw, app);
+    return nullptr;
+  }
   Session* s = new_session(sw, app, transport);
-  if (!s) return nullptr;
+  if (!s) {
+    app.arena.free_object(object.ref);
+    return nullptr;
+  }
   CutThroughLink& l = *sw.cut_throughs[index];
   s->conn = s->cut_conn = index * 2 + end;
   s->rx_size = rx_size;
   s->tx_size = tx_size;
-  s->shared_ref = l.ref;
-  svm::SessionLine& line = l.shared->ends[end];
-  s->shared = &line;
-  line.owner.store(~0u, std::memory_order_relaxed);
+  s->shared_ref = object.ref;
+  s->shared = reinterpret_cast<svm::SessionLine*>(object.ptr);
+  l.sizes[end] = tx_size;
+  set_owner(sw, *s, ~0u);
+  svm::SessionLine& line = *s->shared;
   line.handle = handle_of(sw, *s);
   line.rx_size = rx_size;
   line.tx_size = tx_size;
+  line.block = l.ref;
   line.bell = l.pair->bells[l.bell].ref;
   line.bell_bit = l.bit;
   l.sessions[end] = s->id;
@@ -195,17 +211,16 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
   return Status::kOk;
 }
 
-bool has_room(SessionWorker& sw, const Listener& l) noexcept {
-  if (l.accepts.count() < l.backlog) return true;
-  ++sw.counters[kAcceptOverflow];
-  return false;
-}
-
-void wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& e,
+Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& e,
                       TimeNs deadline) {
-  if (deadline == 0) deadline = sw.worker->now + kConnectTimeout;
+  if (deadline == 0) {  // it is new
+    ++sw.counters[kAcceptOverflow];
+    if (sw.backlogged.size() >= kMaxBacklogged) return Status::kNoMemory;
+    deadline = sw.worker->now + kConnectTimeout;
+  }
   sw.backlogged.push_back({a.app, a.index, e, deadline});
   if (!sw.backlog_timer.is_running()) sw.worker->timer_start_in(sw.backlog_timer, kBacklogRetry);
+  return Status::kOk;
 }
 
 // --- What the session layer calls as it calls a transport
@@ -270,6 +285,8 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   if (!caller.scope.local) return nullptr;
   const TransportOps* ops = layer.transports.get(args.transport);
   if (ops->tx_kind != TxKind::kPeek || !ops->listen || ops->ip_protocol == 0) return nullptr;
+  // What a transport from outside the tree does to the bytes on their way, nobody here knows.
+  if (ops->proto >= kFirstPrivateProto) return nullptr;
   const Endpoints& e = args.endpoints;
   if (!sw.worker->net || !sw.worker->net->is_local(*sw.worker, e.remote, e.fib_index))
     return nullptr;
@@ -296,11 +313,14 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
 
 Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,
                         const ConnectArgs& args, Listener& l, TimeNs deadline) noexcept {
-  CutThroughPair* pair = find_pair(sw, *a.app, *l.app);
+  CutThroughPair* pair = pair_of(sw, *a.app, *l.app);
   if (!pair) return ask_pair(sw, a, *l.app, event);
-  if (has_room(sw, l)) return open_link(sw, a, args, l, *pair);
-  wait_for_backlog(sw, a, event, deadline);
-  return Status::kOk;
+  // An address that is bound must be ours: by a transport no answer would come back to another.
+  const Endpoints& e = args.endpoints;
+  if (!e.local.is_zero() && !sw.worker->net->is_local(*sw.worker, e.local, e.fib_index))
+    return Status::kNotFound;
+  if (l.accepts.count() < l.backlog) return open_link(sw, a, args, l, *pair);
+  return wait_for_backlog(sw, a, event, deadline);
 }
 
 void cut_through_tick(Worker& w, Timer& t) noexcept {
@@ -325,6 +345,17 @@ uint32_t unsent_bytes(SessionWorker& sw, const Session& s) noexcept {
   return bytes_in(sw, s, true);
 }
 
+void ring_for(SessionWorker& sw, const Session& s) noexcept {
+  const SessionId peer = link_of(sw, s.cut_conn).sessions[1 - end_of(s.cut_conn)];
+  if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx | kNotifyForce);
+}
+
+void set_owner(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
+  s.shared->owner.store(worker);
+  if (s.is_cut_through())
+    link_of(sw, s.cut_conn).shared->ends[end_of(s.cut_conn)].owner.store(worker);
+}
+
 void set_peer_end(SessionWorker& sw, Session& s, uint32_t how) noexcept {
   s.shared->peer_end.fetch_or(how, std::memory_order_release);
   notify(sw, s, kNotifyRx | kNotifyForce);
@@ -333,6 +364,7 @@ void set_peer_end(SessionWorker& sw, Session& s, uint32_t how) noexcept {
 void release_cut_through(SessionWorker& sw, Session& s) noexcept {
   CutThroughLink& l = link_of(sw, s.cut_conn);
   const uint32_t end = end_of(s.cut_conn);
+  s.app->arena.free_object(s.shared_ref);
   l.sessions[end] = kNoSession;
   if (l.sessions[1 - end] == kNoSession) drop_link(sw, s.cut_conn / 2);
 }

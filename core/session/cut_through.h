@@ -34,6 +34,7 @@ struct CutThroughLink {
   uint32_t bell = 0, bit = 0;
   SessionId sessions[2] = {kNoSession, kNoSession};  // by end; kNoSession: it was freed
   bool open[2] = {};                                 // the end's application has not closed it
+  uint32_t sizes[2] = {};                            // of the fifos, as those are numbered
   uint8_t caller = 0;                                // end that connected
   uint8_t protocol = 0;
   Endpoints endpoints;  // as the caller sees them; reserved in the flow table
@@ -98,6 +99,10 @@ void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room
 // Received bytes that the session's application has not read.
 uint32_t unread_bytes(SessionWorker&, const Session&) noexcept;
 uint32_t unsent_bytes(SessionWorker&, const Session&) noexcept;
+// Its application cannot ring the other end: we do.
+void ring_for(SessionWorker&, const Session&) noexcept;
+// The session's events go to another worker of its application.
+void set_owner(SessionWorker&, Session&, uint32_t worker) noexcept;
 // Tells the session that its other end has gone.
 void set_peer_end(SessionWorker&, Session&, uint32_t how) noexcept;
 // The session is being freed; what the two shared goes with the second one.
@@ -106,8 +111,8 @@ extern const TransportOps kCutThroughOps;
 
 // --- Control thread
 
-svm::Segment* find_pair_segment(SessionLayer::Impl&, const App&, uint32_t id,
-                                CutThroughPair** pair);
+// The application's pair whose first segment is `id`; nullptr: it has none.
+CutThroughPair* find_pair(SessionLayer::Impl&, const App&, uint32_t id);
 Result<svm::Segment*> add_pair_arena(CutThroughPair&);
 Result<int> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
 // The application is about to be destroyed.

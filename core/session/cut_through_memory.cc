@@ -106,14 +106,9 @@ Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::Connect
   return Status::kOk;
 }
 
-svm::Segment* find_pair_segment(Impl& layer, const App& app, uint32_t id, CutThroughPair** out) {
-  for (const auto& pair : layer.pairs) {
-    if (!pair->has(app)) continue;
-    *out = pair.get();
-    if (pair->arena.segment(0).id() == id) return &pair->arena.segment(0);
-    for (const auto& s : pair->app_arenas)
-      if (s->id() == id) return s.get();
-  }
+CutThroughPair* find_pair(SessionLayer::Impl& layer, const App& app, uint32_t id) {
+  for (const auto& pair : layer.pairs)
+    if (pair->has(app) && pair->arena.segment(0).id() == id) return pair.get();
   return nullptr;
 }
 
@@ -135,7 +130,8 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
 }
 
 Result<int> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
-  if (end > 1 || worker >= svm::kMaxAppWorkers)
+  const App* app = end > 1 ? nullptr : pair.apps[end];
+  if (worker >= svm::kMaxAppWorkers || !app || !app->workers[worker])
     return error(Status::kInvalid,
                  "no worker " + std::to_string(worker) + " at end " + std::to_string(end));
   UniqueFd& fd = pair.doorbells[end][worker];

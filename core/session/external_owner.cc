@@ -66,7 +66,7 @@ void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e)
   event.local = endpoint_of(e.local, e.local_port);
   event.remote = endpoint_of(e.remote, e.remote_port);
   if (status == Status::kOk) {
-    s.shared->owner.store(s.creator, std::memory_order_relaxed);
+    set_owner(sw, s, s.creator);
     s.shared->holders.store(1ull << s.creator, std::memory_order_relaxed);
     event.handle = handle_of(sw, s);
     event.session = s.shared_ref;

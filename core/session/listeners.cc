@@ -51,7 +51,8 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
       for (SessionId id = l.app->sessions[i].first; id != kNoSession;) {
         Session& s = sw.pool.at(id);
         id = s.app_next;
-        if (s.state == State::kAccepted && s.listener == l.index && !l.is_taken(s.accept_pos))
+        const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
+        if (is_waiting && s.listener == l.index && !l.is_taken(s.accept_pos))
           app_close(sw, s, true);
       }
     });

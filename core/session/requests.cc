@@ -141,8 +141,11 @@ void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
   const TransportOps* ops = ops_of(sw, *s);
   const bool up = s->flags & kTransportUp;
   switch (type) {
-    case svm::ToDaemon::kTx:  // of cut-through sessions the daemon has nothing to send
-      if (s->state != State::kClosing && !s->is_cut_through()) schedule(sw, *s);
+    case svm::ToDaemon::kTx:
+      if (s->is_cut_through())  // nothing to send, but to be told
+        ring_for(sw, *s);
+      else if (s->state != State::kClosing)
+        schedule(sw, *s);
       return;
     case svm::ToDaemon::kRxSpace:
       if (up && s->state != State::kClosing && ops->rx_drained)

@@ -96,7 +96,7 @@ Result<void> show(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   Nsim& nsim = nsim_of(context);
   if (!nsim.config()) {
-    reply.line("not configured");
+    reply.field("state", "not configured");
     return {};
   }
   const Config& c = *nsim.config();

@@ -92,9 +92,10 @@ uint32_t send(Worker& w, NodeRuntime& rt, Stream& s, uint32_t n) noexcept {
 }
 
 void run(Worker& w, NodeRuntime& rt, std::span<Buffer* const>) noexcept {
-  Generator& g = generator_of(w);
-  if (g.active.empty()) [[likely]]
+  Generator* const generator = generator_of(w);
+  if (!generator || generator->active.empty()) [[likely]]
     return;
+  Generator& g = *generator;
   TimeNs wake = 0;  // 0: not needed
   const auto wake_at = [&](TimeNs t) { wake = wake == 0 ? t : std::min(wake, t); };
   for (std::size_t i = 0; i < g.active.size();) {

@@ -13,8 +13,8 @@ uint32_t worker_slot = 0;
 
 }  // namespace
 
-Generator& generator_of(Worker& w) noexcept {
-  return *static_cast<Generator*>(w.plugin_data[worker_slot]);
+Generator* generator_of(Worker& w) noexcept {
+  return static_cast<Generator*>(w.plugin_data[worker_slot]);
 }
 
 Result<void> Streams::init() {
@@ -32,7 +32,10 @@ Result<void> Streams::init() {
 void Streams::stop() {
   (void)set_enabled("", false);
   for (uint32_t i = 0; i < generators_.size(); ++i)
-    host_.run_on_worker(i, [&](Worker& w) { w.timer_stop(generators_[i]->wake); });
+    host_.run_on_worker(i, [&](Worker& w) {  // the node outlives us
+      w.timer_stop(generators_[i]->wake);
+      w.plugin_data[slot_] = nullptr;
+    });
 }
 
 Result<void> Streams::add(StreamConfig config) {
@@ -100,7 +103,7 @@ Result<void> Streams::enable(Stream& s) {
     s.n_sent -= s.n_sent.value();
     s.n_blocked -= s.n_blocked.value();
     s.set_active(true);
-    generator_of(w).active.push_back(&s);
+    if (Generator* g = generator_of(w)) g->active.push_back(&s);
   });
   return {};
 }
@@ -108,7 +111,7 @@ Result<void> Streams::enable(Stream& s) {
 void Streams::disable(Stream& s) {
   if (!s.active()) return;
   host_.run_on_worker(s.config.worker, [&](Worker& w) {
-    std::erase(generator_of(w).active, &s);
+    if (Generator* g = generator_of(w)) std::erase(g->active, &s);
     s.set_active(false);
   });
 }

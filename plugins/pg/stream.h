@@ -60,7 +60,7 @@ struct Generator {
   Timer wake;  // for the next packet of a stream with a rate
   std::vector<Stream*> active;
 };
-Generator& generator_of(Worker&) noexcept;
+Generator* generator_of(Worker&) noexcept;  // nullptr once the streams have been stopped
 
 class Interfaces;
 

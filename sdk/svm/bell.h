@@ -35,7 +35,9 @@ struct BellShared {
 
 namespace bell {
 
-// True: the worker sleeps, and the caller must write its doorbell.
+constexpr uint32_t kBellWords = (1u << kBellSessions / 64) - 1;  // what of a summary means anything
+
+// True: the worker sleeps, and the caller must write its doorbell, or else announce_sleep for it.
 inline bool ring(BellRow& row, uint32_t bit) noexcept {
   row.bits[bit / 64].fetch_or(1ull << bit % 64, std::memory_order_release);
   row.summary.fetch_or(1u << bit / 64, std::memory_order_release);
@@ -45,7 +47,7 @@ inline bool ring(BellRow& row, uint32_t bit) noexcept {
 }
 
 inline bool is_quiet(const BellRow& row) noexcept {
-  return row.summary.load(std::memory_order_acquire) == 0;
+  return (row.summary.load(std::memory_order_acquire) & kBellWords) == 0;
 }
 
 // Calls f(bit) for each session that was rung, and forgets them. True: there were any.

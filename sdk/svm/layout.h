@@ -122,10 +122,11 @@ struct alignas(64) SessionLine {
   uint64_t handle;                // SessionHandle, daemon's
   uint32_t rx_size, tx_size;      // fifo limits, bytes
   // Cut-through only, by the daemon.
+  Ref block;                       // CutThroughShared, in the pair's memory
   Ref bell;                        // BellShared by which the two ends wake each other
   uint32_t bell_bit;               // this session's bit in it, at both ends
   std::atomic<uint32_t> peer_end;  // 0, or how the other end has gone: PeerEnd
-  uint32_t reserved[4];
+  uint32_t reserved[2];
 };
 static_assert(sizeof(SessionLine) == 64);
 
@@ -143,10 +144,16 @@ struct SessionShared : SessionLine {
 };
 static_assert(sizeof(SessionShared) == 5 * 64);
 
+// What the other end has to know of one.
+struct alignas(64) CutThroughEnd {
+  std::atomic<uint32_t> owner;  // as SessionLine::owner: whose bell to ring
+};
+
 // A session between two applications of one daemon, in a segment that both map. Each end writes one
-// fifo, with chunks from the pair's app arenas, and reads the other: the daemon is in no fifo.
+// fifo, with chunks from the pair's app arenas, and reads the other: the daemon is in no fifo. The
+// SessionLine of each end is in memory of its own application's, where the other cannot write.
 struct CutThroughShared {
-  SessionLine ends[2];
+  CutThroughEnd ends[2];
   FifoShared fifos[2];  // [i] is written by end i
 };
 static_assert(sizeof(CutThroughShared) == 6 * 64);
@@ -162,7 +169,7 @@ struct alignas(64) AcceptSlot {
   uint16_t local_port;        // network order
   uint16_t remote_port;
   uint64_t handle;
-  Ref session;  // SessionShared, or CutThroughShared
+  Ref session;  // SessionShared; cut-through: SessionLine
   uint8_t is_ip4;
   uint8_t cut_through;  // CutThrough
   uint8_t reserved[6];

@@ -31,13 +31,13 @@ constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
 enum class AttachOp : uint32_t {
   kAttach = 1,
   kAddWorker = 2,    // reply: as kAttach, fds with the new worker's socket first
-  // Reply: the fd of `segment_id`; kNotFound for segments of other applications. For the first
-  // segment of a cut-through pair: that, and the pair's first app arena.
+  // Reply: the fd of `segment_id`. Only one of the application's own; or, with `pair`, only one of
+  // that cut-through pair's: what the other end made an application ask for is never its own
+  // memory. For the pair's first segment: that, and its first app arena.
   kGetSegment = 3,
-  // Reply: a new app-arena segment; of the cut-through pair that has `segment_id`, unless that is 0.
-  kAddAppArena = 4,
-  // Reply: one eventfd by which worker `worker` at end `end` of the cut-through pair that has
-  // `segment_id` is woken by the other end. The same one as long as the pair lives.
+  kAddAppArena = 4,  // reply: a new app-arena segment, of the application or of `pair`
+  // Reply: one eventfd by which worker `worker` at end `end` of `pair` is woken by the other end.
+  // The same one as long as the pair lives.
   kGetDoorbell = 5,
 };
 
@@ -57,9 +57,11 @@ struct AttachRequest {
   uint32_t rx_fifo_size, tx_fifo_size;            // bytes, rounded up to 4 KB; 0 = daemon's default
   uint32_t event_queue_size;  // slots, rounded up to a power of two; 0 = default
   uint32_t flags;
-  uint32_t segment_id;  // kGetSegment, kAddAppArena, kGetDoorbell
+  uint32_t segment_id;  // kGetSegment
+  uint32_t pair;        // id of a cut-through pair's first segment; 0: of the application itself
   uint16_t worker;      // kGetDoorbell
   uint16_t end;         // kGetDoorbell
+  uint32_t reserved;
 };
 
 struct SegmentInfo {
@@ -102,7 +104,9 @@ enum class ToDaemon : uint32_t {
   // SessionEvent: this worker took the session from an accept queue; or its owner is another one
   // now, who is told to look (kRx).
   kClaim,
-  kTx,        // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed)
+  // SessionEvent: bytes in the tx fifo (sent only while tx.consumer.armed). Cut-through: the other
+  // end is to look, and its doorbell cannot be had.
+  kTx,
   kRxSpace,   // SessionEvent: the rx fifo was drained while kFifoWantSpace was set
   kShutdown,  // SessionEvent: half close; what is in the tx fifo is still sent, then FIN
   // SessionEvent: the last holder closed; unread data turns it into a reset (RFC 2525
@@ -182,7 +186,7 @@ struct ConnectedEvent {
   uint32_t context;
   int32_t status;  // loom::Status
   uint64_t handle;
-  Ref session;  // SessionShared, or CutThroughShared, when status is kOk
+  Ref session;  // SessionShared; cut-through: SessionLine; when status is kOk
   Endpoint local, remote;
   CutThrough cut_through;
 };

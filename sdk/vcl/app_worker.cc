@@ -14,6 +14,7 @@ constexpr TimeNs kCheckInterval = 100 * kMillisecond;
 constexpr TimeNs kUnsentRetry = kMillisecond;
 // Cut-through pairs that stay mapped without sessions; what the daemon has given up holds no pages.
 constexpr std::ptrdiff_t kUnusedPairs = 4;
+constexpr int kMaxRounds = 8;  // of taking what peers ring meanwhile
 
 uint32_t daemon_worker_of(uint64_t handle) noexcept { return (handle >> 32) & 0xff; }
 
@@ -139,7 +140,7 @@ void AppWorker::watch_events() {
   sys::epoll_ctl(events_fd_, EPOLL_CTL_ADD, bells_fd_, &e);
   e.events = EPOLLRDHUP;
   sys::epoll_ctl(events_fd_, EPOLL_CTL_ADD, attachment_->socket(), &e);
-  while (!prepare_sleep()) dispatch_all();
+  prepare_for_sleepers();
 }
 
 // --- Cut-through
@@ -238,7 +239,7 @@ void AppWorker::dispatch(const svm::MqEvent& event) {
       if (s) {
         s->on_connected(e);
       } else if (e.status == 0) {
-        send(*attachment_, daemon_worker_of(e.handle), svm::ToDaemon::kClose,
+        send(*attachment_, daemon_worker_of(e.handle), svm::ToDaemon::kReset,
              svm::SessionEvent{e.handle, 0});
       }
       break;
@@ -292,9 +293,19 @@ void AppWorker::drain() {
     (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
     forget_rings(bells_fd_);
   }
-  if (!dispatch_all()) return;
+  if (!dispatch_all() && events_fd_ < 0) return;
   // The producer has cleared the flag on our behalf; others still sleep and rely on it.
-  while (sleepers_ != 0 && attachment_ && !prepare_sleep()) dispatch_all();
+  if (sleepers_ != 0) prepare_for_sleepers();
+}
+
+// Whatever comes from now on wakes somebody, and what came before was taken. Under mutex_.
+void AppWorker::prepare_for_sleepers() {
+  for (int round = 0; attachment_ && round < kMaxRounds; ++round) {
+    if (prepare_sleep()) return;
+    dispatch_all();
+  }
+  // A peer rings without end. All bells are announced, and their last rings before that were taken.
+  while (attachment_ && !attachment_->queue().prepare_sleep()) dispatch_all();
 }
 
 // True: nothing has come, and whatever comes will wake us. Under mutex_, while attached.
@@ -302,7 +313,8 @@ bool AppWorker::prepare_sleep() noexcept {
   if (!attachment_->queue().prepare_sleep()) return false;
   if (pairs_.empty()) [[likely]]
     return true;
-  for (const auto& pair : pairs_) pair->announce_sleep(bells_fd_);
+  is_deaf_ = false;
+  for (const auto& pair : pairs_) is_deaf_ |= !pair->announce_sleep(bells_fd_);
   svm::wake::fence();
   for (const auto& pair : pairs_)
     if (!pair->is_quiet()) return false;
@@ -350,7 +362,8 @@ bool AppWorker::flush_unsent() noexcept {
 // --- Waiting
 
 TimeNs AppWorker::sleep_limit() const noexcept {
-  return has_unsent_.load(std::memory_order_relaxed) ? sys::now() + kUnsentRetry : sys::kForever;
+  return has_unsent_.load(std::memory_order_relaxed) || is_deaf_ ? sys::now() + kUnsentRetry
+                                                                 : sys::kForever;
 }
 
 bool AppWorker::begin_sleep(ThreadWaiter& thread) {
@@ -375,7 +388,10 @@ void AppWorker::end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken
     (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
   }
   if (woken.bells) forget_rings(bells_fd_);
-  if (sleepers_ == 0) finish_sleep();
+  if (sleepers_ == 0)
+    finish_sleep();
+  else if (woken.queue || woken.bells)  // others rely on the flags that our waking has cleared
+    prepare_for_sleepers();
 }
 
 // One place for every blocking call but those that wait for many things.

@@ -229,11 +229,10 @@ Result<void> Attachment::map_segment(int fd, const svm::SegmentInfo& info) {
     sys::close_internal(fd);  // inherited by fork
     return {};
   }
+  sys::hooks.internal_fd(fd, false);  // a segment that cannot be closes it, through libc
   auto segment = svm::Segment::map(fd, info.id, info.kind, info.size);
-  if (!segment) {
-    sys::hooks.internal_fd(fd, false);
-    return segment.error();
-  }
+  if (!segment) return segment.error();
+  sys::hooks.internal_fd(fd, true);
   segments_.push_back(std::move(*segment));
   const svm::Segment& s = *segments_.back();
   if (!table_.add(s)) return error(Status::kNoMemory, "too many segments");
@@ -280,21 +279,22 @@ Result<void> Attachment::take_over(WorkerEnds& ends) {
   return {};
 }
 
-Result<WorkerEnds> Attachment::get_segment(uint32_t id) {
+Result<WorkerEnds> Attachment::get_segment(uint32_t pair, uint32_t id) {
   AttachRequest r = new_request(AttachOp::kGetSegment);
+  r.pair = pair;
   r.segment_id = id;
   return request(r);
 }
 
-Result<WorkerEnds> Attachment::add_arena(uint32_t pair_segment) {
+Result<WorkerEnds> Attachment::add_arena(uint32_t pair) {
   AttachRequest r = new_request(AttachOp::kAddAppArena);
-  r.segment_id = pair_segment;
+  r.pair = pair;
   return request(r);
 }
 
-int Attachment::doorbell(uint32_t pair_segment, uint32_t end, uint32_t worker) {
+int Attachment::doorbell(uint32_t pair, uint32_t end, uint32_t worker) {
   AttachRequest r = new_request(AttachOp::kGetDoorbell);
-  r.segment_id = pair_segment;
+  r.pair = pair;
   r.end = static_cast<uint16_t>(end);
   r.worker = static_cast<uint16_t>(worker);
   auto got = request(r);
@@ -303,7 +303,7 @@ int Attachment::doorbell(uint32_t pair_segment, uint32_t end, uint32_t worker) {
 
 // Called while a Ref is followed, by any thread.
 bool Attachment::load_segment(uint32_t id) {
-  auto got = get_segment(id);
+  auto got = get_segment(0, id);
   if (!got) return false;
   const std::lock_guard lock(socket_mutex_);
   bool found = false;

@@ -53,9 +53,9 @@ class Attachment {
   std::mutex& socket_mutex() noexcept { return socket_mutex_; }
 
   // What cut-through pairs are made of (svm::AttachOp). The descriptors are the caller's.
-  Result<WorkerEnds> get_segment(uint32_t id);
-  Result<WorkerEnds> add_arena(uint32_t pair_segment);
-  int doorbell(uint32_t pair_segment, uint32_t end, uint32_t worker);  // -1: refused, or gone
+  Result<WorkerEnds> get_segment(uint32_t pair, uint32_t id);
+  Result<WorkerEnds> add_arena(uint32_t pair);
+  int doorbell(uint32_t pair, uint32_t end, uint32_t worker);  // -1: refused, or gone
 
   // One more app-arena segment; false: the daemon refuses, or is gone.
   bool add_app_arena();

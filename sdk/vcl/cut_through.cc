@@ -9,14 +9,14 @@ namespace loom::vcl {
 
 std::shared_ptr<CutThroughPair> CutThroughPair::open(Attachment& attachment, uint32_t id) {
   std::shared_ptr<CutThroughPair> pair(new CutThroughPair(attachment, id));
-  auto got = attachment.get_segment(id);
+  auto got = attachment.get_segment(id, id);
   if (!got || !pair->map(*got) || pair->segments_.empty() || pair->segments_[0]->id() != id)
     return nullptr;
   // Chunks of an arena that the other end asked for.
   pair->table_.set_loader(
       [](void* self, uint32_t segment) {
         auto& p = *static_cast<CutThroughPair*>(self);
-        auto more = p.attachment_.get_segment(segment);
+        auto more = p.attachment_.get_segment(p.id_, segment);
         return more && p.map(*more);
       },
       pair.get());
@@ -46,11 +46,10 @@ bool CutThroughPair::map(WorkerEnds& ends) {
       sys::close_internal(fd);
       continue;
     }
+    sys::hooks.internal_fd(fd, false);  // a segment that cannot be closes it, through libc
     auto segment = svm::Segment::map(fd, info.id, info.kind, info.size);
-    if (!segment) {
-      sys::hooks.internal_fd(fd, false);
-      return false;
-    }
+    if (!segment) return false;
+    sys::hooks.internal_fd(fd, true);
     segments_.push_back(std::move(*segment));
     const svm::Segment& s = *segments_.back();
     if (!table_.add(s)) return false;
@@ -64,15 +63,19 @@ bool CutThroughPair::more_memory() {
   return got && map(*got);
 }
 
-void CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,
+bool CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,
                           uint32_t bit) noexcept {
-  if (worker >= svm::kMaxAppWorkers) return;  // not accepted yet: whoever accepts it will look
-  if (!svm::bell::ring(bell.rows[end][worker], bit)) return;
+  if (worker >= svm::kMaxAppWorkers) return true;  // not accepted yet: whoever does will look
+  svm::BellRow& row = bell.rows[end][worker];
+  if (!svm::bell::ring(row, bit)) return true;
   std::atomic<int>& place = doorbells_[end][worker];
   int fd = place.load(std::memory_order_acquire);
   if (fd <= 0) [[unlikely]] {
     fd = attachment_.doorbell(id_, end, worker);
-    if (fd < 0) return;  // the daemon is gone, and the session with it
+    if (fd < 0) {  // no descriptors left, say
+      svm::bell::announce_sleep(row);
+      return false;
+    }
     int none = 0;
     if (!place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) {
       sys::close_internal(fd);
@@ -81,6 +84,7 @@ void CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,
   }
   const uint64_t one = 1;
   (void)!sys::write(fd, &one, sizeof one);
+  return true;
 }
 
 // Edge-triggered, so that nobody has to read the eventfd: each write is an edge.

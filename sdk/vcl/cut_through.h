@@ -35,8 +35,8 @@ class CutThroughPair {
   svm::AppArena& arena() noexcept { return arena_; }
   bool more_memory();
 
-  // Any thread: news for worker `worker` at end `end`.
-  void ring(svm::BellShared& bell, uint32_t end, uint32_t worker, uint32_t bit) noexcept;
+  // Any thread: news for worker `worker` at end `end`. False: it sleeps, and could not be woken.
+  bool ring(svm::BellShared& bell, uint32_t end, uint32_t worker, uint32_t bit) noexcept;
 
   // --- Under the worker's mutex. `end`: this application's.
 
@@ -53,11 +53,14 @@ class CutThroughPair {
       });
     return any;
   }
-  void announce_sleep(int bells_fd) noexcept {
+  // False: not every doorbell can be heard.
+  bool announce_sleep(int bells_fd) noexcept {
+    bool all = true;
     for (Heard& h : heard_) {
-      (void)listen_at(h.end, bells_fd);  // a forked child does not yet
+      all &= listen_at(h.end, bells_fd);  // a forked child does not yet
       svm::bell::announce_sleep(row(h));
     }
+    return all;
   }
   bool is_quiet() noexcept {
     for (Heard& h : heard_)

@@ -110,16 +110,36 @@ void Session::tell(svm::ToDaemon type) noexcept {
 
 // The other end looks at the session. Its owner is read behind the fence of should_notify.
 void Session::ring_peer() noexcept {
-  cut_.pair->ring(*cut_.bell, 1 - cut_.end, cut_.peer->owner.load(std::memory_order_relaxed),
-                  cut_.bit);
+  if (cut_.pair->ring(*cut_.bell, 1 - cut_.end, cut_.peer->owner.load(std::memory_order_relaxed),
+                      cut_.bit)) [[likely]]
+    return;
+  const svm::SessionEvent e{handle_, 0};  // the daemon can
+  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kTx, e);
 }
 
+// Of a cut-through session the peer may write the fifo's error: any number becomes an errno.
 int Session::lost() const noexcept {
-  if (rx_.reset()) return rx_.error();
+  const auto errno_in = [](uint32_t n) {
+    constexpr uint32_t kMaxErrno = 4095;
+    return n != 0 && n <= kMaxErrno ? static_cast<int>(n) : ECONNRESET;
+  };
+  if (rx_.reset()) return errno_in(static_cast<uint32_t>(rx_.error()));
   if (!cut_.pair) [[likely]]
     return 0;
   const uint32_t how = shared_->peer_end.load(std::memory_order_acquire);
-  return how & svm::kPeerReset ? static_cast<int>(how & 0xffff) : 0;
+  return how & svm::kPeerReset ? errno_in(how & 0xffff) : 0;
+}
+
+// By this process, or by one that shares the cut-through session.
+bool Session::is_sending_shut() const noexcept {
+  return shut_wr_ || (cut_.pair && (tx_.shared()->producer.flags.load(std::memory_order_relaxed) &
+                                    svm::kFifoEof) != 0);
+}
+
+// Seen by the daemon, and by a cut-through peer.
+void Session::set_owner(uint32_t worker) noexcept {
+  shared_->owner.store(worker, std::memory_order_seq_cst);
+  if (cut_.pair) cut_.own->owner.store(worker, std::memory_order_seq_cst);
 }
 
 bool Session::peer_closed() const noexcept {
@@ -137,7 +157,7 @@ void Session::become_owner() noexcept {
   const uint32_t self = attachment_->worker_index();
   if (shared_->owner.load(std::memory_order_relaxed) == self) [[likely]]
     return;
-  shared_->owner.store(self, std::memory_order_seq_cst);
+  set_owner(self);
   tell(svm::ToDaemon::kClaim);
 }
 
@@ -275,6 +295,11 @@ int Session::connect(const svm::Endpoint& remote) {
 void Session::on_connected(const svm::ConnectedEvent& e) {
   const std::lock_guard lock(mutex_);
   if (e.status != 0 || !adopt(e.session, e.handle, e.cut_through)) {
+    if (e.status == 0) {  // it is open, and we cannot have it: no descriptors, say
+      handle_ = e.handle;
+      tell(svm::ToDaemon::kReset);
+      handle_ = 0;
+    }
     fail(e.status ? errno_of(e.status) : EIO);
     return;
   }
@@ -303,10 +328,12 @@ bool Session::adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which) {
 
 // The same between two applications. Under the worker's mutex.
 bool Session::adopt_cut_through(svm::Ref ref, uint32_t end) {
-  auto pair = worker_.cut_through_pair(*attachment_, svm::ref_segment(ref));
-  auto* s = pair ? pair->table().resolve_as<svm::CutThroughShared>(ref) : nullptr;
+  auto* own = attachment_->table().resolve_as<svm::SessionLine>(ref);
+  if (!own) return false;
+  svm::SessionLine& line = *own;
+  auto pair = worker_.cut_through_pair(*attachment_, svm::ref_segment(line.block));
+  auto* s = pair ? pair->table().resolve_as<svm::CutThroughShared>(line.block) : nullptr;
   if (!s) return false;
-  svm::SessionLine& line = s->ends[end];
   const svm::Ref bell_ref = line.bell;
   const uint32_t bit = line.bell_bit;
   auto* bell = pair->table().resolve_as<svm::BellShared>(bell_ref);
@@ -314,12 +341,13 @@ bool Session::adopt_cut_through(svm::Ref ref, uint32_t end) {
   shared_ = &line;
   cut_.pair = std::move(pair);
   cut_.bell = bell;
+  cut_.own = &s->ends[end];
   cut_.peer = &s->ends[1 - end];
   cut_.bell_ref = bell_ref;
   cut_.bit = bit;
   cut_.end = end;
   line.holders.fetch_or(attachment_->worker_bit());
-  line.owner.store(attachment_->worker_index());
+  set_owner(attachment_->worker_index());
   rx_ = svm::AppFifoConsumer(s->fifos[1 - end], cut_.pair->table(), line.rx_size);
   tx_ = svm::AppFifoProducer(s->fifos[end], cut_.pair->arena(), line.tx_size);
   return true;
@@ -377,7 +405,14 @@ int Session::accept(Session*& child, bool child_nonblocking) {
         child = fresh;
         return 0;
       }
-      fresh->unref();  // a broken slot; the next one may be good
+      // Not ours to use, so the peer hears of it; the next one may be good.
+      {
+        const std::lock_guard lock(mutex_);
+        if (attachment_)
+          worker_.send(*attachment_, daemon_worker_of(a.handle, *attachment_),
+                       svm::ToDaemon::kReset, svm::SessionEvent{a.handle, 0});
+      }
+      fresh->unref();
       continue;
     }
     if (nonblocking()) return -EAGAIN;
@@ -470,6 +505,7 @@ void Session::let_go() {
       tell(abort_ || options_.linger_s == 0 ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
     } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
                    self, static_cast<uint32_t>(std::countr_zero(others)))) {
+      if (cut_.pair) cut_.own->owner.store(static_cast<uint32_t>(std::countr_zero(others)));
       tell(svm::ToDaemon::kClaim);  // events go to one that is still here
     }
   }
@@ -546,6 +582,7 @@ void Session::drop_holder(uint64_t bit) noexcept {
 int Session::take_error() {
   const std::lock_guard lock(mutex_);
   if (error_) return std::exchange(error_, 0);
+  if (cut_.wrote_in_vain && peer_closed() && !std::exchange(error_taken_, true)) return EPIPE;
   const int gone = shared_ ? lost() : 0;
   if (gone != 0 && !std::exchange(error_taken_, true)) return gone;
   return 0;

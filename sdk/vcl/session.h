@@ -176,6 +176,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   int lost() const noexcept;
   // Cut-through: the other end has closed, and reads no more.
   bool peer_closed() const noexcept;
+  bool is_sending_shut() const noexcept;
+  void set_owner(uint32_t worker) noexcept;
   ssize_t put_in_vain(size_t n) noexcept;
   void send_options() noexcept;
   void fail(int error) noexcept;
@@ -220,7 +222,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   struct {
     std::shared_ptr<CutThroughPair> pair;  // nullptr: it is not one
     svm::BellShared* bell = nullptr;
-    svm::SessionLine* peer = nullptr;
+    svm::CutThroughEnd *own = nullptr, *peer = nullptr;
     svm::Ref bell_ref = 0;
     uint32_t bit = 0, end = 0;
     bool wrote_in_vain = false;

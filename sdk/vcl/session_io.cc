@@ -131,6 +131,7 @@ ssize_t Session::receive(std::span<const iovec> to, int flags) {
     const int e = peek && done ? worker_.wait_beyond(*this, static_cast<uint32_t>(done), deadline)
                                : worker_.wait(*this, POLLIN, deadline);
     if (e != 0) return done ? static_cast<ssize_t>(done) : e;
+    if (peek && done && unread() <= done) return static_cast<ssize_t>(done);  // no more will come
   }
 }
 
@@ -182,7 +183,7 @@ int Session::cannot_send() {
   if (state() == State::kFailed) return error_ ? -std::exchange(error_, 0) : -EPIPE;
   if (!shared_) return -EPIPE;
   if (const int gone = lost(); gone != 0) return std::exchange(error_taken_, true) ? -EPIPE : -gone;
-  return shut_wr_ || (cut_.wrote_in_vain && peer_closed()) ? -EPIPE : 0;
+  return is_sending_shut() || (cut_.wrote_in_vain && peer_closed()) ? -EPIPE : 0;
 }
 
 // The arena is used up: asks the daemon for another segment, under a bound of the daemon's.
@@ -239,6 +240,10 @@ ssize_t Session::put_locked(std::span<const iovec> from, size_t wanted, bool mor
   while (done < wanted) {
     uint32_t room = tx_.space();
     if (room < wanted - done) room = tx_.refresh();
+    if (tx_.violation()) [[unlikely]] {
+      fail(EIO);
+      return cannot_send();
+    }
     if (room == 0) {
       push_locked();  // the fifo is full: waiting would not make the segment any fuller
       // Also after a part: whoever watches edges may wait for the next one without another attempt.
@@ -338,6 +343,10 @@ int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_
   while (true) {
     uint32_t room = tx_.space();
     if (room < n) room = tx_.refresh();
+    if (tx_.violation()) [[unlikely]] {
+      fail(EIO);
+      return cannot_send();
+    }
     if (room != 0) {
       views = tx_.reserve(std::min(n, room), out);
       if (views != 0) return 0;
@@ -409,6 +418,7 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
   uint32_t out = kPollSettled | (info_ready_ ? kPollInfo : 0);
   if (shut_wr_ || peer_closed()) {
     out |= POLLOUT | POLLWRNORM;
+    if (cut_.wrote_in_vain) out |= POLLHUP | (error_taken_ ? 0 : POLLERR);
   } else if (wanted & (POLLOUT | POLLWRNORM)) {
     uint32_t room = tx_.space();
     const uint32_t enough = std::max(1u, writable_at());
@@ -442,7 +452,9 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);
-    if (satisfied || rx_.violation() || rx_.arm(rx_.cached_available())) return in | out;
+    if (rx_.violation()) [[unlikely]]
+      return in | out | POLLIN | POLLRDNORM | POLLERR | POLLHUP;
+    if (satisfied || rx_.arm(rx_.cached_available())) return in | out;
   }
 }
 
@@ -451,7 +463,7 @@ bool Session::readable_beyond(uint32_t seen) {
   if (state() != State::kOpen) return true;
   const ProcessLock process_lock(*shared_);
   if (rx_.refresh() > seen || rx_.violation()) return true;
-  return !rx_.arm(seen);
+  return lost() != 0 || peer_closed() || shut_rd_ || !rx_.arm(seen);
 }
 
 }  // namespace loom::vcl

@@ -121,7 +121,7 @@ def interactive():
             shown = t.until(PROMPT + "show s")
             for word in ("segment-manager", "session", "statistics"):
                 expect(word in shown, f"{word}: {shown}")
-            expect("Sessions, listeners and their queues." in shown, shown)
+            expect("Sessions, listeners and their queues" in shown, shown)
             t.type("ession ?")  # help, without a return, for what may follow
             shown = t.until(PROMPT + "show session ")
             expect("verbose" in shown and "<Enter>" in shown and "show session [verbose" in shown, shown)

@@ -28,12 +28,13 @@ struct End {
   std::vector<std::unique_ptr<svm::Segment>> segments;
   std::unique_ptr<svm::SegmentTable> table = std::make_unique<svm::SegmentTable>();
   std::unique_ptr<svm::AppArena> arena = std::make_unique<svm::AppArena>(*table);
+  svm::SessionLine* own = nullptr;
   svm::CutThroughShared* shared = nullptr;
   svm::BellShared* bell = nullptr;
   svm::AppFifoConsumer rx;
   svm::AppFifoProducer tx;
 
-  svm::SessionLine& line() { return shared->ends[end]; }
+  svm::SessionLine& line() { return *own; }
   uint32_t pair_segment() const { return segments[0]->id(); }
 
   // Rings as `write` and `read` of an application do. True: the other end would be woken.
@@ -79,7 +80,10 @@ struct CutThroughTest : testing::Test {
     svm::AttachRequest r{};
     r.version = svm::kProtocolVersion;
     r.op = svm::AttachOp::kGetSegment;
-    r.segment_id = svm::ref_segment(ref);
+    e->own = app.table.resolve_as<svm::SessionLine>(ref);
+    EXPECT_NE(e->own, nullptr);
+    const svm::Ref block = e->own->block;
+    r.pair = r.segment_id = svm::ref_segment(block);
     const auto reply = app.ask(r);
     EXPECT_EQ(reply.status, 0) << reply.message;
     for (uint32_t i = 0; i < reply.n_segments; ++i) {
@@ -90,7 +94,7 @@ struct CutThroughTest : testing::Test {
         EXPECT_TRUE(e->arena->add_segment(*e->segments.back()));
       }
     }
-    e->shared = e->table->resolve_as<svm::CutThroughShared>(ref);
+    e->shared = e->table->resolve_as<svm::CutThroughShared>(block);
     EXPECT_NE(e->shared, nullptr);
     e->bell = e->table->resolve_as<svm::BellShared>(e->line().bell);
     EXPECT_NE(e->bell, nullptr);
@@ -111,6 +115,7 @@ struct CutThroughTest : testing::Test {
     auto e = open(at, a.handle, a.session, a.cut_through);
     e->line().holders.store(1ull << at.reply.worker_index);
     e->line().owner.store(at.reply.worker_index);
+    e->shared->ends[e->end].owner.store(at.reply.worker_index);
     at.push(svm::ToDaemon::kClaim, a.handle);
     return e;
   }
@@ -317,7 +322,7 @@ TEST_F(CutThroughTest, AThirdApplicationReachesNoneOfIt) {
   TestApp third(bed);
   svm::AttachRequest r{};
   r.version = svm::kProtocolVersion;
-  r.segment_id = t.client->pair_segment();
+  r.pair = r.segment_id = t.client->pair_segment();
   for (const auto op :
        {svm::AttachOp::kGetSegment, svm::AttachOp::kAddAppArena, svm::AttachOp::kGetDoorbell}) {
     r.op = op;
@@ -339,7 +344,7 @@ TEST_F(CutThroughTest, ADoorbellIsTheSameForBothSides) {
   svm::AttachRequest r{};
   r.version = svm::kProtocolVersion;
   r.op = svm::AttachOp::kGetDoorbell;
-  r.segment_id = t.client->pair_segment();
+  r.pair = t.client->pair_segment();
   r.end = static_cast<uint16_t>(t.server->end);
   ASSERT_EQ(client.ask(r).status, 0);
   ASSERT_EQ(client.fds.size(), 1u);
@@ -379,9 +384,9 @@ TEST_F(CutThroughTest, ManySessionsShareAPairAndHaveBitsOfTheirOwn) {
     const auto c = client.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
     ASSERT_EQ(c.status, 0) << i;
     if (!first) first = open(client, c.handle, c.session, c.cut_through);
-    auto* shared = first->table->resolve_as<svm::CutThroughShared>(c.session);
-    ASSERT_TRUE(shared);
-    const svm::SessionLine& line = shared->ends[first->end];
+    const auto* own = client.table.resolve_as<svm::SessionLine>(c.session);
+    ASSERT_TRUE(own);
+    const svm::SessionLine& line = *own;
     EXPECT_LT(line.bell_bit, svm::kBellSessions);
     EXPECT_TRUE(bits.emplace(std::pair{line.bell, line.bell_bit}, c.handle).second);
   }

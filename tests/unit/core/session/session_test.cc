@@ -401,10 +401,14 @@ TEST(AttachSocket, RefusesWhatItDoesNotKnowAndLives) {
   r.segment_id = 99999;
   EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
   r.op = svm::AttachOp::kAddAppArena;
-  EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound) << "no such pair";
+  r.pair = good.segments[0]->id();  // its own, and no pair's
+  EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
   r.op = svm::AttachOp::kGetDoorbell;
   EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
-  r.segment_id = 0;
+  r.op = svm::AttachOp::kGetSegment;
+  r.segment_id = good.segments[1]->id();
+  EXPECT_EQ(static_cast<Status>(good.ask(r).status), Status::kNotFound);
+  r.pair = 0;
   r.op = svm::AttachOp::kAddAppArena;
   const auto more = good.ask(r);
   EXPECT_EQ(more.status, 0);
