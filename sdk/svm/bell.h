@@ -6,8 +6,7 @@
 // each application worker of each end. The end that rings chooses the row by the session's owner.
 //
 //   listener  sleeping = 1         | fence | look at summary  -> nothing: sleep on the doorbell
-//   ringer    bit, then summary    | fence | look at sleeping -> 1: sleeping = 0, write the
-//   doorbell
+//   ringer    bit, then summary    | fence | look at sleeping -> 1: sleeping = 0, ring the doorbell
 //
 // The two applications may write all of it. What the other end writes there can wake or fail to
 // wake this one about the sessions between the two, and nothing else.
@@ -54,8 +53,7 @@ inline bool is_quiet(const BellRow& row) noexcept {
 template <class F>
 bool collect(BellRow& row, F&& f) noexcept {
   if (is_quiet(row)) return false;
-  uint32_t words =
-      row.summary.exchange(0, std::memory_order_acq_rel) & ((1u << kBellSessions / 64) - 1);
+  uint32_t words = row.summary.exchange(0, std::memory_order_acq_rel) & kBellWords;
   for (; words != 0; words &= words - 1) {
     const auto word = static_cast<uint32_t>(std::countr_zero(words));
     uint64_t bits = row.bits[word].exchange(0, std::memory_order_acq_rel);
