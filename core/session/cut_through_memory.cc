@@ -80,11 +80,14 @@ void connect_when_made(const PairTask& t) {
   });
 }
 
+// No connect finds it any more. On its worker.
+void hide_pair(SessionWorker& sw, const CutThroughPair& pair) {
+  std::erase_if(sw.pairs, [&](const auto& entry) { return entry.second == &pair; });
+}
+
 void destroy_pair(Impl& layer, std::size_t at) {
   CutThroughPair* pair = layer.pairs[at].get();
-  layer.engine.run_on_worker(pair->worker, [&](Worker& w) {
-    std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == pair; });
-  });
+  layer.engine.run_on_worker(pair->worker, [&](Worker& w) { hide_pair(of(w), *pair); });
   // The applications may keep it mapped for a while.
   const auto clear = [](const svm::Segment& s) { s.give_back(0, s.size()); };
   for (const auto& s : pair->app_arenas) clear(*s);
@@ -144,10 +147,8 @@ void forget_pairs(Impl& layer, App& app) {
   for (std::size_t i = layer.pairs.size(); i-- > 0;) {
     CutThroughPair& pair = *layer.pairs[i];
     if (!pair.has(app)) continue;
-    // No connect finds it any more; the other application's sessions may still be open.
-    layer.engine.run_on_worker(pair.worker, [&](Worker& w) {
-      std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == &pair; });
-    });
+    // The other application's sessions may still be open.
+    layer.engine.run_on_worker(pair.worker, [&](Worker& w) { hide_pair(of(w), pair); });
     for (App*& end : pair.apps)
       if (end == &app) end = nullptr;
     if ((!pair.apps[0] && !pair.apps[1]) || pair.n_links.load(std::memory_order_acquire) == 0)
@@ -164,8 +165,7 @@ void reap_pairs(Impl& layer) {
       bool unused = false;
       layer.engine.run_on_worker(pair.worker, [&](Worker& w) {
         unused = pair.n_links.load(std::memory_order_relaxed) == 0;
-        if (unused)
-          std::erase_if(of(w).pairs, [&](const auto& entry) { return entry.second == &pair; });
+        if (unused) hide_pair(of(w), pair);
       });
       if (unused) {
         destroy_pair(layer, i);
