@@ -94,31 +94,11 @@ class ApiRegistry {
   void handle_in_steps(F fn) {
     using Made = std::invoke_result_t<F&, const Request&>;
     struct Walk {
-      Walk(const Request& request, void* kept)
-          : context(request.context), made((*static_cast<F*>(kept))(request)) {}
-      ApiStep next(ApiCall& call) {
-        Reply reply;
-        ApiStep step = ApiStep::kEnd;
-        if (!detail::api_guarded([&] { step = made.next(call, reply); }))
-          reply.retval = kApiUnspecified;
-        reply.context = context;
-        if (step == ApiStep::kEnd) call.send(reply);
-        return step;
-      }
-      uint32_t context;
+      Walk(const Request& request, void* kept) : made((*static_cast<F*>(kept))(request)) {}
+      ApiStep next(ApiCall& call, Reply& reply) { return made.next(call, reply); }
       Made made;
     };
-    ApiHandler handler = api_walk_handler<Request, Walk>(keep(std::move(fn)));
-    handler.begin = [](const ApiHandler& self, ApiCall& call, const std::byte* in, std::size_t n,
-                       void** walk) noexcept {
-      const ApiOutcome outcome =
-          api_walk_handler<Request, Walk>(nullptr).begin(self, call, in, n, walk);
-      // Whoever waits for a reply is told that the request was malformed.
-      return outcome == ApiOutcome::kMalformed
-                 ? detail::api_reply<Request, Reply>(call, in, n, [](const Request&, Reply&) {})
-                 : outcome;
-    };
-    add_handler(handler).value();
+    add_handler(api_steps_handler<Request, Reply, Walk>(keep(std::move(fn)))).value();
   }
   // To each client that asked by Want for whom `wants(event, subscriber)` is true: it may put what
   // the subscriber gave into the event.

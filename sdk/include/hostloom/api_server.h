@@ -132,6 +132,11 @@ ApiHandler api_dump_handler(ApiNext<Request, Details> fn, void* context);
 // own, one message or a few a step, each with the request's context.
 template <class Request, class Walk>
 ApiHandler api_walk_handler(void* context);
+// The same for one reply that takes many steps or a while to find: `ApiStep next(ApiCall&, Reply&)`
+// fills it in, but for its context, before it says kEnd, and sends nothing. The client's next
+// requests wait for the reply. A walk is destroyed before its end when the client has left.
+template <class Request, class Reply, class Walk>
+ApiHandler api_steps_handler(void* context);
 template <class Request, class Reply, class Details>
 ApiHandler api_cursor_handler(ApiNext<Request, Details, uint32_t> fn, void* context);
 template <class Want, class WantReply>
@@ -167,6 +172,11 @@ class HostApi {
   template <class Request, class Walk>
   Result<void> walk(void* context = nullptr) {
     return add(api_walk_handler<Request, Walk>(context));
+  }
+  // Request -> one reply, later.
+  template <class Request, class Reply, class Walk>
+  Result<void> steps(void* context = nullptr) {
+    return add(api_steps_handler<Request, Reply, Walk>(context));
   }
   // X_get {cursor} -> X_details ... X_get_reply {retval, cursor}. Cursor ~0 starts from the
   // beginning. The reply says EAGAIN and where to go on, or 0 and ~0 when that was all.

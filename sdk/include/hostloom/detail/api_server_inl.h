@@ -130,6 +130,24 @@ ApiHandler api_handler_of_walk(void (*fn)(), void* context) {
   return h;
 }
 
+// A walk that sends one reply at its end; also when its step throws.
+template <class Request, class Reply, class Made>
+struct ReplyWalk {
+  ReplyWalk(const Request& request, void* of_handler)
+      : context(request.context), made(request, of_handler) {}
+  ApiStep next(ApiCall& call) {
+    Reply reply;
+    ApiStep step = ApiStep::kEnd;
+    if (!api_guarded([&] { step = made.next(call, reply); }))
+      api_set_retval(reply = {}, kApiUnspecified);
+    reply.context = context;
+    if (step == ApiStep::kEnd) call.send(reply);
+    return step;
+  }
+  uint32_t context;
+  Made made;
+};
+
 // At most this many steps answer one X_get, so that a client's loop is the slicing.
 constexpr int kApiCursorSteps = 256;
 
@@ -185,6 +203,22 @@ ApiHandler api_walk_handler(void* context) {
   return detail::api_handler_of_walk<Request, Walk, [](const ApiHandler& self, const Request& r) {
     return new Walk(r, self.context);
   }>(nullptr, context);
+}
+
+template <class Request, class Reply, class Walk>
+ApiHandler api_steps_handler(void* context) {
+  using Steps = detail::ReplyWalk<Request, Reply, Walk>;
+  ApiHandler h = api_walk_handler<Request, Steps>(context);
+  h.begin = [](const ApiHandler& self, ApiCall& call, const std::byte* in, std::size_t n,
+               void** walk) noexcept {
+    const ApiOutcome outcome =
+        api_walk_handler<Request, Steps>(nullptr).begin(self, call, in, n, walk);
+    // Whoever waits for a reply is told that the request was malformed.
+    return outcome == ApiOutcome::kMalformed
+               ? detail::api_reply<Request, Reply>(call, in, n, [](const Request&, Reply&) {})
+               : outcome;
+  };
+  return h;
 }
 
 template <class Request, class Reply, class Details>

@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/registry.h"
@@ -43,6 +47,26 @@ class DirectClient {
     for (const Sent& m : sent_) EXPECT_TRUE(m.decode_as(all.emplace_back()));
     return all;
   }
+  // A request whose reply takes its time: is asked for by answer(), empty until it is there. It is
+  // given up by leave(), as when the client's connection ends.
+  template <class Request>
+  void begin(Request request) {
+    sent_.clear();
+    *was_woken = false;
+    start(request, [this](const ApiHandler& h, void* walk) { walk_ = {h, walk}; });
+  }
+  template <class Reply>
+  std::optional<Reply> answer() {
+    Call call(*this);
+    if (walk_.state && walk_.handler.next(walk_.state, call) == ApiStep::kEnd) leave();
+    Reply reply;
+    if (sent_.empty()) return {};
+    EXPECT_TRUE(sent_.size() == 1 && sent_.front().decode_as(reply)) << Reply::kInfo.name;
+    return reply;
+  }
+  void leave() {
+    if (void* walk = std::exchange(walk_.state, nullptr)) walk_.handler.end(walk);
+  }
   template <class Event>
   std::vector<Event> events() {
     std::vector<Event> all;
@@ -54,6 +78,8 @@ class DirectClient {
   }
 
   std::size_t n_steps = 0;  // that dumps have taken
+  // Since begin(). Wakers may be called when the client is gone.
+  std::shared_ptr<bool> was_woken = std::make_shared<bool>(false);
 
  private:
   struct Sent {
@@ -87,7 +113,12 @@ class DirectClient {
       static const ApiCallOps kOps{.struct_size = sizeof(ApiCallOps),
                                    .send = take,
                                    .has_room = [](const ApiCall&) { return true; },
-                                   .subscribe = subscribe};
+                                   .subscribe = subscribe,
+                                   .waker = [](ApiCall& call) -> std::function<void()> {
+                                     return [woken = static_cast<Call&>(call).client.was_woken] {
+                                       *woken = true;
+                                     };
+                                   }};
       return kOps;
     }
   };
@@ -120,6 +151,10 @@ class DirectClient {
   HostOps host_ops_{};
   std::vector<Sent> sent_, events_;
   std::vector<std::string> wanted_;
+  struct {
+    ApiHandler handler;
+    void* state = nullptr;
+  } walk_;
 };
 
 }  // namespace loom::test
