@@ -6,10 +6,6 @@
 namespace loom::perf {
 namespace {
 
-constexpr TimeNs kDefaultRunTime = 10 * kSecond;
-constexpr uint64_t kMostSeconds = 24 * 3600, kMostClients = 100'000;
-constexpr uint64_t kLeastFifo = 4096, kMostFifo = 1u << 30;
-
 Perf& perf_of(void* context) { return *static_cast<Perf*>(context); }
 
 Result<std::string> take_uri(CliArgs& args) {
@@ -47,9 +43,6 @@ Result<RunConfig> run_config(CliArgs& args) {
   const auto uri = take_uri(args);
   if (!uri) return uri.error();
   c.uri = *uri;
-  auto endpoint = parse_app_uri(c.uri);
-  if (!endpoint) return endpoint.error();
-  c.endpoint = *endpoint;
   uint64_t seconds = 0;
   while (!args.done()) {
     if (args.accept("echo-bytes")) {
@@ -72,47 +65,59 @@ Result<RunConfig> run_config(CliArgs& args) {
     if (!done) return done.error();
     if (!is_taken) return args.unknown();
   }
-  if (seconds != 0 && c.bytes != 0)
-    return error(Status::kInvalid, "run-time and bytes exclude each other");
   c.run_time = static_cast<TimeNs>(seconds) * kSecond;
-  if (seconds == 0 && c.bytes == 0) c.run_time = kDefaultRunTime;
   return c;
 }
 
-Result<void> client(Host& host, void* context, CliArgs& args, CliReply& reply) {
+std::string decimal(double v, const char* format) {
+  char text[32];
+  std::snprintf(text, sizeof text, format, v);
+  return text;
+}
+
+void describe(const Run& run, CliReply& reply) {
+  const uint64_t sent = run.sum(&Counters::sent), received = run.sum(&Counters::received);
+  const double s = run.seconds();
+  const auto rate = [&](uint64_t bytes) {
+    return decimal(s > 0 ? static_cast<double>(bytes) * 8e-9 / s : 0, "%.3f");
+  };
+  const auto field = [&](const char* name, uint32_t n) { reply.field(name, std::to_string(n)); };
+  const Totals t = run.totals();
+  field("connections", t.connections);
+  field("failed", t.failed);
+  field("reset", t.reset);
+  field("unfinished", t.unfinished);
+  reply.field("bytes sent", std::to_string(sent));
+  reply.field("bytes received", std::to_string(received));
+  reply.field("seconds", decimal(s, "%.6f"));
+  reply.field("gbit/s sent", rate(sent));
+  reply.field("gbit/s received", rate(received));
+}
+
+Result<void> client(Host&, void* context, CliArgs& args, CliReply& reply) {
   Perf& perf = perf_of(context);
   if (args.accept("stop")) {
     if (!args.done()) return args.unknown();
-    for (const auto& run : perf.runs) run->stop();
+    perf.stop_runs();
     return {};
   }
   auto config = run_config(args);
   if (!config) return config.error();
-  const auto run = std::make_shared<Run>(host, std::move(*config), ++perf.n_runs);
   const auto later = reply.later();
-  if (auto started = run->start(later); !started) {
-    if (!later) return started;
-    later->finish(std::move(started));
+  Run::Done done;
+  if (later)
+    done = [later](const Run& run) {
+      describe(run, later->reply());
+      later->finish(run.outcome());
+    };
+  const auto run = perf.begin(std::move(*config), std::move(done));
+  if (!run) {
+    if (!later) return run.error();
+    later->finish(run.error());
     return {};
   }
-  if (!later) reply.line("run " + std::to_string(run->number()) + " has begun; see `show perf`");
-  perf.runs.push_back(run);
-  std::size_t over = 0;
-  for (const auto& r : perf.runs) over += r->is_over();
-  for (auto it = perf.runs.begin(); over > Perf::kKept && it != perf.runs.end();)
-    if ((*it)->is_over()) {
-      it = perf.runs.erase(it);
-      --over;
-    } else {
-      ++it;
-    }
+  if (!later) reply.line("run " + std::to_string((*run)->number()) + " has begun; see `show perf`");
   return {};
-}
-
-std::string fixed(double v) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3f", v);
-  return text;
 }
 
 Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
@@ -133,7 +138,7 @@ Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
     c.rows.push_back({std::to_string(r->number()), r->config().uri,
                       r->is_over() ? "over" : "running", std::to_string(opened - closed),
                       std::to_string(opened), std::to_string(r->sum(&Counters::sent)),
-                      std::to_string(r->sum(&Counters::received)), fixed(r->seconds())});
+                      std::to_string(r->sum(&Counters::received)), decimal(r->seconds(), "%.3f")});
   }
   return {};
 }

@@ -1,7 +1,6 @@
 #include "client.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <new>
 
 #include "pattern.h"
@@ -19,6 +18,7 @@ struct Connection {
 
 namespace {
 
+constexpr TimeNs kDefaultRunTime = 10 * kSecond;
 constexpr uint32_t kOpenAtOnce = 64;  // connections started per tick
 constexpr TimeNs kOpenInterval = kMillisecond;
 constexpr uint32_t kMostPerCall = 256 * 1024;  // bytes: then it is the other connections' turn
@@ -168,15 +168,25 @@ void end_due(Worker& w, Timer& t) noexcept {
   }
 }
 
-std::string decimal(double v, const char* format) {
-  char text[32];
-  std::snprintf(text, sizeof text, format, v);
-  return text;
-}
-
 }  // namespace
 
-Result<void> Run::start(std::shared_ptr<CliLater> later) {
+Result<void> complete(RunConfig& c) {
+  const auto endpoint = parse_app_uri(c.uri);
+  if (!endpoint) return endpoint.error();
+  c.endpoint = *endpoint;
+  if (c.n_clients == 0 || c.n_clients > kMostClients)
+    return error(Status::kInvalid, std::to_string(c.n_clients) + " clients are not from 1 to " +
+                                       std::to_string(kMostClients));
+  if (c.run_time != 0 && c.bytes != 0)
+    return error(Status::kInvalid, "run-time and bytes exclude each other");
+  if (c.run_time == 0 && c.bytes == 0) c.run_time = kDefaultRunTime;
+  if (c.run_time > kMostSeconds * kSecond)
+    return error(Status::kInvalid, "a run-time of " + std::to_string(c.run_time / kSecond) +
+                                       " s is above " + std::to_string(kMostSeconds));
+  return check_fifo_size(c.fifo_size);
+}
+
+Result<void> Run::start(Done done) {
   name_ = "perf client " + std::to_string(number_);
   AppOps ops;
   ops.name = name_.c_str();
@@ -197,7 +207,7 @@ Result<void> Run::start(std::shared_ptr<CliLater> later) {
   const auto app = host_.add_application(ops, fifos);
   if (!app) return app.error();
   app_ = *app;
-  later_ = std::move(later);
+  done_ = std::move(done);
   parts_left_ = n;
   for (uint32_t i = 0; i < n; ++i)
     host_.run_on_worker(i, [&](Worker& w) {
@@ -238,17 +248,28 @@ void Run::part_done(Part& part) noexcept {
 void Run::on_part_done() {
   if (--parts_left_ != 0) return;
   host_.remove_application(std::exchange(app_, nullptr));
-  if (!later_) return;
-  describe(later_->reply());
-  std::exchange(later_, nullptr)->finish(outcome());
+  if (const auto done = std::exchange(done_, nullptr)) done(*this);
+}
+
+Totals Run::totals() const {
+  Totals t;
+  for (const auto& p : parts_) {
+    t.connections += p.connected;
+    t.failed += p.failed;
+    t.reset += p.reset;
+    t.unfinished += p.unfinished;
+    t.mismatched += p.mismatched;
+  }
+  return t;
 }
 
 Result<void> Run::outcome() const {
-  if (const auto n = total([](const Part& p) { return p.mismatched; }))
-    return error(Status::kMalformed, std::to_string(n) + " of " +
+  const Totals t = totals();
+  if (t.mismatched != 0)
+    return error(Status::kMalformed, std::to_string(t.mismatched) + " of " +
                                          std::to_string(config_.n_clients) +
                                          " connections got other bytes back than they sent");
-  if (total([](const Part& p) { return p.connected; }) != 0) return {};
+  if (t.connections != 0) return {};
   Status why = Status::kOk;
   for (const auto& p : parts_)
     if (p.failure != Status::kOk) why = p.failure;
@@ -271,24 +292,6 @@ double Run::seconds() const {
     ended = std::max(ended, p.ended);
   }
   return began == 0 ? 0 : to_seconds(ended - began);
-}
-
-void Run::describe(CliReply& reply) const {
-  const uint64_t sent = sum(&Counters::sent), received = sum(&Counters::received);
-  const double s = seconds();
-  const auto rate = [&](uint64_t bytes) {
-    return decimal(s > 0 ? static_cast<double>(bytes) * 8e-9 / s : 0, "%.3f");
-  };
-  const auto field = [&](const char* name, uint32_t n) { reply.field(name, std::to_string(n)); };
-  field("connections", total([](const Part& p) { return p.connected; }));
-  field("failed", total([](const Part& p) { return p.failed; }));
-  field("reset", total([](const Part& p) { return p.reset; }));
-  field("unfinished", total([](const Part& p) { return p.unfinished; }));
-  reply.field("bytes sent", std::to_string(sent));
-  reply.field("bytes received", std::to_string(received));
-  reply.field("seconds", decimal(s, "%.6f"));
-  reply.field("gbit/s sent", rate(sent));
-  reply.field("gbit/s received", rate(received));
 }
 
 }  // namespace loom::perf

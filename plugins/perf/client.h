@@ -4,26 +4,36 @@
 // Threads: a run is split by workers. A part's connections, timers and times are its worker's; the
 // rest is the control thread's, which a part tells when its last connection has ended.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <hostloom/app.h>
-#include <hostloom/cli.h>
 #include <hostloom/host.h>
 
 #include "server.h"
 
 namespace loom::perf {
 
+constexpr uint32_t kMostSeconds = 24 * 3600, kMostClients = 100'000;
+
 struct RunConfig {
   std::string uri;
-  AppEndpoint endpoint;
-  TimeNs run_time = 0;  // or
-  uint64_t bytes = 0;   // to send on each connection
+  AppEndpoint endpoint;  // complete() makes it of the uri
+  TimeNs run_time = 0;   // or
+  uint64_t bytes = 0;    // to send on each connection; neither: 10 s
   uint32_t n_clients = 1;
   bool echo = false;       // the server sends everything back, and it is checked
   uint32_t fifo_size = 0;  // 0: the host's default
+};
+
+// Checks what is asked for, and fills in what is not.
+Result<void> complete(RunConfig& config);
+
+// What came of a run's connections.
+struct Totals {
+  uint32_t connections = 0, failed = 0, reset = 0, unfinished = 0, mismatched = 0;
 };
 
 class Run;
@@ -48,17 +58,20 @@ class Run : public std::enable_shared_from_this<Run> {
   Run(Host& host, RunConfig config, uint32_t number)
       : host_(host), config_(config), number_(number) {}
 
-  // `later`: who waits for the outcome, or null.
-  Result<void> start(std::shared_ptr<CliLater> later);
-  // Ends it now: connections are reset.
+  // Called once, when it is over, and let go of then. Empty: nobody waits.
+  using Done = std::function<void(const Run&)>;
+  // When it fails, `done` is not called.
+  Result<void> start(Done done);
+  // Ends it now: connections are reset. Nothing, when it is over.
   void stop();
   bool is_over() const { return parts_left_ == 0; }
   const RunConfig& config() const { return config_; }
   uint32_t number() const { return number_; }
   Application* app() const { return app_; }
   uint64_t sum(Counter what) const noexcept;
-  // Fields of the outcome so far. Complete once it is over.
-  void describe(CliReply& reply) const;
+  // Once it is over: what came of it, and whether that is a success.
+  Totals totals() const;
+  Result<void> outcome() const;
   double seconds() const;  // 0 until it is over
 
   // By a part, on its worker: its last connection has ended.
@@ -67,13 +80,6 @@ class Run : public std::enable_shared_from_this<Run> {
 
  private:
   void on_part_done();
-  Result<void> outcome() const;
-  template <class F>
-  uint32_t total(F&& of) const {
-    uint32_t n = 0;
-    for (const auto& p : parts_) n += of(p);
-    return n;
-  }
 
   Host& host_;
   RunConfig config_;
@@ -83,7 +89,7 @@ class Run : public std::enable_shared_from_this<Run> {
   std::vector<Part> parts_;
   std::vector<Counters> counters_;
   uint32_t parts_left_ = 0;
-  std::shared_ptr<CliLater> later_;
+  Done done_;
 };
 
 }  // namespace loom::perf

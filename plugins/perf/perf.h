@@ -1,4 +1,4 @@
-// What the plugin has, for its commands. Control thread.
+// What the plugin has, and what its commands and messages have done. Control thread.
 #pragma once
 #include <deque>
 #include <memory>
@@ -9,7 +9,12 @@
 namespace loom::perf {
 
 struct Perf {
-  explicit Perf(Host& host) : servers(host) {}
+  explicit Perf(Host& h) : host(h), servers(h) {}
+  // Checks and starts; `done` is called when the run is over, or never when this fails.
+  Result<std::shared_ptr<Run>> begin(RunConfig config, Run::Done done);
+  void stop_runs();
+
+  Host& host;
   Servers servers;
   std::deque<std::shared_ptr<Run>> runs;  // the newest last; those that are over, up to kKept
   uint32_t n_runs = 0;
@@ -17,5 +22,6 @@ struct Perf {
 };
 
 Result<void> register_commands(Host&, Perf&);
+Result<void> add_api(Host&, Perf&);
 
 }  // namespace loom::perf

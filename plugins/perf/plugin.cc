@@ -10,11 +10,12 @@ Perf* perf = nullptr;  // made by init; lives as long as the process, like the c
 
 Result<void> init(Host& host) noexcept {
   perf = new Perf(host);
-  return register_commands(host, *perf);
+  if (auto done = register_commands(host, *perf); !done) return done;
+  return add_api(host, *perf);
 }
 
 void stop(Host&) noexcept {
-  for (const auto& run : perf->runs) run->stop();
+  perf->stop_runs();
   perf->servers.remove_all();
 }
 

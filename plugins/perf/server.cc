@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <algorithm>
 #include <new>
 
 #include <hostloom/app.h>
@@ -77,9 +78,17 @@ void closed(Worker& w, SessionId, void* context) noexcept {
 
 const char* name_of(ServerKind k) noexcept { return k == ServerKind::kEcho ? "echo" : "perf"; }
 
+Result<void> check_fifo_size(uint32_t bytes) {
+  if (bytes == 0 || (bytes >= kLeastFifo && bytes <= kMostFifo)) return {};
+  return error(Status::kInvalid, "fifo size " + std::to_string(bytes) + " is not from " +
+                                     std::to_string(kLeastFifo) + " to " +
+                                     std::to_string(kMostFifo));
+}
+
 Result<void> Servers::add(ServerKind kind, std::string_view uri, uint32_t fifo_size) {
   const auto endpoint = parse_app_uri(uri);
   if (!endpoint) return endpoint.error();
+  if (auto r = check_fifo_size(fifo_size); !r) return r;
   auto server = std::make_unique<Server>();
   server->kind = kind;
   server->uri = uri;
@@ -99,20 +108,26 @@ Result<void> Servers::add(ServerKind kind, std::string_view uri, uint32_t fifo_s
     host_.remove_application(*app);
     return listener.error();
   }
+  server->number = n_added_++;
   servers_.push_back(std::move(server));
   return {};
 }
 
 Result<void> Servers::remove(ServerKind kind, std::string_view uri) {
-  for (auto& s : servers_) {
-    if (s->kind != kind || s->uri != uri) continue;
-    host_.remove_application(s->app);
-    std::swap(s, servers_.back());
-    servers_.pop_back();
-    return {};
-  }
-  return error(Status::kNotFound,
-               std::string("no ") + name_of(kind) + " server at '" + std::string(uri) + "'");
+  const auto it = std::find_if(servers_.begin(), servers_.end(),
+                               [&](const auto& s) { return s->kind == kind && s->uri == uri; });
+  if (it == servers_.end())
+    return error(Status::kNotFound,
+                 std::string("no ") + name_of(kind) + " server at '" + std::string(uri) + "'");
+  host_.remove_application((*it)->app);
+  servers_.erase(it);
+  return {};
+}
+
+const Server* Servers::at_or_behind(uint64_t number) const {
+  const auto it = std::lower_bound(servers_.begin(), servers_.end(), number,
+                                   [](const auto& s, uint64_t below) { return s->number < below; });
+  return it == servers_.end() ? nullptr : it->get();
 }
 
 void Servers::remove_all() {

@@ -25,7 +25,12 @@ inline void add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {  // one w
 
 enum class ServerKind : uint8_t { kPerf, kEcho };
 
+// Bytes of a fifo; 0 is the host's default.
+constexpr uint32_t kLeastFifo = 4096, kMostFifo = 1u << 30;
+Result<void> check_fifo_size(uint32_t bytes);
+
 struct Server {
+  uint64_t number = 0;  // never given to another
   ServerKind kind = ServerKind::kPerf;
   std::string uri;
   std::string name;  // of the application
@@ -47,11 +52,15 @@ class Servers {
   Result<void> add(ServerKind kind, std::string_view uri, uint32_t fifo_size);
   Result<void> remove(ServerKind kind, std::string_view uri);
   void remove_all();
+  // By number.
   const std::vector<std::unique_ptr<Server>>& list() const { return servers_; }
+  // The first whose number is not below that one; null behind the last.
+  const Server* at_or_behind(uint64_t number) const;
 
  private:
   Host& host_;
   std::vector<std::unique_ptr<Server>> servers_;
+  uint64_t n_added_ = 0;
 };
 
 }  // namespace loom::perf

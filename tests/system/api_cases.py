@@ -18,6 +18,7 @@ from messages import Messages  # noqa: E402
 NO_HANDLE = 2**64 - 1
 ESTABLISHED, LISTENERS, CONNECTIONS = 1, 2, 1
 DRAINING, DRAINED = 1, 2
+INVALID_VALUE, SESSION_CONNECT = -7, -115
 
 
 def messages(lab):
@@ -310,5 +311,37 @@ def capture():
         expect({v["packet"] for v in visits} == {0, 1} and visits[0]["node"] == "tap-input", f"trace: {visits}")
 
 
+def performance():
+    """Performance server and client of one daemon; a run ends with the client that waits for it."""
+    with Lab() as lab, messages(lab) as m:
+        uri = f"tcp://{STACK_IP4}/1234"
+        expect(m.call("perf_server_add_del", uri=uri, fifo_size=1 << 20)["retval"] == 0, "perf_server_add_del")
+        expect(m.call("perf_server_add_del", uri=uri)["retval"] != 0, "the same again")
+        run = m.call("perf_client_run", uri=uri, bytes=5_000_000, n_clients=4, echo_bytes=True, fifo_size=1 << 20)
+        expect((run["retval"], run["connections"], run["failed"], run["unfinished"], run["mismatched"]) == (0, 4, 0, 0, 0), f"{run}")
+        expect(run["bytes_sent"] == run["bytes_received"] == 20_000_000 and run["seconds"] > 0, f"{run}")
+
+        def server():
+            found = m.dump("perf_server_dump")
+            expect([s["uri"] for s in found] == [uri], f"servers: {found}")
+            return found[0]
+
+        wait_until(lambda: server()["open"] == 0, "the server sees the ends")
+        expect((server()["connections"], server()["bytes_received"], server()["bytes_sent"]) == (4, 20_000_000, 20_000_000), f"{server()}")
+        run = m.call("perf_client_run", uri=f"tcp://{HOST_IP4}/9", bytes=1)
+        expect((run["retval"], run["failed"]) == (SESSION_CONNECT, 1), f"nobody listens there: {run}")
+        for fields in ({"uri": "nowhere"}, {"uri": uri, "run_time": 1, "bytes": 1}, {"uri": uri, "n_clients": 0}, {"uri": uri, "fifo_size": 1}):
+            run = m.call("perf_client_run", **fields)
+            expect(run["retval"] == INVALID_VALUE, f"{fields}: {run}")
+
+        with messages(lab) as other:
+            other.request("perf_client_run", uri=uri, run_time=600, n_clients=3)
+            wait_until(lambda: server()["open"] == 3, "a run is under way")
+        wait_until(lambda: server()["open"] == 0, "the run has ended with its client")
+        wait_until(lambda: [a["app"] for a in m.dump("app_dump")] == [f"perf server {uri}"], "no application of a run is left")
+        expect(m.call("perf_server_add_del", is_add=False, uri=uri)["retval"] == 0, "the server's end")
+        expect(m.dump("perf_server_dump") == [] and not laboratory.can_connect(STACK_IP4, 1234), "it is gone")
+
+
 if __name__ == "__main__":
-    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, capture)
+    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, capture, performance)

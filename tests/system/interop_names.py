@@ -29,11 +29,12 @@ ABSENT_COMMANDS = {
     "static HTTP": ["show http static"],
 }
 
-# Beside VPP's. Performance applications have commands only.
+# Beside VPP's.
 MESSAGES = """
     session_dump session_details session_disconnect app_dump app_details tcp_connection_dump tcp_connection_details
     tcp_stats_get plugin_dump plugin_details plugin_load cc_dump cc_details cc_set_default cc_set_connection daemon_drain
-    daemon_drain_status want_drain_events drain_event
+    daemon_drain_status want_drain_events drain_event perf_server_add_del perf_server_dump perf_server_details
+    perf_client_run perf_client_stop
 """
 
 # Requests; their replies and details go with them.
