@@ -132,13 +132,13 @@ Result<void> remove(Host&, void* context, CliArgs& args, CliReply&) {
 Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
   const std::string only(args.next());
   if (!args.done()) return args.unknown();
-  bool is_found = only.empty();
+  const Device* wanted = only.empty() ? nullptr : taps(context).find(only);
+  if (!only.empty() && !wanted) return error(Status::kNotFound, "there is no TAP '" + only + "'");
   auto& table =
       reply.table("taps", {"name", "host interface", "host namespace", "host mac", "rx queues",
                            "tx queues", "rx packets", "rx bytes", "rx errors", "tx errors"});
   for (const auto& [id, d] : taps(context).all()) {
-    if (!only.empty() && d->name != only) continue;
-    is_found = true;
+    if (wanted && d != wanted) continue;
     InterfaceCounters rx;
     for (uint32_t w = 0; w < host.n_workers(); ++w) {
       const InterfaceCounters& c = *d->rx_counters[w];
@@ -149,12 +149,12 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
     const TxErrors& e = d->tx_errors;
     const uint64_t tx_errors =
         e.bad_offsets + e.too_many_segments + e.host_down + e.no_memory + e.refused;
-    table.rows.push_back({d->name, d->host_name, d->config.host_ns, d->host_mac.str(),
-                          std::to_string(d->queues.size()), std::to_string(d->config.n_tx_queues),
-                          std::to_string(rx.packets), std::to_string(rx.bytes),
-                          std::to_string(rx.errors), std::to_string(tx_errors)});
+    table.rows.push_back({wanted ? only : taps(context).label(*d), d->host_name, d->config.host_ns,
+                          d->host_mac.str(), std::to_string(d->queues.size()),
+                          std::to_string(d->config.n_tx_queues), std::to_string(rx.packets),
+                          std::to_string(rx.bytes), std::to_string(rx.errors),
+                          std::to_string(tx_errors)});
   }
-  if (!is_found) return error(Status::kNotFound, "there is no TAP '" + only + "'");
   return {};
 }
 

@@ -46,8 +46,14 @@ const DriverOps kDriver{
 
 // Fills in what `create tap` left open, and refuses what cannot be.
 Result<void> Taps::complete(TapConfig& c) const {
-  if (c.id == kAnyId)
-    for (c.id = 0; devices_.contains(c.id);) ++c.id;
+  if (c.id == kAnyId) {
+    // A name may be another interface's: one that the operator calls so.
+    const auto is_taken = [&](uint32_t id) {
+      return devices_.contains(id) ||
+             host_.find_interface(("tap" + std::to_string(id)).c_str()) != kNoIndex;
+    };
+    for (c.id = 0; is_taken(c.id);) ++c.id;
+  }
   if (devices_.contains(c.id))
     return error(Status::kExists, "TAP tap" + std::to_string(c.id) + " refused: it exists already");
   const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
@@ -97,16 +103,18 @@ Result<std::string> Taps::create(TapConfig config) {
   return d.name;
 }
 
-const Device* Taps::find(std::string_view name) const noexcept {
-  for (const auto& [id, device] : devices_)
-    if (device->name == name) return device;
-  return nullptr;
+const Device* Taps::find(std::string_view name) const {
+  const IfIndex index = host_.find_interface(std::string(name).c_str());
+  return static_cast<const Device*>(host_.device(index, kDriver));
+}
+
+std::string Taps::label(const Device& d) const {
+  return host_.find_interface(d.name.c_str()) == d.index ? d.name
+                                                         : "sw_if_index " + std::to_string(d.index);
 }
 
 Result<void> Taps::remove(std::string_view name) {
-  // The interface's name, which the operator may have changed.
-  const IfIndex index = host_.find_interface(std::string(name).c_str());
-  if (host_.device(index, kDriver)) return remove(index);
+  if (const Device* d = find(name)) return remove(d->index);
   return error(Status::kNotFound, "there is no TAP '" + std::string(name) + "'");
 }
 

@@ -15,14 +15,17 @@ class Taps {
   Taps& operator=(const Taps&) = delete;
 
   // Makes the TAP and its interface, down and without addresses on our side, and returns its name.
-  // `config.id` kAnyId: the lowest free one.
+  // `config.id` kAnyId: the lowest whose name is free.
   Result<std::string> create(TapConfig config);
   static constexpr uint32_t kAnyId = ~0u;
 
   Result<void> remove(std::string_view name);
   Result<void> remove(IfIndex index);
   void remove_all() noexcept;
-  const Device* find(std::string_view name) const noexcept;  // null: there is none
+  // By the name that the interface has now; null: there is none, or it is no TAP.
+  const Device* find(std::string_view name) const;
+  // tapN while it is called so, else its number: the core tells no plugin what a number is called.
+  std::string label(const Device&) const;
   Host& host() const noexcept { return host_; }
   const std::map<uint32_t, Device*>& all() const noexcept { return devices_; }
 

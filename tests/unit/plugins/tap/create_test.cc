@@ -143,6 +143,27 @@ TEST_F(CreateTest, IdsAreTheLowestFreeUnlessGiven) {
   EXPECT_THAT(harness_.cli("create tap id 5"), HasSubstr("tap5 refused: it exists already"));
 }
 
+TEST_F(CreateTest, AnIdWhoseNameIsTakenIsNotFree) {
+  harness_.others = {{"tap0", 3}, {"tap1", 4}};  // what the operator calls them
+  EXPECT_EQ(harness_.cli("create tap"), "tap2");
+  harness_.interface.name = "tap3";  // renamed: id 2 is still its own
+  harness_.others.clear();
+  EXPECT_EQ(harness_.cli("create tap id 2"), "error: TAP tap2 refused: it exists already");
+}
+
+TEST_F(CreateTest, ShowTapGoesByTheNameOfNow) {
+  ASSERT_EQ(harness_.cli("create tap"), "tap0");
+  EXPECT_EQ(harness_.names("show tap"), std::vector<std::string>{"tap0"});
+  EXPECT_EQ(harness_.names("show tap tap0"), std::vector<std::string>{"tap0"});
+  harness_.interface.name = "uplink";
+  EXPECT_EQ(harness_.names("show tap uplink"), std::vector<std::string>{"uplink"});
+  EXPECT_THAT(harness_.cli("show tap tap0"), HasSubstr("there is no TAP 'tap0'"));
+  EXPECT_EQ(harness_.names("show tap"), std::vector<std::string>{"sw_if_index 7"});
+  harness_.others = {{"tap0", 3}};  // is no TAP
+  EXPECT_THAT(harness_.cli("show tap tap0"), HasSubstr("there is no TAP 'tap0'"));
+  EXPECT_EQ(harness_.names("show tap"), std::vector<std::string>{"sw_if_index 7"});
+}
+
 TEST_F(CreateTest, SomebodyElsesInterfaceIsNotTakenOver) {
   Harness other{1024};
   ASSERT_EQ(other.cli("create tap id 1 host-if-name mine"), "tap1");

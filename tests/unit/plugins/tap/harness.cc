@@ -79,7 +79,9 @@ struct Harness::Table {
     ops.unwatch_fd = [](Host& h, uint64_t handle) { of(h).watched.erase(handle); };
     ops.log = [](Host& h, LogLevel, const char*, const char* text) { of(h).log.push_back(text); };
     ops.find_interface = [](Host& h, const char* name) -> IfIndex {
-      return of(h).has_interface && of(h).interface.name == name ? 7 : kNoIndex;
+      if (of(h).has_interface && of(h).interface.name == name) return 7;
+      const auto other = of(h).others.find(name);
+      return other == of(h).others.end() ? kNoIndex : other->second;
     };
     ops.device = [](Host& h, IfIndex i, const DriverOps* ops) -> void* {
       return i == 7 && of(h).has_interface && of(h).interface.ops == ops ? of(h).interface.device
@@ -146,19 +148,31 @@ std::unique_ptr<Device> Harness::device_on(int fd) {
   return d;
 }
 
-std::string Harness::cli(const std::string& line) {
+Result<void> Harness::run(const std::string& line, CliReply& reply) {
   std::istringstream in(line);
   std::vector<std::string> words;
   for (std::string w; in >> w;) words.push_back(w);
   std::vector<std::string_view> views(words.begin(), words.end());
   const CliCommand& c = commands.at(words.at(0) + " " + words.at(1));
   CliArgs args(views, 2);
+  return c.run(host, c.context, args, reply);
+}
+
+std::string Harness::cli(const std::string& line) {
   CliReply reply;
-  const auto r = c.run(host, c.context, args, reply);
+  const auto r = run(line, reply);
   if (!r) return "error: " + r.error().message;
   if (reply.items().empty()) return "";
   const auto* text = std::get_if<std::string>(&reply.items()[0]);
   return text ? *text : "";
+}
+
+std::vector<std::string> Harness::names(const std::string& line) {
+  CliReply reply;
+  std::vector<std::string> names;
+  if (const auto r = run(line, reply); !r) return {"error: " + r.error().message};
+  for (const auto& row : std::get<CliTable>(reply.items().at(0)).rows) names.push_back(row.at(0));
+  return names;
 }
 
 std::string bytes_of(const Buffer& b) {

@@ -38,6 +38,8 @@ class Harness {
 
   // `create tap ...` and the like; the reply's first line, or "error: ...".
   std::string cli(const std::string& line);
+  // The first column of the table that a command answers with.
+  std::vector<std::string> names(const std::string& line);
 
   std::unique_ptr<Engine> engine;
   Host host;
@@ -47,6 +49,7 @@ class Harness {
   // What the driver did.
   InterfaceConfig interface;
   bool has_interface = false;
+  std::map<std::string, IfIndex> others;  // interfaces of other drivers
   bool refuse_interface = false;
   std::vector<bool> links;
   std::map<uint64_t, std::function<void()>> watched;
@@ -59,6 +62,7 @@ class Harness {
 
  private:
   struct Table;
+  Result<void> run(const std::string& line, CliReply& reply);
 };
 
 // All bytes of a chain.
