@@ -64,8 +64,7 @@ TEST(Interfaces, GoByTheNameThatTheyHaveNow) {
   must(p.h.net->rename_interface(p.index, "foo"));
   EXPECT_THAT(p.h.refusal("packet-generator capture pg0 disable"), HasSubstr("'pg0'"));
   EXPECT_THAT(p.h.refusal("packet-generator capture foo disable"), HasSubstr("nothing of foo"));
-  EXPECT_THAT(p.h.ok("show packet-generator"),
-              HasSubstr("sw_if_index " + std::to_string(p.index)));
+  EXPECT_THAT(p.h.ok("show packet-generator"), HasSubstr("sw_if_index " + std::to_string(p.index)));
   const IfIndex other = p.h.add_device({"10.0.1.1/24"}).index;
   must(p.h.net->rename_interface(other, "pg0"));  // somebody else's
   EXPECT_THAT(p.h.refusal("delete packet-generator interface pg0"), HasSubstr("'pg0'"));

@@ -38,8 +38,9 @@ struct PgHost {
   }
 
   std::vector<std::string> files;
+  std::unique_ptr<Pg> owned;  // outlives the workers, as in the daemon: they run while `h` ends
   PluginHost h;
-  Pg pg{h.host()};
+  Pg& pg = *(owned = std::make_unique<Pg>(h.host()));
   IfIndex index = kNoIndex;
 };
 
