@@ -93,6 +93,20 @@ TEST(Nsim, APacketThatTheDeviceCutsTakesThePlacesOfItsSegments) {
   EXPECT_THAT(n.left(), ElementsAre(6));
 }
 
+TEST(Nsim, APacketTakesASecondPlaceFromOneAndAHalfSizesOn) {
+  const auto delayed = [](const std::string& size, uint32_t length) {
+    NsimHost n;
+    n.set("delay 8 ms bandwidth 3 mbit packet-size " + size);  // 3000 bytes under way
+    n.enable();
+    n.send(0, 3, length);
+    return n.counter("delayed");
+  };
+  EXPECT_EQ(delayed("1500", 2249), 2u);
+  EXPECT_EQ(delayed("1500", 2250), 1u);
+  EXPECT_EQ(delayed("1499", 2248), 3u);  // 2.001 places are three
+  EXPECT_EQ(delayed("1499", 2249), 1u);  // two places each: one is left
+}
+
 TEST(Nsim, LossIsByChanceAndRepeatable) {
   const auto survivors = [](const std::string& words) {
     NsimHost n;
