@@ -106,10 +106,10 @@ Result<void> Nsim::configure(const Config& wanted) {
 }
 
 Result<void> Nsim::enable(IfIndex index, const std::string& name, bool enable) {
+  if (!config_)  // before anything else, as VPP answers
+    return error(Status::kNotConnected, "nothing is configured; `set nsim` comes first");
   if (!host_.rx_counters(index, 0))
     return error(Status::kNotFound, "there is no interface " + std::to_string(index));
-  if (enable && !config_)
-    return error(Status::kNotConnected, "nothing is configured; `set nsim` comes first");
   if (auto r = host_.enable_feature(kArc, kOutputNode.name, index, enable); !r) return r;
   if (enable)
     enabled_[index] = name;
@@ -118,15 +118,15 @@ Result<void> Nsim::enable(IfIndex index, const std::string& name, bool enable) {
   return {};
 }
 
-// Interfaces come and go, and their features with them.
+// Interfaces go, and their features with them; or have another name from now on, which does not end
+// a feature. The core tells no plugin what an index is called, only which index a name has.
 std::vector<std::string> Nsim::interfaces() {
-  std::erase_if(enabled_, [&](const auto& e) {
-    return e.second.empty() ? !host_.rx_counters(e.first, 0)
-                            : host_.find_interface(e.second.c_str()) != e.first;
-  });
+  std::erase_if(enabled_, [&](const auto& e) { return !host_.rx_counters(e.first, 0); });
   std::vector<std::string> names;
   for (const auto& [index, name] : enabled_)
-    names.push_back(name.empty() ? "sw_if_index " + std::to_string(index) : name);
+    names.push_back(!name.empty() && host_.find_interface(name.c_str()) == index
+                        ? name
+                        : "sw_if_index " + std::to_string(index));
   return names;
 }
 

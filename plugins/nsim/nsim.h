@@ -37,7 +37,8 @@ class Nsim {
   void stop();
   // Packets that wait go on at once. kInvalid.
   Result<void> configure(const Config&);
-  // kNotConnected: nothing is configured; kNotFound: no such interface. `name` for listings.
+  // kNotConnected: nothing is configured, also for disabling; kNotFound: no such interface. `name`,
+  // which may be empty, for listings.
   Result<void> enable(IfIndex, const std::string& name, bool enable);
 
   const std::optional<Config>& config() const { return config_; }  // with its seed

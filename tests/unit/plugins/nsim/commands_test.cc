@@ -7,6 +7,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(NsimCommands, TakesUnitsInTheWordOrBehindIt) {
   NsimHost n;
@@ -76,6 +77,19 @@ TEST(NsimCommands, ShowsSettingsAndCounters) {
   EXPECT_THAT(n.h.ok("json show nsim"), HasSubstr("\"waiting\": 3"));
 }
 
+TEST(NsimCommands, ShowsAnInterfaceThatHasAnotherNameNow) {
+  NsimHost n;
+  n.set("delay 20 ms bandwidth 1 gbit");
+  n.enable();
+  EXPECT_THAT(n.h.ok("show nsim"), HasSubstr("fake0"));
+  must(n.h.net->rename_interface(n.device->index, "uplink"));
+  EXPECT_THAT(n.h.ok("show nsim"), AllOf(HasSubstr("sw_if_index 0"), Not(HasSubstr("fake0"))));
+  n.send(0, 2);
+  EXPECT_EQ(n.counter("delayed"), 2u);
+  n.h.ok("nsim output-feature enable-disable uplink disable");
+  EXPECT_THAT(n.h.ok("show nsim"), HasSubstr("none"));
+}
+
 TEST(NsimMessages, ConfigureAndEnable) {
   NsimHost n;
   const auto configure = [&](uint32_t usec, uint32_t size, uint64_t bandwidth) {
@@ -93,7 +107,8 @@ TEST(NsimMessages, ConfigureAndEnable) {
             api::NsimOutputFeatureEnableDisable{.enable_disable = on, .sw_if_index = index})
         .retval;
   };
-  EXPECT_EQ(enable(0, true), -100);
+  for (const uint32_t index : {0u, 99u, ~0u})  // whatever else is wrong with it
+    for (const bool on : {true, false}) EXPECT_EQ(enable(index, on), -100) << index;
   EXPECT_EQ(configure(0, 1500, 1'000'000), -7);
   EXPECT_EQ(configure(1000, 1500, 0), -8);
   EXPECT_EQ(configure(1000, 63, 1'000'000), -150);
