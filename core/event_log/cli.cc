@@ -41,18 +41,17 @@ Result<void> show(Host&, void* context, CliArgs& args, CliReply& reply) {
     if (!n) return n.error();
     most = *n;
   }
-  const auto events = log.read();
-  const std::size_t skip = events.size() - std::min(events.size(), most);
+  const auto events = log.read(most);
   reply.field("state", log.is_stopped() ? "stopped" : "running");
   reply.field("traced", traces(log));
   reply.field("events a thread", std::to_string(log.size()));
   reply.field("written", std::to_string(log.n_written()));
-  reply.field("kept", std::to_string(events.size()));
+  reply.field("kept", std::to_string(log.n_kept()));
   CliTable& table = reply.table("events", {"age (s)", "thread", "event", "details"});
   const TimeNs now = of(context).engine.clock_now();
-  for (std::size_t i = skip; i < events.size(); ++i)
-    table.rows.push_back({seconds(now - events[i].time), event_thread_name(events[i].thread),
-                          event_kind_name(events[i].kind), describe_event(events[i])});
+  for (const LoggedEvent& e : events)
+    table.rows.push_back({seconds(now - e.time), event_thread_name(e.thread),
+                          event_kind_name(e.kind), describe_event(e)});
   return {};
 }
 
@@ -76,10 +75,9 @@ Result<void> resize(Host&, void* context, CliArgs& args, CliReply&) {
   const auto n = args.number("size", EventLog::kLeastSize, EventLog::kMostSize);
   if (!n) return n.error();
   if (!args.done()) return args.unknown();
-  Result<void> done;
-  of(context).engine.with_barrier(
-      [&] { done = log_of(context).resize(static_cast<uint32_t>(*n)); });
-  return done;
+  return log_of(context).resize(static_cast<uint32_t>(*n), [&](const std::function<void()>& swap) {
+    of(context).engine.with_barrier(swap);
+  });
 }
 
 // In the daemon's own directory, and nowhere else: the name is a client's word.

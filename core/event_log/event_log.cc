@@ -43,7 +43,7 @@ void EventLog::clear() {
   for (std::size_t i = 0; i < rings_.size(); ++i) first_[i] = rings_[i]->count();
 }
 
-Result<void> EventLog::resize(uint32_t size) {
+Result<void> EventLog::resize(uint32_t size, const WhileStill& while_still) {
   if (size < kLeastSize || size > kMostSize)
     return error(Status::kInvalid, std::to_string(size) + " events a thread are not from " +
                                        std::to_string(kLeastSize) + " to " +
@@ -54,22 +54,27 @@ Result<void> EventLog::resize(uint32_t size) {
     if (!rings.back()->has_memory())
       return error(Status::kNoMemory, "no memory for " + std::to_string(size) + " events a thread");
   }
-  rings_ = std::move(rings);
-  std::fill(first_.begin(), first_.end(), 0);
+  while_still([&] {
+    rings_.swap(rings);
+    std::fill(first_.begin(), first_.end(), 0);
+  });
   return {};
 }
 
-// Each ring is in the order of time.
-std::vector<LoggedEvent> EventLog::read() const {
+// Each ring is in the order of time, and none's older events can be among the latest `most` of all.
+std::vector<LoggedEvent> EventLog::read(std::size_t most) const {
   std::vector<LoggedEvent> all;
   for (uint32_t i = 0; i < rings_.size(); ++i) {
+    const uint64_t end = rings_[i]->count();
     std::vector<LoggedEvent> own, merged;
-    rings_[i]->read(first_[i], i, own);
+    rings_[i]->read(end - std::min<uint64_t>(end - first_[i], most), i, own);
+    merged.reserve(all.size() + own.size());
     std::merge(std::make_move_iterator(all.begin()), std::make_move_iterator(all.end()),
                std::make_move_iterator(own.begin()), std::make_move_iterator(own.end()),
                std::back_inserter(merged),
                [](const LoggedEvent& x, const LoggedEvent& y) { return x.time < y.time; });
     all.swap(merged);
+    if (all.size() > most) all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(most));
   }
   return all;
 }
@@ -77,6 +82,13 @@ std::vector<LoggedEvent> EventLog::read() const {
 uint64_t EventLog::n_written() const {
   uint64_t n = 0;
   for (std::size_t i = 0; i < rings_.size(); ++i) n += rings_[i]->count() - first_[i];
+  return n;
+}
+
+uint64_t EventLog::n_kept() const {
+  uint64_t n = 0;
+  for (std::size_t i = 0; i < rings_.size(); ++i)
+    n += std::min<uint64_t>(rings_[i]->count() - first_[i], rings_[i]->size());
   return n;
 }
 

@@ -4,6 +4,7 @@
 // Threads: write() on the thread that the event is of; everything else on the control thread.
 #pragma once
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,7 +40,8 @@ const char* event_kind_name(EventKind) noexcept;
 
 class EventLog {
  public:
-  static constexpr uint32_t kDefaultSize = 8192, kLeastSize = 64, kMostSize = 1u << 20;  // a thread
+  // A thread. At most what the control thread can show or save without being away for long.
+  static constexpr uint32_t kDefaultSize = 8192, kLeastSize = 64, kMostSize = 1u << 16;
   static constexpr uint32_t kControl = 0;
   static constexpr uint32_t worker_thread(uint32_t worker) { return 1 + worker; }
 
@@ -61,13 +63,16 @@ class EventLog {
   void set_trace(EventTrace, bool on) noexcept;
   bool is_traced(EventTrace t) const noexcept { return traced_ >> static_cast<unsigned>(t) & 1; }
   void clear();
-  // While the workers stand still. Begins with an empty log. kInvalid, kNoMemory.
-  Result<void> resize(uint32_t size);
+  // Begins with an empty log. `while_still` calls what it is given while the workers stand still:
+  // memory is taken before that and given back behind it. kInvalid, kNoMemory: nothing changes.
+  using WhileStill = std::function<void(const std::function<void()>&)>;
+  Result<void> resize(uint32_t size, const WhileStill& while_still);
   uint32_t size() const { return static_cast<uint32_t>(rings_[0]->size()); }
 
-  // Those that are still there, oldest first.
-  std::vector<LoggedEvent> read() const;
+  // The latest `most` of those that are still there, oldest first.
+  std::vector<LoggedEvent> read(std::size_t most = ~std::size_t{0}) const;
   uint64_t n_written() const;  // since clear()
+  uint64_t n_kept() const;     // of these
 
  private:
   void update() noexcept;

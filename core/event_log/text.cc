@@ -36,6 +36,23 @@ std::string interface_text(const LoggedEvent& e) {
          (e.value & kEventLinkUp ? "up" : "down");
 }
 
+constexpr std::size_t kWriteBytes = 1u << 16;  // of a file that wait in memory
+
+struct Closer {
+  int fd;
+  ~Closer() { close(fd); }
+};
+
+Result<void> write_all(int fd, const std::string& path, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return error(Status::kIo, path + ": write: " + std::strerror(errno));
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
 }  // namespace
 
 const char* event_kind_name(EventKind kind) noexcept {
@@ -76,12 +93,15 @@ Result<void> save_events(std::span<const LoggedEvent> events, const std::string&
   const auto line = [](const nlohmann::ordered_json& j) {
     return j.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
   };
+  const auto fd = open_private_file(path);
+  if (!fd) return fd.error();
+  const Closer closer{*fd};
   timespec wall;
   clock_gettime(CLOCK_REALTIME, &wall);
   std::string text = line({{"hostloom_events", 1},
                            {"time_ns", now},
                            {"wall_ns", wall.tv_sec * kSecond + wall.tv_nsec}});
-  for (const LoggedEvent& e : events)
+  for (const LoggedEvent& e : events) {
     text += line({{"time_ns", e.time},
                   {"thread", event_thread_name(e.thread)},
                   {"event", event_kind_name(e.kind)},
@@ -89,20 +109,11 @@ Result<void> save_events(std::span<const LoggedEvent> events, const std::string&
                   {"value", e.value},
                   {"text", e.text},
                   {"description", describe_event(e)}});
-  const auto fd = open_private_file(path);
-  if (!fd) return fd.error();
-  std::size_t done = 0;
-  Result<void> outcome;
-  while (done < text.size() && outcome) {
-    const ssize_t n = write(*fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      outcome = error(Status::kIo, path + ": write: " + std::strerror(errno));
-    else
-      done += static_cast<std::size_t>(n);
+    if (text.size() < kWriteBytes) continue;
+    if (auto ok = write_all(*fd, path, text); !ok) return ok;
+    text.clear();
   }
-  close(*fd);
-  return outcome;
+  return write_all(*fd, path, text);
 }
 
 }  // namespace loom

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -50,6 +51,21 @@ class EventLogCommandsTest : public testing::Test {
   }
   void note(std::string_view text) {
     log.write(EventLog::kControl, engine->clock_now(), EventKind::kPlugin, 0, 0, text);
+  }
+
+  // Until the log has so many wakes of the worker: each post finds it asleep sooner or later.
+  void wake_it(std::ptrdiff_t n) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const auto wakes = [&] {
+      const auto events = log.read();
+      return std::count_if(events.begin(), events.end(),
+                           [](const LoggedEvent& e) { return e.kind == EventKind::kWake; });
+    };
+    while (wakes() < n) {
+      if (std::chrono::steady_clock::now() > deadline) FAIL() << wakes() << " wakes in 30 s";
+      engine->run_on_worker(0, [](Worker&) {});
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
 
   std::unique_ptr<Engine> engine = make_engine();
@@ -131,18 +147,23 @@ TEST_F(EventLogCommandsTest, SavesALineOfJsonForEach) {
   commands.directory.resize(commands.directory.size() - 8);
 }
 
+TEST_F(EventLogCommandsTest, SavesMoreThanIsWrittenAtOnce) {
+  for (int i = 0; i < 2000; ++i) note(std::to_string(i) + " " + std::string(90, 'x'));
+  run("event-logger save events");
+  std::ifstream in(commands.directory + "/events");
+  int n = -1;  // the first line is no event's
+  for (std::string line; std::getline(in, line); ++n) {
+    const auto j = nlohmann::json::parse(line);
+    const std::string begin = n < 0 ? "" : std::to_string(n) + " x";
+    ASSERT_THAT(j.value("text", ""), testing::StartsWith(begin));
+  }
+  EXPECT_EQ(n, 2000);
+}
+
 // A worker's sleeps and wakes take turns; a barrier is noted by who asked for it.
 TEST_F(EventLogCommandsTest, TheEngineNotesSleepsAndBarriers) {
   must(engine->start());
-  const auto wakes = [&] {
-    const auto events = log.read();
-    return std::count_if(events.begin(), events.end(),
-                         [](const LoggedEvent& e) { return e.kind == EventKind::kWake; });
-  };
-  while (wakes() < 3) {  // each post finds it asleep sooner or later
-    engine->run_on_worker(0, [](Worker&) {});
-    std::this_thread::yield();
-  }
+  wake_it(3);
   engine->with_barrier([&] { engine->with_barrier([] {}); });  // one, not two
   engine->stop();
   bool is_asleep = false;
@@ -161,8 +182,18 @@ TEST_F(EventLogCommandsTest, ResizedWhileWorkersWrite) {
   for (int i = 0; i < 50; ++i) {
     run("event-logger resize " + std::to_string(64 + i));
     engine->run_on_worker(0, [](Worker&) {});
-    (void)log.read();
+    EXPECT_EQ(log.size(), 64u + static_cast<unsigned>(i));
+    std::size_t n_barriers = 0;
+    for (const LoggedEvent& e : log.read()) {
+      const bool is_control = e.thread == EventLog::kControl;
+      n_barriers += is_control;
+      const bool is_sleep = e.kind == EventKind::kSleep || e.kind == EventKind::kWake;
+      EXPECT_EQ(is_sleep, !is_control) << event_kind_name(e.kind);
+      EXPECT_EQ(e.kind == EventKind::kBarrier, is_control) << event_kind_name(e.kind);
+    }
+    EXPECT_EQ(n_barriers, 1u);  // of the exchange itself, in the new ring
   }
+  wake_it(1);  // it writes into the new ring
 }
 
 }  // namespace

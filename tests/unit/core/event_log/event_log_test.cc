@@ -56,14 +56,14 @@ TEST(EventRing, CutsTextsAndForgetsThoseOfOldEvents) {
 // What is read while the thread writes is whole: of one event, and in order.
 TEST(EventRing, ReadersSeeWholeEvents) {
   EventRing ring(64);
-  std::atomic<bool> stop{false};
-  std::thread writer([&] {
-    for (uint64_t i = 0; !stop.load(); ++i)
+  std::jthread writer([&](const std::stop_token& stop) {
+    for (uint64_t i = 0; !stop.stop_requested(); ++i)
       ring.write(static_cast<TimeNs>(i), EventKind::kWake, static_cast<uint32_t>(i), i,
                  std::to_string(i));
   });
   std::size_t n_read = 0;
-  while (n_read < 20'000) {
+  uint64_t first = 0;  // written when the first was read
+  while (n_read < 20'000 || ring.count() < first + 20'000) {
     std::vector<LoggedEvent> events;
     ring.read(0, 0, events);
     uint64_t before = 0;
@@ -74,11 +74,10 @@ TEST(EventRing, ReadersSeeWholeEvents) {
       ASSERT_TRUE(e.value > before || before == 0);
       before = e.value;
     }
+    if (n_read == 0) first = ring.count();
     n_read += events.size();
     if (events.empty()) std::this_thread::yield();
   }
-  stop = true;
-  writer.join();
 }
 
 TEST(EventLog, ThreadsAreMergedByTime) {
@@ -90,6 +89,25 @@ TEST(EventLog, ThreadsAreMergedByTime) {
   EXPECT_THAT(values(events), ElementsAre(1, 2, 3));
   EXPECT_EQ(event_thread_name(events[0].thread), "loom-main");
   EXPECT_EQ(event_thread_name(events[2].thread), "loom-w1");
+}
+
+TEST(EventLog, TheLatestOfAllThreadsAreRead) {
+  EventLog log(2, 64);
+  const uint32_t threads[] = {EventLog::kControl, EventLog::worker_thread(0),
+                              EventLog::worker_thread(1), EventLog::worker_thread(1)};
+  for (uint64_t i = 0; i < 100; ++i)
+    log.write(threads[i % 4], static_cast<TimeNs>(i), EventKind::kCli, 0, i);
+  EXPECT_THAT(values(log.read(0)), IsEmpty());
+  EXPECT_THAT(values(log.read(5)), ElementsAre(95, 96, 97, 98, 99));
+  EXPECT_EQ(log.read(80).size(), 80u);
+  EXPECT_EQ(log.read().size(), 100u);
+  EXPECT_EQ(log.n_kept(), 100u);
+  log.clear();
+  EXPECT_EQ(log.n_kept(), 0u);
+  for (uint64_t i = 0; i < 100; ++i) log.write(EventLog::kControl, 200, EventKind::kCli, 0, i);
+  EXPECT_EQ(log.n_written(), 100u);
+  EXPECT_EQ(log.n_kept(), 64u);
+  EXPECT_THAT(values(log.read(2)), ElementsAre(98, 99));
 }
 
 TEST(EventLog, KeepsWhatItIsToldTo) {
@@ -125,10 +143,21 @@ TEST(EventLog, ForgetsWhenItIsClearedOrResized) {
   EXPECT_EQ(log.n_written(), 0u);
   log.write(EventLog::kControl, 1, EventKind::kCli, 0, 100);
   EXPECT_THAT(values(log.read()), ElementsAre(100));
-  EXPECT_THAT(log.resize(63).error().message, HasSubstr("63 events a thread are not from 64"));
-  EXPECT_FALSE(log.resize(EventLog::kMostSize + 1));
+  int n_still = 0;
+  const auto resize = [&](uint32_t size) {
+    return log.resize(size, [&](const std::function<void()>& swap) {
+      ++n_still;
+      EXPECT_EQ(log.size(), 64u);
+      swap();
+      EXPECT_EQ(log.size(), size);
+    });
+  };
+  EXPECT_THAT(resize(63).error().message, HasSubstr("63 events a thread are not from 64"));
+  EXPECT_THAT(resize(65'537).error().message, HasSubstr("to 65536"));
   EXPECT_EQ(log.read().size(), 1u);
-  EXPECT_TRUE(log.resize(128));
+  EXPECT_EQ(n_still, 0);
+  EXPECT_TRUE(resize(128));
+  EXPECT_EQ(n_still, 1);
   EXPECT_THAT(log.read(), IsEmpty());
   for (uint64_t i = 0; i < 200; ++i) log.write(EventLog::kControl, 1, EventKind::kCli, 0, i);
   EXPECT_EQ(log.read().size(), 128u);
