@@ -11,15 +11,29 @@ using Json = nlohmann::json;
 
 constexpr int kMostNesting = 16;  // of types
 
+bool is_field(const Json& definition, std::size_t i, const char* type, const char* name) {
+  return i < definition.size() && definition[i].is_array() && definition[i].size() >= 2 &&
+         definition[i][0] == type && definition[i][1] == name;
+}
+
+}  // namespace
+
 // Parsed descriptions of all modules: a message may use another one's types.
-struct Descriptions {
+struct UnansweredRequests::Descriptions {
+  std::vector<ApiRegistry::Module> of;
   std::vector<Json> modules;
 
-  explicit Descriptions(const ApiRegistry& registry) {
-    for (const auto& m : registry.modules()) {
+  explicit Descriptions(const ApiRegistry& registry) : of(registry.modules()) {
+    for (const auto& m : of) {
       modules.push_back(Json::parse(m.module->json, nullptr, false));
       if (!modules.back().is_object()) modules.pop_back();
     }
+  }
+  bool are_of(const ApiRegistry& registry) const {
+    return std::equal(of.begin(), of.end(), registry.modules().begin(), registry.modules().end(),
+                      [](const ApiRegistry::Module& x, const ApiRegistry::Module& y) {
+                        return x.module == y.module && x.first_id == y.first_id;
+                      });
   }
   // The entry of that name in a list of [name, ...]; null when there is none.
   const Json* named(const char* list, const std::string& name) const {
@@ -83,24 +97,23 @@ struct Descriptions {
   }
 };
 
-bool is_field(const Json& definition, std::size_t i, const char* type, const char* name) {
-  return i < definition.size() && definition[i].is_array() && definition[i].size() >= 2 &&
-         definition[i][0] == type && definition[i][1] == name;
-}
+UnansweredRequests::UnansweredRequests(const ApiRegistry& registry) : registry_(registry) {}
+UnansweredRequests::~UnansweredRequests() = default;
 
-std::optional<UnansweredRequests::Answer> describe(const ApiRegistry& registry,
-                                                   const ApiMessageInfo& info) {
-  const Descriptions all(registry);
+std::optional<UnansweredRequests::Answer> UnansweredRequests::describe(const ApiMessageInfo& info) {
+  if (!descriptions_ || !descriptions_->are_of(registry_))
+    descriptions_ = std::make_unique<const Descriptions>(registry_);
+  const Descriptions& all = *descriptions_;
   const Json* service = all.in_object("services", info.name);
   const Json* request = all.named("messages", info.name);
   if (!service || !service->is_object() || !request) return {};
   const auto name = service->value("reply", "");
   const Json* reply = all.named("messages", name);
   const auto entry = std::find_if(
-      registry.entries().begin(), registry.entries().end(),
+      registry_.entries().begin(), registry_.entries().end(),
       [&](const ApiRegistry::Entry& e) { return !e.is_removed && name == e.info.name; });
   // [name, _vl_msg_id, context, retval, ...]
-  if (!reply || entry == registry.entries().end() || !is_field(*reply, 2, "u32", "context") ||
+  if (!reply || entry == registry_.entries().end() || !is_field(*reply, 2, "u32", "context") ||
       !is_field(*reply, 3, "i32", "retval"))
     return {};
   const auto rest = all.size_of_fields(*reply, 4, false);
@@ -114,8 +127,6 @@ std::optional<UnansweredRequests::Answer> describe(const ApiRegistry& registry,
   return answer;
 }
 
-}  // namespace
-
 const UnansweredRequests::Answer* UnansweredRequests::find(uint16_t request_id) {
   const ApiRegistry::Entry* entry = registry_.find(request_id);
   if (!entry || entry->is_removed) return nullptr;
@@ -123,7 +134,7 @@ const UnansweredRequests::Answer* UnansweredRequests::find(uint16_t request_id) 
   if (it == known_.end()) {
     std::optional<Answer> answer;
     // Throws for a description that is JSON of another shape: the same as none.
-    detail::api_guarded([&] { answer = describe(registry_, entry->info); });
+    detail::api_guarded([&] { answer = describe(entry->info); });
     it = known_.emplace(request_id, std::move(answer)).first;
   }
   return it->second ? &*it->second : nullptr;

@@ -202,6 +202,35 @@ TEST_F(ApiServerTest, AnUnusableDescriptionMakesNoAnswerAndNoHarm) {
   }
 }
 
+TEST(UnansweredRequests, ParseDescriptionsOnceUntilTheModulesChange) {
+  static constexpr ApiMessageInfo kOne[] = {{"a", 1}, {"a_reply", 2}, {"b", 3}, {"b_reply", 4}};
+  static constexpr ApiMessageInfo kTwo[] = {{"c", 5}, {"c_reply", 6}};
+  const auto text = [](const std::vector<std::string>& names) {
+    std::string services, messages;
+    for (const auto& n : names) {
+      const std::string comma = services.empty() ? "" : ",";
+      services += comma + '"' + n + R"(": {"reply": ")" + n + R"(_reply"})";
+      messages += comma + R"([")" + n + R"(", ["u16", "_vl_msg_id"], ["u32", "context"]], [")" + n +
+                  R"(_reply", ["u16", "_vl_msg_id"], ["u32", "context"], ["i32", "retval"]])";
+    }
+    return R"({"services": {)" + services + R"(}, "messages": [)" + messages + "]}";
+  };
+  std::string one = text({"a", "b"});
+  const std::string two = text({"c"});
+  ApiRegistry registry;
+  const ApiModule first{"first", {1, 0, 0}, kOne, one.c_str()};
+  ASSERT_TRUE(registry.add_module(first));
+  UnansweredRequests unanswered(registry);
+  EXPECT_NE(unanswered.find(registry.id_of(kOne[0])), nullptr);
+  one[0] = '!';  // whoever parses it again finds nothing
+  EXPECT_NE(unanswered.find(registry.id_of(kOne[2])), nullptr);
+  // As many modules, but others.
+  registry.remove_module(first);
+  const ApiModule second{"second", {1, 0, 0}, kTwo, two.c_str()};
+  ASSERT_TRUE(registry.add_module(second));
+  EXPECT_NE(unanswered.find(registry.id_of(kTwo[0])), nullptr);
+}
+
 TEST_F(ApiServerTest, AClientThatReadsNoneOfTheseAnswersLosesItsConnection) {
   ASSERT_TRUE(registry_.add_module(api::kCodecTestModule));
   start({.queued_bytes = 10'000});
