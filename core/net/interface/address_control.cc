@@ -106,7 +106,7 @@ Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
   const bool is_ip4 = prefix.address.is_ip4;
   if (f->lender && (is_ip4 || !prefix.address.ip6().is_link_local()))
     return error(Status::kInUse, f->name + " borrows the addresses of " + f->lender->name);
-  if (!is_ip4) f->is_ip6_off = false;
+  if (!is_ip4) turn_ip6_on(s, *f);
   if (!is_ip4 && f->address_list->ip6.empty() && !prefix.address.ip6().is_link_local()) {
     const IpPrefix link_local{IpAddress(link_local_of(f->mac)), 64};  // RFC 4291 section 2.1
     if (auto ok = add_address(index, link_local); !ok) return ok;
@@ -122,7 +122,9 @@ Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
   publish(s, *f, std::move(list));
   announce(s, *f, prefix.address);
   if (is_ip4 || !prefix.address.ip6().is_link_local())
-    for (const Interface* borrower : borrowers_of(s, *f)) announce(s, *borrower, prefix.address);
+    for (const Interface* borrower : borrowers_of(s, *f))
+      is_ip4 ? announce(s, *borrower, prefix.address)
+             : announce_borrowed_ip6(s, *borrower, &prefix.address.ip6());
   return {};
 }
 
@@ -175,7 +177,7 @@ void mark_duplicate(NetState& s, IfIndex index, const IpAddress& address) {
   Interface* f = s.interfaces.find(index);
   if (!f) return;
   auto list = std::make_unique<AddressList>(*f->address_list);
-  for (auto& a : list->ip6) {
+  for (auto& a : list->ip6) {  // its own: a borrowed one is its lender's to check
     if (a.prefix.address != address || a.is_duplicate) continue;
     a.is_duplicate = true;
     take(s, *f, host_prefix(address));

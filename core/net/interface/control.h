@@ -58,5 +58,10 @@ void take_from_parent(const Interface& f);
 // an IPv6 address asks first (RFC 4862 section 5.4), else it says where it is now (RFC 4861 section
 // 7.2.6).
 void announce_addresses(NetState& s, const Interface& f, bool is_new);
+// Says where the IPv6 addresses are that it borrows, all or one. These never ask: they have on
+// their lender, and who objects here must not take them from it.
+void announce_borrowed_ip6(NetState& s, const Interface& f, const Ip6Address* only = nullptr);
+// The interface takes IPv6 packets; one that borrows has the IPv6 addresses as well from now on.
+void turn_ip6_on(NetState& s, Interface& f);
 
 }  // namespace loom

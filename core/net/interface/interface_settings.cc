@@ -32,6 +32,23 @@ Adjacency broadcast_adjacency(const Interface& f) {
   return a;
 }
 
+// In what workers see of an interface: its own addresses of IPv6 are link-local when it borrows.
+bool is_borrowed(const Interface& f, const InterfaceAddress& a) {
+  return f.lender && !a.prefix.address.ip6().is_link_local();
+}
+
+// On worker 0. While the lender still checks its addresses they override nobody (RFC 4429 section
+// 3.3).
+void advertise_borrowed(Worker& w, const Interface& f, const Ip6Address* only) {
+  for (const auto& a : f.address_view().ip6) {
+    const Ip6Address& lent = a.prefix.address.ip6();
+    if (!is_borrowed(f, a) || a.is_duplicate || (only && lent != *only)) continue;
+    const bool is_checked = w.now >= f.lender->dad_until.load(std::memory_order_relaxed);
+    (void)send_advertisement(w, f.index, lent, all_nodes(), multicast_mac_of(all_nodes()),
+                             is_checked ? kNdOverride : 0);
+  }
+}
+
 }  // namespace
 
 void add_adjacencies(NetState& s, Interface& f) {
@@ -51,11 +68,16 @@ void refresh_adjacencies(NetState& s, const Interface& f) {
   s.changed();
 }
 
+void announce_borrowed_ip6(NetState& s, const Interface& f, const Ip6Address* only) {
+  s.engine.run_on_worker(0, [&](Worker& w) { advertise_borrowed(w, f, only); });
+}
+
 void announce_addresses(NetState& s, const Interface& f, bool is_new) {
   s.engine.run_on_worker(0, [&](Worker& w) {
     for (const auto& a : f.address_view().ip4)
       (void)send_gratuitous_arp(w, f.index, a.prefix.address.ip4());
     for (const auto& a : f.address_view().ip6) {
+      if (is_borrowed(f, a)) continue;
       const Ip6Address& own = a.prefix.address.ip6();
       if (is_new)
         (void)send_dad_solicitation(w, f.index, own);
@@ -63,6 +85,7 @@ void announce_addresses(NetState& s, const Interface& f, bool is_new) {
         (void)send_advertisement(w, f.index, own, all_nodes(), multicast_mac_of(all_nodes()),
                                  kNdOverride);
     }
+    advertise_borrowed(w, f, nullptr);
   });
 }
 

@@ -10,12 +10,18 @@
 
 namespace loom {
 
+void turn_ip6_on(NetState& s, Interface& f) {
+  if (!f.is_ip6_off.exchange(false) || !f.lender) return;
+  show_addresses(s, f);
+  announce_borrowed_ip6(s, f);
+}
+
 Result<void> Net::set_ip6_enabled(IfIndex index, bool is_enabled) {
   NetState& s = *state_;
   Interface* f = s.interfaces.find(index);
   if (!f) return no_interface(index);
   if (is_enabled) {
-    f->is_ip6_off = false;
+    turn_ip6_on(s, *f);
     if (!f->address_list->ip6.empty()) return {};
     return add_address(index, {IpAddress(link_local_of(f->mac)), 64});
   }

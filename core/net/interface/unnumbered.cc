@@ -1,7 +1,7 @@
 // Unnumbered interfaces: one without addresses of its own borrows those of another, the lender, to
 // speak and to be spoken to with. Routes tell who is behind it ("10.0.0.5/32 via tap0"): the
 // lender's subnets stay with the lender. Its IPv6 link-local address is its own (RFC 4291 section
-// 2.1).
+// 2.1). With IPv6 switched off it borrows those of IPv4 only.
 //
 // Workers see one list of addresses, its own and the borrowed ones; the control thread goes on
 // listing and changing its own.
@@ -51,7 +51,7 @@ void show_addresses(NetState& s, Interface& f) {
     const AddressList& lent = *f.lender->address_list;
     both->ip4.insert(both->ip4.end(), lent.ip4.begin(), lent.ip4.end());
     for (const auto& a : lent.ip6)
-      if (!a.prefix.address.ip6().is_link_local()) both->ip6.push_back(a);
+      if (!f.is_ip6_off.load() && !a.prefix.address.ip6().is_link_local()) both->ip6.push_back(a);
     view = std::move(both);
   }
   f.addresses.store(view ? view.get() : f.address_list.get(), std::memory_order_release);

@@ -114,6 +114,83 @@ TEST_F(Unnumbered, BorrowsGlobalIp6AddressesBesideItsOwnLinkLocal) {
               ElementsAre(*IpPrefix::parse("fe80::ff:fe00:1/64")));
 }
 
+// Neighbour-discovery messages of the interface: "type target", in order.
+std::vector<std::string> discovery(const std::vector<SentFrame>& sent) {
+  std::vector<std::string> all;
+  for (const auto& f : sent)
+    if (f.bytes.size() >= 78 && get16(f.bytes, 12) == 0x86dd && f.bytes[20] == 58) {
+      Ip6Address target;
+      std::copy_n(f.bytes.begin() + 62, 16, target.bytes.begin());
+      all.push_back(std::to_string(f.bytes[54]) + " " + target.str());
+    }
+  return all;
+}
+
+TEST_F(Unnumbered, BorrowsNoIp6AddressesWhileIp6IsOff) {
+  must(host.net->set_ip6_enabled(wire.index, true));
+  must(host.net->set_ip6_enabled(wire.index, false));
+  must(host.net->add_address(loop, *IpPrefix::parse("2001:db8::1/128")));
+  host.pass(2 * kSecond);
+  wire.take_sent();
+  must(host.net->set_unnumbered(wire.index, loop));
+  must(host.net->add_address(loop, *IpPrefix::parse("2001:db8::7/128")));
+  host.run();
+  EXPECT_THAT(discovery(wire.take_sent()), IsEmpty());
+  const auto has = [&](const char* address) {
+    return host.net->state()
+        .interfaces.find(wire.index)
+        ->address_view()
+        .has(*IpAddress::parse(address));
+  };
+  EXPECT_TRUE(has("192.0.2.1"));
+  EXPECT_FALSE(has("2001:db8::1"));
+  EXPECT_FALSE(has("2001:db8::7"));
+  must(host.net->set_ip6_enabled(wire.index, true));
+  host.run();
+  EXPECT_TRUE(has("2001:db8::1"));
+  EXPECT_TRUE(has("2001:db8::7"));
+  EXPECT_THAT(discovery(wire.take_sent()),
+              ElementsAre("136 2001:db8::1", "136 2001:db8::7", "135 fe80::ff:fe00:1"));
+}
+
+// RFC 4862 section 5.4: they have been checked, if anywhere, on their lender's link.
+TEST_F(Unnumbered, BorrowedIp6AddressesAreAnnouncedAndNotAskedFor) {
+  must(host.net->add_address(loop, *IpPrefix::parse("2001:db8::1/128")));
+  must(host.net->set_unnumbered(wire.index, loop));
+  host.run();
+  EXPECT_THAT(discovery(wire.take_sent()),
+              ::testing::UnorderedElementsAre("135 fe80::ff:fe00:1", "135 fe80::ff:fe00:1",
+                                              "136 2001:db8::1"));
+  must(host.net->add_address(loop, *IpPrefix::parse("2001:db8::7/128")));
+  host.run();
+  auto sent = wire.take_sent();
+  EXPECT_THAT(discovery(sent), ElementsAre("136 2001:db8::7"));
+  EXPECT_EQ(get32(sent.at(0).bytes, 14 + 44), 1u << 29);  // it overrides
+  must(host.net->set_admin(wire.index, false));
+  must(host.net->set_admin(wire.index, true));
+  host.run();
+  EXPECT_THAT(discovery(wire.take_sent()),
+              ElementsAre("135 fe80::ff:fe00:1", "136 2001:db8::1", "136 2001:db8::7"));
+}
+
+TEST_F(Unnumbered, BorrowedIp6AddressesOverrideNobodyWhileTheLenderChecksThem) {
+  FakeDevice& lender = host.add_device({"2001:db8::2/64"});
+  must(host.net->set_unnumbered(wire.index, lender.index));
+  host.run();
+  const auto flags = [&] {
+    for (const auto& f : wire.take_sent())
+      if (discovery({f}) == std::vector<std::string>{"136 2001:db8::2"})
+        return get32(f.bytes, 14 + 44);
+    return ~0u;
+  };
+  EXPECT_EQ(flags(), 0u);  // RFC 4429 section 3.3
+  host.pass(2 * kSecond);
+  must(host.net->set_admin(wire.index, false));
+  must(host.net->set_admin(wire.index, true));
+  host.run();
+  EXPECT_EQ(flags(), 1u << 29);
+}
+
 TEST_F(Unnumbered, WhatCannotBeIsRefused) {
   FakeDevice& other = host.add_device({"10.0.1.2/24"});
   EXPECT_EQ(host.net->set_unnumbered(77, loop).error().code, Status::kNotFound);
