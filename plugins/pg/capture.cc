@@ -4,18 +4,27 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 
 #include "pcap_file.h"
 
 namespace loom::pg {
 namespace {
 
-constexpr uint64_t kBytes = 32 << 20;  // touched only as it fills
+constexpr uint64_t kMostBytes = 32 << 20;  // touched only as it fills
 
 }  // namespace
 
+uint64_t Capture::memory_for(uint64_t most_packets) {
+  constexpr uint64_t kOne = sizeof(PcapRecordHeader) + kMostPacket;
+  return most_packets < kMostBytes / kOne ? most_packets * kOne : kMostBytes;
+}
+
 Result<std::unique_ptr<Capture>> Capture::begin(std::string file, uint64_t most_packets,
                                                 TimeNs now) {
+  const uint64_t size = memory_for(most_packets);
+  std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[size]);
+  if (!bytes) return error(Status::kNoMemory, "no memory for a capture");
   const auto fd = create_file(file);
   if (!fd) return fd.error();
   timespec wall;
@@ -25,7 +34,8 @@ Result<std::unique_ptr<Capture>> Capture::begin(std::string file, uint64_t most_
   c->fd_ = *fd;
   c->most_packets_ = most_packets;
   c->wall_offset_ = wall.tv_sec * kSecond + wall.tv_nsec - now;
-  c->bytes_ = std::make_unique_for_overwrite<std::byte[]>(kBytes);
+  c->bytes_ = std::move(bytes);
+  c->size_ = size;
   return c;
 }
 
@@ -41,7 +51,7 @@ bool Capture::add(const Buffer& packet, TimeNs now) noexcept {
   const uint64_t size = sizeof(PcapRecordHeader) + length;
   uint64_t at = used_.load(std::memory_order_relaxed);
   do {
-    if (length > kMostPacket || kBytes - at < size) {
+    if (length > kMostPacket || size_ - at < size) {
       n_lost_.fetch_add(1, std::memory_order_relaxed);
       return is_last;
     }

@@ -13,8 +13,10 @@ namespace loom::pg {
 
 class Capture {
  public:
+  // Bytes that a capture of so many packets takes while it runs.
+  static uint64_t memory_for(uint64_t most_packets);
   // The file is made at once, so that a place that cannot be written is refused at once. `now`: a
-  // worker's clock.
+  // worker's clock. kNoMemory, kIo, kPermission.
   static Result<std::unique_ptr<Capture>> begin(std::string file, uint64_t most_packets,
                                                 TimeNs now);
   ~Capture();
@@ -27,6 +29,7 @@ class Capture {
   Result<void> finish();
 
   const std::string& file() const { return file_; }
+  uint64_t memory() const noexcept { return size_; }
   bool is_full() const noexcept { return n_offered() >= most_packets_; }
   uint64_t n_captured() const noexcept { return std::min(n_offered(), most_packets_) - n_lost(); }
   uint64_t n_lost() const noexcept { return n_lost_.load(std::memory_order_relaxed); }
@@ -40,6 +43,7 @@ class Capture {
   uint64_t most_packets_ = 0;
   TimeNs wall_offset_ = 0;              // from the workers' clock to the time of day
   std::unique_ptr<std::byte[]> bytes_;  // records, as they lie in the file
+  uint64_t size_ = 0;                   // of `bytes_`
   std::atomic<uint64_t> n_offered_{0};
   std::atomic<uint64_t> used_{0};    // bytes reserved
   std::atomic<uint64_t> n_lost_{0};  // packets for which there was no room

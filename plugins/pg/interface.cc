@@ -2,6 +2,8 @@
 
 namespace loom::pg {
 
+constexpr uint64_t kMostCaptured = 512 << 20;  // bytes that all captures take together
+
 static std::string first_name(uint32_t id) { return "pg" + std::to_string(id); }
 
 const DriverOps Interfaces::kDriver{
@@ -95,6 +97,12 @@ Result<void> Interfaces::begin_capture(const std::string& name, const std::strin
   if (i->capture)
     return error(Status::kExists,
                  "a capture of " + name + " to " + i->capture->file() + " is running");
+  uint64_t n_bytes = Capture::memory_for(most);
+  for (const auto& [id, other] : interfaces_)
+    if (other->capture) n_bytes += other->capture->memory();
+  if (n_bytes > kMostCaptured)
+    return error(Status::kNoMemory, "with those that are running, captures would take more than " +
+                                        std::to_string(kMostCaptured) + " bytes");
   TimeNs now = 0;
   host_.run_on_worker(0, [&](Worker& w) { now = w.now; });
   auto capture = Capture::begin(file, most, now);

@@ -35,6 +35,7 @@ class Interfaces {
   std::string label(const PgInterface&) const;
   // kNotFound. No stream that is active may use it: its worker counts in the interface's memory.
   Result<void> remove(const std::string& name);
+  // kNotFound, kExists, kNoMemory, kIo, kPermission.
   Result<void> begin_capture(const std::string& name, const std::string& file, uint64_t most);
   // Writes the file; returns how many packets it holds. kNotFound: no interface or no capture.
   Result<uint64_t> end_capture(const std::string& name);

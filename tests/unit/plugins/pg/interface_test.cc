@@ -120,6 +120,22 @@ TEST(Captures, ThatDoNotFitSayWhatIsMissing) {
               HasSubstr(std::to_string(room) + " packets"));
 }
 
+TEST(Captures, TogetherHaveABound) {
+  PgHost p;
+  const auto begin = [](int i, const std::string& file, const std::string& words = "") {
+    return "packet-generator capture pg" + std::to_string(i) + " pcap " + file + words;
+  };
+  for (int i = 1; i < 18; ++i) p.h.ok("create packet-generator interface pg" + std::to_string(i));
+  for (int i = 0; i < 15; ++i) p.h.ok(begin(i, p.file(std::to_string(i))));
+  p.h.ok(begin(15, p.file("15"), " count 100"));  // takes what 100 packets can take
+  const std::string file = p.file("16");
+  EXPECT_THAT(p.h.refusal(begin(16, file)), HasSubstr("more than 536870912 bytes"));
+  EXPECT_NE(access(file.c_str(), F_OK), 0);
+  p.h.ok(begin(17, p.file("17"), " count 100"));
+  p.h.ok("packet-generator capture pg3 disable");
+  p.h.ok(begin(16, file));
+}
+
 TEST(Captures, AreRefusedWithAReason) {
   PgHost p;
   const std::string begin = "packet-generator capture ";
