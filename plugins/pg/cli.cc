@@ -93,11 +93,8 @@ std::string real(double v) {
 }
 
 std::string sizes(const Stream& s) {
-  const auto [least, most] =
-      std::minmax_element(s.config.frames.begin(), s.config.frames.end(),
-                          [](const Frame& a, const Frame& b) { return a.length < b.length; });
-  const std::string text = std::to_string(least->length);
-  return least->length == most->length ? text : text + "-" + std::to_string(most->length);
+  const std::string least = std::to_string(s.least_length);
+  return s.least_length == s.most_length ? least : least + "-" + std::to_string(s.most_length);
 }
 
 void show_stream(const Stream& s, CliReply& reply) {

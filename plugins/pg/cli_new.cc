@@ -12,7 +12,7 @@
 namespace loom::pg {
 namespace {
 
-constexpr std::size_t kMostBytes = 64 << 20;  // of all frames of a stream
+constexpr std::size_t kMostBytes = 64 << 20;  // StreamConfig::memory()
 
 // A number as people write them: 1000, 1e4, 2.5.
 Result<double> take_real(CliArgs& args, double least, double most) {
@@ -136,13 +136,10 @@ class Reader {
     return refuse(at, "only these take any packet: " + all);
   }
 
-  Result<void> add_frame(const uint8_t* bytes, uint32_t length) {
-    if (c_.bytes.size() + length > kMostBytes)
-      return error(Status::kInvalid,
-                   "the packets have more than " + std::to_string(kMostBytes) + " bytes together");
-    c_.frames.push_back({static_cast<uint32_t>(c_.bytes.size()), length});
-    c_.bytes.insert(c_.bytes.end(), bytes, bytes + length);
-    return {};
+  static Result<void> check_memory(std::size_t n_bytes, std::size_t n_frames) {
+    if (StreamConfig::memory_of(n_bytes, n_frames) <= kMostBytes) return {};
+    return error(Status::kInvalid,
+                 "the packets take more than " + std::to_string(kMostBytes) + " bytes together");
   }
 
   Result<void> frames_of_text() {
@@ -154,9 +151,15 @@ class Reader {
       return error(Status::kInvalid,
                    "size " + std::to_string(size.least) +
                        " is less than the headers have: " + std::to_string(headers));
+    const std::size_t n = size.most - size.least + 1;
+    const std::size_t n_bytes = n * (std::size_t{size.least} + size.most) / 2;
+    if (auto r = check_memory(n_bytes, n); !r) return r;
+    c_.bytes.reserve(n_bytes);
+    c_.frames.reserve(n);
     for (uint32_t length = size.least; length <= size.most; ++length) {
       const auto packet = build_packet(*text_, length);
-      if (auto r = add_frame(packet.data(), length); !r) return r;
+      c_.frames.push_back({static_cast<uint32_t>(c_.bytes.size()), length});
+      c_.bytes.insert(c_.bytes.end(), packet.begin(), packet.end());
     }
     first_ = text_->ethernet         ? kToEthernet
              : !text_->ip            ? kToDrop  // whatever it is
@@ -167,10 +170,12 @@ class Reader {
 
   Result<void> frames_of_file() {
     if (size_) return error(Status::kInvalid, "`size` goes with `data` only");
-    const auto content = read_pcap(c_.origin);
+    auto content = read_pcap(c_.origin);
     if (!content) return content.error();
-    for (const auto& p : content->packets)
-      if (auto r = add_frame(content->bytes.data() + p.at, p.length); !r) return r;
+    if (auto r = check_memory(content->bytes.size(), content->packets.size()); !r) return r;
+    c_.bytes = std::move(content->bytes);
+    c_.frames = std::move(content->packets);
+    c_.frames.shrink_to_fit();
     if (!has_limit_) c_.limit = c_.frames.size();
     first_ = content->link_type == kLinkEthernet   ? kToEthernet
              : c_.bytes[c_.frames[0].at] >> 4 == 6 ? kToIp6

@@ -21,6 +21,11 @@ namespace loom::pg {
 
 constexpr uint32_t kMostPacket = 65'535;  // bytes
 
+// A packet among the bytes of many.
+struct Frame {
+  uint32_t at, length;
+};
+
 struct EthernetText {
   MacAddress src, dst;
   uint16_t type = 0;

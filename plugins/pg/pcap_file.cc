@@ -62,16 +62,18 @@ Result<PcapContent> read_pcap(const std::string& file) {
   if (c.link_type != kLinkEthernet && c.link_type != kLinkRawIp)
     return refused("link type " + std::to_string(c.link_type) + " is neither Ethernet nor raw IP");
   for (std::size_t at = sizeof header; at != c.bytes.size();) {
-    const std::string record = "record " + std::to_string(c.packets.size() + 1);
+    const auto bad_record = [&](const std::string& why) {
+      return refused("record " + std::to_string(c.packets.size() + 1) + why);
+    };
     PcapRecordHeader r;
-    if (c.bytes.size() - at < sizeof r) return refused(record + " is cut off");
+    if (c.bytes.size() - at < sizeof r) return bad_record(" is cut off");
     std::memcpy(&r, c.bytes.data() + at, sizeof r);
     at += sizeof r;
     const uint32_t length = number(r.captured);
     if (length == 0 || length > kMostPacket)
-      return refused(record + " has " + std::to_string(length) + " bytes, not 1 to " +
-                     std::to_string(kMostPacket));
-    if (c.bytes.size() - at < length) return refused(record + " is cut off");
+      return bad_record(" has " + std::to_string(length) + " bytes, not 1 to " +
+                        std::to_string(kMostPacket));
+    if (c.bytes.size() - at < length) return bad_record(" is cut off");
     c.packets.push_back({static_cast<uint32_t>(at), length});
     at += length;
   }

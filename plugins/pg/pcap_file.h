@@ -31,10 +31,7 @@ constexpr uint32_t kLinkEthernet = 1, kLinkRawIp = 101;
 
 struct PcapContent {
   uint32_t link_type = 0;
-  struct Packet {
-    uint32_t at, length;
-  };
-  std::vector<Packet> packets;
+  std::vector<Frame> packets;
   std::vector<uint8_t> bytes;  // the file's
 };
 

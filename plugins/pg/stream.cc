@@ -8,13 +8,19 @@ namespace loom::pg {
 namespace {
 
 constexpr std::size_t kMostStreams = 1024;
-constexpr std::size_t kMostBytes = 256 << 20;  // of all streams
+constexpr std::size_t kMostBytes = 256 << 20;  // StreamConfig::memory() of all
 uint32_t worker_slot = 0;
 
 }  // namespace
 
 Generator* generator_of(Worker& w) noexcept {
   return static_cast<Generator*>(w.plugin_data[worker_slot]);
+}
+
+Stream::Stream(StreamConfig c) : config(std::move(c)) {
+  const auto [least, most] = std::ranges::minmax(config.frames, {}, &Frame::length);
+  least_length = least.length;
+  most_length = most.length;
 }
 
 Result<void> Streams::init() {
@@ -43,10 +49,10 @@ Result<void> Streams::add(StreamConfig config) {
     return error(Status::kExists, "there is a stream '" + config.name + "' already");
   if (streams_.size() == kMostStreams)
     return error(Status::kNoMemory, std::to_string(kMostStreams) + " streams are the most");
-  std::size_t n_bytes = config.bytes.size();
-  for (const auto& [name, s] : streams_) n_bytes += s->config.bytes.size();
+  std::size_t n_bytes = config.memory();
+  for (const auto& [name, s] : streams_) n_bytes += s->config.memory();
   if (n_bytes > kMostBytes)
-    return error(Status::kNoMemory, "the packets of all streams have more than " +
+    return error(Status::kNoMemory, "the packets of all streams take more than " +
                                         std::to_string(kMostBytes) + " bytes together");
   if (config.worker >= host_.n_workers())
     return error(Status::kInvalid, "there is no worker " + std::to_string(config.worker));

@@ -9,16 +9,14 @@
 #include <hostloom/host.h>
 #include <hostloom/stats.h>
 
+#include "packet_text.h"
+
 namespace loom::pg {
 
 extern const NodeInfo kInputNode;  // input_node.cc
 // Nodes that check what they are given, and so take any bytes. Next indexes of kInputNode.
 enum Next : uint16_t { kToEthernet, kToIp4, kToIp6, kToOutput, kToDrop, kNextCount };
 extern const char* const kNextNames[kNextCount];
-
-struct Frame {
-  uint32_t at, length;
-};
 
 // As `packet-generator new` says it.
 struct StreamConfig {
@@ -30,13 +28,20 @@ struct StreamConfig {
   Next node = kToEthernet;
   std::string rx_interface, tx_interface;  // found anew whenever the stream is enabled
   std::string origin;                      // "data", or the file
-  std::vector<uint8_t> bytes;              // of all frames
+  std::vector<uint8_t> bytes;              // the frames are among these
   std::vector<Frame> frames;               // sent in turn; not empty
+
+  // What the packets take, in bytes.
+  std::size_t memory() const { return memory_of(bytes.size(), frames.size()); }
+  static std::size_t memory_of(std::size_t n_bytes, std::size_t n_frames) {
+    return n_bytes + n_frames * sizeof(Frame);
+  }
 };
 
 struct Stream {
-  explicit Stream(StreamConfig c) : config(std::move(c)) {}
+  explicit Stream(StreamConfig);
   const StreamConfig config;
+  uint32_t least_length, most_length;  // of its frames
   // Set while it is not active.
   IfIndex rx_if = kNoIndex, tx_if = kNoIndex;
   InterfaceCounters* rx_counters = nullptr;  // of a packet generator's own interface

@@ -217,8 +217,41 @@ TEST(Streams, TogetherHaveABound) {
     if (i < 4)
       p.h.ok(line);
     else
-      EXPECT_THAT(p.h.refusal(line), HasSubstr("of all streams have more than 268435456 bytes"));
+      EXPECT_THAT(p.h.refusal(line), HasSubstr("of all streams take more than 268435456 bytes"));
   }
+}
+
+TEST(Streams, TogetherHaveABoundOfPacketsToo) {
+  PgHost p;
+  const auto add = [&](int i) {
+    StreamConfig c;
+    c.name = "s" + std::to_string(i);
+    c.bytes.resize(1);
+    c.frames.resize(7 << 20, {0, 1});  // 56 MB
+    return p.pg.streams.add(std::move(c));
+  };
+  for (int i = 0; i < 4; ++i) must(add(i));
+  const auto fifth = add(4);
+  ASSERT_FALSE(fifth);
+  EXPECT_EQ(fifth.error().code, Status::kNoMemory);
+  p.h.ok("packet-generator delete s0");
+  EXPECT_TRUE(add(4));
+}
+
+// Where each packet lies is kept, too: that is most of what small ones cost.
+TEST(Streams, OfAFileOfSmallPacketsHaveABound) {
+  PgHost p;
+  const std::string file = p.file("small");
+  const Bytes one = pcap_of({Bytes(1)});
+  const auto make_of = [&](std::size_t n_packets) {
+    Bytes all = part(one, 0, 24);
+    all.reserve(24 + n_packets * 17);
+    for (std::size_t i = 0; i < n_packets; ++i) all.insert(all.end(), one.begin() + 24, one.end());
+    write_bytes(file, all);
+    return p.h.cli("packet-generator new { name s interface pg0 pcap " + file + " }");
+  };
+  EXPECT_THAT(make_of(2'700'000).text, HasSubstr("more than 67108864 bytes"));  // 46 MB
+  EXPECT_EQ(make_of(1000).status, Status::kOk);
 }
 
 TEST(Streams, OnAnotherWorker) {
