@@ -27,6 +27,15 @@ Result<double> take_real(CliArgs& args, double least, double most) {
   return value;
 }
 
+// A number of packets, in the same ways: 1000, 1e4. `most` is one that a double can say.
+Result<uint64_t> take_whole(CliArgs& args, uint64_t most) {
+  const CliArgs at = args;
+  const auto value = take_real(args, 0, static_cast<double>(most));
+  if (!value || *value != std::trunc(*value))
+    return refuse(at, "a whole number of at most " + std::to_string(most) + " is wanted there");
+  return static_cast<uint64_t>(*value);
+}
+
 struct Size {
   uint32_t least = 0, most = 0;
 };
@@ -76,9 +85,9 @@ class Reader {
     if (args_.accept("tx-interface")) return word("tx-interface", c_.tx_interface);
     if (args_.accept("pcap")) return word("pcap", c_.origin);
     if (args_.accept("limit")) {
-      const auto n = take_real(args_, 0, 1e15);
+      const auto n = take_whole(args_, 1'000'000'000'000'000);
       if (!n) return n.error();
-      c_.limit = static_cast<uint64_t>(*n);
+      c_.limit = *n;
       has_limit_ = true;
       return {};
     }

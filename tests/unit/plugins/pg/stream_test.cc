@@ -160,8 +160,12 @@ TEST(Streams, RefusesWithPositionAndReason) {
   PgHost p;
   const std::string begin = "packet-generator new { name s ";
   const std::pair<std::string, const char*> cases[] = {
-      {begin + "limit x }", "'x' at position 7: a number"},
+      {begin + "limit x }", "'x' at position 7: a whole number"},
+      {begin + "rate x }", "'x' at position 7: a number"},
       {begin + "limit -1 }", "'-1' at position 7"},
+      {begin + "limit 0.5 }", "'0.5' at position 7: a whole number"},
+      {begin + "limit 1e-9 }", "'1e-9' at position 7: a whole number"},
+      {begin + "limit 1e16 }", "of at most 1000000000000000 is wanted"},
       {begin + "rate inf }", "'inf' at position 7"},
       {begin + "rate }", "'}' at position 7"},
       {begin + "size 100-99 }", "'100-99' at position 7: a size"},
