@@ -18,7 +18,7 @@
 namespace loom {
 namespace {
 
-constexpr uint32_t kMaxWorkers = 256;
+constexpr uint32_t kMaxWorkers = 64;
 
 TimeNs monotonic_clock(void*) noexcept {
   timespec t;
@@ -66,6 +66,7 @@ WorkerState::~WorkerState() { pool.flush_cache(w); }
 Engine::Engine(EngineConfig config)
     : config_(std::move(config)),
       events_(config_.n_workers),
+      handoff_(config_.n_workers),
       features_(*this),
       stats_(*this),
       trace_(*this),
@@ -80,6 +81,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineConfig config) {
   auto drop = engine->add_node(kDropNode);
   LOOM_CHECK(drop.has_value() && *drop == 0);
   engine->drop_node_ = *drop;
+  auto handoff = engine->add_node(kHandoffNode);
+  LOOM_CHECK(handoff.has_value());
+  engine->handoff_node_ = *handoff;
   return engine;
 }
 
@@ -107,6 +111,11 @@ Result<void> Engine::open_workers() {
 
 Engine::~Engine() {
   stop();
+  free_pending();
+}
+
+void Engine::free_pending() {
+  handoff_.take_all([&](std::span<Buffer* const> packets) { workers_[0]->w.free(packets); });
   for (auto& ws : workers_) ws->free_pending();
 }
 
@@ -256,7 +265,7 @@ void Engine::stop() {
     ws->thread_id.store(0);
     while (ws->posts.run(ws->w) != 0) {}
   }
-  for (auto& ws : workers_) ws->free_pending();
+  free_pending();
 }
 
 uint32_t Engine::step(uint32_t index) {

@@ -26,6 +26,7 @@
 #include "buffer/pool.h"
 #include "event_log/event_log.h"
 #include "graph/features.h"
+#include "graph/handoff.h"
 #include "graph/node_registry.h"
 #include "graph/pcap.h"
 #include "graph/runtime_stats.h"
@@ -87,6 +88,8 @@ class Engine {
   Result<void> build();
   const NodeRegistry& nodes() const noexcept { return nodes_; }
   NodeId drop_node() const noexcept { return drop_node_; }  // "drop": frees what it gets
+  // "worker-handoff": counts what Worker::hand_off takes over.
+  NodeId handoff_node() const noexcept { return handoff_node_; }
   FeatureArcs& features() noexcept { return features_; }
 
   // --- Workers
@@ -161,6 +164,7 @@ class Engine {
   void install_node(NodeId);
   void refresh_arcs();
   void run_control_queue();
+  void free_pending();
   bool is_on_worker(const WorkerState&) const noexcept;
   bool stands_still() const noexcept { return !running_ || barrier_depth_ > 0; }
 
@@ -169,8 +173,9 @@ class Engine {
   std::vector<std::unique_ptr<BufferPool>> pools_;
   std::vector<BufferPool*> pool_list_;  // by pool index
   NodeRegistry nodes_;
-  NodeId drop_node_ = kNoNode;
+  NodeId drop_node_ = kNoNode, handoff_node_ = kNoNode;
   bool built_ = false;
+  Handoff handoff_;
   std::vector<std::unique_ptr<WorkerState>> workers_;
   std::atomic<bool> running_{false};
   uint32_t barrier_depth_ = 0;

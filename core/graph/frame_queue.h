@@ -21,6 +21,8 @@ struct Frame {
 class FrameQueue {
  public:
   bool empty() const noexcept { return head_ == nullptr; }
+  Frame* first() const noexcept { return head_; }
+  Frame* last() const noexcept { return head_ ? last_ : nullptr; }
   // An empty frame at the end of the queue. Allocates when more frames than ever before are under
   // way; each holds at least one buffer of the pool, which bounds their number.
   Frame* push(NodeId node) noexcept {
@@ -36,6 +38,7 @@ class FrameQueue {
     f->n = 0;
     *tail_ = f;
     tail_ = &f->next;
+    last_ = f;
     return f;
   }
   Frame* pop() noexcept {
@@ -52,6 +55,7 @@ class FrameQueue {
  private:
   Frame* head_ = nullptr;
   Frame** tail_ = &head_;
+  Frame* last_ = nullptr;
   Frame* unused_ = nullptr;
   std::vector<std::unique_ptr<Frame>> owned_;
 };

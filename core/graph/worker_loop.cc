@@ -1,7 +1,7 @@
 // A worker's rounds, and how it falls asleep without missing a wake-up.
 //
-// Round: input nodes, frames, timers, fds, frames again (what timers and fds have sent leaves in
-// this round), posts. Frames come before timers, so that an acknowledgement that has arrived stops
+// Round: input nodes, packets from other workers, frames, timers, fds, frames again (what timers
+// and fds have sent leaves in this round), posts, packets to other workers. Frames come before timers, so that an acknowledgement that has arrived stops
 // the retransmission timer that expires in the same round.
 //
 // Sleep: announce it, ask the hooks, look at the posts, wait. Whoever has something for the worker
@@ -27,6 +27,7 @@ uint32_t WorkerState::round() noexcept {
   w.work = 0;
   calls_left = kMaxCallsPerRound;
   for (const NodeId id : inputs) run_node(slots[id], {});
+  take_handed_over();
   run_frames();
   w.work += static_cast<uint32_t>(wheel.advance(w, w.now, kMaxTimersPerRound));
   if (watches.has_callbacks() &&
@@ -39,6 +40,7 @@ uint32_t WorkerState::round() noexcept {
   run_frames();
   w.work += posts.run(w);
   run_frames();
+  show_handed_off();
   bump(rounds, 1);
   if (w.work) bump(busy_rounds, 1);
   __atomic_store_n(&cached_buffers, uint64_t{w.cache.n}, __ATOMIC_RELAXED);
@@ -69,7 +71,7 @@ void WorkerState::sleep() noexcept {
   for (; asked < hooks.size() && !veto; ++asked)
     veto = hooks[asked].before && !hooks[asked].before(w, hooks[asked].context);
   if (veto) --asked;  // who refuses is not told afterwards
-  if (!veto && posts.empty()) {
+  if (!veto && posts.empty() && !engine.handoff_.has_packets(w.index)) {
     const auto deadline = wheel.next_deadline();
     const TimeNs before = engine.clock_now();
     if (!deadline || *deadline > before) {

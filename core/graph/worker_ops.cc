@@ -27,6 +27,9 @@ uint64_t random(Worker& w) noexcept { return WorkerState::of(w).random.next(); }
 void post_to_control(Worker& w, void (*fn)(void*), void* arg) noexcept {
   WorkerState::of(w).engine.post_to_control(fn, arg);
 }
+void hand_off(Worker& w, uint32_t to, NodeId node, std::span<Buffer* const> packets) noexcept {
+  WorkerState::of(w).hand_off(to, node, packets);
+}
 NodeRuntime& node_runtime(Worker& w, NodeId id) noexcept {
   NodeRuntime& rt = WorkerState::of(w).slots[id < kMaxNodes ? id : 0].rt;
   LOOM_CHECK(id < kMaxNodes && rt.info);
@@ -44,6 +47,7 @@ const WorkerOps kWorkerOps{.struct_size = sizeof(WorkerOps),
                            .enqueue_to_node = enqueue_to_node,
                            .random = random,
                            .post_to_control = post_to_control,
-                           .node_runtime = node_runtime};
+                           .node_runtime = node_runtime,
+                           .hand_off = hand_off};
 
 }  // namespace loom

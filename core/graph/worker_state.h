@@ -87,6 +87,11 @@ struct WorkerState {
   void trace_arrival(NodeSlot&, std::span<Buffer* const> packets) noexcept;
   void free_pending() noexcept;
 
+  // handoff_node.cc: packets for and from other workers.
+  void hand_off(uint32_t to, NodeId node, std::span<Buffer* const> packets) noexcept;
+  void take_handed_over() noexcept;
+  void show_handed_off() noexcept;  // what was handed off in this round, to whom it is for
+
   // worker_loop.cc.
   uint32_t round() noexcept;  // returns w.work
   void run() noexcept;        // until `stopping`
@@ -100,5 +105,6 @@ struct WorkerState {
 extern const NodeRuntime::Ops kNodeRuntimeOps;  // dispatch.cc
 extern const WorkerOps kWorkerOps;              // worker_ops.cc
 extern const NodeInfo kDropNode;                // drop_node.cc
+extern const NodeInfo kHandoffNode;             // handoff_node.cc
 
 }  // namespace loom

@@ -26,6 +26,8 @@ class FrameEnd {
       dropped_[n_dropped_++] = &b;
     }
   }
+  // Counts a packet that has another owner already.
+  void gone(uint16_t counter) noexcept { ++counts_[counter]; }
 
  private:
   static constexpr uint16_t kNextDrop = 0;

@@ -2,7 +2,8 @@
 // node.
 //   in    packets for this host, data at the TCP header, l3_offset set
 //   out   tcpN-established | -syn-sent | -rcv-process | -listen with a Segment in opaque and the
-//         connection's id in session; -reset (nobody); drop (malformed, or not for this host alone)
+//         connection's id in session; -reset (nobody); drop (malformed, or not for this host alone);
+//         tcpN-input of the worker where the connection lives, when that is another
 //   cost  the lookup dominates; all keys of a frame are looked up in one call
 #include <hostloom/checksum.h>
 
@@ -17,6 +18,8 @@ enum Next : uint16_t {
   kToRcvProcess,
   kToListen,
   kToReset,
+  kNextCount,
+  kToWorker = kNextCount,  // no arc: another worker's
 };
 // Every packet lands in one.
 enum Counter : uint16_t {
@@ -32,7 +35,7 @@ enum Counter : uint16_t {
   kDataOffsetShort,
   kDataOffsetOverrun,
   kBadChecksum,
-  kWrongWorker,
+  kHandedOff,
   kCounterCount,
   kWellFormed = kCounterCount,  // of parse(): the lookup decides
 };
@@ -49,7 +52,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"data-offset-short", Severity::kError, "data offset below 5 words"},
     {"data-offset-overrun", Severity::kError, "data offset beyond the segment"},
     {"bad-checksum", Severity::kError, "TCP checksum wrong"},
-    {"wrong-worker", Severity::kError, "the connection lives on another worker"},
+    {"handed-off", Severity::kInfo, "to the worker where the connection lives"},
 };
 
 struct Ip4 {
@@ -138,7 +141,7 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, const FlowMatch& m) noe
   b.session = m.conn;
   if (m.kind == FlowKind::kNone) return {kToReset, kNoConnection};
   if (m.worker != t.w.index) [[unlikely]]
-    return {kToDrop, kWrongWorker};
+    return {kToWorker, kHandedOff};
   if (m.kind == FlowKind::kListener) return {kToListen, kListen};
   if (kind_of(m.conn) != IdKind::kConnection) return {kToRcvProcess, kRcvProcess};
   Connection* c = t.connections.find(m.conn);
@@ -184,18 +187,25 @@ void tcp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
     }
   }
   Ip::lookup(w, std::span<const typename Ip::Key>(keys.data(), n_good), matches.data());
+  std::size_t n_here = 0;
   for (std::size_t i = 0; i < n_good; ++i) {
-    const auto verdict = dispatch(t, *good[i], matches[i]);
-    next_good[i] = verdict.next;
+    Buffer* const b = good[i];
+    const auto verdict = dispatch(t, *b, matches[i]);
     ++counts[verdict.counter];
+    if (b->is_traced()) [[unlikely]]
+      if (auto* r = rt.trace<Trace>(*b)) *r = {segment_of(*b), b->session, verdict.counter};
+    if (verdict.next == kToWorker) [[unlikely]] {
+      b->flags |= kBufferL4ChecksumOk;
+      w.hand_off(matches[i].worker, rt.id, {&b, 1});
+      continue;
+    }
     if (verdict.next == kToDrop) [[unlikely]]
-      rt.set_error(*good[i], verdict.counter);
-    if (good[i]->is_traced()) [[unlikely]]
-      if (auto* r = rt.trace<Trace>(*good[i]))
-        *r = {segment_of(*good[i]), good[i]->session, verdict.counter};
+      rt.set_error(*b, verdict.counter);
+    good[n_here] = b;
+    next_good[n_here++] = verdict.next;
   }
   rt.add_counters(counts);
-  if (n_good != 0) rt.enqueue({good.data(), n_good}, next_good);
+  if (n_here != 0) rt.enqueue({good.data(), n_here}, next_good);
   if (n_bad != 0) rt.enqueue_all({bad.data(), n_bad}, kToDrop);
 }
 }  // namespace

@@ -21,6 +21,7 @@ enum Counter : uint16_t {
   kOptionLength,
   kOptionOverrun,
   kUnlistened,
+  kHandedOff,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -36,6 +37,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"option-overrun", Severity::kError, "an option goes beyond the TCP header"},
     {"unlistened", Severity::kInfo,
      "the listener ended earlier in the same frame; treated as if it had never been"},
+    {"handed-off", Severity::kInfo, "to the worker where the same connection was opened meanwhile"},
 };
 
 Counter counter_of(SynVerdict v) noexcept {
@@ -54,6 +56,12 @@ Counter counter_of(SynVerdict v) noexcept {
   return kNoMemory;
 }
 
+// Another lookup decides; `here`: what the segment counts as unless it goes to another worker.
+Counter match_again(TcpWorker& t, Buffer& b, const Segment& s, const Options& o,
+                    Counter here) noexcept {
+  return rematch(t, b, s, o) == kRxHandedOff ? kHandedOff : here;
+}
+
 Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Endpoints ends;
@@ -63,21 +71,16 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
     return f == OptionFault::kLength ? kOptionLength : kOptionOverrun;
   if (s.has(kRst | kAck) || !s.has(kSyn)) {
     if (const auto kind = lookup(t, ends).kind;
-        kind == FlowKind::kHalfOpen || kind == FlowKind::kEstablished) {
-      rematch(t, b, s, o);  // a SYN before it in this frame has opened
-      return kRepeated;
-    }
+        kind == FlowKind::kHalfOpen || kind == FlowKind::kEstablished)
+      return match_again(t, b, s, o, kRepeated);  // a SYN before it in this frame has opened
     // Second step: an ACK here acknowledges nothing of ours. Neither flag: unreachable by an
     // honest peer, answered the same way.
     return answer_by_reset(t, ends, s) ? kNotSyn : kIgnoredReset;
   }
   Listener* l = t.listeners.find(b.session);
-  if (!l) {
-    rematch(t, b, s, o);
-    return kUnlistened;
-  }
+  if (!l) return match_again(t, b, s, o, kUnlistened);
   const SynVerdict verdict = answer_syn(t, *l, ends, s, o, nullptr);
-  if (verdict == SynVerdict::kTaken) rematch(t, b, s, o);
+  if (verdict == SynVerdict::kTaken) return match_again(t, b, s, o, kRepeated);
   return counter_of(verdict);
 }
 
@@ -85,7 +88,13 @@ void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
   FrameEnd<kCounterCount> frame(w, rt);
-  for (Buffer* b : in) frame.end(*b, arrive(t, *b));
+  for (Buffer* b : in) {
+    const Counter counter = arrive(t, *b);
+    if (counter == kHandedOff) [[unlikely]]
+      frame.gone(counter);
+    else
+      frame.end(*b, counter);
+  }
 }
 }  // namespace
 

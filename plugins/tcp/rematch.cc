@@ -47,7 +47,13 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
   if (!endpoints_of(b, ends)) return kRxStale;
   const FlowMatch m = lookup(t, ends);
   b.session = m.conn;
-  if (m.kind != FlowKind::kNone && m.worker == t.w.index) {
+  if (m.kind != FlowKind::kNone) {
+    if (m.worker != t.w.index) {
+      b.flags |= kBufferL4ChecksumOk;
+      Buffer* const packet = &b;
+      t.w.hand_off(m.worker, ends.local.is_ip4 ? shared().input4 : shared().input6, {&packet, 1});
+      return kRxHandedOff;
+    }
     if (m.kind == FlowKind::kListener) {
       const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
       if (is_opening)

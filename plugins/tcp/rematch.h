@@ -17,7 +17,8 @@ RxCounter connection_arrives(TcpWorker&, Connection&, Buffer&, const Segment&,
                              const Options&) noexcept;
 
 // Looks the buffer's endpoints up once more and handles the segment there; with nobody left it is
-// answered as in state CLOSED (section 3.10.7.1) and counted as kRxStale.
+// answered as in state CLOSED (section 3.10.7.1) and counted as kRxStale. kRxHandedOff: it belongs
+// to another worker, which has the buffer now.
 RxCounter rematch(TcpWorker&, Buffer&, const Segment&, const Options&) noexcept;
 
 // Section 3.10.7.3, state SYN-SENT (syn_sent.cc), and SYN-RECEIVED of a simultaneous open

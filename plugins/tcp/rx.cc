@@ -16,6 +16,8 @@ const CounterInfo kRxCounters[kRxCounterCount] = {
     {"old-data", Severity::kInfo, "segments with nothing new: retransmissions and probes"},
     {"time-wait", Severity::kInfo, "segments that TIME-WAIT answered or ignored"},
     {"time-wait-reuse", Severity::kInfo, "SYNs that ended TIME-WAIT early (RFC 6191)"},
+    {"handed-off", Severity::kInfo,
+     "the connection ended earlier in the same frame and began again on another worker"},
     {"out-of-window", Severity::kWarn, "sequence number outside of the window"},
     {"bad-ack", Severity::kWarn, "acknowledges what was never sent or is long gone (RFC 5961)"},
     {"no-ack", Severity::kWarn, "neither ACK, SYN nor RST"},

@@ -19,6 +19,7 @@ enum RxCounter : uint16_t {
   kRxOldData,
   kRxTimeWait,
   kRxTimeWaitReuse,
+  kRxHandedOff,  // the buffer is no longer ours
   // What follows is refused.
   kRxOutOfWindow,
   kRxBadAck,
@@ -101,6 +102,10 @@ void run_segments(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in,
     if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
     Buffer& b = *in[i];
     const RxCounter counter = arrive(t, b);
+    if (counter == kRxHandedOff) [[unlikely]] {
+      frame.gone(counter);
+      continue;
+    }
     if (b.is_traced()) [[unlikely]]
       if (auto* r = rt.trace<RxTrace>(b)) *r = {b.session, segment_of(b), counter};
     frame.end(b, counter);

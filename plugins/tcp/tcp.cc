@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include <memory>
+#include <utility>
 
 #include "tcp_worker.h"
 
@@ -22,16 +23,18 @@ constexpr ConfigStanza kStanza{
     .apply = [](void*, const ConfigNode& n) { return apply_config(&shared().config, n); }};
 
 Result<void> add_nodes(Host& host) {
-  for (const NodeInfo* node : {&kTcp4Input, &kTcp6Input, &kTcp4Established, &kTcp6Established,
-                               &kTcp4SynSent, &kTcp6SynSent, &kTcp4RcvProcess, &kTcp6RcvProcess,
-                               &kTcp4Listen, &kTcp6Listen, &kTcp4Reset, &kTcp6Reset})
+  for (const NodeInfo* node :
+       {&kTcp4Established, &kTcp6Established, &kTcp4SynSent, &kTcp6SynSent, &kTcp4RcvProcess,
+        &kTcp6RcvProcess, &kTcp4Listen, &kTcp6Listen, &kTcp4Reset, &kTcp6Reset})
     if (auto r = host.add_node(*node); !r) return r.error();
-  auto output4 = host.add_node(kTcp4Output);
-  if (!output4) return output4.error();
-  auto output6 = host.add_node(kTcp6Output);
-  if (!output6) return output6.error();
-  shared().output4 = *output4;
-  shared().output6 = *output6;
+  Shared& s = shared();
+  for (const auto& [node, id] :
+       {std::pair(&kTcp4Input, &s.input4), std::pair(&kTcp6Input, &s.input6),
+        std::pair(&kTcp4Output, &s.output4), std::pair(&kTcp6Output, &s.output6)}) {
+    auto added = host.add_node(*node);
+    if (!added) return added.error();
+    *id = *added;
+  }
   if (auto r = host.add_ip_protocol(kProtoTcp, false, kTcp4Input.name); !r) return r;
   return host.add_ip_protocol(kProtoTcp, true, kTcp6Input.name);
 }

@@ -22,7 +22,7 @@ struct Shared {
   SipKey key;  // of initial sequence numbers
   uint32_t worker_slot = 0;
   TransportId transport = kNoTransport;
-  NodeId output4 = kNoNode, output6 = kNoNode;
+  NodeId input4 = kNoNode, input6 = kNoNode, output4 = kNoNode, output6 = kNoNode;
   const CcOps* default_cc = nullptr;      // at the start; when there should be none later
   std::vector<const TcpWorker*> workers;  // by index
 };

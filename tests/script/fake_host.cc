@@ -31,6 +31,7 @@ FakeHost::FakeHost() {
 
 FakeHost::~FakeHost() {
   for (auto& c : captured) free_chain(c.packet);
+  for (auto& h : handed_off) free_chain(h.second.packet);
   EXPECT_EQ(buffers_out_, 0u) << "buffers leaked";
 }
 
@@ -239,6 +240,10 @@ void FakeHost::fill_worker_ops() {
         break;
       }
     t.next = t.prev = nullptr;
+  };
+  o.hand_off = [](Worker& w, uint32_t to, NodeId id, std::span<Buffer* const> packets) noexcept {
+    for (Buffer* b : packets)
+      of(w).handed_off.push_back({to, {w.now, b, of(w).nodes_[id]->info.name}});
   };
   o.enqueue_to_node = [](Worker& w, NodeId id, std::span<Buffer* const> packets) noexcept {
     of(w).pending_.emplace_back(id, std::vector<Buffer*>(packets.begin(), packets.end()));

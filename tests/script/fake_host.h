@@ -36,6 +36,7 @@ class FakeHost {
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"
   std::set<IpAddress> own;     // what own_address() was asked for; empty: every address is local
   std::deque<Captured> captured;
+  std::deque<std::pair<uint32_t, Captured>> handed_off;  // to a worker that is not here
   std::vector<std::pair<std::string, TransportOps>> transports;
   std::map<std::string, const CliCommand*> commands;
   std::map<std::string, const ConfigStanza*> stanzas;

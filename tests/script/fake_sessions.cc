@@ -155,12 +155,15 @@ void FakeSessions::fill_ops() {
     const bool replaces = found != flows.end() && found->second.kind == FlowKind::kHalfOpen &&
                           kind == FlowKind::kEstablished;
     if (of(w).refuses_flows) return Status::kNoMemory;
+    if (of(w).before_flow_add)
+      if (const Status s = of(w).before_flow_add(); s != Status::kOk) return s;
     if (found != flows.end() && !replaces) return Status::kExists;
     flows[flow_id(e)] = {kind, conn};
     return Status::kOk;
   };
   o.flow_del = [](Worker& w, const Endpoints& e, uint8_t) noexcept {
     EXPECT_EQ(of(w).flows_.erase(flow_id(e)), 1u) << "flow_del of an entry that is not there";
+    if (of(w).after_flow_del) of(w).after_flow_del();
   };
   o.flow_open = [](Worker& w, Endpoints& e, uint8_t, ConnId conn) noexcept {
     FakeSessions& self = of(w);

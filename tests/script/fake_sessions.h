@@ -5,6 +5,7 @@
 #include <hostloom/transport.h>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -63,6 +64,8 @@ class FakeSessions {
 
   bool refuses_flows = false;            // flow_add acts as without memory
   bool refuses_memory = false;           // rx_enqueue and accepted act as without memory
+  std::function<Status()> before_flow_add;  // other than kOk: its answer
+  std::function<void()> after_flow_del;
   std::optional<FlowMatch> every_match;  // what each lookup finds, whatever the flows say
   // Runs inside rx_enqueue and peer_closed, as an in-process application's callback would.
   void (*on_readable)(Worker&, Session&, void*) = nullptr;

@@ -55,6 +55,29 @@ TEST(Frame, RepeatedFinBehindTheFinMeetsTimeWait) {
   EXPECT_EQ(s.counter("tcp4-rcv-process/time-wait"), 1u);
 }
 
+// By the time the second segment has its turn the connection is another worker's.
+TEST(Frame, SegmentBehindTheEndFollowsTheConnectionToItsNewWorker) {
+  TcpScript s = TcpScript::established();
+  s.sessions().after_flow_del = [&] {
+    s.sessions().every_match = FlowMatch{7, 1, FlowKind::kHalfOpen};
+  };
+  s.at(0ms).inject({rst(1), seg(1, 101).ack(1)}).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-established/handed-off"), 1u);
+  ASSERT_EQ(s.host().handed_off.size(), 1u);
+  EXPECT_EQ(s.host().handed_off[0].first, 1u);
+}
+
+TEST(Frame, SynThatAnotherWorkerHasAnsweredFollowsIt) {
+  TcpScript s = TcpScript::listening();
+  s.sessions().before_flow_add = [&] {
+    s.sessions().every_match = FlowMatch{7, 1, FlowKind::kHalfOpen};
+    return Status::kExists;
+  };
+  s.at(0ms).inject(syn().mss(1000)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-listen/handed-off"), 1u);
+  ASSERT_EQ(s.host().handed_off.size(), 1u);
+}
+
 TEST(Frame, NewSynBehindTheLastFinBeginsAgain) {  // RFC 6191
   TcpScript s = TcpScript::accepted();
   s.at(0ms).app_closes().expect(fin(1));

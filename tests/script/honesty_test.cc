@@ -216,7 +216,10 @@ TEST(Lookup, LeadsToConnectionsOfThisWorkerOnly) {
   TcpScript s = TcpScript::established();
   s.sessions().every_match = FlowMatch{s.session().conn, 1, FlowKind::kEstablished};
   s.at(0ms).inject(rst(1)).expect_silence();
-  EXPECT_EQ(s.counter("tcp4-input/wrong-worker"), 1u);
+  EXPECT_EQ(s.counter("tcp4-input/handed-off"), 1u);
+  ASSERT_EQ(s.host().handed_off.size(), 1u);
+  EXPECT_EQ(s.host().handed_off[0].first, 1u);
+  EXPECT_EQ(s.host().handed_off[0].second.node, "tcp4-input");
   s.sessions().every_match = FlowMatch{s.session().conn + 1, 0, FlowKind::kEstablished};
   s.inject(rst(1)).expect_silence();
   EXPECT_EQ(s.counter("tcp4-input/vanished"), 1u);

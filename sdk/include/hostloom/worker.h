@@ -43,6 +43,8 @@ struct WorkerOps {
   void (*post_to_control)(Worker&, void (*fn)(void*), void* arg) noexcept;
   // The NodeRuntime of a node on this worker (for counters outside the node's own function).
   NodeRuntime& (*node_runtime)(Worker&, NodeId) noexcept;
+  // See Worker::hand_off. Since ABI 1.1.
+  void (*hand_off)(Worker&, uint32_t to, NodeId, std::span<Buffer* const>) noexcept;
 };
 
 struct Worker {
@@ -91,6 +93,13 @@ struct Worker {
   }
   void enqueue_to_node(NodeId node, Buffer* packet) noexcept {
     ops->enqueue_to_node(*this, node, {&packet, 1});
+  }
+  // Hands packets to a node on another worker (or on this one), whole: in order for each pair of
+  // workers, and none is lost but when memory runs out (counted in node "worker-handoff"). They
+  // arrive there in its next round. For packets of something that lives on worker `to`, which
+  // exists.
+  void hand_off(uint32_t to, NodeId node, std::span<Buffer* const> packets) noexcept {
+    ops->hand_off(*this, to, node, packets);
   }
   uint64_t random() noexcept { return ops->random(*this); }
   void post_to_control(void (*fn)(void*), void* arg) noexcept {
