@@ -39,6 +39,7 @@
 #include "session/session_layer.h"
 #include "stats/stats_registry.h"
 #include "stats/stats_service.h"
+#include "svm/protocol.h"
 #include "transport/registry.h"
 
 namespace loom {
@@ -337,11 +338,10 @@ Daemon::~Daemon() { stop(); }
 Result<void> Daemon::configure() {
   Parts& p = *parts_;
   auto done = p.read_file();
-  // The graph runs on any number of workers; a session's packets must still arrive where it lives.
-  if (done && p.core.cpu.workers > 1)
+  if (done && p.core.cpu.workers > svm::kMaxDaemonWorkers)  // each has a queue to each application
     return error(Status::kUnsupported,
                  p.options.config_name + ": cpu { workers " + std::to_string(p.core.cpu.workers) +
-                     " }: sessions run on one worker in this version; say workers 1");
+                     " }: there can be " + std::to_string(svm::kMaxDaemonWorkers));
   if (done) done = p.make_parts();
   if (done) done = p.register_commands();
   if (done) done = p.load_plugins();

@@ -66,7 +66,7 @@ struct NetState {
   RouteTables routes;
   NeighborTable neighbors;
   std::shared_ptr<NeighborNewsQueue> neighbor_news;
-  Handoff handoff;  // to worker 0, which owns the neighbours
+  NeighborHandoff handoff;  // to worker 0, which owns the neighbours
   PingRuns ping_runs;
   NetNodes nodes;
   NetArcs arcs;

@@ -130,14 +130,8 @@ struct Listener {
   svm::Ref shared_ref = 0;
   svm::AcceptProducer accepts;
   uint32_t backlog = 0;
-  uint32_t next_woken = 0;          // where the search for the worker to wake starts
-  std::atomic<uint32_t> fresh{0};   // accepted since the last flush
-  std::atomic<uint32_t> pushed{0};  // connections ever put into the queue
-  // Whether the connection that was put in as number `position` has been taken out.
-  bool is_taken(uint32_t position) const noexcept {
-    const uint32_t taken = pushed.load(std::memory_order_acquire) - accepts.count();
-    return static_cast<int32_t>(taken - position) > 0;
-  }
+  std::atomic<uint32_t> next_woken{0};  // where the search for the worker to wake starts
+  std::atomic<uint32_t> fresh{0};       // accepted since the last flush
   SessionHandle handle() const noexcept { return make_handle(generation, kListenerWorker, index); }
 };
 

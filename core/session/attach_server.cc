@@ -211,7 +211,7 @@ void drop_unclaimed(Impl& layer, uint32_t app_index, const std::string& name) {
         id = s.app_next;
         if (s.state != State::kAccepted) continue;
         const Listener* l = layer.listener(s.listener);
-        if ((!l || l->app != app || l->is_taken(s.accept_pos)) &&
+        if ((!l || l->app != app || l->accepts.is_taken(s.accept_pos)) &&
             (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
           app_close(sw, s, true);
       }

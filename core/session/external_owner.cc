@@ -43,7 +43,7 @@ Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) 
   a.remote_port = htons(e.remote_port);
   std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);
   std::memcpy(a.remote_ip, e.remote.bits.bytes.data(), 16);
-  switch (l.accepts.push(a)) {
+  switch (l.accepts.push(a, s.accept_pos)) {
     case svm::AcceptProducer::Push::kOk:
       break;
     case svm::AcceptProducer::Push::kFull:
@@ -53,7 +53,6 @@ Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) 
       condemn(sw, *l.app);
       return Status::kNoMemory;
   }
-  s.accept_pos = l.pushed.fetch_add(1, std::memory_order_acq_rel);
   notify_accept(sw, l);
   return Status::kOk;
 }

@@ -47,13 +47,18 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
       if (l.conn[i] != kNoConn && ops.unlisten) ops.unlisten(w, std::exchange(l.conn[i], kNoConn));
-      // Connections that nobody took are reset, as the kernel does.
+      std::erase(sw.accepting, l.index);
+      // Connections that nobody took are reset, as the kernel does. Those that go on forget the
+      // listener: its index will be another's.
       for (SessionId id = l.app->sessions[i].first; id != kNoSession;) {
         Session& s = sw.pool.at(id);
         id = s.app_next;
+        if (s.listener != l.index) continue;
         const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
-        if (is_waiting && s.listener == l.index && !l.is_taken(s.accept_pos))
+        if (is_waiting && !l.accepts.is_taken(s.accept_pos))
           app_close(sw, s, true);
+        else
+          s.listener = kNoIndex;
       }
     });
 }

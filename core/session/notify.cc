@@ -28,14 +28,14 @@ void tell_listener(SessionWorker& sw, Listener& l) noexcept {
   // for one would send all but one back to sleep. One that leaves without the connection passes on.
   // Those that do something else for the moment come last: it may take long.
   for (const bool asleep : {true, false}) {
-    const uint32_t first = l.next_woken;
+    const uint32_t first = l.next_woken.load(std::memory_order_relaxed);
     for (uint32_t i = 0; i < svm::kMaxAppWorkers && interested && fresh; ++i) {
       const uint32_t w = (first + i) % svm::kMaxAppWorkers;
       if (!(interested >> w & 1)) continue;
       AppWorker* a = l.app->live[w].load(std::memory_order_acquire);
       if (!a || (asleep && !a->events.consumer_sleeps()) || !l.accepts.take_interest(w)) continue;
       push_event(sw, *a, svm::ToApp::kAcceptReady, event);
-      l.next_woken = (w + 1) % svm::kMaxAppWorkers;
+      l.next_woken.store((w + 1) % svm::kMaxAppWorkers, std::memory_order_relaxed);
       --fresh;
     }
   }

@@ -54,8 +54,7 @@ AcceptProducer::AcceptProducer(ListenerShared& l, uint32_t capacity, uint64_t ha
   l.handle = handle;
 }
 
-AcceptProducer::Push AcceptProducer::push(const AcceptedSession& s) noexcept {
-  uint32_t position;
+AcceptProducer::Push AcceptProducer::push(const AcceptedSession& s, uint32_t& position) noexcept {
   if (const auto took = tail_.take(l_->head, position); took != Push::kOk) return took;
   AcceptSlot& slot = accept_slots(*l_)[position & (tail_.capacity() - 1)];
   const Words w = pack(s);

@@ -38,7 +38,12 @@ class AcceptProducer {
   // Sets up zeroed memory of listener_bytes(capacity); capacity is a power of two.
   AcceptProducer(ListenerShared& l, uint32_t capacity, uint64_t handle) noexcept;
 
-  Push push(const AcceptedSession& s) noexcept;
+  // `position` of the session in the queue, for is_taken().
+  Push push(const AcceptedSession& s, uint32_t& position) noexcept;
+  // Whether the session that was put in as number `position` has been taken out.
+  bool is_taken(uint32_t position) const noexcept {
+    return static_cast<int32_t>(tail_.tail() - count() - position) > 0;
+  }
   // After push: the workers (bits) that want a kAcceptReady event. The caller ignores bits of
   // workers that it does not have.
   uint64_t interested() const noexcept;

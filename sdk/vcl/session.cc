@@ -11,10 +11,12 @@ namespace {
 
 constexpr uint32_t kMaxBacklogSlots = 1u << 20;
 
-// Listeners live on all workers, and their handles name none.
+// Listeners live on all workers, and their handles name none. All that is said about them goes to
+// the same one: who closes a listener and opens the next on its port must not overtake himself.
+constexpr uint32_t kListenerWorker = 0;
 uint32_t daemon_worker_of(uint64_t handle, const Attachment& a) noexcept {
   const uint32_t worker = (handle >> 32) & 0xff;
-  return worker < a.n_daemon_workers() ? worker : 0;
+  return worker < a.n_daemon_workers() ? worker : kListenerWorker;
 }
 
 }  // namespace
@@ -195,8 +197,7 @@ int Session::listen(uint32_t backlog) {
     e.tx_fifo_size = tx_size;
     e.options = options_;
     state_.store(State::kBinding, std::memory_order_release);
-    worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(), svm::ToDaemon::kListen,
-                 e);
+    worker_.send(*attachment_, kListenerWorker, svm::ToDaemon::kListen, e);
   }
   const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
   int outcome;

@@ -84,7 +84,7 @@ class Lab:
     """One running daemon, and what runs over it. A context manager: leaving it stops everything it started."""
 
     def __init__(self, build=None, daemon=True, keep_files=False, startup=None, config_extra="", vcl_extra="",
-                 fifo="4m"):
+                 fifo="4m", workers=None):
         self.build = pathlib.Path(build or os.environ.get("HOSTLOOM_BUILD", TOP / "build")).resolve()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hostloom-"))
         self.dir.chmod(0o755)
@@ -92,6 +92,8 @@ class Lab:
         self.children = []
         self.daemon = None
         self.config_extra, self.vcl_extra, self.fifo = config_extra, vcl_extra, fifo
+        # HOSTLOOM_WORKERS=4 runs any case on as many, unless it wants a number of its own.
+        self.workers = workers or int(os.environ.get("HOSTLOOM_WORKERS", 1))
         self.startup = startup
         self._want_daemon = daemon
         self._peer = None
@@ -128,7 +130,8 @@ class Lab:
         (self.dir / "startup.cli").write_text("\n".join(startup) + "\n")
         (self.dir / "startup.conf").write_text(
             f"unix {{ nodaemon log {self.dir}/hostloom.log runtime-dir {run} startup-config {self.dir}/startup.cli }}\n"
-            f"plugins {{ path {self.build}/lib/hostloom/plugins }}\n{self.config_extra}\n")
+            f"plugins {{ path {self.build}/lib/hostloom/plugins }}\n"
+            + (f"cpu {{ workers {self.workers} }}\n" if self.workers > 1 else "") + f"{self.config_extra}\n")
         (self.dir / "vcl.conf").write_text(
             f"vcl {{ app-socket-api {run}/app_ns_sockets/default rx-fifo-size {self.fifo} tx-fifo-size {self.fifo} "
             f"{self.vcl_extra} }}\n")

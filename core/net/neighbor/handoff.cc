@@ -4,11 +4,11 @@
 
 namespace loom {
 
-Handoff::Handoff(Engine& engine) : engine_(engine) {
+NeighborHandoff::NeighborHandoff(Engine& engine) : engine_(engine) {
   for (uint32_t i = 0; i < engine.n_workers(); ++i) rings_.push_back(std::make_unique<Ring>());
 }
 
-bool Handoff::push(Worker& from, NodeId node, Buffer* packet) noexcept {
+bool NeighborHandoff::push(Worker& from, NodeId node, Buffer* packet) noexcept {
   Ring& r = *rings_[from.index];
   const uint32_t head = r.head.load(std::memory_order_relaxed);
   if (head - r.tail.load(std::memory_order_acquire) == kRing) return false;
@@ -20,7 +20,7 @@ bool Handoff::push(Worker& from, NodeId node, Buffer* packet) noexcept {
   return true;
 }
 
-void Handoff::drain(Worker& w0) noexcept {
+void NeighborHandoff::drain(Worker& w0) noexcept {
   is_told_.exchange(false);
   for (auto& ring : rings_) {
     Ring& r = *ring;

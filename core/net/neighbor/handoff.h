@@ -13,11 +13,11 @@ namespace loom {
 
 class Engine;
 
-class Handoff {
+class NeighborHandoff {
  public:
   static constexpr uint32_t kRing = 256;
 
-  explicit Handoff(Engine& engine);
+  explicit NeighborHandoff(Engine& engine);
   // Any worker but 0. Takes ownership when it returns true; false: the ring is full.
   bool push(Worker& from, NodeId node, Buffer* packet) noexcept;
   // Worker 0, or workers have stopped. Hands everything to its node.

@@ -18,10 +18,10 @@ class HandoffTest : public ::testing::Test {
       : first(host.add_device({"10.0.0.2/24", "2001:db8::2/64"})),
         second(host.add_device({"10.0.1.2/24", "2001:db8:1::2/64"})) {}
   void expect_full(const Bytes& frame, const std::string& node) {
-    for (uint32_t i = 0; i < Handoff::kRing + kTooMany; ++i) second.inject(frame);
+    for (uint32_t i = 0; i < NeighborHandoff::kRing + kTooMany; ++i) second.inject(frame);
     while (!second.to_receive.empty()) host.engine->step(1);
     host.engine->step(1);
-    EXPECT_EQ(host.counter(node + "/handed-off"), Handoff::kRing);
+    EXPECT_EQ(host.counter(node + "/handed-off"), NeighborHandoff::kRing);
     EXPECT_EQ(host.counter(node + "/handoff-full"), kTooMany);
     host.run();
   }
@@ -33,14 +33,14 @@ TEST_F(HandoffTest, ArpPacketsThatFindTheRingFull) {
   expect_full(ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0806,
                        make_arp(1, NetHost::kPeerMac, "10.0.1.1", kZeroMac, "10.0.1.2")),
               "arp-input");
-  EXPECT_EQ(host.counter("arp-input/request-answered"), Handoff::kRing);
+  EXPECT_EQ(host.counter("arp-input/request-answered"), NeighborHandoff::kRing);
 }
 
 TEST_F(HandoffTest, WaitingPacketsThatFindTheRingFull) {
   expect_full(ethernet(kSecondMac, NetHost::kPeerMac, 0x0800,
                        make_ip4({.src = "10.0.1.1", .dst = "10.0.0.9"}, counting(20))),
               "neighbor-resolve");
-  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), Handoff::kRing);
+  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), NeighborHandoff::kRing);
 }
 
 TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
@@ -50,7 +50,7 @@ TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
                                 make_icmp6(src, dst, 135, 0, 0,
                                            ip6(dst) + Bytes{1, 1} + mac(NetHost::kPeerMac)))),
               "icmp6-neighbor");
-  EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), Handoff::kRing);
+  EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), NeighborHandoff::kRing);
 }
 
 TEST(Scarcity, NeighbourTableThatIsFullOfStaticOnes) {

@@ -271,6 +271,23 @@ TEST_F(SessionTest, ClosingAListenerResetsWhatNobodyTook) {
   EXPECT_EQ(app.listen(80).status, 0);  // the port is free again
 }
 
+// The next listener gets the index of the last one.
+TEST_F(SessionTest, ClosingAListenerLeavesAloneWhatAnEarlierOneHadAccepted) {
+  const auto first = app.listen(80);
+  Pair p = open(80);
+  app.push(svm::ToDaemon::kReset, p.client->handle);  // the server's end has lost its transport
+  EXPECT_EQ(app.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, p.server->handle);
+  app.listener->holders.store(0);
+  app.push(svm::ToDaemon::kUnlisten, first.handle);
+  const auto second = app.listen(81);
+  ASSERT_EQ(static_cast<uint32_t>(second.handle), static_cast<uint32_t>(first.handle));
+  app.listener->holders.store(0);
+  app.push(svm::ToDaemon::kUnlisten, second.handle);
+  const uint64_t stale = bed.counter("stale-handle");
+  app.close(*p.server);
+  EXPECT_EQ(bed.counter("stale-handle"), stale);
+}
+
 TEST_F(SessionTest, DeathOfAProcessClosesWhatItHeldAndGivesAllBack) {
   TestApp victim(bed);
   ASSERT_EQ(app.listen(80).status, 0);

@@ -14,6 +14,7 @@ struct Listener {
     producer = AcceptProducer(*shared, capacity, 99);
     consumer = AcceptConsumer(*shared, capacity);
   }
+  AcceptProducer::Push push(uint64_t handle);
   std::vector<AcceptSlot> memory;
   ListenerShared* shared;
   AcceptProducer producer;
@@ -34,6 +35,11 @@ AcceptedSession session(uint64_t handle) {
   return s;
 }
 
+AcceptProducer::Push Listener::push(uint64_t handle) {
+  uint32_t position;
+  return producer.push(session(handle), position);
+}
+
 bool same(const AcceptedSession& a, const AcceptedSession& b) {
   return a.handle == b.handle && a.session == b.session && a.local_port == b.local_port &&
          a.remote_port == b.remote_port && a.is_ip4 == b.is_ip4 &&
@@ -50,7 +56,7 @@ TEST(AcceptQueue, HandsSessionsOverInOrder) {
   EXPECT_TRUE(l.consumer.empty());
   uint64_t in = 1, out = 1;
   for (int round = 0; round < 50; ++round) {
-    while (l.producer.push(session(in)) == AcceptProducer::Push::kOk) ++in;
+    while (l.push(in) == AcceptProducer::Push::kOk) ++in;
     EXPECT_EQ(l.producer.count(), 4u);
     for (int i = 0; i < 1 + round % 4; ++i, ++out) {
       ASSERT_TRUE(l.consumer.pop(s));
@@ -59,11 +65,23 @@ TEST(AcceptQueue, HandsSessionsOverInOrder) {
   }
 }
 
+TEST(AcceptQueue, KnowsWhichOnesWereTaken) {
+  Listener l(2);
+  AcceptedSession s;
+  uint32_t first = 7, second = 7;
+  ASSERT_EQ(l.producer.push(session(1), first), AcceptProducer::Push::kOk);
+  ASSERT_EQ(l.producer.push(session(2), second), AcceptProducer::Push::kOk);
+  EXPECT_FALSE(l.producer.is_taken(first));
+  ASSERT_TRUE(l.consumer.pop(s));
+  EXPECT_TRUE(l.producer.is_taken(first));
+  EXPECT_FALSE(l.producer.is_taken(second));
+}
+
 TEST(AcceptQueue, TellsThoseWhoAsked) {
   Listener l(4);
   EXPECT_TRUE(l.consumer.arm(3));
   EXPECT_TRUE(l.consumer.arm(63));
-  l.producer.push(session(1));
+  l.push(1);
   EXPECT_EQ(l.producer.interested(), 1ull << 3 | 1ull << 63);
   EXPECT_TRUE(l.producer.take_interest(63));
   EXPECT_FALSE(l.producer.take_interest(63));
@@ -76,9 +94,9 @@ TEST(AcceptQueue, TellsThoseWhoAsked) {
 
 TEST(AcceptQueue, BoundsAHostileHead) {
   Listener l(4);
-  for (uint64_t i = 0; i < 4; ++i) l.producer.push(session(i));
+  for (uint64_t i = 0; i < 4; ++i) l.push(i);
   l.shared->head.store(77);
-  EXPECT_EQ(l.producer.push(session(5)), AcceptProducer::Push::kViolation);
+  EXPECT_EQ(l.push(5), AcceptProducer::Push::kViolation);
   EXPECT_LE(l.producer.count(), 4u);
 }
 
@@ -106,7 +124,7 @@ TEST(AcceptQueue, EachSessionGoesToExactlyOneConsumer) {
       }
     });
   const auto push = [&](uint64_t handle) {
-    while (l.producer.push(session(handle)) != AcceptProducer::Push::kOk) std::this_thread::yield();
+    while (l.push(handle) != AcceptProducer::Push::kOk) std::this_thread::yield();
     for (uint64_t bits = l.producer.interested(); bits; bits &= bits - 1) {
       const auto w = static_cast<unsigned>(std::countr_zero(bits));
       if (l.producer.take_interest(w)) events[w].signal();

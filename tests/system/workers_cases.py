@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+"""System tests of several workers. usage: workers_cases.py CASE"""
+
+import pathlib
+import subprocess
+import sys
+import threading
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from cases import expect, expect_reclaimed  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Lab, wait_until  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+
+
+def errors(lab, node):
+    """Counters of a node by name, all workers together."""
+    return {e["reason"]: int(e["count"]) for e in lab.cli("show", "errors", as_json=True)["errors"] if e["node"] == node}
+
+
+def workers_that_sent(lab):
+    """Workers whose sessions have sent something."""
+    tables = lab.cli("show", "runtime", as_json=True)
+    return [name for name, nodes in tables.items() if any(n["name"] == "tcp4-output" for n in nodes)]
+
+
+def programs():
+    """What one worker carries, two and four carry: many connections of ordinary programs, both ways."""
+    for workers in (2, 4):
+        with Lab(workers=workers) as lab:
+            for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+                p.iperf3(lab, side, seconds=1, streams=8)
+                p.iperf3(lab, side, seconds=1, streams=8, reverse=True)
+            with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+                p.curl_matches(lab, n, "10m")
+                p.wrk(lab, n, seconds=1)
+                p.wrk(lab, n, seconds=1, close=True)
+            with p.Redis(lab, p.served_by_hostloom(lab)) as r:
+                expect(r.benchmark("set", requests=10000) > 0, "no rate")
+            for program in ("echo_threads", "echo_asyncio", "fork_server"):
+                lab.run([PYTHON, str(HERE / "programs" / f"{program}.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
+            expect(len(workers_that_sent(lab)) == workers, f"only workers {workers_that_sent(lab)} of {workers} did anything")
+            expect_reclaimed(lab)
+
+
+def strays():
+    """Queues move from worker to worker under open connections: their packets are handed off, and not one byte is lost."""
+    with Lab(workers=4) as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+            fetches = [subprocess.Popen([p.find("sh"), "-c", f"for i in 1 2 3; do curl -sS --fail {n.url('10m')} | sha256sum; done"],
+                                        stdout=subprocess.PIPE, text=True) for _ in range(6)]
+            done = threading.Event()
+
+            def rotate():
+                turn = 0
+                while not done.is_set():
+                    turn += 1
+                    for queue in range(4):
+                        lab.cli("set", "interface", "rx-placement", "tap0", "queue", str(queue), "worker", str((queue + turn) % 4))
+            mover = threading.Thread(target=rotate)
+            mover.start()
+            try:
+                for f in fetches:
+                    for line in f.communicate(timeout=100)[0].splitlines():
+                        expect(line.split()[0] == n.files["10m"], f"a file of {line}")
+                    expect(f.returncode == 0, "curl failed")
+            finally:
+                done.set()
+                mover.join()
+        handoff = errors(lab, "worker-handoff")
+        expect(handoff.get("handed-off", 0) > 0, f"nothing was handed off: {handoff}")
+        expect(handoff.get("no-buffers", 0) == 0, f"packets were lost on the way: {handoff}")
+        expect_reclaimed(lab)
+
+
+def churn():
+    """Many short connections while listeners come and go: each is served whole or refused, and nothing is left behind."""
+    with Lab(workers=4) as lab:
+        ports = [str(7100 + i) for i in range(6)]
+        server = lab.spawn([PYTHON, str(HERE / "programs" / "short_lived.py"), "serve", STACK_IP4] + ports, env=lab.preload(),
+                           name="short-lived")
+        wait_until(lambda: "ready" in lab.output(server) or server.poll() is not None, "the listeners run")
+        clients = [subprocess.Popen([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports,
+                                    stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        # And as many that the daemon's own applications open, over the network and by cut-through.
+        near = lab.run([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports, env=lab.preload(), timeout=100)
+        reports = [c.communicate(timeout=100)[0] for c in clients] + [near.stdout.decode()]
+        expect(all(c.returncode == 0 for c in clients), f"a client failed: {reports}")
+        for report in reports:
+            served = int(report.split()[1])
+            expect(served > 100, f"hardly anything was served: {report}{lab.output(server)}")
+        expect(server.poll() is None, f"the server ended:\n{lab.output(server)}")
+        lab.stop(server)
+        expect_reclaimed(lab)
+
+
+if __name__ == "__main__":
+    laboratory.run_case(programs, strays, churn)

@@ -1,0 +1,248 @@
+// A transport whose segments are packets that travel between workers, for tests of the session
+// layer on several of them: each segment first goes to a worker that its flow's ports choose, as a
+// device's receive queue would, and from there to the worker of its connection. Nothing is lost or
+// reordered, windows are unlimited, and both hosts are this one.
+#pragma once
+#include <deque>
+#include <map>
+#include <vector>
+
+#include <hostloom/net.h>
+#include <hostloom/transport.h>
+
+#include "graph/engine.h"
+#include "transport/registry.h"
+
+namespace loom::test {
+
+class WireTransport {
+ public:
+  static constexpr uint8_t kProto = 0, kIpProtocol = 253;
+  static inline WireTransport* self = nullptr;
+
+  explicit WireTransport(Engine& engine) : engine_(engine), sides_(engine.n_workers()) {
+    self = this;
+    node_ = engine.add_node({.name = "wire-input", .run = input, .counters = kCounters}).value();
+  }
+  ~WireTransport() { self = nullptr; }
+
+  TransportId id = kNoTransport;
+  const TransportOps& ops();
+  // All workers together; while none runs.
+  uint64_t count(const char* counter) { return engine_.stats().counter("wire-input", counter); }
+
+ private:
+  enum class Kind : uint8_t { kSyn, kSynAck, kData, kFin, kReset };
+  struct Header {
+    FlowKey4 key;  // as the receiver looks it up
+    Kind kind;
+  };
+  struct End {
+    SessionId session = kNoSession;
+    Endpoints ends;
+    bool established = false, wants_fin = false, fin_sent = false, fin_received = false;
+    bool app_closed = false;
+  };
+  struct Side {  // of one worker
+    std::deque<End> ends;
+    std::vector<ConnId> free;
+    std::map<ConnId, SessionId> listeners;
+    ConnId next_listener = 0;
+  };
+  enum Counter : uint16_t { kHere, kHandedOff, kNobody, kCounterCount };
+  static constexpr CounterInfo kCounters[kCounterCount] = {
+      {"here", Severity::kInfo, "segments of this worker's connections"},
+      {"handed-off", Severity::kInfo, "of others'"},
+      {"nobody", Severity::kInfo, "of none"}};
+
+  static Side& side(Worker& w) { return self->sides_[w.index]; }
+  static End& end(Worker& w, ConnId c) { return side(w).ends[c]; }
+  static ConnId make(Worker& w, SessionId session, const Endpoints& e) {
+    Side& s = side(w);
+    if (s.free.empty()) {
+      s.ends.emplace_back();
+      s.free.push_back(static_cast<ConnId>(s.ends.size() - 1));
+    }
+    const ConnId c = s.free.back();
+    s.free.pop_back();
+    s.ends[c] = End{.session = session, .ends = e};
+    return c;
+  }
+  static void forget(Worker& w, ConnId c) {
+    w.sessions->flow_del(w, end(w, c).ends, kIpProtocol);
+    side(w).free.push_back(c);
+  }
+
+  // Takes over `b`, which has the payload.
+  static void send(Worker& w, const Endpoints& e, Kind kind, Buffer* b) {
+    LOOM_CHECK(b);
+    Header h{{e.remote.ip4(), e.local.ip4(), e.remote_port, e.local_port, kIpProtocol}, kind};
+    std::memcpy(b->prepend(sizeof h), &h, sizeof h);
+    const uint32_t first = (e.local_port * 7u + e.remote_port) % self->engine_.n_workers();
+    w.hand_off(first, self->node_, {&b, 1});
+  }
+  static void send(Worker& w, const Endpoints& e, Kind kind) { send(w, e, kind, w.alloc()); }
+
+  static void maybe_end(Worker& w, ConnId c) {
+    End& e = end(w, c);
+    if (e.wants_fin && !e.fin_sent && w.sessions->tx_queued(w, e.session) == 0) {
+      e.fin_sent = true;
+      send(w, e.ends, Kind::kFin);
+    }
+    if (!e.fin_sent || !e.fin_received) return;
+    const SessionId session = e.session;
+    forget(w, c);
+    w.sessions->closed(w, session);
+  }
+
+  static void syn(Worker& w, const FlowMatch& m, const Endpoints& e) {
+    const auto listener = side(w).listeners.find(m.conn);
+    if (listener == side(w).listeners.end()) return send(w, e, Kind::kReset);
+    const ConnId c = make(w, kNoSession, e);
+    LOOM_CHECK(w.sessions->flow_add(w, e, kIpProtocol, FlowKind::kEstablished, c) == Status::kOk);
+    SessionId session = kNoSession;
+    if (w.sessions->accepted(w, listener->second, self->id, c, e, &session) != Status::kOk) {
+      forget(w, c);
+      return send(w, e, Kind::kReset);
+    }
+    end(w, c).session = session;
+    end(w, c).established = true;
+    send(w, e, Kind::kSynAck);
+  }
+
+  static void arrive(Worker& w, const FlowMatch& m, const Header& h, const Buffer& b) {
+    Endpoints e;
+    e.local = h.key.local;
+    e.remote = h.key.remote;
+    e.local_port = h.key.local_port;
+    e.remote_port = h.key.remote_port;
+    if (m.kind == FlowKind::kListener) {
+      if (h.kind == Kind::kSyn) return syn(w, m, e);
+      if (h.kind != Kind::kReset) send(w, e, Kind::kReset);
+      return;
+    }
+    End& c = end(w, m.conn);
+    switch (h.kind) {
+      case Kind::kSyn:
+        LOOM_CHECK(false);
+      case Kind::kSynAck:
+        LOOM_CHECK(w.sessions->flow_add(w, c.ends, kIpProtocol, FlowKind::kEstablished, m.conn) ==
+                   Status::kOk);
+        c.established = true;
+        w.sessions->connected(w, c.session, Status::kOk, c.ends);
+        return;
+      case Kind::kData: {
+        const uint32_t n = b.length() - static_cast<uint32_t>(sizeof h);
+        if (!c.app_closed)
+          LOOM_CHECK(w.sessions->rx_enqueue(w, c.session, b, sizeof h, n) == n);
+        return;
+      }
+      case Kind::kFin:
+        c.fin_received = true;
+        w.sessions->peer_closed(w, c.session);
+        return maybe_end(w, m.conn);
+      case Kind::kReset: {
+        const End gone = c;
+        forget(w, m.conn);
+        if (gone.established)
+          w.sessions->reset(w, gone.session, ResetReason::kPeerReset);
+        else
+          w.sessions->connected(w, gone.session, Status::kRefused, gone.ends);
+        return;
+      }
+    }
+  }
+
+  static void input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+    for (Buffer* b : in) {
+      Header h;
+      std::memcpy(&h, b->data, sizeof h);
+      FlowMatch m;
+      w.sessions->lookup4(w, {&h.key, 1}, &m);
+      if (m.kind != FlowKind::kNone && m.worker != w.index) {
+        rt.count(kHandedOff);
+        w.hand_off(m.worker, rt.id, {&b, 1});
+        continue;
+      }
+      rt.count(m.kind == FlowKind::kNone ? kNobody : kHere);
+      if (m.kind != FlowKind::kNone) {
+        arrive(w, m, h, *b);
+      } else if (h.kind != Kind::kReset) {
+        Endpoints e;
+        e.local = h.key.local;
+        e.remote = h.key.remote;
+        e.local_port = h.key.local_port;
+        e.remote_port = h.key.remote_port;
+        send(w, e, Kind::kReset);
+      }
+      w.free(b);
+    }
+  }
+
+  Engine& engine_;
+  NodeId node_ = kNoNode;
+  std::vector<Side> sides_;
+};
+
+inline const TransportOps& WireTransport::ops() {
+  static const TransportOps kOps = [] {
+    TransportOps o;
+    o.name = "tcp";
+    o.proto = kProto;
+    o.ip_protocol = kIpProtocol;
+    o.connect = [](Worker& w, SessionId s, Endpoints& e, const SocketOptionsView&,
+                   ConnId* out) noexcept {
+      e.local = IpAddress::parse("10.0.0.2").value();
+      *out = make(w, s, e);
+      if (const Status status = w.sessions->flow_open(w, e, kIpProtocol, *out);
+          status != Status::kOk) {
+        side(w).free.push_back(*out);
+        return status;
+      }
+      end(w, *out).ends = e;
+      send(w, e, Kind::kSyn);
+      return Status::kOk;
+    };
+    o.listen = [](Worker& w, SessionId s, const Endpoints&, const SocketOptionsView&,
+                  ConnId* out) noexcept {
+      *out = side(w).next_listener++;
+      side(w).listeners[*out] = s;
+      return Status::kOk;
+    };
+    o.unlisten = [](Worker& w, ConnId c) noexcept { side(w).listeners.erase(c); };
+    o.send_window = [](Worker&, ConnId, uint32_t queued) noexcept {
+      return SendWindow{.budget = queued, .segment = 1000};
+    };
+    o.push_headers = [](Worker& w, ConnId c, std::span<Buffer* const> chains) noexcept {
+      End& e = end(w, c);
+      uint32_t sent = 0;
+      for (Buffer* b : chains) {
+        sent += b->length();
+        send(w, e.ends, Kind::kData, b);  // what refers to the fifo is copied on its way
+      }
+      w.sessions->tx_drop(w, e.session, sent);
+      maybe_end(w, c);
+    };
+    o.shutdown = [](Worker& w, ConnId c) noexcept {
+      end(w, c).wants_fin = true;
+      maybe_end(w, c);
+    };
+    o.close = [](Worker& w, ConnId c, bool unread) noexcept {
+      End& e = end(w, c);
+      e.app_closed = e.wants_fin = true;
+      if (!unread) return maybe_end(w, c);
+      const SessionId session = e.session;
+      send(w, e.ends, Kind::kReset);
+      forget(w, c);
+      w.sessions->closed(w, session);
+    };
+    o.abort = [](Worker& w, ConnId c) noexcept {
+      send(w, end(w, c).ends, Kind::kReset);
+      forget(w, c);
+    };
+    return o;
+  }();
+  return kOps;
+}
+
+}  // namespace loom::test
