@@ -261,9 +261,10 @@ void Engine::stop() {
   for (auto& ws : workers_) ws->thread.join();
   running_ = false;
   // What was posted to a worker that had stopped already, and what that posts in turn.
-  for (auto& ws : workers_) {
-    ws->thread_id.store(0);
-    while (ws->posts.run(ws->w) != 0) {}
+  for (auto& ws : workers_) ws->thread_id.store(0);
+  for (bool again = true; again;) {
+    again = false;
+    for (auto& ws : workers_) again |= ws->posts.run(ws->w) != 0;
   }
   free_pending();
 }

@@ -41,6 +41,7 @@ void Engine::run_on_worker(uint32_t index, const std::function<void(Worker&)>& f
   if (is_on_worker(ws)) return fn(ws.w);
   if (stands_still()) {
     ws.w.now = clock_now();  // the worker has not read it lately
+    if (!running_) (void)ws.posts.run(ws.w);  // what was posted before comes first
     return fn(ws.w);
   }
   std::mutex lock;

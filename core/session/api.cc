@@ -44,6 +44,7 @@ api::SessionState to_api(State state) {
       return api::SessionState::kSessionApiStateDetached;
     case State::kLingering:
       return api::SessionState::kSessionApiStateLingering;
+    case State::kMigrated:
     case State::kFree:
       break;
   }
@@ -160,7 +161,7 @@ struct SessionWalk {
       const uint32_t end = std::min(slot + kSlots, sw.pool.end());
       for (; slot < end && batch.size() < kBatch; ++slot) {
         Session& s = sw.pool.at(slot);
-        if (s.state == State::kFree || !may_match(s)) continue;
+        if (s.state == State::kFree || s.state == State::kMigrated || !may_match(s)) continue;
         auto d = describe(sw, s);
         if (matches(d)) batch.push_back(std::move(d));
       }

@@ -99,6 +99,7 @@ struct App {
   std::array<std::atomic<AppWorker*>, svm::kMaxAppWorkers> live{};
   std::array<SessionList, svm::kMaxDaemonWorkers> sessions;
   std::atomic<uint32_t> n_sessions{0};
+  std::atomic<uint32_t> n_moving{0};  // between two workers, and in neither's list
   std::atomic<bool> condemned{false};  // it broke the rules: the control thread ends it
   std::atomic<uint32_t> growth_asked{
       0};                 // SegmentKinds of which the control thread is about to add one

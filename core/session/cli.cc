@@ -277,6 +277,32 @@ Result<void> clear_session(Host&, void* context, CliArgs& args, CliReply& reply)
   }
 }
 
+Result<void> session_migrate(Host&, void* context, CliArgs& args, CliReply&) {
+  Impl& l = *static_cast<Impl*>(context);
+  auto word = args.text("session handle");
+  if (!word) return word.error();
+  const std::string name(*word);
+  const auto handle = parse_number("0x" + name);
+  if (!handle)
+    return error(Status::kInvalid,
+                 "'" + name + "' is not a session handle; see 'show session verbose'");
+  if (!args.accept("worker")) return args.unknown();
+  const auto worker = args.number("worker", 0, l.workers.size() - 1);
+  if (!worker) return worker.error();
+  if (!args.done()) return args.unknown();
+  switch (const Status s = migrate_session(l, *handle, static_cast<uint32_t>(*worker))) {
+    case Status::kOk:
+      return {};
+    case Status::kUnsupported:
+      return error(s, name + " cannot move: only sessions of attached applications can, with a "
+                             "transport that supports it");
+    case Status::kAgain:
+      return error(s, "session " + name + " is being opened, closed or moved; try again");
+    default:
+      return error(s, "no session " + name);
+  }
+}
+
 Result<void> session_sapi(Host&, void* context, CliArgs& args, CliReply&) {
   const bool enable = args.accept("enable");
   if ((!enable && !args.accept("disable")) || !args.done()) return args.unknown();
@@ -296,6 +322,11 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
   SessionLayer::Impl* impl = &layer.impl();
   auto& commands = impl->commands;
   commands = {
+      {.path = "session migrate",
+       .syntax = "HANDLE worker N",
+       .help = "Moves an open session and its connection to another worker.",
+       .context = impl,
+       .run = session_migrate},
       {.path = "show session",
        .syntax = "[verbose [1|2]] [proto NAME] [state "
                  "listen|connecting|accepted|open|closing|detached|lingering] [app NAME] [lcl "

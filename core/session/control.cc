@@ -42,6 +42,11 @@ Status reset_session(Impl& l, SessionHandle handle) {
   });
 }
 
+Status migrate_session(Impl& l, SessionHandle handle, uint32_t worker) {
+  return with_session(
+      l, handle, [worker](SessionWorker& sw, Session& s) { return migrate(sw, s, worker); });
+}
+
 uint64_t reset_all_sessions(Impl& l, bool connecting) {
   uint64_t n = 0;
   for (uint32_t i = 0; i < l.engine.n_workers(); ++i)

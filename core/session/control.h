@@ -18,7 +18,8 @@ void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
       SessionWorker& sw = of(w);
       end = sw.pool.end();
       for (uint32_t id = from; id < std::min(from + kSlice, end); ++id)
-        if (Session& s = sw.pool.at(id); s.state != State::kFree) fn(sw, s);
+        if (Session& s = sw.pool.at(id); s.state != State::kFree && s.state != State::kMigrated)
+          fn(sw, s);
     });
 }
 
@@ -30,14 +31,31 @@ Status with_session(Impl& l, SessionHandle handle, Fn&& fn) {
     const Listener* x = l.listener(handle_index(handle));
     return x && x->handle() == handle ? Status::kUnsupported : Status::kNotFound;
   }
-  if (handle_worker(handle) >= l.workers.size()) return Status::kNotFound;
   Status status = Status::kNotFound;
-  l.engine.run_on_worker(handle_worker(handle), [&](Worker& w) {
-    SessionWorker& sw = of(w);
-    if (!sw.pool.contains(handle_index(handle))) return;
-    Session& s = sw.pool.at(handle_index(handle));
-    if (s.state != State::kFree && handle_of(sw, s) == handle) status = fn(sw, s);
-  });
+  // Where it was opened is known for good where it lives now; it may move between the two looks.
+  uint32_t worker = handle_worker(handle);
+  for (int looks = 0; looks < 8 && worker < l.workers.size(); ++looks) {
+    uint32_t next = handle_worker(handle);
+    bool elsewhere = false;
+    l.engine.run_on_worker(worker, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      const SessionId id = local_id(sw, handle);
+      if (!sw.pool.contains(id)) {
+        elsewhere = w.index != next;
+        return;
+      }
+      Session& s = sw.pool.at(id);
+      if (s.state == State::kFree || handle_of(sw, s) != handle) return;
+      if (s.state == State::kMigrated) {
+        elsewhere = true;
+        next = s.lives_on;
+      } else {
+        status = fn(sw, s);
+      }
+    });
+    if (!elsewhere) break;
+    worker = next;
+  }
   return status;
 }
 
@@ -46,6 +64,9 @@ Status with_session(Impl& l, SessionHandle handle, Fn&& fn) {
 Status reset_session(Impl&, SessionHandle);
 // All that have a peer; with `connecting`, connects that are under way fail as well. How many.
 uint64_t reset_all_sessions(Impl&, bool connecting);
+
+// The session goes to that worker soon; see migrate.h. kNotFound, kInvalid: no such worker.
+Status migrate_session(Impl&, SessionHandle, uint32_t worker);
 
 // Mode, timeout, events; see session_layer.h.
 constexpr uint32_t kMaxDrainTimeout = 7 * 24 * 3600;  // seconds

@@ -153,6 +153,7 @@ Session* add_end(SessionWorker& sw, uint32_t index, uint32_t end, App& app, Tran
   set_owner(sw, *s, ~0u);
   svm::SessionLine& line = *s->shared;
   line.handle = handle_of(sw, *s);
+  line.worker.store(sw.worker->index, std::memory_order_relaxed);
   line.rx_size = rx_size;
   line.tx_size = tx_size;
   line.block = l.ref;

@@ -155,6 +155,15 @@ void FlowTables::del(const Endpoints& e, uint8_t protocol) noexcept {
     del_key(key6_of(e, protocol));
 }
 
+void FlowTables::move(const Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn) noexcept {
+  const uint64_t value = pack(conn, worker, FlowKind::kEstablished);
+  // Its key is there, so no memory is needed.
+  if (e.local.is_ip4)
+    (void)established4_->add(Table4::key_of(key4_of(e, protocol)), value);
+  else
+    (void)established6_->add(Table6::key_of(key6_of(e, protocol)), value);
+}
+
 Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn,
                         uint32_t& counter) noexcept {
   if (e.local_port != 0) {

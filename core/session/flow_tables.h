@@ -21,6 +21,8 @@ class FlowTables {
 
   Status add(const Endpoints&, uint8_t protocol, FlowKind, uint8_t worker, ConnId) noexcept;
   void del(const Endpoints&, uint8_t protocol) noexcept;
+  // Of an established one.
+  void move(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) noexcept;
   // Picks a free local port for `e` when it has none and adds the half-open entry (RFC 6056
   // section 3.3.3: a keyed hash of the addresses and the remote port gives the start, a counter the
   // step).

@@ -6,6 +6,7 @@
 //                    lifecycle.cc       opening and ending sessions
 //                    send.cc            node "session-queue"
 //                    notify.cc          events to applications
+//                    migrate.cc         sessions that move to another worker
 //   both             external_owner.cc  sessions of applications outside the process
 //                    in_process*.cc     and inside
 #pragma once
@@ -19,6 +20,7 @@
 #include "session/application.h"
 #include "session/cut_through.h"
 #include "session/flow_tables.h"
+#include "session/migrate.h"
 #include "session/session_layer.h"
 #include "transport/registry.h"
 
@@ -39,6 +41,8 @@ enum QueueCounter : uint16_t {
   kAppViolation,
   kAcceptOverflow,
   kEventOverflow,
+  kMigratedHere,
+  kPassedOn,
   kQueueCounterCount
 };
 
@@ -61,9 +65,13 @@ struct SessionWorker {
   std::vector<uint32_t> free_cut_throughs;
   std::unordered_map<CutThroughKey, CutThroughPair*, CutThroughKey::Hash> pairs;
   std::vector<Backlogged> backlogged;
+  // Sessions that live here and were opened elsewhere, by the handle they have from there.
+  std::unordered_map<SessionHandle, SessionId> guests;
+  Strays strays;
   bool any_pushed = false;
   uint32_t port_counter = 0;
   uint64_t counters[kQueueCounterCount] = {};
+  StatCounter migrated;       // slots whose session lives on another worker
   StatCounter drain_refused;  // packets for listeners that draining hides
 };
 
@@ -154,6 +162,12 @@ void app_close(SessionWorker&, Session&, bool abort) noexcept;
 // The transport is done with it.
 void transport_done(SessionWorker&, Session&) noexcept;
 void free_session(SessionWorker&, Session&) noexcept;
+// The application's sessions on this worker: in and out of its list. n_sessions counts those of all
+// workers and is the caller's.
+void link_to_app(SessionWorker&, Session&) noexcept;
+void unlink_from_app(SessionWorker&, Session&) noexcept;
+// Takes it out of all that waits for its turn; Session::flags still says what that was.
+void leave_lists(SessionWorker&, Session&) noexcept;
 // Segments no longer refer to `n` of the tx bytes that were acknowledged: move head.
 void drop_tx(SessionWorker&, Session&, uint32_t n) noexcept;
 // Asks the control thread to end the application, once.
@@ -177,6 +191,8 @@ void drain_progress(SessionWorker&) noexcept;
 // Handles what applications have sent, at most a bounded number of requests each; returns how many
 // there were.
 uint32_t poll_requests(SessionWorker&) noexcept;
+// `hops`: how often it was passed on between workers.
+void handle_request(SessionWorker&, AppWorker&, const svm::MqEvent&, uint32_t hops) noexcept;
 // `deadline`: of a connect that waits for a backlog; 0: it is new.
 void connect(SessionWorker&, AppWorker&, const svm::ConnectEvent&, TimeNs deadline = 0) noexcept;
 void refuse_connect(SessionWorker&, AppWorker&, uint32_t context, Status) noexcept;

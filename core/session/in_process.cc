@@ -92,6 +92,7 @@ void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
       if (e.outcome != Status::kOk) e.due |= Due::kClosed;
     }
   }
+  if (take(e, Due::kMoved) && is_open()) calls.moved(w, s.id, e.context);
   if (is_open() && (what & kNotifyRx) && !(e.due & Due::kPaused) && calls.readable &&
       is_readable(s))
     calls.readable(w, s.id, e.context);
@@ -130,8 +131,10 @@ void end_session(SessionWorker& sw, Session& s, bool abort) noexcept {
 void starved_tick(Worker& w, Timer&) noexcept {
   SessionWorker& sw = of(w);
   for (const SessionHandle h : std::exchange(sw.starved, {})) {
-    Session& s = sw.pool.at(handle_index(h));
-    if (s.generation != handle_generation(h)) continue;
+    const SessionId id = local_id(sw, h);
+    if (!sw.pool.contains(id)) continue;
+    Session& s = sw.pool.at(id);
+    if (s.state == State::kMigrated || handle_of(sw, s) != h) continue;
     (void)take(s.app_end, Due::kNoMemory);
     notify(sw, s, kNotifyTx);
   }
@@ -144,6 +147,10 @@ void end_all(Impl& layer, App& app) {
   app.condemned.store(true, std::memory_order_release);  // callbacks connect no more
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
     if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
+  // Those that are between two workers arrive: what has been posted is run before what is posted now.
+  while (app.n_moving.load(std::memory_order_acquire) != 0)
+    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+      layer.engine.run_on_worker(i, [](Worker&) {});
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
@@ -153,8 +160,10 @@ void end_all(Impl& layer, App& app) {
       for (SessionId id = app.sessions[i].first; id != kNoSession; id = sw.pool.at(id).app_next)
         if (sw.pool.at(id).app_end.due & Due::kKnown) open.push_back(handle_of(sw, sw.pool.at(id)));
       for (const SessionHandle h : open) {
-        Session& s = sw.pool.at(handle_index(h));
-        if (s.generation != handle_generation(h) || !(s.app_end.due & Due::kKnown)) continue;
+        const SessionId id = local_id(sw, h);
+        if (!sw.pool.contains(id)) continue;
+        Session& s = sw.pool.at(id);
+        if (handle_of(sw, s) != h || !(s.app_end.due & Due::kKnown)) continue;
         if (!(s.app_end.due & Due::kClosed)) end_session(sw, s, true);
         say_closed(sw, s);
       }

@@ -15,7 +15,8 @@ Session* known(SessionWorker& sw, SessionId id) noexcept {
   if (!sw.pool.contains(id)) return nullptr;
   Session& s = sw.pool.at(id);
   constexpr uint8_t kLook = AppEnd::kKnown | AppEnd::kClosed;
-  return (s.app_end.due & kLook) == AppEnd::kKnown ? &s : nullptr;
+  const bool is_here = s.state != State::kMigrated && (s.app_end.due & kLook) == AppEnd::kKnown;
+  return is_here ? &s : nullptr;
 }
 // The same with fifos: it was connected or accepted.
 Session* opened(SessionWorker& sw, SessionId id) noexcept {

@@ -23,26 +23,6 @@ void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
     if (const uint32_t n = std::exchange(hold.deferred[hold.epoch], 0)) drop_tx(sw, s, n);
 }
 
-void link_to_app(SessionWorker& sw, Session& s) noexcept {
-  SessionList& list = s.app->sessions[sw.worker->index];
-  s.app_next = list.first;
-  s.app_prev = kNoSession;
-  if (list.first != kNoSession) sw.pool.at(list.first).app_prev = s.id;
-  list.first = s.id;
-  ++list.size;
-  s.app->n_sessions.fetch_add(1, std::memory_order_relaxed);
-}
-
-void unlink_from_app(SessionWorker& sw, Session& s) noexcept {
-  SessionList& list = s.app->sessions[sw.worker->index];
-  if (s.app_prev != kNoSession)
-    sw.pool.at(s.app_prev).app_next = s.app_next;
-  else
-    list.first = s.app_next;
-  if (s.app_next != kNoSession) sw.pool.at(s.app_next).app_prev = s.app_prev;
-  --list.size;
-}
-
 template <class T>
 void erase_value(std::vector<T>& v, T value) {
   for (auto& x : v)
@@ -57,20 +37,54 @@ void erase_value(std::vector<T>& v, T value) {
 
 const char* state_name(State s) noexcept {
   constexpr const char* kNames[] = {"free",    "connecting", "accepted", "open",
-                                    "closing", "detached",   "lingering"};
+                                    "closing", "detached",   "lingering", "migrated"};
   return kNames[static_cast<std::size_t>(s)];
 }
 
+void link_to_app(SessionWorker& sw, Session& s) noexcept {
+  SessionList& list = s.app->sessions[sw.worker->index];
+  s.app_next = list.first;
+  s.app_prev = kNoSession;
+  if (list.first != kNoSession) sw.pool.at(list.first).app_prev = s.id;
+  list.first = s.id;
+  ++list.size;
+}
+
+void unlink_from_app(SessionWorker& sw, Session& s) noexcept {
+  SessionList& list = s.app->sessions[sw.worker->index];
+  if (s.app_prev != kNoSession)
+    sw.pool.at(s.app_prev).app_next = s.app_next;
+  else
+    list.first = s.app_next;
+  if (s.app_next != kNoSession) sw.pool.at(s.app_next).app_prev = s.app_prev;
+  --list.size;
+}
+
+void leave_lists(SessionWorker& sw, Session& s) noexcept {
+  if (s.flags & kInReady) {
+    erase_value(sw.ready, s.id);
+    for (auto& id : sw.sending)
+      if (id == s.id) id = kNoSession;
+  }
+  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) {
+    erase_value(sw.notify, s.id);
+    for (auto& id : sw.telling)
+      if (id == s.id) id = kNoSession;
+  }
+  if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
+}
+
 SessionHandle handle_of(const SessionWorker& sw, const Session& s) noexcept {
+  if (s.home != 0) return s.home;
   return make_handle(s.generation, static_cast<uint8_t>(sw.worker->index), s.id);
 }
 
 Session* find_session(SessionWorker& sw, const App& app, SessionHandle h) noexcept {
-  const SessionId id = handle_index(h);
-  if (handle_worker(h) == sw.worker->index && sw.pool.contains(id)) {
+  const SessionId id = local_id(sw, h);
+  if (sw.pool.contains(id)) {
     Session& s = sw.pool.at(id);
-    if (s.state != State::kFree && s.state != State::kLingering &&
-        s.generation == handle_generation(h) && s.app == &app)
+    if (s.state != State::kFree && s.state != State::kLingering && s.state != State::kMigrated &&
+        handle_of(sw, s) == h && s.app == &app)
       return &s;
   }
   ++sw.counters[kStaleHandle];
@@ -88,6 +102,7 @@ Session* new_session(SessionWorker& sw, App& app, TransportId transport) noexcep
   s->hold.release = release_segment;
   s->hold.session = s;
   link_to_app(sw, *s);
+  app.n_sessions.fetch_add(1, std::memory_order_relaxed);
   return s;
 }
 
@@ -103,6 +118,7 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
   s.shared_ref = object.ref;
   s.shared->owner.store(~0u, std::memory_order_relaxed);
   s.shared->handle = handle_of(sw, s);
+  s.shared->worker.store(sw.worker->index, std::memory_order_relaxed);
   s.shared->rx_size = s.rx_size;
   s.shared->tx_size = s.tx_size;
   svm::init_fifo(shared->rx);
@@ -171,18 +187,9 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     tx.release();
     app.arena.free_object(s.shared_ref);
   }
-  if (s.flags & kInReady) {
-    erase_value(sw.ready, s.id);
-    for (auto& id : sw.sending)
-      if (id == s.id) id = kNoSession;
-  }
-  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) {
-    erase_value(sw.notify, s.id);
-    for (auto& id : sw.telling)
-      if (id == s.id) id = kNoSession;
-  }
-  if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
+  leave_lists(sw, s);
   unlink_from_app(sw, s);
+  if (s.home != 0) guest_ended(sw, s);
   sw.pool.free(s);
   drain_progress(sw);
   // The last one of an application that has gone: nothing on this worker refers to it after this.

@@ -192,7 +192,29 @@ void pass_accept(SessionWorker& sw, const App& app, SessionHandle handle) noexce
   }
 }
 
-void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
+// Whether the request names a session, and which.
+bool names_session(const svm::MqEvent& e, SessionHandle& handle) noexcept {
+  switch (static_cast<svm::ToDaemon>(e.type)) {
+    case svm::ToDaemon::kConnect:
+    case svm::ToDaemon::kListen:
+    case svm::ToDaemon::kUnlisten:
+    case svm::ToDaemon::kAcceptPass:
+      return false;
+    case svm::ToDaemon::kSetOption:
+      handle = e.as<svm::OptionEvent>().handle;
+      return true;
+    default:
+      handle = e.as<svm::SessionEvent>().handle;
+      return true;
+  }
+}
+
+}  // namespace
+
+void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
+                    uint32_t hops) noexcept {
+  SessionHandle named;
+  if (names_session(e, named) && pass_on(sw, a, e, named, hops)) return;
   const auto type = static_cast<svm::ToDaemon>(e.type);
   switch (type) {
     case svm::ToDaemon::kConnect:
@@ -219,8 +241,6 @@ void handle(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e) noexcept {
       return on_session(sw, a, type, e.as<svm::SessionEvent>().handle);
   }
 }
-
-}  // namespace
 
 Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
                        Session** out) noexcept {
@@ -301,7 +321,7 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
     AppPort& p = *sw.ports[i];
     svm::MqEvent e;
     for (uint32_t n = 0; n < kRequestsPerRound && p.requests.pop(e); ++n, ++found)
-      handle(sw, *p.app_worker, e);
+      handle_request(sw, *p.app_worker, e, 0);
   }
   return found;
 }

@@ -27,6 +27,8 @@ constexpr CounterInfo kQueueCounters[kQueueCounterCount] = {
     {"accept-overflow", Severity::kWarn, "connections refused because the accept queue was full"},
     {"event-overflow", Severity::kWarn,
      "events that waited because an application's queue was full"},
+    {"migrated", Severity::kInfo, "sessions that came from another worker"},
+    {"passed-on", Severity::kInfo, "requests sent after their session to another worker"},
 };
 
 enum class Visit { kDone, kAgain };

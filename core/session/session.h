@@ -20,7 +20,8 @@ enum class State : uint8_t {
   kOpen,
   kClosing,   // the application is done with it, the transport is not
   kDetached,  // the transport is done with it, the application is not
-  kLingering  // both are; segments on their way out still refer to its bytes
+  kLingering,  // both are; segments on their way out still refer to its bytes
+  kMigrated    // lives on another worker, or is on its way there; requests are passed on
 };
 const char* state_name(State) noexcept;
 
@@ -59,6 +60,7 @@ struct AppEnd {
     kClosed = 1u << 3,    // `closed` is due, and nothing else any more
     kPaused = 1u << 4,    // wants no `readable`
     kNoMemory = 1u << 5,  // its last write found no memory
+    kMoved = 1u << 6,     // `moved` is due
   };
   void* context = nullptr;
   uint32_t writable_at = 0;  // `writable` is due once so many bytes are free; 0: not asked for
@@ -73,6 +75,7 @@ struct Session {
   TransportId transport = kNoTransport;
   uint8_t creator = 0;      // application worker that asked for it, or 0xff
   bool tail_held = false;   // the transport was told that the end of the tx fifo may wait
+  uint8_t lives_on = 0;     // worker, of a migrated one
   uint32_t generation = 1;  // 24 bits, never 0; changes whenever the slot is freed
   SessionId id = kNoSession;
   ConnId conn = kNoConn;
@@ -81,9 +84,11 @@ struct Session {
   const OwnerOps* owner = nullptr;  // the application's
   svm::SessionLine* shared = nullptr;  // of a SessionShared, unless it is cut-through
   svm::Ref shared_ref = 0;
+  SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
   uint32_t listener = kNoIndex;
   uint32_t context = 0;     // of the connect request
   uint32_t accept_pos = 0;  // position in the listener's accept queue
+  uint32_t moved_at = 0;    // when it came here from another worker, in ms of its clock; 0: never
   uint32_t rx_size = 0, tx_size = 0;
   SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
   svm::DaemonFifoProducer rx;

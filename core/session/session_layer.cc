@@ -104,7 +104,8 @@ Result<void> SessionLayer::set_attach_socket(bool enabled) {
 SessionStats SessionLayer::stats() const {
   const Impl& l = *impl_;
   SessionStats s;
-  for (const auto& sw : l.workers) s.per_worker.push_back(sw->pool.in_use());
+  for (const auto& sw : l.workers)
+    s.per_worker.push_back(sw->pool.in_use() - static_cast<uint32_t>(sw->migrated));
   s.established = l.flows->established();
   s.half_open = l.flows->half_open();
   for (uint32_t i = 0; i < l.n_listeners; ++i) s.listeners += l.listener(i) != nullptr;

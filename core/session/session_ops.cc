@@ -35,7 +35,11 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   Impl& layer = *sw.layer;
   layer.flows->lookup(keys, out);
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (out[i].kind != FlowKind::kListener) continue;
+    if (out[i].kind != FlowKind::kListener) {
+      if (out[i].worker != w.index && out[i].kind == FlowKind::kEstablished) [[unlikely]]
+        note_stray(sw, keys[i].protocol, out[i]);
+      continue;
+    }
     const Listener* l = layer.listener(out[i].conn);
     out[i] = l && l->conn[w.index] != kNoConn && l->app->scope.global && !is_hidden(sw, *l)
                  ? FlowMatch{l->conn[w.index], static_cast<uint8_t>(w.index), FlowKind::kListener}
@@ -309,6 +313,9 @@ void fill_ops(Ops& o) noexcept {
     return handle_of(sw, at(sw, id));
   };
   o.apps = &kAppCalls;
+  o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
+    of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
+  };
 }
 
 }  // namespace loom::session

@@ -14,6 +14,8 @@ const char* missing_entry(const TransportOps& t) noexcept {
   if (t.tx_kind == TxKind::kInternal) return nullptr;  // moves its bytes itself
   if (!t.send_window) return "send_window";
   if (!t.push_headers) return "push_headers";
+  if (!!t.freeze + !!t.adopt + !!t.thaw + !!t.session_of != (t.freeze ? 4 : 0))
+    return "one of session_of, freeze, adopt and thaw";
   return nullptr;
 }
 

@@ -26,6 +26,7 @@ enum class State : uint8_t {
   kLastAck = 9,
   kListen = 10,
   kClosing = 11,
+  kFrozen = 12,  // on its way to another worker (migrate.h)
 };
 const char* state_name(State) noexcept;
 
@@ -86,6 +87,8 @@ struct Connection {
   uint8_t keep_probes = 0;  // keepalive probes without an answer
   uint8_t keepcnt = 0;
   uint8_t tos = 0;
+  State frozen_state = State::kClosed;  // with kFrozen: what it was
+  uint8_t frozen_for = 0;               // with kFrozen: the worker that it goes to
   uint16_t ip_id = 0;
 
   // Send sequence space.
@@ -162,7 +165,7 @@ struct Connection {
   void set(uint32_t flag) noexcept { flags |= flag; }
   void unset(uint32_t flag) noexcept { flags &= ~flag; }
   bool is_ip4() const noexcept { return ends.local.is_ip4; }
-  bool is_alive() const noexcept { return state != State::kClosed; }
+  bool is_alive() const noexcept { return state != State::kClosed && state != State::kFrozen; }
   // Sequence numbers sent and not cumulatively acknowledged (FlightSize, RFC 5681), FIN included.
   uint32_t flight() const noexcept { return static_cast<uint32_t>(snd_nxt - snd_una); }
   uint32_t data_in_flight() const noexcept { return flight() - (has(kFinSent) ? 1 : 0); }

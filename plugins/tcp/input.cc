@@ -137,7 +137,8 @@ Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
   return kWellFormed;
 }
 
-Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, const FlowMatch& m) noexcept {
+// kToWorker: m.worker is whose it is.
+Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept {
   b.session = m.conn;
   if (m.kind == FlowKind::kNone) return {kToReset, kNoConnection};
   if (m.worker != t.w.index) [[unlikely]]
@@ -151,6 +152,10 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, const FlowMatch& m) noe
   if (c->state == State::kEstablished) [[likely]]
     return {kToEstablished, kEstablished};
   if (c->state == State::kSynSent) return {kToSynSent, kSynSent};
+  if (c->state == State::kFrozen) [[unlikely]] {
+    m.worker = c->frozen_for;
+    return {kToWorker, kHandedOff};
+  }
   return {kToRcvProcess, kRcvProcess};
 }
 

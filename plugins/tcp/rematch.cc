@@ -42,18 +42,22 @@ RxCounter connection_arrives(TcpWorker& t, Connection& c, Buffer& b, const Segme
   }
 }
 
+namespace {
+RxCounter hand_off(TcpWorker& t, Buffer& b, uint32_t worker, bool is_ip4) noexcept {
+  b.flags |= kBufferL4ChecksumOk;
+  Buffer* const packet = &b;
+  t.w.hand_off(worker, is_ip4 ? shared().input4 : shared().input6, {&packet, 1});
+  return kRxHandedOff;
+}
+}  // namespace
+
 RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) noexcept {
   Endpoints ends;
   if (!endpoints_of(b, ends)) return kRxStale;
   const FlowMatch m = lookup(t, ends);
   b.session = m.conn;
   if (m.kind != FlowKind::kNone) {
-    if (m.worker != t.w.index) {
-      b.flags |= kBufferL4ChecksumOk;
-      Buffer* const packet = &b;
-      t.w.hand_off(m.worker, ends.local.is_ip4 ? shared().input4 : shared().input6, {&packet, 1});
-      return kRxHandedOff;
-    }
+    if (m.worker != t.w.index) return hand_off(t, b, m.worker, ends.local.is_ip4);
     if (m.kind == FlowKind::kListener) {
       const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
       if (is_opening)
@@ -65,6 +69,8 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
       return time_wait_arrives(t, *tw, s, o);
     } else if (Connection* c = t.connections.find(m.conn); c && c->is_alive()) {
       return connection_arrives(t, *c, b, s, o);
+    } else if (c && c->state == State::kFrozen) {
+      return hand_off(t, b, c->frozen_for, ends.local.is_ip4);
     }
   }
   answer_by_reset(t, ends, s);

@@ -8,6 +8,7 @@
 #include "info.h"
 #include "isn.h"
 #include "lifecycle.h"
+#include "migrate.h"
 #include "output.h"
 #include "recovery.h"
 #include "reset.h"
@@ -319,6 +320,10 @@ const TransportOps kTransportOps{.name = "tcp",
                                  .info = info,
                                  .describe = describe,
                                  .tx_due = tx_due,
-                                 .set_congestion = set_congestion};
+                                 .set_congestion = set_congestion,
+                                 .session_of = session_of,
+                                 .freeze = freeze,
+                                 .adopt = adopt,
+                                 .thaw = thaw};
 
 }  // namespace loom::tcp

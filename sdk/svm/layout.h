@@ -126,7 +126,10 @@ struct alignas(64) SessionLine {
   Ref bell;                        // BellShared by which the two ends wake each other
   uint32_t bell_bit;               // this session's bit in it, at both ends
   std::atomic<uint32_t> peer_end;  // 0, or how the other end has gone: PeerEnd
-  uint32_t reserved[2];
+  // By the daemon: its worker that the session lives on, which is told what is said about it. The
+  // handle stays what it was.
+  std::atomic<uint32_t> worker;
+  uint32_t reserved;
 };
 static_assert(sizeof(SessionLine) == 64);
 

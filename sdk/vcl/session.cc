@@ -90,6 +90,14 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   refs_.store(1, std::memory_order_release);
 }
 
+uint32_t Session::daemon_worker() const noexcept {
+  if (shared_) {
+    const uint32_t worker = shared_->worker.load(std::memory_order_acquire);
+    if (worker < attachment_->n_daemon_workers()) return worker;
+  }
+  return daemon_worker_of(handle_, *attachment_);
+}
+
 void Session::tell(svm::ToDaemon type) noexcept {
   if (cut_.pair) {
     switch (type) {
@@ -107,7 +115,7 @@ void Session::tell(svm::ToDaemon type) noexcept {
     }
   }
   const svm::SessionEvent e{handle_, 0};
-  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), type, e);
+  worker_.send(*attachment_, daemon_worker(), type, e);
 }
 
 // The other end looks at the session. Its owner is read behind the fence of should_notify.
@@ -116,7 +124,7 @@ void Session::ring_peer() noexcept {
                       cut_.bit)) [[likely]]
     return;
   const svm::SessionEvent e{handle_, 0};  // the daemon can
-  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kTx, e);
+  worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kTx, e);
 }
 
 // Of a cut-through session the peer may write the fifo's error: any number becomes an errno.
@@ -151,7 +159,7 @@ bool Session::peer_closed() const noexcept {
 void Session::send_options() noexcept {
   if (state() != State::kOpen) return;
   const svm::OptionEvent e{handle_, options_};
-  worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kSetOption, e);
+  worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kSetOption, e);
 }
 
 // The session's events come to this worker from now on.
@@ -598,7 +606,7 @@ int Session::info(svm::InfoEvent& out) {
       info_ready_ = false;
       info_context_ = worker_.register_context(*this);
       const svm::SessionEvent e{handle_, info_context_};
-      worker_.send(*attachment_, daemon_worker_of(handle_, *attachment_), svm::ToDaemon::kGetInfo,
+      worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo,
                    e);
     }
   }

@@ -131,6 +131,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool ever_connected() const noexcept { return shared_ != nullptr; }
   AppWorker& worker() noexcept { return worker_; }
   uint64_t handle() const noexcept { return handle_; }
+  // The daemon's worker that hears what is said about the session: where it lives now.
+  uint32_t daemon_worker() const noexcept;
   uint32_t index() const noexcept { return index_; }
   void set_index(uint32_t i) noexcept { index_ = i; }
   uint32_t listener_index() const noexcept { return listener_index_; }

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """System tests of several workers. usage: workers_cases.py CASE"""
 
+import hashlib
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -76,6 +78,62 @@ def strays():
         expect_reclaimed(lab)
 
 
+def followed():
+    """A connection whose packets come by another worker's queue moves there by itself, and its program notices nothing."""
+    with Lab(workers=2) as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+            fetch = subprocess.Popen([p.find("sh"), "-c", f"for i in 1 2 3 4 5 6; do curl -sS --fail {n.url('10m')}; done | sha256sum"],
+                                     stdout=subprocess.PIPE, text=True)
+            for worker in ("0", "1"):
+                for queue in ("0", "1"):
+                    lab.cli("set", "interface", "rx-placement", "tap0", "queue", queue, "worker", worker)
+            with socket.create_connection((STACK_IP4, n.port), timeout=30) as s:
+                for turn in range(200):
+                    for queue in ("0", "1") if turn % 100 == 0 else ():
+                        lab.cli("set", "interface", "rx-placement", "tap0", "queue", queue, "worker", str(turn // 100))
+                    s.sendall(b"GET /1k HTTP/1.1\r\nHost: x\r\n\r\n")
+                    got = b""
+                    while b"\r\n\r\n" not in got or len(got) - got.index(b"\r\n\r\n") - 4 < 1024:
+                        got += s.recv(65536)
+                    body = got[got.index(b"\r\n\r\n") + 4:]
+                    expect(hashlib.sha256(body).hexdigest() == n.files["1k"], f"answer {turn} is wrong")
+            fetch.wait(60)
+            expect(fetch.returncode == 0, "curl failed")
+        expect(errors(lab, "session-queue").get("migrated", 0) > 0, "no session has moved")
+        expect_reclaimed(lab)
+
+
+def migrate():
+    """An operator moves open sessions around: of nginx's processes, of a client under preload, of a program that forks."""
+    with Lab(workers=4) as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n, p.Nginx(lab, p.Side("kernel", HOST_IP4), port=8081) as k:
+            script = "for i in 1 2 3; do curl -sS --fail %s | sha256sum; done"
+            fetches = [subprocess.Popen([p.find("sh"), "-c", script % n.url("10m")], stdout=subprocess.PIPE, text=True)
+                       for _ in range(4)]
+            fetches += [subprocess.Popen([p.find("sh"), "-c", script % k.url("10m")], stdout=subprocess.PIPE, text=True,
+                                         env=lab.preload()) for _ in range(2)]
+            fetches.append(subprocess.Popen([PYTHON, str(HERE / "programs" / "fork_server.py"), STACK_IP4, HOST_IP4],
+                                            env=lab.preload(), stdout=subprocess.PIPE, text=True))
+            moved, turn = 0, 0
+            while any(f.poll() is None for f in fetches):
+                turn += 1
+                for c in lab.cli("show", "session", "verbose", as_json=True)["connections"]:
+                    done = subprocess.run([str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), "session", "migrate",
+                                           str(c["handle"]), "worker", str(turn % 4)], capture_output=True, text=True, timeout=30)
+                    moved += done.returncode == 0
+            for f in fetches:
+                lines = f.communicate(timeout=100)[0].splitlines()
+                expect(f.returncode == 0, f"{f.args} failed: {lines}")
+                for line in lines:
+                    expect(len(line.split()[0]) != 64 or line.split()[0] == n.files["10m"], f"a file of {line}")
+            print(f"{moved} moves")
+            expect(moved > 10, "hardly anything moved")
+            complaint = subprocess.run([str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), "session", "migrate", "77",
+                                        "worker", "1"], capture_output=True, text=True, timeout=30)
+            expect(complaint.returncode == 1 and "no session 77" in complaint.stdout + complaint.stderr, f"{complaint}")
+        expect_reclaimed(lab)
+
+
 def churn():
     """Many short connections while listeners come and go: each is served whole or refused, and nothing is left behind."""
     with Lab(workers=4) as lab:
@@ -98,4 +156,4 @@ def churn():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, strays, churn)
+    laboratory.run_case(programs, strays, followed, migrate, churn)

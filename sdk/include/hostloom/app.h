@@ -49,6 +49,9 @@ struct AppOps {
   // The last call: after close, abort, reset, a failed connect, or because the application is
   // removed or the daemon goes down. What was written before close is still sent.
   void (*closed)(Worker&, SessionId, void* context) noexcept = nullptr;
+  // The session lives on this worker now and has this id; the old ones are nobody's. Null: sessions
+  // of the application stay where they are. Since ABI 1.1.
+  void (*moved)(Worker&, SessionId, void* context) noexcept = nullptr;
 };
 
 struct AppConfig {

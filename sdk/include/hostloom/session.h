@@ -171,6 +171,10 @@ struct SessionOps {
 
   // What in-process applications call (hostloom/app.h).
   const AppCalls* apps;
+
+  // --- Moving (TransportOps::adopt). The connection's 5-tuple leads to `conn` of this worker from
+  // now on. Since ABI 1.1.
+  void (*flow_move)(Worker&, const Endpoints&, uint8_t protocol, ConnId conn) noexcept;
 };
 
 }  // namespace loom

@@ -110,6 +110,21 @@ struct TransportOps {
   // Switches the connection to another congestion controller; its windows stay. kNotFound: there is
   // none of that name. Since ABI 1.1.
   Status (*set_congestion)(Worker&, ConnId, const char* name) noexcept = nullptr;
+
+  // --- Moving a connection to another worker. All four or none. Since ABI 1.1.
+  // -----------------------------------------------------------------------
+  // The session of a connection that has one; kNoSession otherwise.
+  SessionId (*session_of)(Worker&, ConnId) noexcept = nullptr;
+  // It stands still from now on: no timer runs, no segment is handled or sent; what arrives for it
+  // on this worker is handed to worker `to` (Worker::hand_off). The session layer has no segment
+  // that refers to its fifo. Null: it cannot be moved in its state. The object is the transport's
+  // and stays where it is until thaw.
+  void* (*freeze)(Worker& from, ConnId, uint32_t to) noexcept = nullptr;
+  // On its new worker: takes over what freeze returned, without changing it, and the flow
+  // (SessionOps::flow_move). kNoConn: no room, nothing has changed.
+  ConnId (*adopt)(Worker& to, const void* frozen, SessionId) noexcept = nullptr;
+  // On the old worker again. Adopted: forgets it. Otherwise it goes on as before.
+  void (*thaw)(Worker& from, ConnId, bool adopted) noexcept = nullptr;
 };
 
 }  // namespace loom

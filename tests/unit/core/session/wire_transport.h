@@ -27,6 +27,7 @@ class WireTransport {
   ~WireTransport() { self = nullptr; }
 
   TransportId id = kNoTransport;
+  uint32_t refuse_every = 0;  // of the connections that a worker is to adopt; 0: none
   const TransportOps& ops();
   // All workers together; while none runs.
   uint64_t count(const char* counter) { return engine_.stats().counter("wire-input", counter); }
@@ -42,12 +43,15 @@ class WireTransport {
     Endpoints ends;
     bool established = false, wants_fin = false, fin_sent = false, fin_received = false;
     bool app_closed = false;
+    bool frozen = false;
+    uint32_t frozen_for = 0;
   };
   struct Side {  // of one worker
     std::deque<End> ends;
     std::vector<ConnId> free;
     std::map<ConnId, SessionId> listeners;
     ConnId next_listener = 0;
+    uint32_t adoptions = 0;
   };
   enum Counter : uint16_t { kHere, kHandedOff, kNobody, kCounterCount };
   static constexpr CounterInfo kCounters[kCounterCount] = {
@@ -159,6 +163,8 @@ class WireTransport {
       std::memcpy(&h, b->data, sizeof h);
       FlowMatch m;
       w.sessions->lookup4(w, {&h.key, 1}, &m);
+      if (m.kind == FlowKind::kEstablished && m.worker == w.index && end(w, m.conn).frozen)
+        m.worker = static_cast<uint8_t>(end(w, m.conn).frozen_for);
       if (m.kind != FlowKind::kNone && m.worker != w.index) {
         rt.count(kHandedOff);
         w.hand_off(m.worker, rt.id, {&b, 1});
@@ -239,6 +245,34 @@ inline const TransportOps& WireTransport::ops() {
     o.abort = [](Worker& w, ConnId c) noexcept {
       send(w, end(w, c).ends, Kind::kReset);
       forget(w, c);
+    };
+    o.session_of = [](Worker& w, ConnId c) noexcept {
+      const bool is_one = c < side(w).ends.size() && end(w, c).established && !end(w, c).frozen;
+      return is_one ? end(w, c).session : kNoSession;
+    };
+    o.freeze = [](Worker& w, ConnId c, uint32_t to) noexcept -> void* {
+      End& e = end(w, c);
+      if (!e.established) return nullptr;
+      e.frozen = true;
+      e.frozen_for = to;
+      return &e;
+    };
+    o.adopt = [](Worker& w, const void* frozen, SessionId session) noexcept {
+      if (self->refuse_every != 0 && ++side(w).adoptions % self->refuse_every == 0) return kNoConn;
+      const auto& old = *static_cast<const End*>(frozen);
+      const ConnId c = make(w, session, old.ends);
+      End& e = end(w, c);
+      e = old;
+      e.session = session;
+      e.frozen = false;
+      w.sessions->flow_move(w, e.ends, kIpProtocol, c);
+      return c;
+    };
+    o.thaw = [](Worker& w, ConnId c, bool adopted) noexcept {
+      if (adopted)
+        side(w).free.push_back(c);
+      else
+        end(w, c).frozen = false;
     };
     return o;
   }();

@@ -1,6 +1,6 @@
 // The session layer on one, two and four workers, with threads: many short connections of
 // in-process applications, whose segments take detours over other workers, while listeners come
-// and go. Nothing waits for time to pass.
+// and go, and sessions move from worker to worker. Nothing waits for time to pass.
 #include <hostloom/app.h>
 
 #include <atomic>
@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include "session/impl.h"
+#include "session/control.h"
 #include "session/session_layer.h"
 #include "tests/unit/core/session/wire_transport.h"
 
@@ -191,11 +191,23 @@ struct Clients {
   }
 };
 
+// Sends every open session of the worker to the next one.
+void move_all(SessionLayer& layer, uint32_t worker, uint32_t to) {
+  std::vector<SessionHandle> all;
+  session::for_each_session(layer.impl(), worker,
+                            [&](session::SessionWorker& sw, session::Session& s) {
+                              all.push_back(session::handle_of(sw, s));
+                            });
+  for (const SessionHandle h : all) (void)session::migrate_session(layer.impl(), h, to);
+}
+
 TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   AppOps server_ops;
   server_ops.name = "server";
   server_ops.accepted = [](Worker&, SessionId, SessionId, void**) noexcept { return true; };
   server_ops.readable = echo;
+  const auto moved = [](Worker&, SessionId, void*) noexcept {};
+  server_ops.moved = moved;
   Application* server = layer->add_application(server_ops, {}).value();
   AppOps client_ops;
   client_ops.name = "client";
@@ -203,6 +215,8 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   client_ops.readable = Clients::readable;
   client_ops.reset = Clients::was_reset;
   client_ops.closed = Clients::closed;
+  client_ops.moved = moved;
+  wire->refuse_every = 10;
   Clients clients;
   clients.app = layer->add_application(client_ops, {}).value();
   clients.control = &control;
@@ -229,6 +243,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
       EXPECT_EQ(layer->unlisten(*server, std::exchange(h, 0)), Status::kOk);
     else
       h = listen(static_cast<uint16_t>(kFirstFleeting + (turns - 1) % kFleeting));
+    if (workers > 1) move_all(*layer, turns % workers, (turns / workers) % workers);
     while (control.run_one(false)) {}
   }
   EXPECT_EQ(clients.broken.load(), 0u);
@@ -250,6 +265,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   EXPECT_EQ(stats.applications, 0u);
   if (workers > 1) {
     EXPECT_GT(wire->count("handed-off"), 0u);
+    EXPECT_GT(engine->stats().counter("session-queue", "migrated"), 0u);
   }
 }
 
