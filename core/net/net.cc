@@ -120,6 +120,9 @@ Net::~Net() {
 void Net::on_interface_event(InterfaceEvent callback) {
   state_->listeners.push_back(std::move(callback));
 }
+void Net::on_address_event(std::function<void(IfIndex)> callback) {
+  state_->address_listeners.push_back(std::move(callback));
+}
 
 namespace {
 

@@ -175,11 +175,16 @@ class Net {
   // Told after an interface came, went, or changed state (index, admin up, link up, deleted).
   using InterfaceEvent = std::function<void(IfIndex, bool admin_up, bool link_up, bool deleted)>;
   void on_interface_event(InterfaceEvent callback);
+  // Told after the addresses by which an interface is spoken to changed, borrowed ones too.
+  void on_address_event(std::function<void(IfIndex)> callback);
 
   // --- Routing tables. `table` is the operator's number, of one family; packets carry the dense
   // fib index, which tables of the same number share. `name`: the operator's words.
   Result<void> add_table(uint32_t table, bool is_ip6, std::string_view name = {});
   Result<void> del_table(uint32_t table, bool is_ip6);  // only when unused
+  // Asked before a table goes: the name of something else that uses it, or "".
+  using TableUser = std::function<std::string(uint32_t table, bool is_ip6)>;
+  void add_table_user(TableUser user);
   Result<uint32_t> fib_index(uint32_t table, bool is_ip6) const;
   std::vector<uint32_t> tables(bool is_ip6) const;
   Result<void> add_route(const Route& route);

@@ -48,6 +48,19 @@ bool is_local(Worker& w, const IpAddress& address, uint32_t fib_index) noexcept 
 
 }  // namespace
 
+Status source_on(Worker& w, IfIndex index, const IpAddress& destination, IpAddress* out) noexcept {
+  const Interface* f = net_state(w).interfaces.find(index);
+  const IpAddress* source = f ? f->address_view().source_for(destination) : nullptr;
+  if (!source) return Status::kUnreachable;
+  *out = *source;
+  return Status::kOk;
+}
+
+bool has_address(Worker& w, IfIndex index, const IpAddress& address) noexcept {
+  const Interface* f = net_state(w).interfaces.find(index);
+  return f && f->address_view().has(address);
+}
+
 NetOps net_ops(NetState& state) {
   return {.struct_size = sizeof(NetOps),
           .route = route,

@@ -76,6 +76,8 @@ struct NetState {
       icmp6_handlers{};
   std::vector<std::unique_ptr<NetWorker>> workers;
   std::vector<Net::InterfaceEvent> listeners;
+  std::vector<std::function<void(IfIndex)>> address_listeners;
+  std::vector<Net::TableUser> table_users;
   std::deque<CliCommand> cli_commands;  // the command tree points into it
   uint32_t n_placed = 0;                // rx queues placed so far, for the round robin
 

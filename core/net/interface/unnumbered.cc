@@ -58,6 +58,7 @@ void show_addresses(NetState& s, Interface& f) {
   f.borrowed_view.swap(view);
   if (view) s.engine.after_grace([old = std::shared_ptr<const AddressList>(std::move(view))] {});
   s.changed();
+  for (const auto& fn : s.address_listeners) fn(f.index);
 }
 
 Result<void> Net::set_unnumbered(IfIndex index, IfIndex lender_index) {

@@ -91,10 +91,15 @@ Result<void> Net::del_table(uint32_t table, bool is_ip6) {
       result = error(Status::kInUse, f.name + " is in table " + std::to_string(table));
   });
   if (!result) return result;
+  for (const auto& user : s.table_users)
+    if (const std::string name = user(table, is_ip6); !name.empty())
+      return error(Status::kInUse, name + " is in table " + std::to_string(table));
   s.engine.with_barrier([&] { result = s.routes.del_table(table, is_ip6); });
   if (result) s.changed();
   return result;
 }
+
+void Net::add_table_user(TableUser user) { state_->table_users.push_back(std::move(user)); }
 
 Result<uint32_t> Net::fib_index(uint32_t table, bool is_ip6) const {
   return state_->routes.find_table(table, is_ip6);
