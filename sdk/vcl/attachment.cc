@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "vcl/sys.h"
@@ -128,15 +129,22 @@ void Attachment::reset_locks() noexcept { new (&socket_mutex_) std::mutex; }
 Result<std::shared_ptr<Attachment>> Attachment::open(const Config& config, const std::string& app) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (config.app_socket.size() >= sizeof address.sun_path)
+  constexpr std::string_view kAbstract = "abstract:";
+  std::string path = config.app_socket;
+  if (path.starts_with(kAbstract)) path = "@" + path.substr(kAbstract.size());
+  const bool is_abstract = path.starts_with('@');
+  if (path.size() >= sizeof address.sun_path)
     return error(Status::kInvalid, config.app_socket + ": longer than a Unix socket path may be");
-  std::memcpy(address.sun_path, config.app_socket.data(), config.app_socket.size());
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (is_abstract) address.sun_path[0] = '\0';
+  const auto address_size =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + !is_abstract);
 
   WorkerEnds ends;
   ends.socket = sys::make_internal(sys::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (ends.socket < 0) return os_error("attach socket");
   limit_waits(ends.socket);
-  if (sys::connect(ends.socket, &address, sizeof address) != 0)
+  if (sys::connect(ends.socket, &address, address_size) != 0)
     return os_error("attach to " + config.app_socket);
 
   AttachRequest r = new_request(AttachOp::kAttach);
