@@ -141,6 +141,7 @@ Result<void> Daemon::Parts::make_parts() {
   if (!made_net) return made_net.error();
   net = std::move(*made_net);
   sessions = std::make_unique<SessionLayer>(core.session, *engine, transports);
+  sessions->use(*net);
   auto built = sessions->build();
   // Before any plugin's: they have fixed numbers.
   if (built) built = add_core_modules(messages);

@@ -89,13 +89,14 @@ struct SessionWalk {
     return (wanted.state == api::SessionState::kSessionApiStateAny ||
             wanted.state == to_api(s.state)) &&
            (wanted.app_index == ~0u || wanted.app_index == s.app->index) &&
-           (wanted.app.empty() || wanted.app == s.app->name);
+           (wanted.app.empty() || wanted.app == s.app->name) &&
+           (wanted.namespace_id.empty() || wanted.namespace_id == s.app->ns->id);
   }
 
   void set_owner(api::SessionDetails& d, const App& app, TransportId transport) const {
     const TransportOps* ops = layer->transports.get(transport);
     d.transport = ops ? ops->name : "?";
-    d.namespace_id = kDefaultNamespace;
+    d.namespace_id = app.ns->id;
     d.app = app.name;
     d.app_index = app.index;
   }
@@ -235,6 +236,7 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
                                                                             : api_retval(s)};
       });
   add_app_handlers(registry, l);
+  add_namespace_handlers(registry, l);
   return {};
 }
 

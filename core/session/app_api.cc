@@ -15,7 +15,7 @@ constexpr int32_t kInvalidValue2 = -8, kFeatureDisabled = -30, kNotAttached = -1
 void describe(const App& app, api::AppDetails& d) {
   d.app_index = app.index;
   d.app = app.name;
-  d.namespace_id = kDefaultNamespace;
+  d.namespace_id = app.ns->id;
   d.is_attached = !app.detached;
   d.sessions = app.n_sessions.load(std::memory_order_relaxed);
   d.rx_fifo_size = app.rx_fifo_size;
@@ -35,7 +35,7 @@ struct WayToAttach {
       layer.log(LogLevel::kWarn, std::string("API message ") + message +
                                      " refused: its socket passes no memory; applications attach "
                                      "over " +
-                                     layer.socket_path +
+                                     layer.layer->default_socket_path() +
                                      (layer.attach_off ? ", which is disabled now" : ""));
     return kUnsupported;
   }

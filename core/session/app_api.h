@@ -8,10 +8,9 @@ class ApiRegistry;
 
 namespace session {
 
-constexpr const char* kDefaultNamespace = "default";  // the only one so far
-
 // Their module is there already. The layer outlives the last request.
 void add_app_handlers(ApiRegistry&, Impl&);
+void add_namespace_handlers(ApiRegistry&, Impl&);  // namespace_api.cc
 
 }  // namespace session
 }  // namespace loom

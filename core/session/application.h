@@ -72,6 +72,25 @@ struct SessionList {
   uint32_t size = 0;
 };
 
+struct Namespace;  // namespaces.h
+
+// Bytes of segments that something holds against the quota of its namespace. Control thread.
+class MemoryCharge {
+ public:
+  MemoryCharge() = default;  // of nobody: no limit, and not counted
+  MemoryCharge(const MemoryCharge&) = delete;
+  MemoryCharge& operator=(const MemoryCharge&) = delete;
+  ~MemoryCharge();
+  void begin(std::shared_ptr<Namespace> ns) { ns_ = std::move(ns); }
+  // kNoMemory names the namespace and its quota.
+  Result<void> take(uint64_t bytes);
+  void give_back(uint64_t bytes) noexcept;
+
+ private:
+  std::shared_ptr<Namespace> ns_;
+  uint64_t bytes_ = 0;
+};
+
 struct App {
   // `max_segments`: in app_segments.
   explicit App(const OwnerOps& o, uint32_t max_segments = 64)
@@ -82,6 +101,8 @@ struct App {
   uint32_t index = 0;
   uint64_t serial = 0;  // no other application of this daemon ever has it
   std::string name;
+  std::shared_ptr<Namespace> ns;  // never null, and always the same
+  MemoryCharge memory;
   struct {
     bool local = true;   // applications of this daemon, by cut-through
     bool global = true;  // the network, by transports
@@ -113,6 +134,22 @@ struct App {
   }
 };
 
+// Routing tables by family, as packets carry them (Endpoints::fib_index); kNoIndex: none.
+struct FibPair {
+  uint32_t ip4 = 0, ip6 = 0;
+  uint32_t of(bool is_ip4) const noexcept { return is_ip4 ? ip4 : ip6; }
+};
+
+// Where packets and connects find a listener: an entry of the flow tables.
+struct Place {
+  Endpoints at;
+  bool dual_stack = false;
+  bool operator==(const Place& o) const noexcept {
+    return at.local == o.at.local && at.local_port == o.at.local_port &&
+           at.fib_index == o.at.fib_index && dual_stack == o.dual_stack;
+  }
+};
+
 // A listening endpoint. On every daemon worker; its connections and accept queue belong to the
 // application.
 struct Listener {
@@ -122,6 +159,8 @@ struct Listener {
   TransportId transport = kNoTransport;
   Endpoints endpoints;
   bool dual_stack = false;
+  FibPair fibs;               // that were asked for
+  std::vector<Place> places;  // control thread
   SocketOptionsView options;
   char congestion[16] = {};  // options.congestion points here
   uint32_t rx_size = 0, tx_size = 0;

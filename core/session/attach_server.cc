@@ -6,13 +6,10 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "session/impl.h"
 
@@ -71,13 +68,21 @@ svm::Segment* find_segment(App& app, uint32_t id) {
   return nullptr;
 }
 
-Result<App*> make_app(Impl& layer, const svm::AttachRequest& r) {
+Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
+                      const std::shared_ptr<Namespace>& ns) {
+  if (const uint32_t most = ns->quota.applications; most && n_applications(layer, *ns) >= most) {
+    ++ns->refused_applications;
+    return error(Status::kNoMemory, "namespace '" + ns->id + "' has the " + std::to_string(most) +
+                                        " applications that it may have");
+  }
   const auto index = free_app_index(layer);
   if (!index) return index.error();
   const SessionConfig& c = layer.config;
   auto app = std::make_unique<App>(kExternalOwner);
   app->index = *index;
   app->serial = ++layer.last_serial;
+  app->ns = ns;
+  app->memory.begin(ns);
   app->name = r.app_name;
   app->scope.local = !(r.flags & svm::kScopeGlobalOnly);
   app->scope.global = !(r.flags & svm::kScopeLocalOnly);
@@ -388,9 +393,24 @@ void on_request(Impl& layer, AppWorker& a) {
 
 // A connection that has not attached yet.
 struct Visitor {
+  std::shared_ptr<Namespace> by;  // whose socket it came by
   UniqueFd fd;
   uint64_t watch = 0;
 };
+
+// Anybody may be refused as often as he likes.
+void log_refusal(Impl& layer, const char* app, const std::string& why) {
+  const TimeNs now = layer.engine.clock_now();
+  if (now < layer.refusals.next) {
+    ++layer.refusals.untold;
+    return;
+  }
+  layer.refusals.next = now + kSecond;
+  const uint64_t untold = std::exchange(layer.refusals.untold, 0);
+  layer.log(LogLevel::kWarn,
+            std::string("application '") + app + "' refused: " + why +
+                (untold ? "; " + std::to_string(untold) + " more were refused before it" : ""));
+}
 
 void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   svm::AttachRequest request;
@@ -409,14 +429,12 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   const auto refuse = [&](const Error& e) {
     r.fail(e.code, e.message);
     send_reply(keep->fd.get(), r);
-    layer.log(LogLevel::kWarn,
-              std::string("application '") + request.app_name + "' refused: " + e.message);
+    log_refusal(layer, request.app_name, e.message);
   };
   if (request.op != svm::AttachOp::kAttach)
     return refuse(error(Status::kInvalid, "the first request must be attach"));
-  if (request.namespace_id[0] && std::strcmp(request.namespace_id, "default") != 0)
-    return refuse(
-        error(Status::kNotFound, std::string("no namespace '") + request.namespace_id + "'"));
+  const auto ns = admit(layer, *keep->by, request, keep->fd.get());
+  if (!ns) return refuse(ns.error());
   if (layer.stopped)  // it was accepted before
     return refuse(error(Status::kRefused, "the session layer is disabled"));
   if (layer.attach_off) return refuse(error(Status::kRefused, "the attach socket is disabled"));
@@ -424,7 +442,7 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
     ++layer.drain.refused_apps;
     return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));
   }
-  auto app = make_app(layer, request);
+  auto app = make_app(layer, request, *ns);
   if (!app) return refuse(app.error());
   const int socket = ::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0);
   auto a = make_worker(layer, **app, UniqueFd(socket));
@@ -435,57 +453,20 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   }
   describe(layer, **app, **a, r);
   send_reply(socket, r);
-  layer.log(LogLevel::kInfo,
-            "application '" + (*app)->name + "' attached (pid " + std::to_string((*a)->pid) + ")");
-}
-
-void on_connection(Impl& layer) {
-  UniqueFd fd(::accept4(layer.listen_fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd) return;
-  auto v = std::make_shared<Visitor>();
-  v->fd = std::move(fd);
-  v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
+  layer.log(LogLevel::kInfo, "application '" + (*app)->name + "' attached" +
+                                 ((*ns)->is_default() ? "" : " to namespace '" + (*ns)->id + "'") +
+                                 " (pid " + std::to_string((*a)->pid) + ")");
 }
 
 }  // namespace
 
-Result<void> open_attach_socket(Impl& layer) {
-  namespace fs = std::filesystem;
-  std::error_code ec;
-  const fs::path folder = fs::path(layer.config.runtime_dir) / "app_ns_sockets";
-  fs::create_directories(folder, ec);
-  layer.socket_path = (folder / "default").string();
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (layer.socket_path.size() >= sizeof address.sun_path)
-    return error(Status::kInvalid, "attach socket path '" + layer.socket_path +
-                                       "' is longer than " +
-                                       std::to_string(sizeof address.sun_path - 1) +
-                                       " bytes; choose a shorter runtime-dir");
-  std::strcpy(address.sun_path, layer.socket_path.c_str());
-  const auto failed = [&](const char* what) {
-    return error(Status::kIo,
-                 std::string(what) + " '" + layer.socket_path + "': " + std::strerror(errno));
-  };
-  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return failed("attach socket");
-  ::unlink(layer.socket_path.c_str());  // a leftover: the runtime directory is ours alone
-  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-    return failed("attach socket");
-  // Whoever may open a kernel socket may open one of ours; namespaces with secrets restrict.
-  (void)::chmod(layer.socket_path.c_str(), 0666);
-  if (::listen(fd.get(), 128) != 0) return failed("attach socket");
-  layer.listen_fd = std::move(fd);
-  layer.listen_watch =
-      layer.loop.watch_fd(layer.listen_fd.get(), [&layer] { on_connection(layer); });
-  return {};
-}
-
-void close_attach_socket(Impl& layer) {
-  if (!layer.listen_fd) return;
-  layer.loop.unwatch_fd(layer.listen_watch);
-  layer.listen_fd = UniqueFd();
-  ::unlink(layer.socket_path.c_str());
+void on_connection(Impl& layer, Namespace& ns) {
+  UniqueFd fd(::accept4(ns.socket.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd) return;
+  auto v = std::make_shared<Visitor>();
+  v->by = layer.namespaces[ns.index];
+  v->fd = std::move(fd);
+  v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
 }
 
 void end_application(Impl& layer, App& app, const char* why) {
@@ -511,7 +492,7 @@ Status end_worker(Impl& layer, App& app, uint32_t worker) {
 
 void close_all_applications(Impl& layer, const char* why) {
   layer.stopped = true;
-  close_attach_socket(layer);
+  close_attach_sockets(layer);
   for (std::size_t i = 0; i < layer.apps.size(); ++i)
     if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
 }

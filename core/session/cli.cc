@@ -189,15 +189,12 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   return {};
 }
 
-const char* state_of(const App& a) {
-  return a.detached ? "detached" : a.owner->in_this_process ? "in-process" : "attached";
-}
-
 Result<void> show_one_app(const Impl& l, uint64_t index, CliReply& reply) {
   const App* a = index < l.apps.size() ? l.apps[index].get() : nullptr;
   if (!a) return error(Status::kNotFound, "no application " + std::to_string(index));
   reply.field("name", a->name);
-  reply.field("state", state_of(*a));
+  reply.field("namespace", a->ns->id);
+  reply.field("state", app_state(*a));
   reply.field("sessions", std::to_string(a->n_sessions.load()));
   reply.field("rx-fifo", std::to_string(a->rx_fifo_size));
   reply.field("tx-fifo", std::to_string(a->tx_fifo_size));
@@ -209,16 +206,23 @@ Result<void> show_one_app(const Impl& l, uint64_t index, CliReply& reply) {
 
 Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
   const Impl& l = *static_cast<Impl*>(context);
-  if (!args.done()) {
+  std::string ns;
+  if (args.accept("namespace")) {
+    const auto id = args.text("namespace");
+    if (!id) return id.error();
+    if (!args.done()) return args.unknown();
+    ns = *id;
+    if (!find_namespace(l, ns)) return error(Status::kNotFound, "no namespace '" + ns + "'");
+  } else if (!args.done()) {
     const auto index = args.number("application index", 0, ~0u);
     if (!index) return index.error();
     if (!args.done()) return args.unknown();
     return show_one_app(l, *index, reply);
   }
-  CliTable& t = reply.table("applications", {"index", "name", "workers", "pids", "sessions",
-                                             "rx-fifo", "tx-fifo", "state"});
+  CliTable& t = reply.table("applications", {"index", "name", "namespace", "workers", "pids",
+                                             "sessions", "rx-fifo", "tx-fifo", "state"});
   for (const auto& a : l.apps) {
-    if (!a) continue;
+    if (!a || (!ns.empty() && ns != a->ns->id)) continue;
     std::string pids;
     uint32_t n = 0;
     for (const auto& w : a->workers) {
@@ -226,9 +230,9 @@ Result<void> show_app(Host&, void* context, CliArgs& args, CliReply& reply) {
       ++n;
       pids += (pids.empty() ? "" : ",") + std::to_string(w->pid);
     }
-    t.rows.push_back({std::to_string(a->index), a->name, std::to_string(n), pids,
+    t.rows.push_back({std::to_string(a->index), a->name, a->ns->id, std::to_string(n), pids,
                       std::to_string(a->n_sessions.load()), std::to_string(a->rx_fifo_size),
-                      std::to_string(a->tx_fifo_size), state_of(*a)});
+                      std::to_string(a->tx_fifo_size), app_state(*a)});
   }
   return {};
 }
@@ -335,8 +339,8 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .context = impl,
        .run = show_session},
       {.path = "show app",
-       .syntax = "[INDEX]",
-       .help = "Attached applications; of one, its workers.",
+       .syntax = "[INDEX | namespace ID]",
+       .help = "Attached applications, all or a namespace's; of one, its workers.",
        .context = impl,
        .run = show_app},
       {.path = "show segment-manager",
@@ -365,10 +369,11 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .context = impl,
        .run = session_enable<false>},
   };
-  for (CliCommand c : drain_commands()) {
-    c.context = impl;
-    commands.push_back(c);
-  }
+  for (const auto more : {drain_commands(), namespace_commands()})
+    for (CliCommand c : more) {
+      c.context = impl;
+      commands.push_back(c);
+    }
   for (const CliCommand& c : commands)
     if (auto r = host.add_cli_command(c); !r) return r;
   return {};

@@ -68,6 +68,10 @@ uint64_t reset_all_sessions(Impl&, bool connecting);
 // The session goes to that worker soon; see migrate.h. kNotFound, kInvalid: no such worker.
 Status migrate_session(Impl&, SessionHandle, uint32_t worker);
 
+inline const char* app_state(const App& a) noexcept {
+  return a.detached ? "detached" : a.owner->in_this_process ? "in-process" : "attached";
+}
+
 // Mode, timeout, events; see session_layer.h.
 constexpr uint32_t kMaxDrainTimeout = 7 * 24 * 3600;  // seconds
 void set_drain(Impl&, bool enable, uint32_t timeout_s);

@@ -295,7 +295,7 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   arriving.local = e.remote;
   arriving.local_port = e.remote_port;
   arriving.remote = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
-  arriving.fib_index = e.fib_index;
+  arriving.fib_index = local_table(caller.ns->index, e.fib_index);
   FlowMatch match;
   if (e.remote.is_ip4) {
     const FlowKey4 key = key4_of(arriving, ops->ip_protocol);
@@ -307,7 +307,8 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   if (match.kind != FlowKind::kListener) return nullptr;
   Listener* l = layer.listener(match.conn);
   const bool reachable = l && l->transport == args.transport && !l->app->owner->in_this_process &&
-                         l->app->scope.local && l->conn[sw.worker->index] != kNoConn &&
+                         l->app->scope.local && l->app->ns == caller.ns &&
+                         l->conn[sw.worker->index] != kNoConn &&
                          layer.drain_state.load(std::memory_order_relaxed) == DrainState::kOff;
   return reachable ? l : nullptr;
 }

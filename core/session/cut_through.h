@@ -48,6 +48,7 @@ struct CutThroughPair {
     std::bitset<svm::kBellSessions> used;
   };
 
+  MemoryCharge memory;  // of the namespace of both
   App* apps[2] = {};  // by end; the same one twice when it connects to itself; nullptr: it has gone
   svm::DaemonArena arena;
   svm::SegmentTable app_segments;

@@ -37,6 +37,8 @@ Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_
   pair->apps[0] = &caller;
   pair->apps[1] = &callee;
   pair->worker = worker;
+  pair->memory.begin(caller.ns);
+  if (auto taken = pair->memory.take(kBlocksSize); !taken) return taken.error();
   auto blocks = svm::Segment::create(kBlocksSize, svm::SegmentKind::kDaemonArena);
   if (!blocks) return blocks.error();
   if (!pair->arena.add_segment(std::move(*blocks)))
@@ -63,8 +65,9 @@ void connect_when_made(const PairTask& t) {
         pair = *made;
       } else {
         status = made.error().code;
-        layer.log(LogLevel::kWarn, "no memory for sessions between '" + t.caller->name + "' and '" +
-                                       t.callee->name + "': " + made.error().message);
+        if (!std::exchange(t.caller->ns->is_short, true))
+          layer.log(LogLevel::kWarn, "no memory for sessions between '" + t.caller->name +
+                                         "' and '" + t.callee->name + "': " + made.error().message);
       }
     }
   }
@@ -120,13 +123,19 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
     return error(Status::kNoMemory, "the two applications have their " +
                                         std::to_string(kMaxArenasPerPair) + " segments");
   const App* one = pair.apps[0] ? pair.apps[0] : pair.apps[1];
-  auto s = svm::Segment::create(one->add_segment_size, svm::SegmentKind::kAppArena);
-  if (!s) return s.error();
+  const uint64_t size = one->add_segment_size;
+  if (auto taken = pair.memory.take(size); !taken) return taken.error();
+  auto s = svm::Segment::create(size, svm::SegmentKind::kAppArena);
+  if (!s) {
+    pair.memory.give_back(size);
+    return s.error();
+  }
   pair.app_arenas.push_back(std::move(*s));
   svm::Segment& segment = *pair.app_arenas.back();
   if (!pair.app_segments.add(segment) || !pair.app_arena.add_segment(segment)) {
     pair.app_segments.remove(segment.id());
     pair.app_arenas.pop_back();
+    pair.memory.give_back(size);
     return error(Status::kNoMemory, "no room for another segment");
   }
   return &segment;

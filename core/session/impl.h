@@ -21,6 +21,7 @@
 #include "session/cut_through.h"
 #include "session/flow_tables.h"
 #include "session/migrate.h"
+#include "session/namespaces.h"
 #include "session/session_layer.h"
 #include "transport/registry.h"
 
@@ -43,6 +44,7 @@ enum QueueCounter : uint16_t {
   kEventOverflow,
   kMigratedHere,
   kPassedOn,
+  kNamespaceFull,
   kQueueCounterCount
 };
 
@@ -79,9 +81,13 @@ struct SessionWorker {
 
 namespace loom {
 
+class Net;
+
 struct SessionLayer::Impl {
   Impl(SessionConfig c, Engine& e, TransportRegistry& t)
-      : config(std::move(c)), engine(e), transports(t) {}
+      : config(std::move(c)), engine(e), transports(t) {
+    namespaces.push_back(session::make_default_namespace());
+  }
 
   SessionLayer* layer = nullptr;
   SessionConfig config;
@@ -96,9 +102,14 @@ struct SessionLayer::Impl {
 
   // Control thread.
   ControlLoop loop;
-  std::string socket_path;
-  session::UniqueFd listen_fd;
-  uint64_t listen_watch = 0;
+  Net* net = nullptr;  // null: there is table 0, and no interface (tests)
+  std::vector<std::shared_ptr<session::Namespace>> namespaces;  // by index; null = free
+  uint64_t no_namespace = session::make_decoy();  // compared with where there is no secret
+  uint64_t unknown_namespaces = 0;                // attaches that named none that there is
+  struct {
+    TimeNs next = 0;  // none is logged before
+    uint64_t untold = 0;
+  } refusals;                                       // of attaches
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
   uint64_t last_serial = 0;                         // of App
   std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
@@ -123,6 +134,8 @@ struct SessionLayer::Impl {
     new std::atomic<session::Listener*>[ kMaxListeners ]()
   };
   std::vector<uint32_t> free_listeners;
+  // Whoever calls back later, and may come too late, holds it weakly.
+  std::shared_ptr<Impl*> alive = std::make_shared<Impl*>(this);
   uint32_t n_listeners = 0, listener_generation = 0;
 
   session::Listener* listener(uint32_t index) const noexcept {
@@ -243,7 +256,8 @@ void tell_by_event(SessionWorker&, Session&, uint8_t what) noexcept;
 
 struct ListenArgs {
   TransportId transport = kNoTransport;
-  Endpoints local{};
+  Endpoints local{};  // fib_index is not looked at
+  FibPair fibs{};
   SocketOptionsView options{};
   uint32_t backlog = 0;
   uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
@@ -268,8 +282,8 @@ uint32_t fifo_size(uint32_t asked, uint32_t otherwise) noexcept;
 // --- attach_server.cc. Control thread.
 // --------------------------------------------------------------------------------
 
-Result<void> open_attach_socket(Impl&);
-void close_attach_socket(Impl&);  // who is attached stays
+// Somebody has come by the namespace's socket.
+void on_connection(Impl&, Namespace&);
 // Attached or detached, for the event log; pid 0: inside the daemon.
 inline void note_application(Impl& layer, EventKind kind, const App& app, uint64_t pid) {
   layer.engine.events().write(EventLog::kControl, layer.engine.clock_now(), kind, app.index, pid,

@@ -42,6 +42,7 @@ Result<Application*> SessionLayer::add_application(const AppOps& ops, const AppC
   auto app = std::make_unique<InProcessApp>();
   app->index = *index;
   app->name = calls->name;
+  app->ns = l.namespaces.front();
   app->calls = *calls;
   app->add_segment_size = l.config.add_segment_size;
   app->rx_fifo_size = fifo_size(settings->rx_fifo_size, l.config.rx_fifo_size);
@@ -84,7 +85,7 @@ Result<SessionHandle> SessionLayer::listen(Application& handle, const AppEndpoin
                   .app_context = context};
   args.local.local = endpoint->address;
   args.local.local_port = endpoint->port;
-  args.local.fib_index = endpoint->fib_index;
+  args.fibs = {endpoint->fib_index, endpoint->fib_index};
   if (args.transport == kNoTransport)
     return error(Status::kNotFound,
                  "no transport '" + std::string(transport_name(*endpoint)) + "'");

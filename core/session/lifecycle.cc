@@ -92,8 +92,15 @@ Session* find_session(SessionWorker& sw, const App& app, SessionHandle h) noexce
 }
 
 Session* new_session(SessionWorker& sw, App& app, TransportId transport) noexcept {
+  if (!take_session(app)) {
+    ++sw.counters[kNamespaceFull];
+    return nullptr;
+  }
   Session* s = sw.pool.alloc();
-  if (!s) return nullptr;
+  if (!s) {
+    release_session(app);
+    return nullptr;
+  }
   s->app = &app;
   s->owner = app.owner;
   s->transport = transport;
@@ -190,6 +197,7 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
   leave_lists(sw, s);
   unlink_from_app(sw, s);
   if (s.home != 0) guest_ended(sw, s);
+  release_session(app);
   sw.pool.free(s);
   drain_progress(sw);
   // The last one of an application that has gone: nothing on this worker refers to it after this.

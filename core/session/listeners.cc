@@ -30,6 +30,41 @@ uint32_t take_index(Impl& layer) {
   return layer.n_listeners < Impl::kMaxListeners ? layer.n_listeners++ : kNoIndex;
 }
 
+void release(Impl& layer, uint8_t protocol, std::span<const Place> places) {
+  for (const Place& p : places) layer.flows->del_listener(p.at, protocol, p.dual_stack);
+}
+
+// All places on one port, or none.
+Status claim(Impl& layer, uint8_t protocol, uint32_t listener, uint16_t port,
+             std::vector<Place>& places) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    Place& p = places[i];
+    p.at.local_port = port;
+    const Status s = layer.flows->add_listener(p.at, protocol, p.dual_stack, listener);
+    if (s == Status::kOk) continue;
+    release(layer, protocol, std::span(places).first(i));
+    return s;
+  }
+  return Status::kOk;
+}
+
+// Takes the listener's places, on a port that all of them have free when it asks for none.
+Status take_places(Impl& layer, Listener& l, uint8_t protocol) {
+  l.places = places_of(layer, *l.app, l.endpoints, l.dual_stack, l.fibs);
+  // One that is bound to an interface may wait for its first address, but not for one it names.
+  if (l.places.empty() && !l.endpoints.local.is_zero()) return Status::kNotFound;
+  if (l.endpoints.local_port != 0)
+    return claim(layer, protocol, l.index, l.endpoints.local_port, l.places);
+  for (uint32_t port = layer.config.max_src_port; port >= layer.config.min_src_port && port != 0;
+       --port) {
+    const Status s = claim(layer, protocol, l.index, static_cast<uint16_t>(port), l.places);
+    if (s == Status::kInUse) continue;
+    l.endpoints.local_port = static_cast<uint16_t>(port);
+    return s;
+  }
+  return Status::kInUse;
+}
+
 // Makes the listener known to the transport on every worker. On failure those that know it forget
 // it.
 Status listen_on_workers(Impl& layer, Listener& l) {
@@ -77,6 +112,8 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   l->app_context = args.app_context;
   l->transport = args.transport;
   l->endpoints = args.local;
+  l->fibs = args.fibs;
+  l->endpoints.fib_index = l->fibs.of(l->endpoints.local.is_ip4);
   l->endpoints.remote =
       l->endpoints.local.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   l->endpoints.remote_port = 0;
@@ -108,9 +145,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   std::construct_at(&l->accepts, *l->shared, capacity, l->handle());
   l->shared->holders.store(args.holders, std::memory_order_release);
 
-  const Status taken =
-      layer.flows->add_listener(l->endpoints, ops->ip_protocol, l->dual_stack, l->index);
-  if (taken != Status::kOk) {
+  if (const Status taken = take_places(layer, *l, ops->ip_protocol); taken != Status::kOk) {
     layer.free_listeners.push_back(l->index);
     app.arena.free_object(object.ref);
     return fail(taken);
@@ -135,6 +170,7 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
   char congestion[16];
   const ListenArgs args{.transport = layer.transports.find_proto(e.proto),
                         .local = endpoints_of(e.local, e.local),
+                        .fibs = app.ns->fibs(),
                         .options = options_view(e.options, congestion),
                         .backlog = e.backlog,
                         .rx_fifo_size = e.rx_fifo_size,
@@ -151,7 +187,7 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
 
 void unlisten(Impl& layer, Listener& l) {
   const TransportOps& ops = *layer.transports.get(l.transport);
-  layer.flows->del_listener(l.endpoints, ops.ip_protocol, l.dual_stack);
+  release(layer, ops.ip_protocol, l.places);
   unlisten_on_workers(layer, l);
   layer.listeners[l.index].store(nullptr, std::memory_order_release);
   // Workers have all run a closure since: none of them is still looking at it.

@@ -44,6 +44,8 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   if (c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
+  if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
+    return refuse_connect(sw, a, c.context, placed);
   Status status = Status::kUnreachable;  // for an application that sees no network
   Session* s = nullptr;
   if (Listener* const l = find_cut_through(sw, *a.app, args))

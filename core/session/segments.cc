@@ -28,12 +28,17 @@ Result<void> add_daemon_segment(App& app, uint64_t size) {
   if (app.arena.n_segments() >= kMaxSegmentsPerApp)
     return error(Status::kNoMemory, "application '" + app.name + "' has its " +
                                         std::to_string(kMaxSegmentsPerApp) + " segments");
+  if (auto taken = app.memory.take(size); !taken) return taken;
+  const auto failed = [&](const Error& e) {
+    app.memory.give_back(size);
+    return e;
+  };
   auto s = app.owner->make_segment(size, svm::SegmentKind::kDaemonArena);
-  if (!s) return s.error();
+  if (!s) return failed(s.error());
   if (app.owner->in_this_process && !app.app_segments.add(**s))
-    return error(Status::kNoMemory, "no room for another segment");
+    return failed(error(Status::kNoMemory, "no room for another segment"));
   if (!app.arena.add_segment(std::move(*s)))
-    return error(Status::kNoMemory, "no room for another segment");
+    return failed(error(Status::kNoMemory, "no room for another segment"));
   return {};
 }
 
@@ -41,13 +46,18 @@ Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
   if (app.app_arenas.size() >= kMaxSegmentsPerApp)
     return error(Status::kNoMemory, "application '" + app.name + "' has its " +
                                         std::to_string(kMaxSegmentsPerApp) + " segments");
+  if (auto taken = app.memory.take(size); !taken) return taken.error();
   auto s = app.owner->make_segment(size, svm::SegmentKind::kAppArena);
-  if (!s) return s.error();
+  if (!s) {
+    app.memory.give_back(size);
+    return s.error();
+  }
   app.app_arenas.push_back(std::move(*s));
   svm::Segment& segment = *app.app_arenas.back();
   if (!app.app_segments.add(segment) || !app.app_arena.add_segment(segment)) {
     app.app_segments.remove(segment.id());
     app.app_arenas.pop_back();
+    app.memory.give_back(size);
     return error(Status::kNoMemory, "no room for another segment");
   }
   return &segment;
@@ -55,8 +65,10 @@ Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
 
 void grow(Impl& layer, App& app, svm::SegmentKind kind) {
   if (!app.detached) {
+    // A worker that finds no memory asks again and again.
     const auto failed = [&](const Error& e) {
-      layer.log(LogLevel::kWarn, "no more memory for '" + app.name + "': " + e.message);
+      if (!std::exchange(app.ns->is_short, true))
+        layer.log(LogLevel::kWarn, "no more memory for '" + app.name + "': " + e.message);
     };
     if (kind == svm::SegmentKind::kDaemonArena) {
       if (auto r = add_daemon_segment(app, app.add_segment_size); !r) failed(r.error());

@@ -29,6 +29,8 @@ constexpr CounterInfo kQueueCounters[kQueueCounterCount] = {
      "events that waited because an application's queue was full"},
     {"migrated", Severity::kInfo, "sessions that came from another worker"},
     {"passed-on", Severity::kInfo, "requests sent after their session to another worker"},
+    {"namespace-full", Severity::kWarn,
+     "sessions refused or put off because their namespace has as many as it may have"},
 };
 
 enum class Visit { kDone, kAgain };

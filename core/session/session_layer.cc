@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "net/net.h"
 #include "session/impl.h"
 
 namespace loom {
@@ -63,9 +64,25 @@ Result<void> SessionLayer::build() {
   return {};
 }
 
+void SessionLayer::use(Net& net) {
+  Impl& l = *impl_;
+  l.net = &net;
+  const std::weak_ptr<Impl*> alive = l.alive;
+  net.on_interface_event([alive](IfIndex index, bool, bool, bool has_gone) {
+    if (const auto layer = alive.lock()) interface_changed(**layer, index, has_gone);
+  });
+  net.on_address_event([alive](IfIndex index) {
+    if (const auto layer = alive.lock()) interface_changed(**layer, index, false);
+  });
+  net.add_table_user([alive](uint32_t table, bool is_ip6) {
+    const auto layer = alive.lock();
+    return layer ? namespace_in_table(**layer, table, is_ip6) : std::string();
+  });
+}
+
 Result<void> SessionLayer::start(ControlLoop loop) {
   impl_->loop = std::move(loop);
-  if (auto opened = open_attach_socket(*impl_); !opened) return opened;
+  if (auto opened = open_attach_sockets(*impl_); !opened) return opened;
   give_back_later(*impl_);
   return {};
 }
@@ -82,7 +99,7 @@ Result<void> SessionLayer::set_enabled(bool enabled) {
     return {};
   }
   if (!l.attach_off)
-    if (auto opened = open_attach_socket(l); !opened) return opened;
+    if (auto opened = open_attach_sockets(l); !opened) return opened;
   l.stopped = false;
   give_back_later(l);
   return {};
@@ -92,11 +109,11 @@ Result<void> SessionLayer::set_attach_socket(bool enabled) {
   Impl& l = *impl_;
   if (enabled == !l.attach_off) return {};
   if (!enabled)
-    close_attach_socket(l);
+    close_attach_sockets(l);
   else if (!l.stopped)
-    if (auto opened = open_attach_socket(l); !opened) return opened;
+    if (auto opened = open_attach_sockets(l); !opened) return opened;
   l.attach_off = !enabled;
-  l.log(LogLevel::kNotice, "attach socket " + l.socket_path +
+  l.log(LogLevel::kNotice, "attach socket " + default_socket_path() +
                                (enabled ? " enabled" : " disabled: no application comes"));
   return {};
 }
@@ -129,6 +146,8 @@ SessionStats SessionLayer::stats() const {
   return s;
 }
 
-const std::string& SessionLayer::default_socket_path() const { return impl_->socket_path; }
+const std::string& SessionLayer::default_socket_path() const {
+  return impl_->namespaces.front()->socket.name;
+}
 
 }  // namespace loom

@@ -53,6 +53,10 @@ class SessionLayer {
   // workers, before they run.
   Result<void> build();
 
+  // Where namespaces' tables and interfaces are looked up. Before start(), or never: then there is
+  // table 0 alone. It may outlive the layer, or not.
+  void use(Net& net);
+
   // Calls fn on the control thread whenever fd is readable; stop with unwatch. Given by the
   // daemon's event loop.
   struct ControlLoop {
@@ -62,7 +66,7 @@ class SessionLayer {
         after;  // once; never cancelled
     std::function<void(LogLevel, const std::string&)> log;
   };
-  // Opens the attach socket of the default namespace. Errors name the path.
+  // Opens the attach sockets. Errors name the path.
   Result<void> start(ControlLoop);
   // Applications see their sessions reset and their attach connection end. Workers may run or not.
   void stop();

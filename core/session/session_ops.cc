@@ -72,9 +72,20 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
 // --- Life
 // --------------------------------------------------------------------------------------------------------------
 
+// Whether its namespace may have another session. If not, the peer tries again, as with a full
+// backlog.
+bool may_accept(SessionWorker& sw, const Listener& l) noexcept {
+  if (has_room(*l.app)) [[likely]]
+    return true;
+  ++sw.counters[kNamespaceFull];
+  l.app->ns->refused_sessions.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
 bool accept_allowed(Worker& w, SessionId listener, uint32_t half_open) noexcept {
-  const Listener* l = of(w).layer->listener(listener);
-  return l && l->accepts.count() + half_open < l->backlog;
+  SessionWorker& sw = of(w);
+  const Listener* l = sw.layer->listener(listener);
+  return l && l->accepts.count() + half_open < l->backlog && may_accept(sw, *l);
 }
 
 Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId conn,
@@ -93,6 +104,7 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
     ++sw.counters[kAcceptOverflow];
     return Status::kAgain;
   }
+  if (!may_accept(sw, *l)) return Status::kAgain;
   Session* s = new_session(sw, *l->app, transport);
   if (!s) return Status::kNoMemory;
   s->conn = conn;

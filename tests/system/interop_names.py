@@ -22,7 +22,6 @@ ABSENT_COMMANDS = {
     "memif": ["create memif socket", "create interface memif"],
     "session rules": ["session rule add", "session rule del", "show session rules"],
     "source deny lists": ["session sdl"],
-    "namespaces": ["app ns add", "show app ns"],
     "UDP": ["show udp"],
     "TLS": ["show tls"],
     "QUIC": ["show quic"],
@@ -31,7 +30,8 @@ ABSENT_COMMANDS = {
 
 # Beside VPP's.
 MESSAGES = """
-    session_dump session_details session_disconnect app_dump app_details tcp_connection_dump tcp_connection_details
+    session_dump session_details session_disconnect app_dump app_details app_namespace_set_quota
+    app_namespace_set_access app_namespace_dump app_namespace_details tcp_connection_dump tcp_connection_details
     tcp_stats_get plugin_dump plugin_details plugin_load cc_dump cc_details cc_set_default cc_set_connection daemon_drain
     daemon_drain_status want_drain_events drain_event perf_server_add_del perf_server_dump perf_server_details
     perf_client_run perf_client_stop
@@ -42,7 +42,6 @@ ABSENT_MESSAGES = {
     "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
     "memif": ["memif_create_v2", "memif_delete", "memif_dump", "memif_socket_filename_add_del_v2",
               "memif_socket_filename_dump"],
-    "namespaces": ["app_namespace_add_del_v4"],
     "session rules": ["session_rule_add_del", "session_rules_v2_dump"],
     "source deny lists": ["session_sdl_add_del_v2", "session_sdl_v3_dump"],
     "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],

@@ -408,7 +408,7 @@ TEST(AttachSocket, RefusesWhatItDoesNotKnowAndLives) {
   svm::AttachRequest r{};
   std::strcpy(r.namespace_id, "blue");
   TestApp other(bed, r);
-  EXPECT_EQ(static_cast<Status>(other.reply.status), Status::kNotFound);
+  EXPECT_EQ(static_cast<Status>(other.reply.status), Status::kPermission);
   EXPECT_NE(std::string(other.reply.message).find("blue"), std::string::npos);
   TestApp good(bed);
   EXPECT_EQ(good.reply.status, 0);

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "graph/engine.h"
+#include "net/net.h"
 #include "session/session_layer.h"
 #include "svm/accept_queue.h"
 #include "svm/fifo.h"
@@ -25,7 +26,8 @@ namespace loom::test {
 
 class SessionBed {
  public:
-  explicit SessionBed(SessionConfig config = {}) {
+  enum class Network { kNone, kReal };
+  explicit SessionBed(SessionConfig config = {}, Network network = Network::kNone) {
     char name[] = "/tmp/hostloom-session-test-XXXXXX";
     dir = mkdtemp(name);
     config.runtime_dir = dir;
@@ -36,6 +38,10 @@ class SessionBed {
     engine = std::move(Engine::create(e)).value();
     pipe.id = transports.add(pipe.ops()).value();
     layer = std::make_unique<SessionLayer>(config, *engine, transports);
+    if (network == Network::kReal) {
+      net = std::move(Net::create(*engine)).value();
+      layer->use(*net);
+    }
     EXPECT_TRUE(layer->build());
     EXPECT_TRUE(engine->build());
     SessionLayer::ControlLoop loop;
@@ -55,26 +61,32 @@ class SessionBed {
     layer->stop();
     pump();
     layer.reset();
+    net.reset();
     engine.reset();
     std::filesystem::remove_all(dir);
   }
 
+  // What the control thread has to do. False: nothing.
+  bool control() {
+    bool busy = false;
+    for (bool again = true; again;) {
+      again = false;
+      for (auto& [h, w] : watches) {
+        pollfd p{w.first, POLLIN, 0};
+        if (::poll(&p, 1, 0) <= 0 || p.revents == 0) continue;
+        auto fn = w.second;  // it may unwatch itself
+        fn();
+        again = busy = true;
+        break;
+      }
+    }
+    return busy;
+  }
   // Runs workers and control thread until both have nothing to do.
   void pump(TimeNs advance = 2 * kMillisecond) {
     for (int quiet = 0; quiet < 3;) {
-      bool busy = engine->step() != 0;
-      for (bool again = true; again;) {
-        again = false;
-        for (auto& [h, w] : watches) {
-          pollfd p{w.first, POLLIN, 0};
-          if (::poll(&p, 1, 0) <= 0 || p.revents == 0) continue;
-          auto fn = w.second;  // it may unwatch itself
-          fn();
-          again = busy = true;
-          break;
-        }
-      }
-      quiet = busy ? 0 : quiet + 1;
+      const bool worked = engine->step() != 0;
+      quiet = control() || worked ? 0 : quiet + 1;
     }
     if (advance == 0) return;
     now += advance;
@@ -103,6 +115,7 @@ class SessionBed {
   PipeTransport pipe;
   TransportRegistry transports;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<Net> net;
   std::unique_ptr<SessionLayer> layer;
   std::map<uint64_t, std::pair<int, std::function<void()>>> watches;
   uint64_t next_watch = 0;
@@ -119,12 +132,16 @@ class TestApp {
     svm::AppFifoProducer tx;
   };
 
-  explicit TestApp(SessionBed& b, svm::AttachRequest request = {}) : bed(b) {
+  // `path`: of the attach socket, '@' and an abstract name, or "" for the default namespace's.
+  explicit TestApp(SessionBed& b, svm::AttachRequest request = {}, std::string path = {}) : bed(b) {
+    if (path.empty()) path = b.layer->default_socket_path();
     sockaddr_un a{};
     a.sun_family = AF_UNIX;
-    std::strcpy(a.sun_path, b.layer->default_socket_path().c_str());
+    std::memcpy(a.sun_path, path.data(), path.size());
+    if (path[0] == '@') a.sun_path[0] = 0;
+    const auto size = offsetof(sockaddr_un, sun_path) + path.size();
     socket = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
+    EXPECT_EQ(::connect(socket, reinterpret_cast<sockaddr*>(&a), static_cast<socklen_t>(size)), 0);
     request.version = svm::kProtocolVersion;
     request.op = svm::AttachOp::kAttach;
     if (!request.app_name[0]) std::strcpy(request.app_name, "test");
