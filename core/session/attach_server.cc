@@ -497,6 +497,12 @@ void close_all_applications(Impl& layer, const char* why) {
     if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
 }
 
+bool is_alive(const Impl& layer, const App* app, uint64_t serial) {
+  for (const auto& a : layer.apps)
+    if (a.get() == app && a->serial == serial) return !a->detached;
+  return false;
+}
+
 void free_application_if_unused(Impl& layer, App& app) {
   // By identity: a posted reminder may come after the application went.
   for (auto& a : layer.apps)

@@ -23,12 +23,6 @@ struct PairTask {
   svm::ConnectEvent event;
 };
 
-bool is_alive(const Impl& layer, const App* app, uint64_t serial) {
-  for (const auto& a : layer.apps)
-    if (a.get() == app && a->serial == serial) return !a->detached;
-  return false;
-}
-
 Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_t worker) {
   if (layer.pairs.size() >= kMaxPairs)
     return error(Status::kNoMemory,

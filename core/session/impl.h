@@ -295,6 +295,8 @@ void end_external(Impl&, App&);  // OwnerOps::end
 // As if that process had ended. kNotFound: there is no such worker.
 Status end_worker(Impl&, App&, uint32_t worker);
 void free_application_if_unused(Impl&, App&);
+// For what was put off: whether it is there and attached, and not another one at its address.
+bool is_alive(const Impl&, const App*, uint64_t serial);
 
 // --- control.cc. Control thread.
 // From now on memory that applications do not use goes back to the kernel, until the layer stops.

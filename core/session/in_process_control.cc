@@ -41,6 +41,7 @@ Result<Application*> SessionLayer::add_application(const AppOps& ops, const AppC
   if (!index) return index.error();
   auto app = std::make_unique<InProcessApp>();
   app->index = *index;
+  app->serial = ++l.last_serial;
   app->name = calls->name;
   app->ns = l.namespaces.front();
   app->calls = *calls;

@@ -224,6 +224,7 @@ namespace {
 struct AppTask {
   Impl* layer;
   App* app;
+  uint64_t app_serial;
   svm::SegmentKind kind = {};
 };
 }  // namespace
@@ -234,10 +235,11 @@ void condemn(SessionWorker& sw, App& app) noexcept {
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
-        end_application(*task->layer, *task->app,
-                        "its shared memory contradicts itself, or it stopped reading events");
+        if (is_alive(*task->layer, task->app, task->app_serial))
+          end_application(*task->layer, *task->app,
+                          "its shared memory contradicts itself, or it stopped reading events");
       },
-      new AppTask{sw.layer, &app});
+      new AppTask{sw.layer, &app, app.serial});
 }
 
 void ask_growth(SessionWorker& sw, App& app, svm::SegmentKind kind) noexcept {
@@ -246,9 +248,10 @@ void ask_growth(SessionWorker& sw, App& app, svm::SegmentKind kind) noexcept {
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
-        grow(*task->layer, *task->app, task->kind);
+        if (is_alive(*task->layer, task->app, task->app_serial))
+          grow(*task->layer, *task->app, task->kind);
       },
-      new AppTask{sw.layer, &app, kind});
+      new AppTask{sw.layer, &app, app.serial, kind});
 }
 
 void watch_chunks(SessionWorker& sw, Session& s) noexcept {

@@ -57,9 +57,11 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
 
 namespace {
 
+// The application may have gone, and its namespace with it, before control comes to a task.
 struct ListenTask {
   Impl* layer;
   App* app;
+  uint64_t app_serial;
   uint32_t app_worker;
   svm::ListenEvent event;
 };
@@ -67,6 +69,7 @@ struct ListenTask {
 struct UnlistenTask {
   Impl* layer;
   App* app;
+  uint64_t app_serial;
   SessionHandle handle;
 };
 
@@ -75,9 +78,10 @@ void listen_on_control(SessionWorker& sw, AppWorker& a, const svm::ListenEvent& 
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<ListenTask> t(static_cast<ListenTask*>(arg));
-        listen(*t->layer, *t->app, t->app_worker, t->event);
+        if (is_alive(*t->layer, t->app, t->app_serial))
+          listen(*t->layer, *t->app, t->app_worker, t->event);
       },
-      new ListenTask{sw.layer, a.app, a.index, e});
+      new ListenTask{sw.layer, a.app, a.app->serial, a.index, e});
 }
 
 void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
@@ -85,11 +89,12 @@ void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
       [](void* arg) {
         std::unique_ptr<UnlistenTask> t(static_cast<UnlistenTask*>(arg));
         Listener* l = t->layer->listener(handle_index(t->handle));
-        if (l && l->app == t->app && l->handle() == t->handle &&
+        if (is_alive(*t->layer, t->app, t->app_serial) && l && l->app == t->app &&
+            l->handle() == t->handle &&
             (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
           unlisten(*t->layer, *l);
       },
-      new UnlistenTask{sw.layer, &app, handle});
+      new UnlistenTask{sw.layer, &app, app.serial, handle});
 }
 
 // Linux's segments for TCP_INFO: windows there are counted in packets.
