@@ -224,6 +224,12 @@ Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent
   return Status::kOk;
 }
 
+bool can_cut_through(const TransportOps& ops) noexcept {
+  // What a transport from outside the tree does to the bytes on their way, nobody here knows.
+  return ops.tx_kind == TxKind::kPeek && ops.listen && ops.ip_protocol != 0 &&
+         ops.proto < kFirstPrivateProto;
+}
+
 // --- What the session layer calls as it calls a transport
 
 // The end has gone, how it may be. Its session is the caller's to free.
@@ -281,13 +287,19 @@ const TransportOps kCutThroughOps{
     .info = info,
 };
 
+bool takes_cut_through(SessionWorker& sw, const Listener& l, TransportId transport) noexcept {
+  const Impl& layer = *sw.layer;
+  return can_cut_through(*layer.transports.get(transport)) && l.transport == transport &&
+         !l.app->owner->in_this_process && l.app->scope.local &&
+         l.conn[sw.worker->index] != kNoConn &&
+         layer.drain_state.load(std::memory_order_relaxed) == DrainState::kOff;
+}
+
 Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectArgs& args) noexcept {
   const Impl& layer = *sw.layer;
   if (!caller.scope.local) return nullptr;
   const TransportOps* ops = layer.transports.get(args.transport);
-  if (ops->tx_kind != TxKind::kPeek || !ops->listen || ops->ip_protocol == 0) return nullptr;
-  // What a transport from outside the tree does to the bytes on their way, nobody here knows.
-  if (ops->proto >= kFirstPrivateProto) return nullptr;
+  if (!can_cut_through(*ops)) return nullptr;
   const Endpoints& e = args.endpoints;
   if (!sw.worker->net || !sw.worker->net->is_local(*sw.worker, e.remote, e.fib_index))
     return nullptr;
@@ -306,11 +318,7 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   }
   if (match.kind != FlowKind::kListener) return nullptr;
   Listener* l = layer.listener(match.conn);
-  const bool reachable = l && l->transport == args.transport && !l->app->owner->in_this_process &&
-                         l->app->scope.local && l->app->ns == caller.ns &&
-                         l->conn[sw.worker->index] != kNoConn &&
-                         layer.drain_state.load(std::memory_order_relaxed) == DrainState::kOff;
-  return reachable ? l : nullptr;
+  return l && l->app->ns == caller.ns && takes_cut_through(sw, *l, args.transport) ? l : nullptr;
 }
 
 Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,

@@ -19,6 +19,7 @@
 #include "graph/engine.h"
 #include "session/application.h"
 #include "session/cut_through.h"
+#include "session/filters.h"
 #include "session/flow_tables.h"
 #include "session/migrate.h"
 #include "session/namespaces.h"
@@ -94,6 +95,7 @@ struct SessionLayer::Impl {
   Engine& engine;
   TransportRegistry& transports;
   std::unique_ptr<session::FlowTables> flows;
+  std::unique_ptr<session::Filters> filters;
   std::unique_ptr<session::Ops> ops;
   std::vector<std::unique_ptr<session::SessionWorker>> workers;
   NodeId queue_node = kNoNode;

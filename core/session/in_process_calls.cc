@@ -51,6 +51,10 @@ Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* 
   e.remote_port = to->port;
   e.fib_index = to->fib_index;
   if (!e.remote.is_ip4) e.local = IpAddress(Ip6Address{});
+  if (Listener* to = nullptr; sw.layer->filters->has_egress()) [[unlikely]]
+    if (const Status status = sw.layer->filters->filter_connect(sw, app, args, true, to);
+        status != Status::kOk)
+      return status;
   Session* s = nullptr;
   if (const Status status = open_connection(sw, app, args, &s); status != Status::kOk)
     return status;

@@ -156,6 +156,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
     unlisten(layer, *raw);
     return fail(s);
   }
+  layer.filters->listeners_changed(app);
   return raw;
 }
 
@@ -188,6 +189,7 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
 void unlisten(Impl& layer, Listener& l) {
   const TransportOps& ops = *layer.transports.get(l.transport);
   release(layer, ops.ip_protocol, l.places);
+  layer.filters->listeners_changed(*l.app, &l);
   unlisten_on_workers(layer, l);
   layer.listeners[l.index].store(nullptr, std::memory_order_release);
   // Workers have all run a closure since: none of them is still looking at it.

@@ -46,9 +46,15 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   }
   if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
     return refuse_connect(sw, a, c.context, placed);
-  Status status = Status::kUnreachable;  // for an application that sees no network
+  Listener* l = nullptr;
+  Status status = Status::kOk;
+  if (layer.filters->has_egress()) [[unlikely]]
+    status = layer.filters->filter_connect(sw, *a.app, args, deadline == 0, l);
+  if (status != Status::kOk) return refuse_connect(sw, a, c.context, status);
+  if (!l) l = find_cut_through(sw, *a.app, args);
+  status = Status::kUnreachable;  // for an application that sees no network
   Session* s = nullptr;
-  if (Listener* const l = find_cut_through(sw, *a.app, args))
+  if (l)
     status = open_cut_through(sw, a, c, args, *l, deadline);
   else if (a.app->scope.global)
     status = open_connection(sw, *a.app, args, &s);

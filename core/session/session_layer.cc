@@ -42,6 +42,7 @@ Result<void> SessionLayer::build() {
   auto flows = FlowTables::create(l.config);
   if (!flows) return flows.error();
   l.flows = std::move(*flows);
+  l.filters = std::make_unique<Filters>(l);
   l.ops = std::make_unique<Ops>();
   l.ops->layer = &l;
   fill_ops(*l.ops);

@@ -34,6 +34,8 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   SessionWorker& sw = of(w);
   Impl& layer = *sw.layer;
   layer.flows->lookup(keys, out);
+  if (layer.filters->has_ingress()) [[unlikely]]
+    layer.filters->filter(sw, keys, out);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (out[i].kind != FlowKind::kListener) {
       if (out[i].worker != w.index && out[i].kind == FlowKind::kEstablished) [[unlikely]]

@@ -36,6 +36,7 @@ enum Counter : uint16_t {
   kDataOffsetOverrun,
   kBadChecksum,
   kHandedOff,
+  kDenied,
   kCounterCount,
   kWellFormed = kCounterCount,  // of parse(): the lookup decides
 };
@@ -53,6 +54,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"data-offset-overrun", Severity::kError, "data offset beyond the segment"},
     {"bad-checksum", Severity::kError, "TCP checksum wrong"},
     {"handed-off", Severity::kInfo, "to the worker where the connection lives"},
+    {"denied", Severity::kInfo, "refused by a session rule or the deny list, not answered"},
 };
 
 struct Ip4 {
@@ -141,6 +143,8 @@ Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
 Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept {
   b.session = m.conn;
   if (m.kind == FlowKind::kNone) return {kToReset, kNoConnection};
+  if (m.kind == FlowKind::kDenied) [[unlikely]]
+    return {kToDrop, kDenied};
   if (m.worker != t.w.index) [[unlikely]]
     return {kToWorker, kHandedOff};
   if (m.kind == FlowKind::kListener) return {kToListen, kListen};

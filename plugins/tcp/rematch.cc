@@ -56,6 +56,7 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
   if (!endpoints_of(b, ends)) return kRxStale;
   const FlowMatch m = lookup(t, ends);
   b.session = m.conn;
+  if (m.kind == FlowKind::kDenied) return kRxStale;  // as where the lookup says so at once
   if (m.kind != FlowKind::kNone) {
     if (m.worker != t.w.index) return hand_off(t, b, m.worker, ends.local.is_ip4);
     if (m.kind == FlowKind::kListener) {

@@ -226,6 +226,15 @@ TEST(Lookup, LeadsToConnectionsOfThisWorkerOnly) {
   EXPECT_FALSE(s.session().reset);
 }
 
+TEST(Lookup, WhatARuleDeniesIsDroppedWithoutAnAnswer) {
+  TcpScript s = TcpScript::listening();
+  s.sessions().every_match = FlowMatch{kNoConn, 0, FlowKind::kDenied};
+  s.inject(syn()).expect_silence();
+  s.inject(ack(1)).expect_silence();
+  EXPECT_EQ(s.counter("tcp4-input/denied"), 2u);
+  EXPECT_EQ(s.counter("tcp4-input/no-connection"), 0u);
+}
+
 TEST(Malformed, PaddingBehindTheIpLengthIsNotText) {
   TcpScript s = TcpScript::listening();
   std::string padded = tcp_bytes(5000, 5, 20) + std::string(6, 'x');

@@ -21,6 +21,7 @@ enum Counter : uint16_t {
   kBacklogFull,
   kNoConnection,
   kMalformed,
+  kDenied,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -35,6 +36,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"backlog-full", Severity::kWarn, "connections not accepted now: the accept queue is full"},
     {"no-connection", Severity::kWarn, "neither a connection nor a listener"},
     {"malformed", Severity::kError, "too short, wrong checksum, or of no known kind"},
+    {"denied", Severity::kInfo, "refused by a session rule or the deny list, not answered"},
 };
 
 bool is_well_formed(const Buffer& b, const Ip4Header& ip, const Header& h) noexcept {
@@ -149,6 +151,7 @@ Counter deliver(LineWorker& l, const Buffer& b) noexcept {
                        .remote_port = h.src_port,
                        .fib_index = b.fib_index};
   if (match.kind == FlowKind::kListener) return accept(l, l.listeners[match.conn], ends, h);
+  if (match.kind == FlowKind::kDenied) return kDenied;
   Connection* c = match.kind == FlowKind::kNone ? nullptr : l.find(match.conn);
   if (c) return receive(l, *c, b, h);
   return turn_away(l, ends, h);

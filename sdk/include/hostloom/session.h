@@ -60,7 +60,9 @@ struct FlowKey6 {
 };
 static_assert(sizeof(FlowKey6) == 48);
 
-enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener };
+// kDenied, since ABI 1.1: a rule refuses the packet or its source. It is dropped without an answer,
+// and counted; `conn` is kNoConn.
+enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener, kDenied };
 
 // What a lookup finds.
 struct FlowMatch {
@@ -99,7 +101,8 @@ enum class ResetReason : uint8_t {
 struct SessionOps {
   uint32_t struct_size;
 
-  // --- Lookup. Established, then half-open, then listener (exact address, then any).
+  // --- Lookup. Established, then half-open, then deny list and rules, then listener (exact
+  // address, then any).
   // ------------------------------
   void (*lookup4)(Worker&, std::span<const FlowKey4>, FlowMatch* out) noexcept;
   void (*lookup6)(Worker&, std::span<const FlowKey6>, FlowMatch* out) noexcept;

@@ -1,0 +1,113 @@
+// Filters on workers: what becomes of a packet that matched no connection, and of a connect.
+#include <hostloom/net.h>
+
+#include "session/filters.h"
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint32_t namespace_of(const App&) noexcept { return 0; }  // there is only `default`
+
+}  // namespace
+
+template <class Key>
+uint32_t Filters::decide(RuleScope scope, uint32_t table, const Key& flow, PerWorker& mine,
+                         bool count) const noexcept {
+  const RuleTable* rules =
+      tables_[static_cast<std::size_t>(scope)][table].load(std::memory_order_acquire);
+  const uint64_t value = rules ? rules->lookup(flow) : RuleTable::kNoRule;
+  if (value == RuleTable::kNoRule) return kAllowCode;
+  if (count) {
+    auto& hits = mine.hits[value >> 32];
+    hits.store(hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  return static_cast<uint32_t>(value);
+}
+
+// The application's listener on that port, or else its first, of those that fit.
+template <class Fits>
+uint32_t Filters::find_listener(uint32_t code, uint16_t port, Fits&& fits) const noexcept {
+  const TargetListeners* listeners =
+      target_listeners_[code - kFirstTargetCode].load(std::memory_order_acquire);
+  uint32_t first = kNoIndex;
+  if (!listeners) return first;
+  for (const TargetListener& l : *listeners) {
+    if (!fits(l)) continue;
+    if (l.port == port) return l.index;
+    if (first == kNoIndex) first = l.index;
+  }
+  return first;
+}
+
+template <class Key>
+FlowMatch Filters::filter_one(PerWorker& mine, const Key& key, FlowMatch found) const noexcept {
+  constexpr bool kIsIp4 = sizeof(Key) == sizeof(FlowKey4);
+  const uint32_t fib = key.fib_index;
+  if (fib >= kMaxTables) return found;
+  const FlowMatch denied{kNoConn, 0, FlowKind::kDenied};
+  const DenyList* list = lists_[fib].load(std::memory_order_acquire);
+  if (list && list->denies(key.remote)) {
+    ++mine.denied_sources;
+    return denied;
+  }
+  const uint32_t code = decide(RuleScope::kGlobal, fib, key, mine, true);
+  if (code == kAllowCode) return found;
+  if (code == kDenyCode) return denied;
+  // The addresses of a cut-through session are taken; what claims them comes from outside.
+  if (found.kind == FlowKind::kListener && found.conn == kNoIndex) return found;
+  const uint32_t listener = find_listener(code, key.local_port, [&](const TargetListener& l) {
+    return l.protocol == key.protocol && (kIsIp4 ? l.ip4 : l.ip6);
+  });
+  if (listener != kNoIndex) return {listener, 0, FlowKind::kListener};
+  ++mine.redirects_to_nobody;
+  return {};
+}
+
+template <class Key>
+void Filters::filter(SessionWorker& sw, std::span<const Key> keys, FlowMatch* out) noexcept {
+  const auto worker = static_cast<uint8_t>(sw.worker->index);
+  PerWorker& mine = per_worker_[worker];
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (out[i].kind == FlowKind::kEstablished || out[i].kind == FlowKind::kHalfOpen) continue;
+    out[i] = filter_one(mine, keys[i], out[i]);
+    if (out[i].kind == FlowKind::kDenied) out[i].worker = worker;
+  }
+}
+template void Filters::filter(SessionWorker&, std::span<const FlowKey4>, FlowMatch*) noexcept;
+template void Filters::filter(SessionWorker&, std::span<const FlowKey6>, FlowMatch*) noexcept;
+
+Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& args, bool is_new,
+                               Listener*& to) noexcept {
+  const TransportOps* ops = layer_.transports.get(args.transport);
+  if (!ops || ops->ip_protocol == 0) return Status::kOk;
+  Worker& w = *sw.worker;
+  PerWorker& mine = per_worker_[w.index];
+  Endpoints e = args.endpoints;
+  // Rules may be for a local address, which is the route's when none was bound.
+  RouteInfo route;
+  if (e.local.is_zero() && w.net && w.net->route(w, e.remote, e.fib_index, &route) == Status::kOk)
+    e.local = route.source;
+  const uint32_t table = namespace_of(app);
+  const uint32_t code =
+      e.remote.is_ip4
+          ? decide(RuleScope::kLocal, table, key4_of(e, ops->ip_protocol), mine, is_new)
+          : decide(RuleScope::kLocal, table, key6_of(e, ops->ip_protocol), mine, is_new);
+  if (code == kAllowCode) return Status::kOk;
+  if (code == kDenyCode) return Status::kRefused;
+  const uint32_t listener = find_listener(code, e.remote_port, [&](const TargetListener& l) {
+    return l.transport == args.transport && (e.remote.is_ip4 ? l.ip4 : l.ip6);
+  });
+  Listener* l = layer_.listener(listener);
+  if (!l) {
+    ++mine.redirects_to_nobody;
+    return Status::kRefused;
+  }
+  if (app.owner->in_this_process || !takes_cut_through(sw, *l, args.transport))
+    return Status::kUnsupported;
+  if (w.net && !w.net->is_local(w, e.remote, e.fib_index)) args.endpoints.local = e.local;
+  to = l;
+  return Status::kOk;
+}
+
+}  // namespace loom::session

@@ -1,0 +1,171 @@
+// Filters: session rules and deny lists where packets and connects meet them. Private to
+// core/session/.
+//
+//   ingress  what matched no connection, before its listener: the FIB's deny list of sources
+//            (sdl.h), then the FIB's rules of scope global. Denied: the transport drops it, says
+//            nothing and counts it (FlowKind::kDenied).
+//   egress   a connect, before cut-through and transport: the namespace's rules of scope local.
+//            Denied: Status::kRefused. Cut-through never meets the rules of scope global.
+//
+// A redirect leads to a listener of the application that the rule names: of the same protocol and
+// version of IP, the one on the port that was asked for, else the first that it opened; none: as
+// where nobody listens. The address that was asked for stays the connection's own. On egress it is
+// a cut-through session, whatever the caller's scope; what cannot be one is kUnsupported. A rule
+// belongs to the application that had the index when the rule was added, not to who gets it later.
+//
+// Threads: Rule, hits() and changes on the control thread; has_*(), filter() and filter_connect()
+// on workers, without a lock. A worker counts in memory of its own. What workers may still look at
+// (numbers of rules and targets, lists of listeners) is used again, or freed, after a grace period.
+#pragma once
+#include <array>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <hostloom/stats.h>
+
+#include "session/rule_action.h"
+#include "session/rules.h"
+#include "session/sdl.h"
+#include "session/session_layer.h"
+
+namespace loom::session {
+
+struct App;
+struct ConnectArgs;
+struct Listener;
+struct SessionWorker;
+
+enum class RuleScope : uint8_t { kGlobal, kLocal };
+
+struct RuleSpec {
+  RuleScope scope = RuleScope::kGlobal;
+  uint32_t appns = 0;
+  TransportId transport = kNoTransport;
+  RuleMatch match{};  // the protocol is the transport's
+  uint32_t action = kActionNone;
+  std::string tag{};
+};
+
+class Filters {
+ public:
+  static constexpr uint32_t kMaxTables = 256;  // FIBs or namespaces
+  static constexpr uint32_t kMaxRules = 1u << 16;
+  static constexpr uint32_t kMaxTargets = 1024;  // applications that rules redirect to
+
+  explicit Filters(SessionLayer::Impl&);
+  ~Filters();
+  Filters(const Filters&) = delete;
+  Filters& operator=(const Filters&) = delete;
+
+  // --- Control thread
+  static constexpr bool has_namespace(uint32_t appns) noexcept { return appns == 0; }
+  // A rule with the same match is replaced, and its hits go on. kNotFound: no such namespace,
+  // transport or application. kUnsupported: the transport has no protocol of IP. kInvalid. kExists:
+  // the tag is another rule's. kNoMemory: too many rules, masks or targets.
+  Result<void> add(const RuleSpec&);
+  // The rule with that tag, or else with that match. kNotFound.
+  Result<void> del(const RuleSpec&);
+  // See DenyList. kNotFound also: no such namespace.
+  Result<void> add_sources(uint32_t appns, std::span<const DenyEntry>);
+  Result<void> del_sources(uint32_t appns, std::span<const IpPrefix>);
+  // Null: nothing was ever added, or no such namespace.
+  const DenyList* sources(uint32_t appns) const;
+  // What del() would delete.
+  std::optional<RuleSpec> rule_for(const RuleSpec&) const;
+  // By number, below n_numbers(); null: free.
+  const RuleSpec* rule(uint32_t number) const;
+  uint32_t n_numbers() const noexcept { return static_cast<uint32_t>(rules_.size()); }
+  // Whether the application of a redirect is still there.
+  bool has_target(uint32_t number) const;  // true for other actions
+  uint64_t hits(uint32_t number) const;    // lookups that this rule decided
+  uint64_t denied_sources() const;         // by deny lists
+  uint64_t redirects_to_nobody() const;
+  // A listener of the application has come; or `going` is about to go, and is not looked for any
+  // more.
+  void listeners_changed(const App&, const Listener* going = nullptr);
+
+  // --- Workers
+  bool has_ingress() const noexcept { return n_ingress_.load(std::memory_order_relaxed) != 0; }
+  bool has_egress() const noexcept { return n_egress_.load(std::memory_order_relaxed) != 0; }
+  // Goes over what FlowTables::lookup() found. A redirect is found as kListener, as there.
+  template <class Key>
+  void filter(SessionWorker&, std::span<const Key>, FlowMatch* out) noexcept;
+  // Other than kOk: the connect is refused so. `to`: where it is redirected to; args has its local
+  // address then. `is_new`: it is counted.
+  Status filter_connect(SessionWorker&, const App&, ConnectArgs& args, bool is_new,
+                        Listener*& to) noexcept;
+
+ private:
+  static constexpr uint32_t kDenyCode = 0, kAllowCode = 1, kFirstTargetCode = 2;
+  struct Rule : RuleSpec {
+    uint32_t code = kAllowCode;
+  };
+  struct Target {
+    uint32_t app = 0;
+    uint64_t serial = 0;  // of the application
+    uint32_t uses = 0;    // rules; 0: free once no worker knows it
+  };
+  struct TargetListener {
+    TransportId transport;
+    uint8_t protocol;
+    bool ip4, ip6;
+    uint16_t port;
+    uint32_t generation, index;
+  };
+  using TargetListeners = std::vector<TargetListener>;  // in the order they were opened
+  struct alignas(64) PerWorker {
+    std::unique_ptr<std::atomic<uint64_t>[]> hits;
+    StatCounter denied_sources, redirects_to_nobody;
+  };
+  using Tag = std::tuple<RuleScope, uint32_t, TransportId, std::string>;
+
+  Result<uint32_t> table_of(RuleScope, uint32_t appns) const;
+  Result<RuleTable*> open_table(RuleScope, uint32_t table);
+  RuleTable* table(RuleScope, uint32_t table) const;
+  Result<RuleSpec> checked(RuleSpec) const;
+  Result<uint32_t> find(const RuleSpec&) const;
+  Result<uint32_t> take_number();
+  void release_number(uint32_t number);
+  Result<uint32_t> take_code(uint32_t action);
+  void release_code(uint32_t code);
+  void publish_target(uint32_t target, const Listener* going);
+  void recount();
+  FibDefer defer();
+  void after_grace(std::function<void(Filters&)>);
+  // Workers.
+  template <class Key>
+  uint32_t decide(RuleScope, uint32_t table, const Key&, PerWorker&, bool count) const noexcept;
+  template <class Key>
+  FlowMatch filter_one(PerWorker&, const Key&, FlowMatch found) const noexcept;
+  template <class Fits>
+  uint32_t find_listener(uint32_t code, uint16_t port, Fits&&) const noexcept;
+
+  SessionLayer::Impl& layer_;
+  std::shared_ptr<Filters*> self_;  // what runs after a grace period may outlive us
+  // For workers. Tables stay once they are there.
+  std::atomic<uint32_t> n_ingress_{0}, n_egress_{0};
+  std::array<std::array<std::atomic<const RuleTable*>, kMaxTables>, 2> tables_{};
+  std::array<std::atomic<const DenyList*>, kMaxTables> lists_{};
+  std::array<std::atomic<const TargetListeners*>, kMaxTargets> target_listeners_{};
+  std::vector<PerWorker> per_worker_;
+  // Control thread.
+  std::array<std::array<std::unique_ptr<RuleTable>, kMaxTables>, 2> own_tables_;
+  std::array<std::unique_ptr<DenyList>, kMaxTables> own_lists_;
+  std::vector<std::unique_ptr<Rule>> rules_;  // by number
+  std::vector<uint32_t> free_numbers_;
+  std::array<uint32_t, 2> n_rules_{};  // by scope
+  std::map<Tag, uint32_t> tags_;
+  std::vector<Target> targets_;
+  std::vector<uint32_t> free_targets_;
+};
+
+// For both scopes, or for none.
+Result<void> change_both(Filters&, RuleSpec, bool is_add);
+
+}  // namespace loom::session
