@@ -11,6 +11,7 @@
 #include "session.api.h"
 #include "session/app_api.h"
 #include "session/control.h"
+#include "session/rules_api.h"
 
 namespace loom {
 
@@ -209,12 +210,10 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
         switch (request.rt_engine_type) {
           case api::RtBackendEngine::kRtBackendEngineApiDisable:
           case api::RtBackendEngine::kRtBackendEngineApiNone:
-            reply.retval = enable_retval(layer.set_enabled(
-                request.rt_engine_type == api::RtBackendEngine::kRtBackendEngineApiNone));
-            break;
           case api::RtBackendEngine::kRtBackendEngineApiRuleTable:
           case api::RtBackendEngine::kRtBackendEngineApiSdl:
-            reply.retval = api_retval(Status::kUnsupported);
+            reply.retval = enable_retval(layer.set_enabled(
+                request.rt_engine_type != api::RtBackendEngine::kRtBackendEngineApiDisable));
             break;
           default:
             reply.retval = kApiInvalidValue;
@@ -235,6 +234,7 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
         return api::SessionDisconnectReply{.retval = s == Status::kNotFound ? kInvalidSessionId
                                                                             : api_retval(s)};
       });
+  add_rule_handlers(registry, l);
   add_app_handlers(registry, l);
   add_namespace_handlers(registry, l);
   return {};

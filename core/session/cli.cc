@@ -369,7 +369,7 @@ Result<void> register_session_commands(Host& host, SessionLayer& layer) {
        .context = impl,
        .run = session_enable<false>},
   };
-  for (const auto more : {drain_commands(), namespace_commands()})
+  for (const auto more : {drain_commands(), namespace_commands(), rule_commands()})
     for (CliCommand c : more) {
       c.context = impl;
       commands.push_back(c);

@@ -77,5 +77,6 @@ constexpr uint32_t kMaxDrainTimeout = 7 * 24 * 3600;  // seconds
 void set_drain(Impl&, bool enable, uint32_t timeout_s);
 DrainStatus drain_status(const Impl&);
 std::span<const CliCommand> drain_commands();  // without context
+std::span<const CliCommand> rule_commands();   // the same; rules_cli.cc
 
 }  // namespace loom::session

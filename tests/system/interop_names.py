@@ -20,8 +20,6 @@ COMMANDS = """
 ABSENT_COMMANDS = {
     "af-packet": ["create host-interface"],
     "memif": ["create memif socket", "create interface memif"],
-    "session rules": ["session rule add", "session rule del", "show session rules"],
-    "source deny lists": ["session sdl"],
     "UDP": ["show udp"],
     "TLS": ["show tls"],
     "QUIC": ["show quic"],
@@ -42,8 +40,6 @@ ABSENT_MESSAGES = {
     "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
     "memif": ["memif_create_v2", "memif_delete", "memif_dump", "memif_socket_filename_add_del_v2",
               "memif_socket_filename_dump"],
-    "session rules": ["session_rule_add_del", "session_rules_v2_dump"],
-    "source deny lists": ["session_sdl_add_del_v2", "session_sdl_v3_dump"],
     "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],
     "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
     "static HTTP": ["http_static_enable_v5"],

@@ -52,6 +52,8 @@ class Messages(ApiClient):
         if field[0] != "string" and len(length) == 1:  # a fixed array, of zeros behind what is given
             items = list(value or [])
             return b"".join(self._pack(field[0], x) for x in items + [None] * (length[0] - len(items)))
+        if field[0] != "string" and len(length) == 2:  # as many as are given; the caller sets the count
+            return b"".join(self._pack(field[0], x) for x in value or [])
         if field[0] != "string":
             return self._pack(field[0], value)
         text = (value or "").encode()

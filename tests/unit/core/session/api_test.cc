@@ -200,14 +200,14 @@ TEST_F(SessionApiTest, DisabledEndsApplicationsAndEnabledTakesThemAgain) {
         .retval;
   };
   EXPECT_EQ(enable(true), 0);
-  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiSdl), kUnsupported);
+  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiSdl), 0);
   EXPECT_EQ(engine(static_cast<api::RtBackendEngine>(9)), kApiInvalidValue);
   EXPECT_EQ(enable(false), 0);
   bed.pump();
   EXPECT_TRUE(client.dump<api::AppDetails>(api::AppDump{}).empty());
   EXPECT_NE(::access(bed.layer->default_socket_path().c_str(), F_OK), 0);
   EXPECT_EQ(enable(false), 0);
-  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiNone), 0);
+  EXPECT_EQ(engine(api::RtBackendEngine::kRtBackendEngineApiRuleTable), 0);
   TestApp again(bed);
   EXPECT_EQ(again.reply.status, 0);
   EXPECT_EQ(again.listen(80).status, 0);
