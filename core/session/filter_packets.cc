@@ -5,11 +5,6 @@
 #include "session/impl.h"
 
 namespace loom::session {
-namespace {
-
-constexpr uint32_t namespace_of(const App&) noexcept { return 0; }  // there is only `default`
-
-}  // namespace
 
 template <class Key>
 uint32_t Filters::decide(RuleScope scope, uint32_t table, const Key& flow, PerWorker& mine,
@@ -88,7 +83,7 @@ Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& a
   RouteInfo route;
   if (e.local.is_zero() && w.net && w.net->route(w, e.remote, e.fib_index, &route) == Status::kOk)
     e.local = route.source;
-  const uint32_t table = namespace_of(app);
+  const uint32_t table = app.ns->index;
   const uint32_t code =
       e.remote.is_ip4
           ? decide(RuleScope::kLocal, table, key4_of(e, ops->ip_protocol), mine, is_new)

@@ -48,12 +48,23 @@ void Filters::recount() {
 
 // --- Tables
 
+static_assert(Filters::kMaxTables >= kMaxNamespaces);
+
+bool Filters::has_namespace(uint32_t appns) const {
+  return appns < layer_.namespaces.size() && layer_.namespaces[appns];
+}
+
 // Rules of scope global are the FIB's, which namespaces may share.
-Result<uint32_t> Filters::table_of(RuleScope scope, uint32_t appns) const {
+Result<uint32_t> Filters::table_of(RuleScope scope, uint32_t appns, bool is_ip4) const {
   if (!has_namespace(appns))
     return error(Status::kNotFound, "no application namespace " + number_text(appns));
-  constexpr uint32_t kDefaultFib = 0;
-  return scope == RuleScope::kGlobal ? kDefaultFib : appns;
+  if (scope == RuleScope::kLocal) return appns;
+  const uint32_t fib = layer_.namespaces[appns]->fibs().of(is_ip4);
+  if (fib == kNoIndex)
+    return error(Status::kNotFound, "namespace '" + layer_.namespaces[appns]->id +
+                                        "' has no routing table: its interface has gone");
+  if (fib >= kMaxTables) return error(Status::kNoMemory, "too many routing tables for rules");
+  return fib;
 }
 
 RuleTable* Filters::table(RuleScope scope, uint32_t table) const {
@@ -177,7 +188,8 @@ Result<RuleSpec> Filters::checked(RuleSpec spec) const {
 }
 
 Result<void> Filters::add(const RuleSpec& wanted) {
-  const auto table = table_of(wanted.scope, wanted.appns);
+  const auto table =
+      table_of(wanted.scope, wanted.appns, wanted.match.local.address.is_ip4);
   if (!table) return table.error();
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
@@ -213,41 +225,59 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   } else {
     ++n_rules_[index_of(spec->scope)];
   }
-  rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code});
+  rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table});
   if (!spec->tag.empty()) tags_[tag] = *number;
   recount();
   return {};
 }
 
 Result<uint32_t> Filters::find(const RuleSpec& wanted) const {
-  const auto at = table_of(wanted.scope, wanted.appns);
-  if (!at) return at.error();
-  if (!wanted.tag.empty()) {
-    const auto tagged = tags_.find({wanted.scope, *at, wanted.transport, wanted.tag});
-    if (tagged != tags_.end()) return tagged->second;
-  }
+  if (!has_namespace(wanted.appns))
+    return error(Status::kNotFound, "no application namespace " + number_text(wanted.appns));
+  if (!wanted.tag.empty())
+    for (const bool is_ip4 : {true, false}) {
+      const auto at = table_of(wanted.scope, wanted.appns, is_ip4);
+      const auto tagged =
+          at ? tags_.find({wanted.scope, *at, wanted.transport, wanted.tag}) : tags_.end();
+      if (tagged != tags_.end()) return tagged->second;
+    }
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
-  const RuleTable* rules = table(wanted.scope, *at);
+  const auto at = table_of(wanted.scope, wanted.appns, spec->match.local.address.is_ip4);
+  const RuleTable* rules = at ? table(wanted.scope, *at) : nullptr;
   const auto known = rules ? rules->find_exact(spec->match) : std::nullopt;
-  if (!known) return error(Status::kNotFound, "no such session rule");
-  return static_cast<uint32_t>(*known >> 32);
+  if (known) return static_cast<uint32_t>(*known >> 32);
+  // The namespace was elsewhere when it was added.
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    const Rule* r = rules_[i].get();
+    if (r && r->scope == wanted.scope && r->appns == wanted.appns && (!at || r->table != *at) &&
+        r->transport == spec->transport && r->match == spec->match)
+      return i;
+  }
+  return error(Status::kNotFound, "no such session rule");
 }
 
 Result<void> Filters::del(const RuleSpec& wanted) {
   const auto found = find(wanted);
   if (!found) return found.error();
-  const uint32_t number = *found;
-  const auto at = table_of(wanted.scope, wanted.appns);
+  return del_number(*found);
+}
+
+Result<void> Filters::del_number(uint32_t number) {
   const Rule gone = *rules_[number];
-  if (const Status s = table(gone.scope, *at)->del(gone.match); s != Status::kOk)
+  if (const Status s = table(gone.scope, gone.table)->del(gone.match); s != Status::kOk)
     return error(s, "the rule cannot be deleted");
-  tags_.erase({gone.scope, *at, gone.transport, gone.tag});
+  tags_.erase({gone.scope, gone.table, gone.transport, gone.tag});
   release_code(gone.code);
   release_number(number);
   --n_rules_[index_of(gone.scope)];
   recount();
   return {};
+}
+
+void Filters::forget_namespace(uint32_t appns) {
+  for (uint32_t i = 0; i < rules_.size(); ++i)
+    if (rules_[i] && rules_[i]->appns == appns) (void)del_number(i);
 }
 
 std::optional<RuleSpec> Filters::rule_for(const RuleSpec& wanted) const {
@@ -294,39 +324,86 @@ uint64_t Filters::hits(uint32_t number) const {
 
 // --- Deny lists
 
+namespace {
+
+// What of a call is for the IPv4 table of a namespace, and what for the IPv6 table; all in one where
+// these are the same.
+template <class T, class IsIp4>
+std::array<std::vector<T>, 2> by_version(std::span<const T> all, bool same_table, IsIp4&& is_ip4) {
+  std::array<std::vector<T>, 2> parts;
+  for (const T& x : all) parts[!same_table && !is_ip4(x)].push_back(x);
+  return parts;
+}
+
+}  // namespace
+
 Result<void> Filters::add_sources(uint32_t appns, std::span<const DenyEntry> entries) {
-  const auto table = table_of(RuleScope::kGlobal, appns);
-  if (!table) return table.error();
+  if (!has_namespace(appns))
+    return error(Status::kNotFound, "no application namespace " + number_text(appns));
   for (const DenyEntry& e : entries)
     if (e.tag.size() > kMaxTag)
       return error(Status::kInvalid, "a tag has at most " + number_text(kMaxTag) + " bytes");
-  auto& own = own_lists_[*table];
-  if (!own) {
-    auto made = DenyList::create(defer());
-    if (!made) return made.error();
-    own = std::move(*made);
-    lists_[*table].store(own.get(), std::memory_order_release);
+  const FibPair fibs = layer_.namespaces[appns]->fibs();
+  const auto parts = by_version(entries, fibs.ip4 == fibs.ip6,
+                                [](const DenyEntry& e) { return e.prefix.address.is_ip4; });
+  for (const bool is_ip4 : {true, false}) {
+    const auto& part = parts[!is_ip4];
+    if (part.empty() && !entries.empty()) continue;
+    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
+    Result<void> added;
+    if (!table) {
+      added = table.error();
+    } else {
+      auto& own = own_lists_[*table];
+      if (!own) {
+        auto made = DenyList::create(defer());
+        if (!made) return made.error();
+        own = std::move(*made);
+        lists_[*table].store(own.get(), std::memory_order_release);
+      }
+      added = own->add(part);
+    }
+    recount();
+    if (added) continue;
+    if (!is_ip4 && !parts[0].empty()) {  // all of a call or nothing
+      std::vector<IpPrefix> undo;
+      for (const DenyEntry& e : parts[0]) undo.push_back(e.prefix);
+      (void)del_sources(appns, undo);
+    }
+    return added;
   }
-  auto added = own->add(entries);
-  recount();
-  return added;
+  return {};
 }
 
 Result<void> Filters::del_sources(uint32_t appns, std::span<const IpPrefix> prefixes) {
-  const auto table = table_of(RuleScope::kGlobal, appns);
-  if (!table) return table.error();
-  if (prefixes.empty()) return {};
-  auto& own = own_lists_[*table];
-  if (!own)
-    return error(Status::kNotFound,
-                 "source " + prefixes.front().str() + " is not in the deny list");
-  auto gone = own->del(prefixes);
-  recount();
-  return gone;
+  if (!has_namespace(appns))
+    return error(Status::kNotFound, "no application namespace " + number_text(appns));
+  const FibPair fibs = layer_.namespaces[appns]->fibs();
+  const auto parts = by_version(prefixes, fibs.ip4 == fibs.ip6,
+                                [](const IpPrefix& p) { return p.address.is_ip4; });
+  std::vector<DenyEntry> gone4;
+  for (const bool is_ip4 : {true, false}) {
+    const auto& part = parts[!is_ip4];
+    if (part.empty()) continue;
+    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
+    DenyList* own = table ? own_lists_[*table].get() : nullptr;
+    if (is_ip4 && own && !parts[1].empty())
+      for (const IpPrefix& p : part)
+        if (auto e = own->entry(p)) gone4.push_back(*e);
+    const auto gone =
+        own ? own->del(part)
+            : Result<void>(error(Status::kNotFound, "source " + part.front().str() +
+                                                        " is not in the deny list"));
+    recount();
+    if (gone) continue;
+    if (!is_ip4 && !gone4.empty()) (void)add_sources(appns, gone4);  // all of a call or nothing
+    return gone;
+  }
+  return {};
 }
 
-const DenyList* Filters::sources(uint32_t appns) const {
-  const auto table = table_of(RuleScope::kGlobal, appns);
+const DenyList* Filters::sources(uint32_t appns, bool is_ip4) const {
+  const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
   return table ? own_lists_[*table].get() : nullptr;
 }
 

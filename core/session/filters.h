@@ -54,7 +54,7 @@ struct RuleSpec {
 
 class Filters {
  public:
-  static constexpr uint32_t kMaxTables = 256;  // FIBs or namespaces
+  static constexpr uint32_t kMaxTables = 1024;  // FIBs or namespaces
   static constexpr uint32_t kMaxRules = 1u << 16;
   static constexpr uint32_t kMaxTargets = 1024;  // applications that rules redirect to
 
@@ -64,18 +64,22 @@ class Filters {
   Filters& operator=(const Filters&) = delete;
 
   // --- Control thread
-  static constexpr bool has_namespace(uint32_t appns) noexcept { return appns == 0; }
+  bool has_namespace(uint32_t appns) const;
   // A rule with the same match is replaced, and its hits go on. kNotFound: no such namespace,
   // transport or application. kUnsupported: the transport has no protocol of IP. kInvalid. kExists:
   // the tag is another rule's. kNoMemory: too many rules, masks or targets.
   Result<void> add(const RuleSpec&);
   // The rule with that tag, or else with that match. kNotFound.
   Result<void> del(const RuleSpec&);
-  // See DenyList. kNotFound also: no such namespace.
+  // The namespace goes, and its rules with it. Deny lists are the FIB's, and stay.
+  void forget_namespace(uint32_t appns);
+  // See DenyList; those of the namespace's FIBs. kNotFound also: no such namespace.
   Result<void> add_sources(uint32_t appns, std::span<const DenyEntry>);
   Result<void> del_sources(uint32_t appns, std::span<const IpPrefix>);
   // Null: nothing was ever added, or no such namespace.
-  const DenyList* sources(uint32_t appns) const;
+  const DenyList* sources(uint32_t appns, bool is_ip4) const;
+  // Of a FIB, below kMaxTables; null: nothing was ever added.
+  const DenyList* list(uint32_t fib) const { return own_lists_[fib].get(); }
   // What del() would delete.
   std::optional<RuleSpec> rule_for(const RuleSpec&) const;
   // By number, below n_numbers(); null: free.
@@ -105,6 +109,7 @@ class Filters {
   static constexpr uint32_t kDenyCode = 0, kAllowCode = 1, kFirstTargetCode = 2;
   struct Rule : RuleSpec {
     uint32_t code = kAllowCode;
+    uint32_t table = 0;  // that it is in; its namespace may have another by now
   };
   struct Target {
     uint32_t app = 0;
@@ -125,7 +130,8 @@ class Filters {
   };
   using Tag = std::tuple<RuleScope, uint32_t, TransportId, std::string>;
 
-  Result<uint32_t> table_of(RuleScope, uint32_t appns) const;
+  Result<uint32_t> table_of(RuleScope, uint32_t appns, bool is_ip4) const;
+  Result<void> del_number(uint32_t number);
   Result<RuleTable*> open_table(RuleScope, uint32_t table);
   RuleTable* table(RuleScope, uint32_t table) const;
   Result<RuleSpec> checked(RuleSpec) const;

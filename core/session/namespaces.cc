@@ -156,6 +156,7 @@ Result<void> delete_namespace(Impl& layer, std::string_view id) {
   for (std::size_t i = 0; i < layer.apps.size(); ++i)
     if (layer.apps[i] && layer.apps[i]->ns == ns)
       end_application(layer, *layer.apps[i], "its namespace was deleted");
+  layer.filters->forget_namespace(ns->index);
   layer.namespaces[ns->index].reset();
   return {};
 }

@@ -34,6 +34,7 @@ struct RuleMatch {
   IpPrefix local, remote;                    // of one version
   uint16_t local_port = 0, remote_port = 0;  // 0: any
   uint8_t protocol = 0;                      // IPPROTO_*
+  friend bool operator==(const RuleMatch&, const RuleMatch&) = default;
 };
 
 class RuleTable {

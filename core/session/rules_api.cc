@@ -34,7 +34,7 @@ api::Prefix to_api(const IpPrefix& p) {
 int32_t retval_of(const Result<void>& done) { return done ? 0 : api_retval(done.error().code); }
 
 int32_t add_del(Impl& l, const api::SessionRuleAddDel& m) {
-  if (!Filters::has_namespace(m.appns_index)) return kInvalidNamespace;
+  if (!l.filters->has_namespace(m.appns_index)) return kInvalidNamespace;
   RuleSpec spec{.appns = m.appns_index,
                 .transport = l.transports.find_proto(static_cast<uint8_t>(m.transport_proto)),
                 .match = {.local = from_api(m.lcl),
@@ -59,7 +59,7 @@ int32_t add_del(Impl& l, const api::SessionRuleAddDel& m) {
 }
 
 int32_t add_del(Impl& l, const api::SessionSdlAddDelV2& m) {
-  if (!Filters::has_namespace(m.appns_index)) return kInvalidNamespace;
+  if (!l.filters->has_namespace(m.appns_index)) return kInvalidNamespace;
   if (m.is_add) {
     std::vector<DenyEntry> entries;
     entries.reserve(m.r.size());
@@ -76,18 +76,30 @@ int32_t add_del(Impl& l, const api::SessionSdlAddDelV2& m) {
 struct SourceWalk {
   Impl& layer;
   uint32_t context;
+  uint32_t fib = 0;
   std::optional<IpPrefix> last{};
 
+  // Whose table of that version it is.
+  std::vector<uint32_t> namespaces(bool is_ip4) const {
+    std::vector<uint32_t> found;
+    for (const auto& ns : layer.namespaces)
+      if (ns && ns->fibs().of(is_ip4) == fib) found.push_back(ns->index);
+    return found;
+  }
+
   ApiStep next(ApiCall& call) {
-    const DenyList* list = layer.filters->sources(0);
-    auto entry = list ? list->next(last) : std::nullopt;
+    std::optional<DenyEntry> entry;
+    for (; fib < Filters::kMaxTables; ++fib, last.reset()) {
+      const DenyList* list = layer.filters->list(fib);
+      if (list && (entry = list->next(last))) break;
+    }
     if (!entry) return ApiStep::kEnd;
     last = entry->prefix;
     call.send(api::SessionSdlV3Details{.context = context,
                                        .rmt = to_api(entry->prefix),
                                        .action_index = entry->action,
                                        .tag = std::move(entry->tag),
-                                       .appns_index = {0}});
+                                       .appns_index = namespaces(entry->prefix.address.is_ip4)});
     return ApiStep::kItem;
   }
 };

@@ -28,12 +28,12 @@ Result<uint32_t> take_action(CliArgs& args) {
 }
 
 // By name, or by index.
-Result<uint32_t> take_namespace(CliArgs& args) {
+Result<uint32_t> take_namespace(const Impl& l, CliArgs& args) {
   const auto word = args.text("application namespace");
   if (!word) return word.error();
-  if (*word == kDefaultNamespace) return 0u;
+  if (const Namespace* ns = find_namespace(l, *word)) return ns->index;
   const auto number = parse_number(*word);
-  if (number && *number < kActionAllow && Filters::has_namespace(static_cast<uint32_t>(*number)))
+  if (number && *number < kActionAllow && l.filters->has_namespace(static_cast<uint32_t>(*number)))
     return static_cast<uint32_t>(*number);
   return error(Status::kNotFound, "no application namespace '" + std::string(*word) + "'");
 }
@@ -67,7 +67,7 @@ Result<void> take_rule(const Impl& l, CliArgs& args, RuleSpec& spec, bool& both,
       if (!action) return action.error();
       spec.action = *action;
     } else if (args.accept("appns")) {
-      const auto appns = take_namespace(args);
+      const auto appns = take_namespace(l, args);
       if (!appns) return appns.error();
       spec.appns = *appns;
     } else if (args.accept("scope")) {
@@ -118,7 +118,8 @@ Result<void> session_rule(Host&, void* context, CliArgs& args, CliReply&) {
 
 template <bool is_add>
 Result<void> session_sdl(Host&, void* context, CliArgs& args, CliReply&) {
-  Filters& filters = *static_cast<Impl*>(context)->filters;
+  const Impl& l = *static_cast<Impl*>(context);
+  Filters& filters = *l.filters;
   std::vector<IpPrefix> prefixes;
   uint32_t appns = 0, action = kActionDrop;
   std::string tag;
@@ -128,7 +129,7 @@ Result<void> session_sdl(Host&, void* context, CliArgs& args, CliReply&) {
       if (!taken) return taken.error();
       action = *taken;
     } else if (args.accept("appns")) {
-      const auto taken = take_namespace(args);
+      const auto taken = take_namespace(l, args);
       if (!taken) return taken.error();
       appns = *taken;
     } else if (args.accept("tag")) {
@@ -159,7 +160,7 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
       if (!local && !args.accept("global")) return args.unknown();
       scope = local ? RuleScope::kLocal : RuleScope::kGlobal;
     } else if (args.accept("appns")) {
-      if (const auto appns = take_namespace(args); !appns) return appns.error();
+      if (const auto appns = take_namespace(l, args); !appns) return appns.error();
     } else {
       (void)args.accept("proto");
       const auto id = take_transport(l, args);
@@ -187,12 +188,13 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
 }
 
 Result<void> show_sdl(Host&, void* context, CliArgs& args, CliReply& reply) {
-  const Filters& filters = *static_cast<Impl*>(context)->filters;
+  const Impl& l = *static_cast<Impl*>(context);
+  const Filters& filters = *l.filters;
   uint32_t appns = 0;
   std::optional<IpAddress> one;
   while (!args.done()) {
     if (args.accept("appns")) {
-      const auto taken = take_namespace(args);
+      const auto taken = take_namespace(l, args);
       if (!taken) return taken.error();
       appns = *taken;
     } else {
@@ -201,29 +203,37 @@ Result<void> show_sdl(Host&, void* context, CliArgs& args, CliReply& reply) {
       args.next();
     }
   }
-  const DenyList* list = filters.sources(appns);
+  const auto size = [&](bool is_ip4) {
+    const DenyList* list = filters.sources(appns, is_ip4);
+    return list ? list->size(is_ip4) : 0;
+  };
   if (!one) {
-    reply.field("IPv4 sources", std::to_string(list ? list->size(true) : 0));
-    reply.field("IPv6 sources", std::to_string(list ? list->size(false) : 0));
+    reply.field("IPv4 sources", std::to_string(size(true)));
+    reply.field("IPv6 sources", std::to_string(size(false)));
     reply.field("denied packets", std::to_string(filters.denied_sources()));
-    if (list && list->size() > kMostShown)
+    if (size(true) + size(false) > kMostShown)
       reply.field("shown", "the first " + std::to_string(kMostShown));
   }
   CliTable& t = reply.table("sources", {"source", "action", "tag"});
   const auto add = [&t](const DenyEntry& e) {
     t.rows.push_back({e.prefix.str(), action_text(e.action), e.tag});
   };
-  if (!list) return {};
-  if (one) {
-    if (const auto e = list->find(*one)) add(*e);
-    return {};
-  }
-  std::optional<IpPrefix> last;
-  while (t.rows.size() < kMostShown) {
-    const auto e = list->next(last);
-    if (!e) break;
-    add(*e);
-    last = e->prefix;
+  for (const bool is_ip4 : {true, false}) {
+    const DenyList* list = filters.sources(appns, is_ip4);
+    if (!list) continue;
+    if (one) {
+      const auto e = one->is_ip4 == is_ip4 ? list->find(*one) : std::nullopt;
+      if (e) add(*e);
+      continue;
+    }
+    // IPv4 comes first in a list.
+    std::optional<IpPrefix> last;
+    while (t.rows.size() < kMostShown) {
+      const auto e = list->next(last);
+      if (!e) break;
+      if (e->prefix.address.is_ip4 == is_ip4) add(*e);
+      last = e->prefix;
+    }
   }
   return {};
 }

@@ -265,17 +265,20 @@ void DenyList::rebuild(std::span<const Key4> keys) {
   if (!old->empty()) defer_([old] {});
 }
 
-std::optional<DenyEntry> DenyList::find(const IpAddress& a) const {
-  for (int length = a.is_ip4 ? 32 : 128; length >= 0; --length) {
-    const IpPrefix p{a, static_cast<uint8_t>(length)};
-    if (a.is_ip4) {
-      const auto it = entries4_.find(key4_of(p));
-      if (it != entries4_.end()) return entry_of(it->first, it->second);
-    } else {
-      const auto it = entries6_.find(key6_of(p));
-      if (it != entries6_.end()) return entry_of(it->first, it->second);
-    }
+std::optional<DenyEntry> DenyList::entry(const IpPrefix& p) const {
+  if (p.address.is_ip4) {
+    const auto it = entries4_.find(key4_of(p));
+    if (it != entries4_.end()) return entry_of(it->first, it->second);
+  } else {
+    const auto it = entries6_.find(key6_of(p));
+    if (it != entries6_.end()) return entry_of(it->first, it->second);
   }
+  return std::nullopt;
+}
+
+std::optional<DenyEntry> DenyList::find(const IpAddress& a) const {
+  for (int length = a.is_ip4 ? 32 : 128; length >= 0; --length)
+    if (auto found = entry({a, static_cast<uint8_t>(length)})) return found;
   return std::nullopt;
 }
 

@@ -79,6 +79,7 @@ class DenyList {
   std::size_t leaf_bytes() const noexcept { return leaf_bytes_; }
   // The entry that denies() of this address goes by.
   std::optional<DenyEntry> find(const IpAddress&) const;
+  std::optional<DenyEntry> entry(const IpPrefix&) const;  // of exactly that prefix
   // The first entry behind `last` in order of version, address and length; none: the first of all.
   // Walks in steps survive any change between two of them.
   std::optional<DenyEntry> next(const std::optional<IpPrefix>& last) const;

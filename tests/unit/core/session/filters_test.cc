@@ -102,6 +102,31 @@ struct FiltersTest : testing::Test {
   TestApp app{bed, named("first")}, other{bed, named("second")};  // 0 and 1
 };
 
+// --- Namespaces
+
+TEST_F(FiltersTest, RulesOfANamespaceGoWithIt) {
+  auto& layer = bed.layer->impl();
+  const auto ns = session::add_namespace(layer, {.id = "blue"});
+  ASSERT_TRUE(ns) << ns.error().message;
+  RuleSpec r = rule("10.0.0.0/8", kActionDrop, RuleScope::kLocal);
+  r.appns = (*ns)->index;
+  ASSERT_TRUE(filters().add(r));
+  r.scope = RuleScope::kGlobal;
+  r.tag = "all";
+  ASSERT_TRUE(filters().add(r));
+  EXPECT_EQ(kind(80), FlowKind::kDenied);  // the table is the default namespace's, too
+  const DenyEntry sources[] = {{.prefix = *IpPrefix::parse("192.0.2.0/24"), .tag = ""},
+                               {.prefix = *IpPrefix::parse("2001:db8::/32"), .tag = ""}};
+  ASSERT_TRUE(filters().add_sources((*ns)->index, sources));
+  EXPECT_EQ(filters().sources(0, true)->size(), 2u);
+  ASSERT_TRUE(session::delete_namespace(layer, "blue"));
+  EXPECT_TRUE(shown("show session rules").empty());
+  EXPECT_FALSE(filters().has_egress());
+  EXPECT_EQ(kind(80), FlowKind::kNone);
+  EXPECT_EQ(filters().sources(0, true)->size(), 2u);  // lists are the table's
+  EXPECT_EQ(filters().add(r).error().code, Status::kNotFound);
+}
+
 // --- Packets
 
 TEST_F(FiltersTest, ADeniedPacketFindsNobodyUntilTheRuleGoes) {
