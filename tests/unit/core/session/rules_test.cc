@@ -205,7 +205,7 @@ void compare_with_model(uint32_t seed) {
   const auto t = make_table();
   Model model;
   uint32_t found = 0, refused = 0;
-  for (uint64_t step = 0; step < 3000; ++step) {
+  for (uint64_t step = 0; step < 1500; ++step) {
     const RuleMatch m = random.match();
     const RuleMatch normal = RuleTable::normal(m);
     const auto known = model.find(normal);
@@ -235,13 +235,13 @@ void compare_with_model(uint32_t seed) {
       found += expected != RuleTable::kNoRule;
     }
   }
-  EXPECT_GT(found, 10'000u) << "flows that matched a rule";
-  EXPECT_LT(found, 29'900u) << "and some that did not";
-  EXPECT_LT(refused, 1500u) << "for want of masks";
+  EXPECT_GT(found, 4'000u) << "flows that matched a rule";
+  EXPECT_LT(found, 14'900u) << "and some that did not";
+  EXPECT_LT(refused, 750u) << "for want of masks";
 }
 
 TEST(RuleTable, IsAsItsModelSaysWithRandomRules) {
-  for (uint32_t seed = 1; seed <= 3; ++seed) {
+  for (uint32_t seed = 1; seed <= 2; ++seed) {
     compare_with_model<FlowKey4>(seed);
     compare_with_model<FlowKey6>(seed);
   }
