@@ -23,7 +23,6 @@ ABSENT_COMMANDS = {
     "UDP": ["show udp"],
     "TLS": ["show tls"],
     "QUIC": ["show quic"],
-    "static HTTP": ["show http static"],
 }
 
 # Beside VPP's.
@@ -32,7 +31,7 @@ MESSAGES = """
     app_namespace_set_access app_namespace_dump app_namespace_details tcp_connection_dump tcp_connection_details
     tcp_stats_get plugin_dump plugin_details plugin_load cc_dump cc_details cc_set_default cc_set_connection daemon_drain
     daemon_drain_status want_drain_events drain_event perf_server_add_del perf_server_dump perf_server_details
-    perf_client_run perf_client_stop
+    perf_client_run perf_client_stop http_static_server_del http_static_server_dump http_static_server_details
 """
 
 # Requests; their replies and details go with them.
@@ -42,6 +41,5 @@ ABSENT_MESSAGES = {
               "memif_socket_filename_dump"],
     "certificates": ["app_add_cert_key_pair", "app_del_cert_key_pair"],
     "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
-    "static HTTP": ["http_static_enable_v5"],
     "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],
 }
