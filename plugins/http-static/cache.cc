@@ -53,10 +53,11 @@ Found Cache::find(std::string_view path) {
     file->data = std::move(data);
     Fd(std::exchange(file->fd, -1));
   }
+  if (!is_kept && *loose_ >= kMostLoose) return {.refusal = 503};
+  file->cost = is_kept ? cost : 1;
+  file->memory = is_kept ? memory_ : loose_;
+  *file->memory += file->cost;
   if (!is_kept) return {.file = std::move(file)};
-  file->cost = cost;
-  file->memory = memory_;
-  memory_->fetch_add(cost, std::memory_order_relaxed);
   files_.push_back(file);
   by_path_.emplace(file->path, std::prev(files_.end()));
   return {.file = std::move(file), .is_kept = true};

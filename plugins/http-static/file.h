@@ -22,7 +22,7 @@ struct FileVersion {
   bool operator==(const FileVersion&) const = default;
 };
 
-using MemoryUse = std::atomic<uint64_t>;  // bytes, of all files of a cache that still exist
+using MemoryUse = std::atomic<uint64_t>;  // costs of all files of a sort that still exist
 
 struct File {
   File() = default;
@@ -36,7 +36,7 @@ struct File {
   std::string fields;  // of answers with it: Content-Type, Last-Modified, ETag, Accept-Ranges, ...
   std::unique_ptr<std::byte[]> data;  // null when fd is not -1
   int fd = -1;
-  uint64_t cost = 0;  // bytes that count against the cache's size
+  uint64_t cost = 0;  // what it adds to `memory` for as long as it exists
   std::shared_ptr<MemoryUse> memory;
   mutable std::atomic<bool> was_used{false};  // since the cache last looked for something to drop
 

@@ -23,9 +23,14 @@ namespace {
 
 void find(const Lookup& l) {
   Server& s = *l.server;
-  Found found = s.cache.find({l.path.get(), l.path_size});
+  Found found;
   std::unique_ptr<Entry> entry;
-  if (found.file) entry = std::make_unique<Entry>(Entry{.file = std::move(found.file)});
+  try {
+    found = s.cache.find({l.path.get(), l.path_size});
+    if (found.file) entry = std::make_unique<Entry>(Entry{.file = found.file});
+  } catch (const std::bad_alloc&) {  // whoever waits is answered all the same
+    found = {.refusal = 503};
+  }
   s.host.run_on_worker(l.worker, [&](Worker& w) {
     if (!l.connection) return;
     Entry* e = entry.get();
@@ -45,9 +50,9 @@ void find(const Lookup& l) {
 }
 
 void read(const Lookup& l) {
-  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(l.n);
-  const std::span<std::byte> piece(bytes.get(), l.n);
-  const bool is_good = l.file->read(l.at, piece);
+  const std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[l.n]);
+  const std::span<std::byte> piece(bytes.get(), bytes ? l.n : 0);
+  const bool is_good = bytes && l.file->read(l.at, piece);
   l.server->host.run_on_worker(l.worker, [&](Worker& w) {
     if (l.connection) piece_read(w, *l.connection, is_good, piece);
   });

@@ -84,6 +84,29 @@ def iperf3(lab, side, seconds=3, reverse=False, port=5201, streams=1, cores=(Non
         return report["end"]["sum_received"]["bits_per_second"]
 
 
+# --- The static HTTP server inside the daemon ---------------------------------------------------------------------------
+
+class HttpStatic:
+    """Serves one file, of the name and size that Nginx has, too."""
+
+    def __init__(self, lab, port=8081):
+        self.lab, self.uri = lab, f"tcp://{STACK_IP4}/{port}"
+        self.base = f"http://{STACK_IP4}:{port}"
+        self.www = lab.dir / "http-static-www"
+        self.www.mkdir(exist_ok=True)
+        (self.www / "1k").write_bytes(hashlib.shake_128(b"1k").digest(1024))
+
+    def __enter__(self):
+        self.lab.cli("http", "static", "server", "www-root", str(self.www), "uri", self.uri)
+        return self
+
+    def __exit__(self, *exc):
+        self.lab.cli("http", "static", "server", "delete", "uri", self.uri)
+
+    def url(self, name):
+        return f"{self.base}/{name}"
+
+
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 class Nginx:

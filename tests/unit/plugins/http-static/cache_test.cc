@@ -108,6 +108,17 @@ TEST_F(HttpCache, LargeFilesStayOnDisk) {
   EXPECT_FALSE(cache(0)->find("small").is_kept);
 }
 
+TEST_F(HttpCache, OpenFilesThatAreNotKeptHaveABound) {
+  root.write("a", "x");
+  const auto c = cache(0);
+  std::vector<FilePtr> open;
+  for (uint64_t i = 0; i < kMostLoose; ++i) open.push_back(c->find("a").file);
+  EXPECT_NE(open.back(), nullptr);
+  EXPECT_EQ(c->find("a").refusal, 503);
+  open.pop_back();
+  EXPECT_NE(c->find("a").file, nullptr);
+}
+
 TEST_F(HttpCache, NeedsAFolder) {
   EXPECT_FALSE(open_root((root.path / "nothing").string()));
   root.write("file", "x");
