@@ -28,19 +28,15 @@ std::span<const std::byte> bytes_of(std::string_view s) noexcept {
 }
 
 // Now, formatted once a second.
-std::string_view date(const Worker&) noexcept {
-  thread_local std::time_t formatted = 0;
-  thread_local char text[32];
-  thread_local std::size_t size = 0;
+std::string_view date(Worker& w, const Connection& c) noexcept {
+  Part& p = c.server->part(w);
   timespec now{};
-  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  if (now.tv_sec != formatted || size == 0) {
-    formatted = now.tv_sec;
-    const std::string s = format_date(now.tv_sec);
-    size = std::min(s.size(), sizeof text);
-    std::memcpy(text, s.data(), size);
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);  // no system call
+  if (p.date.size == 0 || now.tv_sec != p.date_of) {
+    p.date = date_text(now.tv_sec);
+    p.date_of = now.tv_sec;
   }
-  return {text, size};
+  return p.date.view();
 }
 
 void drop_entry(Worker& w, Connection& c) noexcept {
@@ -77,7 +73,7 @@ void refuse(Worker& w, Connection& c, uint16_t status, const Request& r,
             std::string_view location = {}) noexcept {
   drop_entry(w, c);
   c.at = c.end = 0;
-  write_refusal(c.out, status, date(w), {c.keep_alive, r.says_keep_alive && r.minor == 0},
+  write_refusal(c.out, status, date(w, c), {c.keep_alive, r.says_keep_alive && r.minor == 0},
                 r.method == Method::kHead, location);
   begin_sending(w, c, status);
 }
@@ -87,7 +83,7 @@ void answer_with_file(Worker& w, Connection& c, const Request& r) noexcept {
   const File& file = *c.entry->file;
   const Selection s = select(r, file.representation());
   if (s.status == 412) return refuse(w, c, 412, r);
-  begin_answer(c.out, s.status, date(w), {c.keep_alive, r.says_keep_alive && r.minor == 0});
+  begin_answer(c.out, s.status, date(w, c), {c.keep_alive, r.says_keep_alive && r.minor == 0});
   if (s.status == 416) {
     c.out.add("Content-Length: 0\r\nContent-Range: bytes */");
     c.out.add(file.size());

@@ -61,15 +61,19 @@ bool take_day(Reader& r, bool is_long) noexcept {
 
 }  // namespace
 
-std::string format_date(int64_t seconds) {
+DateText date_text(int64_t seconds) noexcept {
+  DateText out;
   const std::time_t s = static_cast<std::time_t>(seconds);
   std::tm t{};
-  if (!gmtime_r(&s, &t)) return {};
-  char text[64];
-  std::snprintf(text, sizeof text, "%.3s, %02d %s %04d %02d:%02d:%02d GMT", kDays[t.tm_wday],
-                t.tm_mday, kMonths[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
-  return text;
+  if (!gmtime_r(&s, &t)) return out;
+  const int n = std::snprintf(out.text.data(), out.text.size(),
+                              "%.3s, %02d %s %04d %02d:%02d:%02d GMT", kDays[t.tm_wday], t.tm_mday,
+                              kMonths[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+  out.size = static_cast<uint32_t>(std::clamp<int>(n, 0, static_cast<int>(out.text.size()) - 1));
+  return out;
 }
+
+std::string format_date(int64_t seconds) { return std::string(date_text(seconds).view()); }
 
 std::optional<int64_t> parse_date(std::string_view text) noexcept {
   Reader r{text};

@@ -10,6 +10,7 @@
 
 #include "answer.h"
 #include "cache.h"
+#include "date.h"
 #include "request.h"
 
 namespace loom::http {
@@ -67,6 +68,8 @@ class Shelf {
 struct Part {
   Shelf shelf;
   Stats stats;
+  DateText date;  // of answers
+  int64_t date_of = 0;
   std::array<char, kMostHead> scratch;  // a head that does not lie in one piece in its fifo
 };
 
