@@ -75,7 +75,7 @@ uint32_t peek(Worker& w, SessionId id, std::span<std::span<const std::byte>> out
   Session* s = opened(of(w), id);
   if (!s) return 0;
   auto rx = reader_of(*s);
-  const uint32_t n = rx.available();
+  const uint32_t n = rx.refresh();
   return n == 0 ? 0 : rx.segments(0, n, out);
 }
 

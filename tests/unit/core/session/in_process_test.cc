@@ -430,6 +430,22 @@ TEST_F(InProcess, WhatCameBeforeAResetCanBeReadInIt) {
   expect_all_back();
 }
 
+TEST_F(InProcess, PeekShowsWhatCameBehindBytesThatWereLeft) {
+  open();
+  std::string seen;
+  server.on["readable"] = [&](AppSession s) {
+    std::span<const std::byte> v[4];
+    const uint32_t n = s.peek(v);
+    seen.clear();
+    for (uint32_t i = 0; i < n; ++i)
+      seen.append(reinterpret_cast<const char*>(v[i].data()), v[i].size());
+  };
+  client.write(near, "left ");
+  EXPECT_EQ(seen, "left ");
+  client.write(near, "unread");
+  EXPECT_EQ(seen, "left unread");
+}
+
 TEST_F(InProcess, UnreadBytesMakeACloseAReset) {  // RFC 2525 section 2.17
   open();
   client.write(near, "bytes");
