@@ -70,7 +70,7 @@ struct SessionWorker {
   std::vector<Backlogged> backlogged;
   // Sessions that live here and were opened elsewhere, by the handle they have from there.
   std::unordered_map<SessionHandle, SessionId> guests;
-  Strays strays;
+  uint32_t strays = 0;  // packets that belong to other workers' connections
   bool any_pushed = false;
   uint32_t port_counter = 0;
   uint64_t counters[kQueueCounterCount] = {};

@@ -49,8 +49,11 @@ void join_lists(SessionWorker& sw, Session& s, uint8_t flags) noexcept {
 
 // Its processes may have come to an end while it was in nobody's list.
 void look_after_holders(SessionWorker& sw, Session& s) noexcept {
-  const uint64_t live = s.app->live_mask();
-  const uint64_t left = s.shared->holders.fetch_and(live, std::memory_order_acq_rel) & live;
+  // In this order: who is a holder has been alive before, so who is not now is dead. A process that
+  // comes to be meanwhile is left alone.
+  const uint64_t held = s.shared->holders.load(std::memory_order_acquire);
+  const uint64_t dead = held & ~s.app->live_mask();
+  const uint64_t left = s.shared->holders.fetch_and(~dead, std::memory_order_acq_rel) & ~dead;
   if (left == 0) return app_close(sw, s, s.app->condemned.load(std::memory_order_acquire));
   const uint32_t owner = s.shared->owner.load(std::memory_order_relaxed);
   if (owner < svm::kMaxAppWorkers && (left >> owner & 1)) return;
@@ -194,11 +197,7 @@ void guest_ended(SessionWorker& sw, const Session& s) noexcept {
 }
 
 void note_stray(SessionWorker& sw, uint8_t protocol, const FlowMatch& m) noexcept {
-  Strays::Entry& e = sw.strays.entries[(m.conn ^ m.worker * 7u) % Strays::kEntries];
-  if (e.conn != m.conn || e.worker != m.worker || e.protocol != protocol)
-    e = {.conn = m.conn, .worker = m.worker, .protocol = protocol, .seen = 0};
-  if (++e.seen < Strays::kEnough) return;
-  e.seen = 0;
+  if (++sw.strays % kStraysPerRequest != 0) return;
   send_to(sw, m.worker,
           [conn = m.conn, protocol, to = sw.worker->index](SessionWorker& there) {
             if (Session* s = session_of(there, protocol, conn)) {

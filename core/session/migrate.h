@@ -16,8 +16,6 @@
 // A connection whose packets keep arriving on another worker is moved there (note_stray), but not
 // more often than once in kLeastStay.
 #pragma once
-#include <array>
-
 #include <hostloom/session.h>
 
 #include "svm/mq.h"
@@ -29,18 +27,9 @@ struct Session;
 struct SessionWorker;
 
 constexpr TimeNs kLeastStay = kSecond;
-
-// Connections of other workers whose packets arrive here: a few, by their last bits.
-struct Strays {
-  static constexpr uint32_t kEntries = 64;
-  static constexpr uint32_t kEnough = 64;  // packets; then the session is asked for
-  struct Entry {
-    ConnId conn = kNoConn;
-    uint8_t worker = 0, protocol = 0;
-    uint16_t seen = 0;
-  };
-  std::array<Entry, kEntries> entries;
-};
+// One in so many packets that belong elsewhere asks for its session: who sends many is asked for
+// soon, however many there are of them.
+constexpr uint32_t kStraysPerRequest = 64;
 
 // All on the worker that SessionWorker is of.
 
