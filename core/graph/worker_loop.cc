@@ -1,8 +1,9 @@
 // A worker's rounds, and how it falls asleep without missing a wake-up.
 //
 // Round: input nodes, packets from other workers, frames, timers, fds, frames again (what timers
-// and fds have sent leaves in this round), posts, packets to other workers. Frames come before timers, so that an acknowledgement that has arrived stops
-// the retransmission timer that expires in the same round.
+// and fds have sent leaves in this round), posts, packets to other workers. Frames come before
+// timers, so that an acknowledgement that has arrived stops the retransmission timer that expires
+// in the same round.
 //
 // Sleep: announce it, ask the hooks, look at the posts, wait. Whoever has something for the worker
 // publishes it first and then looks at the announcement; either the producer sees that the worker

@@ -63,6 +63,9 @@ struct AppWorker {
   uint64_t watch = 0;
   svm::Ref mq_ref = 0;
   svm::MqProducer events;                       // to the application; any daemon thread
+  // Its requests that are on their way between daemon workers, after a session that has moved.
+  std::atomic<uint32_t> passed_on{0};
+  static constexpr uint32_t kMostPassedOn = 256;
   std::vector<std::unique_ptr<AppPort>> ports;  // by daemon worker
 };
 

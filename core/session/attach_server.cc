@@ -229,12 +229,16 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
                    Process process = Process::kGone) {
   const std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
   layer.loop.unwatch_fd(a->watch);
+  if (!abort) {  // its last words: claims and closes, and those that are passed on
+    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+      layer.engine.run_on_worker(i, [](Worker& w) { (void)poll_requests(of(w)); });
+    for (int hops = 0; hops < 2 && layer.engine.n_workers() > 1; ++hops) pass_over_workers(layer);
+  }
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
     AppPort* p = a->ports[i].get();
     layer.engine.unwatch_fd(i, p->wake_fd.get());
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
-      if (!abort) (void)poll_requests(sw);  // its last words: claims and closes
       std::erase(sw.ports, p);
       std::erase_if(sw.backlogged,
                     [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
@@ -476,6 +480,8 @@ void end_application(Impl& layer, App& app, const char* why) {
 }
 
 void end_external(Impl& layer, App& app) {
+  // What is between two workers is ended where it arrives.
+  app.condemned.store(true, std::memory_order_release);
   for (uint32_t i = 0; i < svm::kMaxAppWorkers; ++i) {
     if (!app.workers[i]) continue;
     const bool last = std::popcount(app.live_mask()) == 1;
@@ -507,6 +513,8 @@ void free_application_if_unused(Impl& layer, App& app) {
   // By identity: a posted reminder may come after the application went.
   for (auto& a : layer.apps)
     if (a.get() == &app && app.detached && app.n_sessions.load(std::memory_order_acquire) == 0) {
+      // The worker that let the last one go may still look at it.
+      pass_over_workers(layer);
       forget_pairs(layer, app);
       a.reset();
     }

@@ -1,5 +1,6 @@
 // The sockets that applications attach over, one a namespace: where they are, who may write to
 // them, and when they are open. Control thread.
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -46,7 +47,7 @@ Result<void> clear_way(const Impl& layer, const std::string& name, const Address
   struct stat s {};
   if (::lstat(name.c_str(), &s) != 0) return {};
   if (!S_ISSOCK(s.st_mode)) return error(Status::kIo, name + " is there and is not a socket");
-  if (!name.starts_with(folder_of(layer) + "/")) {
+  if (std::filesystem::path(name).parent_path() != folder_of(layer)) {
     const UniqueFd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address.un), address.size) == 0 ||
         errno != ECONNREFUSED)
@@ -73,16 +74,39 @@ Result<std::string> resolve_socket_name(const Impl& layer, const NamespaceArgs& 
                    "'" + name + "' is neither an absolute path nor a name in " + folder_of(layer));
     name = folder_of(layer) + "/" + name;
   }
+  if (!is_abstract(name) && std::filesystem::path(name).lexically_normal() != name)
+    return error(Status::kInvalid, "'" + name + "': say it without '.', '..' and double '/'");
   if (const auto address = address_of(name); !address) return address.error();
   return name;
 }
 
+namespace {
+
+// The socket's file, when it is still the one that was bound: whoever may write to its folder may
+// have put another thing there, or a link. None otherwise.
+UniqueFd file_of(const AttachSocket& socket) {
+  UniqueFd file(::open(socket.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat s {};
+  const bool is_it = file && ::fstat(file.get(), &s) == 0 && S_ISSOCK(s.st_mode) &&
+                     s.st_dev == socket.device && s.st_ino == socket.inode;
+  return is_it ? std::move(file) : UniqueFd();
+}
+
+void remove_file(const AttachSocket& socket) {
+  if (!is_abstract(socket.name) && file_of(socket)) ::unlink(socket.name.c_str());
+}
+
+}  // namespace
+
 Result<void> apply_access(const AttachSocket& socket, const NamespaceAccess& access) {
   if (is_abstract(socket.name)) return {};  // has no file; admit() looks at the peer
+  const UniqueFd file = file_of(socket);
+  if (!file) return error(Status::kIo, socket.name + " is not the socket that was made there");
+  const std::string by_fd = "/proc/self/fd/" + std::to_string(file.get());
   // The mode last: until then nobody else may write.
-  if (::chmod(socket.name.c_str(), 0) != 0 ||
-      ::chown(socket.name.c_str(), access.uid, access.gid) != 0 ||
-      ::chmod(socket.name.c_str(), access.mode) != 0)
+  if (::chmod(by_fd.c_str(), 0) != 0 ||
+      ::fchownat(file.get(), "", access.uid, access.gid, AT_EMPTY_PATH) != 0 ||
+      ::chmod(by_fd.c_str(), access.mode) != 0)
     return error(errno == EPERM ? Status::kPermission : Status::kIo,
                  socket.name + ": " + std::strerror(errno));
   return {};
@@ -103,8 +127,17 @@ Result<void> open_socket(Impl& layer, Namespace& ns) {
     if (auto cleared = clear_way(layer, socket.name, *address); !cleared) return cleared;
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address->un), address->size) != 0)
     return failed("attach socket");
-  if (auto done = apply_access(socket, ns.access); !done) return done;
-  if (::listen(fd.get(), 128) != 0) return failed("attach socket");
+  struct stat s {};
+  if (!is_abstract(socket.name) && ::lstat(socket.name.c_str(), &s) == 0) {
+    socket.device = s.st_dev;
+    socket.inode = s.st_ino;
+  }
+  auto done = apply_access(socket, ns.access);
+  if (done && ::listen(fd.get(), 128) != 0) done = failed("attach socket");
+  if (!done) {
+    remove_file(socket);
+    return done;
+  }
   socket.fd = std::move(fd);
   socket.watch = layer.loop.watch_fd(socket.fd.get(), [&layer, &ns] { on_connection(layer, ns); });
   return {};
@@ -114,7 +147,7 @@ void close_socket(Impl& layer, Namespace& ns) {
   if (!ns.socket.fd) return;
   layer.loop.unwatch_fd(ns.socket.watch);
   ns.socket.fd = UniqueFd();
-  if (!is_abstract(ns.socket.name)) ::unlink(ns.socket.name.c_str());
+  remove_file(ns.socket);
 }
 
 Result<void> open_attach_sockets(Impl& layer) {

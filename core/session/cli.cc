@@ -298,8 +298,7 @@ Result<void> session_migrate(Host&, void* context, CliArgs& args, CliReply&) {
     case Status::kOk:
       return {};
     case Status::kUnsupported:
-      return error(s, name + " cannot move: only sessions of attached applications can, with a "
-                             "transport that supports it");
+      return error(s, name + " cannot move: its application or its transport keeps it there");
     case Status::kAgain:
       return error(s, "session " + name + " is being opened, closed or moved; try again");
     default:

@@ -4,6 +4,7 @@
 
 #include <hostloom/net.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "session/impl.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr TimeNs kBacklogRetry = 5 * kMillisecond;
 constexpr TimeNs kConnectTimeout = 127 * kSecond;
 constexpr std::size_t kMaxBacklogged = 4096;  // that wait so, of all applications
+constexpr std::ptrdiff_t kMaxBackloggedOfOne = 256;
 
 CutThroughLink& link_of(SessionWorker& sw, ConnId conn) noexcept {
   return *sw.cut_throughs[conn / 2];
@@ -216,7 +218,9 @@ Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent
                       TimeNs deadline) {
   if (deadline == 0) {  // it is new
     ++sw.counters[kAcceptOverflow];
-    if (sw.backlogged.size() >= kMaxBacklogged) return Status::kNoMemory;
+    const auto mine = std::ranges::count(sw.backlogged, a.app, &Backlogged::app);
+    if (sw.backlogged.size() >= kMaxBacklogged || mine >= kMaxBackloggedOfOne)
+      return Status::kNoMemory;
     deadline = sw.worker->now + kConnectTimeout;
   }
   sw.backlogged.push_back({a.app, a.index, e, deadline});

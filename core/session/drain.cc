@@ -48,6 +48,8 @@ void check(Impl& l) {
 // would otherwise stay.
 void time_out(Impl& l) {
   set_state(l, DrainState::kDrained);
+  // From now on no session moves; what is between two workers arrives, or comes back.
+  for (int i = 0; i < 3; ++i) pass_over_workers(l);
   l.drain.resets = reset_all_sessions(l, true);
   say(l, "drained, " + std::to_string(l.drain.resets) + " sessions were reset");
 }
@@ -97,7 +99,7 @@ DrainStatus drain_status(const Impl& l) {
   DrainStatus s;
   s.state = state_of(l);
   s.half_open = l.flows->half_open();
-  for (const auto& sw : l.workers) s.sessions += sw->pool.in_use();
+  s.sessions = n_sessions(l);
   s.resets = l.drain.resets;
   if (s.state == DrainState::kOff) return s;
   s.timeout_s = l.drain.timeout_s;

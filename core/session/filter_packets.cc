@@ -98,7 +98,8 @@ Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& a
     ++mine.redirects_to_nobody;
     return Status::kRefused;
   }
-  if (app.owner->in_this_process || !takes_cut_through(sw, *l, args.transport))
+  if (app.owner->in_this_process || l->app->ns != app.ns ||
+      !takes_cut_through(sw, *l, args.transport))
     return Status::kUnsupported;
   if (w.net && !w.net->is_local(w, e.remote, e.fib_index)) args.endpoints.local = e.local;
   to = l;

@@ -194,6 +194,11 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
   if (spec->action == kActionNone) return error(Status::kInvalid, "a rule needs an action");
+  if (spec->scope == RuleScope::kLocal && spec->action < layer_.apps.size() &&
+      layer_.apps[spec->action] && layer_.apps[spec->action]->ns->index != spec->appns)
+    return error(Status::kUnsupported, "application " + number_text(spec->action) +
+                                           " is in another namespace: a connect cannot be "
+                                           "redirected there");
   const auto rules = open_table(spec->scope, *table);
   if (!rules) return rules.error();
   const auto known = (*rules)->find_exact(spec->match);
@@ -231,29 +236,44 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   return {};
 }
 
+// Of what the namespace has added itself, wherever it was then. For the control thread's patience:
+// it looks at all rules.
+template <class Is>
+std::optional<uint32_t> Filters::find_own(const RuleSpec& wanted, Is&& is) const {
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    const Rule* r = rules_[i].get();
+    if (r && r->scope == wanted.scope && r->appns == wanted.appns &&
+        r->transport == wanted.transport && is(*r))
+      return i;
+  }
+  return std::nullopt;
+}
+
 Result<uint32_t> Filters::find(const RuleSpec& wanted) const {
   if (!has_namespace(wanted.appns))
     return error(Status::kNotFound, "no application namespace " + number_text(wanted.appns));
-  if (!wanted.tag.empty())
+  if (!wanted.tag.empty()) {
     for (const bool is_ip4 : {true, false}) {
       const auto at = table_of(wanted.scope, wanted.appns, is_ip4);
       const auto tagged =
           at ? tags_.find({wanted.scope, *at, wanted.transport, wanted.tag}) : tags_.end();
       if (tagged != tags_.end()) return tagged->second;
     }
+    const auto own = find_own(wanted, [&](const Rule& r) { return r.tag == wanted.tag; });
+    if (own) return *own;
+    if (!wanted.has_match)
+      return error(Status::kNotFound, "no session rule has the tag '" + wanted.tag + "'");
+  }
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
   const auto at = table_of(wanted.scope, wanted.appns, spec->match.local.address.is_ip4);
   const RuleTable* rules = at ? table(wanted.scope, *at) : nullptr;
   const auto known = rules ? rules->find_exact(spec->match) : std::nullopt;
-  if (known) return static_cast<uint32_t>(*known >> 32);
-  // The namespace was elsewhere when it was added.
-  for (uint32_t i = 0; i < rules_.size(); ++i) {
-    const Rule* r = rules_[i].get();
-    if (r && r->scope == wanted.scope && r->appns == wanted.appns && (!at || r->table != *at) &&
-        r->transport == spec->transport && r->match == spec->match)
-      return i;
-  }
+  const uint32_t number = known ? static_cast<uint32_t>(*known >> 32) : 0;
+  if (known && rules_[number]->appns == wanted.appns) return number;
+  const auto own = find_own(*spec, [&](const Rule& r) { return r.match == spec->match; });
+  if (own) return *own;
+  if (known) return number;
   return error(Status::kNotFound, "no such session rule");
 }
 
@@ -261,6 +281,11 @@ Result<void> Filters::del(const RuleSpec& wanted) {
   const auto found = find(wanted);
   if (!found) return found.error();
   return del_number(*found);
+}
+
+Result<void> Filters::has(const RuleSpec& wanted) const {
+  const auto found = find(wanted);
+  return found ? Result<void>() : Result<void>(found.error());
 }
 
 Result<void> Filters::del_number(uint32_t number) {
@@ -276,30 +301,58 @@ Result<void> Filters::del_number(uint32_t number) {
 }
 
 void Filters::forget_namespace(uint32_t appns) {
-  for (uint32_t i = 0; i < rules_.size(); ++i)
-    if (rules_[i] && rules_[i]->appns == appns) (void)del_number(i);
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    if (!rules_[i] || rules_[i]->appns != appns) continue;
+    Rule& r = *rules_[i];
+    uint32_t heir = appns;
+    for (const auto& ns : layer_.namespaces)
+      if (ns && ns->index != appns && r.scope == RuleScope::kGlobal &&
+          ns->fibs().of(r.match.local.address.is_ip4) == r.table) {
+        heir = ns->index;
+        break;
+      }
+    if (heir != appns)
+      r.appns = heir;
+    else
+      (void)del_number(i);
+  }
 }
 
-std::optional<RuleSpec> Filters::rule_for(const RuleSpec& wanted) const {
-  const auto number = find(wanted);
-  return number ? std::optional<RuleSpec>(*rules_[*number]) : std::nullopt;
+std::string Filters::use_of_table(uint32_t fib, bool is_ip4) const {
+  if (fib >= kMaxTables) return {};
+  if (own_lists_[fib] && own_lists_[fib]->size(is_ip4) != 0) return "a session deny list";
+  for (const auto& r : rules_)
+    if (r && r->scope == RuleScope::kGlobal && r->table == fib &&
+        r->match.local.address.is_ip4 == is_ip4)
+      return "a session rule";
+  return {};
+}
+
+std::optional<RuleSpec> Filters::exact(const RuleSpec& wanted) const {
+  const auto spec = checked(wanted);
+  const auto at = table_of(wanted.scope, wanted.appns, wanted.match.local.address.is_ip4);
+  const RuleTable* rules = spec && at ? table(wanted.scope, *at) : nullptr;
+  const auto known = rules ? rules->find_exact(spec->match) : std::nullopt;
+  if (!known) return std::nullopt;
+  return *rules_[static_cast<uint32_t>(*known >> 32)];
 }
 
 Result<void> change_both(Filters& filters, RuleSpec spec, bool is_add) {
-  const auto change = [&](RuleScope scope, bool add) {
+  const auto in = [&spec](RuleScope scope) -> const RuleSpec& {
     spec.scope = scope;
-    return add ? filters.add(spec) : filters.del(spec);
+    return spec;
   };
-  spec.scope = RuleScope::kGlobal;
-  const auto before = filters.rule_for(spec);
-  if (auto done = change(RuleScope::kGlobal, is_add); !done) return done;
-  auto done = change(RuleScope::kLocal, is_add);
-  if (done) return done;
-  if (before) {
-    if (auto undone = filters.add(*before); !undone) return undone;
-  } else if (auto undone = change(RuleScope::kGlobal, false); !undone) {
-    return undone;
+  if (!is_add) {  // both are there, or neither goes
+    if (auto there = filters.has(in(RuleScope::kLocal)); !there) return there;
+    if (auto gone = filters.del(in(RuleScope::kGlobal)); !gone) return gone;
+    return filters.del(in(RuleScope::kLocal));
   }
+  const auto before = filters.exact(in(RuleScope::kGlobal));
+  if (auto done = filters.add(in(RuleScope::kGlobal)); !done) return done;
+  auto done = filters.add(in(RuleScope::kLocal));
+  if (done) return done;
+  if (auto undone = before ? filters.add(*before) : filters.del(in(RuleScope::kGlobal)); !undone)
+    return undone;
   return done;
 }
 
@@ -357,11 +410,14 @@ Result<void> Filters::add_sources(uint32_t appns, std::span<const DenyEntry> ent
       auto& own = own_lists_[*table];
       if (!own) {
         auto made = DenyList::create(defer());
-        if (!made) return made.error();
-        own = std::move(*made);
-        lists_[*table].store(own.get(), std::memory_order_release);
+        if (!made) {
+          added = made.error();
+        } else {
+          own = std::move(*made);
+          lists_[*table].store(own.get(), std::memory_order_release);
+        }
       }
-      added = own->add(part);
+      if (own) added = own->add(part);
     }
     recount();
     if (added) continue;
@@ -381,6 +437,13 @@ Result<void> Filters::del_sources(uint32_t appns, std::span<const IpPrefix> pref
   const FibPair fibs = layer_.namespaces[appns]->fibs();
   const auto parts = by_version(prefixes, fibs.ip4 == fibs.ip6,
                                 [](const IpPrefix& p) { return p.address.is_ip4; });
+  // Those of the second list are looked for first: what is denied must not pass meanwhile.
+  if (!parts[0].empty() && !parts[1].empty()) {
+    const DenyList* second = sources(appns, false);
+    for (const IpPrefix& p : parts[1])
+      if (!second || !second->entry(p))
+        return error(Status::kNotFound, "source " + p.str() + " is not in the deny list");
+  }
   std::vector<DenyEntry> gone4;
   for (const bool is_ip4 : {true, false}) {
     const auto& part = parts[!is_ip4];

@@ -48,6 +48,7 @@ struct RuleSpec {
   uint32_t appns = 0;
   TransportId transport = kNoTransport;
   RuleMatch match{};  // the protocol is the transport's
+  bool has_match = true;  // false: `match` means nothing; for del()
   uint32_t action = kActionNone;
   std::string tag{};
 };
@@ -65,13 +66,16 @@ class Filters {
 
   // --- Control thread
   bool has_namespace(uint32_t appns) const;
-  // A rule with the same match is replaced, and its hits go on. kNotFound: no such namespace,
-  // transport or application. kUnsupported: the transport has no protocol of IP. kInvalid. kExists:
-  // the tag is another rule's. kNoMemory: too many rules, masks or targets.
+  // A rule with the same match is replaced, also another namespace's of the same FIB, and its hits
+  // go on. kNotFound: no such namespace, transport or application. kUnsupported: the transport has
+  // no protocol of IP, or a redirect of scope local leaves the namespace. kInvalid. kExists: the
+  // tag is another rule's. kNoMemory: too many rules, masks or targets.
   Result<void> add(const RuleSpec&);
-  // The rule with that tag, or else with that match. kNotFound.
+  // The rule with that tag, or else with that match; one that the namespace has added before those
+  // of others in its FIB. kNotFound.
   Result<void> del(const RuleSpec&);
-  // The namespace goes, and its rules with it. Deny lists are the FIB's, and stay.
+  // The namespace goes, and its rules with it: those of scope global when no other one has their
+  // FIB. Deny lists are the FIB's, and stay.
   void forget_namespace(uint32_t appns);
   // See DenyList; those of the namespace's FIBs. kNotFound also: no such namespace.
   Result<void> add_sources(uint32_t appns, std::span<const DenyEntry>);
@@ -80,8 +84,12 @@ class Filters {
   const DenyList* sources(uint32_t appns, bool is_ip4) const;
   // Of a FIB, below kMaxTables; null: nothing was ever added.
   const DenyList* list(uint32_t fib) const { return own_lists_[fib].get(); }
-  // What del() would delete.
-  std::optional<RuleSpec> rule_for(const RuleSpec&) const;
+  // Whether del() would find a rule; the error says what is missing.
+  Result<void> has(const RuleSpec&) const;
+  // The rule of that scope with exactly that match where the namespace is now.
+  std::optional<RuleSpec> exact(const RuleSpec&) const;
+  // What else than its routes there is in a FIB, or "".
+  std::string use_of_table(uint32_t fib, bool is_ip4) const;
   // By number, below n_numbers(); null: free.
   const RuleSpec* rule(uint32_t number) const;
   uint32_t n_numbers() const noexcept { return static_cast<uint32_t>(rules_.size()); }
@@ -132,10 +140,12 @@ class Filters {
 
   Result<uint32_t> table_of(RuleScope, uint32_t appns, bool is_ip4) const;
   Result<void> del_number(uint32_t number);
+  Result<uint32_t> find(const RuleSpec&) const;
+  template <class Is>
+  std::optional<uint32_t> find_own(const RuleSpec&, Is&& is) const;
   Result<RuleTable*> open_table(RuleScope, uint32_t table);
   RuleTable* table(RuleScope, uint32_t table) const;
   Result<RuleSpec> checked(RuleSpec) const;
-  Result<uint32_t> find(const RuleSpec&) const;
   Result<uint32_t> take_number();
   void release_number(uint32_t number);
   Result<uint32_t> take_code(uint32_t action);

@@ -107,6 +107,8 @@ void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcep
       const auto key = Table::key_of(keys[i]);
       if (table.find_with_hash(key, hashes[i], value) ||
           (half_open_table<Key>().size() != 0 && half_open_table<Key>().find(key, value)) ||
+          // Once more: another worker may have moved it from there to here between the two looks.
+          table.find_with_hash(key, hashes[i], value) ||
           listeners<Key>().find(Table::key_of(listener_key(keys[i], false)), value) ||
           listeners<Key>().find(Table::key_of(listener_key(keys[i], true)), value))
         out[i] = unpack(value);
@@ -129,7 +131,8 @@ Status FlowTables::add_key(const Key& key, FlowKind kind, uint64_t value) noexce
     return half_open_table<Key>().add_if_absent(k, value);
   }
   const Status s = established<Key>().add_if_absent(k, value);
-  // Only now: between the two a packet finds either entry, and both name the same connection.
+  // Only now: between the two a packet finds either entry, and both name the same connection
+  // (lookup() looks here again).
   if (s == Status::kOk && half_open_table<Key>().size() != 0) (void)half_open_table<Key>().del(k);
   return s;
 }

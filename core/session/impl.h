@@ -270,6 +270,24 @@ Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
 void unlisten(Impl&, Listener&);
 
+// Sessions that live on the worker, or on all; any thread. A slot that only passes on is none.
+inline uint32_t n_sessions(const SessionWorker& sw) noexcept {
+  const uint64_t migrated = sw.migrated;  // first: a session may open and move in between
+  const uint64_t slots = sw.pool.in_use();
+  return static_cast<uint32_t>(slots - std::min(slots, migrated));
+}
+inline uint64_t n_sessions(const Impl& layer) noexcept {
+  uint64_t n = 0;
+  for (const auto& sw : layer.workers) n += n_sessions(*sw);
+  return n;
+}
+
+// Returns when every worker has run what was posted to it before, and begun another round.
+inline void pass_over_workers(Impl& layer) {
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    layer.engine.run_on_worker(i, [](Worker&) {});
+}
+
 // --- segments.cc. Control thread.
 // ------------------------------------------------------------------------------------
 

@@ -147,10 +147,10 @@ void end_all(Impl& layer, App& app) {
   app.condemned.store(true, std::memory_order_release);  // callbacks connect no more
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
     if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
-  // Those that are between two workers arrive: what has been posted is run before what is posted now.
-  while (app.n_moving.load(std::memory_order_acquire) != 0)
-    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-      layer.engine.run_on_worker(i, [](Worker&) {});
+  // Behind the first pass no session begins to move; those that are between two workers arrive.
+  do
+    pass_over_workers(layer);
+  while (app.n_moving.load(std::memory_order_acquire) != 0);
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);

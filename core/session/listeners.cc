@@ -161,7 +161,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
 }
 
 void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& e) {
-  if (layer.stopped || app.detached) return;
+  if (layer.stopped || app.detached || !app.workers[app_worker]) return;
   svm::BoundEvent event{};
   event.context = e.context;
   const auto answer = [&](Status s) {
@@ -192,7 +192,8 @@ void unlisten(Impl& layer, Listener& l) {
   layer.filters->listeners_changed(*l.app, &l);
   unlisten_on_workers(layer, l);
   layer.listeners[l.index].store(nullptr, std::memory_order_release);
-  // Workers have all run a closure since: none of them is still looking at it.
+  // Who has found it before is done with it when all workers have run a closure since.
+  pass_over_workers(layer);
   l.app->arena.free_object(l.shared_ref);
   layer.free_listeners.push_back(l.index);
   delete &l;

@@ -83,6 +83,7 @@ void departed(SessionWorker& sw, Session& s) noexcept {
 void refused(SessionWorker& sw, Session& s) noexcept {
   ops_of(sw, s)->thaw(*sw.worker, s.conn, false);
   s.state = State::kOpen;
+  s.listener = kNoIndex;  // it may have ended meanwhile
   --sw.migrated;
   take_in(sw, s);
 }
@@ -120,11 +121,12 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
     s->flags |= kNotifyRx | kNotifyTx;
   }
   s->shared->worker.store(here, std::memory_order_release);
-  send_to(sw, from, [&old](SessionWorker& back) { departed(back, old); });
+  // Its home hears of it first: once the old worker knows nothing any more, requests go by there.
   if (const uint32_t at = handle_worker(home); at != here && at != from)
     send_to(sw, at, [home, here](SessionWorker& there) {
       there.pool.at(handle_index(home)).lives_on = static_cast<uint8_t>(here);
     });
+  send_to(sw, from, [&old](SessionWorker& back) { departed(back, old); });
   ++sw.counters[kMigratedHere];
   take_in(sw, *s);
 }
@@ -139,7 +141,8 @@ Status migrate(SessionWorker& sw, Session& s, uint32_t to) noexcept {
   if (s.is_cut_through() || app_stays || !ops->freeze) return Status::kUnsupported;
   constexpr uint8_t kBusy = AppEnd::kOpened | AppEnd::kReset | AppEnd::kClosed;
   if (s.state != State::kOpen || !(s.flags & kTransportUp) || s.hold.any() ||
-      (s.app_end.due & kBusy) || s.app->condemned.load(std::memory_order_acquire))
+      (s.app_end.due & kBusy) || s.app->condemned.load(std::memory_order_acquire) ||
+      sw.layer->drain_state.load(std::memory_order_acquire) == DrainState::kDrained)
     return Status::kAgain;
   const void* const frozen = ops->freeze(*sw.worker, s.conn, to);
   if (!frozen) return Status::kAgain;
@@ -176,11 +179,14 @@ bool pass_on(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e, SessionHand
   }
   if (hops == kMaxHops) return false;
   ++sw.counters[kPassedOn];
+  a.passed_on.fetch_add(1, std::memory_order_relaxed);
   // By name: the process may be gone when the request arrives.
   send_to(sw, to, [app = a.app, worker = a.index, e, hops](SessionWorker& there) {
     for (AppPort* p : there.ports)
-      if (p->app_worker->app == app && p->app_worker->index == worker)
+      if (p->app_worker->app == app && p->app_worker->index == worker) {
+        p->app_worker->passed_on.fetch_sub(1, std::memory_order_relaxed);
         return handle_request(there, *p->app_worker, e, hops + 1);
+      }
   });
   return true;
 }

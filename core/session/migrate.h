@@ -11,7 +11,8 @@
 //   where it came from          thaws what is left: forgets the connection, or goes on with it
 //
 // Nobody waits and nothing is lost: until it is adopted, packets go to the old worker, which hands
-// them to the new one, and requests follow the session by the same way, in order.
+// them to the new one, and requests follow the session by the same way. One that was sent to the
+// old worker may be heard behind a later one that was sent to the new.
 //
 // A connection whose packets keep arriving on another worker is moved there (note_stray), but not
 // more often than once in kLeastStay.
@@ -37,7 +38,8 @@ constexpr uint32_t kStraysPerRequest = 64;
 // segments on their way out refer to its bytes, or it is being opened or closed.
 Status migrate(SessionWorker&, Session&, uint32_t to) noexcept;
 // True: the session is not here, and the request was sent after it.
-bool pass_on(SessionWorker&, AppWorker&, const svm::MqEvent&, SessionHandle, uint32_t hops) noexcept;
+bool pass_on(SessionWorker&, AppWorker&, const svm::MqEvent&, SessionHandle,
+             uint32_t hops) noexcept;
 // Where the pool has the session of that handle, be it at home or a guest; kNoSession: nowhere.
 SessionId local_id(const SessionWorker&, SessionHandle) noexcept;
 // A guest is about to be freed.

@@ -143,8 +143,10 @@ Result<void> add(Host&, void* context, CliArgs& args, CliReply& reply) {
     w.quota = old->quota;
     w.access = old->access;
   }
+  const NamespaceArgs before = w.args;
   while (!args.done())
     if (auto ok = take_word(l, args, w); !ok) return ok;
+  w.args.keeps_place = old && !w.has_tables && w.args.interface == before.interface;
   if (w.has_tables && w.args.interface != kNoIndex)
     return error(Status::kInvalid, "an interface brings its own tables");
   const auto ns = add_namespace(l, w.args);

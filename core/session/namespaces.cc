@@ -91,7 +91,7 @@ Result<Namespace*> change_namespace(Impl& layer, Namespace& ns, const NamespaceA
       return error(Status::kInvalid, "namespace '" + ns.id + "' has the socket " + ns.socket.name +
                                          "; another one needs another namespace");
   }
-  if (!is_placed(ns, args)) {
+  if (!args.keeps_place && !is_placed(ns, args)) {
     if (n_applications(layer, ns) != 0)
       return error(Status::kInUse,
                    "namespace '" + ns.id + "' has applications: it keeps its interface and tables");
@@ -169,6 +169,8 @@ void set_quota(Namespace& ns, const NamespaceQuota& quota) {
 
 Result<void> set_access(Namespace& ns, const NamespaceAccess& access) {
   if (access.mode > 0777) return error(Status::kInvalid, "a mode is an octal number up to 777");
+  if (access.uid == ~uid_t{0} || access.gid == ~gid_t{0})  // to chown() it means "as it is"
+    return error(Status::kInvalid, "4294967295 is nobody's number");
   if (ns.socket.fd)
     if (auto done = apply_access(ns.socket, access); !done) {
       (void)apply_access(ns.socket, ns.access);  // which were its own before

@@ -333,7 +333,12 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
   for (std::size_t i = 0; i < sw.ports.size(); ++i) {
     AppPort& p = *sw.ports[i];
     svm::MqEvent e;
-    for (uint32_t n = 0; n < kRequestsPerRound && p.requests.pop(e); ++n, ++found)
+    // Who asks workers that have to pass it on waits for those that shall handle it.
+    const auto& passed_on = p.app_worker->passed_on;
+    for (uint32_t n = 0; n < kRequestsPerRound &&
+                         passed_on.load(std::memory_order_relaxed) < AppWorker::kMostPassedOn &&
+                         p.requests.pop(e);
+         ++n, ++found)
       handle_request(sw, *p.app_worker, e, 0);
   }
   return found;

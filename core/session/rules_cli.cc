@@ -112,6 +112,7 @@ Result<void> session_rule(Host&, void* context, CliArgs& args, CliReply&) {
                  "which connections? say LOCAL/LENGTH PORT REMOTE/LENGTH PORT, port 0 for any");
   if (is_add && spec.action == kActionNone)
     return error(Status::kInvalid, "missing action drop, allow or the index of an application");
+  spec.has_match = has_match;
   if (both) return change_both(*l.filters, spec, is_add);
   return is_add ? l.filters->add(spec) : l.filters->del(spec);
 }
@@ -154,13 +155,16 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
   const Impl& l = *static_cast<Impl*>(context);
   TransportId transport = kNoTransport;
   std::optional<RuleScope> scope;
+  std::optional<uint32_t> appns;
   while (!args.done()) {
     if (args.accept("scope")) {
       const bool local = args.accept("local");
       if (!local && !args.accept("global")) return args.unknown();
       scope = local ? RuleScope::kLocal : RuleScope::kGlobal;
     } else if (args.accept("appns")) {
-      if (const auto appns = take_namespace(l, args); !appns) return appns.error();
+      const auto taken = take_namespace(l, args);
+      if (!taken) return taken.error();
+      appns = *taken;
     } else {
       (void)args.accept("proto");
       const auto id = take_transport(l, args);
@@ -174,7 +178,7 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
   for (uint32_t i = 0; i < l.filters->n_numbers(); ++i) {
     const RuleSpec* r = l.filters->rule(i);
     if (!r || (transport != kNoTransport && r->transport != transport) ||
-        (scope && r->scope != *scope))
+        (scope && r->scope != *scope) || (appns && r->appns != *appns))
       continue;
     const auto port = [](uint16_t p) { return p ? std::to_string(p) : std::string("*"); };
     t.rows.push_back({l.transports.get(r->transport)->name,
@@ -228,10 +232,11 @@ Result<void> show_sdl(Host&, void* context, CliArgs& args, CliReply& reply) {
     }
     // IPv4 comes first in a list.
     std::optional<IpPrefix> last;
+    if (!is_ip4) last = IpPrefix{Ip4Address{{255, 255, 255, 255}}, 32};
     while (t.rows.size() < kMostShown) {
       const auto e = list->next(last);
-      if (!e) break;
-      if (e->prefix.address.is_ip4 == is_ip4) add(*e);
+      if (!e || e->prefix.address.is_ip4 != is_ip4) break;
+      add(*e);
       last = e->prefix;
     }
   }

@@ -266,6 +266,7 @@ void DenyList::rebuild(std::span<const Key4> keys) {
 }
 
 std::optional<DenyEntry> DenyList::entry(const IpPrefix& p) const {
+  if (!is_valid(p)) return std::nullopt;
   if (p.address.is_ip4) {
     const auto it = entries4_.find(key4_of(p));
     if (it != entries4_.end()) return entry_of(it->first, it->second);

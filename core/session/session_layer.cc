@@ -77,7 +77,12 @@ void SessionLayer::use(Net& net) {
   });
   net.add_table_user([alive](uint32_t table, bool is_ip6) {
     const auto layer = alive.lock();
-    return layer ? namespace_in_table(**layer, table, is_ip6) : std::string();
+    if (!layer) return std::string();
+    std::string user = namespace_in_table(**layer, table, is_ip6);
+    // Its index will be another table's, which must not find what was meant for this one.
+    if (const auto fib = (*layer)->net->fib_index(table, is_ip6); user.empty() && fib)
+      user = (*layer)->filters->use_of_table(*fib, !is_ip6);
+    return user;
   });
 }
 
@@ -122,8 +127,7 @@ Result<void> SessionLayer::set_attach_socket(bool enabled) {
 SessionStats SessionLayer::stats() const {
   const Impl& l = *impl_;
   SessionStats s;
-  for (const auto& sw : l.workers)
-    s.per_worker.push_back(sw->pool.in_use() - static_cast<uint32_t>(sw->migrated));
+  for (const auto& sw : l.workers) s.per_worker.push_back(n_sessions(*sw));
   s.established = l.flows->established();
   s.half_open = l.flows->half_open();
   for (uint32_t i = 0; i < l.n_listeners; ++i) s.listeners += l.listener(i) != nullptr;

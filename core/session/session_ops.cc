@@ -108,7 +108,8 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
   }
   if (!may_accept(sw, *l)) return Status::kAgain;
   Session* s = new_session(sw, *l->app, transport);
-  if (!s) return Status::kNoMemory;
+  if (!s)  // another worker may have taken the last one that the namespace may have
+    return has_room(*l->app) ? Status::kNoMemory : Status::kAgain;
   s->conn = conn;
   s->listener = listener;
   s->creator = 0xff;

@@ -89,20 +89,25 @@ bool File::read(uint64_t at, std::span<std::byte> out) const noexcept {
 
 OpenedFile open_below(int root, const std::string& path) noexcept {
   OpenedFile out;
-  // Not blocking: what is no regular file is opened all the same, and then refused.
-  out.fd = Fd(openat2(root, path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+  // Found first and looked at, then opened: to open a FIFO or a device does something to it.
+  out.fd = Fd(openat2(root, path.c_str(), O_PATH | O_CLOEXEC,
                       RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS));
   if (out.fd.get() < 0) {
     out.refusal = refusal_of(errno);
     return out;
   }
   mode_t mode = 0;
-  if (!version_of(out.fd.get(), out.version, &mode))
+  if (!version_of(out.fd.get(), out.version, &mode)) {
     out.refusal = 503;
-  else if (S_ISDIR(mode))
+  } else if (S_ISDIR(mode)) {
     out.refusal = 301;
-  else if (!S_ISREG(mode))
+  } else if (!S_ISREG(mode)) {
     out.refusal = 403;
+  } else {
+    const std::string found = "/proc/self/fd/" + std::to_string(out.fd.get());
+    out.fd = Fd(::open(found.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (out.fd.get() < 0) out.refusal = refusal_of(errno);
+  }
   return out;
 }
 

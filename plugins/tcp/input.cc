@@ -2,8 +2,8 @@
 // node.
 //   in    packets for this host, data at the TCP header, l3_offset set
 //   out   tcpN-established | -syn-sent | -rcv-process | -listen with a Segment in opaque and the
-//         connection's id in session; -reset (nobody); drop (malformed, or not for this host alone);
-//         tcpN-input of the worker where the connection lives, when that is another
+//         connection's id in session; -reset (nobody); drop (malformed, denied, or not for this
+//         host alone); tcpN-input of the worker where the connection lives, when that is another
 //   cost  the lookup dominates; all keys of a frame are looked up in one call
 #include <hostloom/checksum.h>
 

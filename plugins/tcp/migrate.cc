@@ -7,15 +7,19 @@
 namespace loom::tcp {
 namespace {
 
-// What stop_timers() has stopped, by what the connection still knows: deadlines are times of a clock
-// that all workers share.
+// What stop_timers() has stopped, by what the connection still knows: deadlines are times of a
+// clock that all workers share. The wait timer looks at once how long there is to wait, except
+// between two keepalive probes.
 void restart_timers(TcpWorker& t, Connection& c, SendTimer send) noexcept {
   c.send_timer_kind = send;
   if (send != SendTimer::kOff) t.w.timer_start(c.send_timer, c.send_deadline);
   if (c.has(kAckDelayed)) t.w.timer_start(c.delack_timer, c.delack_deadline);
   if (c.pace_at > t.w.now) wake_sender_at(t, c, c.pace_at);
   if (c.cork_until > t.w.now) wake_sender_at(t, c, c.cork_until);
-  arm_wait_timer(t, c);
+  const bool waits = c.has(kKeepalive) || c.state == State::kCloseWait;
+  if (waits)
+    t.w.timer_start_in(c.wait_timer,
+                       c.keep_probes != 0 ? TimeNs{c.keepintvl_ms} * kMillisecond : 0);
 }
 
 }  // namespace

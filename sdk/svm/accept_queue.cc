@@ -75,6 +75,14 @@ bool AcceptProducer::take_interest(unsigned w) noexcept {
   return l_->interest.fetch_and(~(1ull << w), std::memory_order_acq_rel) >> w & 1;
 }
 
+bool AcceptProducer::is_taken(uint32_t position) const noexcept {
+  // One tail for both, and not an older one than the head: others push meanwhile.
+  const uint32_t head = l_->head.load(std::memory_order_acquire);
+  const uint32_t tail = tail_.tail();
+  const uint32_t waiting = std::min(tail - head, tail_.capacity());
+  return static_cast<int32_t>(tail - waiting - position) > 0;
+}
+
 uint32_t AcceptProducer::count() const noexcept {
   const uint32_t head = l_->head.load(std::memory_order_acquire);
   return std::min(tail_.tail() - head, tail_.capacity());

@@ -41,9 +41,7 @@ class AcceptProducer {
   // `position` of the session in the queue, for is_taken().
   Push push(const AcceptedSession& s, uint32_t& position) noexcept;
   // Whether the session that was put in as number `position` has been taken out.
-  bool is_taken(uint32_t position) const noexcept {
-    return static_cast<int32_t>(tail_.tail() - count() - position) > 0;
-  }
+  bool is_taken(uint32_t position) const noexcept;
   // After push: the workers (bits) that want a kAcceptReady event. The caller ignores bits of
   // workers that it does not have.
   uint64_t interested() const noexcept;

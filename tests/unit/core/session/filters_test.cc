@@ -119,12 +119,51 @@ TEST_F(FiltersTest, RulesOfANamespaceGoWithIt) {
                                {.prefix = *IpPrefix::parse("2001:db8::/32"), .tag = ""}};
   ASSERT_TRUE(filters().add_sources((*ns)->index, sources));
   EXPECT_EQ(filters().sources(0, true)->size(), 2u);
+  EXPECT_EQ(filters().use_of_table(0, true), "a session deny list");
   ASSERT_TRUE(session::delete_namespace(layer, "blue"));
-  EXPECT_TRUE(shown("show session rules").empty());
   EXPECT_FALSE(filters().has_egress());
-  EXPECT_EQ(kind(80), FlowKind::kNone);
+  EXPECT_EQ(kind(80), FlowKind::kDenied);  // the default namespace has the table, and the rule now
   EXPECT_EQ(filters().sources(0, true)->size(), 2u);  // lists are the table's
   EXPECT_EQ(filters().add(r).error().code, Status::kNotFound);
+  r.appns = 0;
+  ASSERT_TRUE(filters().del(r));
+  EXPECT_EQ(kind(80), FlowKind::kNone);
+}
+
+TEST_F(FiltersTest, ARuleThatTwoNamespacesWantedStaysWithTheOther) {
+  auto& layer = bed.layer->impl();
+  ASSERT_TRUE(session::add_namespace(layer, {.id = "blue"}));
+  RuleSpec r = rule("10.0.0.0/8", kActionDrop);
+  ASSERT_TRUE(filters().add(r));
+  r.appns = 1;
+  ASSERT_TRUE(filters().add(r));
+  ASSERT_TRUE(session::delete_namespace(layer, "blue"));
+  EXPECT_EQ(kind(80), FlowKind::kDenied);
+}
+
+TEST_F(FiltersTest, AnUnknownTagDeletesNothing) {
+  RuleSpec all = rule("0.0.0.0/0", kActionDrop);
+  ASSERT_TRUE(filters().add(all));
+  RuleSpec tagged;
+  tagged.transport = bed.pipe.id;
+  tagged.tag = "typo";
+  tagged.has_match = false;
+  EXPECT_EQ(filters().del(tagged).error().code, Status::kNotFound);
+  EXPECT_EQ(kind(80), FlowKind::kDenied);
+}
+
+TEST_F(FiltersTest, AConnectIsNotRedirectedToAnotherNamespace) {
+  ASSERT_TRUE(session::add_namespace(bed.layer->impl(), {.id = "blue"}));
+  RuleSpec r = rule("10.0.0.0/8", 1, RuleScope::kLocal);  // an application of the default one
+  r.appns = 1;
+  EXPECT_EQ(filters().add(r).error().code, Status::kUnsupported);
+}
+
+TEST_F(FiltersTest, ALengthThatThereIsNotIsNoEntry) {
+  const DenyEntry source{.prefix = *IpPrefix::parse("192.0.2.0/24"), .tag = ""};
+  ASSERT_TRUE(filters().add_sources(0, {&source, 1}));
+  EXPECT_FALSE(filters().sources(0, true)->entry({source.prefix.address, 200}));
+  EXPECT_TRUE(filters().sources(0, true)->entry(source.prefix));
 }
 
 // --- Packets

@@ -56,7 +56,8 @@ bool FakeDaemon::offer(Listener& l, Session& s) {
   a.remote_port = s.remote.port;
   std::memcpy(a.local_ip, s.local.ip, 16);
   std::memcpy(a.remote_ip, s.remote.ip, 16);
-  if (l.queue.push(a) != AcceptProducer::Push::kOk) return false;
+  uint32_t position;
+  if (l.queue.push(a, position) != AcceptProducer::Push::kOk) return false;
   wake_acceptor(l);
   return true;
 }
