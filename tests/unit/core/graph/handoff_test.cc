@@ -96,6 +96,25 @@ TEST_F(HandoffTest, WhatRefersToForeignBytesIsCopied) {
   EXPECT_EQ(buffers_in_use(*engine), 0u);
 }
 
+TEST_F(HandoffTest, WithoutABufferForTheCopyThePacketIsDroppedAndCounted) {
+  Worker& w = engine->worker(1);
+  Owner owner;
+  const uint32_t number = 7;
+  Buffer* b = w.alloc();
+  b->next = w.alloc_external(std::as_bytes(std::span(&number, 1)), &owner, 0);
+  b->rest_len = 4;
+  std::vector<Buffer*> rest;
+  while (Buffer* more = w.alloc()) rest.push_back(more);
+  w.hand_off(0, sink, {&b, 1});
+  EXPECT_EQ(owner.released, 1);
+  w.free(rest);
+  engine->step(1);
+  engine->step(0);
+  EXPECT_TRUE(seen_by[0].numbers.empty());
+  EXPECT_EQ(count("no-buffers"), 1u);
+  EXPECT_EQ(buffers_in_use(*engine), 0u);
+}
+
 TEST_F(HandoffTest, AMarkedPacketIsTracedWhereItArrives) {
   const NodeId over = must(engine->add_node(
       {.name = "over", .run = [](Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
