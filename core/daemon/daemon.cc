@@ -39,7 +39,6 @@
 #include "session/session_layer.h"
 #include "stats/stats_registry.h"
 #include "stats/stats_service.h"
-#include "svm/protocol.h"
 #include "transport/registry.h"
 
 namespace loom {
@@ -339,10 +338,6 @@ Daemon::~Daemon() { stop(); }
 Result<void> Daemon::configure() {
   Parts& p = *parts_;
   auto done = p.read_file();
-  if (done && p.core.cpu.workers > svm::kMaxDaemonWorkers)  // each has a queue to each application
-    return error(Status::kUnsupported,
-                 p.options.config_name + ": cpu { workers " + std::to_string(p.core.cpu.workers) +
-                     " }: there can be " + std::to_string(svm::kMaxDaemonWorkers));
   if (done) done = p.make_parts();
   if (done) done = p.register_commands();
   if (done) done = p.load_plugins();

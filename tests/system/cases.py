@@ -317,7 +317,7 @@ def bad_input():
         refused("unix { nodaemon }\nsesion { }\n", "bad.conf:2", "session")
         refused("session {\n  evt-q-lenght 12\n}\n", "bad.conf:2", "evt-q-length")
         refused("cpu { workers many }\n", "bad.conf:1", "workers")
-        refused("cpu { workers 17 }\n", "there can be 16")
+        refused("cpu { workers 17 }\n", "from 0 to 16")
         refused("unix { nodaemon\n", "bad.conf")
         refused(run + "tcp { cc-allgo cubic }\n", "bad.conf:3", "cc-algo")
         refused(run + "tcp { cc-algo vegas }\n", "vegas")

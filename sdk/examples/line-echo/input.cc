@@ -22,6 +22,7 @@ enum Counter : uint16_t {
   kNoConnection,
   kMalformed,
   kDenied,
+  kElsewhere,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -37,6 +38,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-connection", Severity::kWarn, "neither a connection nor a listener"},
     {"malformed", Severity::kError, "too short, wrong checksum, or of no known kind"},
     {"denied", Severity::kInfo, "refused by a session rule or the deny list, not answered"},
+    {"elsewhere", Severity::kWarn, "for a connection of another worker: one worker is enough here"},
 };
 
 bool is_well_formed(const Buffer& b, const Ip4Header& ip, const Header& h) noexcept {
@@ -151,7 +153,9 @@ Counter deliver(LineWorker& l, const Buffer& b) noexcept {
                        .remote_port = h.src_port,
                        .fib_index = b.fib_index};
   if (match.kind == FlowKind::kListener) return accept(l, l.listeners[match.conn], ends, h);
-  if (match.kind == FlowKind::kDenied) return kDenied;
+  if (match.kind > FlowKind::kListener) return kDenied;  // by that name since ABI 1.1
+  // Worker::hand_off (ABI 1.1) would bring it there; the peer sends it again, to no avail.
+  if (match.kind != FlowKind::kNone && match.worker != l.w.index) return kElsewhere;
   Connection* c = match.kind == FlowKind::kNone ? nullptr : l.find(match.conn);
   if (c) return receive(l, *c, b, h);
   return turn_away(l, ends, h);
