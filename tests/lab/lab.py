@@ -83,6 +83,8 @@ def can_connect(address, port):
 class Lab:
     """One running daemon, and what runs over it. A context manager: leaving it stops everything it started."""
 
+    patience = 20  # seconds that starting may take
+
     def __init__(self, build=None, daemon=True, keep_files=False, startup=None, config_extra="", vcl_extra="",
                  fifo="4m", workers=None):
         self.build = pathlib.Path(build or os.environ.get("HOSTLOOM_BUILD", TOP / "build")).resolve()
@@ -143,7 +145,7 @@ class Lab:
                 raise Failure("hostloom did not start:\n" + self.output(self.daemon) + self._tail(log))
             return log.exists() and any(line.rstrip().endswith("ready") for line in log.read_text().splitlines())
 
-        wait_until(ready, "hostloom writes 'ready' to its log")
+        wait_until(ready, "hostloom writes 'ready' to its log", self.patience)
 
     def cli(self, *words, as_json=False):
         command = [str(self.build / "bin/loomctl"), "-s", str(self.dir / "run/api.sock")]
@@ -224,12 +226,12 @@ class Lab:
                           f"{self.daemon_tail()}")
         return done
 
-    def wait_listening(self, child, address, port, seconds=20):
+    def wait_listening(self, child, address, port, seconds=None):
         def there():
             if child.poll() is not None:
                 raise Failure(f"{child.label} ended at once:\n{self.output(child)}{self.daemon_tail()}")
             return can_connect(address, port)
-        wait_until(there, f"{child.label} listens on {address} port {port}", seconds)
+        wait_until(there, f"{child.label} listens on {address} port {port}", seconds or self.patience)
 
     def wait_listening_over_hostloom(self, child, address, port, seconds=20):
         """As wait_listening, but only the daemon is asked: the server sees no connection."""
