@@ -101,10 +101,16 @@ Result<Filter> parse_filter(const Impl& l, CliArgs& args) {
   return f;
 }
 
+// With its prefix, or JSON would have a number where there is no letter in it.
 std::string hex(uint64_t v) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(v));
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(v));
   return text;
+}
+
+// As hex() writes it, or without the prefix.
+Result<uint64_t> parse_handle(const std::string& name) {
+  return parse_number(name.starts_with("0x") ? name : "0x" + name);
 }
 
 std::string end_text(const IpAddress& a, uint16_t port) {
@@ -264,7 +270,7 @@ Result<void> clear_session(Host&, void* context, CliArgs& args, CliReply& reply)
     return {};
   }
   const std::string name(*word);
-  const auto handle = parse_number("0x" + name);
+  const auto handle = parse_handle(name);
   if (!handle)
     return error(Status::kInvalid,
                  "'" + name + "' is not a session handle; see 'show session verbose'");
@@ -286,7 +292,7 @@ Result<void> session_migrate(Host&, void* context, CliArgs& args, CliReply&) {
   auto word = args.text("session handle");
   if (!word) return word.error();
   const std::string name(*word);
-  const auto handle = parse_number("0x" + name);
+  const auto handle = parse_handle(name);
   if (!handle)
     return error(Status::kInvalid,
                  "'" + name + "' is not a session handle; see 'show session verbose'");

@@ -124,7 +124,7 @@ def move(lab, handle, worker):
 
 
 def connections(lab):
-    return [str(c["handle"]) for c in lab.cli("show", "session", "verbose", as_json=True)["connections"]]
+    return [c["handle"] for c in lab.cli("show", "session", "verbose", as_json=True)["connections"]]
 
 
 def migrate():
@@ -134,6 +134,7 @@ def migrate():
             with Asker(n) as asker:
                 asker.ask()
                 handle, = connections(lab)
+                expect(handle.startswith("0x"), f"a handle is text, also in JSON: {handle}")
                 for turn in range(1, 41):
                     wait_until(lambda: move(lab, handle, turn * 3 % 4)[0], "the session can move")
                     asker.ask()
