@@ -3,13 +3,10 @@
 
 #include <deque>
 
-#include "api/registry.h"
-#include "cli/tree.h"
 #include "http_static.api.h"
 #include "server.h"
 #include "test_root.h"
-#include "tests/unit/core/api/direct_client.h"
-#include "tests/unit/core/session/test_app.h"
+#include "tests/unit/plugins/plugin_bed.h"
 
 namespace loom::http {
 namespace {
@@ -28,80 +25,38 @@ struct Client {
   std::string got;
 };
 
-class HttpServer : public testing::Test {
+class HttpServer : public testing::Test, protected test::PluginBed {
  protected:
   HttpServer() {
-    ops_.struct_size = sizeof ops_;
-    ops_.n_workers = [](Host&) { return uint32_t{1}; };
-    ops_.run_on_worker = [](Host& h, uint32_t i, void (*fn)(Worker&, void*), void* arg) {
-      of(h).bed.engine->run_on_worker(i, [&](Worker& w) { fn(w, arg); });
-    };
-    ops_.add_cli_command = [](Host& h, const CliCommand* c, std::string*) {
-      of(h).commands_.push_back(*c);
-      return of(h).cli.add(of(h).commands_.back()) ? Status::kOk : Status::kExists;
-    };
-    ops_.add_application = [](Host& h, const AppOps* a, const AppConfig* c, Application** out,
-                              std::string* why) {
-      return answer(of(h).bed.layer->add_application(*a, *c), out, why);
-    };
-    ops_.remove_application = [](Host& h, Application* a) {
-      of(h).bed.layer->remove_application(*a);
-    };
-    ops_.app_listen = [](Host& h, Application* a, const AppEndpoint* e, void* context,
-                         SessionHandle* out, std::string* why) {
-      return answer(of(h).bed.layer->listen(*a, *e, context), out, why);
-    };
-    ops_.add_api_module = [](Host& h, const ApiModule* m, std::string*) {
-      return of(h).registry.add_module(*m) ? Status::kOk : Status::kExists;
-    };
-    ops_.add_api_handler = [](Host& h, const ApiHandler* a, std::string*) {
-      return of(h).registry.add_handler(*a) ? Status::kOk : Status::kExists;
-    };
-    ops_.add_stats = [](Host& h, const StatSet* s, std::string*) {
-      of(h).stats = *s;
-      return Status::kOk;
-    };
-    ops_.log = [](Host&, LogLevel, const char*, const char*) {};
-    host.ops = &ops_;
-    host.impl = this;
     EXPECT_TRUE(register_commands(host, servers));
     EXPECT_TRUE(add_api(host, servers));
     servers.totals.start(1);
     EXPECT_TRUE(add_statistics(host, servers.totals));
-    AppOps client;
-    client.name = "client";
-    client.connected = [](Worker&, SessionId, Status s, void* c) noexcept {
+    AppOps ops;
+    ops.name = "client";
+    ops.connected = [](Worker&, SessionId, Status s, void* c) noexcept {
       static_cast<Client*>(c)->outcome = s;
     };
-    client.readable = [](Worker& w, SessionId id, void* context) noexcept {
+    ops.readable = [](Worker& w, SessionId id, void* context) noexcept {
       auto& c = *static_cast<Client*>(context);
       if (c.reads) take(w, id, c);
     };
-    client.reset = [](Worker&, SessionId, ResetReason, void* c) noexcept {
+    ops.reset = [](Worker&, SessionId, ResetReason, void* c) noexcept {
       static_cast<Client*>(c)->was_reset = true;
     };
-    client.closed = [](Worker&, SessionId, void* c) noexcept {
+    ops.closed = [](Worker&, SessionId, void* c) noexcept {
       static_cast<Client*>(c)->is_closed = true;
     };
-    client_app = bed.layer->add_application(client, {}).value();
+    client_app = bed.layer->add_application(ops, {}).value();
     root.write("a.txt", "hello");
     root.write("sub/index.html", "<p>");
   }
   ~HttpServer() override {
-    api.leave();
+    client.leave();
     servers.remove_all();
     bed.layer->remove_application(*client_app);
     bed.pump();
     EXPECT_EQ(bed.buffers_in_use(), 0u);
-  }
-  static HttpServer& of(Host& h) { return *static_cast<HttpServer*>(h.impl); }
-  template <class T>
-  static Status answer(Result<T> r, T* out, std::string* why) {
-    if (r)
-      *out = *r;
-    else
-      *why = r.error().message;
-    return r ? Status::kOk : r.error().code;
   }
   static void take(Worker& w, SessionId id, Client& c) noexcept {
     AppSession s(w, id);
@@ -120,7 +75,6 @@ class HttpServer : public testing::Test {
       s.close();
     }
   }
-  CliOutcome run(const std::string& line) { return cli.run(host, line); }
   void serve(const std::string& options = "") {
     const CliOutcome o = run("http static server www-root " + root.path.string() +
                              " uri pipe://10.0.0.1/80 " + options);
@@ -164,19 +118,11 @@ class HttpServer : public testing::Test {
   }
   const Server& server() { return *servers.list().at(0); }
 
-  test::SessionBed bed;
   TestRoot root;
-  Host host;
-  CliTree cli;
-  ApiRegistry registry;
-  test::DirectClient api{registry};
-  StatSet stats;
   Servers servers{host};
   Application* client_app = nullptr;
 
  private:
-  HostOps ops_{};
-  std::deque<CliCommand> commands_;
   std::deque<Client> clients_;
 };
 
@@ -359,12 +305,12 @@ TEST_F(HttpServer, CountsForTheSegmentAndForShow) {
 
 TEST_F(HttpServer, MessagesDoWhatCommandsDo) {
   const auto enable = [&](api::HttpStaticEnableV5 r) {
-    return api.call<api::HttpStaticEnableV5Reply>(r).retval;
+    return client.call<api::HttpStaticEnableV5Reply>(r).retval;
   };
   const api::HttpStaticEnableV5 good{.www_root = root.path.string(), .uri = "pipe://10.0.0.1/80"};
   EXPECT_EQ(enable(good), 0);
   EXPECT_THAT(get("/a.txt"), EndsWith("hello"));
-  const auto list = api.dump<api::HttpStaticServerDetails>(api::HttpStaticServerDump{});
+  const auto list = client.dump<api::HttpStaticServerDetails>(api::HttpStaticServerDump{});
   ASSERT_EQ(list.size(), 1u);
   EXPECT_EQ(list[0].uri, "pipe://10.0.0.1/80");
   EXPECT_EQ(list[0].responses_2xx, 1u);
@@ -384,7 +330,7 @@ TEST_F(HttpServer, MessagesDoWhatCommandsDo) {
   EXPECT_NE(enable(bad), 0);
   EXPECT_NE(enable(good), 0);  // is there
   const auto del = [&](const char* uri) {
-    return api.call<api::HttpStaticServerDelReply>(api::HttpStaticServerDel{.uri = uri}).retval;
+    return client.call<api::HttpStaticServerDelReply>(api::HttpStaticServerDel{.uri = uri}).retval;
   };
   EXPECT_EQ(del("pipe://10.0.0.1/80"), 0);
   EXPECT_NE(del("pipe://10.0.0.1/80"), 0);
