@@ -79,13 +79,18 @@ struct Owner : ExternalOwner {
   }
 };
 
+Buffer* foreign_packet(Worker& w, Owner& owner) {  // with the number 7
+  static constexpr uint32_t kNumber = 7;
+  Buffer* b = w.alloc();
+  b->next = w.alloc_external(std::as_bytes(std::span(&kNumber, 1)), &owner, 0);
+  b->rest_len = 4;
+  return b;
+}
+
 TEST_F(HandoffTest, WhatRefersToForeignBytesIsCopied) {
   Worker& w = engine->worker(1);
   Owner owner;
-  const uint32_t number = 7;
-  Buffer* b = w.alloc();
-  b->next = w.alloc_external(std::as_bytes(std::span(&number, 1)), &owner, 0);
-  b->rest_len = 4;
+  Buffer* b = foreign_packet(w, owner);
   w.hand_off(0, sink, {&b, 1});
   EXPECT_EQ(owner.released, 1);
   EXPECT_EQ(owner.released_on, 1u);
@@ -99,10 +104,7 @@ TEST_F(HandoffTest, WhatRefersToForeignBytesIsCopied) {
 TEST_F(HandoffTest, WithoutABufferForTheCopyThePacketIsDroppedAndCounted) {
   Worker& w = engine->worker(1);
   Owner owner;
-  const uint32_t number = 7;
-  Buffer* b = w.alloc();
-  b->next = w.alloc_external(std::as_bytes(std::span(&number, 1)), &owner, 0);
-  b->rest_len = 4;
+  Buffer* b = foreign_packet(w, owner);
   std::vector<Buffer*> rest;
   while (Buffer* more = w.alloc()) rest.push_back(more);
   w.hand_off(0, sink, {&b, 1});
