@@ -236,8 +236,7 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   return {};
 }
 
-// Of what the namespace has added itself, wherever it was then. For the control thread's patience:
-// it looks at all rules.
+// Of what the namespace has added itself, in whatever table it was then. Looks at every rule.
 template <class Is>
 std::optional<uint32_t> Filters::find_own(const RuleSpec& wanted, Is&& is) const {
   for (uint32_t i = 0; i < rules_.size(); ++i) {
