@@ -211,9 +211,9 @@ class Client:
 def connections(lab):
     """{local port: (controller, cwnd in segments)} of TCP's connections."""
     text = lab.cli("show", "session", "verbose", "2")
-    ports = dict(re.findall(rf"^ *(\d+)  +tcp  +{re.escape(STACK_IP4)}:(\d+)", text, re.M))  # by handle
+    ports = dict(re.findall(rf"^ *(0x[0-9a-f]+)  +tcp  +{re.escape(STACK_IP4)}:(\d+)", text, re.M))  # by handle
     found = {}
-    for handle, described in re.findall(r"^(\d+)\n((?: .*\n)+)", text, re.M):
+    for handle, described in re.findall(r"^(0x[0-9a-f]+)\n((?: .*\n)+)", text, re.M):
         mss, cc, cwnd = (re.search(what, described)[1] for what in (r"\bmss (\d+)", r"cc: (\S+)", r"cwnd (\d+)"))
         found[int(ports[handle])] = (cc, int(cwnd) / int(mss))
     return found
