@@ -87,6 +87,8 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
           .rounds = read_counter(ws.rounds),
           .busy_rounds = read_counter(ws.busy_rounds),
           .sleeps = read_counter(ws.sleeps),
+          .long_rounds = read_counter(ws.long_rounds),
+          .longest_round = __atomic_load_n(&ws.longest_round, __ATOMIC_RELAXED),
           .asleep = ws.asleep.total(engine_.clock_now()),
           .cached_buffers = static_cast<uint32_t>(read_counter(ws.cached_buffers)),
           .is_asleep = ws.sleep_state.load(std::memory_order_relaxed) == SleepState::kAsleep};
@@ -94,7 +96,11 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
 
 void RuntimeStats::clear_runtime() {
   runtime_base_.clear();
-  for (uint32_t w = 0; w < engine_.n_workers(); ++w) runtime_base_.push_back(read(w));
+  for (uint32_t w = 0; w < engine_.n_workers(); ++w) {
+    runtime_base_.push_back(read(w));
+    // A maximum has no baseline. The worker writes a later round's, at worst over this.
+    __atomic_store_n(&engine_.workers_[w]->longest_round, TimeNs{0}, __ATOMIC_RELAXED);
+  }
 }
 
 void RuntimeStats::clear_counters() {

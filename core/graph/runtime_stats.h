@@ -28,6 +28,8 @@ struct WorkerStats {
   int core = -1;  // pinned to; -1 = not pinned
   int thread_id = 0;
   uint64_t rounds = 0, busy_rounds = 0, sleeps = 0;
+  uint64_t long_rounds = 0;  // of 1 ms or more
+  TimeNs longest_round = 0;  // since clear_runtime()
   TimeNs asleep = 0;  // time spent in sleep, until now
   uint32_t cached_buffers = 0;
   bool is_asleep = false;

@@ -53,15 +53,28 @@ void WorkerState::run() noexcept {
   (void)prctl(PR_SET_TIMERSLACK, 1ul);
   const EngineConfig& config = engine.config();
   last_work = engine.clock_now();
+  TimeNs began = 0;  // the round before this one; 0 = there is none, the worker slept
   while (!stopping) {
-    if (round() != 0 || !frames.empty()) {
+    const uint32_t work = round();
+    if (began != 0) note_round(w.now - began);
+    began = w.now;
+    if (work != 0 || !frames.empty()) {
       empty_rounds = 0;
       last_work = w.now;
     } else if (!config.poll_mode && ++empty_rounds >= config.spin_rounds &&
                w.now - last_work >= config.spin_time) {
       sleep();
+      began = 0;
     }
   }
+}
+
+// The time of day, so a round in which the kernel ran somebody else is long, too.
+void WorkerState::note_round(TimeNs took) noexcept {
+  if (took >= kLongRound) [[unlikely]]
+    bump(long_rounds, 1);
+  if (took > __atomic_load_n(&longest_round, __ATOMIC_RELAXED))
+    __atomic_store_n(&longest_round, took, __ATOMIC_RELAXED);
 }
 
 void WorkerState::sleep() noexcept {

@@ -77,6 +77,9 @@ struct WorkerState {
   std::atomic<SleepState> sleep_state{SleepState::kAwake};
   std::atomic<int> thread_id{0};
   uint64_t rounds = 0, busy_rounds = 0, sleeps = 0, cached_buffers = 0;
+  uint64_t long_rounds = 0;  // of kLongRound or more
+  TimeNs longest_round = 0;  // since `clear runtime`, which writes 0
+  static constexpr TimeNs kLongRound = kMillisecond;
   SleepClock asleep;
 
   // dispatch.cc: the data path.
@@ -95,6 +98,7 @@ struct WorkerState {
   // worker_loop.cc.
   uint32_t round() noexcept;  // returns w.work
   void run() noexcept;        // until `stopping`
+  void note_round(TimeNs took) noexcept;
   void sleep() noexcept;
   void post(PostQueue::Fn fn);  // any thread
   // Any thread: it sleeps, and what the caller wrote before is seen by it when it wakes.

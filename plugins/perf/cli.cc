@@ -6,6 +6,8 @@
 namespace loom::perf {
 namespace {
 
+constexpr uint64_t kMostHeld = 4'000'000;
+
 Perf& perf_of(void* context) { return *static_cast<Perf*>(context); }
 
 Result<std::string> take_uri(CliArgs& args) {
@@ -120,6 +122,72 @@ Result<void> client(Host&, void* context, CliArgs& args, CliReply& reply) {
   return {};
 }
 
+// --- perf sessions
+
+Result<void> after(Result<void> begun, const std::shared_ptr<CliLater>& later, CliReply& reply) {
+  if (begun) {
+    if (!later) reply.line("has begun; see `show perf`");
+    return {};
+  }
+  if (!later) return begun;
+  later->finish(std::move(begun));
+  return {};
+}
+
+Result<void> sessions_open(Host& host, void* context, CliArgs& args, CliReply& reply) {
+  Perf& perf = perf_of(context);
+  HeldConfig c;
+  while (!args.done()) {
+    if (args.accept("uri")) {
+      const auto uri = args.text("uri");
+      if (!uri) return uri.error();
+      auto endpoint = parse_app_uri(*uri);
+      if (!endpoint) return endpoint.error();
+      c.to.push_back(*endpoint);
+      continue;
+    }
+    auto taken = take(args, "nclients", 1, kMostHeld, c.n);
+    if (taken && !*taken) taken = take(args, "fifo-size", kLeastFifo, kMostFifo, c.fifo_size);
+    if (!taken) return taken.error();
+    if (!*taken) return args.unknown();
+  }
+  if (c.to.empty()) return error(Status::kInvalid, "no uri");
+  if (perf.held && !perf.held->is_over())
+    return error(Status::kExists, "there are sessions already; `perf sessions close` ends them");
+  perf.held = std::make_shared<Held>(host, std::move(c));
+  const auto later = reply.later();
+  return after(perf.held->open(later), later, reply);
+}
+
+Result<void> sessions_exchange(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Perf& perf = perf_of(context);
+  ExchangeConfig c;
+  while (!args.done()) {
+    auto taken = take(args, "sessions", 1, kMostHeld, c.sessions);
+    if (taken && !*taken) taken = take(args, "rounds", 1, 1u << 30, c.rounds);
+    if (taken && !*taken) taken = take(args, "bytes", 1, 1024, c.bytes);
+    if (!taken) return taken.error();
+    if (!*taken) return args.unknown();
+  }
+  if (!perf.held || perf.held->is_over()) return error(Status::kNotFound, "there are no sessions");
+  const auto later = reply.later();
+  return after(perf.held->exchange(c, later), later, reply);
+}
+
+Result<void> sessions_close(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Perf& perf = perf_of(context);
+  if (!args.done()) return args.unknown();
+  if (!perf.held || perf.held->is_over()) return error(Status::kNotFound, "there are no sessions");
+  const auto later = reply.later();
+  return after(perf.held->close(later), later, reply);
+}
+
+std::string fixed(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", v);
+  return text;
+}
+
 Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   const Perf& perf = perf_of(context);
@@ -166,6 +234,21 @@ Result<void> register_commands(Host& host, Perf& perf) {
                    "answers with what came of it.",
            .context = &perf,
            .run = client},
+           CliCommand{.path = "perf sessions open",
+           .syntax = "uri TRANSPORT://ADDRESS/PORT [uri ...] [nclients N] [fifo-size N]",
+           .help = "Opens N sessions, to the echo servers in turn, and keeps them.",
+           .context = &perf,
+           .run = sessions_open},
+           CliCommand{.path = "perf sessions exchange",
+           .syntax = "[sessions N] [rounds N] [bytes N]",
+           .help = "So many of the sessions send bytes and wait for them to come back.",
+           .context = &perf,
+           .run = sessions_exchange},
+           CliCommand{.path = "perf sessions close",
+           .syntax = "",
+           .help = "Closes all of them in order.",
+           .context = &perf,
+           .run = sessions_close},
            CliCommand{.path = "show perf",
            .syntax = "",
            .help = "Perf and echo servers, and the last runs of perf clients.",

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "client.h"
+#include "held.h"
 #include "server.h"
 
 namespace loom::perf {
@@ -18,6 +19,7 @@ struct Perf {
   Servers servers;
   std::deque<std::shared_ptr<Run>> runs;  // the newest last; those that are over, up to kKept
   uint32_t n_runs = 0;
+  std::shared_ptr<Held> held;  // `perf sessions`; null: never
   static constexpr std::size_t kKept = 8;
 };
 

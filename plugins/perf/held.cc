@@ -1,0 +1,295 @@
+#include "held.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace loom::perf {
+
+namespace {
+
+constexpr uint32_t kMostPerTick = 256;    // sessions started or ended
+constexpr uint32_t kMostUnderWay = 1024;  // handshakes, or closes, that wait for the other end
+constexpr uint32_t kMostAtOnce = 256;     // sessions that exchange
+constexpr TimeNs kTick = 500 * kMicrosecond;
+constexpr std::array<std::byte, 1024> kBytes{};
+
+struct Session {
+  Held::Part* part = nullptr;
+  SessionId id = kNoSession;
+  uint32_t awaited = 0;  // bytes to come back in this round
+  uint32_t rounds = 0;   // to begin after this one
+  bool is_up = false, is_ending = false;
+};
+
+}  // namespace
+
+struct Held::Part {
+  enum class Phase : uint8_t { kIdle, kOpening, kExchanging, kClosing };
+  Held* held = nullptr;
+  Worker* worker = nullptr;
+  Application* app = nullptr;
+  Phase phase = Phase::kIdle;
+  std::vector<Session> all;
+  uint32_t next = 0;       // of `all`, to be started or ended
+  uint32_t under_way = 0;  // that the order waits for
+  uint32_t up = 0;
+  uint32_t failed = 0, lost = 0;  // by the last order; went by themselves, ever
+  uint64_t done = 0;              // sessions opened or closed, or round trips, by the last order
+  ExchangeConfig exchange;
+  uint32_t chosen = 0;  // sessions that have been told to exchange
+  Timer tick;
+  TimeNs began = 0, ended = 0;
+};
+
+namespace {
+
+using Part = Held::Part;
+using Phase = Part::Phase;
+
+Session& of(void* context) noexcept { return *static_cast<Session*>(context); }
+
+void finish(Part& p) noexcept {
+  p.worker->timer_stop(p.tick);
+  p.phase = Phase::kIdle;
+  p.ended = p.worker->now;
+  p.held->part_done(p);
+}
+
+// --- Exchange
+
+void next_exchanges(Part& p) noexcept;
+
+// Begins a round. False: nothing could be written.
+bool send(Part& p, Session& s) noexcept {
+  const auto bytes = std::span(kBytes).first(p.exchange.bytes);
+  s.awaited = AppSession(*p.worker, s.id).write(bytes);
+  if (s.awaited == 0) ++p.failed;
+  return s.awaited != 0;
+}
+
+void exchange_over(Part& p) noexcept {
+  --p.under_way;
+  next_exchanges(p);
+}
+
+void next_exchanges(Part& p) noexcept {
+  if (p.phase != Phase::kExchanging) return;
+  const uint32_t wanted = std::min<uint32_t>(p.exchange.sessions, p.up);
+  while (p.under_way < kMostAtOnce && p.chosen < wanted) {
+    Session& s = p.all[uint64_t{p.chosen++} * p.all.size() / wanted];
+    if (!s.is_up || s.awaited != 0) continue;
+    s.rounds = p.exchange.rounds - 1;
+    if (send(p, s)) ++p.under_way;
+  }
+  if (p.under_way == 0) finish(p);
+}
+
+// --- What happens to a session
+
+void connected(Worker&, SessionId, Status status, void* context) noexcept {
+  Session& s = of(context);
+  Part& p = *s.part;
+  --p.under_way;
+  if (status == Status::kOk) {
+    s.is_up = true;
+    ++p.up;
+    ++p.done;
+  } else {
+    ++p.failed;
+  }
+}
+
+void readable(Worker& w, SessionId id, void* context) noexcept {
+  Session& s = of(context);
+  Part& p = *s.part;
+  AppSession app(w, id);
+  const uint32_t n = app.unread();
+  app.consume(n);
+  if (s.awaited != 0 && n != 0) {
+    s.awaited -= std::min(n, s.awaited);
+    if (s.awaited == 0) {
+      ++p.done;
+      const bool goes_on = s.rounds != 0 && send(p, s);
+      if (goes_on)
+        --s.rounds;
+      else
+        exchange_over(p);
+    }
+  }
+  if (app.eof()) app.close();
+}
+
+void closed(Worker&, SessionId, void* context) noexcept {
+  Session& s = of(context);
+  Part& p = *s.part;
+  s.id = kNoSession;
+  if (!std::exchange(s.is_up, false)) return;
+  --p.up;
+  if (std::exchange(s.awaited, 0) != 0) exchange_over(p);
+  if (s.is_ending) {
+    --p.under_way;
+    ++p.done;
+  } else {
+    ++p.lost;
+  }
+}
+
+// --- Opening and closing go on by ticks, so that the worker's rounds stay short.
+
+void open_one(Part& p, Session& s, const AppEndpoint& to) noexcept {
+  s.part = &p;
+  const auto id = AppSession::connect(*p.worker, *p.app, to, &s);
+  if (id) {
+    s.id = *id;
+    ++p.under_way;
+  } else {
+    ++p.failed;
+  }
+}
+
+void close_one(Part& p, Session& s) noexcept {
+  if (!s.is_up) return;
+  s.is_ending = true;
+  ++p.under_way;
+  AppSession(*p.worker, s.id).shutdown();
+}
+
+void tick(Worker& w, Timer& t) noexcept {
+  Part& p = LOOM_TIMER_OWNER(Part, tick, t);
+  const auto& to = p.held->targets();
+  for (uint32_t i = 0; i < kMostPerTick && p.next < p.all.size() && p.under_way < kMostUnderWay;
+       ++i, ++p.next) {
+    Session& s = p.all[p.next];
+    if (p.phase == Phase::kOpening)
+      open_one(p, s, to[p.next % to.size()]);
+    else
+      close_one(p, s);
+  }
+  if (p.next == p.all.size() && p.under_way == 0) return finish(p);
+  w.timer_start_in(t, kTick);
+}
+
+void begin_ticks(Part& p, Phase phase) noexcept {
+  p.phase = phase;
+  p.next = 0;
+  p.tick.fired = tick;
+  p.worker->timer_start_in(p.tick, 0);
+}
+
+std::string rate(uint64_t n, double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f", seconds > 0 ? static_cast<double>(n) / seconds : 0);
+  return text;
+}
+
+}  // namespace
+
+Held::Held(Host& host, HeldConfig config) : host_(host), config_(std::move(config)) {}
+Held::~Held() = default;
+
+void Held::end() {
+  for (uint32_t i = 0; i < parts_.size(); ++i)
+    host_.run_on_worker(i, [&](Worker& w) {
+      parts_[i]->phase = Phase::kIdle;
+      w.timer_stop(parts_[i]->tick);
+    });
+  if (app_) host_.remove_application(std::exchange(app_, nullptr));
+}
+
+Result<void> Held::order(const char* what, std::shared_ptr<CliLater> later, void (*begin)(Part&)) {
+  if (is_busy()) return error(Status::kAgain, std::string(order_) + " is under way");
+  order_ = what;
+  later_ = std::move(later);
+  parts_left_ = static_cast<uint32_t>(parts_.size());
+  for (uint32_t i = 0; i < parts_.size(); ++i)
+    host_.run_on_worker(i, [&](Worker& w) {
+      Part& p = *parts_[i];
+      p.worker = &w;
+      p.failed = p.under_way = 0;
+      p.done = 0;
+      p.began = w.now;
+      begin(p);
+    });
+  return {};
+}
+
+Result<void> Held::open(std::shared_ptr<CliLater> later) {
+  AppOps ops;
+  ops.name = "perf sessions";
+  ops.connected = connected;
+  ops.readable = readable;
+  ops.closed = closed;
+  AppConfig fifos;
+  fifos.rx_fifo_size = fifos.tx_fifo_size = config_.fifo_size;
+  const auto app = host_.add_application(ops, fifos);
+  if (!app) return app.error();
+  app_ = *app;
+  const uint32_t n = host_.n_workers();
+  for (uint32_t i = 0; i < n; ++i) {
+    auto part = std::make_unique<Part>();
+    part->held = this;
+    part->app = app_;
+    part->all.resize(config_.n / n + (i < config_.n % n));
+    parts_.push_back(std::move(part));
+  }
+  return order("open", std::move(later), [](Part& p) { begin_ticks(p, Phase::kOpening); });
+}
+
+Result<void> Held::exchange(const ExchangeConfig& config, std::shared_ptr<CliLater> later) {
+  if (is_busy()) return error(Status::kAgain, std::string(order_) + " is under way");
+  const auto n = static_cast<uint32_t>(parts_.size());
+  for (uint32_t i = 0; i < n; ++i) {
+    parts_[i]->exchange = config;
+    parts_[i]->exchange.sessions = config.sessions / n + (i < config.sessions % n);
+  }
+  return order("exchange", std::move(later), [](Part& p) {
+    p.phase = Phase::kExchanging;
+    p.chosen = 0;
+    next_exchanges(p);
+  });
+}
+
+Result<void> Held::close(std::shared_ptr<CliLater> later) {
+  return order("close", std::move(later), [](Part& p) { begin_ticks(p, Phase::kClosing); });
+}
+
+void Held::part_done(Part& part) noexcept {
+  part.worker->post_to_control(
+      [](void* arg) {
+        const std::unique_ptr<std::shared_ptr<Held>> held(static_cast<std::shared_ptr<Held>*>(arg));
+        (*held)->on_part_done();
+      },
+      new std::shared_ptr<Held>(shared_from_this()));
+}
+
+void Held::on_part_done() {
+  if (--parts_left_ != 0) return;
+  if (std::string_view(order_) == "close") host_.remove_application(std::exchange(app_, nullptr));
+  if (!later_) return;
+  describe(later_->reply());
+  std::exchange(later_, nullptr)->finish({});
+}
+
+void Held::describe(CliReply& reply) const {
+  uint64_t up = 0, failed = 0, lost = 0, done = 0;
+  double seconds = 0;
+  for (const auto& p : parts_) {
+    up += p->up;
+    failed += p->failed;
+    lost += p->lost;
+    done += p->done;
+    seconds = std::max(seconds, to_seconds(p->ended - p->began));
+  }
+  reply.field("order", order_);
+  reply.field("open", std::to_string(up));
+  reply.field("done", std::to_string(done));
+  reply.field("failed", std::to_string(failed));
+  reply.field("lost", std::to_string(lost));
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6f", seconds);
+  reply.field("seconds", text);
+  reply.field("a second", rate(done, seconds));
+}
+
+}  // namespace loom::perf
