@@ -127,6 +127,7 @@ struct App {
   std::atomic<bool> condemned{false};  // it broke the rules: the control thread ends it
   std::atomic<uint32_t> growth_asked{
       0};                 // SegmentKinds of which the control thread is about to add one
+  std::atomic<uint32_t> ahead_of{0};  // number of segments when growth was last asked for early
   bool detached = false;  // no worker is left; goes when its last session does
 
   uint64_t live_mask() const noexcept {

@@ -54,13 +54,16 @@ struct SessionWorker {
   Worker* worker = nullptr;
   SessionLayer::Impl* layer = nullptr;
   SessionPool pool;
-  std::vector<AppPort*> ports;      // installed here
-  std::vector<SessionId> ready;     // may send (kInReady)
-  std::vector<SessionId> sending;   // the ones of this round; swapped with ready
-  std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
-  std::vector<SessionId> telling;   // the ones of this round; swapped with notify
-  std::vector<uint32_t> accepting;  // listeners with fresh connections
-  std::vector<SessionId> holding;   // that have chunks of ours (kHoldsChunks)
+  std::vector<AppPort*> ports;  // installed here
+  // Lists of sessions. One that has gone stays listed, without the flag; a slot that is used again
+  // may be listed twice. Who takes an entry looks at the flag first.
+  std::vector<SessionId> ready;        // may send (kInReady)
+  std::vector<SessionId> sending;      // the ones of this round; swapped with ready
+  std::vector<SessionId> notify;       // whose application is to be told (kNotify*)
+  std::vector<SessionId> telling;      // the ones of this round; swapped with notify
+  std::vector<uint32_t> accepting;     // listeners with fresh connections
+  std::vector<SessionHandle> holding;  // that have chunks of ours (kHoldsChunks)
+  std::size_t holding_next = 0;        // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
   Timer holding_timer, overflow_timer, starved_timer, backlog_timer;
@@ -181,8 +184,6 @@ void free_session(SessionWorker&, Session&) noexcept;
 // workers and is the caller's.
 void link_to_app(SessionWorker&, Session&) noexcept;
 void unlink_from_app(SessionWorker&, Session&) noexcept;
-// Takes it out of all that waits for its turn; Session::flags still says what that was.
-void leave_lists(SessionWorker&, Session&) noexcept;
 // Segments no longer refer to `n` of the tx bytes that were acknowledged: move head.
 void drop_tx(SessionWorker&, Session&, uint32_t n) noexcept;
 // Asks the control thread to end the application, once.
@@ -324,6 +325,7 @@ void give_back_later(Impl&);
 
 // Idle rx chunks are looked for this often while there are any.
 constexpr TimeNs kHoldingInterval = 250 * kMillisecond;
+constexpr uint32_t kHoldingPerTick = 1024;
 void holding_tick(Worker&, Timer&) noexcept;
 
 // --- in_process*.cc

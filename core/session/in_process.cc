@@ -147,27 +147,34 @@ void end_all(Impl& layer, App& app) {
   app.condemned.store(true, std::memory_order_release);  // callbacks connect no more
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
     if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
+<<<<<<< HEAD
   // Behind the first pass no session begins to move; those that are between two workers arrive.
   do
     pass_over_workers(layer);
   while (app.n_moving.load(std::memory_order_acquire) != 0);
+=======
+  // Those that are between two workers arrive: what has been posted is run before what is posted now.
+  while (app.n_moving.load(std::memory_order_acquire) != 0)
+    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+      layer.engine.run_on_worker(i, [](Worker&) {});
+  // Some slots a visit, so that the end of an application with very many stops nobody else. Those
+  // that are closed already go on until what they have to send is sent.
+  constexpr uint32_t kSlots = 1024;
+>>>>>>> 31bdb2c (session: the memory of many sessions goes back, and no list of them is searched)
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    layer.engine.run_on_worker(i, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      // Collected first, as the end of one may be that of others. Those that are closed already go
-      // on until what they have to send is sent.
-      std::vector<SessionHandle> open;
-      for (SessionId id = app.sessions[i].first; id != kNoSession; id = sw.pool.at(id).app_next)
-        if (sw.pool.at(id).app_end.due & Due::kKnown) open.push_back(handle_of(sw, sw.pool.at(id)));
-      for (const SessionHandle h : open) {
-        const SessionId id = local_id(sw, h);
-        if (!sw.pool.contains(id)) continue;
-        Session& s = sw.pool.at(id);
-        if (handle_of(sw, s) != h || !(s.app_end.due & Due::kKnown)) continue;
-        if (!(s.app_end.due & Due::kClosed)) end_session(sw, s, true);
-        say_closed(sw, s);
-      }
-    });
+    for (uint32_t first = 0, end = 1; first < end; first += kSlots)
+      layer.engine.run_on_worker(i, [&](Worker& w) {
+        SessionWorker& sw = of(w);
+        end = sw.pool.end();
+        for (SessionId id = first; id < std::min(end, first + kSlots); ++id) {
+          Session& s = sw.pool.at(id);
+          if (s.state == State::kFree || s.state == State::kMigrated || s.app != &app ||
+              !(s.app_end.due & Due::kKnown))
+            continue;
+          if (!(s.app_end.due & Due::kClosed)) end_session(sw, s, true);
+          say_closed(sw, s);
+        }
+      });
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Sessions open and end here. A session has two ends, application and transport; it goes when both
 // have let go, and the last buffer segment that points into its tx fifo has been freed.
+#include <algorithm>
+
 #include "session/impl.h"
 
 namespace loom::session {
@@ -23,14 +25,15 @@ void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
     if (const uint32_t n = std::exchange(hold.deferred[hold.epoch], 0)) drop_tx(sw, s, n);
 }
 
-template <class T>
-void erase_value(std::vector<T>& v, T value) {
-  for (auto& x : v)
-    if (x == value) {
-      x = v.back();
-      v.pop_back();
-      return;
-    }
+// Asks for a segment before the last one is full, so that no connection is refused while it is
+// made: once for each, and not when segments are so small that there is no telling.
+void grow_ahead(SessionWorker& sw, App& app) noexcept {
+  constexpr uint64_t kMostSpans = 4, kSpanBytes = 4u << 20;
+  const uint64_t wanted = std::min(kMostSpans, app.add_segment_size / kSpanBytes / 4);
+  if (app.arena.free_spans() >= wanted) [[likely]]
+    return;
+  const uint32_t n = app.arena.n_segments();
+  if (app.ahead_of.exchange(n, std::memory_order_relaxed) != n) ask_growth(sw, app);
 }
 
 }  // namespace
@@ -58,20 +61,6 @@ void unlink_from_app(SessionWorker& sw, Session& s) noexcept {
     list.first = s.app_next;
   if (s.app_next != kNoSession) sw.pool.at(s.app_next).app_prev = s.app_prev;
   --list.size;
-}
-
-void leave_lists(SessionWorker& sw, Session& s) noexcept {
-  if (s.flags & kInReady) {
-    erase_value(sw.ready, s.id);
-    for (auto& id : sw.sending)
-      if (id == s.id) id = kNoSession;
-  }
-  if (s.flags & (kNotifyRx | kNotifyTx | kNotifyForce)) {
-    erase_value(sw.notify, s.id);
-    for (auto& id : sw.telling)
-      if (id == s.id) id = kNoSession;
-  }
-  if (s.flags & kHoldsChunks) erase_value(sw.holding, s.id);
 }
 
 SessionHandle handle_of(const SessionWorker& sw, const Session& s) noexcept {
@@ -120,6 +109,7 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
     ask_growth(sw, *s.app);
     return false;
   }
+  grow_ahead(sw, *s.app);
   auto* shared = reinterpret_cast<svm::SessionShared*>(object.ptr);
   s.shared = shared;
   s.shared_ref = object.ref;
@@ -194,7 +184,6 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     tx.release();
     app.arena.free_object(s.shared_ref);
   }
-  leave_lists(sw, s);
   unlink_from_app(sw, s);
   if (s.home != 0) guest_ended(sw, s);
   release_session(app);
@@ -257,27 +246,45 @@ void ask_growth(SessionWorker& sw, App& app, svm::SegmentKind kind) noexcept {
 void watch_chunks(SessionWorker& sw, Session& s) noexcept {
   if (s.flags & kHoldsChunks) return;
   s.flags |= kHoldsChunks;
-  sw.holding.push_back(s.id);
+  sw.holding.push_back(handle_of(sw, s));
   if (!sw.holding_timer.is_running()) sw.worker->timer_start_in(sw.holding_timer, kHoldingInterval);
 }
 
+namespace {
+
+// False: it holds nothing any more, or has gone.
+bool look_at_chunks(SessionWorker& sw, SessionHandle handle) noexcept {
+  const SessionId id = local_id(sw, handle);
+  if (!sw.pool.contains(id)) return false;
+  Session& s = sw.pool.at(id);
+  if (handle_of(sw, s) != handle || !(s.flags & kHoldsChunks)) return false;
+  if (s.rx.holds_chunks()) {
+    (void)s.rx.refresh();
+    if (s.rx.used() == 0 && s.rx.ooo_bytes() == 0) (void)s.rx.reclaim();
+  }
+  const bool holds_tx = s.owner->reclaim_tx(sw, s);
+  if (holds_tx || s.rx.holds_chunks()) return true;
+  s.flags &= static_cast<uint8_t>(~kHoldsChunks);
+  return false;
+}
+
+}  // namespace
+
+// A part of them a tick, so that a million that have gone idle at once stop nobody else.
 void holding_tick(Worker& w, Timer& t) noexcept {
   SessionWorker& sw = of(w);
-  std::size_t kept = 0;
-  for (const SessionId id : sw.holding) {
-    Session& s = sw.pool.at(id);
-    if (s.rx.holds_chunks()) {
-      (void)s.rx.refresh();
-      if (s.rx.used() == 0 && s.rx.ooo_bytes() == 0) (void)s.rx.reclaim();
+  for (uint32_t i = 0; i < kHoldingPerTick && sw.holding_next < sw.holding.size(); ++i) {
+    if (look_at_chunks(sw, sw.holding[sw.holding_next])) {
+      ++sw.holding_next;
+    } else {
+      sw.holding[sw.holding_next] = sw.holding.back();
+      sw.holding.pop_back();
     }
-    const bool holds_tx = s.owner->reclaim_tx(sw, s);
-    if (holds_tx || s.rx.holds_chunks())
-      sw.holding[kept++] = id;
-    else
-      s.flags &= static_cast<uint8_t>(~kHoldsChunks);
   }
-  sw.holding.resize(kept);
-  if (kept != 0) w.timer_start_in(t, kHoldingInterval);
+  if (sw.holding_next < sw.holding.size()) return w.timer_start_in(t, kMillisecond);
+  sw.holding_next = 0;
+  if (!sw.holding.empty()) return w.timer_start_in(t, kHoldingInterval);
+  sw.holding.shrink_to_fit();
 }
 
 }  // namespace loom::session

@@ -39,7 +39,6 @@ constexpr uint8_t kListFlags = kInReady | kNotifyRx | kNotifyTx | kNotifyForce |
 
 // What the lists knew of the session, on the worker that has it now.
 void join_lists(SessionWorker& sw, Session& s, uint8_t flags) noexcept {
-  s.flags &= static_cast<uint8_t>(~kListFlags);
   if (flags & kHoldsChunks) watch_chunks(sw, s);
   const uint8_t what = flags & (kNotifyRx | kNotifyTx | kNotifyForce);
   if (what != 0) notify(sw, s, what);
@@ -62,10 +61,10 @@ void look_after_holders(SessionWorker& sw, Session& s) noexcept {
 }
 
 // The session is this worker's.
-void take_in(SessionWorker& sw, Session& s) noexcept {
+void take_in(SessionWorker& sw, Session& s, uint8_t listed) noexcept {
   link_to_app(sw, s);
   s.app->n_moving.fetch_sub(1, std::memory_order_release);
-  join_lists(sw, s, s.flags);
+  join_lists(sw, s, listed);
   if (!s.owner->in_this_process) look_after_holders(sw, s);
 }
 
@@ -80,25 +79,25 @@ void departed(SessionWorker& sw, Session& s) noexcept {
   sw.pool.free(s);
 }
 
-void refused(SessionWorker& sw, Session& s) noexcept {
+void refused(SessionWorker& sw, Session& s, uint8_t listed) noexcept {
   ops_of(sw, s)->thaw(*sw.worker, s.conn, false);
   s.state = State::kOpen;
   s.listener = kNoIndex;  // it may have ended meanwhile
   --sw.migrated;
-  take_in(sw, s);
+  take_in(sw, s, listed);
 }
 
 // --- On the new worker.
 
 void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
-            SessionHandle home) noexcept {
+            SessionHandle home, uint8_t listed) noexcept {
   const uint32_t here = sw.worker->index;
   const bool is_home = handle_worker(home) == here;
   Session* s = is_home ? &sw.pool.at(handle_index(home)) : sw.pool.alloc();
   const ConnId conn = s ? ops_of(sw, old)->adopt(*sw.worker, frozen, s->id) : kNoConn;
   if (conn == kNoConn) {
     if (s && !is_home) sw.pool.free(*s);
-    return send_to(sw, from, [&old](SessionWorker& back) { refused(back, old); });
+    return send_to(sw, from, [&old, listed](SessionWorker& back) { refused(back, old, listed); });
   }
   const SessionId id = s->id;
   const uint32_t generation = s->generation;
@@ -118,7 +117,7 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
   if (s->owner->in_this_process) {
     s->app_end.due |= AppEnd::kMoved;
     s->app_end.due &= static_cast<uint8_t>(~AppEnd::kNoMemory);  // its retry was the old worker's
-    s->flags |= kNotifyRx | kNotifyTx;
+    listed |= kNotifyRx | kNotifyTx;
   }
   s->shared->worker.store(here, std::memory_order_release);
   // Its home hears of it first: once the old worker knows nothing any more, requests go by there.
@@ -128,7 +127,7 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
     });
   send_to(sw, from, [&old](SessionWorker& back) { departed(back, old); });
   ++sw.counters[kMigratedHere];
-  take_in(sw, *s);
+  take_in(sw, *s, listed);
 }
 
 }  // namespace
@@ -148,14 +147,16 @@ Status migrate(SessionWorker& sw, Session& s, uint32_t to) noexcept {
   if (!frozen) return Status::kAgain;
   const SessionHandle home = handle_of(sw, s);
   s.app->n_moving.fetch_add(1, std::memory_order_relaxed);
-  leave_lists(sw, s);
+  // What it is listed for goes with it; without the flags its entries here mean nothing.
+  const uint8_t listed = s.flags & kListFlags;
+  s.flags &= static_cast<uint8_t>(~kListFlags);
   unlink_from_app(sw, s);
   s.state = State::kMigrated;
   s.lives_on = static_cast<uint8_t>(to);
   ++sw.migrated;
   // The slot does not move, and nobody changes it until the new worker has answered.
-  send_to(sw, to, [from = sw.worker->index, &s, frozen, home](SessionWorker& there) {
-    arrive(there, from, s, frozen, home);
+  send_to(sw, to, [from = sw.worker->index, &s, frozen, home, listed](SessionWorker& there) {
+    arrive(there, from, s, frozen, home, listed);
   });
   return Status::kOk;
 }

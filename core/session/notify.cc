@@ -124,10 +124,9 @@ void flush(SessionWorker& sw) noexcept {
   // What is told here may free sessions, and have more to tell: that is the next round's.
   std::swap(sw.notify, sw.telling);
   for (std::size_t i = 0; i < sw.telling.size(); ++i) {
-    const SessionId id = std::exchange(sw.telling[i], kNoSession);
-    if (id == kNoSession) continue;
-    Session& s = sw.pool.at(id);
+    Session& s = sw.pool.at(sw.telling[i]);
     const uint8_t what = s.flags & (kNotifyRx | kNotifyTx | kNotifyForce);
+    if (what == 0) continue;  // it has gone
     s.flags &= static_cast<uint8_t>(~(kNotifyRx | kNotifyTx | kNotifyForce));
     s.owner->tell(sw, s, what);
   }

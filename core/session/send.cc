@@ -89,9 +89,8 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
 void send_all(SessionWorker& sw) noexcept {
   std::swap(sw.ready, sw.sending);
   for (std::size_t i = 0; i < sw.sending.size(); ++i) {
-    if (sw.sending[i] == kNoSession) continue;
     Session& s = sw.pool.at(sw.sending[i]);
-    sw.sending[i] = kNoSession;  // what follows may free it
+    if (!(s.flags & kInReady)) continue;  // it has gone
     s.flags &= static_cast<uint8_t>(~kInReady);
     if (!s.shared || !(s.flags & kTransportUp)) continue;
     const SessionId id = s.id;

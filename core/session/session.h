@@ -1,9 +1,10 @@
 // One session, as its worker keeps it, and the pool it comes from. Private to core/session/.
 #pragma once
+#include <algorithm>
 #include <memory>
-#include <vector>
 
 #include <hostloom/session.h>
+#include <hostloom/slots.h>
 #include <hostloom/transport.h>
 
 #include "svm/fifo.h"
@@ -81,7 +82,7 @@ struct Session {
   ConnId conn = kNoConn;
   ConnId cut_conn = kNoConn;  // its end of a CutThroughLink, as long as there is the session
   App* app = nullptr;
-  const OwnerOps* owner = nullptr;  // the application's
+  const OwnerOps* owner = nullptr;     // the application's
   svm::SessionLine* shared = nullptr;  // of a SessionShared, unless it is cut-through
   svm::Ref shared_ref = 0;
   SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
@@ -107,13 +108,23 @@ constexpr uint32_t next_generation(uint32_t generation) noexcept {
 }
 static_assert(next_generation(0xffffff) == 1);
 
-// Slots with stable addresses and ids; grows by blocks, never stalls to move.
+// Slots with stable addresses and ids. Any id that was handed out may be looked at: a slot that is
+// free has state kFree, no flags, and a generation that no handle has.
 class SessionPool {
  public:
+  SessionPool() = default;
+  ~SessionPool() {
+    for (SessionId id = 0; id < end(); ++id)
+      if (at(id).state != State::kFree) std::destroy_at(&at(id));
+  }
   Session* alloc() {
-    if (free_.empty() && !grow()) return nullptr;
-    Session* s = &at(free_.back());
-    free_.pop_back();
+    const uint32_t id = slots_.take();
+    if (id == slots_.kNone) return nullptr;
+    Session* s = &slots_.at(id);
+    const uint32_t generation = s->generation ? s->generation : fresh_generation_;
+    s = std::construct_at(s);
+    s->id = id;
+    s->generation = generation;
     __atomic_store_n(&in_use_, in_use_ + 1, __ATOMIC_RELAXED);
     return s;
   }
@@ -122,32 +133,24 @@ class SessionPool {
     const uint32_t generation = next_generation(s.generation);
     std::destroy_at(&s);
     std::construct_at(&s);
-    s.id = id;
     s.generation = generation;
-    free_.push_back(id);
+    latest_generation_ = std::max(latest_generation_, generation);
+    // Zeroed slots forget their generations: they go on behind all that were given out.
+    if (slots_.give(id)) fresh_generation_ = latest_generation_;
     __atomic_store_n(&in_use_, in_use_ - 1, __ATOMIC_RELAXED);
   }
-  Session& at(SessionId id) noexcept { return blocks_[id / kBlock][id % kBlock]; }
-  bool contains(SessionId id) const noexcept { return id / kBlock < blocks_.size(); }
+  Session& at(SessionId id) noexcept { return slots_.at(id); }
+  bool contains(SessionId id) const noexcept { return id < slots_.end(); }
   uint32_t in_use() const noexcept {
     return __atomic_load_n(&in_use_, __ATOMIC_RELAXED);
   }  // any thread
-  uint32_t end() const noexcept { return static_cast<uint32_t>(blocks_.size()) * kBlock; }
+  uint32_t end() const noexcept { return slots_.end(); }
+  // Memory for n sessions, now and for good. False: there is not so much.
+  bool reserve(uint32_t n) noexcept { return slots_.reserve(n, true); }
 
  private:
-  static constexpr uint32_t kBlock = 256;
-  bool grow() {
-    const auto base = static_cast<SessionId>(blocks_.size()) * kBlock;
-    blocks_.push_back(std::make_unique<Session[]>(kBlock));
-    free_.reserve(blocks_.size() * kBlock);
-    for (uint32_t i = kBlock; i-- > 0;) {
-      blocks_.back()[i].id = base + i;
-      free_.push_back(base + i);
-    }
-    return true;
-  }
-  std::vector<std::unique_ptr<Session[]>> blocks_;
-  std::vector<SessionId> free_;
+  SlotBlocks<Session, &Session::id, 256> slots_;
+  uint32_t fresh_generation_ = 1, latest_generation_ = 1;
   uint32_t in_use_ = 0;
 };
 

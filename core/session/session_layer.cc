@@ -58,6 +58,11 @@ Result<void> SessionLayer::build() {
     sw->starved_timer.fired = starved_tick;
     sw->backlog_timer.fired = cut_through_tick;
     sw->port_counter = static_cast<uint32_t>(sw->worker->random());
+    const uint32_t share = (l.config.preallocated_sessions + l.engine.n_workers() - 1) /
+                           static_cast<uint32_t>(l.engine.n_workers());
+    if (share != 0 && !sw->pool.reserve(share))
+      return error(Status::kNoMemory, "no memory for preallocated-sessions " +
+                                          std::to_string(l.config.preallocated_sessions));
     l.workers.push_back(std::move(sw));
     l.engine.worker(i).sessions = l.ops.get();
   }

@@ -21,7 +21,6 @@ Result<std::shared_ptr<Run>> Perf::begin(RunConfig config, Run::Done done) {
 
 void Perf::stop_runs() {
   for (const auto& run : runs) run->stop();
-  if (held) held->end();
 }
 
 }  // namespace loom::perf

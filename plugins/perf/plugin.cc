@@ -16,6 +16,7 @@ Result<void> init(Host& host) noexcept {
 
 void stop(Host&) noexcept {
   perf->stop_runs();
+  if (perf->held) perf->held->end();
   perf->servers.remove_all();
 }
 

@@ -1,18 +1,19 @@
 // Objects of one kind on one worker: stable addresses, handles with a generation, freed slots
-// reused first. Grows by blocks, so that opening a connection allocates once in kBlock times; never
-// shrinks while the worker lives. T has a member `ConnId id`, set here.
+// reused first. Grows by blocks, so that opening a connection allocates once in kBlock times; what
+// many connections took goes back to the kernel when they have gone. T has a member `ConnId id`,
+// set here.
 //
 //   id:  kind:2 | generation:6 | index:24
 //
 // The generation catches handles that outlived their object by a few frames (a segment on its way
 // between two nodes); kind says which pool an id of the flow table belongs to.
 #pragma once
-#include <array>
-#include <memory>
+#include <algorithm>
 #include <new>
 #include <vector>
 
 #include <hostloom/session.h>
+#include <hostloom/slots.h>
 
 namespace loom::tcp {
 
@@ -27,45 +28,41 @@ constexpr IdKind kind_of(ConnId id) noexcept { return static_cast<IdKind>(id >> 
 template <class T, IdKind kKind>
 class Pool {
  public:
-  explicit Pool(uint32_t limit) noexcept : limit_(std::min(limit, kIdIndexMask)) {}
+  explicit Pool(uint32_t limit) noexcept : limit_(std::min(limit, kIdIndexMask)), slots_(limit_) {}
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
   // A value-initialised object, or nullptr at the limit or without memory.
   T* alloc() noexcept {
-    if (free_head_ == kNone && !grow()) return nullptr;
-    const uint32_t index = free_head_;
-    Slot& s = slot(index);
-    free_head_ = s.next_free;
-    s.used = true;
+    const uint32_t index = slots_.take();
+    if (index == slots_.kNone) return nullptr;
+    if (index >= marks_.size()) marks_.resize(slots_.end());
+    uint8_t& mark = marks_[index];
+    mark |= kUsed;
     __atomic_store_n(&size_, size_ + 1, __ATOMIC_RELAXED);
-    T* object = new (s.storage) T();
-    object->id = static_cast<ConnId>(kKind) << 30 | uint32_t{s.generation} << kIdIndexBits | index;
+    T* object = new (&slots_.at(index)) T();
+    object->id =
+        static_cast<ConnId>(kKind) << 30 | uint32_t{generation_of(mark)} << kIdIndexBits | index;
     return object;
   }
   void free(T& object) noexcept {
     const uint32_t index = object.id & kIdIndexMask;
-    Slot& s = slot(index);
     object.~T();
-    s.used = false;
-    s.generation = (s.generation + 1) & kIdGenerationMask;
-    s.next_free = free_head_;
-    free_head_ = index;
+    marks_[index] = (marks_[index] + 1) & kIdGenerationMask;
+    (void)slots_.give(index);
     __atomic_store_n(&size_, size_ - 1, __ATOMIC_RELAXED);
   }
   // nullptr when `id` is of another kind, stale, or was never handed out.
   T* find(ConnId id) noexcept {
     const uint32_t index = id & kIdIndexMask;
-    if (kind_of(id) != kKind || index >= blocks_.size() * kBlock) return nullptr;
-    Slot& s = slot(index);
-    if (!s.used || s.generation != (id >> kIdIndexBits & kIdGenerationMask)) return nullptr;
-    return s.object();
+    if (kind_of(id) != kKind || index >= marks_.size()) return nullptr;
+    if (marks_[index] != (kUsed | (id >> kIdIndexBits & kIdGenerationMask))) return nullptr;
+    return &slots_.at(index);
   }
   // Slots are below this. For visits by position, while objects come and go.
-  uint32_t end() const noexcept { return static_cast<uint32_t>(blocks_.size()) * kBlock; }
+  uint32_t end() const noexcept { return static_cast<uint32_t>(marks_.size()); }
   T* at(uint32_t index) noexcept {  // nullptr when the slot is free
-    Slot& s = slot(index);
-    return s.used ? s.object() : nullptr;
+    return marks_[index] & kUsed ? &slots_.at(index) : nullptr;
   }
   uint32_t size() const noexcept {
     return __atomic_load_n(&size_, __ATOMIC_RELAXED);
@@ -74,41 +71,19 @@ class Pool {
 
   template <class F>
   void for_each(F&& f) {
-    for (auto& block : blocks_)
-      for (Slot& s : *block)
-        if (s.used) f(*s.object());
+    for (uint32_t i = 0; i < end(); ++i)
+      if (T* object = at(i)) f(*object);
   }
 
  private:
-  static constexpr uint32_t kBlock = 64;
-  static constexpr uint32_t kNone = ~0u;
-  struct Slot {
-    alignas(T) std::byte storage[sizeof(T)];
-    uint32_t next_free = kNone;
-    uint8_t generation = 0;
-    bool used = false;
-    T* object() noexcept { return std::launder(reinterpret_cast<T*>(storage)); }
-  };
-  using Block = std::array<Slot, kBlock>;
+  static constexpr uint32_t kBlock = 128;
+  static constexpr uint8_t kUsed = 0x80;
+  static constexpr uint8_t generation_of(uint8_t mark) noexcept { return mark & kIdGenerationMask; }
 
-  Slot& slot(uint32_t index) noexcept { return (*blocks_[index / kBlock])[index % kBlock]; }
-  bool grow() noexcept {
-    const auto first = static_cast<uint32_t>(blocks_.size() * kBlock);
-    if (first >= limit_) return false;
-    std::unique_ptr<Block> block(new (std::nothrow) Block);
-    if (!block) return false;
-    const uint32_t n = std::min(kBlock, limit_ - first);
-    for (uint32_t i = n; i-- > 0;) {
-      (*block)[i].next_free = free_head_;
-      free_head_ = first + i;
-    }
-    blocks_.push_back(std::move(block));
-    return true;
-  }
-
-  std::vector<std::unique_ptr<Block>> blocks_;
   uint32_t limit_;
-  uint32_t free_head_ = kNone;
+  SlotBlocks<T, &T::id, kBlock> slots_;
+  // Of each slot: kUsed and its generation. Beside the slots, as the pages of those come and go.
+  std::vector<uint8_t> marks_;
   uint32_t size_ = 0;
 };
 

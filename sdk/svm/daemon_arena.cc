@@ -48,6 +48,7 @@ Segment* DaemonArena::add_segment(std::unique_ptr<Segment> segment) {
   Segment* added = region->segment.get();
   const std::lock_guard guard(lock_);
   regions_[i] = std::move(region);
+  count_spans(static_cast<int32_t>((n_pages + kSpanPages - 1) / kSpanPages));
   n_segments_.store(i + 1, std::memory_order_release);
   return added;
 }
@@ -63,6 +64,7 @@ void DaemonArena::push_free(ChunkId c, uint32_t order, State state) noexcept {
   p.next = list;
   if (list) page_of(list).prev = c;
   list = c;
+  if (order == kTopOrder) count_spans(+1);
   if (order == kTopOrder && state == State::kFree)
     warm_spans_.store(warm_spans_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
@@ -74,6 +76,7 @@ void DaemonArena::unlink_free(ChunkId c) noexcept {
     page_of(p.prev).next = p.next;
   else
     (p.state == State::kFreeCold ? cold_ : free_[p.order]) = p.next;
+  if (p.order == kTopOrder) count_spans(-1);
   if (p.order == kTopOrder && p.state == State::kFree)
     warm_spans_.store(warm_spans_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
 }
@@ -82,13 +85,13 @@ void DaemonArena::unlink_free(ChunkId c) noexcept {
 // that starts with the header page, or ends with the segment, is several. Metadata of a span is not
 // touched before, so a large sparse segment costs nothing.
 bool DaemonArena::open_span() noexcept {
-  constexpr uint32_t kSpanPages = 1u << kTopOrder;
   for (uint32_t i = 0; i < n_segments_.load(std::memory_order_relaxed); ++i) {
     Region& r = *regions_[i];
     if (r.fresh_page == r.n_pages) continue;
     const uint32_t end = std::min((r.fresh_page & ~(kSpanPages - 1)) + kSpanPages, r.n_pages);
     uint32_t page = r.fresh_page == 0 ? 1 : r.fresh_page;
     r.fresh_page = end;
+    count_spans(-1);
     while (page < end) {
       uint32_t order = std::min<uint32_t>(std::countr_zero(page), kTopOrder);
       while (page + (1u << order) > end) --order;

@@ -82,6 +82,10 @@ class DaemonArena {
     return make_ref(regions_[c >> kPageBits]->segment->id(), page_offset(c));
   }
 
+  // 4 MB spans of which nothing is in use: what can be allocated before a segment has to be added.
+  // Any thread, no lock.
+  uint32_t free_spans() const noexcept { return free_spans_.load(std::memory_order_relaxed); }
+
   // Whether give_back() has something to do. Any thread, no lock.
   bool wants_give_back() const noexcept {
     return warm_spans_.load(std::memory_order_relaxed) > options_.reserve_spans;
@@ -98,6 +102,7 @@ class DaemonArena {
  private:
   static constexpr uint32_t kPageBits = 24;  // of a ChunkId; pages of 4 KB, so 64 GB a segment
   static constexpr uint32_t kTopOrder = kChunkClasses - 1;
+  static constexpr uint32_t kSpanPages = 1u << kTopOrder;
   static constexpr uint32_t kSlabOrder = 4;  // 64 KB
   static constexpr uint32_t kSlabBytes = 1u << (kMinChunkLog2 + kSlabOrder);
   static constexpr uint32_t kMaxSmall = 1024;  // largest object of a slab
@@ -138,6 +143,9 @@ class DaemonArena {
   void push_free(ChunkId c, uint32_t order, State state) noexcept;
   void unlink_free(ChunkId c) noexcept;
   bool open_span() noexcept;
+  void count_spans(int32_t n) noexcept {
+    free_spans_.store(free_spans() + static_cast<uint32_t>(n), std::memory_order_relaxed);
+  }
   void flush_cached() noexcept;
   Object small_alloc(uint32_t size) noexcept;
   void small_free(ChunkId slab_chunk, uint64_t offset_in_slab) noexcept;
@@ -154,6 +162,7 @@ class DaemonArena {
   std::array<ChunkId, kChunkClasses> free_{};  // buddy system; top order: resident spans
   ChunkId cold_ = 0;                           // free spans without memory behind them
   std::atomic<uint32_t> warm_spans_{0};        // length of free_[kTopOrder]
+  std::atomic<uint32_t> free_spans_{0};  // those, the cold ones, and the ones never used
   std::vector<Slab> slabs_;
   std::vector<int32_t> unused_slabs_;
   std::array<int32_t, kMaxSmall / 64> slabs_with_room_ = [] {

@@ -624,6 +624,46 @@ TEST(InProcessMemory, AWriterThatFoundNoneIsCalledWhenThereIsSome) {
   EXPECT_GT(bed.counter("no-segment-memory"), 0u);
 }
 
+TEST(InProcessMemory, ASegmentIsAddedBeforeTheLastOneIsFull) {
+  SessionConfig config;
+  config.segment_size = 16 << 20;  // 4 spans, of which the first session takes one
+  config.add_segment_size = 64 << 20;
+  SessionBed bed(config);
+  Recorder server(bed, "server"), client(bed, "client");
+  server.listen(80);
+  EXPECT_EQ(server.core().arena.n_segments(), 1u);
+  for (int i = 0; i < 20; ++i) (void)client.connect(80);
+  EXPECT_EQ(server.core().arena.n_segments(), 2u);  // once
+  EXPECT_EQ(client.core().arena.n_segments(), 2u);
+  EXPECT_EQ(bed.counter("no-segment-memory"), 0u);
+}
+
+TEST(InProcessMemory, PreallocatedSessionsAreThereBeforeTheFirst) {
+  SessionConfig config;
+  config.preallocated_sessions = 5000;
+  SessionBed bed(config);
+  EXPECT_GE(bed.layer->impl().workers[0]->pool.end(), 5000u);
+}
+
+// Lists of sessions keep those that have gone: a slot that is used again in the same round is told
+// what happens to its new session, once.
+TEST_F(InProcess, ASlotThatIsUsedAgainInTheSameRound) {
+  open();
+  const SessionId before = near;
+  client.session(near).write(std::as_bytes(std::span("x", 1)));
+  client.on["closed"] = [&](AppSession) {
+    client.on.erase("closed");
+    for (int i = 0; i < 3; ++i)
+      EXPECT_TRUE(
+          AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client));
+  };
+  client.session(before).abort();
+  bed.pump();
+  Strings told = client.told();
+  std::sort(told.begin(), told.end());
+  EXPECT_EQ(told, (Strings{"closed", "connected ok", "connected ok", "connected ok"}));
+}
+
 TEST(InProcessMemory, SoIsOneThatHadAskedBeforeItRanOut) {
   SessionConfig config;
   config.segment_size = config.add_segment_size = 64 << 10;

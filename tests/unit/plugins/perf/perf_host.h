@@ -18,6 +18,7 @@ class PerfTest : public testing::Test, protected test::PluginBed {
   ~PerfTest() override {
     client.leave();
     perf.stop_runs();
+    if (perf.held) perf.held->end();
     perf.servers.remove_all();
     bed.pump();
     EXPECT_EQ(bed.layer->stats().applications, 0u);

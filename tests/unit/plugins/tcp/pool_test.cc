@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace loom::tcp {
 namespace {
 
@@ -32,6 +34,26 @@ TEST(Pool, HasALimit) {
   for (int i = 0; i < 70; ++i) ASSERT_NE(pool.alloc(), nullptr);
   EXPECT_TRUE(pool.is_full());
   EXPECT_EQ(pool.alloc(), nullptr);
+}
+
+TEST(Pool, HandlesStayStaleWhenTheMemoryOfEmptyBlocksHasGoneBack) {
+  Things pool(5000);
+  std::vector<ConnId> ids;
+  for (int turn = 0; turn < 3; ++turn) {
+    std::vector<Thing*> all;
+    for (int i = 0; i < 5000; ++i) all.push_back(pool.alloc());
+    EXPECT_EQ(pool.alloc(), nullptr);
+    for (const ConnId id : ids) EXPECT_EQ(pool.find(id), nullptr);
+    ids.clear();
+    for (Thing* t : all) {
+      EXPECT_EQ(pool.find(t->id), t);
+      EXPECT_EQ(t->value, 42);
+      ids.push_back(t->id);
+    }
+    for (Thing* t : all) pool.free(*t);
+    EXPECT_EQ(pool.size(), 0u);
+    for (const ConnId id : ids) EXPECT_EQ(pool.find(id), nullptr);
+  }
 }
 
 TEST(Pool, ForeignIdsAreNotFound) {
