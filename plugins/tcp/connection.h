@@ -1,5 +1,5 @@
 // One TCP connection on its worker: the transmission control block of RFC 9293 section 3.3.1, with
-// the RFCs' names. It takes 616 bytes, timers and controller included; what only loss needs
+// the RFCs' names. It takes 544 bytes, timers and controller included; what only loss needs
 // (the scoreboard) comes from a pool and goes back.
 #pragma once
 #include <hostloom/congestion.h>
@@ -135,8 +135,11 @@ struct Connection {
   RttEstimator rtt;
   Seq rtt_seq;               // end of the segment that is being timed
   TimeNs rtt_sent = 0;       // when it was sent; 0 = none is (Karn: no retransmitted data)
-  TimeNs send_deadline = 0;  // of send_timer_kind; send_timer may run for an earlier one
-  TimeNs delack_deadline = 0;
+  // What `timer` runs for: the earliest of these, or something earlier that has passed (timers.cc).
+  TimeNs send_deadline = 0;    // of send_timer_kind
+  TimeNs delack_deadline = 0;  // with kAckDelayed
+  TimeNs wait_deadline = 0;    // keepalive, FIN-WAIT-2, CLOSE-WAIT
+  TimeNs wake_deadline = 0;    // pacing, cork: the session is visited again
   TimeNs last_sent = 0;  // data
   TimeNs last_received = 0;
   TimeNs progress_at = 0;   // snd_una advanced, or data was sent into an empty network
@@ -156,10 +159,7 @@ struct Connection {
   uint32_t segs_in = 0, segs_out = 0, total_retrans = 0;
   uint64_t bytes_received = 0;
 
-  Timer send_timer;    // retransmission or persist
-  Timer delack_timer;  // delayed acknowledgement
-  Timer wait_timer;    // keepalive, FIN-WAIT-2, CLOSE-WAIT
-  Timer pace_timer;    // pacing, cork
+  Timer timer;
 
   bool has(uint32_t flag) const noexcept { return flags & flag; }
   void set(uint32_t flag) noexcept { flags |= flag; }
@@ -178,6 +178,6 @@ struct Connection {
     return state == State::kEstablished || state == State::kCloseWait;
   }
 };
-static_assert(sizeof(Connection) <= 640);
+static_assert(sizeof(Connection) <= 544);
 
 }  // namespace loom::tcp

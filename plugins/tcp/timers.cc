@@ -14,9 +14,14 @@ constexpr uint8_t kMaxBackoff = 16;          // 1 ms << 16 is beyond kMaxRto
 constexpr TimeNs kPaceBurst = kMillisecond;  // what pacing lets go at once, in time
 
 // Starts the wheel's timer unless it already fires at or before `deadline`.
-void ensure(TcpWorker& t, Timer& timer, TimeNs deadline) noexcept {
+void ensure(TcpWorker& t, Connection& c, TimeNs deadline) noexcept {
   const auto tick = static_cast<uint64_t>((deadline + kTimerTick - 1) / kTimerTick);
-  if (!timer.is_running() || timer.deadline_tick > tick) t.w.timer_start(timer, deadline);
+  if (!c.timer.is_running() || c.timer.deadline_tick > tick) t.w.timer_start(c.timer, deadline);
+}
+
+void wait_until(TcpWorker& t, Connection& c, TimeNs deadline) noexcept {
+  c.wait_deadline = deadline;
+  ensure(t, c, deadline);
 }
 
 TimeNs backed_off(const Connection& c) noexcept {
@@ -30,7 +35,7 @@ void set_send_timer(TcpWorker& t, Connection& c, SendTimer kind) noexcept {
     const TimeNs end = c.progress_at + TimeNs{c.user_timeout_ms} * kMillisecond;
     c.send_deadline = std::clamp(end, t.w.now + kTimerTick, c.send_deadline);
   }
-  ensure(t, c.send_timer, c.send_deadline);
+  ensure(t, c, c.send_deadline);
 }
 
 // The user timeout, and our patience with a peer that an application has left alone.
@@ -85,27 +90,6 @@ void persist_timeout(TcpWorker& t, Connection& c) noexcept {
   set_send_timer(t, c, SendTimer::kPersist);
 }
 
-void send_timer_fired(Worker& w, Timer& timer) noexcept {
-  TcpWorker& t = tcp_worker(w);
-  TcpWorker::Scope scope(t);
-  Connection& c = LOOM_TIMER_OWNER(Connection, send_timer, timer);
-  if (c.send_timer_kind == SendTimer::kOff) return;
-  if (w.now < c.send_deadline) return w.timer_start(timer, c.send_deadline);
-  if (c.send_timer_kind == SendTimer::kRetransmit)
-    retransmit_timeout(t, c);
-  else
-    persist_timeout(t, c);
-}
-
-void delack_fired(Worker& w, Timer& timer) noexcept {
-  TcpWorker& t = tcp_worker(w);
-  TcpWorker::Scope scope(t);
-  Connection& c = LOOM_TIMER_OWNER(Connection, delack_timer, timer);
-  if (!c.has(kAckDelayed)) return;
-  if (w.now < c.delack_deadline) return w.timer_start(timer, c.delack_deadline);
-  t.want_ack(c);
-}
-
 void keepalive_timeout(TcpWorker& t, Connection& c) noexcept {
   if (c.keep_probes >= c.keepcnt) {
     ++t.stats.keepalive_drops;
@@ -114,47 +98,63 @@ void keepalive_timeout(TcpWorker& t, Connection& c) noexcept {
   }
   ++c.keep_probes;
   send_keepalive(t, c);
-  t.w.timer_start_in(c.wait_timer, TimeNs{c.keepintvl_ms} * kMillisecond);
+  wait_until(t, c, t.w.now + TimeNs{c.keepintvl_ms} * kMillisecond);
 }
 
-void wait_fired(Worker& w, Timer& timer) noexcept {
-  TcpWorker& t = tcp_worker(w);
-  TcpWorker::Scope scope(t);
-  Connection& c = LOOM_TIMER_OWNER(Connection, wait_timer, timer);
+void wait_is_over(TcpWorker& t, Connection& c) noexcept {
+  const TimeNs now = t.w.now;
   if (c.state == State::kFinWait2 && c.session == kNoSession) return end_connection(t, c);
   if (c.state == State::kCloseWait && t.config.closewait_time != 0) {
     // Since the peer was last heard of; keepalive waits, its turn is later or never.
     const TimeNs closewait_end = c.last_received + t.config.closewait_time;
-    if (w.now < closewait_end) return w.timer_start(timer, closewait_end);
+    if (now < closewait_end) return wait_until(t, c, closewait_end);
     send_rst(t, c);
     return drop_connection(t, c, ResetReason::kTimedOut);
   }
   if (!c.has(kKeepalive)) return;
   const TimeNs idle_end = c.last_received + TimeNs{c.keepidle_ms} * kMillisecond;
-  if (w.now < idle_end || c.flight() != 0)  // the retransmission timer watches data in flight
-    return w.timer_start(timer, std::max(idle_end, w.now + kSecond));
+  if (now < idle_end || c.flight() != 0)  // the retransmission timer watches data in flight
+    return wait_until(t, c, std::max(idle_end, now + kSecond));
   keepalive_timeout(t, c);
 }
 
-void pace_fired(Worker& w, Timer& timer) noexcept {
+bool is_due(TcpWorker& t, TimeNs deadline) noexcept { return deadline != 0 && deadline <= t.w.now; }
+
+// What is due happens, each unless something before it has ended the connection; then the timer
+// runs on for the earliest of the rest.
+void timer_fired(Worker& w, Timer& timer) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
-  Connection& c = LOOM_TIMER_OWNER(Connection, pace_timer, timer);
-  if (c.session != kNoSession) w.sessions->tx_schedule(w, c.session);
+  Connection& c = LOOM_TIMER_OWNER(Connection, timer, timer);
+  if (c.send_timer_kind != SendTimer::kOff && c.send_deadline <= w.now) {
+    if (c.send_timer_kind == SendTimer::kRetransmit)
+      retransmit_timeout(t, c);
+    else
+      persist_timeout(t, c);
+  }
+  if (c.is_alive() && c.has(kAckDelayed) && c.delack_deadline <= w.now) t.want_ack(c);
+  if (c.is_alive() && is_due(t, c.wait_deadline)) {
+    c.wait_deadline = 0;
+    wait_is_over(t, c);
+  }
+  if (c.is_alive() && is_due(t, c.wake_deadline)) {
+    c.wake_deadline = 0;
+    if (c.session != kNoSession) w.sessions->tx_schedule(w, c.session);
+  }
+  if (!c.is_alive()) return;
+  if (c.send_timer_kind != SendTimer::kOff) ensure(t, c, c.send_deadline);
+  if (c.has(kAckDelayed) && c.delack_deadline > w.now) ensure(t, c, c.delack_deadline);
+  if (c.wait_deadline != 0) ensure(t, c, c.wait_deadline);
+  if (c.wake_deadline != 0) ensure(t, c, c.wake_deadline);
 }
 }  // namespace
 
-void init_timers(Connection& c) noexcept {
-  c.send_timer.fired = send_timer_fired;
-  c.delack_timer.fired = delack_fired;
-  c.wait_timer.fired = wait_fired;
-  c.pace_timer.fired = pace_fired;
-}
+void init_timers(Connection& c) noexcept { c.timer.fired = timer_fired; }
 
 void stop_timers(TcpWorker& t, Connection& c) noexcept {
-  for (Timer* timer : {&c.send_timer, &c.delack_timer, &c.wait_timer, &c.pace_timer})
-    t.w.timer_stop(*timer);
+  t.w.timer_stop(c.timer);
   c.send_timer_kind = SendTimer::kOff;
+  c.wait_deadline = c.wake_deadline = 0;
 }
 
 void arm_rto(TcpWorker& t, Connection& c) noexcept { set_send_timer(t, c, SendTimer::kRetransmit); }
@@ -185,22 +185,23 @@ void arm_delack(TcpWorker& t, Connection& c) noexcept {
   if (c.has(kAckDelayed)) return;
   c.set(kAckDelayed);
   c.delack_deadline = t.w.now + delack_time(t, c);
-  ensure(t, c.delack_timer, c.delack_deadline);
+  ensure(t, c, c.delack_deadline);
 }
 
 void arm_wait_timer(TcpWorker& t, Connection& c) noexcept {
   if (c.state == State::kFinWait2 && c.session == kNoSession)
-    t.w.timer_start_in(c.wait_timer, t.config.finwait2_time);
+    wait_until(t, c, t.w.now + t.config.finwait2_time);
   else if (c.state == State::kCloseWait && t.config.closewait_time != 0)
-    t.w.timer_start_in(c.wait_timer, t.config.closewait_time);
+    wait_until(t, c, t.w.now + t.config.closewait_time);
   else if (c.has(kKeepalive))
-    t.w.timer_start_in(c.wait_timer, TimeNs{c.keepidle_ms} * kMillisecond);
+    wait_until(t, c, t.w.now + TimeNs{c.keepidle_ms} * kMillisecond);
   else
-    t.w.timer_stop(c.wait_timer);
+    c.wait_deadline = 0;
 }
 
 void wake_sender_at(TcpWorker& t, Connection& c, TimeNs when) noexcept {
-  ensure(t, c.pace_timer, when);
+  if (c.wake_deadline == 0 || when < c.wake_deadline) c.wake_deadline = when;
+  ensure(t, c, when);
 }
 
 void pace(TcpWorker& t, Connection& c, uint32_t bytes) noexcept {

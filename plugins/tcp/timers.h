@@ -1,6 +1,7 @@
 // A connection's timers. Deadlines live in the connection and move with every acknowledgement; the
-// wheel's timer is left running and, when it fires early, waits for the rest. So the data path
-// touches the wheel about once per timeout, not once per segment.
+// one timer in the wheel runs for the earliest of them, is left running when that moves on and,
+// when it fires early, waits for the rest. So the data path touches the wheel about once per
+// timeout, not once per segment.
 #pragma once
 #include "tcp_worker.h"
 
