@@ -147,20 +147,13 @@ void end_all(Impl& layer, App& app) {
   app.condemned.store(true, std::memory_order_release);  // callbacks connect no more
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
     if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
-<<<<<<< HEAD
   // Behind the first pass no session begins to move; those that are between two workers arrive.
   do
     pass_over_workers(layer);
   while (app.n_moving.load(std::memory_order_acquire) != 0);
-=======
-  // Those that are between two workers arrive: what has been posted is run before what is posted now.
-  while (app.n_moving.load(std::memory_order_acquire) != 0)
-    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-      layer.engine.run_on_worker(i, [](Worker&) {});
   // Some slots a visit, so that the end of an application with very many stops nobody else. Those
   // that are closed already go on until what they have to send is sent.
   constexpr uint32_t kSlots = 1024;
->>>>>>> 31bdb2c (session: the memory of many sessions goes back, and no list of them is searched)
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     for (uint32_t first = 0, end = 1; first < end; first += kSlots)
       layer.engine.run_on_worker(i, [&](Worker& w) {

@@ -149,6 +149,13 @@ void timer_fired(Worker& w, Timer& timer) noexcept {
 }
 }  // namespace
 
+void resume_timers(TcpWorker& t, Connection& c) noexcept {
+  if (c.send_timer_kind != SendTimer::kOff) ensure(t, c, c.send_deadline);
+  if (c.has(kAckDelayed)) ensure(t, c, c.delack_deadline);
+  if (c.wait_deadline != 0) ensure(t, c, c.wait_deadline);
+  if (c.wake_deadline != 0) ensure(t, c, c.wake_deadline);
+}
+
 void init_timers(Connection& c) noexcept { c.timer.fired = timer_fired; }
 
 void stop_timers(TcpWorker& t, Connection& c) noexcept {

@@ -9,6 +9,9 @@ namespace loom::tcp {
 
 void init_timers(Connection&) noexcept;
 void stop_timers(TcpWorker&, Connection&) noexcept;
+// Starts the wheel's timer for the earliest deadline that the connection has: it has come from
+// another worker, or its timer was stopped and nothing else.
+void resume_timers(TcpWorker&, Connection&) noexcept;
 
 // The retransmission timer (RFC 6298 section 5): started anew, started if it is off, off.
 void arm_rto(TcpWorker&, Connection&) noexcept;
