@@ -39,8 +39,11 @@ function(hostloom_precompile)
     get_target_property(tuned ${target} HOSTLOOM_OPTIMISED)
     get_target_property(libraries ${target} LINK_LIBRARIES)
     get_target_property(visibility ${target} CXX_VISIBILITY_PRESET)
+    get_target_property(defined ${target} COMPILE_DEFINITIONS)
     if(tuned OR target MATCHES "^headers_alone" OR NOT "${sources}" MATCHES "\\.cc(;|$)" OR "${sources}" MATCHES "\\.c(;|$)")
       continue()
+    elseif(defined)
+      continue()  # GCC refuses headers that were read without a name which now is a macro
     elseif(NOT visibility STREQUAL "hidden")
       # What it defines of libc's functions would be as hidden as they are declared in the precompiled headers.
       continue()
