@@ -102,7 +102,7 @@ struct Session {
   svm::SessionShared& fifos() const noexcept { return *static_cast<svm::SessionShared*>(shared); }
 };
 
-static_assert(sizeof(Session) <= 296);
+static_assert(sizeof(Session) <= 304);
 
 // Not 0, so that no handle is: applications keep 0 for "none".
 constexpr uint32_t next_generation(uint32_t generation) noexcept {

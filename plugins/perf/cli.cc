@@ -182,12 +182,6 @@ Result<void> sessions_close(Host&, void* context, CliArgs& args, CliReply& reply
   return after(perf.held->close(later), later, reply);
 }
 
-std::string fixed(double v) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3f", v);
-  return text;
-}
-
 Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   const Perf& perf = perf_of(context);
