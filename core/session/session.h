@@ -19,8 +19,8 @@ enum class State : uint8_t {
   kConnecting,  // connect was asked for; no fifos yet
   kAccepted,    // in its listener's accept queue, or taken from it and not yet claimed
   kOpen,
-  kClosing,   // the application is done with it, the transport is not
-  kDetached,  // the transport is done with it, the application is not
+  kClosing,    // the application is done with it, the transport is not
+  kDetached,   // the transport is done with it, the application is not
   kLingering,  // both are; segments on their way out still refer to its bytes
   kMigrated    // lives on another worker, or is on its way there; requests are passed on
 };

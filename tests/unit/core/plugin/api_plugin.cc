@@ -65,7 +65,7 @@ Result<void> init(Host& host) noexcept {
 }  // namespace
 
 extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
-    .name = NAME,
+    .name = PLUGIN_NAME,
     .version = "1.0",
     .summary = "keeps texts",
     .init = init,

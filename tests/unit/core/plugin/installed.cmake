@@ -16,7 +16,7 @@ cmake_minimum_required(VERSION 3.25)
 project(Memo LANGUAGES CXX)
 find_package(Hostloom REQUIRED)
 hostloom_add_plugin(memo SOURCES api_plugin.cc API api_plugin.api.json)
-target_compile_definitions(memo_objects PRIVATE NAME=\"memo\" STEALS_A_MESSAGE)  # includes one of Hostloom's own
+target_compile_definitions(memo_objects PRIVATE PLUGIN_NAME=\"memo\" STEALS_A_MESSAGE)  # includes one of Hostloom's own
 ")
 run("configure" ${CMAKE_COMMAND} -S ${WORK}/memo -B ${WORK}/build -DCMAKE_PREFIX_PATH=${WORK}/prefix
     -DCMAKE_INSTALL_PREFIX=${WORK}/prefix -DCMAKE_CXX_COMPILER=${CXX} "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror")

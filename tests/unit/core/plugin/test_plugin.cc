@@ -33,7 +33,7 @@ void nobody_has_this();
 namespace {
 
 loom::Result<void> say(loom::Host& host, const char* what, bool fails) {
-  host.log(loom::LogLevel::kInfo, NAME, what);
+  host.log(loom::LogLevel::kInfo, PLUGIN_NAME, what);
   if (fails) return loom::error(loom::Status::kUnsupported, "the moon is in the wrong phase");
   return {};
 }
@@ -75,7 +75,7 @@ void stop(loom::Host& host) {
 extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
     .abi = ABI,
     .struct_size = SIZE,
-    .name = NAME,
+    .name = PLUGIN_NAME,
     .version = "3.1",
     .summary = "a plugin for tests",
     .needs = NEEDS,
