@@ -212,6 +212,7 @@ const Key<Core> kSession[] = {
      [](In i, At k, Core& c) {
        return take_size(i, k, c.session.preallocated_sessions, 0, 1u << 28);
      }},
+    {"spread-flows", [](In, At, Core& c) { return c.session.spread_flows = true, Done{}; }},
     {"v4-session-table-buckets", take_buckets<&SessionConfig::v4_session_buckets>},
     {"v6-session-table-buckets", take_buckets<&SessionConfig::v6_session_buckets>},
     {"v4-halfopen-table-buckets", take_buckets<&SessionConfig::v4_halfopen_buckets>},

@@ -123,6 +123,15 @@ template void FlowTables::lookup(std::span<const FlowKey4>, FlowMatch*) const no
 template void FlowTables::lookup(std::span<const FlowKey6>, FlowMatch*) const noexcept;
 
 template <class Key>
+uint32_t FlowTables::spread(const Key& key, uint32_t n) const noexcept {
+  const auto& table = established<Key>();
+  const uint64_t hash = table.hash(std::remove_cvref_t<decltype(table)>::key_of(key));
+  return static_cast<uint32_t>((hash >> 32) * n >> 32);
+}
+template uint32_t FlowTables::spread(const FlowKey4&, uint32_t) const noexcept;
+template uint32_t FlowTables::spread(const FlowKey6&, uint32_t) const noexcept;
+
+template <class Key>
 Status FlowTables::add_key(const Key& key, FlowKind kind, uint64_t value) noexcept {
   using Table = std::remove_cvref_t<decltype(established<Key>())>;
   const auto k = Table::key_of(key);

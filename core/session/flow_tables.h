@@ -18,6 +18,9 @@ class FlowTables {
   // address. A listener's match has its listener id in `conn`.
   template <class Key>
   void lookup(std::span<const Key> keys, FlowMatch* out) const noexcept;
+  // A number below n that depends on the flow only, in a way that no peer knows.
+  template <class Key>
+  uint32_t spread(const Key&, uint32_t n) const noexcept;
 
   Status add(const Endpoints&, uint8_t protocol, FlowKind, uint8_t worker, ConnId) noexcept;
   void del(const Endpoints&, uint8_t protocol) noexcept;

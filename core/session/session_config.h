@@ -14,6 +14,10 @@ struct SessionConfig {
   uint32_t preallocated_sessions = 0;
   uint32_t v4_session_buckets = 1u << 14, v6_session_buckets = 1u << 12;
   uint32_t v4_halfopen_buckets = 1u << 12, v6_halfopen_buckets = 1u << 10;
+  // New connections of listeners live on the worker that the flow's hash names, and not on the one
+  // whose receive queue brings them: for devices with fewer queues than there are workers. The
+  // packets of most flows are then handed off, and no session follows them (note_stray).
+  bool spread_flows = false;
   uint16_t min_src_port = 1024, max_src_port = 65535;
   uint32_t rx_fifo_size = 1u << 20, tx_fifo_size = 1u << 20;  // when the application does not say
 };

@@ -29,6 +29,15 @@ bool is_hidden(SessionWorker& sw, const Listener& l) noexcept {
   return true;
 }
 
+// The worker that a new flow is to live on.
+template <class Key>
+uint32_t accepting_worker(const SessionWorker& sw, const Key& key) noexcept {
+  const Impl& layer = *sw.layer;
+  if (!layer.config.spread_flows) [[likely]]
+    return sw.worker->index;
+  return layer.flows->spread(key, layer.engine.n_workers());
+}
+
 template <class Key>
 void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   SessionWorker& sw = of(w);
@@ -38,14 +47,16 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
     layer.filters->filter(sw, keys, out);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (out[i].kind != FlowKind::kListener) {
-      if (out[i].worker != w.index && out[i].kind == FlowKind::kEstablished) [[unlikely]]
+      if (out[i].worker != w.index && out[i].kind == FlowKind::kEstablished &&
+          !layer.config.spread_flows) [[unlikely]]
         note_stray(sw, keys[i].protocol, out[i]);
       continue;
     }
     const Listener* l = layer.listener(out[i].conn);
-    out[i] = l && l->conn[w.index] != kNoConn && l->app->scope.global && !is_hidden(sw, *l)
-                 ? FlowMatch{l->conn[w.index], static_cast<uint8_t>(w.index), FlowKind::kListener}
-                 : FlowMatch{};
+    out[i] = {};
+    if (!l || l->conn[w.index] == kNoConn || !l->app->scope.global || is_hidden(sw, *l)) continue;
+    out[i] = {l->conn[w.index], static_cast<uint8_t>(accepting_worker(sw, keys[i])),
+              FlowKind::kListener};
   }
 }
 

@@ -160,7 +160,6 @@ void release_session(TcpWorker& t, Connection& c) noexcept {
 void enter_time_wait(TcpWorker& t, Connection& c) noexcept {
   send_ack(t, c);  // of the FIN, while the connection still is one
   const SessionId session = c.session;
-  t.w.sessions->flow_del(t.w, c.ends, kProtoTcp);
   TimeWait* tw = t.config.timewait_time > 0 ? t.time_waits.alloc() : nullptr;
   if (tw) {
     tw->ends = c.ends;
@@ -173,15 +172,13 @@ void enter_time_wait(TcpWorker& t, Connection& c) noexcept {
     tw->timer.fired = [](Worker& w, Timer& timer) noexcept {
       free_time_wait(tcp_worker(w), LOOM_TIMER_OWNER(TimeWait, timer, timer));
     };
-    if (t.w.sessions->flow_add(t.w, tw->ends, kProtoTcp, FlowKind::kEstablished, tw->id) ==
-        Status::kOk) {
-      t.w.timer_start_in(tw->timer, t.config.timewait_time);
-    } else {
-      t.time_waits.free(*tw);
-      tw = nullptr;
-    }
+    // In one step: another worker, which may get a segment meanwhile, always finds the flow.
+    t.w.sessions->flow_move(t.w, tw->ends, kProtoTcp, tw->id);
+    t.w.timer_start_in(tw->timer, t.config.timewait_time);
+  } else {
+    t.w.sessions->flow_del(t.w, c.ends, kProtoTcp);
+    ++t.stats.time_wait_full;
   }
-  if (!tw) ++t.stats.time_wait_full;
   bury(t, c);
   if (session != kNoSession) t.w.sessions->closed(t.w, session);
 }

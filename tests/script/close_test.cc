@@ -276,6 +276,18 @@ TEST(Close, CloseWaitLimitOutlivesTraffic) {
   }
 }
 
+TEST(TimeWait, TheFlowIsFoundAtEveryMoment) {  // a segment may come to another worker meanwhile
+  TcpScript s = TcpScript::established();
+  bool was_gone = false;
+  s.sessions().after_flow_del = [&] { was_gone = true; };
+  s.at(0ms).app_closes().expect(fin(1));
+  s.at(20ms).inject(fin(1).ack(2)).expect(ack(2));
+  EXPECT_EQ(s.worker().time_waits.size(), 1u);
+  EXPECT_FALSE(was_gone);
+  s.at(70s).expect_silence();
+  EXPECT_TRUE(was_gone);
+}
+
 TEST(TimeWait, EmptySegmentsAreAnsweredSlowly) {  // two of them must not answer each other for ever
   TcpScript s = TcpScript::established();
   s.at(0ms).app_closes().expect(fin(1));

@@ -165,6 +165,11 @@ void FakeSessions::fill_ops() {
     EXPECT_EQ(of(w).flows_.erase(flow_id(e)), 1u) << "flow_del of an entry that is not there";
     if (of(w).after_flow_del) of(w).after_flow_del();
   };
+  o.flow_move = [](Worker& w, const Endpoints& e, uint8_t, ConnId conn) noexcept {
+    const auto found = of(w).flows_.find(flow_id(e));
+    ASSERT_NE(found, of(w).flows_.end()) << "flow_move of an entry that is not there";
+    found->second = {FlowKind::kEstablished, conn};
+  };
   o.flow_open = [](Worker& w, Endpoints& e, uint8_t, ConnId conn) noexcept {
     FakeSessions& self = of(w);
     if (!self.host_.has_route) return Status::kUnreachable;

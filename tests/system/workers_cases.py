@@ -78,6 +78,24 @@ def strays():
         expect_reclaimed(lab)
 
 
+def spread():
+    """All packets come by one worker's queues, and with spread-flows every worker has sessions."""
+    with Lab(workers=4, config_extra="session { spread-flows }") as lab:
+        for queue in range(4):
+            lab.cli("set", "interface", "rx-placement", "tap0", "queue", str(queue), "worker", "0")
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+            p.curl_matches(lab, n, "10m")
+            p.wrk(lab, n, seconds=1)
+            p.wrk(lab, n, seconds=1, close=True)
+            with Asker(n) as asker:  # and none follows its packets to that one worker
+                for _ in range(200):
+                    asker.ask()
+        p.iperf3(lab, p.served_by_hostloom(lab), seconds=1, streams=8)
+        expect(len(workers_that_sent(lab)) == 4, f"only workers {workers_that_sent(lab)} did anything")
+        expect(errors(lab, "session-queue").get("migrated", 0) == 0, f"sessions moved: {errors(lab, 'session-queue')}")
+        expect_reclaimed(lab)
+
+
 class Asker:
     """One connection of the kernel's to nginx, over which file after file is asked for."""
 
@@ -183,4 +201,4 @@ def churn():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, strays, followed, migrate, churn)
+    laboratory.run_case(programs, strays, spread, followed, migrate, churn)

@@ -67,7 +67,9 @@ enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener, kDeni
 // What a lookup finds.
 struct FlowMatch {
   ConnId conn = kNoConn;  // connection or listener of the transport, on `worker`
-  uint8_t worker = 0;     // listeners exist on every worker: always the asking one
+  // Listeners exist on every worker: `conn` is the asking one's, `worker` the one that the new
+  // flow is to live on, and whose lookup says the same.
+  uint8_t worker = 0;
   FlowKind kind = FlowKind::kNone;
 };
 

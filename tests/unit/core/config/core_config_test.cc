@@ -37,7 +37,7 @@ TEST(CoreConfig, EveryStanzaLandsInItsStruct) {
     cpu { main-core 1 corelist-workers 2-3,5 skip-cores 1 }
     memory { main-heap-size 2g main-heap-page-size default-hugepage }
     buffers { buffers-per-numa 32768 default data-size 4096 page-size 2m }
-    session { enable evt-q-length 1000 segment-size 512m add-segment-size 1g preallocated-sessions 1k
+    session { enable evt-q-length 1000 segment-size 512m add-segment-size 1g preallocated-sessions 1k spread-flows
               v4-session-table-buckets 20000 min-src-port 20000 max-src-port 30000 rt-backend sdl
               use-app-socket-api poll-main }
     logging { default-log-level debug })");

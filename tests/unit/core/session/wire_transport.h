@@ -3,7 +3,9 @@
 // device's receive queue would, and from there to the worker of its connection. Nothing is lost or
 // reordered, windows are unlimited, and both hosts are this one.
 #pragma once
+#include <atomic>
 #include <deque>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -27,6 +29,9 @@ class WireTransport {
   ~WireTransport() { self = nullptr; }
 
   TransportId id = kNoTransport;
+  // Where a connection must be accepted, and how often it was not; empty: anywhere.
+  std::function<uint32_t(const Endpoints&)> accepts_on;
+  std::atomic<uint32_t> misplaced{0};
   uint32_t refuse_every = 0;  // of the connections that a worker is to adopt; 0: none
   const TransportOps& ops();
   // All workers together; while none runs.
@@ -102,6 +107,7 @@ class WireTransport {
   static void syn(Worker& w, const FlowMatch& m, const Endpoints& e) {
     const auto listener = side(w).listeners.find(m.conn);
     if (listener == side(w).listeners.end()) return send(w, e, Kind::kReset);
+    if (self->accepts_on && self->accepts_on(e) != w.index) ++self->misplaced;
     const ConnId c = make(w, kNoSession, e);
     LOOM_CHECK(w.sessions->flow_add(w, e, kIpProtocol, FlowKind::kEstablished, c) == Status::kOk);
     SessionId session = kNoSession;
@@ -137,8 +143,7 @@ class WireTransport {
         return;
       case Kind::kData: {
         const uint32_t n = b.length() - static_cast<uint32_t>(sizeof h);
-        if (!c.app_closed)
-          LOOM_CHECK(w.sessions->rx_enqueue(w, c.session, b, sizeof h, n) == n);
+        if (!c.app_closed) LOOM_CHECK(w.sessions->rx_enqueue(w, c.session, b, sizeof h, n) == n);
         return;
       }
       case Kind::kFin:

@@ -49,19 +49,20 @@ class ControlQueue {
   std::deque<std::pair<void (*)(void*), void*>> todo_;
 };
 
-class WorkersTest : public testing::TestWithParam<uint32_t> {
+class WorkersTest : public testing::TestWithParam<std::pair<uint32_t, bool>> {
  protected:
-  WorkersTest() {
+  WorkersTest() : n_workers(GetParam().first), spread(GetParam().second) {
     char name[] = "/tmp/hostloom-workers-test-XXXXXX";
     dir = mkdtemp(name);
     EngineConfig e;
-    e.n_workers = GetParam();
+    e.n_workers = n_workers;
     e.buffers.buffers_per_numa = 1u << 14;
     engine = std::move(Engine::create(e)).value();
     engine->set_control_executor(ControlQueue::post, &control);
     wire = std::make_unique<WireTransport>(*engine);
     wire->id = transports.add(wire->ops()).value();
-    layer = std::make_unique<SessionLayer>(SessionConfig{.runtime_dir = dir}, *engine, transports);
+    layer = std::make_unique<SessionLayer>(
+        SessionConfig{.runtime_dir = dir, .spread_flows = spread}, *engine, transports);
     EXPECT_TRUE(layer->build());
     EXPECT_TRUE(engine->build());
     EXPECT_TRUE(engine->start());
@@ -81,6 +82,8 @@ class WorkersTest : public testing::TestWithParam<uint32_t> {
     std::filesystem::remove_all(dir);
   }
 
+  const uint32_t n_workers;
+  const bool spread;
   std::string dir;
   ControlQueue control;
   TransportRegistry transports;
@@ -187,7 +190,8 @@ struct Clients {
     }
     if (all.open_one(w)) return;
     if (all.running.fetch_sub(1) == 1)  // wakes the control thread
-      ControlQueue::post(all.control, [](void*) {}, nullptr);
+      ControlQueue::post(
+          all.control, [](void*) {}, nullptr);
   }
 };
 
@@ -217,6 +221,10 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   client_ops.closed = Clients::closed;
   client_ops.moved = moved;
   wire->refuse_every = 10;
+  if (spread)
+    wire->accepts_on = [&](const Endpoints& e) {
+      return layer->impl().flows->spread(session::key4_of(e, wire->kIpProtocol), n_workers);
+    };
   Clients clients;
   clients.app = layer->add_application(client_ops, {}).value();
   clients.control = &control;
@@ -228,7 +236,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
     return layer->listen(*server, at, nullptr).value();
   };
   (void)listen(kSteadyPort);
-  const uint32_t workers = GetParam();
+  const uint32_t workers = n_workers;
   clients.left = workers * kConnections;
   clients.running = workers * kAtOnce;
   for (uint32_t i = 0; i < workers; ++i)
@@ -247,6 +255,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
     while (control.run_one(false)) {}
   }
   EXPECT_EQ(clients.broken.load(), 0u);
+  EXPECT_EQ(wire->misplaced.load(), 0u);
   EXPECT_EQ(clients.served + clients.refused + clients.reset, workers * kConnections);
   EXPECT_GE(clients.served.load(), workers * kConnections / 2);
 
@@ -269,8 +278,13 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(On, WorkersTest, testing::Values(1, 2, 4),
-                         [](const auto& info) { return std::to_string(info.param) + "Workers"; });
+INSTANTIATE_TEST_SUITE_P(On, WorkersTest,
+                         testing::Values(std::pair(1, false), std::pair(2, false),
+                                         std::pair(4, false), std::pair(4, true)),
+                         [](const auto& info) {
+                           return std::to_string(info.param.first) + "Workers" +
+                                  (info.param.second ? "Spread" : "");
+                         });
 
 }  // namespace
 }  // namespace loom::test
