@@ -4,14 +4,13 @@
 // Threads: made and destroyed on the control thread. A daemon worker touches an application only
 // while one of its ports is installed on it or a session of its own belongs to it.
 #pragma once
-#include <unistd.h>
-
 #include <atomic>
 #include <deque>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "session/fds.h"
 #include "session/owner.h"
 #include "svm/accept_queue.h"
 #include "svm/app_arena.h"
@@ -21,31 +20,13 @@
 
 namespace loom::session {
 
-class UniqueFd {
- public:
-  explicit UniqueFd(int fd = -1) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& o) noexcept {
-    std::swap(fd_, o.fd_);
-    return *this;
-  }
-  ~UniqueFd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-  explicit operator bool() const noexcept { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
-
 struct AppWorker;
 
 // One application worker as one daemon worker sees it: both directions of their conversation.
 struct AppPort {
   AppWorker* app_worker = nullptr;
   svm::MqConsumer requests;
-  UniqueFd wake_fd;  // written by the application when it finds us asleep
+  UniqueFd wake_fd;  // an eventfd: written by the application when it finds us asleep
   svm::Ref mq_ref = 0;
   bool pushed = false;  // events were sent since the last flush: look whether it sleeps
   // Events that found the queue full, in order. Ends the application when it grows beyond
@@ -58,8 +39,8 @@ struct AppWorker {
   App* app = nullptr;
   uint32_t index = 0;  // bit in SessionShared::holders
   int32_t pid = 0;
-  UniqueFd socket;   // attach connection; its end is the worker's end
-  UniqueFd eventfd;  // wakes the application worker
+  UniqueFd socket;  // attach connection; its end is the worker's end
+  WakePipe wake;    // the application worker
   uint64_t watch = 0;
   svm::Ref mq_ref = 0;
   svm::MqProducer events;                       // to the application; any daemon thread
@@ -128,6 +109,9 @@ struct App {
   std::atomic<uint32_t> growth_asked{
       0};                 // SegmentKinds of which the control thread is about to add one
   std::atomic<uint32_t> ahead_of{0};  // number of segments when growth was last asked for early
+  // Its requests that wait for the control thread. Who has so many of them is not heard meanwhile.
+  std::atomic<uint32_t> for_control{0};
+  static constexpr uint32_t kMostForControl = 64;
   bool detached = false;  // no worker is left; goes when its last session does
 
   uint64_t live_mask() const noexcept {

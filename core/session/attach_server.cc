@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <bit>
 #include <cerrno>
@@ -14,8 +15,19 @@
 #include "session/impl.h"
 
 namespace loom::session {
+
+struct Visitor {
+  std::shared_ptr<Namespace> by;  // whose socket it came by
+  UniqueFd fd;
+  uint64_t watch = 0;
+};
+
 namespace {
 
+// Who has not attached has said nothing yet, or is about to be refused; a newcomer takes the place
+// of the one that has done so longest.
+constexpr std::size_t kMostVisitors = 64;
+constexpr double kRestSeconds = 1.0;
 constexpr double kSuspectSeconds =
     1.0;  // after a process died: how long a claim may still be under way
 
@@ -51,13 +63,16 @@ void send_reply(int socket, const Reply& r) {
     c->cmsg_len = CMSG_LEN(bytes);
     std::memcpy(CMSG_DATA(c), r.fds.data(), bytes);
   }
-  // A client that does not read its replies has a full socket: it loses the reply, we lose nothing.
-  (void)::sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+  // A client that does not read its replies has a full socket. Another one would not wait for ever
+  // for a reply that is lost.
+  if (::sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) ::shutdown(socket, SHUT_RDWR);
 }
 
+// The application may have read it before us, and made it one whose reads wait.
 void drain_eventfd(Worker&, int fd, void*) noexcept {
   eventfd_t count;
-  (void)eventfd_read(fd, &count);
+  const iovec to{&count, sizeof count};
+  (void)!::preadv2(fd, &to, 1, -1, RWF_NOWAIT);
 }
 
 svm::Segment* find_segment(App& app, uint32_t id) {
@@ -123,7 +138,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   a->app = &app;
   a->index = index;
   a->socket = std::move(socket);
-  a->eventfd = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  a->wake = WakePipe::open();
   ucred cred{};
   socklen_t len = sizeof cred;
   if (::getsockopt(a->socket.get(), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) a->pid = cred.pid;
@@ -133,7 +148,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
       if (p->mq_ref) app.arena.free_object(p->mq_ref);
     return e;
   };
-  if (!a->eventfd) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
+  if (!a->wake) return error(Status::kIo, std::string("pipe: ") + std::strerror(errno));
   svm::MqShared* q = nullptr;
   auto ref = make_queue(app, q);
   if (!ref) return ref.error();
@@ -171,7 +186,7 @@ void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
   r.body.rx_fifo_size = app.rx_fifo_size;
   r.body.tx_fifo_size = app.tx_fifo_size;
   r.body.app_mq = a.mq_ref;
-  r.fds.push_back(a.eventfd.get());
+  r.fds.push_back(a.wake.reader.get());
   for (std::size_t i = 0; i < a.ports.size(); ++i) {
     r.body.daemon_mq[i] = a.ports[i]->mq_ref;
     r.fds.push_back(a.ports[i]->wake_fd.get());
@@ -337,11 +352,15 @@ void add_arena(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
 void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
   CutThroughPair* pair = named_pair(layer, app, q, r);
   if (!pair) return;
-  auto fd = doorbell(*pair, q.end, q.worker);
-  if (fd)
-    r.fds.push_back(*fd);
-  else
-    r.fail(fd.error().code, fd.error().message);
+  const auto bell = doorbell(*pair, q.end, q.worker);
+  if (!bell) return r.fail(bell.error().code, bell.error().message);
+  if (q.flags & svm::kToRing) {
+    if (pair->apps[1 - q.end] != &app) return r.fail(Status::kInvalid, "it is its own doorbell");
+    r.fds = {(*bell)->pipe.writer.get(), (*bell)->keeper.get()};
+  } else {
+    if (pair->apps[q.end] != &app) return r.fail(Status::kInvalid, "not its doorbell");
+    r.fds = {(*bell)->pipe.reader.get()};
+  }
 }
 
 void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
@@ -394,13 +413,6 @@ void on_request(Impl& layer, AppWorker& a) {
       return;
   }
 }
-
-// A connection that has not attached yet.
-struct Visitor {
-  std::shared_ptr<Namespace> by;  // whose socket it came by
-  UniqueFd fd;
-  uint64_t watch = 0;
-};
 
 // Anybody may be refused as often as he likes.
 void log_refusal(Impl& layer, const char* app, const std::string& why) {
@@ -462,12 +474,36 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
                                  " (pid " + std::to_string((*a)->pid) + ")");
 }
 
+// There are no descriptors for those who wait at the door: looks again later, as the socket stays
+// readable.
+void rest(Impl& layer, Namespace& ns) {
+  if (!layer.loop.after) return;
+  layer.loop.unwatch_fd(std::exchange(ns.socket.watch, 0));
+  layer.loop.after(kRestSeconds, [layer = std::weak_ptr(layer.alive),
+                                  ns = std::weak_ptr(layer.namespaces[ns.index])] {
+    const auto l = layer.lock();
+    const auto n = ns.lock();
+    if (l && n && n->socket.fd && n->socket.watch == 0) watch_socket(**l, *n);
+  });
+}
+
 }  // namespace
 
 void on_connection(Impl& layer, Namespace& ns) {
   UniqueFd fd(::accept4(ns.socket.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd) return;
+  if (!fd) {
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+      rest(layer, ns);
+    return;
+  }
+  std::erase_if(layer.visitors, [](const auto& v) { return v.expired(); });
+  if (layer.visitors.size() >= kMostVisitors) {
+    const auto oldest = layer.visitors.front().lock();
+    layer.loop.unwatch_fd(oldest->watch);
+    layer.visitors.pop_front();
+  }
   auto v = std::make_shared<Visitor>();
+  layer.visitors.push_back(v);
   v->by = layer.namespaces[ns.index];
   v->fd = std::move(fd);
   v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
@@ -507,6 +543,12 @@ bool is_alive(const Impl& layer, const App* app, uint64_t serial) {
   for (const auto& a : layer.apps)
     if (a.get() == app && a->serial == serial) return !a->detached;
   return false;
+}
+
+bool note_come(const Impl& layer, App* app, uint64_t serial) {
+  const bool alive = is_alive(layer, app, serial);
+  if (alive) app->for_control.fetch_sub(1, std::memory_order_relaxed);
+  return alive;
 }
 
 void free_application_if_unused(Impl& layer, App& app) {

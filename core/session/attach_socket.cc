@@ -139,13 +139,18 @@ Result<void> open_socket(Impl& layer, Namespace& ns) {
     return done;
   }
   socket.fd = std::move(fd);
-  socket.watch = layer.loop.watch_fd(socket.fd.get(), [&layer, &ns] { on_connection(layer, ns); });
+  watch_socket(layer, ns);
   return {};
+}
+
+void watch_socket(Impl& layer, Namespace& ns) {
+  ns.socket.watch =
+      layer.loop.watch_fd(ns.socket.fd.get(), [&layer, &ns] { on_connection(layer, ns); });
 }
 
 void close_socket(Impl& layer, Namespace& ns) {
   if (!ns.socket.fd) return;
-  layer.loop.unwatch_fd(ns.socket.watch);
+  if (ns.socket.watch != 0) layer.loop.unwatch_fd(std::exchange(ns.socket.watch, 0));
   ns.socket.fd = UniqueFd();
   remove_file(ns.socket);
 }

@@ -1,6 +1,6 @@
 // The memory of pairs of applications: made when one first connects to the other, reaped when no
 // session is left in it. Control thread.
-#include <sys/eventfd.h>
+#include <fcntl.h>
 
 #include <cerrno>
 #include <cstring>
@@ -44,7 +44,7 @@ Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_
 
 void connect_when_made(const PairTask& t) {
   Impl& layer = *t.layer;
-  if (layer.stopped || !is_alive(layer, t.caller, t.caller_serial)) return;
+  if (!note_come(layer, t.caller, t.caller_serial) || layer.stopped) return;
   const bool has_callee = is_alive(layer, t.callee, t.callee_serial);
   CutThroughPair* pair = nullptr;
   Status status = Status::kRefused;
@@ -96,6 +96,7 @@ void destroy_pair(Impl& layer, std::size_t at) {
 }  // namespace
 
 Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::ConnectEvent& event) {
+  note_posted(*a.app);
   sw.worker->post_to_control(
       [](void* arg) {
         const std::unique_ptr<PairTask> task(static_cast<PairTask*>(arg));
@@ -135,15 +136,20 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
   return &segment;
 }
 
-Result<int> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
+Result<const CutThroughPair::Doorbell*> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
   const App* app = end > 1 ? nullptr : pair.apps[end];
   if (worker >= svm::kMaxAppWorkers || !app || !app->workers[worker])
     return error(Status::kInvalid,
                  "no worker " + std::to_string(worker) + " at end " + std::to_string(end));
-  UniqueFd& fd = pair.doorbells[end][worker];
-  if (!fd) fd = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!fd) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
-  return fd.get();
+  CutThroughPair::Doorbell& bell = pair.doorbells[end][worker];
+  if (!bell.keeper) {
+    if (!bell.pipe) bell.pipe = WakePipe::open();
+    if (!bell.pipe) return error(Status::kIo, std::string("pipe: ") + std::strerror(errno));
+    const std::string reader = "/proc/self/fd/" + std::to_string(bell.pipe.reader.get());
+    bell.keeper = UniqueFd(::open(reader.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (!bell.keeper) return error(Status::kIo, reader + ": " + std::strerror(errno));
+  }
+  return &bell;
 }
 
 void forget_pairs(Impl& layer, App& app) {

@@ -10,6 +10,7 @@
 //   both             external_owner.cc  sessions of applications outside the process
 //                    in_process*.cc     and inside
 #pragma once
+#include <deque>
 #include <unordered_map>
 #include <utility>
 
@@ -32,6 +33,8 @@ namespace loom::session {
 struct Ops : SessionOps {
   SessionLayer::Impl* layer = nullptr;
 };
+
+struct Visitor;  // attach_server.cc: a connection that has not attached yet
 
 // Packets and requests that ended at node "session-queue", in the order of kQueueCounters.
 enum QueueCounter : uint16_t {
@@ -118,6 +121,7 @@ struct SessionLayer::Impl {
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
   uint64_t last_serial = 0;                         // of App
   std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
+  std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
   bool stopped = false;          // or disabled
   bool attach_off = false;       // by set_attach_socket(false)
   bool give_back_waits = false;  // give_back_later has asked
@@ -282,6 +286,13 @@ inline uint64_t n_sessions(const Impl& layer) noexcept {
   for (const auto& sw : layer.workers) n += n_sessions(*sw);
   return n;
 }
+
+// A request of the application's that the control thread handles: posted, and come there. False: the
+// application is gone.
+inline void note_posted(App& app) noexcept {
+  app.for_control.fetch_add(1, std::memory_order_relaxed);
+}
+bool note_come(const Impl&, App* app, uint64_t serial);
 
 // Returns when every worker has run what was posted to it before, and begun another round.
 inline void pass_over_workers(Impl& layer) {

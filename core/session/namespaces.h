@@ -32,7 +32,7 @@ struct AttachSocket {
   std::string name;  // a path, or '@' and an abstract name
   UniqueFd fd;       // none: it is closed
   uint64_t device = 0, inode = 0;  // of its file; inode 0: it has none
-  uint64_t watch = 0;
+  uint64_t watch = 0;  // 0: nobody is let in for the moment
 };
 
 // Who may attach, as a file's mode says who may write; by whatever socket they come.
@@ -154,6 +154,7 @@ Result<void> open_attach_sockets(SessionLayer::Impl&);
 void close_attach_sockets(SessionLayer::Impl&);  // who is attached stays
 Result<void> open_socket(SessionLayer::Impl&, Namespace&);
 void close_socket(SessionLayer::Impl&, Namespace&);
+void watch_socket(SessionLayer::Impl&, Namespace&);  // an open one
 // What NamespaceArgs::socket_name stands for.
 Result<std::string> resolve_socket_name(const SessionLayer::Impl&, const NamespaceArgs&);
 Result<void> apply_access(const AttachSocket&, const NamespaceAccess&);  // to its file

@@ -1,8 +1,6 @@
 // Events to applications. A session is told about once a round, however many packets it got, and
 // only if its application asked (svm/fifo_wake.h); a sleeping application is woken once a round,
 // after all its events are in place.
-#include <sys/eventfd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -138,7 +136,7 @@ void flush(SessionWorker& sw) noexcept {
   sw.any_pushed = false;
   for (AppPort* p : sw.ports) {
     if (!std::exchange(p->pushed, false)) continue;
-    if (p->app_worker->events.needs_wake()) (void)eventfd_write(p->app_worker->eventfd.get(), 1);
+    if (p->app_worker->events.needs_wake()) p->app_worker->wake.ring();
   }
 }
 

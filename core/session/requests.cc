@@ -1,7 +1,5 @@
 // What applications ask by message queue. Every field is theirs: checked before use, answered or
 // counted.
-#include <sys/eventfd.h>
-
 #include <cstring>
 
 #include "session/impl.h"
@@ -81,21 +79,23 @@ struct UnlistenTask {
 
 // Listening touches every worker and allocates: the control thread does it.
 void listen_on_control(SessionWorker& sw, AppWorker& a, const svm::ListenEvent& e) {
+  note_posted(*a.app);
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<ListenTask> t(static_cast<ListenTask*>(arg));
-        if (is_alive(*t->layer, t->app, t->app_serial))
+        if (note_come(*t->layer, t->app, t->app_serial))
           listen(*t->layer, *t->app, t->app_worker, t->event);
       },
       new ListenTask{sw.layer, a.app, a.app->serial, a.index, e});
 }
 
 void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
+  note_posted(app);
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<UnlistenTask> t(static_cast<UnlistenTask*>(arg));
         Listener* l = t->layer->listener(handle_index(t->handle));
-        if (is_alive(*t->layer, t->app, t->app_serial) && l && l->app == t->app &&
+        if (note_come(*t->layer, t->app, t->app_serial) && l && l->app == t->app &&
             l->handle() == t->handle &&
             (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
           unlisten(*t->layer, *l);
@@ -333,12 +333,12 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
   for (std::size_t i = 0; i < sw.ports.size(); ++i) {
     AppPort& p = *sw.ports[i];
     svm::MqEvent e;
-    // Who asks workers that have to pass it on waits for those that shall handle it.
-    const auto& passed_on = p.app_worker->passed_on;
-    for (uint32_t n = 0; n < kRequestsPerRound &&
-                         passed_on.load(std::memory_order_relaxed) < AppWorker::kMostPassedOn &&
-                         p.requests.pop(e);
-         ++n, ++found)
+    // Who asks more than others can handle, other workers or the control thread, waits for them.
+    const auto is_heard = [&, &a = *p.app_worker] {
+      return a.passed_on.load(std::memory_order_relaxed) < AppWorker::kMostPassedOn &&
+             a.app->for_control.load(std::memory_order_relaxed) < App::kMostForControl;
+    };
+    for (uint32_t n = 0; n < kRequestsPerRound && is_heard() && p.requests.pop(e); ++n, ++found)
       handle_request(sw, *p.app_worker, e, 0);
   }
   return found;

@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 2;
+constexpr uint32_t kProtocolVersion = 3;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
@@ -36,8 +36,9 @@ enum class AttachOp : uint32_t {
   // memory. For the pair's first segment: that, and its first app arena.
   kGetSegment = 3,
   kAddAppArena = 4,  // reply: a new app-arena segment, of the application or of `pair`
-  // Reply: one eventfd by which worker `worker` at end `end` of `pair` is woken by the other end.
-  // The same one as long as the pair lives.
+  // By what worker `worker` at end `end` of `pair` is woken by the other end: a pipe, the same one
+  // as long as the pair lives. Reply to its own end: the pipe's reading end. To the other, with
+  // kToRing: the writing end, and another open file of the reading end, to be kept.
   kGetDoorbell = 5,
 };
 
@@ -45,6 +46,7 @@ enum class AttachOp : uint32_t {
 enum AttachFlags : uint32_t {
   kScopeLocalOnly = 1u << 0,   // no network: only applications of this daemon
   kScopeGlobalOnly = 1u << 1,  // no cut-through
+  kToRing = 1u << 2,           // kGetDoorbell: to wake, not to be woken
 };
 
 struct AttachRequest {
@@ -70,8 +72,8 @@ struct SegmentInfo {
   uint64_t size;
 };
 
-// fds, in this order: [kAddWorker: the worker's socket], the worker's eventfd, one eventfd per
-// daemon worker, one memfd per segment in `segments`.
+// fds, in this order: [kAddWorker: the worker's socket], what wakes the worker (the reading end of a
+// pipe), one eventfd per daemon worker, which wakes that, one memfd per segment in `segments`.
 struct AttachReply {
   uint32_t version;
   int32_t status;  // loom::Status

@@ -92,6 +92,7 @@ WorkerEnds& WorkerEnds::operator=(WorkerEnds&& o) noexcept {
   std::swap(reply, o.reply);
   std::swap(socket, o.socket);
   std::swap(event_fd, o.event_fd);
+  std::swap(keeper, o.keeper);
   std::swap(daemon_event_fds, o.daemon_event_fds);
   std::swap(segment_fds, o.segment_fds);
   return *this;
@@ -100,6 +101,7 @@ void WorkerEnds::close_all() noexcept {
   const auto drop = [](int& fd) { sys::close_internal(std::exchange(fd, -1)); };
   drop(socket);
   drop(event_fd);
+  drop(keeper);
   for (int& fd : daemon_event_fds) drop(fd);
   for (int& fd : segment_fds) drop(fd);
 }
@@ -210,8 +212,9 @@ Result<WorkerEnds> Attachment::request(const AttachRequest& r) {
   if (reply && reply->status == static_cast<int32_t>(Status::kOk)) {
     const bool is_worker = r.op == AttachOp::kAttach || r.op == AttachOp::kAddWorker;
     complete = r.op != AttachOp::kAddWorker || take(ends.socket);
-    const bool has_eventfd = is_worker || r.op == AttachOp::kGetDoorbell;
-    complete = complete && (!has_eventfd || take(ends.event_fd));
+    const bool is_doorbell = r.op == AttachOp::kGetDoorbell;
+    complete = complete && (!(is_worker || is_doorbell) || take(ends.event_fd));
+    if (is_doorbell && (r.flags & svm::kToRing)) complete = complete && take(ends.keeper);
     for (uint32_t i = 0; is_worker && complete && i < reply->n_daemon_workers; ++i)
       complete = take(ends.daemon_event_fds[i]);
     for (uint32_t i = 0; complete && i < reply->n_segments; ++i)
@@ -307,6 +310,19 @@ int Attachment::doorbell(uint32_t pair, uint32_t end, uint32_t worker) {
   r.worker = static_cast<uint16_t>(worker);
   auto got = request(r);
   return got ? std::exchange(got->event_fd, -1) : -1;
+}
+
+bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push, int& keeper) {
+  AttachRequest r = new_request(AttachOp::kGetDoorbell);
+  r.pair = pair;
+  r.end = static_cast<uint16_t>(end);
+  r.worker = static_cast<uint16_t>(worker);
+  r.flags = svm::kToRing;
+  auto got = request(r);
+  if (!got) return false;
+  push = std::exchange(got->event_fd, -1);
+  keeper = std::exchange(got->keeper, -1);
+  return true;
 }
 
 // Called while a Ref is followed, by any thread.

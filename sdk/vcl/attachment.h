@@ -23,6 +23,7 @@ struct WorkerEnds {
   svm::AttachReply reply{};
   int socket = -1;
   int event_fd = -1;
+  int keeper = -1;  // of a doorbell
   int daemon_event_fds[svm::kMaxDaemonWorkers];
   int segment_fds[4] = {-1, -1, -1, -1};
 
@@ -55,7 +56,10 @@ class Attachment {
   // What cut-through pairs are made of (svm::AttachOp). The descriptors are the caller's.
   Result<WorkerEnds> get_segment(uint32_t pair, uint32_t id);
   Result<WorkerEnds> add_arena(uint32_t pair);
-  int doorbell(uint32_t pair, uint32_t end, uint32_t worker);  // -1: refused, or gone
+  // To listen at. -1: refused, or gone.
+  int doorbell(uint32_t pair, uint32_t end, uint32_t worker);
+  // To ring, and what is to be kept open as long. False: as above.
+  bool bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push, int& keeper);
 
   // One more app-arena segment; false: the daemon refuses, or is gone.
   bool add_app_arena();

@@ -27,6 +27,7 @@ CutThroughPair::~CutThroughPair() {
   for (auto& end : doorbells_)
     for (auto& fd : end)
       if (const int n = fd.load(std::memory_order_relaxed); n > 0) sys::close_internal(n);
+  for (const int fd : keepers_) sys::close_internal(fd);
   for (const int fd : own_doorbell_) {
     // The daemon has it open, too: closing it would not take it out.
     if (fd >= 0) sys::epoll_ctl(bells_fd_, EPOLL_CTL_DEL, fd, nullptr);
@@ -71,29 +72,33 @@ bool CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,
   std::atomic<int>& place = doorbells_[end][worker];
   int fd = place.load(std::memory_order_acquire);
   if (fd <= 0) [[unlikely]] {
-    fd = attachment_.doorbell(id_, end, worker);
-    if (fd < 0) {  // no descriptors left, say
+    int keeper;
+    if (!attachment_.bell_push(id_, end, worker, fd, keeper)) {  // no descriptors left, say
       svm::bell::announce_sleep(row);
       return false;
     }
     int none = 0;
-    if (!place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) {
+    if (place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) {
+      const std::lock_guard lock(mutex_);
+      keepers_.push_back(keeper);
+    } else {
       sys::close_internal(fd);
+      sys::close_internal(keeper);
       fd = none;
     }
   }
-  const uint64_t one = 1;
-  (void)!sys::write(fd, &one, sizeof one);
+  (void)!sys::write(fd, "", 1);
   return true;
 }
 
-// Edge-triggered, so that nobody has to read the eventfd: each write is an edge.
+// Whoever finds it in bells_fd reads it (data.fd): it would be full one day.
 bool CutThroughPair::listen_at(uint32_t end, int bells_fd) {
   if (own_doorbell_[end] >= 0) return true;
   const int fd = attachment_.doorbell(id_, end, attachment_.worker_index());
   if (fd < 0) return false;
   epoll_event e{};
-  e.events = EPOLLIN | EPOLLET;
+  e.events = EPOLLIN;
+  e.data.fd = fd;
   if (sys::epoll_ctl(bells_fd, EPOLL_CTL_ADD, fd, &e) != 0) {
     sys::close_internal(fd);
     return false;

@@ -2,8 +2,8 @@
 // applications is mapped when the first such session opens, and unmapped with the last.
 //
 // Bytes go through fifos like any others. Where another session tells the daemon to look, one of
-// these rings the other end's bell (svm/bell.h) and, if that end sleeps, writes its doorbell: an
-// eventfd. The doorbells at which this worker listens are gathered in one epoll descriptor, which
+// these rings the other end's bell (svm/bell.h) and, if that end sleeps, writes its doorbell: a
+// pipe. The doorbells at which this worker listens are gathered in one epoll descriptor, which
 // sleeping threads watch.
 //
 // Threads: what is marked so under the AppWorker's mutex; ringing from any thread.
@@ -98,6 +98,7 @@ class CutThroughPair {
   svm::SegmentTable table_;
   svm::AppArena arena_{table_};
   std::array<std::atomic<int>, svm::kMaxAppWorkers> doorbells_[2];  // that we ring; 0 = not yet
+  std::vector<int> keepers_;                                        // of those; under mutex_
   int own_doorbell_[2] = {-1, -1};                                  // by end, in bells_fd_
   int bells_fd_ = -1;                                               // the AppWorker's
   std::vector<Heard> heard_;

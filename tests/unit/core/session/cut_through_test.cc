@@ -1,7 +1,7 @@
 // Sessions between two applications: opened and ended by the daemon, which is on the way of no
 // byte.
 #include <hostloom/net.h>
-#include <sys/eventfd.h>
+#include <fcntl.h>
 
 #include <random>
 
@@ -346,17 +346,46 @@ TEST_F(CutThroughTest, ADoorbellIsTheSameForBothSides) {
   r.op = svm::AttachOp::kGetDoorbell;
   r.pair = t.client->pair_segment();
   r.end = static_cast<uint16_t>(t.server->end);
-  ASSERT_EQ(client.ask(r).status, 0);
-  ASSERT_EQ(client.fds.size(), 1u);
-  const int rung = client.fds[0];
+  EXPECT_EQ(client.ask(r).status, static_cast<int32_t>(Status::kInvalid));  // not to be read there
   ASSERT_EQ(server.ask(r).status, 0);
   ASSERT_EQ(server.fds.size(), 1u);
-  EXPECT_EQ(eventfd_write(rung, 1), 0);
-  eventfd_t n = 0;
-  EXPECT_EQ(eventfd_read(server.fds[0], &n), 0);
-  EXPECT_EQ(n, 1u);
+  const int heard = server.fds[0];
+  r.flags = svm::kToRing;
+  EXPECT_EQ(server.ask(r).status, static_cast<int32_t>(Status::kInvalid));
+  ASSERT_EQ(client.ask(r).status, 0);
+  ASSERT_EQ(client.fds.size(), 2u);
+  char rings[8];
+  EXPECT_EQ(::read(heard, rings, sizeof rings), -1);
+  EXPECT_EQ(::write(client.fds[0], "", 1), 1);
+  EXPECT_EQ(::read(heard, rings, sizeof rings), 1);
+  for (const int fd : client.fds) ::close(fd);
+  ::close(heard);
+}
+
+// Whether a write may wait is a property of the open file: the two sides must not share one.
+TEST_F(CutThroughTest, WhoIsWokenCannotMakeTheOtherWait) {
+  Two t = both();
+  svm::AttachRequest r{};
+  r.version = svm::kProtocolVersion;
+  r.op = svm::AttachOp::kGetDoorbell;
+  r.pair = t.client->pair_segment();
+  r.end = static_cast<uint16_t>(t.server->end);
+  ASSERT_EQ(server.ask(r).status, 0);
+  const int heard = server.fds.at(0);
+  r.flags = svm::kToRing;
+  ASSERT_EQ(client.ask(r).status, 0);
+  ASSERT_EQ(client.fds.size(), 2u);
+  const int rung = client.fds[0], keeper = client.fds[1];
+  for (const int fd : {rung, keeper}) EXPECT_TRUE(::fcntl(fd, F_GETFL) & O_NONBLOCK);
+  ASSERT_EQ(::fcntl(heard, F_SETFL, 0), 0);
+  for (const int fd : {rung, keeper}) EXPECT_TRUE(::fcntl(fd, F_GETFL) & O_NONBLOCK);
+  EXPECT_EQ(::write(heard, "", 1), -1);  // nor fill it
+  ::close(heard);
+  server.die();
+  bed.pump();
+  EXPECT_EQ(::write(rung, "", 1), 1);  // no SIGPIPE
   ::close(rung);
-  ::close(server.fds[0]);
+  ::close(keeper);
 }
 
 TEST_F(CutThroughTest, MemoryOfAQuietPairGoesBack) {

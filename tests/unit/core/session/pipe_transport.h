@@ -89,6 +89,12 @@ class PipeTransport {
     maybe_done(w, e);
   }
 
+  // What was written and not announced is still to be sent.
+  static void finish_sending(Worker& w, PipeEnd& e) {
+    if (e.open && w.sessions->tx_queued(w, e.session) != 0) w.sessions->tx_schedule(w, e.session);
+    maybe_fin(w, e);
+  }
+
   const TransportOps& ops() {
     static const TransportOps kOps = [] {
       TransportOps o;
@@ -156,7 +162,7 @@ class PipeTransport {
       };
       o.shutdown = [](Worker& w, ConnId c) noexcept {
         end(c).want_fin = true;
-        maybe_fin(w, end(c));
+        finish_sending(w, end(c));
       };
       o.close = [](Worker& w, ConnId c, bool unread) noexcept {
         PipeEnd& e = end(c);
@@ -171,7 +177,7 @@ class PipeTransport {
           w.sessions->closed(w, e.session);
           return;
         }
-        maybe_fin(w, e);
+        finish_sending(w, e);
       };
       o.abort = [](Worker& w, ConnId c) noexcept {
         PipeEnd& e = end(c);

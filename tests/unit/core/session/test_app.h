@@ -66,20 +66,21 @@ class SessionBed {
     std::filesystem::remove_all(dir);
   }
 
-  // What the control thread has to do. False: nothing.
+  // One thing that the control thread has to do. False: there is none.
+  bool control_once() {
+    for (auto& [h, w] : watches) {
+      pollfd p{w.first, POLLIN, 0};
+      if (::poll(&p, 1, 0) <= 0 || p.revents == 0) continue;
+      auto fn = w.second;  // it may unwatch itself
+      fn();
+      return true;
+    }
+    return false;
+  }
+  // All of them.
   bool control() {
     bool busy = false;
-    for (bool again = true; again;) {
-      again = false;
-      for (auto& [h, w] : watches) {
-        pollfd p{w.first, POLLIN, 0};
-        if (::poll(&p, 1, 0) <= 0 || p.revents == 0) continue;
-        auto fn = w.second;  // it may unwatch itself
-        fn();
-        again = busy = true;
-        break;
-      }
-    }
+    while (control_once()) busy = true;
     return busy;
   }
   // Runs workers and control thread until both have nothing to do.

@@ -1,0 +1,169 @@
+// Requests of an application that keeps to no rule: too many, too old, of others', of no type, and
+// events that nobody reads. (Random ones: hostile_test.cc, and tests/fuzz/session.)
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test {
+namespace {
+
+struct HostileEvents : testing::Test {
+  SessionBed bed;
+  TestApp good{bed};
+  std::unique_ptr<TestApp> bad = std::make_unique<TestApp>(bed);
+  std::unique_ptr<TestApp::Connection> a, b;
+
+  void SetUp() override {
+    ASSERT_EQ(good.listen(80).status, 0);
+    a = good.connect(80);
+    b = good.accept();
+    ASSERT_TRUE(a && b);
+  }
+  void TearDown() override {
+    good.write(*a, "still here");
+    EXPECT_EQ(good.read(*b), "still here");
+    bad.reset();
+    bed.pump();
+    EXPECT_EQ(bed.layer->stats().applications, 1u);
+    EXPECT_EQ(bed.layer->stats().per_worker.at(0), 2u);
+    EXPECT_EQ(bed.buffers_in_use(), 0u);
+  }
+  void forget_events() {
+    svm::MqEvent e;
+    while (bad->events.pop(e)) {}
+  }
+  // As many as the queue takes.
+  template <class T>
+  uint32_t push_all(svm::ToDaemon type, const T& payload) {
+    uint32_t n = 0;
+    while (bad->requests.push(type, payload) == svm::MqProducer::Push::kOk) ++n;
+    return n;
+  }
+};
+
+TEST_F(HostileEvents, AHandleIsStaleOnceItsSessionHasGone) {
+  ASSERT_EQ(bad->listen(81).status, 0);
+  auto c = bad->connect(81);
+  auto s = bad->accept();
+  ASSERT_TRUE(c && s);
+  const uint64_t old = c->handle;
+  bad->close(*c);
+  bad->close(*s);
+  forget_events();
+  ASSERT_EQ(bed.layer->stats().per_worker.at(0), 2u);
+  // Its place is taken again, by others and by its own.
+  auto next = good.connect(80);
+  auto far = good.accept();
+  auto again = bad->connect(81);
+  ASSERT_TRUE(next && far && again);
+  const uint64_t before = bed.counter("stale-handle");
+  forget_events();
+  uint64_t n = 0;
+  for (const auto type : {svm::ToDaemon::kTx, svm::ToDaemon::kRxSpace, svm::ToDaemon::kShutdown,
+                          svm::ToDaemon::kClose, svm::ToDaemon::kReset, svm::ToDaemon::kClaim,
+                          svm::ToDaemon::kSetOption, svm::ToDaemon::kGetInfo}) {
+    bad->push(type, old);
+    ++n;
+  }
+  EXPECT_EQ(bed.counter("stale-handle"), before + n);
+  EXPECT_EQ(static_cast<Status>(bad->expect<svm::InfoEvent>(svm::ToApp::kInfo).status),
+            Status::kNotConnected);
+  EXPECT_EQ(bed.layer->stats().per_worker.at(0), 5u + 1u);  // and one in bad's accept queue
+  good.close(*next);
+  good.close(*far);
+}
+
+TEST_F(HostileEvents, AListenerIsStaleOnceItHasGoneAndIsNobodyElses) {
+  const auto bound = bad->listen(81);
+  ASSERT_EQ(bound.status, 0);
+  const auto close = [&](uint64_t handle) { bad->push(svm::ToDaemon::kUnlisten, handle); };
+  close(good.listener->handle);
+  EXPECT_EQ(bed.layer->stats().listeners, 2u);
+  bad->listener->holders.store(0);
+  close(bound.handle);
+  EXPECT_EQ(bed.layer->stats().listeners, 1u);
+  ASSERT_EQ(good.listen(82).status, 0);  // in its place
+  close(bound.handle);
+  EXPECT_EQ(bed.layer->stats().listeners, 2u);
+  bad->push(svm::ToDaemon::kAcceptPass, bound.handle);
+  bad->push(svm::ToDaemon::kAcceptPass, good.listener->handle);
+  EXPECT_EQ(bed.counter("stale-handle"), 2u);
+}
+
+TEST_F(HostileEvents, WhatNoRequestIsCountsAsSuch) {
+  ASSERT_EQ(bad->listen(81).status, 0);
+  auto c = bad->connect(81);
+  ASSERT_TRUE(c);
+  for (const uint32_t type : {0u, 13u, 14u, 99u, 0xffffffffu})
+    bad->push(static_cast<svm::ToDaemon>(type), c->handle);
+  EXPECT_EQ(bed.counter("bad-request"), 5u);
+}
+
+// The control thread has one thing to do after the other; what asks for it waits in its own queue.
+TEST_F(HostileEvents, WhoFloodsTheControlThreadWaits) {
+  static std::vector<std::pair<void (*)(void*), void*>> tasks;
+  tasks.clear();
+  bed.engine->set_control_executor(
+      [](void*, void (*fn)(void*), void* arg) { tasks.emplace_back(fn, arg); }, nullptr);
+  svm::ListenEvent e{};
+  e.local = TestApp::end(81);
+  e.backlog = 1;
+  uint64_t pushed = 0;
+  for (int round = 0; round < 200; ++round) {
+    pushed += push_all(svm::ToDaemon::kListen, e);
+    bed.engine->step();
+  }
+  EXPECT_GE(tasks.size(), 1u);
+  EXPECT_LE(tasks.size(), 256u);
+  // Once it has time, the rest is looked at, too.
+  uint64_t answered = 0;
+  for (bool again = true; again;) {
+    again = false;
+    for (const auto& [fn, arg] : std::exchange(tasks, {})) fn(arg);
+    bed.engine->step();
+    svm::MqEvent event;
+    for (; bad->events.pop(event); again = true) ++answered;
+    again |= !tasks.empty();
+  }
+  EXPECT_EQ(answered, pushed);
+  bed.engine->set_control_executor(nullptr, nullptr);
+}
+
+// Nor does a flood of one application keep another's request waiting for more than a round.
+TEST_F(HostileEvents, AFloodDoesNotHoldUpOthers) {
+  for (int i = 0; i < 50; ++i) {
+    push_all(svm::ToDaemon::kTx, svm::SessionEvent{0x123456789, 0});
+    ASSERT_EQ(a->tx.enqueue(svm::bytes_of("x", 1)), 1u);
+    ASSERT_EQ(good.requests.push(svm::ToDaemon::kTx, svm::SessionEvent{a->handle, 0}),
+              svm::MqProducer::Push::kOk);
+    bed.engine->step();
+    ASSERT_EQ(b->rx.refresh(), static_cast<uint32_t>(i + 1));
+  }
+  EXPECT_EQ(good.read(*b), std::string(50, 'x'));
+}
+
+TEST_F(HostileEvents, WhoNeverReadsItsEventsIsEnded) {
+  uint64_t asked = 0;
+  while (bed.counter("app-violation") == 0 && asked < (1u << 18)) {
+    asked += push_all(svm::ToDaemon::kGetInfo, svm::SessionEvent{a->handle, 0});
+    bed.pump(0);
+  }
+  EXPECT_NE(bed.log.find("ended"), std::string::npos);
+  EXPECT_EQ(bed.layer->stats().applications, 1u);
+}
+
+TEST_F(HostileEvents, WhoNeverReadsItsBytesHoldsNothingButItsFifo) {
+  ASSERT_EQ(bad->listen(81).status, 0);
+  auto c = good.connect(81);
+  ASSERT_TRUE(c);
+  const std::string piece(10'000, 'p');
+  for (int i = 0; i < 30; ++i) good.write(*c, piece);
+  // Both fifos are full: what was sent is in bad's, the rest in good's own.
+  EXPECT_EQ(good.write(*c, piece), 0u);
+  EXPECT_EQ(bed.buffers_in_use(), 0u);
+  bad->die();
+  bed.pump();
+  EXPECT_TRUE(c->rx.reset());
+  good.close(*c);
+}
+
+}  // namespace
+}  // namespace loom::test
