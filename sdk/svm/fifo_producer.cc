@@ -204,18 +204,21 @@ template <class C>
 uint32_t FifoProducer<C>::free_behind_head() noexcept {
   auto& s = state();
   uint32_t freed = 0;
+  // Each begins where the one before it ended, so the list cannot lead back to itself.
+  uint32_t start = s.oldest_chunk ? chunks_.view(s.oldest_chunk).start : 0;
   while (s.oldest_chunk != s.tail_chunk) {
     const Handle h = s.oldest_chunk;
     const ChunkView view = chunks_.view(h);
-    if (view.data && !before(view.end, s.head_seen)) break;
+    if (view.data && view.start == start && !before(view.end, s.head_seen)) break;
     const Handle next = chunks_.next(h);
-    if (!view.data || !next) {
+    if (!view.data || view.start != start || !next) {
       violate();
       break;
     }
     s.oldest_chunk = next;  // first: dying between the two loses a chunk, and frees none twice
     chunks_.free(h);
     freed += view.end - view.start;
+    start = view.end;
   }
   return freed;
 }
