@@ -14,7 +14,7 @@ constexpr TimeNs kCheckInterval = 100 * kMillisecond;
 constexpr TimeNs kUnsentRetry = kMillisecond;
 // Cut-through pairs that stay mapped without sessions; what the daemon has given up holds no pages.
 constexpr std::ptrdiff_t kUnusedPairs = 4;
-constexpr int kMaxRounds = 8;  // of taking what peers ring meanwhile
+constexpr uint32_t kMaxRounds = 8;  // of taking what peers ring meanwhile
 
 uint32_t daemon_worker_of(uint64_t handle) noexcept { return (handle >> 32) & 0xff; }
 
@@ -304,25 +304,26 @@ void AppWorker::drain() {
 
 // Whatever comes from now on wakes somebody, and what came before was taken. Under mutex_.
 void AppWorker::prepare_for_sleepers() {
-  for (int round = 0; attachment_ && round < kMaxRounds; ++round) {
-    if (prepare_sleep()) return;
+  for (uint32_t round = 0; attachment_ && round < kMaxRounds; ++round) {
+    if (prepare_sleep() == Before::kQuiet) return;
     dispatch_all();
   }
   // A peer rings without end. All bells are announced, and their last rings before that were taken.
   while (attachment_ && !attachment_->queue().prepare_sleep()) dispatch_all();
 }
 
-// True: nothing has come, and whatever comes will wake us. Under mutex_, while attached.
-bool AppWorker::prepare_sleep() noexcept {
-  if (!attachment_->queue().prepare_sleep()) return false;
+// kQuiet: nothing has come. Unless it is kNews, whatever comes will wake us. Under mutex_, while
+// attached.
+AppWorker::Before AppWorker::prepare_sleep() noexcept {
+  if (!attachment_->queue().prepare_sleep()) return Before::kNews;
   if (pairs_.empty()) [[likely]]
-    return true;
+    return Before::kQuiet;
   is_deaf_ = false;
   for (const auto& pair : pairs_) is_deaf_ |= !pair->announce_sleep(bells_fd_);
   svm::wake::fence();
   for (const auto& pair : pairs_)
-    if (!pair->is_quiet()) return false;
-  return true;
+    if (!pair->is_quiet()) return Before::kRung;
+  return Before::kQuiet;
 }
 
 void AppWorker::finish_sleep() noexcept {
@@ -370,13 +371,18 @@ TimeNs AppWorker::sleep_limit() const noexcept {
                                                                  : sys::kForever;
 }
 
-bool AppWorker::begin_sleep(ThreadWaiter& thread) {
-  if (attachment_ && !prepare_sleep()) {
+bool AppWorker::begin_sleep(ThreadWaiter& thread, uint32_t& rung) {
+  const Before before = attachment_ ? prepare_sleep() : Before::kQuiet;
+  // After the last round the bells stay announced: what was rung before that is taken and looked at
+  // by the caller until it comes again, and what is rung from then on writes a doorbell.
+  if (before == Before::kNews || (before == Before::kRung && rung < kMaxRounds)) {
+    if (before == Before::kRung) ++rung;
     // The flags that other sleepers rely on may have been cleared; the caller drains next, which
     // sets them again.
-    if (sleepers_ == 0) finish_sleep();
+    if (sleepers_ == 0 && rung < kMaxRounds) finish_sleep();
     return false;
   }
+  rung = 0;
   ++sleepers_;
   thread.set_asleep();
   return true;
@@ -413,12 +419,13 @@ int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& 
   } const unwatched{lock, o};
   ScopedWatch<ThreadWatch> watch(lock, &thread);
   o.add_watch(*watch);
+  uint32_t rung = 0;
   while (true) {
     drain();
     if (ready()) return 0;
     if (deadline != sys::kForever && sys::now() >= deadline) return -EAGAIN;
     if (const int e = thread.prepare(*this); e != 0) return e;
-    if (!begin_sleep(thread)) continue;
+    if (!begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, sleep_limit());
     const auto woken = sleep(lock, thread, [&] { return thread.sleep(-1, until, nullptr); });
     if (woken.error == 0 || (restartable && signals_restart())) continue;
@@ -435,6 +442,10 @@ int AppWorker::wait(Object& o, uint32_t mask, TimeNs deadline) {
 int AppWorker::wait_beyond(Session& s, uint32_t seen, TimeNs deadline) {
   return wait_until(s, deadline, deadline == sys::kForever,
                     [&] { return s.readable_beyond(seen); });
+}
+
+int AppWorker::wait_room(Session& s, uint32_t n, TimeNs deadline) {
+  return wait_until(s, deadline, deadline == sys::kForever, [&] { return s.has_room(n); });
 }
 
 }  // namespace loom::vcl

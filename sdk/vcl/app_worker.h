@@ -64,6 +64,8 @@ class AppWorker {
   int wait(Object& o, uint32_t mask, TimeNs deadline);
   // Until session `s` has more than `seen` unread bytes, or ends.
   int wait_beyond(Session& s, uint32_t seen, TimeNs deadline);
+  // Until it takes `n` bytes at once, or none any more.
+  int wait_room(Session& s, uint32_t n, TimeNs deadline);
 
   // Takes what is in the message queue. Not for use under a session's mutex.
   void process_events();
@@ -79,8 +81,10 @@ class AppWorker {
   // --- Under mutex()
 
   void drain();
-  // True: sleep, and call end_sleep afterwards. False: something has come, look again.
-  bool begin_sleep(ThreadWaiter& thread);
+  // True: sleep, and call end_sleep afterwards. False: something has come, look again. `rung`: 0 at
+  // first, and the caller's to keep while it holds the mutex: how often there was nothing but a
+  // ring. A peer that rings without end must at last make a system call for each look.
+  bool begin_sleep(ThreadWaiter& thread, uint32_t& rung);
   void end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken);
   // After begin_sleep: runs `sleep_now` without the mutex, then ends the sleep, even when the
   // thread is cancelled in it.
@@ -150,7 +154,8 @@ class AppWorker {
   void end_sessions();
   void watch_events();
   bool dispatch_all();
-  bool prepare_sleep() noexcept;
+  enum class Before { kQuiet, kRung, kNews };
+  Before prepare_sleep() noexcept;
   void prepare_for_sleepers();
   void finish_sleep() noexcept;
   void dispatch(const svm::MqEvent& e);

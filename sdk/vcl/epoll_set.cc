@@ -249,6 +249,7 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
   std::unique_lock lock(worker_.mutex());
   ScopedWatch<SetWaiter> waiter(lock, thread);
   int error = 0;
+  uint32_t rung = 0;
   bool kernel_ready = false;
   while (true) {
     int n = 0;
@@ -277,7 +278,7 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     }
     if (const int e = thread.prepare(worker_); e != 0) return e;
     if (!waiter->linked()) waiters_.push_back(*waiter);
-    if (!worker_.begin_sleep(thread)) continue;
+    if (!worker_.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker_.sleep_limit());
     const auto woken = worker_.sleep(
         lock, thread, [&] { return thread.sleep(kernel ? kernel_epfd() : -1, until, mask); });

@@ -19,6 +19,12 @@ uint32_t daemon_worker_of(uint64_t handle, const Attachment& a) noexcept {
   return worker < a.n_daemon_workers() ? worker : kListenerWorker;
 }
 
+// A fifo that holds nothing would be full and empty at once.
+bool has_sizes(const svm::SessionLine& line) noexcept {
+  constexpr uint32_t kMost = 1u << 30;
+  return line.rx_size - 1 < kMost && line.tx_size - 1 < kMost;
+}
+
 }  // namespace
 
 int errno_of(int32_t status) noexcept {
@@ -325,7 +331,7 @@ bool Session::adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which) {
     return adopt_cut_through(ref, which == svm::CutThrough::kEnd1);
   }
   auto* s = attachment_->table().resolve_as<svm::SessionShared>(ref);
-  if (!s) return false;
+  if (!s || !has_sizes(*s)) return false;
   handle_ = handle;
   shared_ = s;
   s->holders.fetch_or(attachment_->worker_bit());
@@ -340,6 +346,7 @@ bool Session::adopt_cut_through(svm::Ref ref, uint32_t end) {
   auto* own = attachment_->table().resolve_as<svm::SessionLine>(ref);
   if (!own) return false;
   svm::SessionLine& line = *own;
+  if (!has_sizes(line)) return false;
   auto pair = worker_.cut_through_pair(*attachment_, svm::ref_segment(line.block));
   auto* s = pair ? pair->table().resolve_as<svm::CutThroughShared>(line.block) : nullptr;
   if (!s) return false;

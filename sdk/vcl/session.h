@@ -91,6 +91,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   void on_unwatched() override;
   // More than `seen` bytes, or no more to come; otherwise arms. For MSG_PEEK with MSG_WAITALL.
   bool readable_beyond(uint32_t seen);
+  // Room for `n` bytes, or none to come; otherwise asks for it. For writes of all or nothing.
+  bool has_room(uint32_t n);
 
   // --- Options and facts
 

@@ -87,6 +87,8 @@ ssize_t Session::take(std::span<const iovec> to, bool peek, bool discard) {
           n += rx_.peek(n, {static_cast<std::byte*>(v.iov_base), len});
           if (n == ready) break;
         }
+        if (n == 0 && rx_.violation()) [[unlikely]]
+          continue;
       }
       if (!peek) {
         rx_.drop(n);
@@ -149,6 +151,8 @@ ssize_t Session::read_views(std::span<svm::ByteView> views, uint32_t max_bytes, 
         become_owner();
         if (rx_.available() < max_bytes) rx_.refresh();
         n_views = rx_.segments(0, max_bytes, views);
+        if (rx_.violation()) [[unlikely]]
+          fail(EIO);
         n = 0;
         for (uint32_t i = 0; i < n_views; ++i) n += static_cast<ssize_t>(views[i].size());
         if (n == 0) n = end_of_stream();
@@ -332,7 +336,13 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
         }
       }
     }
-    if (const int e = wait_writable(0, deadline, has_deadline); e != 0) return e;
+    if (nonblocking()) return -EAGAIN;
+    if (!std::exchange(has_deadline, true))
+      deadline = sys::deadline_in(snd_timeout.load(std::memory_order_relaxed));
+    const int e = state() == State::kConnecting
+                      ? worker_.wait(*this, POLLOUT, deadline)
+                      : worker_.wait_room(*this, static_cast<uint32_t>(wanted), deadline);
+    if (e != 0) return e;
   }
 }
 
@@ -350,7 +360,7 @@ int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_
     if (room != 0) {
       views = tx_.reserve(std::min(n, room), out);
       if (views != 0) return 0;
-      if (!more_memory()) return -ENOBUFS;
+      if (!tx_.violation() && !more_memory()) return -ENOBUFS;
     } else {
       push_locked();
       if (tx_.want_space(std::max(1u, writable_at()))) return -EAGAIN;
@@ -456,6 +466,14 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
       return in | out | POLLIN | POLLRDNORM | POLLERR | POLLHUP;
     if (satisfied || rx_.arm(rx_.cached_available())) return in | out;
   }
+}
+
+bool Session::has_room(uint32_t n) {
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kOpen) return true;
+  const ProcessLock process_lock(*shared_);
+  become_owner();
+  return lost() != 0 || peer_closed() || is_sending_shut() || !tx_.want_space(n);
 }
 
 bool Session::readable_beyond(uint32_t seen) {

@@ -9,7 +9,7 @@
 #include <condition_variable>
 #include <cstring>
 
-#include "fake_daemon_impl.h"
+#include "fake_pair.h"
 
 namespace loom::test {
 

@@ -24,6 +24,7 @@ class FakeDaemon {
  public:
   // Ports to connect to.
   static constexpr uint16_t kRefused = 1, kSilent = 2;  // kSilent: never answers
+  static constexpr uint16_t kPeer = 8;  // by cut-through: the other end is the test's, as Pair
 
   explicit FakeDaemon(std::string path);
   ~FakeDaemon();  // as when the daemon dies
@@ -37,6 +38,13 @@ class FakeDaemon {
   size_t n_sessions();
   // Bytes from the outside to session `i`; how many fitted.
   size_t inject(size_t i, const std::string& bytes);
+  // The memory of the nth cut-through session; any thread, as the other application's.
+  struct Pair;
+  Pair& pair(size_t i);
+  // The news that the daemon has for the session's application.
+  void tell(size_t i, svm::ToApp type);
+  // Any event to the first application. From then on what it asks may be nonsense, too.
+  void say(uint32_t type, const void* payload, uint32_t len);
   void inject_fin(size_t i);
   void inject_reset(size_t i, int error);
   // What session `i` has sent, taken out.
@@ -69,6 +77,8 @@ class FakeDaemon {
   std::unique_ptr<Worker> new_worker(App& app, int socket);
   void handle(Worker& w, const svm::MqEvent& e);
   void connect(Worker& w, const svm::ConnectEvent& e);
+  void connect_to_peer(Worker& w, const svm::ConnectEvent& e);
+  void serve_pair(Worker& w, const svm::AttachRequest& r);
   void listen(Worker& w, const svm::ListenEvent& e);
   Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote);
   bool offer(Listener& l, Session& s);
@@ -91,9 +101,11 @@ class FakeDaemon {
   std::vector<std::unique_ptr<App>> apps_;
   std::vector<std::unique_ptr<Session>> sessions_;  // never removed: tests look at closed ones
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<Pair>> pairs_;
   std::atomic<uint64_t> counts_[16] = {};
   std::atomic<uint64_t> workers_added_{0};
   uint16_t next_port_ = 40000;
+  bool lies_ = false;
 };
 
 }  // namespace loom::test

@@ -117,10 +117,7 @@ void FakeDaemon::serve_socket(Worker& w) {
     app.workers.push_back(new_worker(app, -1));
     reply_attach(w, *app.workers.back(), true);
   } else {
-    AttachReply reply{};
-    reply.version = kProtocolVersion;
-    reply.status = static_cast<int32_t>(Status::kNotFound);
-    (void)!::send(w.socket, &reply, sizeof reply, MSG_NOSIGNAL);
+    serve_pair(w, r);
   }
 }
 

@@ -1,0 +1,315 @@
+// Sessions whose other end, an application too, or whose daemon lies. This application gets an
+// error or garbage by that session; it does not crash, leave its memory or wait in a loop, and its
+// other sessions go on.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "fake_pair.h"
+#include "vcl/app_worker.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+using test::FakeDaemon;
+using svm::FifoShared;
+
+// Called where a thread is about to sleep in the kernel.
+std::function<void()> before_sleep;
+
+class HostilePeer : public testing::Test {
+ protected:
+  void SetUp() override {
+    ::alarm(100);  // a call that never returns ends the test
+    Config config;
+    config.app_socket = "/tmp/vcl-hostile-" + std::to_string(getpid()) + ".sock";
+    config.rx_fifo_size = config.tx_fifo_size = 64 << 10;
+    daemon_ = std::make_unique<FakeDaemon>(config.app_socket);
+    worker_ = new AppWorker(config, "hostile-test");
+    plain_ = sys::hooks;
+    sys::hooks.epoll_pwait = [](int epfd, epoll_event* events, int n, int timeout,
+                                const sigset_t* mask) {
+      if (const auto f = before_sleep) f();  // a copy: it may replace itself
+      return ::epoll_pwait(epfd, events, n, timeout, mask);
+    };
+  }
+  void TearDown() override {
+    before_sleep = nullptr;
+    for (Session* s : sessions_) s->unref();
+    worker_->leave();
+    delete worker_;
+    sys::hooks = plain_;
+    ::alarm(0);
+  }
+  Session& connect(uint16_t port) {
+    Session* s = worker_->new_session(0, true, false);
+    svm::Endpoint e{.is_ip4 = 1, .reserved = 0, .port = htons(port), .ip = {10, 0, 0, 1}};
+    EXPECT_EQ(s->connect(e), 0);
+    sessions_.push_back(s);
+    return *s;
+  }
+  Session& peer_session() { return connect(FakeDaemon::kPeer); }
+  static std::string receive(Session& s, size_t n = 1000) {
+    std::string text(n, 0);
+    const ssize_t got = s.receive(text.data(), n, MSG_DONTWAIT);
+    text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+    return text;
+  }
+
+  std::unique_ptr<FakeDaemon> daemon_;
+  AppWorker* worker_ = nullptr;
+  std::vector<Session*> sessions_;
+  sys::Hooks plain_{};
+};
+
+TEST_F(HostilePeer, AnHonestOneIsHeardAndHears) {
+  Session& s = peer_session();
+  ASSERT_TRUE(s.is_cut_through());
+  auto& pair = daemon_->pair(0);
+  before_sleep = [&] {
+    before_sleep = nullptr;
+    pair.send("hello");  // to one that is about to sleep: by the doorbell
+  };
+  char text[5];
+  EXPECT_EQ(s.receive(text, sizeof text, 0), 5);
+  EXPECT_EQ(std::memcmp(text, "hello", 5), 0);
+  EXPECT_EQ(s.send("back", 4, 0), 4);
+  svm::AppFifoConsumer fifo(pair.from_app(), pair.table, pair.kFifo);
+  std::byte got[10];
+  EXPECT_EQ(fifo.dequeue(got), 4u);
+}
+
+TEST_F(HostilePeer, AContradictionEndsAReadWithoutCopy) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  pair.to_app().producer.tail.store(pair.kFifo + 1000);  // more than there can be
+  svm::ByteView views[4];
+  uint32_t n = 0;
+  EXPECT_EQ(s.read_views(views, 1000, n), -EIO);
+  EXPECT_EQ(n, 0u);
+  EXPECT_EQ(s.state(), Session::State::kFailed);
+}
+
+TEST_F(HostilePeer, AContradictionIsNoEndOfFile) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  pair.send("hello");
+  EXPECT_EQ(receive(s, 1), "h");
+  pair.to_app().consumer.chunk = 0;
+  char c;
+  EXPECT_EQ(s.receive(&c, 1, MSG_DONTWAIT), -EIO);
+}
+
+// A peer that does not read makes a write wait, asleep, however much there is room for.
+TEST_F(HostilePeer, AWriteOfAllOrNothingSleepsUntilThereIsRoom) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  const std::string half(pair.kFifo / 2, 'a'), more(pair.kFifo / 2 + 1, 'b');
+  EXPECT_EQ(s.send(half.data(), half.size(), 0), static_cast<ssize_t>(half.size()));
+  before_sleep = [&] {
+    before_sleep = nullptr;
+    svm::AppFifoConsumer fifo(pair.from_app(), pair.table, pair.kFifo);
+    (void)fifo.refresh();
+    fifo.drop(fifo.refresh());
+    if (fifo.should_notify()) pair.ring();
+  };
+  const iovec v{const_cast<char*>(more.data()), more.size()};
+  EXPECT_EQ(s.send_all_or_nothing({&v, 1}), static_cast<ssize_t>(more.size()));
+}
+
+// What a thread waits for, with a peer that rings whenever the thread has taken all rings and has
+// not looked again: as one does that rings without end.
+class Rung final : public Object {
+ public:
+  Rung(svm::BellRow& row, const bool& is_ready)
+      : Object(Kind::kSession), row_(row), is_ready_(is_ready) {}
+  uint32_t poll(uint32_t wanted, bool) override {
+    if (++looks > 1000) return wanted;
+    row_.bits[0].store(~uint64_t{0});
+    row_.summary.store(1);
+    return is_ready_ ? wanted : 0;
+  }
+  int looks = 0;
+
+ private:
+  void retire() override {}
+  svm::BellRow& row_;
+  const bool& is_ready_;
+};
+
+// Bits cost a peer nothing, and a look costs us more: at last it must make a system call for each.
+TEST_F(HostilePeer, WhoRingsWithoutEndDoesNotKeepAThreadAwake) {
+  (void)peer_session();
+  auto& pair = daemon_->pair(0);
+  bool is_ready = false;
+  Rung rung(pair.row(), is_ready);
+  int sleeps = 0;
+  before_sleep = [&] {
+    is_ready = ++sleeps == 3;
+    (void)!::write(pair.doorbell[1], "", 1);
+  };
+  EXPECT_EQ(worker_->wait(rung, POLLIN, sys::kForever), 0);
+  EXPECT_EQ(sleeps, 3);
+  EXPECT_LT(rung.looks, 50);
+}
+
+// And what comes while it does is not missed.
+TEST_F(HostilePeer, BytesOfOneThatRingsWithoutEndArrive) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  std::atomic<bool> is_over{false};
+  std::thread ringer([&] {
+    auto& row = pair.row();
+    while (!is_over) {
+      row.bits[0].store(~uint64_t{0});
+      row.summary.store(1);
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    before_sleep = [&] {
+      before_sleep = nullptr;
+      pair.send("x");
+    };
+    char c;
+    EXPECT_EQ(s.receive(&c, 1, 0), 1);
+  }
+  is_over = true;
+  ringer.join();
+}
+
+TEST_F(HostilePeer, AnyBytes) {
+  Session& good = connect(7);
+  std::string data(8000, 'd');
+  uint64_t failed = 0, bytes = 0;
+  for (uint64_t life = 0; life < 300; ++life) {
+    std::mt19937_64 rng(life);
+    Session& s = peer_session();
+    auto& pair = daemon_->pair(life);
+    const auto number = pair.session;
+    for (int i = 0; i < 60; ++i) {
+      if (rng() % 2) pair.send(std::string(rng() % 5000, 'p'));
+      FifoShared& f = rng() % 2 ? pair.from_app() : pair.to_app();
+      const uint64_t values[] = {0,
+                                 rng(),
+                                 rng() % 70'000,
+                                 f.producer.tail.load() + rng() % 9 - 4,
+                                 f.consumer.head.load() + rng() % 9 - 4,
+                                 svm::make_ref(pair.chunks->id(), (1 + rng() % 40) << 12),
+                                 svm::make_ref(static_cast<uint32_t>(rng() % 200), 4096),
+                                 f.producer.oldest_chunk};
+      const uint64_t value = values[rng() % std::size(values)];
+      void* where = nullptr;
+      switch (rng() % 6) {
+        case 0:
+        case 1:
+        case 2:
+          where = reinterpret_cast<uint32_t*>(&f) + rng() % (sizeof f / 4 - 1);
+          break;
+        case 3:
+          where = reinterpret_cast<uint32_t*>(pair.shared) + rng() % 32;  // the owners
+          break;
+        case 4:
+          where = reinterpret_cast<uint32_t*>(&pair.row()) + rng() % 34;
+          break;
+        default:
+          where = pair.chunks->base() + ((1 + rng() % 40) << 12) + 4 * (rng() % 5);
+          break;
+      }
+      if (rng() % 3 == 0) std::memcpy(where, &value, rng() % 2 ? 4 : 8);
+      ssize_t n = 0;
+      switch (rng() % 6) {
+        case 0:
+          n = s.send(data.data(), rng() % data.size(), MSG_DONTWAIT);
+          break;
+        case 1:
+          n = s.receive(data.data(), rng() % data.size(), MSG_DONTWAIT);
+          bytes += n > 0 ? static_cast<uint64_t>(n) : 0;
+          break;
+        case 2: {
+          s.set_nonblocking(true);
+          svm::ByteView views[4];
+          uint32_t k = 0;
+          n = s.read_views(views, static_cast<uint32_t>(rng() % 9000), k);
+          for (uint32_t v = 0; n > 0 && v < k; ++v) {
+            ASSERT_FALSE(views[v].empty());
+            bytes += static_cast<uint64_t>(views[v].front()) & 1;  // it can be read
+            bytes += static_cast<uint64_t>(views[v].back()) & 1;
+          }
+          s.release(static_cast<uint32_t>(rng() % 9000));
+          break;
+        }
+        case 3:
+          n = s.receive(data.data(), 100, MSG_DONTWAIT | MSG_PEEK);
+          break;
+        case 4:
+          (void)s.poll(POLLIN | POLLOUT, rng() % 2);
+          worker_->process_events();
+          break;
+        default:
+          n = s.fill(rng() % 9000, MSG_DONTWAIT, [](std::span<svm::MutableByteView> views) {
+            ssize_t filled = 0;
+            for (auto& v : views) {
+              std::memset(v.data(), 'f', v.size());
+              filled += static_cast<ssize_t>(v.size());
+            }
+            return filled;
+          });
+          break;
+      }
+      if (n < 0 && n != -EAGAIN) {
+        ++failed;
+        break;
+      }
+    }
+    sessions_.pop_back();
+    s.unref();
+    ASSERT_EQ(good.send("still", 5, 0), 5);
+    ASSERT_EQ(daemon_->sent(0), "still");
+    ASSERT_EQ(daemon_->inject(0, "here"), 4u);
+    ASSERT_EQ(receive(good), "here");
+    ASSERT_TRUE(daemon_->closed(number));
+  }
+  EXPECT_GT(failed, 20u);
+  EXPECT_GT(bytes, 100'000u);
+}
+
+// What a daemon says that has lost its mind.
+TEST_F(HostilePeer, AnyEvent) {
+  Session& good = connect(7);
+  std::mt19937_64 rng(1);
+  for (int round = 0; round < 300; ++round) {
+    Session* s = worker_->new_session(0, true, true);
+    svm::Endpoint e{.is_ip4 = 1, .reserved = 0, .port = htons(FakeDaemon::kSilent), .ip = {10}};
+    EXPECT_EQ(s->connect(e), -EINPROGRESS);
+    for (int i = 0; i < 8; ++i) {
+      std::byte payload[sizeof(svm::MqSlot::payload)];
+      for (auto& b : payload) b = static_cast<std::byte>(rng() % 4 ? 0 : rng());
+      const uint32_t context = static_cast<uint32_t>(2 + round);  // that of this connect
+      if (rng() % 2) std::memcpy(payload, &context, 4);
+      const uint64_t handle = good.handle() + rng() % 3;
+      // Into memory that there is not: what is its own it may break as it likes.
+      const svm::Ref refs[] = {0, rng(), svm::make_ref(static_cast<uint32_t>(rng() % 64), 1ull << 39)};
+      if (rng() % 2) std::memcpy(payload + 8, &handle, 8);
+      if (rng() % 2) std::memcpy(payload + 16, &refs[rng() % std::size(refs)], 8);
+      // Not that its own session is another one's.
+      const uint32_t type = rng() % 8;
+      if (type == static_cast<uint32_t>(svm::ToApp::kListenerClosed)) continue;
+      daemon_->say(type, payload, sizeof payload);
+      worker_->process_events();
+      (void)s->poll(POLLIN | POLLOUT, false);
+      char c;
+      (void)s->receive(&c, 1, MSG_DONTWAIT);
+      (void)s->send("x", 1, MSG_DONTWAIT);
+    }
+    s->unref();
+  }
+}
+
+}  // namespace
+}  // namespace loom::vcl
