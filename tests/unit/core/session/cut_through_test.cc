@@ -1,7 +1,7 @@
 // Sessions between two applications: opened and ended by the daemon, which is on the way of no
 // byte.
-#include <hostloom/net.h>
 #include <fcntl.h>
+#include <hostloom/net.h>
 
 #include <random>
 

@@ -44,8 +44,8 @@ TEST_F(HostileAttach, MessagesOfTheWrongSizeOrVersionEndTheConnection) {
   std::vector<char> bytes(4 * sizeof(svm::AttachRequest));
   const auto r = attach_request();
   std::memcpy(bytes.data(), &r, sizeof r);
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{4}, sizeof r - 1,
-                                 sizeof r + 1, bytes.size()}) {
+  for (const std::size_t size :
+       {std::size_t{0}, std::size_t{1}, std::size_t{4}, sizeof r - 1, sizeof r + 1, bytes.size()}) {
     const int fd = visit();
     ASSERT_TRUE(send_raw(fd, bytes.data(), size));
     bed.pump();

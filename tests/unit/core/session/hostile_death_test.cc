@@ -146,7 +146,9 @@ const std::pair<const char*, Step> kSteps[] = {
     {"said reset of what is gone", [](Dying& d) { d.say_of_all(svm::ToDaemon::kReset); }},
     {"does not hold its listener", [](Dying& d) { d.queue->holders.store(0); }},
     {"said unlisten",
-     [](Dying& d) { d.say(svm::ToDaemon::kUnlisten, svm::SessionEvent{d.listener, 0}); }},
+     [](Dying& d) {
+       d.say(svm::ToDaemon::kUnlisten, svm::SessionEvent{d.listener, 0});
+     }},
     {"it is heard", [](Dying& d) { d.look(); }},
 };
 

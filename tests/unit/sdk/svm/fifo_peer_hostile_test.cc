@@ -16,7 +16,8 @@ struct PeerRig {
     segment = std::move(*Segment::create_anonymous(2 << 20, SegmentKind::kAppArena));
     table.add(*segment);
     arena.add_segment(*segment);
-    // At the end of the segment, so that a wild write of ours may hit them, as it may in the pair's.
+    // At the end of the segment, so that a wild write of ours may hit them, as it may in the
+    // pair's.
     const auto fifos = reinterpret_cast<FifoShared*>(segment->ptr(segment->size() - 4096));
     init_fifo(fifos[0]);
     init_fifo(fifos[1]);

@@ -17,8 +17,8 @@
 namespace loom::vcl {
 namespace {
 
-using test::FakeDaemon;
 using svm::FifoShared;
+using test::FakeDaemon;
 
 // Called where a thread is about to sleep in the kernel.
 std::function<void()> before_sleep;
@@ -294,7 +294,8 @@ TEST_F(HostilePeer, AnyEvent) {
       if (rng() % 2) std::memcpy(payload, &context, 4);
       const uint64_t handle = good.handle() + rng() % 3;
       // Into memory that there is not: what is its own it may break as it likes.
-      const svm::Ref refs[] = {0, rng(), svm::make_ref(static_cast<uint32_t>(rng() % 64), 1ull << 39)};
+      const svm::Ref refs[] = {0, rng(),
+                               svm::make_ref(static_cast<uint32_t>(rng() % 64), 1ull << 39)};
       if (rng() % 2) std::memcpy(payload + 8, &handle, 8);
       if (rng() % 2) std::memcpy(payload + 16, &refs[rng() % std::size(refs)], 8);
       // Not that its own session is another one's.

@@ -1,0 +1,573 @@
+// Fuzz target: applications that keep to no rule, beside one that does, over the session layer with
+// all around it in one process and virtual time (tests/unit/core/session/test_app.h).
+//   input   what the hostile ones do, one action after the other (`act` below): attach, or send
+//           rubbish; requests, well formed or not, about their own sessions and others'; any bytes
+//           anywhere in the memory that they share with the daemon or with each other; die
+// Beside crashes, sanitizer reports and calls that never return these are findings: a byte of the
+// honest application's stream that is lost or another, a session of its that ends; and, when the
+// hostile ones are gone, a session, application, descriptor or buffer that is not.
+#include <cstdio>
+#include <cstdlib>
+
+#include <hostloom/net.h>
+
+#include "fuzz.h"
+#include "tests/fuzz/session/hostile_app.h"
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test {
+namespace {
+
+constexpr std::size_t kMostApps = 3;
+constexpr int kMostActions = 400;
+constexpr uint16_t kHonestPort = 80, kHostilePort = 90;
+
+[[noreturn]] void finding(const char* what) {
+  std::fprintf(stderr, "finding: %s\n", what);
+  std::abort();
+}
+void check(bool holds, const char* what) {
+  if (!holds) finding(what);
+}
+
+// Every address 10.x is this host's: the hostile ones reach each other by cut-through.
+const NetOps kNet{.struct_size = sizeof(NetOps),
+                  .route = [](Worker&, const IpAddress&, uint32_t,
+                              RouteInfo*) noexcept { return Status::kUnreachable; },
+                  .is_local = [](Worker&, const IpAddress& a,
+                                 uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
+                  .generation = nullptr};
+
+svm::AttachRequest over_the_network() {
+  svm::AttachRequest r{};
+  r.flags = svm::kScopeGlobalOnly;
+  return r;
+}
+
+// The honest application: one stream to itself, through the transport.
+struct Honest {
+  SessionBed& bed;
+  TestApp app;
+  std::unique_ptr<TestApp::Connection> from, to;
+  uint64_t written = 0, read = 0;
+
+  explicit Honest(SessionBed& b) : bed(b), app(b, over_the_network()) {
+    check(app.listen(kHonestPort).status == 0, "listen");
+    from = app.connect(kHonestPort);
+    to = app.accept();
+    check(from && to, "the honest session");
+  }
+  static char byte_at(uint64_t pos) { return static_cast<char>(pos * 2654435761u >> 13); }
+
+  // Writes `n` bytes and reads all that is there. Connections by the hostile ones are accepted and
+  // closed.
+  void go_on(std::size_t n) {
+    std::string piece(n, 0);
+    for (std::size_t i = 0; i < n; ++i) piece[i] = byte_at(written + i);
+    written += from->tx.enqueue(svm::bytes_of(piece.data(), piece.size()));
+    if (from->tx.should_notify()) say(svm::ToDaemon::kTx, from->handle);
+    bed.pump(0);
+    std::string got(to->rx.refresh(), 0);
+    got.resize(to->rx.dequeue(std::as_writable_bytes(std::span(got))));
+    for (const char c : got) check(c == byte_at(read++), "a byte of the honest stream is another");
+    if (to->rx.should_notify()) say(svm::ToDaemon::kRxSpace, to->handle);
+    svm::AcceptedSession a;
+    svm::AcceptConsumer queue(*app.listener, app.listener->capacity);
+    while (queue.pop(a)) say(svm::ToDaemon::kClose, a.handle);
+    svm::MqEvent e;
+    while (app.events.pop(e)) {}
+  }
+  void finish() {
+    for (int i = 0; i < 100 && read != written; ++i) go_on(0);
+    check(read == written, "bytes of the honest stream are lost");
+    go_on(1000);
+    go_on(0);
+    check(read == written, "the honest stream stands still");
+    check(!from->rx.reset() && !to->rx.reset() && !to->rx.eof(), "the honest session has ended");
+  }
+  void say(svm::ToDaemon type, uint64_t handle) {
+    check(app.requests.push(type, svm::SessionEvent{handle, 0}) == svm::MqProducer::Push::kOk,
+          "the honest application's queue is full");
+    bed.pump(0);
+  }
+};
+
+struct Fuzz {
+  SessionBed bed;
+  Honest honest;
+  std::size_t descriptors, sessions;
+  std::vector<std::unique_ptr<HostileApp>> apps;
+  std::vector<int> visitors;  // sockets that have not attached
+
+  explicit Fuzz(bool has_cut_through) : honest(start(has_cut_through)) {
+    honest.go_on(100);
+    descriptors = open_descriptors();
+    sessions = n_sessions();
+  }
+  ~Fuzz() {
+    for (const int fd : visitors) ::close(fd);
+  }
+  SessionBed& start(bool has_cut_through) {
+    if (has_cut_through) bed.engine->worker(0).net = &kNet;
+    return bed;
+  }
+  std::size_t n_sessions() {
+    std::size_t n = 0;
+    for (const uint32_t s : bed.layer->stats().per_worker) n += s;
+    return n;
+  }
+
+  void attach(Bytes& in) {
+    if (apps.size() == kMostApps) return;
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kAttach;
+    std::strcpy(r.app_name, "hostile");
+    const auto how = in.take();
+    r.segment_size_mb = 1 + how % 4;
+    r.add_segment_size_mb = 1 + how / 4 % 4;
+    r.rx_fifo_size = r.tx_fifo_size = 4096u << how / 16 % 8;
+    r.event_queue_size = 64;
+    r.flags = in.take() % 3;
+    const int fd = connect_to(bed.layer->default_socket_path());
+    check(fd >= 0, "nobody can connect any more");
+    send_raw(fd, &r, sizeof r);
+    bed.pump(0);
+    svm::AttachReply reply;
+    std::vector<int> fds;
+    auto app = std::make_unique<HostileApp>();
+    if (!receive_reply(fd, reply, fds)) {
+      ::close(fd);
+    } else if (app->take_over(fd, reply, fds)) {
+      apps.push_back(std::move(app));
+    }
+  }
+
+  void visit(Bytes& in) {
+    const int fd = connect_to(bed.layer->default_socket_path());
+    check(fd >= 0, "nobody can connect any more");
+    svm::AttachRequest r{};
+    const uint8_t how = in.take();
+    if (how & 1) {
+      r.version = svm::kProtocolVersion;
+      r.op = static_cast<svm::AttachOp>(in.take() % 8);
+      in.take(r.app_name, 8);
+    } else {
+      in.take(&r, 16);
+    }
+    const std::size_t size = how & 2 ? sizeof r : in.take<uint16_t>() % (2 * sizeof r);
+    std::vector<char> message(std::max(size, sizeof r));
+    std::memcpy(message.data(), &r, sizeof r);
+    send_raw(fd, message.data(), size, how >> 4);
+    if (how & 4) bed.pump(0);
+    if (how & 8 || visitors.size() == 8)
+      ::close(fd);
+    else
+      visitors.push_back(fd);
+  }
+
+  // A request on the attach socket, and what it brings.
+  void ask(HostileApp& app, Bytes& in) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    const uint8_t how = in.take();
+    r.op = static_cast<svm::AttachOp>(how % 7);
+    r.pair = how & 8 ? app.pair_wanted : how & 16 ? in.take() : 0;
+    r.segment_id = how & 32 ? r.pair : in.take();
+    r.end = in.take() % 4;
+    r.worker = in.take() % 66;
+    r.flags = in.take();
+    send_raw(app.socket, &r, sizeof r, how >> 7);
+    if (how & 64) return;  // does not read
+    bed.pump(0);
+    svm::AttachReply reply;
+    std::vector<int> fds;
+    while (receive_reply(app.socket, reply, fds)) {
+      const bool is_segments =
+          r.op == svm::AttachOp::kGetSegment || r.op == svm::AttachOp::kAddAppArena;
+      if (is_segments && reply.n_segments == fds.size()) {
+        app.take_segments(reply, fds, r.pair != 0);
+      } else {
+        for (const int fd : fds) ::close(fd);
+      }
+    }
+  }
+
+  uint64_t some_handle(HostileApp& app, Bytes& in) {
+    const uint8_t which = in.take();
+    switch (which % 8) {
+      case 0:
+        return honest.from->handle;
+      case 1:
+        return honest.to->handle;
+      case 2:
+        return honest.app.listener->handle;
+      case 3:
+        return in.take<uint64_t>();
+      case 4:
+        return app.listener_handles.empty() ? 0 : app.listener_handles.back();
+      default:
+        return app.sessions.empty() ? which : app.sessions[which / 8 % app.sessions.size()].handle;
+    }
+  }
+  uint16_t some_port(Bytes& in) {
+    constexpr uint16_t kPorts[] = {kHonestPort, kHostilePort,     kHostilePort + 1,
+                                   1,           kHostilePort + 2, 0};
+    return kPorts[in.take() % std::size(kPorts)];
+  }
+  void connect(HostileApp& app, Bytes& in) {
+    svm::ConnectEvent e{};
+    e.context = in.take();
+    e.remote = TestApp::end(some_port(in));
+    e.local.is_ip4 = 1;
+    app.push(static_cast<uint32_t>(svm::ToDaemon::kConnect), &e, sizeof e);
+  }
+  void listen(HostileApp& app, Bytes& in) {
+    svm::ListenEvent e{};
+    e.context = in.take();
+    e.local = TestApp::end(some_port(in));
+    e.backlog = in.take();
+    app.push(static_cast<uint32_t>(svm::ToDaemon::kListen), &e, sizeof e);
+  }
+  void request(HostileApp& app, Bytes& in) {
+    const uint8_t how = in.take();
+    std::byte payload[sizeof(svm::MqSlot::payload)] = {};
+    if (how & 16) {
+      in.take(payload, how & 32 ? sizeof payload : 24);
+    } else {
+      const svm::SessionEvent e{some_handle(app, in), how};
+      std::memcpy(payload, &e, sizeof e);
+    }
+    app.push(how % 16, payload, sizeof payload);
+  }
+  void flood(HostileApp& app, Bytes& in) {
+    const uint8_t how = in.take();
+    const svm::SessionEvent e{some_handle(app, in), how};
+    for (int i = 0; i < 4 * how; ++i) {
+      app.push(how % 16, &e, sizeof e);
+      if (i % 64 == 63) bed.engine->step();
+    }
+  }
+  void take_events(HostileApp& app, Bytes& in) {
+    svm::MqEvent e;
+    for (int n = in.take() % 64; n > 0 && app.events.pop(e); --n) app.learn(e);
+  }
+  void accept(HostileApp& app, bool is_kept) {
+    if (!app.listener) return;
+    svm::AcceptedSession a;
+    if (!svm::AcceptConsumer(*app.listener, app.listener_capacity).pop(a)) return;
+    app.add_session(a.handle, a.session, a.cut_through);
+    if (!is_kept) return;
+    if (auto* line = app.sessions.back().line) line->holders.store(1ull << app.worker);
+    const svm::SessionEvent e{a.handle, 0};
+    app.push(static_cast<uint32_t>(svm::ToDaemon::kClaim), &e, sizeof e);
+  }
+  HostileApp::Session* some_session(HostileApp& app, Bytes& in) {
+    if (app.sessions.empty()) return nullptr;
+    auto& s = app.sessions[in.take() % app.sessions.size()];
+    return s.rx ? &s : nullptr;
+  }
+  // As an application does, whatever state the fifo is in by now.
+  void write(HostileApp& app, Bytes& in) {
+    auto* s = some_session(app, in);
+    if (!s) return;
+    svm::AppFifoProducer fifo(*s->tx, *s->arena, s->tx_size);
+    const std::vector<std::byte> data(64u * in.take());
+    (void)fifo.enqueue(svm::ByteView(data));
+    const svm::SessionEvent e{s->handle, 0};
+    app.push(static_cast<uint32_t>(svm::ToDaemon::kTx), &e, sizeof e);
+  }
+  void read(HostileApp& app, Bytes& in) {
+    auto* s = some_session(app, in);
+    if (!s) return;
+    svm::AppFifoConsumer fifo(*s->rx, *s->table, s->rx_size);
+    std::vector<std::byte> data(64u * in.take());
+    (void)fifo.dequeue(data);
+    const svm::SessionEvent e{s->handle, 0};
+    if (fifo.should_notify())
+      app.push(static_cast<uint32_t>(svm::ToDaemon::kRxSpace), &e, sizeof e);
+    (void)fifo.arm();
+  }
+
+  // A value that has a meaning somewhere, or any.
+  uint64_t lie(HostileApp& app, Bytes& in) {
+    const uint8_t what = in.take();
+    const auto& segments =
+        what & 128 && !app.pair_segments.empty() ? app.pair_segments : app.segments;
+    const svm::Segment* s =
+        segments.empty() ? nullptr : segments[what / 16 % segments.size()].get();
+    switch (what % 10) {
+      case 0:
+        return in.take();
+      case 1:
+        return ~uint64_t{0} - in.take();
+      case 2:
+        return 0x7ffffff0u + in.take();
+      case 3:
+        return s ? svm::make_ref(s->id(), svm::kSegmentDataOffset + 64u * in.take()) : 0;
+      case 4:
+        return s ? svm::make_ref(s->id(), svm::kSegmentDataOffset + 4096u * in.take()) : 0;
+      case 5:
+        return s ? svm::make_ref(s->id(), s->size() - 64u * in.take()) : 0;
+      case 6: {
+        auto* t = some_session(app, in);
+        return t ? t->tx->producer.tail.load() + in.take() - 128 : 0;
+      }
+      case 7:
+        return some_handle(app, in);
+      default:
+        return in.take<uint64_t>();
+    }
+  }
+  void scribble(HostileApp& app, Bytes& in) {
+    if (app.regions.empty()) return;
+    const auto& region = app.regions[in.take() % app.regions.size()];
+    const std::size_t at = in.take<uint16_t>() * 4u % (region.size - 8);
+    const uint64_t value = lie(app, in);
+    std::memcpy(region.base + at, &value, in.take() % 2 ? 4 : 8);
+  }
+  // The words that decide most.
+  void aim(HostileApp& app, Bytes& in) {
+    auto* s = some_session(app, in);
+    if (!s) return;
+    svm::FifoShared& f = in.take() % 2 ? *s->tx : *s->rx;
+    const auto field = in.take();
+    const uint64_t v = lie(app, in);
+    const auto v32 = static_cast<uint32_t>(v);
+    switch (field % 16) {
+      case 0:
+        return f.producer.tail.store(v32);
+      case 1:
+        return f.producer.flags.store(v32);
+      case 2:
+        return f.producer.base_gen.store(f.producer.base_gen.load() + 1);
+      case 3:
+        return f.producer.base_chunk.store(v);
+      case 4:
+        f.producer.oldest_chunk = v;
+        return;
+      case 5:
+        f.producer.tail_chunk = v;
+        return;
+      case 6:
+        f.producer.tail_chunk_end = v32;
+        return;
+      case 7:
+        return f.producer.space_at.store(v32);
+      case 8:
+        return f.producer.more_from.store(v32);
+      case 9:
+        return f.consumer.head.store(v32);
+      case 10:
+        return f.consumer.armed.store(1);
+      case 11:
+        if (s->line) s->line->holders.store(v);
+        return;
+      case 12:
+        if (s->line) s->line->owner.store(v32 % 66);
+        return;
+      case 13:
+        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(f.producer.tail_chunk))
+          c->next.store(v);
+        return;
+      case 14:
+        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(f.producer.oldest_chunk)) {
+          c->log2_size = v32 % 24;
+          c->start = static_cast<uint32_t>(v >> 32);
+        }
+        return;
+      default:
+        if (app.listener) app.listener->head.store(v32);
+        return;
+    }
+  }
+  void queues(HostileApp& app, Bytes& in) {
+    const uint8_t what = in.take();
+    const auto v = static_cast<uint32_t>(lie(app, in));
+    auto& q = what & 1 ? *app.requests.shared() : *app.events.shared();
+    switch (what / 2 % 4) {
+      case 0:
+        return q.head.store(v);
+      case 1:
+        return q.sleeping.store(1);
+      case 2:
+        q.capacity = v;
+        return;
+      default:
+        return svm::mq_slots(q)[v % app.capacity].seq.store(v);
+    }
+  }
+  void make_wait(HostileApp& app) {
+    ::fcntl(app.event_fd, F_SETFL, 0);
+    ::fcntl(app.wake_fd, F_SETFL, 0);
+    app.events.shared()->sleeping.store(1);
+  }
+
+  void act(Bytes& in) {
+    const uint8_t what = in.take();
+    if (apps.empty() || what % 24 == 0) return attach(in);
+    if (what % 24 == 1) return visit(in);
+    if (what % 24 == 2) return bed.pump(from_seconds(in.take() / 64.0));
+    const std::size_t who = in.take() % apps.size();
+    HostileApp& app = *apps[who];
+    switch (what % 24) {
+      case 3:
+        return ask(app, in);
+      case 4:
+      case 5:
+        return connect(app, in);
+      case 6:
+        return listen(app, in);
+      case 7:
+      case 8:
+        return request(app, in);
+      case 9:
+        return flood(app, in);
+      case 10:
+      case 11:
+        return take_events(app, in);
+      case 12:
+        return accept(app, in.take() % 4 != 0);
+      case 13:
+      case 14:
+        return write(app, in);
+      case 15:
+        return read(app, in);
+      case 16:
+      case 17:
+        return scribble(app, in);
+      case 18:
+      case 19:
+        return aim(app, in);
+      case 20:
+        return queues(app, in);
+      case 21:
+        return make_wait(app);
+      case 22:
+        if (in.take() % 4) return bed.pump(0);
+        apps.erase(apps.begin() + static_cast<std::ptrdiff_t>(who));  // dies
+        return;
+      default:
+        return bed.pump(0);
+    }
+  }
+
+  void end() {
+    honest.finish();
+    apps.clear();
+    for (const int fd : std::exchange(visitors, {})) ::close(fd);
+    for (int i = 0; i < 3; ++i) bed.pump(6 * kSecond);  // pairs are reaped when they were idle
+    honest.finish();
+    check(n_sessions() == sessions, "a session of theirs is left");
+    check(bed.layer->stats().applications == 1, "an application of theirs is left");
+    check(bed.buffers_in_use() == 0, "buffers are lost");
+    check(open_descriptors() == descriptors, "descriptors of theirs are left");
+  }
+};
+
+}  // namespace
+}  // namespace loom::test
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
+  using namespace loom::test;
+  Bytes in(data, size);
+  Fuzz fuzz(in.take() % 2 != 0);
+  for (int i = 0; i < kMostActions && !in.empty(); ++i) {
+    fuzz.act(in);
+    if (i % 4 == 0) fuzz.honest.go_on(500);
+  }
+  fuzz.end();
+  check(!testing::UnitTest::GetInstance()->ad_hoc_test_result().Failed(), "see above");
+  return 0;
+}
+
+namespace {
+
+using Script = std::string;
+
+Script bytes(std::initializer_list<int> values) {
+  Script s;
+  for (const int v : values) s.push_back(static_cast<char>(v));
+  return s;
+}
+
+// The actions of Fuzz::act.
+const Script kAttach = bytes({0, 0x50, 0}), kPump = bytes({2, 1});
+Script listen(int who) { return bytes({6, who, 7, 1, 16}); }
+Script connect(int who, int port) { return bytes({4, who, 1, port}); }
+Script events(int who) { return bytes({10, who, 63}); }
+Script accept(int who) { return bytes({12, who, 1}); }
+Script write(int who, int session, int n) { return bytes({13, who, session, n}); }
+Script read(int who, int session, int n) { return bytes({15, who, session, n}); }
+Script request(int who, int type, int session) { return bytes({7, who, type, 5 + 8 * session}); }
+Script get_pair(int who) { return bytes({3, who, 45, 0, 0, 0}); }
+Script aim(int who, int session, int fifo, int field, std::initializer_list<int> lie) {
+  return bytes({18, who, session, fifo, field}) + bytes(lie);
+}
+Script die(int who) { return bytes({22, who, 0}); }
+
+// One application, a session with itself through the transport, bytes under way.
+Script one_session() {
+  return kAttach + listen(0) + kPump + events(0) + connect(0, 1) + kPump + events(0) + accept(0) +
+         kPump + write(0, 0, 100) + kPump + read(0, 1, 50) + write(0, 0, 200) + kPump;
+}
+// Two, with a cut-through session.
+Script cut_through() {
+  return kAttach + kAttach + listen(0) + kPump + events(0) + connect(1, 1) + kPump + events(1) +
+         get_pair(1) + accept(0) + get_pair(0) + write(1, 0, 100) + read(0, 0, 50) + kPump;
+}
+
+// Several lives in one input: a short one is tried at every length, which would be the same
+// beginning again and again.
+class Lives {
+ public:
+  Lives(const std::function<void(std::string_view)>& give, bool has_cut_through)
+      : give_(give), first_(bytes({has_cut_through})), input_(first_) {}
+  ~Lives() {
+    if (input_ != first_) give_(input_ + Script(512, 0));
+  }
+  void add(const Script& life) {
+    input_ += life;
+    if (input_.size() < 512) return;
+    give_(input_);
+    input_ = first_;
+  }
+
+ private:
+  const std::function<void(std::string_view)>& give_;
+  const Script first_;
+  Script input_;
+};
+
+}  // namespace
+
+void fuzz_corpus(const std::function<void(std::string_view)>& give) {
+  const Script again = write(0, 0, 200) + kPump + read(0, 1, 200) + kPump;
+  // Of these two every beginning is an input: they die after each step.
+  give(bytes({0}) + one_session() + again + request(0, 7, 0) + request(0, 8, 1) + kPump);
+  give(bytes({1}) + cut_through() + request(1, 7, 0) + request(0, 8, 0) + kPump);
+  {
+    Lives own(give, false), pair(give, true);
+    for (int field = 0; field < 16; ++field)
+      for (int fifo = 0; fifo < 2; ++fifo) {
+        // What session 0 writes, and what session 1 reads.
+        own.add(one_session() + aim(0, 1 - fifo, fifo, field, {4, 1}) + again + request(0, 8, 0) +
+                kPump + die(0));
+        pair.add(cut_through() + aim(1, 0, fifo, field, {132, 1}) + write(1, 0, 9) + die(1) +
+                 kPump + die(0));
+      }
+    for (int what = 0; what < 8; ++what)
+      own.add(one_session() + bytes({20, 0, what, 1, 5}) + again + connect(0, 0) + kPump + die(0));
+    for (int type = 0; type < 16; type += 2)
+      own.add(one_session() + bytes({9, 0, 16 + type, 5}) + bytes({9, 0, 240 + type, 0}) + kPump +
+              bytes({9, 0, 17 + type, 5}) + die(0));
+    own.add(one_session() + bytes({21, 0}) + again + die(0));
+    for (int op = 0; op < 7; ++op)
+      pair.add(cut_through() + bytes({3, 0, op, 0, 0, 0, 0, 0}) +
+               bytes({3, 1, op | 64, 9, 9, 1, 0, 4}) + die(0) + die(0));
+  }
+  Lives visits(give, false);
+  for (int how = 0; how < 16; ++how)
+    visits.add(bytes({1, 1, how | 0xf0, 1, 2, 3}) + kAttach + bytes({1, how, 2, 0, 9, 200}) +
+               kPump + die(0));
+}
