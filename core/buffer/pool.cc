@@ -7,7 +7,7 @@ namespace loom {
 namespace {
 
 // A free buffer has no data: what frees it twice is caught where it happens.
-bool is_free(const Buffer* b) { return b->data == nullptr; }
+[[maybe_unused]] bool is_free(const Buffer* b) { return b->data == nullptr; }
 
 }  // namespace
 
