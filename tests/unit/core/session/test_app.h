@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <map>
 
@@ -27,7 +28,10 @@ namespace loom::test {
 class SessionBed {
  public:
   enum class Network { kNone, kReal };
-  explicit SessionBed(SessionConfig config = {}, Network network = Network::kNone) {
+  // `add_transport`: instead of the pipe, which is for one worker.
+  explicit SessionBed(SessionConfig config = {}, Network network = Network::kNone,
+                      uint32_t n_workers = 1,
+                      const std::function<void(SessionBed&)>& add_transport = {}) {
     char name[] = "/tmp/hostloom-session-test-XXXXXX";
     dir = mkdtemp(name);
     config.runtime_dir = dir;
@@ -35,8 +39,12 @@ class SessionBed {
     e.buffers.buffers_per_numa = 4096;
     e.clock = [](void* c) noexcept { return *static_cast<TimeNs*>(c); };
     e.clock_context = &now;
+    e.n_workers = n_workers;
     engine = std::move(Engine::create(e)).value();
-    pipe.id = transports.add(pipe.ops()).value();
+    if (add_transport)
+      add_transport(*this);
+    else
+      pipe.id = transports.add(pipe.ops()).value();
     layer = std::make_unique<SessionLayer>(config, *engine, transports);
     if (network == Network::kReal) {
       net = std::move(Net::create(*engine)).value();
@@ -86,7 +94,8 @@ class SessionBed {
   // Runs workers and control thread until both have nothing to do.
   void pump(TimeNs advance = 2 * kMillisecond) {
     for (int quiet = 0; quiet < 3;) {
-      const bool worked = engine->step() != 0;
+      bool worked = false;
+      for (uint32_t i = 0; i < engine->n_workers(); ++i) worked |= engine->step(i) != 0;
       quiet = control() || worked ? 0 : quiet + 1;
     }
     if (advance == 0) return;
@@ -98,9 +107,9 @@ class SessionBed {
     }
     pump(0);
   }
-  uint64_t counter(const char* name) {
+  uint64_t counter(const char* name, uint32_t worker = 0) {
     const NodeId id = engine->find_node("session-queue");
-    const NodeRuntime& rt = engine->worker(0).node_runtime(id);
+    const NodeRuntime& rt = engine->worker(worker).node_runtime(id);
     for (std::size_t i = 0; i < rt.info->counters.size(); ++i)
       if (std::strcmp(rt.info->counters[i].name, name) == 0) return rt.counters[i];
     ADD_FAILURE() << "no counter " << name;
@@ -167,7 +176,7 @@ class TestApp {
   void die() {
     if (socket >= 0) ::close(std::exchange(socket, -1));
     if (eventfd >= 0) ::close(std::exchange(eventfd, -1));
-    if (wake_fd >= 0) ::close(std::exchange(wake_fd, -1));
+    for (const int fd : std::exchange(wake_fds, {})) ::close(fd);
   }
 
   svm::AttachReply ask(const svm::AttachRequest& r) {
@@ -192,25 +201,36 @@ class TestApp {
   }
 
   void open(const std::vector<int>& f) {
-    ASSERT_EQ(reply.n_daemon_workers, 1u);
-    ASSERT_EQ(f.size(), 2u + reply.n_segments);
+    const uint32_t n = reply.n_daemon_workers;
+    ASSERT_EQ(n, bed.engine->n_workers());
+    ASSERT_EQ(f.size(), 1u + n + reply.n_segments);
     eventfd = f[0];
-    wake_fd = f[1];
+    wake_fds.assign(f.begin() + 1, f.begin() + 1 + n);
     for (uint32_t i = 0; i < reply.n_segments; ++i) {
       const auto& s = reply.segments[i];
-      segments.push_back(std::move(svm::Segment::map(f[2 + i], s.id, s.kind, s.size)).value());
+      segments.push_back(std::move(svm::Segment::map(f[1 + n + i], s.id, s.kind, s.size)).value());
       ASSERT_TRUE(table.add(*segments.back()));
       if (s.kind == svm::SegmentKind::kAppArena) {
         ASSERT_TRUE(arena.add_segment(*segments.back()));
       }
     }
     auto* mine = table.resolve_as<svm::MqShared>(reply.app_mq);
-    auto* theirs = table.resolve_as<svm::MqShared>(reply.daemon_mq[0]);
-    ASSERT_TRUE(mine && theirs);
+    ASSERT_TRUE(mine);
     events = svm::MqConsumer(*mine, mine->capacity);
-    std::construct_at(&requests, *theirs, theirs->capacity);
+    for (uint32_t i = 0; i < n; ++i) {
+      auto* theirs = table.resolve_as<svm::MqShared>(reply.daemon_mq[i]);
+      ASSERT_TRUE(theirs);
+      std::construct_at(i == 0 ? &requests : &other_requests.emplace_back(), *theirs,
+                        theirs->capacity);
+    }
   }
 
+  // To that worker of the daemon, which has not looked yet.
+  template <class T>
+  void ask_worker(uint32_t worker, svm::ToDaemon type, const T& payload) {
+    ASSERT_EQ((worker == 0 ? requests : other_requests[worker - 1]).push(type, payload),
+              svm::MqProducer::Push::kOk);
+  }
   template <class T>
   void push(svm::ToDaemon type, const T& payload) {
     ASSERT_EQ(requests.push(type, payload), svm::MqProducer::Push::kOk);
@@ -307,14 +327,16 @@ class TestApp {
   }
 
   SessionBed& bed;
-  int socket = -1, eventfd = -1, wake_fd = -1;
+  int socket = -1, eventfd = -1;
+  std::vector<int> wake_fds;  // by worker of the daemon
   svm::AttachReply reply{};
   std::vector<int> fds;  // of the last reply
   std::vector<std::unique_ptr<svm::Segment>> segments;
   svm::SegmentTable table;
   svm::AppArena arena{table};
   svm::MqConsumer events;
-  svm::MqProducer requests;
+  svm::MqProducer requests;  // to worker 0
+  std::deque<svm::MqProducer> other_requests;
   svm::ListenerShared* listener = nullptr;
 };
 

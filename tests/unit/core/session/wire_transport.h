@@ -79,6 +79,7 @@ class WireTransport {
   }
   static void forget(Worker& w, ConnId c) {
     w.sessions->flow_del(w, end(w, c).ends, kIpProtocol);
+    end(w, c).established = false;  // session_of: it has none any more
     side(w).free.push_back(c);
   }
 
