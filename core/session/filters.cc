@@ -188,8 +188,7 @@ Result<RuleSpec> Filters::checked(RuleSpec spec) const {
 }
 
 Result<void> Filters::add(const RuleSpec& wanted) {
-  const auto table =
-      table_of(wanted.scope, wanted.appns, wanted.match.local.address.is_ip4);
+  const auto table = table_of(wanted.scope, wanted.appns, wanted.match.local.address.is_ip4);
   if (!table) return table.error();
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
@@ -230,7 +229,13 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   } else {
     ++n_rules_[index_of(spec->scope)];
   }
-  rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table});
+  std::vector<uint32_t> others;
+  if (known) {
+    others = std::move(rules_[*number]->others);
+    std::erase(others, spec->appns);
+    if (rules_[*number]->appns != spec->appns) others.push_back(rules_[*number]->appns);
+  }
+  rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table, std::move(others)});
   if (!spec->tag.empty()) tags_[tag] = *number;
   recount();
   return {};
@@ -301,7 +306,7 @@ Result<void> Filters::del_number(uint32_t number) {
 
 void Filters::forget_namespace(uint32_t appns) {
   for (uint32_t i = 0; i < rules_.size(); ++i) {
-    if (!rules_[i] || rules_[i]->appns != appns) continue;
+    if (!rules_[i] || !is_of(*rules_[i], appns) || disown(*rules_[i], appns)) continue;
     Rule& r = *rules_[i];
     uint32_t heir = appns;
     for (const auto& ns : layer_.namespaces)
@@ -346,11 +351,12 @@ Result<void> change_both(Filters& filters, RuleSpec spec, bool is_add) {
     if (auto gone = filters.del(in(RuleScope::kGlobal)); !gone) return gone;
     return filters.del(in(RuleScope::kLocal));
   }
-  const auto before = filters.exact(in(RuleScope::kGlobal));
-  if (auto done = filters.add(in(RuleScope::kGlobal)); !done) return done;
-  auto done = filters.add(in(RuleScope::kLocal));
+  // The local one first: what it replaces is of no other namespace.
+  const auto before = filters.exact(in(RuleScope::kLocal));
+  if (auto done = filters.add(in(RuleScope::kLocal)); !done) return done;
+  auto done = filters.add(in(RuleScope::kGlobal));
   if (done) return done;
-  if (auto undone = before ? filters.add(*before) : filters.del(in(RuleScope::kGlobal)); !undone)
+  if (auto undone = before ? filters.add(*before) : filters.del(in(RuleScope::kLocal)); !undone)
     return undone;
   return done;
 }
@@ -378,8 +384,8 @@ uint64_t Filters::hits(uint32_t number) const {
 
 namespace {
 
-// What of a call is for the IPv4 table of a namespace, and what for the IPv6 table; all in one where
-// these are the same.
+// What of a call is for the IPv4 table of a namespace, and what for the IPv6 table; all in one
+// where these are the same.
 template <class T, class IsIp4>
 std::array<std::vector<T>, 2> by_version(std::span<const T> all, bool same_table, IsIp4&& is_ip4) {
   std::array<std::vector<T>, 2> parts;
@@ -452,16 +458,31 @@ Result<void> Filters::del_sources(uint32_t appns, std::span<const IpPrefix> pref
     if (is_ip4 && own && !parts[1].empty())
       for (const IpPrefix& p : part)
         if (auto e = own->entry(p)) gone4.push_back(*e);
-    const auto gone =
-        own ? own->del(part)
-            : Result<void>(error(Status::kNotFound, "source " + part.front().str() +
-                                                        " is not in the deny list"));
+    const auto gone = own ? own->del(part)
+                          : Result<void>(error(Status::kNotFound, "source " + part.front().str() +
+                                                                      " is not in the deny list"));
     recount();
     if (gone) continue;
     if (!is_ip4 && !gone4.empty()) (void)add_sources(appns, gone4);  // all of a call or nothing
     return gone;
   }
   return {};
+}
+
+Result<std::size_t> Filters::del_sources_with(uint32_t appns, const std::string& tag) {
+  if (!has_namespace(appns))
+    return error(Status::kNotFound, "no application namespace " + number_text(appns));
+  if (tag.empty()) return error(Status::kInvalid, "which sources? a tag is missing");
+  std::size_t n = 0;
+  for (const bool is_ip4 : {true, false}) {
+    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
+    DenyList* own = table ? own_lists_[*table].get() : nullptr;
+    if (own) n += own->del_tag(tag, is_ip4);
+  }
+  recount();
+  if (n == 0)
+    return error(Status::kNotFound, "no source in the deny list has the tag '" + tag + "'");
+  return n;
 }
 
 const DenyList* Filters::sources(uint32_t appns, bool is_ip4) const {

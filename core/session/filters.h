@@ -47,7 +47,7 @@ struct RuleSpec {
   RuleScope scope = RuleScope::kGlobal;
   uint32_t appns = 0;
   TransportId transport = kNoTransport;
-  RuleMatch match{};  // the protocol is the transport's
+  RuleMatch match{};      // the protocol is the transport's
   bool has_match = true;  // false: `match` means nothing; for del()
   uint32_t action = kActionNone;
   std::string tag{};
@@ -77,9 +77,16 @@ class Filters {
   // The namespace goes, and its rules with it: those of scope global when no other one has their
   // FIB. Deny lists are the FIB's, and stay.
   void forget_namespace(uint32_t appns);
+  // The namespace has other FIBs by now: the rules of scope global that it has added go with it,
+  // and their hits go on. One that another namespace of the old FIB has added, too, is in both. All
+  // or none. kExists: a rule there has the same match and does something else, or has the tag.
+  // kNoMemory: too many masks, or rules.
+  Result<void> namespace_moved(uint32_t appns);
   // See DenyList; those of the namespace's FIBs. kNotFound also: no such namespace.
   Result<void> add_sources(uint32_t appns, std::span<const DenyEntry>);
   Result<void> del_sources(uint32_t appns, std::span<const IpPrefix>);
+  // All with that tag in those lists; how many. kInvalid: no tag. kNotFound also: none has it.
+  Result<std::size_t> del_sources_with(uint32_t appns, const std::string& tag);
   // Null: nothing was ever added, or no such namespace.
   const DenyList* sources(uint32_t appns, bool is_ip4) const;
   // Of a FIB, below kMaxTables; null: nothing was ever added.
@@ -93,6 +100,8 @@ class Filters {
   // By number, below n_numbers(); null: free.
   const RuleSpec* rule(uint32_t number) const;
   uint32_t n_numbers() const noexcept { return static_cast<uint32_t>(rules_.size()); }
+  // That have added it, the last one first.
+  std::vector<uint32_t> namespaces_of(uint32_t number) const;
   // Whether the application of a redirect is still there.
   bool has_target(uint32_t number) const;  // true for other actions
   uint64_t hits(uint32_t number) const;    // lookups that this rule decided
@@ -117,7 +126,8 @@ class Filters {
   static constexpr uint32_t kDenyCode = 0, kAllowCode = 1, kFirstTargetCode = 2;
   struct Rule : RuleSpec {
     uint32_t code = kAllowCode;
-    uint32_t table = 0;  // that it is in; its namespace may have another by now
+    uint32_t table = 0;              // that it is in; its namespace may have another by now
+    std::vector<uint32_t> others{};  // namespaces that have added it before appns did
   };
   struct Target {
     uint32_t app = 0;
@@ -138,6 +148,17 @@ class Filters {
   };
   using Tag = std::tuple<RuleScope, uint32_t, TransportId, std::string>;
 
+  struct Move {              // of a rule, under way
+    uint32_t number, there;  // where it was, and in the new table
+    uint32_t to;             // that table
+    enum { kGoes, kCopied, kJoins } kind;
+  };
+
+  static bool is_of(const Rule&, uint32_t appns) noexcept;
+  static bool disown(Rule&, uint32_t appns) noexcept;
+  Result<Move> copy_rule(uint32_t number, uint32_t appns, uint32_t to);
+  void undo(const Move&);
+  void finish(const Move&, uint32_t appns);
   Result<uint32_t> table_of(RuleScope, uint32_t appns, bool is_ip4) const;
   Result<void> del_number(uint32_t number);
   Result<uint32_t> find(const RuleSpec&) const;

@@ -83,6 +83,24 @@ bool is_placed(const Namespace& ns, const NamespaceArgs& args) noexcept {
   return ns.ip4_table == args.ip4_table && ns.ip6_table == args.ip6_table;
 }
 
+struct OldPlace {
+  explicit OldPlace(const Namespace& ns)
+      : interface(ns.interface.load(std::memory_order_relaxed)),
+        ip4_table(ns.ip4_table),
+        ip6_table(ns.ip6_table),
+        fibs(ns.fibs()) {}
+  void restore(Namespace& ns) const {
+    ns.interface.store(interface, std::memory_order_relaxed);
+    ns.ip4_table = ip4_table;
+    ns.ip6_table = ip6_table;
+    ns.ip4_fib.store(fibs.ip4, std::memory_order_relaxed);
+    ns.ip6_fib.store(fibs.ip6, std::memory_order_relaxed);
+  }
+  IfIndex interface;
+  uint32_t ip4_table, ip6_table;
+  FibPair fibs;
+};
+
 Result<Namespace*> change_namespace(Impl& layer, Namespace& ns, const NamespaceArgs& args) {
   if (!args.socket_name.empty()) {
     const auto name = resolve_socket_name(layer, args);
@@ -95,7 +113,12 @@ Result<Namespace*> change_namespace(Impl& layer, Namespace& ns, const NamespaceA
     if (n_applications(layer, ns) != 0)
       return error(Status::kInUse,
                    "namespace '" + ns.id + "' has applications: it keeps its interface and tables");
+    const OldPlace before(ns);
     if (auto done = settle(layer, ns, args); !done) return done.error();
+    if (auto done = layer.filters->namespace_moved(ns.index); !done) {
+      before.restore(ns);
+      return done.error();
+    }
   }
   ns.secret = args.secret;
   return &ns;

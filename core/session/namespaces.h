@@ -130,9 +130,10 @@ std::shared_ptr<Namespace> make_default_namespace();
 uint64_t make_decoy();  // a number that nobody knows
 Namespace* find_namespace(const SessionLayer::Impl&, std::string_view id);
 // Adds it and opens its socket. One that is there gets the secret and, while it has no
-// applications, the place. Errors: kInvalid, the id, or another socket than it has; kNotFound, no
-// such interface or table; kInUse, it has applications; kExists, the socket is another
-// namespace's; kNoMemory; kIo, the socket.
+// applications, the place, and its session rules of scope global go there with it; on an error
+// nothing has changed. Errors: kInvalid, the id, or another socket than it has; kNotFound, no such
+// interface or table; kInUse, it has applications; kExists, the socket is another namespace's, or
+// a rule is in the way (Filters::namespace_moved); kNoMemory; kIo, the socket.
 Result<Namespace*> add_namespace(SessionLayer::Impl&, const NamespaceArgs&);
 // Ends its applications. kInvalid: the default one. kNotFound.
 Result<void> delete_namespace(SessionLayer::Impl&, std::string_view id);

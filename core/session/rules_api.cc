@@ -72,6 +72,13 @@ int32_t add_del(Impl& l, const api::SessionSdlAddDelV2& m) {
   return retval_of(l.filters->del_sources(m.appns_index, prefixes));
 }
 
+api::SessionSdlDelTagReply del_tag(Impl& l, const api::SessionSdlDelTag& m) {
+  if (!l.filters->has_namespace(m.appns_index)) return {.retval = kInvalidNamespace};
+  const auto gone = l.filters->del_sources_with(m.appns_index, m.tag);
+  if (!gone) return {.retval = api_retval(gone.error().code)};
+  return {.count = static_cast<uint32_t>(*gone)};
+}
+
 // One session_sdl_v3_dump under way.
 struct SourceWalk {
   Impl& layer;
@@ -114,7 +121,8 @@ void add_rule_handlers(ApiRegistry& registry, Impl& l) {
   registry.dump<api::SessionRulesV2Dump, api::SessionRulesV2Details>(
       [&l](const api::SessionRulesV2Dump&, uint64_t& cursor, api::SessionRulesV2Details& d) {
         if (cursor >= l.filters->n_numbers()) return ApiStep::kEnd;
-        const RuleSpec* rule = l.filters->rule(static_cast<uint32_t>(cursor++));
+        const auto number = static_cast<uint32_t>(cursor++);
+        const RuleSpec* rule = l.filters->rule(number);
         if (!rule) return ApiStep::kSkip;
         d.transport_proto =
             static_cast<api::TransportProto>(l.transports.get(rule->transport)->proto);
@@ -127,13 +135,15 @@ void add_rule_handlers(ApiRegistry& registry, Impl& l) {
                       ? api::SessionRuleScope::kSessionRuleScopeApiGlobal
                       : api::SessionRuleScope::kSessionRuleScopeApiLocal;
         d.tag = rule->tag;
-        d.appns_index = {rule->appns};
+        d.appns_index = l.filters->namespaces_of(number);
         return ApiStep::kItem;
       });
   registry.handle<api::SessionSdlAddDelV2, api::SessionSdlAddDelV2Reply>(
       [&l](ApiCall&, const api::SessionSdlAddDelV2& m) {
         return api::SessionSdlAddDelV2Reply{.retval = add_del(l, m)};
       });
+  registry.handle<api::SessionSdlDelTag, api::SessionSdlDelTagReply>(
+      [&l](ApiCall&, const api::SessionSdlDelTag& m) { return del_tag(l, m); });
   registry.walk<api::SessionSdlV3Dump>([&l](const api::SessionSdlV3Dump& request) {
     return SourceWalk{l, request.context};
   });

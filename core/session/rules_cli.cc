@@ -1,4 +1,5 @@
 // session rule add|del, session sdl add|del, show session rules, show session sdl.
+#include <algorithm>
 #include <charconv>
 
 #include "session/app_api.h"
@@ -118,7 +119,7 @@ Result<void> session_rule(Host&, void* context, CliArgs& args, CliReply&) {
 }
 
 template <bool is_add>
-Result<void> session_sdl(Host&, void* context, CliArgs& args, CliReply&) {
+Result<void> session_sdl(Host&, void* context, CliArgs& args, CliReply& reply) {
   const Impl& l = *static_cast<Impl*>(context);
   Filters& filters = *l.filters;
   std::vector<IpPrefix> prefixes;
@@ -144,7 +145,16 @@ Result<void> session_sdl(Host&, void* context, CliArgs& args, CliReply&) {
       prefixes.push_back(*prefix);
     }
   }
-  if (prefixes.empty()) return error(Status::kInvalid, "missing ADDRESS/LENGTH");
+  if (!is_add && !tag.empty()) {
+    if (!prefixes.empty()) return error(Status::kInvalid, "either sources or a tag, not both");
+    const auto gone = filters.del_sources_with(appns, tag);
+    if (!gone) return gone.error();
+    reply.field("deleted", std::to_string(*gone));
+    return {};
+  }
+  if (prefixes.empty())
+    return error(Status::kInvalid,
+                 is_add ? "missing ADDRESS/LENGTH" : "missing ADDRESS/LENGTH or tag");
   if (!is_add) return filters.del_sources(appns, prefixes);
   std::vector<DenyEntry> entries;
   for (const IpPrefix& p : prefixes) entries.push_back({p, action, tag});
@@ -156,6 +166,7 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
   TransportId transport = kNoTransport;
   std::optional<RuleScope> scope;
   std::optional<uint32_t> appns;
+  std::optional<std::string> tag;
   while (!args.done()) {
     if (args.accept("scope")) {
       const bool local = args.accept("local");
@@ -165,6 +176,10 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
       const auto taken = take_namespace(l, args);
       if (!taken) return taken.error();
       appns = *taken;
+    } else if (args.accept("tag")) {
+      const auto word = args.text("tag");
+      if (!word) return word.error();
+      tag = *word;
     } else {
       (void)args.accept("proto");
       const auto id = take_transport(l, args);
@@ -178,11 +193,16 @@ Result<void> show_rules(Host&, void* context, CliArgs& args, CliReply& reply) {
   for (uint32_t i = 0; i < l.filters->n_numbers(); ++i) {
     const RuleSpec* r = l.filters->rule(i);
     if (!r || (transport != kNoTransport && r->transport != transport) ||
-        (scope && r->scope != *scope) || (appns && r->appns != *appns))
+        (scope && r->scope != *scope) || (tag && r->tag != *tag))
       continue;
+    const auto namespaces = l.filters->namespaces_of(i);
+    if (appns && std::find(namespaces.begin(), namespaces.end(), *appns) == namespaces.end())
+      continue;
+    std::string all;
+    for (const uint32_t n : namespaces) (all += all.empty() ? "" : ",") += std::to_string(n);
     const auto port = [](uint16_t p) { return p ? std::to_string(p) : std::string("*"); };
     t.rows.push_back({l.transports.get(r->transport)->name,
-                      r->scope == RuleScope::kGlobal ? "global" : "local", std::to_string(r->appns),
+                      r->scope == RuleScope::kGlobal ? "global" : "local", all,
                       r->match.local.str(), port(r->match.local_port), r->match.remote.str(),
                       port(r->match.remote_port),
                       action_text(r->action) + (l.filters->has_target(i) ? "" : " (gone)"), r->tag,
@@ -263,12 +283,13 @@ const CliCommand kCommands[] = {
      .help = "Denies new connections from sources, or excepts them from a shorter prefix.",
      .run = session_sdl<true>},
     {.path = "session sdl del",
-     .syntax = "SOURCE/LENGTH... [appns NAME]",
-     .help = "Deletes sources from the deny list.",
+     .syntax = "{SOURCE/LENGTH... | tag TAG} [appns NAME]",
+     .help = "Deletes sources from the deny list, or all with a tag and says how many.",
      .run = session_sdl<false>},
     {.path = "show session rules",
-     .syntax = "[NAME] [scope global|local] [appns NAME]",
-     .help = "Session rules, of one transport or scope, and how many new connections each decided.",
+     .syntax = "[NAME] [scope global|local] [appns NAME] [tag TAG]",
+     .help =
+         "Session rules, those that the words leave, and how many new connections each decided.",
      .run = show_rules},
     {.path = "show session sdl",
      .syntax = "[ADDRESS] [appns NAME]",

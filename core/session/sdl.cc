@@ -165,6 +165,24 @@ Result<void> DenyList::del(std::span<const IpPrefix> prefixes) {
   return {};
 }
 
+std::size_t DenyList::del_tag(const std::string& tag, bool is_ip4) {
+  const auto known = tags_.find(tag);
+  if (known == tags_.end()) return 0;
+  const Tags::const_pointer wanted = &*known;
+  const std::size_t most = known->second;  // of both versions
+  std::vector<IpPrefix> prefixes;
+  const auto collect = [&](const auto& entries) {
+    for (auto it = entries.begin(); prefixes.size() < most && it != entries.end(); ++it)
+      if (it->second.tag == wanted) prefixes.push_back(entry_of(it->first, it->second).prefix);
+  };
+  if (is_ip4)
+    collect(entries4_);
+  else
+    collect(entries6_);
+  LOOM_CHECK(del(prefixes));
+  return prefixes.size();
+}
+
 void DenyList::set_default(Key4 key, uint32_t value) {
   const auto length = static_cast<int8_t>(length_of(key));
   const std::size_t first = address_of(key) >> kSlotBits;

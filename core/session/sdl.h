@@ -74,6 +74,9 @@ class DenyList {
   Result<void> add(std::span<const DenyEntry>);
   // kNotFound.
   Result<void> del(std::span<const IpPrefix>);
+  // All of a version that have the tag; how many. Looks at the version's entries one by one, until
+  // it has found as many as have the tag.
+  std::size_t del_tag(const std::string& tag, bool is_ip4);
   std::size_t size() const noexcept { return size(true) + size(false); }
   std::size_t size(bool ip4) const noexcept { return ip4 ? entries4_.size() : entries6_.size(); }
   std::size_t leaf_bytes() const noexcept { return leaf_bytes_; }

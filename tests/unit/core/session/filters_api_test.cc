@@ -1,4 +1,5 @@
 // Session rules and deny lists over the binary API.
+#include "tests/unit/core/session/command_line.h"
 #include "tests/unit/core/session/filters_bed.h"
 
 namespace loom::test {
@@ -157,6 +158,54 @@ TEST_F(FiltersApiTest, SourcesAreAddedListedAndDeletedTogether) {
             0);
   EXPECT_TRUE(client.dump<api::SessionSdlV3Details>(api::SessionSdlV3Dump{}).empty());
   EXPECT_FALSE(filters().has_ingress());
+}
+
+TEST_F(FiltersApiTest, SourcesAreDeletedByTheirTag) {
+  const auto del = [&](const char* tag, uint32_t appns = 0) {
+    const auto reply = client.call<api::SessionSdlDelTagReply>(
+        api::SessionSdlDelTag{.appns_index = appns, .tag = tag});
+    return std::pair{reply.retval, reply.count};
+  };
+  ASSERT_EQ(change_sources(true, {{"192.0.2.0/24", kActionDrop}, {"2001:db8::/32", 0}}), 0);
+  const DenyEntry other{.prefix = *IpPrefix::parse("192.0.3.0/24"), .tag = "other"};
+  ASSERT_TRUE(filters().add_sources(0, {&other, 1}));
+  EXPECT_EQ(del("t", 1), std::pair(kInvalidNamespace, 0u));
+  EXPECT_EQ(del(""), std::pair(kApiInvalidValue, 0u));
+  EXPECT_EQ(del("s"), std::pair(kNoSuchEntry, 0u));
+  EXPECT_EQ(del("t"), std::pair(0, 2u));
+  EXPECT_EQ(kind(80, {{192, 0, 2, 1}}), FlowKind::kNone);
+  EXPECT_EQ(kind(80, {{192, 0, 3, 1}}), FlowKind::kDenied);
+  EXPECT_EQ(del("t"), std::pair(kNoSuchEntry, 0u));
+  EXPECT_EQ(del("other"), std::pair(0, 1u));
+  EXPECT_FALSE(filters().has_ingress());
+}
+
+TEST_F(FiltersApiTest, SourcesAreDeletedByTheirTagByCommand) {
+  CommandLine commands(*bed.layer);
+  commands.run("session sdl add 192.0.2.0/24 192.0.3.0/24 tag bad");
+  commands.run("session sdl add 192.0.4.0/24");
+  EXPECT_NE(commands.run("session sdl del tag bad 192.0.4.0/24", Status::kInvalid).find("not both"),
+            std::string::npos);
+  EXPECT_EQ(kind(80, {{192, 0, 4, 1}}), FlowKind::kDenied);
+  EXPECT_EQ(commands.json("session sdl del tag bad")["deleted"], 2);
+  EXPECT_EQ(kind(80, {{192, 0, 2, 1}}), FlowKind::kNone);
+  EXPECT_EQ(kind(80, {{192, 0, 4, 1}}), FlowKind::kDenied);
+  commands.run("session sdl del tag bad", Status::kNotFound);
+  commands.run("session sdl del", Status::kInvalid);
+  commands.run("session sdl del tag", Status::kInvalid);
+}
+
+TEST_F(FiltersApiTest, ATagIsThatOfOneNamespacesTables) {
+  // Table 1 of one version is namespace "mixed"'s, and of the other somebody else's.
+  bed.layer->impl().namespaces[0]->ip6_fib.store(1);
+  auto& mixed = **session::add_namespace(bed.layer->impl(), {.id = "mixed"});
+  mixed.ip4_fib.store(1);
+  ASSERT_EQ(change_sources(true, {{"192.0.2.0/24", 0}, {"2001:db8::/32", 0}}), 0);
+  ASSERT_EQ(change_sources(true, {{"192.0.2.0/24", 0}}, mixed.index), 0);
+  EXPECT_EQ(*filters().del_sources_with(mixed.index, "t"), 1u);
+  EXPECT_EQ(filters().sources(0, true)->size(true), 1u);
+  EXPECT_EQ(filters().sources(0, false)->size(false), 1u) << "in the same list as mixed's";
+  EXPECT_EQ(filters().sources(mixed.index, true)->size(true), 0u);
 }
 
 }  // namespace

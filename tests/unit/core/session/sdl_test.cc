@@ -49,6 +49,32 @@ TEST(DenyList, DeniesThePrefixAndNothingElse) {
   EXPECT_EQ(l->leaf_bytes(), 0u);
 }
 
+TEST(DenyList, TheSourcesOfATagGoTogether) {
+  const auto l = make_list();
+  const DenyEntry all[] = {
+      entry("10.0.0.0/8", kActionDrop, "a"),   entry("10.1.2.3/32", kActionAllow, "a"),
+      entry("11.0.0.0/8", kActionDrop, "b"),   entry("12.0.0.0/8"),
+      entry("12.1.2.3/32", kActionDrop, "a"),  entry("2001:db8::/32", kActionDrop, "a"),
+      entry("2001:db9::/32", kActionDrop, "b")};
+  ASSERT_TRUE(l->add(all));
+  EXPECT_EQ(l->del_tag("c", true), 0u);
+  EXPECT_EQ(l->del_tag("a", true), 3u);
+  EXPECT_FALSE(denies(*l, "10.0.0.1"));
+  EXPECT_TRUE(denies(*l, "11.0.0.1"));
+  EXPECT_TRUE(denies(*l, "12.1.2.3")) << "by the shorter one";
+  EXPECT_TRUE(denies(*l, "2001:db8::1")) << "of the other version";
+  EXPECT_EQ(l->size(), 4u);
+  EXPECT_EQ(l->del_tag("a", true), 0u);
+  EXPECT_EQ(l->del_tag("a", false), 1u);
+  EXPECT_FALSE(denies(*l, "2001:db8::1"));
+  EXPECT_EQ(l->del_tag("a", false), 0u);
+  // What has none is a tag like others, here.
+  EXPECT_EQ(l->del_tag("", true), 1u);
+  EXPECT_EQ(l->del_tag("b", true) + l->del_tag("b", false), 2u);
+  EXPECT_EQ(l->size(), 0u);
+  EXPECT_EQ(l->leaf_bytes(), 0u);
+}
+
 TEST(DenyList, ALongerPrefixThatAllowsIsAnException) {
   const auto l = make_list();
   for (const auto& [outer, inner, innermost] :
