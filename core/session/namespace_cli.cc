@@ -134,7 +134,7 @@ Result<void> add(Host&, void* context, CliArgs& args, CliReply& reply) {
   Wanted w;
   w.access = {.uid = ::geteuid(), .gid = ::getegid()};
   if (auto ok = take_id_of_namespace(args, w.args.id); !ok) return ok;
-  const Namespace* const old = find_namespace(l, w.args.id);
+  Namespace* const old = find_namespace(l, w.args.id);
   if (old) {
     w.args.secret = old->secret;
     w.args.interface = old->interface.load(std::memory_order_relaxed);
@@ -149,11 +149,18 @@ Result<void> add(Host&, void* context, CliArgs& args, CliReply& reply) {
   w.args.keeps_place = old && !w.has_tables && w.args.interface == before.interface;
   if (w.has_tables && w.args.interface != kNoIndex)
     return error(Status::kInvalid, "an interface brings its own tables");
+  // All of it or nothing. Of one that is there the access comes first: it can be taken back.
+  const NamespaceAccess access = old ? old->access : w.access;
+  if (old && access != w.access)
+    if (auto ok = set_access(*old, w.access); !ok) return ok;
   const auto ns = add_namespace(l, w.args);
-  if (!ns) return ns.error();
-  if ((*ns)->access != w.access) {
+  if (!ns) {
+    if (old && access != w.access) (void)set_access(*old, access);
+    return ns.error();
+  }
+  if (!old && (*ns)->access != w.access) {
     if (auto ok = set_access(**ns, w.access); !ok) {
-      if (!old) (void)delete_namespace(l, w.args.id);
+      (void)delete_namespace(l, w.args.id);
       return ok;
     }
   }

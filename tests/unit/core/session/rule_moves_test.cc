@@ -260,5 +260,40 @@ TEST_F(RuleMovesTest, AllThatHaveAddedItAreListed) {
   EXPECT_EQ(filters().namespaces_of(0), (std::vector<uint32_t>{red, blue})) << "each once";
 }
 
+// --- app ns add: all of it or nothing
+
+struct NamespaceAddTest : RuleMovesTest {
+  CommandLine commands{*bed.layer};
+  const Namespace& ns() { return *layer().namespaces[blue]; }
+};
+
+TEST_F(NamespaceAddTest, AnAccessThatCannotBeChangesNothing) {
+  commands.run("app ns add id blue secret 1");
+  // The file of its socket has gone: it gets no mode.
+  std::filesystem::remove(ns().socket.name);
+  const auto before = ns().access;
+  commands.run("app ns add id blue secret 2 mode 0600 ip4-fib-id 5 max-apps 3", Status::kIo);
+  EXPECT_EQ(ns().secret, 1u);
+  EXPECT_EQ(ns().ip4_table, 0u);
+  EXPECT_EQ(ns().quota.applications, 0u);
+  EXPECT_TRUE(ns().access == before);
+}
+
+TEST_F(NamespaceAddTest, APlaceThatCannotBeChangesNothing) {
+  commands.run("app ns add id blue secret 1");
+  const auto mode = [&] { return std::filesystem::status(ns().socket.name).permissions(); };
+  const auto before = ns().access;
+  const auto mode_before = mode();
+  commands.run("app ns add id blue secret 2 mode 0600 ip4-fib-id 99", Status::kNotFound);
+  EXPECT_EQ(ns().secret, 1u);
+  EXPECT_TRUE(ns().access == before);
+  EXPECT_EQ(mode(), mode_before);
+  commands.run("app ns add id blue secret 2 mode 0600 ip4-fib-id 5");
+  EXPECT_EQ(ns().secret, 2u);
+  EXPECT_EQ(ns().access.mode, 0600u);
+  EXPECT_EQ(mode(), std::filesystem::perms(0600));
+  EXPECT_EQ(ns().ip4_table, 5u);
+}
+
 }  // namespace
 }  // namespace loom::test
