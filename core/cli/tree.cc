@@ -148,6 +148,7 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
   };
 
   CliReply reply;
+  if (is_json) reply.set_json();
   Result<void> outcome;
   if (at == words.size()) {
     outcome = error(Status::kInvalid, "a command is missing after 'json'");

@@ -19,7 +19,7 @@ using namespace session;
 
 namespace {
 
-constexpr int32_t kInvalidSessionId = -148;
+constexpr int32_t kInvalidSessionId = -148, kInvalidWorker = -89, kNotReady = -77;
 // Of a visit to a worker, which stands still meanwhile.
 constexpr uint32_t kSlots = 1024;
 constexpr std::size_t kBatch = 256;
@@ -157,7 +157,13 @@ struct SessionWalk {
     }
   }
 
+  bool is_of(uint32_t w) const { return wanted.worker == ~0u || wanted.worker == w; }
+
   void add_sessions() {
+    if (!is_of(worker)) {
+      ++worker;
+      return;
+    }
     layer->engine.run_on_worker(worker, [&](Worker& w) {
       SessionWorker& sw = of(w);
       const uint32_t end = std::min(slot + kSlots, sw.pool.end());
@@ -181,7 +187,8 @@ struct SessionWalk {
     }
     batch.clear();
     at = 0;
-    if (listener < layer->n_listeners && wanted.kind != api::SessionKind::kSessionApiKindConnection)
+    if (listener < layer->n_listeners && wanted.worker == ~0u &&
+        wanted.kind != api::SessionKind::kSessionApiKindConnection)
       add_listeners();
     else if (worker < layer->engine.n_workers() &&
              wanted.kind != api::SessionKind::kSessionApiKindListener)
@@ -191,6 +198,19 @@ struct SessionWalk {
     return ApiStep::kSkip;
   }
 };
+
+int32_t migrate_retval(Status s) {
+  switch (s) {
+    case Status::kNotFound:
+      return kInvalidSessionId;
+    case Status::kInvalid:
+      return kInvalidWorker;
+    case Status::kAgain:
+      return kNotReady;
+    default:
+      return api_retval(s);
+  }
+}
 
 int32_t enable_retval(const Result<void>& done) { return done ? 0 : api_retval(done.error().code); }
 
@@ -233,6 +253,11 @@ Result<void> add_session_api(Host&, ApiRegistry& registry, SessionLayer& layer) 
         const Status s = reset_session(l, request.handle);
         return api::SessionDisconnectReply{.retval = s == Status::kNotFound ? kInvalidSessionId
                                                                             : api_retval(s)};
+      });
+  registry.handle<api::SessionMigrate, api::SessionMigrateReply>(
+      [&l](ApiCall&, const api::SessionMigrate& request) {
+        return api::SessionMigrateReply{
+            .retval = migrate_retval(migrate_session(l, request.handle, request.worker))};
       });
   add_rule_handlers(registry, l);
   add_app_handlers(registry, l);

@@ -77,12 +77,16 @@ def connections():
         expect(sessions[0]["app"] in [a["app"] for a in apps] and n.child.pid, f"applications: {apps}")
         for words, listed in ((f"rmt {HOST_IP4}:{download.local_port}", 1), (f"rmt :{download.local_port}", 1), ("state open", 1),
                               (f"lcl {STACK_IP4} proto tcp", 1), (f"app {sessions[0]['app']} lcl [{STACK_IP4}]:{n.port}", 1),
-                              ("rmt :9", 0), ("state closing", 0), ("app nobody", 0), (f"verbose 2 lcl {HOST_IP4}", 0)):
+                              ("rmt :9", 0), ("state closing", 0), ("app nobody", 0), ("namespace default", 1), ("worker 0", 1), (f"verbose 2 lcl {HOST_IP4}", 0)):
             found = lab.cli("show", "session", *words.split(), as_json=True)["connections"]
             expect(len(found) == listed, f"show session {words}: {found}")
         found = lab.cli("show", "session", "state", "listen", as_json=True)
         expect((len(found["listeners"]), found["connections"]) == (1, []), f"listeners: {found}")
-        for words in ("state opne", "proto smoke", "rmt 10.0.0", "rmt 10.0.0.1:0", "rmt 10.0.0.1:65536", "rmt", "zzz", "verbose 3"):
+        figures = lab.cli("show", "session", "verbose", "2", "state", "open", as_json=True)["connections"][0]
+        expect(figures["acknowledged"] >= c["bytes_acked"] and figures["tx bytes"] > 0 and figures["tx fifo"] > 0
+               and (figures["connection state"], figures["congestion"]) == ("established", "cubic") and figures["cwnd"] > 0
+               and figures["snd_mss"] == c["snd_mss"] and "srtt" in figures["details"], f"figures: {figures}")
+        for words in ("state opne", "namespace nowhere", "worker 9", "proto smoke", "rmt 10.0.0", "rmt 10.0.0.1:0", "rmt 10.0.0.1:65536", "rmt", "zzz", "verbose 3"):
             try:
                 lab.cli("show", "session", *words.split())
             except Failure as refused:

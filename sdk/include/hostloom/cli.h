@@ -52,10 +52,16 @@ class CliReply {
   void allow_later(Done done) { done_ = std::move(done); }  // the host's
   bool is_later() const { return is_later_; }
 
+  // Whether a program reads it: then figures have columns, where people get lines of text. Not for
+  // the reply of a CliLater. Since ABI 1.1.
+  bool is_json() const { return is_json_; }
+  void set_json() { is_json_ = true; }  // the host's
+
  private:
   std::vector<Item> items_;
   Done done_;
   bool is_later_ = false;
+  bool is_json_ = false;  // where older plugins have padding
 };
 
 // An answer under way. Control thread. Let go without finish(), it is an error.

@@ -57,6 +57,20 @@ TEST_F(CliTreeTest, WholeWordsFindTheCommandAndTheRestAreArguments) {
   EXPECT_EQ(run("show version \"a b\" c"), "show version|a b|c\n");
 }
 
+TEST_F(CliTreeTest, ACommandKnowsWhetherAProgramAsks) {
+  static const CliCommand asks = {
+      .path = "who asks",
+      .syntax = "",
+      .help = "Says who.",
+      .run = [](Host&, void*, CliArgs&, CliReply& reply) -> Result<void> {
+        reply.field("by", reply.is_json() ? "program" : "people");
+        return {};
+      }};
+  ASSERT_TRUE(tree.add(asks));
+  EXPECT_EQ(run("who asks"), "by  people\n");
+  EXPECT_EQ(nlohmann::json::parse(run("json who asks"))["by"], "program");
+}
+
 TEST_F(CliTreeTest, ACommandMayAnswerLaterToOneWhoCanWait) {
   static std::shared_ptr<CliLater> under_way;
   const CliCommand slow{.path = "slow",

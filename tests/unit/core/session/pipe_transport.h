@@ -1,11 +1,13 @@
 // A transport without packets: a connection is a pair of ends in this process, and what one end
 // sends the other receives in the same call. For tests of the session layer. One worker.
 #pragma once
+#include <cstring>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <hostloom/congestion.h>
 #include <hostloom/transport.h>
 
 namespace loom::test {
@@ -16,6 +18,7 @@ struct PipeEnd {
   Endpoints endpoints;
   bool open = false, fin_sent = false, want_fin = false, app_closed = false;
   uint32_t rx_drained = 0, in_flight = 0;
+  uint64_t received = 0, acked = 0;  // bytes
   Timer connected_timer;
   Status outcome = Status::kOk;
   std::string congestion;  // what set_congestion was told
@@ -148,10 +151,13 @@ class PipeTransport {
           const uint32_t n = b->length();
           const uint32_t got = w.sessions->rx_enqueue(w, p->session, *b, 0, n);
           w.free(b);
-          if (self->hold_acks)
+          p->received += got;
+          if (self->hold_acks) {
             e.in_flight += got;
-          else
+          } else {
+            e.acked += got;
             w.sessions->tx_drop(w, e.session, got);
+          }
         }
         if (w.sessions->rx_space(w, p->session) == 0) w.sessions->rx_want_space(w, p->session);
         maybe_fin(w, e);
@@ -204,6 +210,15 @@ class PipeTransport {
         i.state = 1;
         i.snd_mss = self->segment;
         i.cwnd = 10 * self->segment;
+        i.ssthresh = kNoSsthresh;
+        i.srtt = 250 * kMicrosecond;
+        i.tcpi_options = 1 | 4;
+        i.bytes_received = end(c).received;
+        i.bytes_acked = end(c).acked;
+        std::strcpy(i.congestion, "pipe-cc");
+      };
+      o.describe = [](Worker&, ConnId c, std::string& out) noexcept {
+        out += "  in flight " + std::to_string(end(c).in_flight) + "\n";
       };
       return o;
     }();
