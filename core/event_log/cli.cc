@@ -142,9 +142,9 @@ Result<void> register_event_log_commands(Host& host, EventLogCommands& commands)
        .help = "Writes the events to a file in the runtime directory, a line of JSON each.",
        .run = save},
       {.path = "event-logger trace",
-       .syntax = "[api] [cli] [barrier] [dispatch] [disable]",
+       .syntax = "[api] [cli] [barrier] [dispatch] [session] [disable]",
        .help = "Keeps events of these kinds, or no more: requests of the binary API, commands, "
-               "barriers, workers' sleeps. Says which are kept.",
+               "barriers, workers' sleeps, sessions. Says which are kept.",
        .run = trace},
   };
   for (CliCommand c : all) {

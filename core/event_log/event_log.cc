@@ -11,12 +11,16 @@ constexpr uint32_t kEveryKind = bit(EventKind::kCount) - 1;
 // By EventTrace.
 constexpr uint32_t kKindsOf[] = {bit(EventKind::kApi), bit(EventKind::kCli),
                                  bit(EventKind::kBarrier),
-                                 bit(EventKind::kSleep) | bit(EventKind::kWake)};
+                                 bit(EventKind::kSleep) | bit(EventKind::kWake),
+                                 bit(EventKind::kSessionOpen) | bit(EventKind::kSessionAccept) |
+                                     bit(EventKind::kSessionConnected) |
+                                     bit(EventKind::kSessionClose) | bit(EventKind::kSessionReset) |
+                                     bit(EventKind::kSessionMove) | bit(EventKind::kSessionFree)};
 
 }  // namespace
 
-// Requests are not kept unless somebody asks for them: a client may send thousands a second, and
-// they would push everything else out.
+// Requests and sessions are not kept unless somebody asks for them: there may be thousands a
+// second, and they would push everything else out.
 EventLog::EventLog(uint32_t n_workers, uint32_t size) : first_(1 + n_workers) {
   for (uint32_t i = 0; i <= n_workers; ++i) {
     rings_.push_back(std::make_unique<EventRing>(size));

@@ -28,14 +28,23 @@ enum class EventKind : uint16_t {
   kAttach,  // a process of an application; number: index; value: pid, 0: inside the daemon; text:
             // name
   kDetach,
+  // A step in the life of a session, on its worker; value: its handle; text: transport and
+  // application. Every handle begins with the first or the second and ends with kSessionFree.
+  kSessionOpen,       // an application asks for a connection
+  kSessionAccept,     // a peer has come
+  kSessionConnected,  // what came of kSessionOpen; number: Status
+  kSessionClose,  // the application is done with it; number: 1 when it does not wait for the end
+  kSessionReset,  // the connection is lost; number: ResetReason
+  kSessionMove,   // it came here from worker `number`
+  kSessionFree,
   kCount
 };
 // In the value of a kInterface.
 constexpr uint64_t kEventAdminUp = 1, kEventLinkUp = 2, kEventDeleted = 4;
 
 // What can be switched; what is in none of them is always kept.
-enum class EventTrace : uint8_t { kApi, kCli, kBarrier, kDispatch, kCount };
-constexpr const char* kEventTraceNames[] = {"api", "cli", "barrier", "dispatch"};
+enum class EventTrace : uint8_t { kApi, kCli, kBarrier, kDispatch, kSession, kCount };
+constexpr const char* kEventTraceNames[] = {"api", "cli", "barrier", "dispatch", "session"};
 const char* event_kind_name(EventKind) noexcept;
 
 class EventLog {

@@ -6,14 +6,19 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include <hostloom/session.h>
+
 #include "config/private_file.h"
 #include "event_log/event_log.h"
 
 namespace loom {
 namespace {
 
-constexpr const char* kKindNames[] = {"sleep",     "wake",   "barrier", "api",   "cli",
-                                      "interface", "plugin", "attach",  "detach"};
+constexpr const char* kKindNames[] = {
+    "sleep",         "wake",          "barrier",        "api",
+    "cli",           "interface",     "plugin",         "attach",
+    "detach",        "session-open",  "session-accept", "session-connected",
+    "session-close", "session-reset", "session-move",   "session-free"};
 static_assert(std::size(kKindNames) == static_cast<std::size_t>(EventKind::kCount));
 
 std::string micros(uint64_t ns) {
@@ -34,6 +39,23 @@ std::string interface_text(const LoggedEvent& e) {
   if (e.value & kEventDeleted) return who + " removed";
   return who + " admin " + (e.value & kEventAdminUp ? "up" : "down") + ", link " +
          (e.value & kEventLinkUp ? "up" : "down");
+}
+
+// "session 0x10000000000 (tcp) of application 'nginx'"
+std::string session_text(const LoggedEvent& e) {
+  char handle[24];
+  std::snprintf(handle, sizeof handle, "0x%llx", static_cast<unsigned long long>(e.value));
+  const std::size_t space = std::min(e.text.find(' '), e.text.size());
+  const std::string app = e.text.substr(std::min(space + 1, e.text.size()));
+  return std::string("session ") + handle + " (" + printable(e.text.substr(0, space)) +
+         ") of application '" + printable(app) + "'";
+}
+
+const char* reset_text(uint32_t reason) {
+  constexpr const char* kReasons[] = {"by its peer", "timed out", "refused",
+                                      "unreachable", "aborted",   "no memory"};
+  static_assert(std::size(kReasons) == static_cast<std::size_t>(ResetReason::kNoMemory) + 1);
+  return reason < std::size(kReasons) ? kReasons[reason] : "otherwise";
 }
 
 constexpr std::size_t kWriteBytes = 1u << 16;  // of a file that wait in memory
@@ -84,6 +106,18 @@ std::string describe_event(const LoggedEvent& e) {
     case EventKind::kDetach:
       return "application '" + printable(e.text) + "' (" + std::to_string(e.number) + ")" +
              (e.value ? ", pid " + std::to_string(e.value) : "");
+    case EventKind::kSessionOpen:
+    case EventKind::kSessionAccept:
+    case EventKind::kSessionFree:
+      return session_text(e);
+    case EventKind::kSessionConnected:
+      return session_text(e) + ": " + status_name(static_cast<Status>(e.number));
+    case EventKind::kSessionClose:
+      return session_text(e) + (e.number ? ", at once" : "");
+    case EventKind::kSessionReset:
+      return session_text(e) + ": " + reset_text(e.number);
+    case EventKind::kSessionMove:
+      return session_text(e) + ", from worker " + std::to_string(e.number);
     default:
       return "";
   }

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "session/impl.h"
+#include "session/session_events.h"
 
 namespace loom::session {
 namespace {
@@ -197,7 +197,9 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
   from->state = State::kOpen;
   from->context = args.context;
   from->creator = args.creator;
+  note_session(sw, EventKind::kSessionOpen, *from);
   to->state = State::kAccepted;
+  note_session(sw, EventKind::kSessionAccept, *to);
   to->listener = listener.index;
   to->creator = 0xff;
   Endpoints seen_by_callee = l.endpoints;
@@ -210,6 +212,7 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
     free_session(sw, *from);
     return status;
   }
+  note_session(sw, EventKind::kSessionConnected, *from);
   from->owner->connected(sw, *from, Status::kOk, seen_by_caller);
   return Status::kOk;
 }

@@ -2,7 +2,7 @@
 // have let go, and the last buffer segment that points into its tx fifo has been freed.
 #include <algorithm>
 
-#include "session/impl.h"
+#include "session/session_events.h"
 
 namespace loom::session {
 namespace {
@@ -127,6 +127,7 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
 }
 
 void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
+  note_session(sw, EventKind::kSessionClose, s, abort);
   const TransportOps* ops = ops_of(sw, s);
   if (!(s.flags & kTransportUp)) {
     free_session(sw, s);
@@ -163,6 +164,7 @@ void transport_done(SessionWorker& sw, Session& s) noexcept {
 void session_reset(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
+  note_session(sw, EventKind::kSessionReset, s, static_cast<uint32_t>(reason));
   s.owner->lost(sw, s, reason);
   transport_done(sw, s);
 }
@@ -173,6 +175,7 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     s.state = State::kLingering;
     return;
   }
+  note_session(sw, EventKind::kSessionFree, s);
   App& app = *s.app;
   if (s.is_cut_through()) {
     release_cut_through(sw, s);

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "session/in_process.h"
+#include "session/session_events.h"
 
 namespace loom::session {
 namespace {
@@ -127,6 +128,7 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
     });
   send_to(sw, from, [&old](SessionWorker& back) { departed(back, old); });
   ++sw.counters[kMigratedHere];
+  note_session(sw, EventKind::kSessionMove, *s, from);
   take_in(sw, *s, listed);
 }
 

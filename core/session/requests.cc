@@ -2,7 +2,7 @@
 // counted.
 #include <cstring>
 
-#include "session/impl.h"
+#include "session/session_events.h"
 
 namespace loom::session {
 namespace {
@@ -272,6 +272,7 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   const uint32_t generation = s->generation;
   ConnId conn = kNoConn;
   s->flags |= kTransportUp;  // before the transport may report
+  note_session(sw, EventKind::kSessionOpen, *s);
   const TransportOps* ops = sw.layer->transports.get(args.transport);
   const Status status = ops->connect(*sw.worker, id, e, args.options, &conn);
   if (status != Status::kOk) {

@@ -2,7 +2,7 @@
 // ended.
 #include <hostloom/net.h>
 
-#include "session/impl.h"
+#include "session/session_events.h"
 
 namespace loom::session {
 
@@ -127,6 +127,7 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
   s->rx_size = l->rx_size;
   s->tx_size = l->tx_size;
   s->state = State::kAccepted;
+  note_session(sw, EventKind::kSessionAccept, *s);
   if (!open_fifos(sw, *s)) {
     free_session(sw, *s);
     return Status::kNoMemory;
@@ -154,6 +155,7 @@ void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexc
     s.flags &= static_cast<uint8_t>(~kTransportUp);
     s.conn = kNoConn;
   }
+  note_session(sw, EventKind::kSessionConnected, s, static_cast<uint32_t>(status));
   s.owner->connected(sw, s, status, e);
 }
 

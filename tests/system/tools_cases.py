@@ -79,6 +79,14 @@ def event_logger():
                                ("sleep", "next timer in .*|no timer")):
             expect(any(e == event and re.fullmatch(details, d) for _, e, d in found), f"no {event} of '{details}' in {found}")
         expect(not any(e == "api" for _, e, _ in found), "requests are kept before anybody asks for them")
+        expect(not any(e.startswith("session-") for _, e, _ in found), "sessions are kept before anybody asks for them")
+        lab.cli("event-logger", "trace", "session")
+        lab.run([p.find("curl"), "-m", "1", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)
+        wait_until(lambda: any(e == "session-free" for _, e, _ in events()), "the session has ended")
+        steps = [(t, e, d) for t, e, d in events() if e.startswith("session-")]
+        expect([e for _, e, _ in steps] == ["session-open", "session-connected", "session-free"], f"steps: {steps}")
+        handles = {re.match(r"session (0x[0-9a-f]+) \(tcp\) of application '", d).group(1) for _, _, d in steps}
+        expect(len(handles) == 1 and "refused" in steps[1][2] and steps[0][0].startswith("loom-w"), f"steps: {steps}")
         lab.cli("event-logger", "trace", "api")
         wait_until(lambda: any(e == "api" and d.startswith("cli_inband, ") for _, e, d in events()), "a request is there")
 

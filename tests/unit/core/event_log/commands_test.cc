@@ -106,6 +106,7 @@ TEST_F(EventLogCommandsTest, ChoosesWhatIsTraced) {
   EXPECT_THAT(run("event-logger trace api"), HasSubstr("api cli barrier dispatch"));
   EXPECT_THAT(run("event-logger trace cli dispatch disable"), HasSubstr("api barrier\n"));
   EXPECT_THAT(run("event-logger trace"), HasSubstr("api barrier\n"));
+  EXPECT_THAT(run("event-logger trace session"), HasSubstr("api barrier session\n"));
   EXPECT_THAT(run("event-logger trace disable"), HasSubstr("none"));
   EXPECT_THAT(run("event-logger trace apis", Status::kInvalid), HasSubstr("'apis' at position 3"));
 }

@@ -117,10 +117,17 @@ TEST(EventLog, KeepsWhatItIsToldTo) {
     log.write(EventLog::kControl, 1, kind, 0, 0);
     return log.n_written() != before;
   };
+  constexpr EventKind kSessions[] = {EventKind::kSessionOpen,      EventKind::kSessionAccept,
+                                     EventKind::kSessionConnected, EventKind::kSessionClose,
+                                     EventKind::kSessionReset,     EventKind::kSessionMove,
+                                     EventKind::kSessionFree};
   EXPECT_FALSE(kept(EventKind::kApi));  // they may be thousands a second
+  for (const EventKind k : kSessions) EXPECT_FALSE(kept(k)) << event_kind_name(k);
   for (const EventKind k : {EventKind::kCli, EventKind::kSleep, EventKind::kWake,
                             EventKind::kBarrier, EventKind::kPlugin, EventKind::kDetach})
     EXPECT_TRUE(kept(k)) << event_kind_name(k);
+  log.set_trace(EventTrace::kSession, true);
+  for (const EventKind k : kSessions) EXPECT_TRUE(kept(k)) << event_kind_name(k);
   log.set_trace(EventTrace::kApi, true);
   log.set_trace(EventTrace::kDispatch, false);
   EXPECT_TRUE(kept(EventKind::kApi));
