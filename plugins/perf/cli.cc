@@ -1,6 +1,7 @@
-// perf server, perf client, echo server, show perf.
+// perf server, echo server, source server, perf sessions, show perf; and what of them there is.
 #include <cstdio>
 
+#include "cli_take.h"
 #include "perf.h"
 
 namespace loom::perf {
@@ -9,22 +10,6 @@ namespace {
 constexpr uint64_t kMostHeld = 4'000'000;
 
 Perf& perf_of(void* context) { return *static_cast<Perf*>(context); }
-
-Result<std::string> take_uri(CliArgs& args) {
-  if (!args.accept("uri")) return args.unknown();
-  const auto uri = args.text("uri");
-  if (!uri) return uri.error();
-  return std::string(*uri);
-}
-
-// Takes `key N` when it is next.
-Result<bool> take(CliArgs& args, std::string_view key, uint64_t least, uint64_t most, auto& out) {
-  if (!args.accept(key)) return false;
-  const auto n = args.number(key, least, most);
-  if (!n) return n.error();
-  out = static_cast<std::remove_reference_t<decltype(out)>>(*n);
-  return true;
-}
 
 template <ServerKind kKind>
 Result<void> server(Host&, void* context, CliArgs& args, CliReply&) {
@@ -38,88 +23,6 @@ Result<void> server(Host&, void* context, CliArgs& args, CliReply&) {
       return r.error();
   if (!args.done()) return args.unknown();
   return is_delete ? servers.remove(kKind, *uri) : servers.add(kKind, *uri, fifo_size);
-}
-
-Result<RunConfig> run_config(CliArgs& args) {
-  RunConfig c;
-  const auto uri = take_uri(args);
-  if (!uri) return uri.error();
-  c.uri = *uri;
-  uint64_t seconds = 0;
-  while (!args.done()) {
-    if (args.accept("echo-bytes")) {
-      c.echo = true;
-      continue;
-    }
-    bool is_taken = false;
-    const auto option = [&](std::string_view key, uint64_t least, uint64_t most,
-                            auto& out) -> Result<void> {
-      if (is_taken) return {};
-      const auto r = take(args, key, least, most, out);
-      if (!r) return r.error();
-      is_taken = *r;
-      return {};
-    };
-    auto done = option("run-time", 1, kMostSeconds, seconds);
-    if (done) done = option("bytes", 1, ~0ull, c.bytes);
-    if (done) done = option("nclients", 1, kMostClients, c.n_clients);
-    if (done) done = option("fifo-size", kLeastFifo, kMostFifo, c.fifo_size);
-    if (!done) return done.error();
-    if (!is_taken) return args.unknown();
-  }
-  c.run_time = static_cast<TimeNs>(seconds) * kSecond;
-  return c;
-}
-
-std::string decimal(double v, const char* format) {
-  char text[32];
-  std::snprintf(text, sizeof text, format, v);
-  return text;
-}
-
-void describe(const Run& run, CliReply& reply) {
-  const uint64_t sent = run.sum(&Counters::sent), received = run.sum(&Counters::received);
-  const double s = run.seconds();
-  const auto rate = [&](uint64_t bytes) {
-    return decimal(s > 0 ? static_cast<double>(bytes) * 8e-9 / s : 0, "%.3f");
-  };
-  const auto field = [&](const char* name, uint32_t n) { reply.field(name, std::to_string(n)); };
-  const Totals t = run.totals();
-  field("connections", t.connections);
-  field("failed", t.failed);
-  field("reset", t.reset);
-  field("unfinished", t.unfinished);
-  reply.field("bytes sent", std::to_string(sent));
-  reply.field("bytes received", std::to_string(received));
-  reply.field("seconds", decimal(s, "%.6f"));
-  reply.field("gbit/s sent", rate(sent));
-  reply.field("gbit/s received", rate(received));
-}
-
-Result<void> client(Host&, void* context, CliArgs& args, CliReply& reply) {
-  Perf& perf = perf_of(context);
-  if (args.accept("stop")) {
-    if (!args.done()) return args.unknown();
-    perf.stop_runs();
-    return {};
-  }
-  auto config = run_config(args);
-  if (!config) return config.error();
-  const auto later = reply.later();
-  Run::Done done;
-  if (later)
-    done = [later](const Run& run) {
-      describe(run, later->reply());
-      later->finish(run.outcome());
-    };
-  const auto run = perf.begin(std::move(*config), std::move(done));
-  if (!run) {
-    if (!later) return run.error();
-    later->finish(run.error());
-    return {};
-  }
-  if (!later) reply.line("run " + std::to_string((*run)->number()) + " has begun; see `show perf`");
-  return {};
 }
 
 // --- perf sessions
@@ -182,25 +85,39 @@ Result<void> sessions_close(Host&, void* context, CliArgs& args, CliReply& reply
   return after(perf.held->close(later), later, reply);
 }
 
+// Latencies of a run that has made round trips and is over; else nothing.
+std::string microseconds(const Run& r, uint64_t Latency::*quantile) {
+  if (!r.is_over() || r.outcome().round_trip.count == 0) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f",
+                static_cast<double>(r.outcome().round_trip.*quantile) / kMicrosecond);
+  return text;
+}
+
 Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   const Perf& perf = perf_of(context);
-  CliTable& s = reply.table("servers",
-                            {"kind", "uri", "open", "connections", "bytes received", "bytes sent"});
+  const auto text = [](uint64_t n) { return std::to_string(n); };
+  CliTable& s = reply.table("servers", {"kind", "uri", "open", "connections", "bytes received",
+                                        "bytes sent", "retransmitted"});
   for (const auto& x : perf.servers.list()) {
     const uint64_t closed = x->sum(&Counters::closed), opened = x->sum(&Counters::opened);
-    s.rows.push_back({name_of(x->kind), x->uri, std::to_string(opened - closed),
-                      std::to_string(opened), std::to_string(x->sum(&Counters::received)),
-                      std::to_string(x->sum(&Counters::sent))});
+    s.rows.push_back({name_of(x->kind), x->uri, text(opened - closed), text(opened),
+                      text(x->sum(&Counters::received)), text(x->sum(&Counters::sent)),
+                      text(x->sum(&Counters::retransmitted))});
   }
-  CliTable& c = reply.table("clients", {"run", "uri", "state", "open", "connections", "bytes sent",
-                                        "bytes received", "seconds"});
+  CliTable& c = reply.table(
+      "clients", {"run", "uri", "state", "open", "connections", "bytes sent", "bytes received",
+                  "seconds", "round trips", "p50 us", "p99 us", "retransmitted"});
   for (const auto& r : perf.runs) {
     const uint64_t closed = r->sum(&Counters::closed), opened = r->sum(&Counters::opened);
-    c.rows.push_back({std::to_string(r->number()), r->config().uri,
-                      r->is_over() ? "over" : "running", std::to_string(opened - closed),
-                      std::to_string(opened), std::to_string(r->sum(&Counters::sent)),
-                      std::to_string(r->sum(&Counters::received)), decimal(r->seconds(), "%.3f")});
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.3f", r->is_over() ? r->outcome().seconds : 0);
+    c.rows.push_back({text(r->number()), r->config().uri, r->is_over() ? "over" : "running",
+                      text(opened - closed), text(opened), text(r->sum(&Counters::sent)),
+                      text(r->sum(&Counters::received)), seconds,
+                      text(r->sum(&Counters::round_trips)), microseconds(*r, &Latency::p50),
+                      microseconds(*r, &Latency::p99), text(r->sum(&Counters::retransmitted))});
   }
   return {};
 }
@@ -221,13 +138,20 @@ Result<void> register_commands(Host& host, Perf& perf) {
            .help = "Starts or ends a server that sends back what it receives.",
            .context = &perf,
            .run = server<ServerKind::kEcho>},
-           CliCommand{.path = "perf client",
-           .syntax = "uri TRANSPORT://ADDRESS/PORT [run-time S | bytes N] [nclients N] "
-                     "[echo-bytes] [fifo-size N] | stop",
-           .help = "Sends to a server for a time (10 s) or N bytes a connection, and "
-                   "answers with what came of it.",
+           CliCommand{.path = "source server",
+           .syntax = kServerSyntax,
+           .help = "Starts or ends a server that sends to whoever connects, until he ends.",
            .context = &perf,
-           .run = client},
+           .run = server<ServerKind::kSource>},
+           CliCommand{.path = "perf client",
+           .syntax = "uri TRANSPORT://ADDRESS/PORT [run-time S | bytes N | requests N] "
+                     "[nclients N] [over S] [echo-bytes | reverse] [verify] [rate BYTES] "
+                     "[request BYTES] [response BYTES] [requests-per-second N] [fifo-size N] | "
+                     "stop",
+           .help = "Sends to a server, receives from it or makes round trips, for a time (10 s) "
+                   "or so much a connection, and answers with what came of it.",
+           .context = &perf,
+           .run = client_command},
            CliCommand{.path = "perf sessions open",
            .syntax = "uri TRANSPORT://ADDRESS/PORT [uri ...] [nclients N] [fifo-size N]",
            .help = "Opens N sessions, to the echo servers in turn, and keeps them.",

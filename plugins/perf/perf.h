@@ -3,6 +3,8 @@
 #include <deque>
 #include <memory>
 
+#include <hostloom/cli.h>
+
 #include "client.h"
 #include "held.h"
 #include "server.h"
@@ -24,6 +26,8 @@ struct Perf {
 };
 
 Result<void> register_commands(Host&, Perf&);
+// `perf client`. context: the Perf.
+Result<void> client_command(Host&, void* context, CliArgs&, CliReply&);
 Result<void> add_api(Host&, Perf&);
 
 }  // namespace loom::perf

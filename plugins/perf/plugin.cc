@@ -14,7 +14,7 @@ Result<void> init(Host& host) noexcept {
   return add_api(host, *perf);
 }
 
-void stop(Host&) noexcept {
+void end_all(Host&) noexcept {
   perf->stop_runs();
   if (perf->held) perf->held->end();
   perf->servers.remove_all();
@@ -28,5 +28,5 @@ extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
     .version = "0.1.0",
     .summary = "Performance client and server, and echo server, inside the daemon",
     .init = loom::perf::init,
-    .stop = loom::perf::stop,
+    .stop = loom::perf::end_all,
 };

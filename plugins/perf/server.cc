@@ -1,82 +1,17 @@
 #include "server.h"
 
 #include <algorithm>
-#include <new>
 
 #include <hostloom/app.h>
 
-#include "pattern.h"
+#include "service.h"
 
 namespace loom::perf {
-namespace {
 
-constexpr uint32_t kMostPerCall = 256 * 1024;  // bytes sent back: then it is the others' turn
-constexpr uint32_t kWorthAWrite = 32 * 1024;   // bytes of room to wait for, if so many wait
-
-struct Connection {
-  Server* server;
-  enum class Kind : uint8_t { kUnknown, kSink, kEcho } kind;
-};
-
-Connection& of(void* context) noexcept { return *static_cast<Connection*>(context); }
-Counters& counters(Worker& w, const Connection& c) noexcept { return c.server->counters[w.index]; }
-
-bool accepted(Worker& w, SessionId, SessionId, void** context) noexcept {
-  auto* server = static_cast<Server*>(*context);
-  auto* c = new (std::nothrow)
-      Connection{server, server->kind == ServerKind::kEcho ? Connection::Kind::kEcho
-                                                           : Connection::Kind::kUnknown};
-  if (!c) return false;  // no memory
-  *context = c;
-  add(counters(w, *c).opened, 1);
-  return true;
+const char* name_of(ServerKind k) noexcept {
+  constexpr const char* kNames[] = {"perf", "echo", "source"};
+  return kNames[static_cast<std::size_t>(k)];
 }
-
-// What the first bytes say; kUnknown while there are too few to say, and more may come.
-Connection::Kind kind_of(const AppSession& s) noexcept {
-  std::byte head[kMarkSize];
-  std::size_t n = 0;
-  std::span<const std::byte> views[kMarkSize];
-  const uint32_t n_views = s.peek(views);
-  for (uint32_t i = 0; i < n_views && n < kMarkSize; ++i) {
-    const auto part = views[i].first(std::min(views[i].size(), kMarkSize - n));
-    std::memcpy(head + n, part.data(), part.size());
-    n += part.size();
-  }
-  if (std::memcmp(head, kEchoMark, n) != 0) return Connection::Kind::kSink;
-  if (n == kMarkSize) return Connection::Kind::kEcho;
-  return s.ended() ? Connection::Kind::kSink : Connection::Kind::kUnknown;
-}
-
-// Readable or writable: goes on where the last call stopped.
-void pump(Worker& w, SessionId id, void* context) noexcept {
-  Connection& c = of(context);
-  Counters& counter = counters(w, c);
-  AppSession s(w, id);
-  if (c.kind == Connection::Kind::kUnknown) c.kind = kind_of(s);
-  if (c.kind == Connection::Kind::kEcho) {
-    const uint32_t moved = move_bytes(s, s, kMostPerCall);
-    add(counter.received, moved);
-    add(counter.sent, moved);
-    if (const uint32_t left = s.unread(); left != 0)
-      return moved == kMostPerCall ? s.want_readable()
-                                   : s.want_writable(std::min(left, kWorthAWrite));
-  } else if (c.kind == Connection::Kind::kSink) {
-    const uint32_t n = s.unread();
-    s.consume(n);
-    add(counter.received, n);
-  }
-  if (s.eof()) s.close();
-}
-
-void closed(Worker& w, SessionId, void* context) noexcept {
-  add(counters(w, of(context)).closed, 1);
-  delete &of(context);
-}
-
-}  // namespace
-
-const char* name_of(ServerKind k) noexcept { return k == ServerKind::kEcho ? "echo" : "perf"; }
 
 Result<void> check_fifo_size(uint32_t bytes) {
   if (bytes == 0 || (bytes >= kLeastFifo && bytes <= kMostFifo)) return {};
@@ -96,9 +31,7 @@ Result<void> Servers::add(ServerKind kind, std::string_view uri, uint32_t fifo_s
   server->counters = std::vector<Counters>(host_.n_workers());
   AppOps ops;
   ops.name = server->name.c_str();
-  ops.accepted = accepted;
-  ops.readable = ops.writable = pump;
-  ops.closed = closed;
+  set_service(ops);
   AppConfig config;
   config.rx_fifo_size = config.tx_fifo_size = fifo_size;
   const auto app = host_.add_application(ops, config);

@@ -1,29 +1,21 @@
-// Servers: take connections and what comes on them. A perf server throws it away, or sends it back
-// when the stream asks for that (pattern.h); an echo server sends everything back (RFC 862). Each
-// is an in-process application of its own, so that its end is the end of all that it has.
+// Servers: take connections and what comes on them. A perf server throws it away, unless the stream
+// asks for it back (pattern.h) or for responses (request.h); an echo server sends everything back
+// (RFC 862); a source sends the pattern, from kMarkSize on, until the other side ends. Each is an
+// in-process application of its own, so that its end is the end of all that it has.
 //
 // Threads: the class is the control thread's; a server's counters are written by the workers.
 #pragma once
-#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <hostloom/host.h>
 
+#include "counters.h"
+
 namespace loom::perf {
 
-// Of one worker, which alone writes them.
-struct alignas(kCacheLine) Counters {
-  std::atomic<uint64_t> opened{0}, closed{0}, received{0}, sent{0};  // connections; bytes
-};
-using Counter = std::atomic<uint64_t> Counters::*;
-
-inline void add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {  // one writer
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
-
-enum class ServerKind : uint8_t { kPerf, kEcho };
+enum class ServerKind : uint8_t { kPerf, kEcho, kSource };
 
 // Bytes of a fifo; 0 is the host's default.
 constexpr uint32_t kLeastFifo = 4096, kMostFifo = 1u << 30;
@@ -43,7 +35,7 @@ struct Server {
   }
 };
 
-const char* name_of(ServerKind) noexcept;  // "perf", "echo"
+const char* name_of(ServerKind) noexcept;  // "perf", "echo", "source"
 
 class Servers {
  public:

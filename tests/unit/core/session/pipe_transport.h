@@ -33,7 +33,8 @@ class PipeTransport {
   std::map<uint16_t, SessionId> listeners;  // by port
   TransportId id = kNoTransport;
   uint32_t segment = 1000;
-  bool hold_acks = false;  // what arrives stays unacknowledged
+  uint32_t total_retrans = 0;  // what info tells of each connection
+  bool hold_acks = false;      // what arrives stays unacknowledged
   uint32_t aborted = 0, closed_unread = 0;
   SocketOptionsView last_options;
   std::vector<uint32_t> due;  // what tx_due was told
@@ -215,6 +216,7 @@ class PipeTransport {
         i.tcpi_options = 1 | 4;
         i.bytes_received = end(c).received;
         i.bytes_acked = end(c).acked;
+        i.total_retrans = self->total_retrans;
         std::strcpy(i.congestion, "pipe-cc");
       };
       o.describe = [](Worker&, ConnId c, std::string& out) noexcept {

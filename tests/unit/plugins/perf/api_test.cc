@@ -200,6 +200,85 @@ TEST_F(PerfMessages, ARunEndsWithTheClientThatWaitsForIt) {
   EXPECT_EQ(run("show perf").status, Status::kOk);
 }
 
+TEST_F(PerfMessages, SourcesAreServersOfTheSecondVersion) {
+  using Kind = api::PerfServerKindV2;
+  const auto change = [&](const api::PerfServerAddDelV2& r) {
+    return client.call<api::PerfServerAddDelV2Reply>(r).retval;
+  };
+  EXPECT_EQ(server({.uri = "pipe://10.0.0.1/80"}), 0);
+  EXPECT_EQ(change({.kind = Kind::kPerfApiServerV2Source, .uri = "pipe://10.0.0.1/19"}), 0);
+  EXPECT_EQ(change({.kind = Kind::kPerfApiServerV2Echo, .uri = "pipe://10.0.0.1/7"}), 0);
+  EXPECT_EQ(change({.kind = static_cast<Kind>(3), .uri = "pipe://10.0.0.1/8"}), kApiInvalidValue);
+  ASSERT_THAT(servers(), SizeIs(2));  // the first version has no name for a source
+  EXPECT_EQ(servers()[1].uri, "pipe://10.0.0.1/7");
+
+  bed.pipe.total_retrans = 2;
+  client.begin(api::PerfClientRunV2{
+      .uri = "pipe://10.0.0.1/19", .bytes = 100'000, .reverse = true, .verify = true});
+  EXPECT_FALSE(client.answer<api::PerfClientRunV2Reply>());
+  pass(kSecond);
+  const auto r = client.answer<api::PerfClientRunV2Reply>();
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->retval, 0);
+  EXPECT_GE(r->bytes_received, 100'000u);
+  const auto all = client.dump<api::PerfServerV2Details>(api::PerfServerV2Dump{});
+  ASSERT_THAT(all, SizeIs(3));
+  EXPECT_EQ(all[1].kind, Kind::kPerfApiServerV2Source);
+  EXPECT_EQ(all[1].bytes_sent, r->bytes_received);
+  EXPECT_EQ(all[1].retransmitted, 2u);
+  EXPECT_EQ(
+      change({.is_add = false, .kind = Kind::kPerfApiServerV2Source, .uri = "pipe://10.0.0.1/19"}),
+      0);
+}
+
+TEST_F(PerfMessages, ARunOfTheSecondVersionTellsTimesAndKinds) {
+  must("perf server uri pipe://10.0.0.1/80");
+  bed.pipe.total_retrans = 5;
+  const auto run_v2 = [&](const api::PerfClientRunV2& request) {
+    client.begin(request);
+    auto r = client.answer<api::PerfClientRunV2Reply>();
+    if (r) return *r;  // refused
+    pass(4 * kSecond);
+    r = client.answer<api::PerfClientRunV2Reply>();
+    EXPECT_TRUE(r);
+    return r.value_or(api::PerfClientRunV2Reply{});
+  };
+  auto r = run_v2({.uri = "pipe://10.0.0.1/80",
+                   .requests = 10,
+                   .n_clients = 4,
+                   .over = 1,
+                   .request = 100,
+                   .response = 200,
+                   .requests_per_second = 20,
+                   .fifo_size = 4096});
+  EXPECT_EQ(r.retval, 0);
+  EXPECT_EQ(r.connections, 4u);
+  EXPECT_EQ(r.failed + r.reset + r.unfinished + r.mismatched, 0u);
+  EXPECT_EQ(r.bytes_sent, 4u * (24 + 1000));
+  EXPECT_EQ(r.bytes_received, 8000u);
+  EXPECT_EQ(r.retransmitted, 20u);
+  EXPECT_EQ(r.connect.count, 4u);
+  EXPECT_EQ(r.round_trip.count, 40u);
+  EXPECT_LE(r.round_trip.min, r.round_trip.p50);
+  EXPECT_LE(r.round_trip.p50, r.round_trip.p99);
+  EXPECT_LE(r.round_trip.p99, r.round_trip.p999);
+  EXPECT_LE(r.round_trip.p999, r.round_trip.max);
+  EXPECT_NEAR(r.seconds, 2, 0.1);  // 40 at 20 a second
+  EXPECT_NEAR(r.round_trips_per_second, 20, 1);
+  EXPECT_NEAR(r.connections_per_second, 4 / 0.75, 0.1);
+
+  r = run_v2({.uri = "pipe://10.0.0.1/80", .run_time = 1, .rate = 50'000});
+  EXPECT_LE(r.bytes_sent, 50'000u);
+  EXPECT_GE(r.bytes_sent, 47'000u);  // in pieces of a segment
+  r = run_v2({.uri = "pipe://10.0.0.1/99", .bytes = 1, .n_clients = 3});
+  EXPECT_EQ(r.retval, kSessionConnect);
+  EXPECT_EQ(r.refused, 3u);
+  EXPECT_EQ(run_v2({.uri = "pipe://10.0.0.1/80", .request = 1, .response = ~0u}).retval,
+            kApiInvalidValue);
+  EXPECT_EQ(run_v2({.uri = "pipe://10.0.0.1/80", .over = ~0u}).retval, kApiInvalidValue);
+  EXPECT_THAT(log, HasSubstr("perf_client_run_v2: over 4294967295 is above 86400"));
+}
+
 TEST_F(PerfMessages, StopEndsRunsOfMessagesAndOfCommands) {
   must("perf server uri pipe://10.0.0.1/80");
   begin("perf client uri pipe://10.0.0.1/80 run-time 600 fifo-size 4k");

@@ -3,10 +3,32 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "perf.h"
 #include "tests/unit/plugins/plugin_bed.h"
 
 namespace loom::perf {
+
+// A number of a run's outcome.
+inline uint64_t number(const CliOutcome& o, const char* name) {
+  const auto json = nlohmann::json::parse(o.text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains(name) || !json[name].is_number_unsigned()) {
+    ADD_FAILURE() << "no " << name << " in " << o.text;
+    return ~0ull;
+  }
+  return json[name];
+}
+
+// The row of a table of it in which that column has that value; null without one.
+inline nlohmann::json row(const CliOutcome& o, const char* table, const char* column,
+                          const char* value) {
+  const auto json = nlohmann::json::parse(o.text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_object() && json.contains(table))
+    for (const auto& r : json[table])
+      if (r[column] == value) return r;
+  return nullptr;
+}
 
 class PerfTest : public testing::Test, protected test::PluginBed {
  protected:

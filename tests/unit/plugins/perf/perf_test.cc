@@ -1,8 +1,6 @@
 // The commands of the plugin, against each other over the pipe transport, in virtual time.
 #include <gmock/gmock.h>
 
-#include <nlohmann/json.hpp>
-
 #include "perf_host.h"
 
 namespace loom::perf {
@@ -13,16 +11,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
-
-// A number of a run's outcome.
-uint64_t number(const CliOutcome& o, const char* name) {
-  const auto json = nlohmann::json::parse(o.text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains(name) || !json[name].is_number_unsigned()) {
-    ADD_FAILURE() << "no " << name << " in " << o.text;
-    return ~0ull;
-  }
-  return json[name];
-}
 
 TEST_F(PerfTest, ARunSendsItsBytesAndSaysSo) {
   must("perf server uri pipe://10.0.0.1/80");
