@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
 import programs as p  # noqa: E402
-from cases import expect  # noqa: E402
+from cases import expect, kernel_echo  # noqa: E402
 from lab import HOST_IP4, STACK_IP4, Failure, Lab, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
 
@@ -466,5 +466,56 @@ def performance():
         expect(m.dump("perf_server_dump") == [] and not laboratory.can_connect(STACK_IP4, 1234), "it is gone")
 
 
+def perf_runs():
+    """Perf clients that receive, make round trips and keep to a rate: both ends count the same, and a slow link is seen."""
+    with Lab(config_extra="tcp { max-gso-size 3000 }") as lab, messages(lab) as m:
+        perf, source = f"tcp://{STACK_IP4}/1234", f"tcp://{STACK_IP4}/19"
+        expect(m.call("perf_server_add_del_v2", kind=0, uri=perf)["retval"] == 0, "a perf server")
+        expect(m.call("perf_server_add_del_v2", kind=2, uri=source)["retval"] == 0, "a source")
+        expect([s["uri"] for s in m.dump("perf_server_dump")] == [perf], "sources are not of the first version")
+
+        def server(uri):
+            return next(s for s in m.dump("perf_server_v2_dump") if s["uri"] == uri)
+
+        def run(**fields):
+            reply = m.call("perf_client_run_v2", **fields)
+            expect([reply[k] for k in ("retval", "failed", "reset", "unfinished", "mismatched")] == [0] * 5, f"{fields}: {reply}")
+            wait_until(lambda: server(fields["uri"])["open"] == 0, "the server sees the ends")
+            return reply
+
+        got = run(uri=source, bytes=2_000_000, n_clients=3, reverse=True, verify=True)
+        expect(got["connections"] == 3 and got["bytes_sent"] == 0 and got["bytes_received"] >= 6_000_000, f"{got}")
+        expect(server(source)["bytes_sent"] == got["bytes_received"], f"{server(source)}: {got}")
+        with socket.create_connection((STACK_IP4, 19), timeout=20) as s:
+            expect(len(s.recv(100_000, socket.MSG_WAITALL)) == 100_000, "a peer of the kernel receives")
+
+        got = run(uri=perf, requests=20, n_clients=8, over=1, request=100, response=3000, verify=True)
+        expect((got["bytes_sent"], got["bytes_received"]) == (8 * (24 + 20 * 100), 8 * 20 * 3000), f"{got}")
+        expect((server(perf)["bytes_received"], server(perf)["bytes_sent"]) == (got["bytes_sent"], got["bytes_received"]), f"{got}")
+        times = got["round_trip"]
+        expect((got["connect"]["count"], times["count"]) == (8, 160), f"{got}")
+        expect(0 < times["p50"] <= times["p99"] <= times["p999"] <= times["max"], f"{times}")
+
+        said = lab.cli("perf", "client", "uri", perf, "run-time", "2", "rate", "1m", "nclients", "4", as_json=True)
+        expect(0 < said["bytes sent"] <= (2 << 20) + (1 << 15) and said["unfinished"] == 0, f"{said}")  # 10 ms more, when late
+        expect(m.call("perf_client_run_v2", uri=perf, reverse=True, request=1)["retval"] == INVALID_VALUE, "reverse requests")
+
+        lab.cli(*"set nsim delay 20 ms bandwidth 1 gbit packet-size 1500".split())
+        lab.cli(*"nsim output-feature enable-disable tap0".split())
+
+        def against_the_kernel(*options):
+            with kernel_echo() as port:
+                return lab.cli("perf", "client", "uri", f"tcp://{HOST_IP4}/{port}", "echo-bytes", *options, as_json=True)
+
+        said = against_the_kernel("request", "64", "requests", "5")
+        rows = {r["of"]: r for r in said["latency"]}
+        expect(rows["round trip"]["count"] == 5 and said["round trips"] == 5, f"{said}")
+        expect(all(r["min ns"] >= 20_000_000 for r in rows.values()), f"faster than the link: {rows}")
+        lab.cli(*"set nsim delay 1 ms bandwidth 1 gbit drop-fraction 0.02 seed 1".split())
+        said = against_the_kernel("bytes", "2m")
+        expect(said["bytes received"] == 2 << 20 and said["segments retransmitted"] > 0, f"{said}")
+
+
 if __name__ == "__main__":
-    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, rules, capture, performance)
+    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, rules, capture, performance,
+                        perf_runs)
