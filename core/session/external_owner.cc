@@ -22,6 +22,8 @@ int reset_errno(ResetReason r) noexcept {
       return ECONNABORTED;
     case ResetReason::kNoMemory:
       return ENOMEM;
+    case ResetReason::kMessageSize:
+      return EMSGSIZE;
     case ResetReason::kPeerReset:
       break;
   }

@@ -195,29 +195,48 @@ Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId c
   return Status::kInUse;
 }
 
+Status FlowTables::add_local(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                             uint64_t value) noexcept {
+  if (e.local.is_ip4)
+    return listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), false)),
+                                      value);
+  const Status s =
+      listeners6_->add_if_absent(Table6::key_of(listener_key(key6_of(e, protocol), false)), value);
+  if (s != Status::kOk || !dual_stack) return s;
+  const Status s4 =
+      listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), true)), value);
+  if (s4 != Status::kOk)
+    (void)listeners6_->del(Table6::key_of(listener_key(key6_of(e, protocol), false)));
+  return s4;
+}
+
 Status FlowTables::add_listener(Endpoints& e, uint8_t protocol, bool dual_stack,
                                 uint32_t listener) noexcept {
   const uint64_t value = pack(listener, 0, FlowKind::kListener);
-  const auto add_at = [&]() -> Status {
-    if (e.local.is_ip4)
-      return listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), false)),
-                                        value);
-    const Status s = listeners6_->add_if_absent(
-        Table6::key_of(listener_key(key6_of(e, protocol), false)), value);
-    if (s != Status::kOk || !dual_stack) return s;
-    const Status s4 =
-        listeners4_->add_if_absent(Table4::key_of(listener_key(key4_of(e, protocol), true)), value);
-    if (s4 != Status::kOk)
-      (void)listeners6_->del(Table6::key_of(listener_key(key6_of(e, protocol), false)));
-    return s4;
-  };
   if (e.local_port != 0) {
-    const Status s = add_at();
+    const Status s = add_local(e, protocol, dual_stack, value);
     return s == Status::kExists ? Status::kInUse : s;
   }
   for (uint32_t port = max_port_; port >= min_port_ && port != 0; --port) {
     e.local_port = static_cast<uint16_t>(port);
-    const Status s = add_at();
+    const Status s = add_local(e, protocol, dual_stack, value);
+    if (s != Status::kExists) return s;
+  }
+  e.local_port = 0;
+  return Status::kInUse;
+}
+
+Status FlowTables::bind(Endpoints& e, uint8_t protocol, bool dual_stack, uint8_t worker,
+                        ConnId conn, uint64_t start) noexcept {
+  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+  if (e.local_port != 0) {
+    const Status s = add_local(e, protocol, dual_stack, value);
+    return s == Status::kExists ? Status::kInUse : s;
+  }
+  const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
+  for (uint32_t tries = 0; tries < range; ++tries) {
+    e.local_port = static_cast<uint16_t>(min_port_ + (start + tries) % range);
+    const Status s = add_local(e, protocol, dual_stack, value);
     if (s != Status::kExists) return s;
   }
   e.local_port = 0;

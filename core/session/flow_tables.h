@@ -35,6 +35,12 @@ class FlowTables {
   Status add_listener(Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener) noexcept;
   void del_listener(const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
 
+  // A connection that takes what comes to its local end from anybody: among the listeners, and
+  // found as they are, as kBound. Without a port it gets one, sought from `start` on (RFC 6056
+  // section 3.3.1).
+  Status bind(Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
+              uint64_t start) noexcept;
+
   std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
   std::size_t half_open() const noexcept { return half_open4_->size() + half_open6_->size(); }
 
@@ -52,6 +58,7 @@ class FlowTables {
   Status add_key(const Key&, FlowKind, uint64_t value) noexcept;
   template <class Key>
   void del_key(const Key&) noexcept;
+  Status add_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value) noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
 
   std::unique_ptr<Table4> established4_, half_open4_, listeners4_;

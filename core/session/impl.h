@@ -5,6 +5,7 @@
 //                    session_ops.cc     what transports call
 //                    lifecycle.cc       opening and ending sessions
 //                    send.cc            node "session-queue"
+//                    datagram.cc        datagrams in both directions
 //                    notify.cc          events to applications
 //                    migrate.cc         sessions that move to another worker
 //   both             external_owner.cc  sessions of applications outside the process
@@ -49,6 +50,8 @@ enum QueueCounter : uint16_t {
   kMigratedHere,
   kPassedOn,
   kNamespaceFull,
+  kBadDatagram,
+  kDatagramDenied,
   kQueueCounterCount
 };
 
@@ -237,6 +240,21 @@ svm::Endpoint endpoint_of(const IpAddress&, uint16_t port) noexcept;
 extern const NodeInfo kSessionQueue;
 void schedule(SessionWorker&, Session&) noexcept;
 bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffer& first) noexcept;
+
+// --- datagram.cc. Sessions of transports of TxKind::kDatagram.
+// ------------------------------------------------------------------------------------
+
+// connect() with or without a peer: place, rules, and open. Answers in any case.
+void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&) noexcept;
+void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&) noexcept;
+// Sends what is in the tx fifo. True: there is more to do, look again.
+bool send_datagrams(SessionWorker&, Session&) noexcept;
+// SessionOps.
+Status flow_bind(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId) noexcept;
+void flow_unbind(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+Status rx_datagram(Worker&, SessionId, const Datagram&, const Buffer& chain, uint32_t offset,
+                   uint32_t length) noexcept;
+void soft_error(Worker&, SessionId, ResetReason) noexcept;
 
 // --- notify.cc
 // ---------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* 
                    .rx_fifo_size = to->rx_fifo_size,
                    .tx_fifo_size = to->tx_fifo_size};
   const TransportOps* ops = sw.layer->transports.get(args.transport);
-  if (!ops || !ops->connect) return Status::kUnsupported;
+  if (!ops || !ops->connect || ops->tx_kind == TxKind::kDatagram) return Status::kUnsupported;
   if (to->port == 0) return Status::kInvalid;
   Endpoints& e = args.endpoints;
   e.remote = to->address;

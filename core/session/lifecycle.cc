@@ -149,6 +149,8 @@ void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
     return;
   }
   s.state = State::kClosing;
+  // What was written goes first; send_datagrams then closes.
+  if (ops->tx_kind == TxKind::kDatagram && s.shared) return schedule(sw, s);
   ops->close(*sw.worker, s.conn, unread);
 }
 

@@ -26,7 +26,8 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   const TransportId transport = layer.transports.find_proto(c.proto);
   const TransportOps* ops = layer.transports.get(transport);
   if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);
-  if (!is_valid(c.remote) || c.remote.port == 0) {
+  const bool is_datagram = ops->tx_kind == TxKind::kDatagram;
+  if (!is_valid(c.remote) || (c.remote.port == 0 && !is_datagram)) {
     ++sw.counters[kBadRequest];
     return refuse_connect(sw, a, c.context, Status::kInvalid);
   }
@@ -39,9 +40,11 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
                    .context = c.context,
                    .creator = static_cast<uint8_t>(a.index)};
   Endpoints& e = args.endpoints;
-  if (c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
+  if (c.remote.port != 0 &&
+      c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
+  if (is_datagram) return open_datagram(sw, a, c, args);
   if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
     return refuse_connect(sw, a, c.context, placed);
   Listener* l = nullptr;
@@ -238,6 +241,8 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return unlisten_on_control(sw, *a.app, e.as<svm::SessionEvent>().handle);
     case svm::ToDaemon::kAcceptPass:
       return pass_accept(sw, *a.app, e.as<svm::SessionEvent>().handle);
+    case svm::ToDaemon::kSetPeer:
+      return set_peer(sw, a, e.as<svm::PeerEvent>());
     case svm::ToDaemon::kGetInfo:
       return info(sw, a, e.as<svm::SessionEvent>());
     case svm::ToDaemon::kSetOption: {
@@ -282,6 +287,8 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   }
   if (s->generation == generation && (s->flags & kTransportUp)) s->conn = conn;
   *out = s;
+  if (ops->tx_kind == TxKind::kDatagram)
+    sw.worker->sessions->connected(*sw.worker, id, Status::kOk, e);
   return Status::kOk;
 }
 

@@ -31,6 +31,8 @@ constexpr CounterInfo kQueueCounters[kQueueCounterCount] = {
     {"passed-on", Severity::kInfo, "requests sent after their session to another worker"},
     {"namespace-full", Severity::kWarn,
      "sessions refused or put off because their namespace has as many as it may have"},
+    {"bad-datagram", Severity::kError, "datagrams of applications that make no sense, dropped"},
+    {"datagram-denied", Severity::kInfo, "datagrams of applications that a rule refuses, dropped"},
 };
 
 enum class Visit { kDone, kAgain };
@@ -95,7 +97,9 @@ void send_all(SessionWorker& sw) noexcept {
     if (!s.shared || !(s.flags & kTransportUp)) continue;
     const SessionId id = s.id;
     const uint32_t generation = s.generation;
-    if (visit(sw, s) == Visit::kAgain && sw.pool.at(id).generation == generation) schedule(sw, s);
+    const bool again = ops_of(sw, s)->tx_kind == TxKind::kDatagram ? send_datagrams(sw, s)
+                                                                   : visit(sw, s) == Visit::kAgain;
+    if (again && sw.pool.at(id).generation == generation) schedule(sw, s);
   }
   sw.sending.clear();
 }

@@ -341,6 +341,10 @@ void fill_ops(Ops& o) noexcept {
     return handle_of(sw, at(sw, id));
   };
   o.apps = &kAppCalls;
+  o.flow_bind = flow_bind;
+  o.flow_unbind = flow_unbind;
+  o.rx_datagram = rx_datagram;
+  o.soft_error = soft_error;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

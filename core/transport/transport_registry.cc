@@ -12,6 +12,10 @@ const char* missing_entry(const TransportOps& t) noexcept {
   if (!t.close) return "close";
   if (!t.abort) return "abort";
   if (t.tx_kind == TxKind::kInternal) return nullptr;  // moves its bytes itself
+  if (t.tx_kind == TxKind::kDatagram) {
+    if (!t.connect) return "connect";
+    return t.push_datagrams ? nullptr : "push_datagrams";
+  }
   if (!t.send_window) return "send_window";
   if (!t.push_headers) return "push_headers";
   if (!!t.freeze + !!t.adopt + !!t.thaw + !!t.session_of != (t.freeze ? 4 : 0))

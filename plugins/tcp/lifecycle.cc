@@ -117,6 +117,8 @@ Status status_of(ResetReason reason) noexcept {
       return Status::kClosed;
     case ResetReason::kNoMemory:
       return Status::kNoMemory;
+    case ResetReason::kMessageSize:  // of datagrams
+      break;
   }
   return Status::kReset;
 }

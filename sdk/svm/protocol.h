@@ -121,6 +121,8 @@ enum class ToDaemon : uint32_t {
   // SessionEvent (listener's handle): this worker was perhaps chosen for a session that it has left
   // in the accept queue, and waits no longer: another one is to be told.
   kAcceptPass,
+  // PeerEvent: connect() of an open datagram session  -> kConnected
+  kSetPeer,
 };
 
 struct SessionEvent {
@@ -144,6 +146,8 @@ struct SocketOptions {
   char congestion[16];  // TCP_CONGESTION, empty = default
 };
 
+// Of datagram transports remote port 0 is allowed: the session is bound and has no peer, and the
+// remote address is not looked at.
 struct ConnectEvent {
   uint32_t context;
   uint8_t proto;  // VPPCOM_PROTO_*
@@ -154,6 +158,14 @@ struct ConnectEvent {
   SocketOptions options;
 };
 static_assert(sizeof(ConnectEvent) <= sizeof(MqSlot::payload));
+
+struct PeerEvent {
+  uint64_t handle;
+  uint32_t context;
+  uint32_t reserved;
+  Endpoint remote;  // port 0: no peer any more
+};
+static_assert(sizeof(PeerEvent) <= sizeof(MqSlot::payload));
 
 struct ListenEvent {
   uint32_t context;

@@ -15,6 +15,7 @@ namespace loom {
 
 struct SocketOptionsView;
 struct AppCalls;
+struct Datagram;  // datagram.h
 
 // generation:24 | worker:8 | index:32. A stale handle is detected by its generation, not followed.
 // Never 0.
@@ -61,8 +62,9 @@ struct FlowKey6 {
 static_assert(sizeof(FlowKey6) == 48);
 
 // kDenied, since ABI 1.1: a rule refuses the packet or its source. It is dropped without an answer,
-// and counted; `conn` is kNoConn.
-enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener, kDenied };
+// and counted; `conn` is kNoConn. kBound, since ABI 1.1: a connection that takes what comes to its
+// local end from anybody (flow_bind).
+enum class FlowKind : uint8_t { kNone, kEstablished, kHalfOpen, kListener, kDenied, kBound };
 
 // What a lookup finds.
 struct FlowMatch {
@@ -96,7 +98,8 @@ enum class ResetReason : uint8_t {
   kRefused,
   kUnreachable,
   kAborted,
-  kNoMemory
+  kNoMemory,
+  kMessageSize  // a datagram is too large for the path. Since ABI 1.1
 };
 
 // The session layer's side, found in Worker::sessions.
@@ -180,6 +183,22 @@ struct SessionOps {
   // --- Moving (TransportOps::adopt). The connection's 5-tuple leads to `conn` of this worker from
   // now on. Since ABI 1.1.
   void (*flow_move)(Worker&, const Endpoints&, uint8_t protocol, ConnId conn) noexcept;
+
+  // --- Datagrams (TxKind::kDatagram). Since ABI 1.1.
+  // Packets to the local end that belong to no connection lead to `conn` from now on, wherever they
+  // come from: an entry of FlowKind::kBound. Chooses a port when there is none. `dual_stack`: the
+  // local address is ::, and IPv4's packets come here, too. kInUse: it is taken, or no port is
+  // free.
+  Status (*flow_bind)(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId) noexcept;
+  void (*flow_unbind)(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+  // A datagram has come: `length` bytes from `offset` in the chain, which stays the caller's. Whole
+  // or not at all. kAgain: the application does not keep up, and its fifo is full; kNoMemory;
+  // kClosed: it reads no more.
+  Status (*rx_datagram)(Worker&, SessionId, const Datagram&, const Buffer& chain, uint32_t offset,
+                        uint32_t length) noexcept;
+  // Something is wrong with what was sent (ICMP says so): the application's next call fails with
+  // it. The session goes on.
+  void (*soft_error)(Worker&, SessionId, ResetReason) noexcept;
 };
 
 }  // namespace loom

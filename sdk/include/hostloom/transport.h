@@ -3,6 +3,7 @@
 #pragma once
 #include <string>
 
+#include <hostloom/datagram.h>
 #include <hostloom/session.h>
 
 namespace loom {
@@ -125,6 +126,21 @@ struct TransportOps {
   ConnId (*adopt)(Worker& to, const void* frozen, SessionId) noexcept = nullptr;
   // On the old worker again. Adopted: forgets it. Otherwise it goes on as before.
   void (*thaw)(Worker& from, ConnId, bool adopted) noexcept = nullptr;
+
+  // --- Datagrams (TxKind::kDatagram). Since ABI 1.1.
+  // What is different for such a transport: `connect` opens at once, kOk means that the connection
+  // is open, and SessionOps::connected is not called. With remote port 0 it has no peer: it is
+  // bound, takes datagrams from anybody, and each one to send names its destination. There is no
+  // `listen`. send_window and push_headers are not called, nor is tx_drop to be. `close` is called
+  // when everything that was written has been pushed.
+  //
+  // Takes ownership of the chains, of payload (perhaps none) with kHeadroom bytes in front of the
+  // first segment, and sends or counts them; data[i] belongs to chains[i].
+  void (*push_datagrams)(Worker&, ConnId, std::span<Buffer* const> chains,
+                         const Datagram* data) noexcept = nullptr;
+  // Gives an open connection another peer, or, with remote port 0, none. Of `ends` the remote end
+  // is given; on kOk all of it is said. Otherwise nothing has changed.
+  Status (*set_peer)(Worker&, ConnId, Endpoints& ends) noexcept = nullptr;
 };
 
 }  // namespace loom

@@ -67,6 +67,25 @@ TEST(TransportRegistry, RefusesATableThatLacksWhatItsKindNeeds) {
   EXPECT_EQ(r.add(transport("", 12)).error().code, Status::kInvalid);
 }
 
+TEST(TransportRegistry, ATransportOfDatagramsNeedsOtherEntries) {
+  TransportRegistry r;
+  TransportOps t = transport("d", 1);
+  t.tx_kind = TxKind::kDatagram;
+  t.send_window = nullptr;
+  t.push_headers = nullptr;
+  EXPECT_THAT(r.add(t).error().message, HasSubstr("'d' lacks push_datagrams"));
+  t.push_datagrams = [](Worker&, ConnId, std::span<Buffer* const>, const Datagram*) noexcept {};
+  EXPECT_TRUE(r.add(t));
+  t = transport("e", 2);
+  t.tx_kind = TxKind::kDatagram;
+  t.connect = nullptr;
+  t.listen = [](Worker&, SessionId, const Endpoints&, const SocketOptionsView&, ConnId*) noexcept {
+    return Status::kOk;
+  };
+  t.unlisten = [](Worker&, ConnId) noexcept {};
+  EXPECT_THAT(r.add(t).error().message, HasSubstr("lacks connect"));
+}
+
 TEST(TransportRegistry, CallsOnlyWhatAnOlderTableCovers) {
   TransportRegistry r;
   TransportOps old = transport("old", 3);

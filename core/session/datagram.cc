@@ -1,0 +1,373 @@
+// Datagram sessions: whole datagrams in both fifos, each behind an svm::DatagramHeader.
+//   in    tx fifos of datagram sessions (send_datagrams, from node "session-queue"); datagrams that
+//         transports have received (rx_datagram)
+//   out   chains with a Datagram beside each, to push_datagrams; whole datagrams in rx fifos
+//   cost  received payload is copied once, into the fifo; what is sent is referred to, as streams'
+//
+// A session is bound (its transport takes what comes to its local end) or has a peer as well. It
+// never is a listener. What waits in the tx fifo at close is sent before the transport is told.
+#include <hostloom/datagram.h>
+#include <hostloom/net.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "net/net_ops.h"
+#include "session/impl.h"
+#include "svm/datagram.h"
+
+namespace loom::session {
+namespace {
+
+constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
+constexpr uint32_t kMaxChainsPerVisit = 32;  // of one session in one round: fairness
+// A datagram that is cut into many is sent in one visit.
+constexpr uint32_t kMostChains = kMaxChainsPerVisit + svm::kMaxGsoSegments;
+constexpr std::size_t kMaxViews = 32;  // a datagram in the smallest chunks has 17
+
+// Where the datagrams of one visit gather before the transport gets them. Made only as far as it is
+// used: most visits find a few.
+struct Outbox {
+  Buffer* chains[kMostChains];
+  alignas(Datagram) std::byte data_bytes[kMostChains * sizeof(Datagram)];
+  uint32_t n = 0;
+  uint32_t taken = 0;  // bytes of the fifo, headers included
+  Datagram* data() noexcept { return reinterpret_cast<Datagram*>(data_bytes); }
+  void add(Buffer* b, const Datagram& d) noexcept {
+    std::construct_at(data() + n, d);
+    chains[n++] = b;
+  }
+};
+static_assert(std::is_trivially_destructible_v<Datagram>);
+
+std::span<std::byte> bytes_of(svm::DatagramHeader& h) noexcept {
+  return std::as_writable_bytes(std::span(&h, 1));
+}
+
+// Whether the application's source address is its own to use.
+bool may_send_from(SessionWorker& sw, const App& app, const IpAddress& local,
+                   uint32_t fib) noexcept {
+  Worker& w = *sw.worker;
+  const IfIndex interface = app.ns->interface.load(std::memory_order_relaxed);
+  if (interface != kNoIndex) return has_address(w, interface, local);
+  return w.net && w.net->is_local(w, local, fib);
+}
+
+enum class Check { kOk, kBad, kDenied };
+
+// From a header that the framing holds for, to what the transport gets.
+Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
+            Datagram& out) noexcept {
+  if ((h.flags & ~svm::kDatagramKnownFlags) || h.is_ip4 > 1) return Check::kBad;
+  if (h.gso_size != 0 && h.length > uint32_t{h.gso_size} * svm::kMaxGsoSegments) return Check::kBad;
+  svm::Endpoint local{}, remote{};
+  local.is_ip4 = remote.is_ip4 = h.is_ip4;
+  remote.port = h.remote_port;
+  std::memcpy(local.ip, h.local_ip, sizeof local.ip);
+  std::memcpy(remote.ip, h.remote_ip, sizeof remote.ip);
+  out.ends = endpoints_of(local, remote);
+  out.flags = h.flags;
+  out.tos = h.tos;
+  out.ttl = h.ttl;
+  if (!(h.flags & kDatagramRemote)) {
+    if (h.flags & kDatagramLocal) return Check::kBad;  // of which family would it be?
+    out.ends = {};
+    return Check::kOk;
+  }
+  const App& app = *s.app;
+  Endpoints& e = out.ends;
+  e.fib_index = app.ns->fibs().of(e.remote.is_ip4);
+  if (e.remote_port == 0 || e.remote.is_zero() || e.fib_index == kNoIndex) return Check::kBad;
+  if (!(h.flags & kDatagramLocal))
+    e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  else if (!may_send_from(sw, app, e.local, e.fib_index))
+    return Check::kBad;
+  if (sw.layer->filters->has_egress()) [[unlikely]] {
+    ConnectArgs args{.transport = s.transport, .endpoints = e};
+    Listener* to = nullptr;
+    if (sw.layer->filters->filter_connect(sw, app, args, true, to) != Status::kOk || to)
+      return Check::kDenied;
+  }
+  return Check::kOk;
+}
+
+// The payload at `offset` in the fifo as one chain, or as several of gso_size. False: no buffers,
+// nothing was added.
+bool append(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Datagram& d,
+            uint32_t offset, Outbox& out) noexcept {
+  Worker& w = *sw.worker;
+  const uint32_t first = out.n;
+  const uint32_t most = h.gso_size != 0 ? h.gso_size : h.length;
+  uint32_t done = 0;
+  do {
+    const uint32_t length = std::min(most, h.length - done);
+    Buffer* b = w.alloc();
+    if (b) out.add(b, d);
+    if (!b || (length != 0 && !append_tx(sw, s, offset + done, length, *b))) {
+      w.free({out.chains + first, out.n - first});
+      out.n = first;
+      return false;
+    }
+    done += length;
+  } while (done < h.length);
+  return true;
+}
+
+// Takes what the fifo has, in turn, at most `queued` bytes. False: the application has been
+// condemned.
+bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept {
+  while (out.taken < queued && out.n < kMaxChainsPerVisit) {
+    svm::DatagramHeader h;
+    const uint32_t left = queued - out.taken;
+    // Read once: from here on the application may write there what it likes.
+    if (left < kHeader || s.tx.peek(s.hold.total_deferred() + out.taken, bytes_of(h)) != kHeader ||
+        h.length > kMaxDatagramBytes || h.length > left - kHeader) {
+      condemn(sw, *s.app);
+      return false;
+    }
+    Datagram d;
+    switch (check(sw, s, h, d)) {
+      case Check::kOk:
+        if (!append(sw, s, h, d, out.taken + kHeader, out)) {
+          if (s.tx.violation()) return false;  // append_tx has condemned it
+          ++sw.counters[kNoBuffers];
+          return true;
+        }
+        break;
+      case Check::kBad:
+        ++sw.counters[kBadDatagram];
+        break;
+      case Check::kDenied:
+        ++sw.counters[kDatagramDenied];
+        break;
+    }
+    out.taken += kHeader + h.length;
+  }
+  return true;
+}
+
+// Copies header and chain into the views, which have room for both.
+void scatter(std::span<const svm::MutableByteView> views, const svm::DatagramHeader& h,
+             const Buffer& chain, uint32_t offset, uint32_t length) noexcept {
+  std::size_t view = 0, at = 0;
+  const auto put = [&](const std::byte* from, std::size_t n) {
+    while (n != 0) {
+      const std::size_t piece = std::min(n, views[view].size() - at);
+      std::memcpy(views[view].data() + at, from, piece);
+      from += piece;
+      n -= piece;
+      if ((at += piece) == views[view].size()) {
+        ++view;
+        at = 0;
+      }
+    }
+  };
+  put(reinterpret_cast<const std::byte*>(&h), sizeof h);
+  for (const Buffer* b = &chain; b && length != 0; b = b->next) {
+    if (offset >= b->len) {
+      offset -= b->len;
+      continue;
+    }
+    const uint32_t n = std::min(b->len - offset, length);
+    put(b->data + offset, n);
+    length -= n;
+    offset = 0;
+  }
+}
+
+// All of it or nothing.
+Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Buffer& chain,
+             uint32_t offset) noexcept {
+  if (!s.shared || s.state == State::kClosing) return Status::kClosed;
+  const uint32_t total = kHeader + h.length;
+  Status status = Status::kOk;
+  if (s.rx.space() < total && s.rx.refresh() < total) {
+    status = Status::kAgain;
+  } else {
+    svm::MutableByteView views[kMaxViews];
+    const uint32_t n = s.rx.reserve(total, views);
+    std::size_t room = 0;
+    for (uint32_t i = 0; i < n; ++i) room += views[i].size();
+    if (room == total) {
+      scatter({views, n}, h, chain, offset, h.length);
+      s.rx.commit(total);
+      notify(sw, s, kNotifyRx);
+    } else {
+      status = Status::kNoMemory;
+      ++sw.counters[kNoSegmentMemory];
+      ask_growth(sw, *s.app);
+    }
+  }
+  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) watch_chunks(sw, s);
+  if (s.rx.violation()) condemn(sw, *s.app);
+  return status;
+}
+
+// Where a session without a peer may be: its table, and its address if it names one.
+Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
+  const Namespace& ns = *app.ns;
+  e.remote = e.local.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  e.fib_index = ns.fibs().of(e.local.is_ip4);
+  if (e.fib_index == kNoIndex) return Status::kUnreachable;
+  const IfIndex interface = ns.interface.load(std::memory_order_relaxed);
+  if (interface != kNoIndex)
+    return has_address(*sw.worker, interface, e.local) ? Status::kOk : Status::kNotFound;
+  if (e.local.is_zero() || !sw.worker->net) return Status::kOk;
+  return sw.worker->net->is_local(*sw.worker, e.local, e.fib_index) ? Status::kOk
+                                                                    : Status::kNotFound;
+}
+
+// Of scope local; a redirect would need a listener, which datagrams do not have.
+Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args) noexcept {
+  if (!sw.layer->filters->has_egress()) [[likely]]
+    return Status::kOk;
+  Listener* to = nullptr;
+  const Status status = sw.layer->filters->filter_connect(sw, app, args, true, to);
+  return status == Status::kOk && to ? Status::kUnsupported : status;
+}
+
+uint16_t errno_of(ResetReason r) noexcept {
+  switch (r) {
+    case ResetReason::kRefused:
+      return ECONNREFUSED;
+    case ResetReason::kMessageSize:
+      return EMSGSIZE;
+    case ResetReason::kNoMemory:
+      return ENOBUFS;
+    case ResetReason::kTimedOut:
+      return ETIMEDOUT;
+    default:
+      return EHOSTUNREACH;
+  }
+}
+
+}  // namespace
+
+void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
+                   ConnectArgs& args) noexcept {
+  Endpoints& e = args.endpoints;
+  Status status = Status::kOk;
+  if (c.local.is_ip4 > 1) {
+    ++sw.counters[kBadRequest];
+    status = Status::kInvalid;
+  } else if (!a.app->scope.global) {
+    status = Status::kUnreachable;
+  } else if (c.remote.port == 0) {
+    // Both families on one port need one table for both.
+    const FibPair fibs = a.app->ns->fibs();
+    if (fibs.ip4 != fibs.ip6) args.options.v6only = true;
+    status = place_bound(sw, *a.app, e);
+  } else {
+    status = place_connect(sw, *a.app, e);
+    if (status == Status::kOk) status = pass_rules(sw, *a.app, args);
+  }
+  Session* s = nullptr;
+  if (status == Status::kOk) status = open_connection(sw, *a.app, args, &s);
+  if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
+}
+
+void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept {
+  svm::ConnectedEvent event{};
+  event.context = p.context;
+  Session* s = find_session(sw, *a.app, p.handle);
+  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
+  Status status = Status::kOk;
+  ConnectArgs args;
+  if (!s || !s->shared || !(s->flags & kTransportUp) || s->state == State::kClosing) {
+    status = Status::kNotConnected;
+  } else if (ops->tx_kind != TxKind::kDatagram || !ops->set_peer) {
+    status = Status::kUnsupported;
+  } else if (p.remote.is_ip4 > 1) {
+    ++sw.counters[kBadRequest];
+    status = Status::kInvalid;
+  } else {
+    svm::Endpoint any{};
+    any.is_ip4 = p.remote.is_ip4;
+    args.transport = s->transport;
+    args.endpoints = endpoints_of(any, p.remote);
+    args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
+    if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
+    if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args);
+    if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);
+    if (status == Status::kOk) {
+      event.handle = handle_of(sw, *s);
+      event.session = s->shared_ref;
+      event.local = endpoint_of(args.endpoints.local, args.endpoints.local_port);
+      event.remote = endpoint_of(args.endpoints.remote, args.endpoints.remote_port);
+    }
+  }
+  event.status = static_cast<int32_t>(status);
+  push_event(sw, a, svm::ToApp::kConnected, event);
+}
+
+bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
+  Worker& w = *sw.worker;
+  const TransportOps& ops = *ops_of(sw, s);
+  for (int look = 0; look < 2; ++look) {
+    const uint32_t in_fifo = s.tx.refresh();
+    if (s.tx.violation()) [[unlikely]] {
+      condemn(sw, *s.app);
+      return false;
+    }
+    const uint32_t waiting = s.hold.total_deferred();
+    const uint32_t queued = in_fifo > waiting ? in_fifo - waiting : 0;
+    if (queued == 0) {
+      if (s.state == State::kClosing) {
+        ops.close(w, s.conn, false);
+        return false;
+      }
+      if (s.tx.arm(in_fifo)) return false;
+      continue;
+    }
+    Outbox out;
+    const bool is_sound = take(sw, s, queued, out);
+    const SessionId id = s.id;
+    if (out.taken != 0) w.sessions->tx_drop(w, id, out.taken);
+    if (out.n != 0) {
+      sw.counters[kSentChains] += out.n;
+      w.work += out.n;
+      ops.push_datagrams(w, s.conn, {out.chains, out.n}, out.data());
+    }
+    return is_sound;
+  }
+  return true;
+}
+
+Status flow_bind(Worker& w, Endpoints& e, uint8_t protocol, bool dual_stack, ConnId conn) noexcept {
+  return of(w).layer->flows->bind(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,
+                                  w.ops->random(w));
+}
+
+void flow_unbind(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stack) noexcept {
+  of(w).layer->flows->del_listener(e, protocol, dual_stack);
+}
+
+Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& chain, uint32_t offset,
+                   uint32_t length) noexcept {
+  SessionWorker& sw = of(w);
+  svm::DatagramHeader h{};
+  h.length = length;
+  h.flags = svm::kDatagramKnownFlags;
+  h.is_ip4 = d.ends.remote.is_ip4;
+  h.tos = d.tos;
+  h.ttl = d.ttl;
+  h.local_port = Be16(d.ends.local_port).raw();
+  h.remote_port = Be16(d.ends.remote_port).raw();
+  h.interface = d.interface;
+  std::memcpy(h.local_ip, d.ends.local.bits.bytes.data(), sizeof h.local_ip);
+  std::memcpy(h.remote_ip, d.ends.remote.bits.bytes.data(), sizeof h.remote_ip);
+  return store(sw, sw.pool.at(id), h, chain, offset);
+}
+
+void soft_error(Worker& w, SessionId id, ResetReason reason) noexcept {
+  SessionWorker& sw = of(w);
+  svm::DatagramHeader h{};
+  h.flags = svm::kDatagramError;
+  h.error = errno_of(reason);
+  Buffer nothing;
+  // With a full fifo the error is lost, as the datagrams behind it are.
+  (void)store(sw, sw.pool.at(id), h, nothing, 0);
+}
+
+}  // namespace loom::session

@@ -1,0 +1,35 @@
+// The header before each datagram in the fifos of a datagram session, byte for byte.
+//
+// Header and payload are published by one store of the fifo's tail, so that a reader sees a
+// datagram whole or not at all. rx: written by the daemon, every field. tx: written by the
+// application, and the daemon believes none of it: a header that reaches beyond what was published
+// (or a length above kMaxDatagramBytes) breaks the framing and ends the application; any other
+// field that makes no sense drops that datagram, counted as `bad-datagram` of session-queue.
+#pragma once
+#include <cstdint>
+
+#include <hostloom/datagram.h>
+
+namespace loom::svm {
+
+struct DatagramHeader {
+  uint32_t length;    // bytes of payload behind the header
+  uint16_t gso_size;  // tx: sent as datagrams of so many bytes (UDP_SEGMENT); 0 = as one
+  uint8_t flags;      // DatagramFlags; rx: all but kDatagramError, or that alone
+  uint8_t is_ip4;     // of both addresses
+  uint16_t error;     // rx, with kDatagramError: errno of the session's pending error
+  uint8_t tos, ttl;   // with kDatagramTos, kDatagramTtl
+  uint16_t local_port, remote_port;     // network order. tx: the local one means nothing
+  uint32_t interface;                   // rx: index of the interface it came by
+  uint8_t local_ip[16], remote_ip[16];  // wire order; IPv4 in the first four bytes
+};
+static_assert(sizeof(DatagramHeader) == 52);
+
+// Beside DatagramFlags, rx: not a datagram but an error of earlier ones, in its place among what
+// came. length is 0.
+constexpr uint8_t kDatagramError = 1u << 7;
+constexpr uint8_t kDatagramKnownFlags =
+    kDatagramRemote | kDatagramLocal | kDatagramTos | kDatagramTtl;
+constexpr uint32_t kMaxGsoSegments = 128;  // as Linux's UDP_MAX_SEGMENTS
+
+}  // namespace loom::svm
