@@ -1,0 +1,47 @@
+// The plugin as a whole: registration, what all workers share, and what UDP has on one worker.
+// Shared state is written before the workers run and only read by them; a worker's is its own.
+#pragma once
+#include <hostloom/host.h>
+#include <hostloom/session.h>
+#include <hostloom/wire.h>
+
+#include "config.h"
+#include "connection.h"
+
+namespace loom::udp {
+
+struct UdpWorker {
+  UdpWorker(Worker& worker, const Config& c)
+      : w(worker), config(c), connections(c.max_connections) {}
+  Worker& w;
+  const Config& config;
+  Pool connections;
+};
+
+// TransportOps carries no context pointer, so this is found by name. One stack per process.
+struct Shared {
+  Host* host = nullptr;
+  Config config;
+  uint32_t worker_slot = 0;
+  TransportId transport = kNoTransport;
+  NodeId output4 = kNoNode, output6 = kNoNode;
+};
+Shared& shared() noexcept;
+
+inline UdpWorker& udp_worker(Worker& w) noexcept {
+  return *static_cast<UdpWorker*>(w.plugin_data[shared().worker_slot]);
+}
+
+// Life-cycle of the plugin; see PluginInfo.
+Result<void> init(Host&) noexcept;
+Result<void> start(Host&) noexcept;
+void stop(Host&) noexcept;
+
+extern const TransportOps kTransportOps;  // transport.cc
+
+// Nodes, each in the file of its name.
+extern const NodeInfo kUdp4Input, kUdp6Input;
+extern const NodeInfo kUdp4Error, kUdp6Error;
+extern const NodeInfo kUdp4Output, kUdp6Output;
+
+}  // namespace loom::udp

@@ -1,0 +1,189 @@
+// udp4-input and udp6-input: every packet ends in exactly one counter, and what is delivered is
+// what was sent.
+#include "udp_bed.h"
+
+namespace loom::test {
+namespace {
+
+struct UdpInput : testing::TestWithParam<bool> {
+  UdpBed bed;
+  bool ip6() const { return GetParam(); }
+  std::string node() const { return ip6() ? "udp6-input/" : "udp4-input/"; }
+  uint64_t count(const char* counter) { return bed.count(node() + counter); }
+  ~UdpInput() override {
+    const std::string name = node().substr(0, 10);
+    EXPECT_EQ(bed.fake.node_total(name), bed.fake.packets_into(name));
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ip, UdpInput, testing::Bool(),
+                         [](const auto& i) { return i.param ? "v6" : "v4"; });
+
+TEST_P(UdpInput, ADatagramReachesTheBoundSessionWithAllThatIsKnownOfIt) {
+  bed.bind(53, ip6());
+  bed.receive({.payload = "question"}, ip6());
+  ASSERT_EQ(bed.received.size(), 1u);
+  const auto& r = bed.received[0];
+  EXPECT_EQ(r.session, 100u);
+  EXPECT_EQ(r.payload, "question");
+  EXPECT_EQ(r.d.ends.local, bed.local(ip6()));
+  EXPECT_EQ(r.d.ends.remote, bed.remote(ip6()));
+  EXPECT_EQ(r.d.ends.local_port, 53);
+  EXPECT_EQ(r.d.ends.remote_port, 7);
+  EXPECT_EQ(r.d.tos, 0xb8);
+  EXPECT_EQ(r.d.ttl, 61);
+  EXPECT_EQ(r.d.interface, 3u);
+  EXPECT_EQ(count("delivered"), 1u);
+}
+
+TEST_P(UdpInput, AnEmptyDatagramIsOne) {
+  bed.bind(53, ip6());
+  bed.receive({.payload = ""}, ip6());
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].payload, "");
+}
+
+TEST_P(UdpInput, PaddingIsNotPayload) {  // RFC 894
+  bed.bind(53, ip6());
+  bed.receive({.payload = "x", .padding = 17}, ip6());
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].payload, "x");
+}
+
+TEST_P(UdpInput, TheLengthFieldMayBeLessThanIpsAndTheRestIsIgnored) {
+  bed.bind(53, ip6());
+  bed.receive({.payload = "short and the rest", .length = 8 + 5}, ip6());
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].payload, "short");
+}
+
+TEST_P(UdpInput, MalformedOnesAreCountedByKind) {
+  bed.bind(53, ip6());
+  bed.receive({.payload = "", .cut = 1}, ip6());
+  EXPECT_EQ(count("too-short"), 1u);
+  bed.receive({.length = 7}, ip6());
+  bed.receive({.length = 0}, ip6());
+  EXPECT_EQ(count("length-short"), 2u);
+  bed.receive({.length = 14}, ip6());
+  bed.receive({.cut = 1}, ip6());
+  EXPECT_EQ(count("length-overrun"), 2u);
+  bed.receive({.checksum = 0x1234}, ip6());
+  EXPECT_EQ(count("bad-checksum"), 1u);
+  EXPECT_TRUE(bed.received.empty());
+  EXPECT_EQ(bed.fake.packets_into("drop"), 6u);
+}
+
+TEST_P(UdpInput, ZeroChecksumMeansNoneOverIp4Only) {  // RFC 768; RFC 8200 section 8.1
+  bed.bind(53, ip6());
+  bed.receive({.checksum = 0}, ip6());
+  EXPECT_EQ(count("no-checksum"), ip6() ? 1u : 0u);
+  EXPECT_EQ(count("delivered"), ip6() ? 0u : 1u);
+}
+
+TEST_P(UdpInput, AChecksumThatTheDeviceHasVerifiedIsNotComputed) {
+  bed.bind(53, ip6());
+  bed.receive({.checksum = 0x1234, .flags = kBufferL4ChecksumOk}, ip6());
+  EXPECT_EQ(count("delivered"), 1u);
+}
+
+TEST_P(UdpInput, NobodyOnThePortIsToldToTheSender) {  // RFC 1122 section 4.1.3.1
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("no-port"), 1u);
+  ASSERT_EQ(bed.fake.captured.size(), 1u);
+  EXPECT_EQ(bed.fake.captured[0].node, ip6() ? "icmp6-error" : "icmp4-error");
+  IcmpErrorRequest request;
+  std::memcpy(&request, bed.fake.captured[0].packet->opaque, sizeof request);
+  EXPECT_EQ(request.type, ip6() ? 1 : 3);
+  EXPECT_EQ(request.code, ip6() ? 4 : 3);
+}
+
+TEST_P(UdpInput, NobodyIsToldOfWhatWasSentToAGroup) {  // RFC 1122 section 3.2.2
+  bed.receive({.flags = kBufferNetGroup}, ip6());
+  bed.receive({.flags = kBufferLinkGroup}, ip6());
+  EXPECT_EQ(count("no-port-group"), 2u);
+  EXPECT_EQ(bed.fake.packets_into("drop"), 2u);
+}
+
+TEST_P(UdpInput, TheConnectedGetTheirPeersAndTheBoundTheRest) {
+  const ConnId c = bed.connect(7, ip6());
+  bed.bind(40'000, ip6());
+  bed.receive({.src_port = 7, .dst_port = 40'000}, ip6());
+  bed.receive({.src_port = 8, .dst_port = 40'000}, ip6());
+  ASSERT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(bed.received[0].session, 100u);
+  EXPECT_EQ(bed.received[1].session, 101u);
+  bed.ops().abort(bed.fake.worker, c);
+  bed.receive({.src_port = 7, .dst_port = 40'000}, ip6());
+  EXPECT_EQ(bed.received.back().session, 101u);
+}
+
+TEST_P(UdpInput, WhatTheSessionDoesNotTakeIsCountedByReason) {
+  const ConnId c = bed.bind(53, ip6());
+  bed.rx_answer = Status::kAgain;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("rcvbuf-full"), 1u);
+  bed.rx_answer = Status::kNoMemory;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("no-memory"), 1u);
+  bed.rx_answer = Status::kClosed;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("closed"), 1u);
+  std::string text;
+  bed.ops().describe(bed.fake.worker, c, text);
+  EXPECT_NE(text.find("rcvbuf-full 1"), std::string::npos) << text;
+}
+
+TEST_P(UdpInput, DeniedOnesGetNoAnswer) {
+  bed.force = FlowKind::kDenied;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("denied"), 1u);
+  EXPECT_EQ(bed.fake.packets_into("drop"), 1u);
+}
+
+TEST_P(UdpInput, AnotherWorkersAreHandedOver) {
+  bed.bind(53, ip6());
+  for (auto& [id, flow] : bed.flows) flow.worker = 1;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("handed-off"), 1u);
+  ASSERT_EQ(bed.fake.handed_off.size(), 1u);
+  EXPECT_EQ(bed.fake.handed_off[0].first, 1u);
+  EXPECT_EQ(bed.fake.handed_off[0].second.node + "/", node());
+}
+
+TEST_P(UdpInput, AFlowWhoseSessionHasGoneIsCounted) {
+  const ConnId c = bed.bind(53, ip6());
+  const auto kept = bed.flows;
+  bed.ops().abort(bed.fake.worker, c);
+  bed.flows = kept;
+  bed.receive({}, ip6());
+  EXPECT_EQ(count("vanished"), 1u);
+}
+
+TEST_P(UdpInput, WhatTheDevicePutTogetherIsTakenApart) {
+  bed.bind(53, ip6());
+  bed.receive({.payload = "aaaabbbbcc", .flags = kBufferL4ChecksumOk, .gso_size = 4}, ip6());
+  ASSERT_EQ(bed.received.size(), 3u);
+  EXPECT_EQ(bed.received[0].payload, "aaaa");
+  EXPECT_EQ(bed.received[1].payload, "bbbb");
+  EXPECT_EQ(bed.received[2].payload, "cc");
+  EXPECT_EQ(count("delivered"), 1u);
+}
+
+TEST(UdpInputBothFamilies, ASocketOnAnyIp6AddressTakesIp4sUnlessItSaysNo) {
+  UdpBed bed;
+  const ConnId both = bed.bind(53, true);
+  bed.receive({}, false);
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_TRUE(bed.received[0].d.ends.remote.is_ip4);
+  bed.ops().close(bed.fake.worker, both, false);
+  EXPECT_EQ(bed.closed.size(), 1u);
+  EXPECT_TRUE(bed.flows.empty());
+  Endpoints e;
+  e.local = e.remote = IpAddress(Ip6Address{});
+  e.local_port = 53;
+  bed.open(e, Status::kOk, true);
+  bed.receive({}, false);
+  EXPECT_EQ(bed.count("udp4-input/no-port"), 1u);
+}
+
+}  // namespace
+}  // namespace loom::test

@@ -1,0 +1,283 @@
+// Sending: headers, checksums, where each datagram goes, and what cannot be sent. RFC 768.
+#include "udp_bed.h"
+
+namespace loom::test {
+namespace {
+
+struct UdpOutput : testing::TestWithParam<bool> {
+  UdpBed bed;
+  UdpOutput() { bed.fake.route.source = UdpBed::local(ip6()); }
+  bool ip6() const { return GetParam(); }
+  std::string name() const { return ip6() ? "udp6-output" : "udp4-output"; }
+  uint64_t count(const char* counter) { return bed.count(name() + "/" + counter); }
+  ~UdpOutput() override { EXPECT_EQ(bed.fake.node_total(name()), bed.fake.packets_into(name())); }
+
+  struct Sent {
+    IpAddress src, dst;
+    uint16_t src_port = 0, dst_port = 0;
+    uint8_t tos = 0, ttl = 0;
+    bool dont_fragment = false;
+    uint16_t checksum = 0;
+    std::string payload, node;
+    uint32_t flags = 0, adjacency = 0;
+  };
+  // The oldest packet that has left, checked: lengths, offsets, checksums.
+  Sent next() {
+    Sent s;
+    if (bed.fake.captured.empty()) {
+      ADD_FAILURE() << "nothing was sent";
+      return s;
+    }
+    const auto captured = bed.fake.captured.front();
+    bed.fake.captured.pop_front();
+    Buffer& b = *captured.packet;
+    const std::string bytes = UdpBed::bytes_of(b);
+    s.node = captured.node;
+    s.flags = b.flags;
+    s.adjacency = b.adjacency;
+    EXPECT_EQ(b.l3_offset, b.offset_of_data());
+    EXPECT_TRUE(b.flags & kBufferLocallyOriginated);
+    std::size_t ip_bytes;
+    ChecksumSum pseudo;
+    const auto l4 = [&] { return static_cast<uint32_t>(bytes.size() - ip_bytes); };
+    if (ip6()) {
+      const auto& ip = *b.peek<Ip6Header>();
+      ip_bytes = sizeof ip;
+      EXPECT_EQ(ip.payload_length, l4());
+      EXPECT_EQ(ip.next_header, kProtoUdp);
+      s.src = ip.src;
+      s.dst = ip.dst;
+      s.tos = ip.traffic_class();
+      s.ttl = ip.hop_limit;
+      pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoUdp, l4());
+    } else {
+      const auto& ip = *b.peek<Ip4Header>();
+      ip_bytes = sizeof ip;
+      EXPECT_EQ(ip.total_length, bytes.size());
+      EXPECT_EQ(ip.protocol, kProtoUdp);
+      EXPECT_TRUE(ip4_header_checksum_ok(ip));
+      s.src = ip.src;
+      s.dst = ip.dst;
+      s.tos = ip.tos;
+      s.ttl = ip.ttl;
+      s.dont_fragment = ip.flags_fragment == kIp4DontFragment;
+      pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoUdp, l4());
+    }
+    EXPECT_EQ(b.l4_offset, b.l3_offset + static_cast<int>(ip_bytes));
+    UdpHeader h;
+    std::memcpy(&h, bytes.data() + ip_bytes, sizeof h);
+    EXPECT_EQ(h.length, l4());
+    s.src_port = h.src_port;
+    s.dst_port = h.dst_port;
+    s.checksum = h.checksum;
+    if (b.flags & kBufferTxUdpChecksum) {
+      EXPECT_EQ(h.checksum, checksum_fold(pseudo));
+    } else {
+      EXPECT_EQ(checksum_fold(checksum_add(pseudo, bytes.data() + ip_bytes, l4())), 0xffff);
+    }
+    s.payload = bytes.substr(ip_bytes + sizeof h);
+    bed.fake.free_chain(&b);
+    return s;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ip, UdpOutput, testing::Bool(),
+                         [](const auto& i) { return i.param ? "v6" : "v4"; });
+
+TEST_P(UdpOutput, ToThePeerFromTheConnectionsOwnEnd) {
+  const ConnId c = bed.connect(7, ip6());
+  bed.send(c, "hello");
+  const Sent s = next();
+  EXPECT_EQ(s.payload, "hello");
+  EXPECT_EQ(s.src, bed.local(ip6()));
+  EXPECT_EQ(s.dst, bed.remote(ip6()));
+  EXPECT_EQ(s.src_port, 40'000);
+  EXPECT_EQ(s.dst_port, 7);
+  EXPECT_EQ(s.ttl, 64);
+  EXPECT_EQ(s.tos, 0);
+  EXPECT_EQ(s.dont_fragment, !ip6());
+  EXPECT_EQ(s.node, ip6() ? "ip6-rewrite" : "ip4-rewrite");
+  EXPECT_EQ(s.adjacency, 7u);
+  EXPECT_TRUE(s.flags & kBufferTxUdpChecksum);
+  EXPECT_EQ(count("sent"), 1u);
+}
+
+TEST_P(UdpOutput, ToWhereTheDatagramSaysFromTheRoutesAddress) {
+  const ConnId c = bed.bind(53, ip6());
+  const IpAddress other = *IpAddress::parse(ip6() ? "2001:db8::9" : "192.0.2.9");
+  Datagram d = bed.to(other, 99);
+  d.flags |= kDatagramTos | kDatagramTtl;
+  d.tos = 0x28;
+  d.ttl = 3;
+  bed.send(c, "", d);
+  const Sent s = next();
+  EXPECT_EQ(s.payload, "");
+  EXPECT_EQ(s.src, bed.local(ip6()));
+  EXPECT_EQ(s.dst, other);
+  EXPECT_EQ(s.src_port, 53);
+  EXPECT_EQ(s.dst_port, 99);
+  EXPECT_EQ(s.tos, 0x28);
+  EXPECT_EQ(s.ttl, 3);
+  // A source that is named comes before the route's.
+  d.flags |= kDatagramLocal;
+  d.ends.local = *IpAddress::parse(ip6() ? "2001:db8::77" : "10.0.0.77");
+  bed.send(c, "x", d);
+  EXPECT_EQ(next().src, d.ends.local);
+}
+
+TEST_P(UdpOutput, TheAddressThatWasBoundIsTheSource) {
+  Endpoints e;
+  e.local = *IpAddress::parse(ip6() ? "2001:db8::5" : "10.0.0.5");
+  e.remote.is_ip4 = !ip6();
+  e.local_port = 53;
+  const ConnId c = bed.open(e);
+  bed.send(c, "x", bed.to(bed.remote(ip6()), 7));
+  EXPECT_EQ(next().src, e.local);
+}
+
+TEST_P(UdpOutput, ToThisHostGoesByLookup) {
+  bed.fake.route.is_local = true;
+  bed.send(bed.connect(7, ip6()), "x");
+  EXPECT_EQ(next().node, ip6() ? "ip6-lookup" : "ip4-lookup");
+}
+
+TEST_P(UdpOutput, WithoutOffloadTheChecksumIsWholeAndNeverZero) {
+  udp::shared().config.csum_offload = false;
+  const ConnId c = bed.connect(7, ip6());
+  bool was_ones = false;
+  for (int i = 0; i < 65536 && !was_ones; ++i) {  // some two bytes make the sum zero
+    std::string payload(2, 0);
+    payload[0] = static_cast<char>(i >> 8);
+    payload[1] = static_cast<char>(i);
+    bed.send(c, payload);
+    const Sent s = next();
+    ASSERT_NE(s.checksum, 0);
+    ASSERT_FALSE(s.flags & kBufferTxUdpChecksum);
+    was_ones = s.checksum == 0xffff;
+  }
+  EXPECT_TRUE(was_ones);
+}
+
+TEST_P(UdpOutput, WhatIsBiggerThanTheMtuIsFragmentedOrRefused) {
+  const ConnId c = bed.connect(7, ip6());
+  const uint32_t headers = ip6() ? 48 : 28;
+  bed.send(c, std::string(1500 - headers, 'a'));
+  EXPECT_EQ(next().dont_fragment, !ip6());
+  bed.send(c, std::string(1501 - headers, 'a'));
+  if (ip6()) {  // no fragmentation of IPv6 so far
+    EXPECT_EQ(count("too-big"), 1u);
+    ASSERT_EQ(bed.errors.size(), 1u);
+    EXPECT_EQ(bed.errors[0].second, ResetReason::kMessageSize);
+  } else {  // ip4-rewrite does it
+    EXPECT_FALSE(next().dont_fragment);
+    EXPECT_EQ(count("sent"), 2u);
+  }
+}
+
+TEST_P(UdpOutput, LongerThanAPacketCanBeIsRefused) {
+  bed.fake.route.mtu = 65'535;
+  const ConnId c = bed.connect(7, ip6());
+  bed.send(c, std::string(65'528, 'a'));
+  EXPECT_EQ(count("too-long"), 1u);
+  ASSERT_EQ(bed.errors.size(), 1u);
+  EXPECT_EQ(bed.errors[0].second, ResetReason::kMessageSize);
+}
+
+TEST_P(UdpOutput, WithoutDestinationOrWayItIsCounted) {
+  const ConnId c = bed.bind(53, ip6());
+  bed.send(c, "where to?");
+  EXPECT_EQ(count("no-destination"), 1u);
+  bed.fake.has_route = false;
+  bed.send(c, "no way", bed.to(bed.remote(ip6()), 7));
+  EXPECT_EQ(count("no-route"), 1u);
+  ASSERT_EQ(bed.errors.size(), 1u);
+  EXPECT_EQ(bed.errors[0].second, ResetReason::kUnreachable);
+  EXPECT_EQ(bed.fake.packets_into("drop"), 2u);
+}
+
+TEST_P(UdpOutput, GroupsAreNotSentTo) {
+  const ConnId c = bed.bind(53, ip6());
+  bed.send(c, "all", bed.to(*IpAddress::parse(ip6() ? "ff02::1" : "224.0.0.1"), 7));
+  if (!ip6()) bed.send(c, "all", bed.to(*IpAddress::parse("255.255.255.255"), 7));
+  EXPECT_EQ(count("to-group"), ip6() ? 1u : 2u);
+}
+
+TEST_P(UdpOutput, TheOtherFamilyIsRefusedUnlessTheSocketIsForBoth) {
+  const ConnId c = bed.bind(53, ip6());
+  bed.send(c, "x", bed.to(bed.remote(!ip6()), 7));
+  if (ip6()) {  // on ::, for both
+    EXPECT_EQ(bed.count("udp4-output/sent"), 1u);
+  } else {
+    EXPECT_EQ(bed.count("udp6-output/other-family"), 1u);
+  }
+}
+
+TEST_P(UdpOutput, ARouteThatChangesIsLookedUpAgain) {
+  const ConnId c = bed.connect(7, ip6());
+  bed.send(c, "x");
+  EXPECT_EQ(next().adjacency, 7u);
+  bed.fake.route.adjacency = 8;
+  bed.send(c, "x");
+  EXPECT_EQ(next().adjacency, 7u);
+  ++bed.fake.route_generation;
+  bed.send(c, "x");
+  EXPECT_EQ(next().adjacency, 8u);
+}
+
+TEST_P(UdpOutput, APeerComesChangesAndGoes) {
+  const ConnId c = bed.bind(53, ip6());
+  Endpoints e;
+  e.remote = bed.remote(ip6());
+  e.remote_port = 7;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
+  EXPECT_EQ(e.local, bed.local(ip6()));
+  EXPECT_EQ(e.local_port, 53);
+  bed.send(c, "x");
+  EXPECT_EQ(next().dst_port, 7);
+  // The port is another socket's to bind now, as iperf3's server does.
+  const ConnId next_server = bed.bind(53, ip6());
+  e.remote_port = 0;
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kInUse);
+  bed.ops().abort(bed.fake.worker, next_server);
+  e.remote = bed.remote(ip6());
+  e.remote_port = 8;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
+  bed.send(c, "x");
+  EXPECT_EQ(next().dst_port, 8);
+  e.remote_port = 0;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
+  EXPECT_TRUE(e.local.is_zero());
+  EXPECT_EQ(bed.flows.size(), ip6() ? 2u : 1u);
+  bed.receive({.src_port = 9}, ip6());
+  EXPECT_EQ(bed.received.size(), 1u);
+}
+
+TEST_P(UdpOutput, PeersThatCannotBeAreRefused) {
+  const ConnId c = bed.bind(53, ip6());
+  Endpoints e;
+  e.remote = *IpAddress::parse(ip6() ? "ff02::1" : "224.0.0.1");
+  e.remote_port = 7;
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kInvalid);
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c + 1, e), Status::kNotConnected);
+  e.local = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  bed.open(e, Status::kInvalid);
+  e.remote = bed.remote(ip6());
+  e.local = *IpAddress::parse(ip6() ? "2001:db8::66" : "10.0.0.66");
+  bed.fake.own.insert(bed.local(ip6()));
+  bed.open(e, Status::kNotFound);
+  EXPECT_EQ(bed.flows.size(), ip6() ? 2u : 1u);
+}
+
+TEST_P(UdpOutput, InfoSaysWhatListingsShow) {
+  const ConnId c = bed.connect(7, ip6());
+  ConnectionInfo info;
+  bed.ops().info(bed.fake.worker, c, info);
+  EXPECT_EQ(info.state, 1);
+  EXPECT_EQ(info.endpoints.remote_port, 7);
+  bed.ops().info(bed.fake.worker, bed.bind(53, ip6()), info);
+  EXPECT_EQ(info.state, 7);
+  bed.ops().info(bed.fake.worker, 12345, info);
+  EXPECT_EQ(info.state, 0);
+}
+
+}  // namespace
+}  // namespace loom::test

@@ -1,0 +1,234 @@
+// UDP without a daemon: its nodes over script::FakeHost, and a session layer of maps. Packets are
+// built and read byte by byte.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <hostloom/checksum.h>
+#include <hostloom/datagram.h>
+#include <hostloom/net.h>
+
+#include "tests/script/fake_host.h"
+#include "udp/udp.h"
+
+namespace loom::test {
+
+struct UdpBed {
+  struct Received {
+    SessionId session;
+    Datagram d;
+    std::string payload;
+  };
+  struct Flow {
+    FlowKind kind;
+    ConnId conn;
+    uint8_t worker = 0;
+  };
+  using FlowId = std::tuple<IpAddress, uint16_t, IpAddress, uint16_t>;
+
+  static inline UdpBed* self = nullptr;
+  script::FakeHost fake;
+  SessionOps sessions{};
+  std::map<FlowId, Flow> flows;
+  std::vector<Received> received;
+  std::vector<std::pair<SessionId, ResetReason>> errors;
+  std::vector<SessionId> closed;
+  Status rx_answer = Status::kOk;
+  FlowKind force = FlowKind::kNone;  // what every lookup finds, if not this
+  SessionId next_session = 100;
+
+  static FlowId bound_id(const Endpoints& e) { return {e.local, e.local_port, {}, 0}; }
+  static FlowId id_of(const Endpoints& e) {
+    return {e.local, e.local_port, e.remote, e.remote_port};
+  }
+
+  UdpBed() {
+    self = this;
+    sessions.struct_size = sizeof sessions;
+    sessions.lookup4 = lookup<FlowKey4, Ip4Address>;
+    sessions.lookup6 = lookup<FlowKey6, Ip6Address>;
+    sessions.flow_open = [](Worker&, Endpoints& e, uint8_t, ConnId c) noexcept {
+      if (e.local.is_zero()) e.local = local(!e.remote.is_ip4);
+      if (e.local_port == 0) e.local_port = 40'000;
+      return self->flows.try_emplace(id_of(e), Flow{FlowKind::kHalfOpen, c}).second
+                 ? Status::kOk
+                 : Status::kInUse;
+    };
+    sessions.flow_add = [](Worker&, const Endpoints& e, uint8_t, FlowKind kind, ConnId c) noexcept {
+      self->flows[id_of(e)] = {kind, c};
+      return Status::kOk;
+    };
+    sessions.flow_del = [](Worker&, const Endpoints& e, uint8_t) noexcept {
+      EXPECT_EQ(self->flows.erase(id_of(e)), 1u);
+    };
+    sessions.flow_bind = [](Worker&, Endpoints& e, uint8_t, bool both, ConnId c) noexcept {
+      if (e.local_port == 0) e.local_port = 50'000;
+      if (!self->flows.try_emplace(bound_id(e), Flow{FlowKind::kBound, c}).second)
+        return Status::kInUse;
+      Endpoints ip4 = e;
+      ip4.local = Ip4Address{};
+      if (both) self->flows[bound_id(ip4)] = {FlowKind::kBound, c};
+      return Status::kOk;
+    };
+    sessions.flow_unbind = [](Worker&, const Endpoints& e, uint8_t, bool both) noexcept {
+      EXPECT_EQ(self->flows.erase(bound_id(e)), 1u);
+      Endpoints ip4 = e;
+      ip4.local = Ip4Address{};
+      if (both) {
+        EXPECT_EQ(self->flows.erase(bound_id(ip4)), 1u);
+      }
+    };
+    sessions.rx_datagram = [](Worker&, SessionId s, const Datagram& d, const Buffer& chain,
+                              uint32_t offset, uint32_t length) noexcept {
+      if (self->rx_answer != Status::kOk) return self->rx_answer;
+      self->received.push_back({s, d, bytes_of(chain).substr(offset, length)});
+      return Status::kOk;
+    };
+    sessions.soft_error = [](Worker&, SessionId s, ResetReason r) noexcept {
+      self->errors.emplace_back(s, r);
+    };
+    sessions.closed = [](Worker&, SessionId s) noexcept { self->closed.push_back(s); };
+    fake.worker.sessions = &sessions;
+    EXPECT_TRUE(udp::init(fake.host));
+    EXPECT_TRUE(udp::start(fake.host));
+  }
+  ~UdpBed() {
+    udp::stop(fake.host);
+    self = nullptr;
+  }
+
+  static std::string bytes_of(const Buffer& chain) {
+    std::string all;
+    for (const Buffer* b = &chain; b; b = b->next)
+      all.append(reinterpret_cast<const char*>(b->data), b->len);
+    return all;
+  }
+  static IpAddress local(bool ip6) { return *IpAddress::parse(ip6 ? "2001:db8::1" : "10.0.0.1"); }
+  static IpAddress remote(bool ip6) { return *IpAddress::parse(ip6 ? "2001:db8::2" : "192.0.2.2"); }
+
+  template <class Key, class Address>
+  static void lookup(Worker&, std::span<const Key> keys, FlowMatch* out) noexcept {
+    for (const Key& k : keys) {
+      *out = {};
+      if (self->force != FlowKind::kNone) out->kind = self->force;
+      for (const FlowId& id :
+           {FlowId{k.local, k.local_port, k.remote, k.remote_port},
+            FlowId{k.local, k.local_port, {}, 0}, FlowId{Address{}, k.local_port, {}, 0}}) {
+        const auto found = self->flows.find(id);
+        if (found == self->flows.end() || out->kind != FlowKind::kNone) continue;
+        *out = {found->second.conn, found->second.worker, found->second.kind};
+      }
+      ++out;
+    }
+  }
+
+  // --- What the session layer asks.
+  const TransportOps& ops() { return fake.transports.at(0).second; }
+  ConnId open(Endpoints e, Status expected = Status::kOk, bool v6only = false) {
+    SocketOptionsView options;
+    options.v6only = v6only;
+    ConnId c = kNoConn;
+    EXPECT_EQ(ops().connect(fake.worker, next_session++, e, options, &c), expected);
+    return c;
+  }
+  ConnId bind(uint16_t port, bool ip6 = false) {
+    Endpoints e;
+    e.local = e.remote = ip6 ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+    e.local_port = port;
+    return open(e);
+  }
+  ConnId connect(uint16_t port, bool ip6 = false) {
+    Endpoints e;
+    e.local = ip6 ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+    e.remote = remote(ip6);
+    e.remote_port = port;
+    return open(e);
+  }
+  void send(ConnId c, const std::string& payload, const Datagram& d = {}) {
+    Buffer* first = fake.worker.alloc();
+    Buffer* last = first;
+    for (std::size_t done = 0; done < payload.size();) {
+      if (last->tailroom() == 0) {
+        last->next = fake.worker.alloc();
+        last = last->next;
+      }
+      const auto n =
+          static_cast<uint32_t>(std::min<std::size_t>(payload.size() - done, last->tailroom()));
+      std::memcpy(last->append(n), payload.data() + done, n);
+      if (last != first) first->rest_len += n;
+      done += n;
+    }
+    ops().push_datagrams(fake.worker, c, {&first, 1}, &d);
+    fake.run();
+  }
+  static Datagram to(const IpAddress& a, uint16_t port) {
+    Datagram d;
+    d.flags = kDatagramRemote;
+    d.ends.remote = a;
+    d.ends.local = a.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+    d.ends.remote_port = port;
+    return d;
+  }
+
+  // --- Packets from the peer, data at the UDP header.
+  struct Packet {
+    std::string payload = "hello";
+    uint16_t src_port = 7, dst_port = 53;
+    std::optional<uint16_t> length{};    // of the UDP header
+    std::optional<uint16_t> checksum{};  // else the right one
+    uint32_t padding = 0;                // behind the IP packet
+    uint32_t cut = 0;                    // bytes that the packet has fewer than its IP header says
+    uint32_t flags = 0;                  // BufferFlags
+    uint16_t gso_size = 0;
+  };
+  void receive(const Packet& p, bool ip6 = false, std::optional<IpAddress> to = {}) {
+    const IpAddress dst = to ? *to : local(ip6);
+    std::string udp(sizeof(UdpHeader), 0);
+    udp += p.payload;
+    auto& h = *reinterpret_cast<UdpHeader*>(udp.data());
+    h.src_port = p.src_port;
+    h.dst_port = p.dst_port;
+    const auto size = static_cast<uint16_t>(udp.size());
+    h.length = p.length.value_or(size);
+    const uint32_t summed = std::min<uint32_t>(p.gso_size ? size : uint32_t{h.length}, size);
+    ChecksumSum sum = ip6 ? pseudo_header_sum(remote(true).ip6(), dst.ip6(), kProtoUdp, summed)
+                          : pseudo_header_sum(remote(false).ip4(), dst.ip4(), kProtoUdp, summed);
+    h.checksum = p.checksum.value_or(checksum_finish(checksum_add(sum, udp.data(), summed)));
+    Buffer* b = fake.worker.alloc();
+    b->l3_offset = b->offset_of_data();
+    if (ip6) {
+      auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
+      ip.version_class_flow = 6u << 28 | 0xb8u << 20;
+      ip.payload_length = size;
+      ip.next_header = kProtoUdp;
+      ip.hop_limit = 61;
+      ip.src = remote(true).ip6();
+      ip.dst = dst.ip6();
+    } else {
+      auto& ip = *reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header)));
+      ip.version_ihl = 0x45;
+      ip.tos = 0xb8;
+      ip.total_length = static_cast<uint16_t>(size + sizeof(Ip4Header));
+      ip.ttl = 61;
+      ip.protocol = kProtoUdp;
+      ip.src = remote(false).ip4();
+      ip.dst = dst.ip4();
+    }
+    b->advance(b->len);
+    udp.resize(udp.size() - p.cut);
+    std::memcpy(b->append(static_cast<uint32_t>(udp.size())), udp.data(), udp.size());
+    std::memset(b->append(p.padding), 0x55, p.padding);
+    b->l4_offset = b->offset_of_data();
+    b->flags |= p.flags;
+    b->gso_size = p.gso_size;
+    b->rx_if = 3;
+    fake.deliver(ip6 ? "udp6-input" : "udp4-input", {b});
+  }
+  uint64_t count(const std::string& path) { return fake.counter(path); }
+};
+
+}  // namespace loom::test
