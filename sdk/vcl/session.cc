@@ -90,6 +90,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   options_ = {};
   options_.linger_s = -1;
   rx_size = tx_size = 0;
+  ttl = 0;
   rcv_lowat.store(1, std::memory_order_relaxed);
   rcv_timeout.store(-1, std::memory_order_relaxed);
   snd_timeout.store(-1, std::memory_order_relaxed);
@@ -254,6 +255,7 @@ void Session::on_bound(const svm::BoundEvent& e) {
 }
 
 int Session::connect(const svm::Endpoint& remote) {
+  if (is_datagram()) return open_datagrams(&remote);
   if (const auto attached = worker_.attach(); !attached)
     return -errno_of(static_cast<int32_t>(attached.error().code));
   {
@@ -309,6 +311,7 @@ int Session::connect(const svm::Endpoint& remote) {
 
 void Session::on_connected(const svm::ConnectedEvent& e) {
   const std::lock_guard lock(mutex_);
+  if (shared_) return on_peer_set(e);
   if (e.status != 0 || !adopt(e.session, e.handle, e.cut_through)) {
     if (e.status == 0) {  // it is open, and we cannot have it: no descriptors, say
       handle_ = e.handle;
@@ -506,7 +509,7 @@ void Session::linger() {
 void Session::let_go() {
   if (!attachment_) return;
   if (context_ && (state() == State::kConnecting || state() == State::kBinding))
-    worker_.forget_context(context_, true);
+    worker_.forget_context(context_, !shared_);
   if (info_context_) worker_.forget_context(info_context_, false);
   if (handle_) worker_.forget_handle(handle_, *this);
   if (cut_.pair) cut_.pair->leave(cut_.bell_ref, cut_.end, cut_.bit, *this);
@@ -584,7 +587,10 @@ void Session::after_fork() noexcept {
   info_context_ = 0;
   if (state() == State::kConnecting || state() == State::kBinding) {
     context_ = 0;
-    fail(ECONNABORTED);
+    if (shared_)  // only its peer was to change
+      state_.store(State::kOpen, std::memory_order_release);
+    else
+      fail(ECONNABORTED);
   }
 }
 
@@ -598,6 +604,10 @@ void Session::drop_holder(uint64_t bit) noexcept {
 int Session::take_error() {
   const std::lock_guard lock(mutex_);
   if (error_) return std::exchange(error_, 0);
+  if (is_datagram() && shared_) {
+    const ProcessLock process_lock(*shared_);
+    if (const int error = datagram_error(true); error != 0) return error;
+  }
   if (cut_.wrote_in_vain && peer_closed() && !std::exchange(error_taken_, true)) return EPIPE;
   const int gone = shared_ ? lost() : 0;
   if (gone != 0 && !std::exchange(error_taken_, true)) return gone;

@@ -1,5 +1,5 @@
-// A stream session of the application: its life (idle, bound, listening, connecting, open, failed),
-// reading, writing and readiness.
+// A session of the application, of a stream or of datagrams: its life (idle, bound, listening,
+// connecting, open, failed), reading, writing and readiness.
 //
 // All methods return a count, 0 or a negative errno. Truth about an open session lies in the shared
 // memory; events only say when to look again.
@@ -13,6 +13,7 @@
 #include <span>
 
 #include "svm/accept_queue.h"
+#include "svm/datagram.h"
 #include "svm/fifo.h"
 #include "svm/protocol.h"
 #include "vcl/attachment.h"
@@ -26,6 +27,20 @@ namespace loom::vcl {
 class AppWorker;
 
 struct SessionTag;
+
+// What may be said with a datagram to send.
+struct DatagramOut {
+  const svm::Endpoint* to = nullptr;      // nullptr: to the peer
+  const svm::Endpoint* source = nullptr;  // address to send from; the port is not looked at
+  int tos = -1, ttl = -1;                 // -1: the socket's
+  uint16_t gso_size = 0;                  // UDP_SEGMENT
+};
+// What came with a received one.
+struct DatagramIn {
+  svm::DatagramHeader header;
+  bool is_truncated;
+  svm::Endpoint from() const noexcept;
+};
 
 class Session final : public Object, public ListNode<SessionTag> {
  public:
@@ -57,6 +72,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   void abort_on_close();
   // SO_LINGER: sleeps until everything written was acknowledged, or its time is over.
   void linger();
+  // Of datagrams (datagram.cc): makes the session known to the daemon at the address that was
+  // bound, or any, with a peer or without; of an open one changes the peer (port 0: none any more).
+  // Waits for the daemon's answer, also when non-blocking.
+  int open_datagrams(const svm::Endpoint* peer);
 
   // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC, MORE; others mean nothing
   // here.
@@ -71,6 +90,13 @@ class Session final : public Object, public ListNode<SessionTag> {
     const iovec v{const_cast<void*>(p), n};
     return send({&v, 1}, flags);
   }
+  // Of datagrams (datagram.cc), one a call. Both send() and receive() above are these, without more
+  // to say. The result of send_datagram is all or an error: -EDESTADDRREQ, -EMSGSIZE, and what
+  // earlier ones met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length
+  // that the datagram has.
+  ssize_t send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out);
+  ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
+
   // Zero copy. read_views: bytes in the views, which stay until release() drops them. fill: calls
   // `f` with free space of the tx fifo, and sends the bytes that it says it has put there; when
   // those are fewer than n, the rest is taken to follow: the caller goes on, or ends it with
@@ -81,7 +107,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t fill(size_t n, int flags, F&& f);
   // What MSG_MORE held back is due.
   void push();
-  uint32_t unread();      // FIONREAD
+  uint32_t unread();      // FIONREAD; of datagrams, what the next one has
   uint32_t unsent();      // SIOCOUTQ: written and not yet acknowledged
   uint32_t free_space();  // of the tx fifo
   // Everything or nothing.
@@ -124,6 +150,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   int info(svm::InfoEvent& out);
 
   uint8_t proto() const noexcept { return proto_; }
+  bool is_datagram() const noexcept { return proto_ == kProtoUdp; }
   bool bound() const noexcept { return bound_; }
   bool is_listener() const noexcept {
     const State s = state();
@@ -147,6 +174,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<uint32_t> rcv_lowat{1};
   std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
   uint64_t cookie = 0;
+  uint8_t ttl = 0;  // of datagrams sent; 0 = default
 
   // --- For AppWorker, under its mutex
 
@@ -164,6 +192,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool uses(const Attachment& a) const noexcept { return attachment_.get() == &a; }
 
   Session* pool_next_ = nullptr;
+
+  static constexpr uint8_t kProtoUdp = 1;  // VPPCOM_PROTO_UDP
 
  private:
   void retire() override;
@@ -200,6 +230,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   void commit_tx(uint32_t n, bool more);
   void set_more(bool more) noexcept;
   void push_locked() noexcept;
+  void on_peer_set(const svm::ConnectedEvent& e);
+  bool next_datagram(uint32_t ready, svm::DatagramHeader& h);
+  int datagram_error(bool take);
+  ssize_t take_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
+  ssize_t put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
 
   AppWorker& worker_;

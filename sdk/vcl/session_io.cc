@@ -102,6 +102,7 @@ ssize_t Session::take(std::span<const iovec> to, bool peek, bool discard) {
 }
 
 ssize_t Session::receive(std::span<const iovec> to, int flags) {
+  if (is_datagram()) return receive_datagram(to, flags, nullptr);
   const bool peek = flags & MSG_PEEK, discard = flags & MSG_TRUNC;
   const bool may_wait = !(flags & MSG_DONTWAIT) && !nonblocking();
   const bool all = (flags & MSG_WAITALL) && may_wait;
@@ -176,7 +177,10 @@ uint32_t Session::unread() {
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
   const ProcessLock process_lock(*shared_);
-  return rx_.refresh();
+  const uint32_t ready = rx_.refresh();
+  svm::DatagramHeader h;
+  if (is_datagram()) return next_datagram(ready, h) ? h.length : 0;
+  return ready;
 }
 
 // --- Sending
@@ -284,6 +288,7 @@ int Session::wait_writable(int flags, TimeNs& deadline, bool& has_deadline) {
 }
 
 ssize_t Session::send(std::span<const iovec> from, int flags) {
+  if (is_datagram()) return send_datagram(from, flags, {});
   TimeNs deadline = 0;
   bool has_deadline = false;
   ssize_t n;
@@ -459,6 +464,7 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     }
     const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
     if (readable) in = POLLIN | POLLRDNORM;
+    if (ready != 0 && is_datagram() && datagram_error(false) != 0) in |= POLLERR;
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);

@@ -278,6 +278,11 @@ bool is_stream_proto(uint8_t proto) {
          proto >= loom::kFirstPrivateProto;
 }
 
+// A session of datagrams that has not been bound yet gets an address when it first sends.
+ssize_t open_to_send(Session& s) {
+  return s.state() == Session::State::kIdle ? s.open_datagrams(nullptr) : 0;
+}
+
 }  // namespace
 
 int vppcom_session_create(uint8_t proto, uint8_t is_nonblocking) {
@@ -290,14 +295,16 @@ int vppcom_session_create(uint8_t proto, uint8_t is_nonblocking) {
 int vppcom_session_bind(uint32_t handle, vppcom_endpt_t* ep) {
   if (!ep || !ep->ip) return VPPCOM_EINVAL;
   return with_session(handle, [&](Session& s) -> ssize_t {
-    if (!is_stream_proto(s.proto())) return VPPCOM_ENOTSUP;
+    if (!is_stream_proto(s.proto()) && !s.is_datagram()) return VPPCOM_ENOTSUP;
     s.socket_is_ip4 = ep->is_ip4;
-    return s.bind(to_endpoint(*ep));
+    const int e = s.bind(to_endpoint(*ep));
+    return e == 0 && s.is_datagram() ? s.open_datagrams(nullptr) : e;
   });
 }
 
 int vppcom_session_listen(uint32_t handle, uint32_t q_len) {
   return with_session(handle, [&](Session& s) -> ssize_t {
+    if (s.is_datagram()) return s.open_datagrams(nullptr);  // bind has done it
     return is_stream_proto(s.proto()) ? s.listen(q_len) : VPPCOM_ENOTSUP;
   });
 }
@@ -317,7 +324,8 @@ int vppcom_session_accept(uint32_t handle, vppcom_endpt_t* ep, uint32_t flags) {
 int vppcom_session_connect(uint32_t handle, vppcom_endpt_t* ep) {
   if (!ep || !ep->ip) return VPPCOM_EINVAL;
   return with_session(handle, [&](Session& s) -> ssize_t {
-    return is_stream_proto(s.proto()) ? s.connect(to_endpoint(*ep)) : VPPCOM_ENOTSUP;
+    if (!is_stream_proto(s.proto()) && !s.is_datagram()) return VPPCOM_ENOTSUP;
+    return s.connect(to_endpoint(*ep));
   });
 }
 
@@ -345,6 +353,13 @@ int vppcom_session_recvfrom(uint32_t handle, void* buf, uint32_t len, int flags,
                             vppcom_endpt_t* ep) {
   if (flags != 0 && flags != MSG_PEEK) return VPPCOM_EAFNOSUPPORT;
   return with_session(handle, [&](Session& s) {
+    if (s.is_datagram()) {
+      const iovec to{buf, len};
+      DatagramIn in;
+      const ssize_t n = s.receive_datagram({&to, 1}, flags, &in);
+      if (ep && n >= 0) from_endpoint(in.from(), *ep);
+      return n;
+    }
     const ssize_t n = s.receive(buf, len, flags);
     if (ep && n >= 0) from_endpoint(s.remote(), *ep);
     return n;
@@ -352,8 +367,17 @@ int vppcom_session_recvfrom(uint32_t handle, void* buf, uint32_t len, int flags,
 }
 
 int vppcom_session_sendto(uint32_t handle, void* buf, uint32_t len, int, vppcom_endpt_t* ep) {
-  if (ep) return vppcom_session(handle) ? VPPCOM_EINVAL : VPPCOM_EBADFD;
-  return vppcom_session_write(handle, buf, len);
+  if (!ep) return vppcom_session_write(handle, buf, len);
+  return with_session(handle, [&](Session& s) -> ssize_t {
+    if (!s.is_datagram() || !ep->ip) return -EINVAL;
+    if (s.state() == Session::State::kIdle) s.socket_is_ip4 = ep->is_ip4;
+    if (const ssize_t e = open_to_send(s); e != 0) return e;
+    const svm::Endpoint to = to_endpoint(*ep);
+    const iovec from{buf, len};
+    DatagramOut out;
+    out.to = &to;
+    return s.send_datagram({&from, 1}, 0, out);
+  });
 }
 
 int vppcom_session_read_segments(uint32_t handle, vppcom_data_segment_t* ds, uint32_t n,

@@ -79,6 +79,7 @@ class FakeDaemon {
   void connect(Worker& w, const svm::ConnectEvent& e);
   void connect_to_peer(Worker& w, const svm::ConnectEvent& e);
   void serve_pair(Worker& w, const svm::AttachRequest& r);
+  void set_peer(Worker& w, const svm::PeerEvent& e);
   void listen(Worker& w, const svm::ListenEvent& e);
   Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote);
   bool offer(Listener& l, Session& s);

@@ -82,7 +82,8 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   Listener* l = nullptr;
   for (auto& candidate : listeners_)
     if (candidate->local.port == e.remote.port) l = candidate.get();
-  if (!l && port != 7) {
+  const bool is_datagram = e.proto == 1;  // opens at once, and the other end is always the test
+  if (!l && port != 7 && !is_datagram) {
     answer.status = static_cast<int32_t>(Status::kRefused);
     send(w, ToApp::kConnected, answer);
     return;
@@ -108,6 +109,22 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   answer.session = near.ref;
   answer.local = local;
   answer.remote = e.remote;
+  send(w, ToApp::kConnected, answer);
+}
+
+void FakeDaemon::set_peer(Worker& w, const PeerEvent& e) {
+  Session& s = *sessions_.at(static_cast<uint32_t>(e.handle));
+  ConnectedEvent answer{};
+  answer.context = e.context;
+  if (ntohs(e.remote.port) == kRefused) {
+    answer.status = static_cast<int32_t>(Status::kUnreachable);
+  } else {
+    s.remote = e.remote;
+    answer.handle = s.handle;
+    answer.session = s.ref;
+    answer.local = s.local;
+    answer.remote = s.remote;
+  }
   send(w, ToApp::kConnected, answer);
 }
 
@@ -140,6 +157,7 @@ void FakeDaemon::listen(Worker& w, const ListenEvent& e) {
 void FakeDaemon::handle(Worker& w, const MqEvent& event) {
   const auto type = static_cast<ToDaemon>(event.type);
   if (type == ToDaemon::kConnect) return connect(w, event.as<ConnectEvent>());
+  if (type == ToDaemon::kSetPeer) return set_peer(w, event.as<PeerEvent>());
   if (type == ToDaemon::kListen) return listen(w, event.as<ListenEvent>());
   const auto e = event.as<SessionEvent>();
   if (type == ToDaemon::kUnlisten) {

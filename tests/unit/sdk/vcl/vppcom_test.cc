@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "fake_daemon.h"
+#include "svm/datagram.h"
 
 namespace loom {
 namespace {
@@ -339,11 +340,41 @@ TEST_F(Vppcom, TerminateSendsAReset) {
 }
 
 TEST_F(Vppcom, OtherTransportsSayThatTheyDoNotExist) {
-  const int u = vppcom_session_create(VPPCOM_PROTO_UDP, 0);
+  const int u = vppcom_session_create(VPPCOM_PROTO_QUIC, 0);
   ASSERT_GE(u, 0);
   Address a(53);
   EXPECT_EQ(vppcom_session_bind(static_cast<uint32_t>(u), &a.ep), VPPCOM_ENOTSUP);
   EXPECT_EQ(vppcom_session_connect(static_cast<uint32_t>(u), &a.ep), VPPCOM_ENOTSUP);
+}
+
+TEST_F(Vppcom, DatagramsComeWithTheirAddresses) {
+  const auto u = static_cast<uint32_t>(vppcom_session_create(VPPCOM_PROTO_UDP, 1));
+  Address local(53), peer(9000), from(0);
+  ASSERT_EQ(vppcom_session_bind(u, &local.ep), VPPCOM_OK);
+  EXPECT_EQ(vppcom_session_listen(u, 1), VPPCOM_OK);
+  char buf[100] = "hello";
+  EXPECT_EQ(vppcom_session_sendto(u, buf, 5, 0, &peer.ep), 5);
+  EXPECT_EQ(vppcom_session_write(u, buf, 5), -EDESTADDRREQ);
+  svm::DatagramHeader h{};
+  std::string sent;
+  while ((sent += daemon_->sent(0)).size() < sizeof h + 5) std::this_thread::yield();
+  std::memcpy(&h, sent.data(), sizeof h);
+  EXPECT_EQ(h.remote_port, htons(9000));
+  EXPECT_EQ(h.remote_ip[0], 10);
+  EXPECT_EQ(sent.substr(sizeof h), "hello");
+  EXPECT_EQ(vppcom_session_recvfrom(u, buf, sizeof buf, 0, &from.ep), VPPCOM_EAGAIN);
+  h.flags = svm::kDatagramKnownFlags;
+  h.remote_port = htons(1234);
+  h.length = 3;
+  daemon_->inject(0, std::string(reinterpret_cast<const char*>(&h), sizeof h) + "abc");
+  EXPECT_EQ(vppcom_session_recvfrom(u, buf, 2, MSG_PEEK, &from.ep), 2);
+  EXPECT_EQ(vppcom_session_recvfrom(u, buf, sizeof buf, 0, &from.ep), 3);
+  EXPECT_EQ(from.ep.port, htons(1234));
+  EXPECT_EQ(from.ip[0], 10);
+  ASSERT_EQ(vppcom_session_connect(u, &peer.ep), VPPCOM_OK);
+  EXPECT_EQ(vppcom_session_write(u, buf, 3), 3);
+  Address c(7);
+  EXPECT_EQ(vppcom_session_sendto(outside(), buf, 1, 0, &c.ep), VPPCOM_EINVAL);  // of a stream
 }
 
 TEST_F(Vppcom, BadHandlesAreRefused) {

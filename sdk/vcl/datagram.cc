@@ -1,0 +1,281 @@
+// Session: datagrams. Each lies in a fifo behind its header (svm/datagram.h), whole or not at all.
+#include "svm/datagram.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "vcl/app_worker.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
+constexpr size_t kMaxIp4Bytes = 65'507;  // 65535 without the headers of IPv4 and UDP
+constexpr size_t kMaxViews = 32;         // a datagram in the smallest chunks has 17
+// POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
+constexpr uint32_t kLeastTxFifo = 3 * (kMaxDatagramBytes + kHeader);
+
+// More than a datagram can have counts as that and one.
+size_t length_of(std::span<const iovec> v) noexcept {
+  constexpr size_t kTooMany = kMaxDatagramBytes + 1;
+  size_t n = 0;
+  for (const iovec& e : v) n += std::min(e.iov_len, kTooMany - n);
+  return n;
+}
+
+// Consecutive bytes into views that have room for them.
+class Writer {
+ public:
+  explicit Writer(std::span<const svm::MutableByteView> views) noexcept : views_(views) {}
+  void put(const void* from, size_t n) noexcept {
+    const auto* p = static_cast<const std::byte*>(from);
+    while (n != 0) {
+      const svm::MutableByteView view = views_.front();
+      const size_t piece = std::min(n, view.size() - at_);
+      std::memcpy(view.data() + at_, p, piece);
+      p += piece;
+      n -= piece;
+      if ((at_ += piece) == view.size()) {
+        views_ = views_.subspan(1);
+        at_ = 0;
+      }
+    }
+  }
+
+ private:
+  std::span<const svm::MutableByteView> views_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+svm::Endpoint DatagramIn::from() const noexcept {
+  svm::Endpoint e{};
+  e.is_ip4 = header.is_ip4;
+  e.port = header.remote_port;
+  std::memcpy(e.ip, header.remote_ip, sizeof e.ip);
+  return e;
+}
+
+// --- Opening
+
+int Session::open_datagrams(const svm::Endpoint* peer) {
+  if (const auto attached = worker_.attach(); !attached)
+    return -errno_of(static_cast<int32_t>(attached.error().code));
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
+    worker_.drain();
+    const std::lock_guard lock(mutex_);
+    switch (state()) {
+      case State::kConnecting:
+        return -EALREADY;
+      case State::kOpen: {
+        if (!peer) return 0;
+        svm::PeerEvent e{};
+        e.handle = handle_;
+        e.context = context_ = worker_.register_context(*this);
+        e.remote = *peer;
+        state_.store(State::kConnecting, std::memory_order_release);
+        worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kSetPeer, e);
+        break;
+      }
+      case State::kIdle: {
+        attachment_ = worker_.attachment_locked();
+        if (!attachment_) return -ECONNREFUSED;
+        svm::ConnectEvent e{};
+        e.context = context_ = worker_.register_context(*this);
+        e.proto = proto_;
+        if (peer) e.remote = *peer;
+        e.local = local_;
+        e.rx_fifo_size = rx_size;
+        e.tx_fifo_size = std::max(
+            tx_size ? tx_size : static_cast<uint32_t>(worker_.config().tx_fifo_size), kLeastTxFifo);
+        e.options = options_;
+        state_.store(State::kConnecting, std::memory_order_release);
+        worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(),
+                     svm::ToDaemon::kConnect, e);
+        break;
+      }
+      default:
+        return error_ ? -std::exchange(error_, 0) : -ECONNRESET;
+    }
+  }
+  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
+  int outcome;
+  do {
+    outcome = worker_.wait(*this, kPollSettled, deadline);
+  } while (outcome == -EINTR);
+  const std::lock_guard worker_lock(worker_.mutex());
+  const std::lock_guard lock(mutex_);
+  if (state() == State::kOpen) return -std::exchange(error_, 0);
+  if (state() == State::kConnecting) {  // no answer in time, or no descriptors to wait with
+    worker_.forget_context(context_, !shared_);
+    error_ = outcome == -EAGAIN ? ETIMEDOUT : -outcome;
+  }
+  state_.store(shared_ ? State::kFailed : State::kIdle, std::memory_order_release);
+  return -std::exchange(error_, 0);
+}
+
+// The answer to kSetPeer. Under mutex_.
+void Session::on_peer_set(const svm::ConnectedEvent& e) {
+  if (state() != State::kConnecting) return;
+  if (e.status == 0) {
+    local_ = e.local;
+    remote_ = e.remote;
+  } else {
+    error_ = errno_of(e.status);
+  }
+  state_.store(State::kOpen, std::memory_order_release);
+}
+
+// --- Receiving
+
+// The header of the next of `ready` bytes. False: there is none, or the session is broken. Under
+// mutex_ and the process lock, as all that follow.
+bool Session::next_datagram(uint32_t ready, svm::DatagramHeader& h) {
+  if (ready == 0) return false;
+  if (ready >= kHeader && rx_.peek(0, std::as_writable_bytes(std::span(&h, 1))) == kHeader &&
+      h.length <= ready - kHeader)
+    return true;
+  fail(EIO);
+  return false;
+}
+
+// The errno of an error that is next in the rx fifo, or 0. Those right behind it are the same news.
+int Session::datagram_error(bool take) {
+  int error = 0;
+  svm::DatagramHeader h;
+  while (next_datagram(rx_.available(), h) && (h.flags & svm::kDatagramError)) {
+    if (error == 0) error = h.error;
+    if (!take) break;
+    rx_.drop(kHeader + h.length);
+  }
+  return error;
+}
+
+// One attempt. Arms nothing: whoever waits looks by poll(), which does.
+ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
+  if (!shared_) return cannot_receive();
+  const ProcessLock process_lock(*shared_);
+  become_owner();
+  while (true) {
+    if (const int error = datagram_error(true); error != 0) return -error;
+    svm::DatagramHeader h;
+    if (next_datagram(rx_.available(), h)) {
+      uint32_t n = 0;
+      for (const iovec& v : to) {
+        const size_t len = std::min<size_t>(v.iov_len, h.length - n);
+        n += rx_.peek(kHeader + n, {static_cast<std::byte*>(v.iov_base), len});
+        if (n == h.length) break;
+      }
+      if (!(flags & MSG_PEEK)) rx_.drop(kHeader + h.length);
+      if (in) *in = {h, n < h.length};
+      return flags & MSG_TRUNC ? h.length : n;
+    }
+    if (rx_.violation()) fail(EIO);
+    if (state() == State::kFailed) return cannot_receive();
+    const ssize_t end = end_of_stream();
+    if (end != -EAGAIN || rx_.refresh() == 0) return end;
+  }
+}
+
+ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
+  TimeNs deadline = 0;
+  while (true) {
+    ssize_t n;
+    {
+      const std::lock_guard lock(mutex_);
+      n = take_datagram(to, flags, in);
+    }
+    if (n != -EAGAIN || (flags & MSG_DONTWAIT) || nonblocking()) return n;
+    if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load(std::memory_order_relaxed));
+    if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
+  }
+}
+
+// --- Sending
+
+// One attempt: header and payload together.
+ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out) {
+  if (const int e = cannot_send(); e != 0) return e;
+  const ProcessLock process_lock(*shared_);
+  become_owner();
+  if (const int error = datagram_error(true); error != 0) return -error;
+  const svm::Endpoint& to = out.to ? *out.to : remote_;
+  if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
+  if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
+  svm::DatagramHeader h{};
+  h.length = static_cast<uint32_t>(n);
+  h.gso_size = out.gso_size;
+  h.is_ip4 = to.is_ip4;
+  if (out.to || out.source) {  // a source needs a destination of its family beside it
+    h.flags |= kDatagramRemote;
+    h.remote_port = to.port;
+    std::memcpy(h.remote_ip, to.ip, sizeof h.remote_ip);
+  }
+  if (out.source) {
+    if (out.source->is_ip4 != to.is_ip4) return -EINVAL;
+    h.flags |= kDatagramLocal;
+    std::memcpy(h.local_ip, out.source->ip, sizeof h.local_ip);
+  }
+  if (out.tos >= 0) {
+    h.flags |= kDatagramTos;
+    h.tos = static_cast<uint8_t>(out.tos);
+  }
+  if (const int hops = out.ttl >= 0 ? out.ttl : ttl; hops > 0) {
+    h.flags |= kDatagramTtl;
+    h.ttl = static_cast<uint8_t>(hops);
+  }
+  const uint32_t total = kHeader + h.length;
+  if (total > tx_.size()) return -EMSGSIZE;
+  while (true) {
+    if (tx_.space() < total && tx_.refresh() < total) {
+      if (tx_.violation()) break;
+      if (tx_.want_space(total)) return -EAGAIN;
+      continue;
+    }
+    svm::MutableByteView views[kMaxViews];
+    const uint32_t n_views = tx_.reserve(total, views);
+    if (tx_.violation()) break;
+    size_t room = 0;
+    for (uint32_t i = 0; i < n_views; ++i) room += views[i].size();
+    if (room < total) {
+      if (!more_memory()) return -ENOBUFS;
+      continue;
+    }
+    Writer writer({views, n_views});
+    writer.put(&h, sizeof h);
+    size_t left = n;
+    for (const iovec& v : from) {
+      const size_t len = std::min(v.iov_len, left);
+      writer.put(v.iov_base, len);
+      left -= len;
+    }
+    tx_.commit(total);
+    if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
+    return static_cast<ssize_t>(n);
+  }
+  fail(EIO);
+  return cannot_send();
+}
+
+ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out) {
+  const size_t n = length_of(from);
+  if (n > kMaxDatagramBytes) return -EMSGSIZE;
+  if (out.gso_size != 0 && n > size_t{out.gso_size} * svm::kMaxGsoSegments) return -EINVAL;
+  TimeNs deadline = 0;
+  bool has_deadline = false;
+  while (true) {
+    ssize_t outcome;
+    {
+      const std::lock_guard lock(mutex_);
+      outcome = put_datagram(from, n, out);
+    }
+    if (outcome != -EAGAIN) return outcome;
+    if (const int e = wait_writable(flags, deadline, has_deadline); e != 0) return e;
+  }
+}
+
+}  // namespace loom::vcl

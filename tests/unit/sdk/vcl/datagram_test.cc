@@ -1,0 +1,258 @@
+// Datagram sessions as the preload library uses them. The far end is the test, which writes and
+// reads the fifos' bytes, headers and all.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "fake_daemon.h"
+#include "svm/datagram.h"
+#include "vcl/app_worker.h"
+
+namespace loom::vcl {
+namespace {
+
+using svm::DatagramHeader;
+using test::FakeDaemon;
+
+struct Datagrams : testing::Test {
+  void SetUp() override {
+    Config config;
+    config.app_socket = "/tmp/vcl-datagram-" + std::to_string(getpid()) + ".sock";
+    config.rx_fifo_size = config.tx_fifo_size = 256 << 10;
+    config.session_timeout = 20;
+    daemon = std::make_unique<FakeDaemon>(config.app_socket);
+    worker = new AppWorker(config, "datagram-test");
+    s = worker->new_session(Session::kProtoUdp, true, true);
+  }
+  void TearDown() override {
+    s->unref();
+    worker->leave();
+    delete worker;
+  }
+  static svm::Endpoint end(uint16_t port) {
+    return {.is_ip4 = 1, .reserved = 0, .port = htons(port), .ip = {192, 0, 2, 9}};
+  }
+  void bind(uint16_t port = 53) {
+    ASSERT_EQ(s->bind({.is_ip4 = 1, .reserved = 0, .port = htons(port), .ip = {}}), 0);
+    ASSERT_EQ(s->open_datagrams(nullptr), 0);
+  }
+  ssize_t send(std::string text, const DatagramOut& out = {}) {
+    const iovec v{text.data(), text.size()};
+    return s->send_datagram({&v, 1}, 0, out);
+  }
+  struct Got {
+    ssize_t n;
+    std::string bytes;
+    DatagramIn in{};
+  };
+  Got receive(size_t room, int flags = 0) {
+    Got g{0, std::string(room, '?'), {}};
+    const iovec v{g.bytes.data(), room};
+    g.n = s->receive_datagram({&v, 1}, flags, &g.in);
+    g.bytes.resize(std::min<size_t>(room, g.n > 0 ? static_cast<size_t>(g.n) : 0));
+    return g;
+  }
+  void inject(const std::string& payload, uint16_t from = 7, uint8_t flags = 0x0f) {
+    DatagramHeader h{};
+    h.length = static_cast<uint32_t>(payload.size());
+    h.flags = flags;
+    h.is_ip4 = 1;
+    h.remote_port = htons(from);
+    h.remote_ip[0] = 192;
+    inject_raw(h, payload);
+  }
+  void inject_raw(const DatagramHeader& h, const std::string& payload) {
+    daemon->inject(0, std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
+  }
+  void inject_error(int error) {
+    DatagramHeader h{};
+    h.flags = svm::kDatagramError;
+    h.error = static_cast<uint16_t>(error);
+    inject_raw(h, "");
+  }
+  // What has been sent, once there are `n` datagrams.
+  std::vector<std::pair<DatagramHeader, std::string>> sent(size_t n) {
+    std::vector<std::pair<DatagramHeader, std::string>> all;
+    for (std::string bytes; all.size() < n;) {
+      bytes += daemon->sent(0);
+      DatagramHeader h;
+      while (bytes.size() >= sizeof h) {
+        std::memcpy(&h, bytes.data(), sizeof h);
+        if (bytes.size() < sizeof h + h.length) break;
+        all.emplace_back(h, bytes.substr(sizeof h, h.length));
+        bytes.erase(0, sizeof h + h.length);
+      }
+      std::this_thread::yield();
+    }
+    return all;
+  }
+
+  std::unique_ptr<FakeDaemon> daemon;
+  AppWorker* worker = nullptr;
+  Session* s = nullptr;
+};
+
+TEST_F(Datagrams, EachCallMovesOne) {
+  bind();
+  EXPECT_EQ(s->local().port, htons(53));
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  for (const size_t n : {0, 1, 5000, 65'507})
+    ASSERT_EQ(send(std::string(n, 'x'), out), static_cast<ssize_t>(n));
+  const auto all = sent(4);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].second.size(), (std::vector<size_t>{0, 1, 5000, 65'507})[i]);
+    EXPECT_EQ(all[i].first.flags, kDatagramRemote);
+    EXPECT_EQ(all[i].first.remote_port, htons(9));
+    EXPECT_EQ(all[i].first.remote_ip[3], 9);
+  }
+  inject("");
+  inject("one");
+  inject("two");
+  EXPECT_EQ(s->unread(), 0u);
+  EXPECT_EQ(receive(10).n, 0);
+  EXPECT_EQ(s->unread(), 3u);
+  EXPECT_EQ(receive(10).bytes, "one");
+  EXPECT_EQ(receive(10).bytes, "two");
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+}
+
+TEST_F(Datagrams, WhatIsSaidWithOneTravelsInItsHeader) {
+  bind();
+  const svm::Endpoint to = end(9), source = end(0);
+  s->ttl = 9;
+  DatagramOut out;
+  out.to = &to;
+  out.source = &source;
+  out.tos = 0xb8;
+  out.gso_size = 2;
+  EXPECT_EQ(send("abcd", out), 4);
+  out.ttl = 3;
+  out.gso_size = 0;
+  EXPECT_EQ(send("x", out), 1);
+  const auto all = sent(2);
+  EXPECT_EQ(all[0].first.flags, svm::kDatagramKnownFlags);
+  EXPECT_EQ(all[0].first.tos, 0xb8);
+  EXPECT_EQ(all[0].first.ttl, 9);
+  EXPECT_EQ(all[0].first.gso_size, 2);
+  EXPECT_EQ(all[0].first.local_ip[0], 192);
+  EXPECT_EQ(all[1].first.ttl, 3);
+}
+
+TEST_F(Datagrams, WhatCannotBeSentIsRefusedAtOnce) {
+  bind();
+  EXPECT_EQ(send("where to?"), -EDESTADDRREQ);
+  svm::Endpoint to = end(9), other = end(9);
+  DatagramOut out;
+  out.to = &to;
+  EXPECT_EQ(send(std::string(65'508, 'x'), out), -EMSGSIZE);
+  EXPECT_EQ(send(std::string(65'528, 'x'), out), -EMSGSIZE);
+  to.is_ip4 = 0;
+  EXPECT_EQ(send(std::string(65'527, 'x'), out), 65'527);
+  out.gso_size = 1;
+  EXPECT_EQ(send(std::string(129, 'x'), out), -EINVAL);
+  out.gso_size = 0;
+  out.source = &other;
+  EXPECT_EQ(send("x", out), -EINVAL);  // of another family
+  to.port = 0;
+  out.source = nullptr;
+  EXPECT_EQ(send("x", out), -EINVAL);
+}
+
+TEST_F(Datagrams, PeekTruncAndWhatDoesNotFit) {
+  bind();
+  inject("0123456789", 1234);
+  auto g = receive(4, MSG_PEEK);
+  EXPECT_EQ(g.bytes, "0123");
+  EXPECT_TRUE(g.in.is_truncated);
+  EXPECT_EQ(g.in.from().port, htons(1234));
+  EXPECT_EQ(receive(4, MSG_PEEK | MSG_TRUNC).n, 10);
+  EXPECT_EQ(receive(4).n, 4);
+  EXPECT_EQ(receive(4).n, -EAGAIN);  // the rest is gone
+}
+
+TEST_F(Datagrams, ConnectAndItsEnd) {
+  const svm::Endpoint to = end(9);
+  ASSERT_EQ(s->connect(to), 0);
+  EXPECT_EQ(s->remote().port, htons(9));
+  EXPECT_NE(s->local().port, 0);
+  EXPECT_EQ(send("x"), 1);
+  EXPECT_EQ(sent(1)[0].first.flags, 0);
+  ASSERT_EQ(s->connect(end(10)), 0);
+  EXPECT_EQ(s->remote().port, htons(10));
+  EXPECT_EQ(s->connect(end(FakeDaemon::kRefused)), -EHOSTUNREACH);
+  EXPECT_EQ(s->remote().port, htons(10));  // as it was
+  EXPECT_EQ(send("x"), 1);
+  const svm::Endpoint nobody{.is_ip4 = 1, .reserved = 0, .port = 0, .ip = {}};
+  ASSERT_EQ(s->open_datagrams(&nobody), 0);
+  EXPECT_EQ(send("x"), -EDESTADDRREQ);
+}
+
+TEST_F(Datagrams, AnErrorIsToldOnceAndTheSessionGoesOn) {
+  ASSERT_EQ(s->connect(end(9)), 0);
+  inject_error(ECONNREFUSED);
+  inject_error(ECONNREFUSED);
+  EXPECT_EQ(s->poll(POLLIN | POLLOUT, false) & (POLLIN | POLLERR),
+            static_cast<uint32_t>(POLLIN | POLLERR));
+  EXPECT_EQ(receive(10).n, -ECONNREFUSED);
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+  inject_error(ECONNREFUSED);
+  EXPECT_EQ(send("x"), -ECONNREFUSED);
+  EXPECT_EQ(send("x"), 1);
+  inject_error(EMSGSIZE);
+  EXPECT_EQ(s->take_error(), EMSGSIZE);
+  EXPECT_EQ(s->take_error(), 0);
+  inject("data");
+  EXPECT_EQ(s->poll(POLLIN, false) & POLLERR, 0u);
+  EXPECT_EQ(receive(10).bytes, "data");
+}
+
+TEST_F(Datagrams, AFullFifoIsToldAndNothingGoesInPart) {
+  bind();
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  size_t kept = 0;
+  daemon->run([&] {  // the daemon takes what comes: it has to stand still
+    while (send(std::string(60'000, 'x'), out) == 60'000) ++kept;
+    EXPECT_EQ(send(std::string(60'000, 'x'), out), -EAGAIN);
+    EXPECT_EQ(s->poll(POLLOUT, false) & POLLOUT, 0u);
+  });
+  EXPECT_GE(kept, 1u);
+  EXPECT_EQ(sent(kept).size(), kept);
+  s->set_nonblocking(false);
+  EXPECT_EQ(send(std::string(60'000, 'x'), out), 60'000);
+}
+
+TEST_F(Datagrams, AReaderSleepsUntilOneComes) {
+  bind();
+  s->set_nonblocking(false);
+  std::thread reader([&] { EXPECT_EQ(receive(10).bytes, "wake"); });
+  inject("wake");
+  reader.join();
+}
+
+TEST_F(Datagrams, ABrokenFrameEndsTheSession) {
+  bind();
+  DatagramHeader h{};
+  h.length = 5;
+  inject_raw(h, "four");
+  EXPECT_EQ(receive(10).n, -EIO);
+  EXPECT_NE(s->poll(POLLIN, false) & POLLHUP, 0u);
+}
+
+TEST_F(Datagrams, TheDaemonsEndIsToldAsAnError) {
+  bind();
+  s->set_nonblocking(false);
+  std::thread reader([&] { EXPECT_EQ(receive(10).n, -ECONNRESET); });
+  daemon->kill();
+  reader.join();
+}
+
+}  // namespace
+}  // namespace loom::vcl
