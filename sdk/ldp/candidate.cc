@@ -148,6 +148,13 @@ bool candidate_is_ip4(int fd) noexcept {
   return domain == AF_INET;
 }
 
+bool candidate_is_datagram(int fd) noexcept {
+  int type = 0;
+  socklen_t len = sizeof type;
+  libc().getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+  return type == SOCK_DGRAM;
+}
+
 void copy_candidate(int from, int to) {
   any_copied.store(true);
   note_candidate(to);

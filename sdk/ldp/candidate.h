@@ -1,5 +1,5 @@
 // Kernel sockets that may still become Hostloom's: what was asked of them, until listen() or
-// connect() decides.
+// connect() decides; of datagrams, bind(), connect() or the first one that is sent (datagrams.h).
 //
 // A candidate is a real kernel socket, so that whatever a program asks before the decision is
 // answered. Its options are set in the kernel and written down here. bind() to an address that
@@ -25,6 +25,7 @@ bool bound_to(int fd, svm::Endpoint& local);
 // bound to a port that the kernel has just found free.
 void settle_port(int fd);
 bool candidate_is_ip4(int fd) noexcept;
+bool candidate_is_datagram(int fd) noexcept;
 // dup(): the copy is the same socket.
 void copy_candidate(int from, int to);
 // It was closed.

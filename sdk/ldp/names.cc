@@ -80,6 +80,12 @@ bool is_loopback(const svm::Endpoint& e) noexcept {
   return std::all_of(e.ip, e.ip + 15, [](uint8_t b) { return b == 0; }) && e.ip[15] == 1;
 }
 
+bool is_group(const svm::Endpoint& e) noexcept {
+  if (!e.is_ip4) return e.ip[0] == 0xff;
+  return (e.ip[0] & 0xf0) == 0xe0 ||
+         std::all_of(e.ip, e.ip + 4, [](uint8_t b) { return b == 255; });
+}
+
 bool is_wildcard(const svm::Endpoint& e) noexcept {
   return std::all_of(e.ip, e.ip + (e.is_ip4 ? 4 : 16), [](uint8_t b) { return b == 0; });
 }

@@ -13,6 +13,8 @@ int to_endpoint(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::En
 int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len);
 
 bool is_loopback(const svm::Endpoint& e) noexcept;
+// Broadcast to everybody, or multicast.
+bool is_group(const svm::Endpoint& e) noexcept;
 bool is_wildcard(const svm::Endpoint& e) noexcept;
 
 }  // namespace loom::ldp

@@ -148,11 +148,11 @@ int get_socket_option(Session& s, int name, void* value, socklen_t* len) {
     case SO_ERROR:
       return put(s.take_error(), value, len);
     case SO_TYPE:
-      return put(SOCK_STREAM, value, len);
+      return put(s.is_datagram() ? SOCK_DGRAM : SOCK_STREAM, value, len);
     case SO_DOMAIN:
       return put(s.socket_is_ip4 ? AF_INET : AF_INET6, value, len);
     case SO_PROTOCOL:
-      return put(IPPROTO_TCP, value, len);
+      return put(s.is_datagram() ? IPPROTO_UDP : IPPROTO_TCP, value, len);
     case SO_ACCEPTCONN:
       return put(s.state() == Session::State::kListening, value, len);
     case SO_REUSEADDR:
@@ -238,7 +238,16 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
   else if (!is_text)
     return -EINVAL;
   if (level == SOL_SOCKET) return set_socket_option(s, name, number, value, len);
-  if (level == IPPROTO_TCP) return set_tcp_option(s, name, number, value, len);
+  if (level == IPPROTO_TCP)
+    return s.is_datagram() ? -ENOPROTOOPT : set_tcp_option(s, name, number, value, len);
+  const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
+                    (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
+  if (hops && s.is_datagram()) {
+    const int least = level == IPPROTO_IP ? 1 : 0;
+    if (number > 255 || (number < least && number != -1)) return -EINVAL;
+    s.ttl = static_cast<uint8_t>(std::max(number, 0));
+    return 0;
+  }
   const bool traffic_class =
       (level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS);
   if (traffic_class) {
@@ -258,7 +267,11 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (!value || !len) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;
   if (level == SOL_SOCKET) return get_socket_option(s, name, value, len);
-  if (level == IPPROTO_TCP) return get_tcp_option(s, name, value, len);
+  if (level == IPPROTO_TCP)
+    return s.is_datagram() ? -ENOPROTOOPT : get_tcp_option(s, name, value, len);
+  const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
+                    (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
+  if (hops && s.is_datagram()) return put(s.ttl ? s.ttl : 64, value, len);
   if ((level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS))
     return put(s.options().dscp_tos, value, len);
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && !s.socket_is_ip4)

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 
+#include "ldp/datagrams.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
 #include "ldp/process.h"
@@ -27,9 +28,15 @@ ssize_t receive(Session& s, void* p, size_t n, int flags) {
 
 namespace {
 
+ssize_t receive_datagram_message(Session& s, msghdr& m, int flags) {
+  if (flags & (MSG_OOB | MSG_ERRQUEUE)) return flags & MSG_OOB ? -EOPNOTSUPP : -EAGAIN;
+  return receive_datagram(s, m, flags);
+}
+
 ssize_t receive_message(Session& s, msghdr* m, int flags) {
   if (!m) return -EFAULT;
   if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
+  if (s.is_datagram()) return receive_datagram_message(s, *m, flags);
   const ssize_t n = receive(s, {m->msg_iov, m->msg_iovlen}, flags);
   if (n < 0) return n;
   m->msg_namelen = 0;
@@ -51,7 +58,7 @@ int receive_messages(Session& s, mmsghdr* messages, unsigned n, int flags,
         receive_message(s, &messages[done].msg_hdr, (flags & ~MSG_WAITFORONE) | later);
     if (got < 0) return done ? static_cast<int>(done) : static_cast<int>(got);
     messages[done++].msg_len = static_cast<unsigned>(got);
-    if (got == 0 || (timeout && vcl::sys::now() >= deadline)) break;
+    if ((got == 0 && !s.is_datagram()) || (timeout && vcl::sys::now() >= deadline)) break;
   }
   return static_cast<int>(done);
 }
@@ -84,6 +91,18 @@ ssize_t recvfrom(int fd, void* p, size_t n, int flags, sockaddr* addr, socklen_t
   const Errno keep;
   const auto s = session_at(fd);
   if (!s) return libc().recvfrom(fd, p, n, flags, addr, len);
+  if (s->is_datagram()) {
+    if (addr && !len) return keep.result(-EFAULT);
+    iovec v{p, n};
+    msghdr m{};
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_name = addr;
+    m.msg_namelen = addr ? *len : 0;
+    const ssize_t got = receive_datagram_message(*s, m, flags);
+    if (got >= 0 && addr) *len = m.msg_namelen;
+    return keep.result(got);
+  }
   const ssize_t got = receive(*s, p, n, flags);
   if (got >= 0 && addr && len) *len = 0;  // a stream gives no address
   return keep.result(got);

@@ -1,10 +1,11 @@
 // socket, bind, listen, connect, names, shutdown: where a socket's home is decided.
 //
-// Loopback is the kernel's; so is whatever is not a TCP socket. Everything else is Hostloom's from
-// listen() or connect() on, and stays it.
+// Loopback is the kernel's; so is whatever is not a TCP or UDP socket. TCP sockets are Hostloom's
+// from listen() or connect() on, and stay it; datagrams.h says when UDP's are.
 #include <netinet/in.h>
 
 #include "ldp/candidate.h"
+#include "ldp/datagrams.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
 #include "ldp/names.h"
@@ -17,9 +18,15 @@ using namespace loom::ldp;
 namespace {
 
 bool could_be_hostloom(int domain, int type, int protocol) noexcept {
-  return (domain == AF_INET || domain == AF_INET6) &&
-         (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) == SOCK_STREAM &&
-         (protocol == 0 || protocol == IPPROTO_TCP);
+  if (domain != AF_INET && domain != AF_INET6) return false;
+  switch (type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) {
+    case SOCK_STREAM:
+      return protocol == 0 || protocol == IPPROTO_TCP;
+    case SOCK_DGRAM:
+      return protocol == 0 || protocol == IPPROTO_UDP;
+    default:
+      return false;
+  }
 }
 
 Held<Session> make_session(int fd) {
@@ -63,6 +70,7 @@ int connect_candidate(int fd, const sockaddr* addr, socklen_t len) {
   svm::Endpoint remote;
   if (to_endpoint(addr, len, candidate_is_ip4(fd), remote) != 0)
     return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
+  if (candidate_is_datagram(fd)) return connect_datagrams(fd, remote, addr, len);
   // 0.0.0.0 and :: as destinations are the kernel's names of itself.
   if (is_loopback(remote) || is_wildcard(remote)) return connect_in_kernel(fd, addr, len);
   switch (find_home()) {
@@ -97,6 +105,7 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
   if (!is_candidate(fd)) return libc().bind(fd, addr, len);
   svm::Endpoint local;
   if (to_endpoint(addr, len, candidate_is_ip4(fd), local) != 0) return libc().bind(fd, addr, len);
+  if (candidate_is_datagram(fd)) return keep.status(bind_datagrams(fd, local, addr, len));
   const Home home = is_loopback(local) ? Home::kKernel : find_home();
   if (home == Home::kNowhere) return keep.status(-ENETDOWN);
   const int outcome = note_bind(fd, local, addr, len);
@@ -107,13 +116,17 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
 int listen(int fd, int backlog) noexcept {
   const Errno keep;
   if (const auto s = session_at(fd))
-    return keep.status(s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog)));
-  return is_candidate(fd) ? keep.status(listen_candidate(fd, backlog)) : libc().listen(fd, backlog);
+    return keep.status(s->is_datagram()
+                           ? -EOPNOTSUPP
+                           : s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog)));
+  if (!is_candidate(fd) || candidate_is_datagram(fd)) return libc().listen(fd, backlog);
+  return keep.status(listen_candidate(fd, backlog));
 }
 
 int connect(int fd, const sockaddr* addr, socklen_t len) {
   const Errno keep;
   if (const auto s = session_at(fd)) {
+    if (s->is_datagram()) return keep.status(connect_datagrams(*s, addr, len));
     svm::Endpoint remote;
     if (const int e = to_endpoint(addr, len, s->socket_is_ip4, remote); e != 0)
       return keep.status(e);
@@ -138,7 +151,7 @@ int getpeername(int fd, sockaddr* addr, socklen_t* len) noexcept {
   const Errno keep;
   const auto s = session_at(fd);
   if (!s) return libc().getpeername(fd, addr, len);
-  if (s->state() != Session::State::kOpen) return keep.status(-ENOTCONN);
+  if (s->state() != Session::State::kOpen || s->remote().port == 0) return keep.status(-ENOTCONN);
   return keep.status(give_name(s->remote(), s->socket_is_ip4, addr, len));
 }
 

@@ -1,0 +1,159 @@
+#include "ldp/datagrams.h"
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "ldp/candidate.h"
+#include "ldp/fd_table.h"
+#include "ldp/libc.h"
+#include "ldp/names.h"
+#include "ldp/process.h"
+#include "vcl/include/vcl/vppcom.h"
+
+namespace loom::ldp {
+namespace {
+
+bool is_kernels(const svm::Endpoint& e) noexcept { return is_loopback(e) || is_group(e); }
+
+// Opens a session with the candidate's options and addresses. Positive: the socket stays the
+// kernel's.
+int open_session(int fd, const svm::Endpoint* local, const svm::Endpoint* peer) {
+  switch (find_home()) {
+    case Home::kKernel:
+      return 1;
+    case Home::kNowhere:
+      return -ENETDOWN;
+    case Home::kHostloom:
+      break;
+  }
+  const bool nonblocking = libc().fcntl(fd, F_GETFL) & O_NONBLOCK;
+  Held<Session> s(worker()->new_session(VPPCOM_PROTO_UDP, candidate_is_ip4(fd), nonblocking));
+  prepare_session(fd, *s);
+  if (local) s->bind(*local);
+  const int outcome = s->open_datagrams(peer);
+  debug(1, "fd %d: datagrams: %d", fd, outcome);
+  // Without the transport everything is the kernel's; so is an address that Hostloom does not have.
+  if (outcome == -EPROTONOSUPPORT) return 1;
+  if (outcome == -EADDRNOTAVAIL && local && !is_wildcard(*local)) return 1;
+  return outcome == 0 ? become_session(fd, s.release()) : outcome;
+}
+
+int in_kernel(int fd, int (*call)(int, const sockaddr*, socklen_t), const sockaddr* addr,
+              socklen_t len) {
+  if (const int e = become_kernel(fd); e != 0) return e;
+  return call(fd, addr, len) == 0 ? 0 : -errno;
+}
+
+// What the control messages of sendmsg() ask for. 0 or a negative errno.
+int take_control(const msghdr& m, vcl::DatagramOut& out) {
+  for (const cmsghdr* c = CMSG_FIRSTHDR(&m); c;
+       c = CMSG_NXTHDR(const_cast<msghdr*>(&m), const_cast<cmsghdr*>(c))) {
+    const size_t room = reinterpret_cast<const std::byte*>(m.msg_control) + m.msg_controllen -
+                        reinterpret_cast<const std::byte*>(c);
+    if (c->cmsg_len < CMSG_LEN(0) || c->cmsg_len > room) return -EINVAL;
+    const size_t size = c->cmsg_len - CMSG_LEN(0);
+    int number = 0;
+    const auto take_int = [&] {
+      if (size < sizeof number) return false;
+      std::memcpy(&number, CMSG_DATA(c), sizeof number);
+      return true;
+    };
+    if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT) {
+      if (size != sizeof out.gso_size) return -EINVAL;
+      std::memcpy(&out.gso_size, CMSG_DATA(c), sizeof out.gso_size);
+    } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+               (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
+      if (!take_int() || number < 0 || number > 255) return -EINVAL;
+      out.ttl = number == 0 ? -1 : number;
+    } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+               (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)) {
+      if (size == 1)
+        number = *reinterpret_cast<const uint8_t*>(CMSG_DATA(c));
+      else if (!take_int())
+        return -EINVAL;
+      if (number < 0 || number > 255) return -EINVAL;
+      out.tos = number;
+    } else if (c->cmsg_level != SOL_SOCKET) {
+      return -EINVAL;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
+  if (is_kernels(local)) return in_kernel(fd, libc().bind, addr, len);
+  const int outcome = open_session(fd, &local, nullptr);
+  return outcome > 0 ? in_kernel(fd, libc().bind, addr, len) : outcome;
+}
+
+int connect_datagrams(int fd, const svm::Endpoint& remote, const sockaddr* addr, socklen_t len) {
+  // 0.0.0.0 and :: as destinations are the kernel's names of itself.
+  if (is_kernels(remote) || is_wildcard(remote) || remote.port == 0)
+    return in_kernel(fd, libc().connect, addr, len);
+  const int outcome = open_session(fd, nullptr, &remote);
+  return outcome > 0 ? in_kernel(fd, libc().connect, addr, len) : outcome;
+}
+
+int connect_datagrams(Session& s, const sockaddr* addr, socklen_t len) {
+  sa_family_t family = AF_UNSPEC;
+  if (!addr || len < sizeof family) return -EINVAL;
+  std::memcpy(&family, &addr->sa_family, sizeof family);
+  svm::Endpoint remote{};
+  if (family == AF_UNSPEC) {
+    remote.is_ip4 = s.socket_is_ip4;
+    return s.open_datagrams(&remote);
+  }
+  if (const int e = to_endpoint(addr, len, s.socket_is_ip4, remote); e != 0) return e;
+  if (remote.port == 0) return -EINVAL;
+  if (is_kernels(remote) || is_wildcard(remote)) return -ENETUNREACH;
+  return s.connect(remote);
+}
+
+int settle_datagrams(int fd, const sockaddr* addr, socklen_t len) {
+  svm::Endpoint to;
+  if (to_endpoint(addr, len, candidate_is_ip4(fd), to) != 0) return 1;  // the kernel knows why not
+  if (is_kernels(to) || is_wildcard(to) || to.port == 0) return 1;
+  return open_session(fd, nullptr, nullptr);
+}
+
+ssize_t transmit_datagram(Session& s, const msghdr& m, int flags) {
+  vcl::DatagramOut out;
+  svm::Endpoint to;
+  if (m.msg_name) {
+    if (const int e = to_endpoint(static_cast<const sockaddr*>(m.msg_name), m.msg_namelen,
+                                  s.socket_is_ip4, to);
+        e != 0)
+      return e;
+    if (is_kernels(to) || is_wildcard(to)) return -ENETUNREACH;
+    out.to = &to;
+  }
+  if (m.msg_control && m.msg_controllen != 0)
+    if (const int e = take_control(m, out); e != 0) return e;
+  return s.send_datagram({m.msg_iov, m.msg_iovlen}, flags, out);
+}
+
+ssize_t receive_datagram(Session& s, msghdr& m, int flags) {
+  vcl::DatagramIn in;
+  const ssize_t n = s.receive_datagram({m.msg_iov, m.msg_iovlen}, flags, &in);
+  if (n < 0) return n;
+  m.msg_controllen = 0;
+  m.msg_flags = in.is_truncated ? MSG_TRUNC : 0;
+  if (m.msg_name) {
+    socklen_t len = m.msg_namelen;
+    if (const int e =
+            give_name(in.from(), s.socket_is_ip4, static_cast<sockaddr*>(m.msg_name), &len);
+        e != 0)
+      return e;
+    m.msg_namelen = len;
+  } else {
+    m.msg_namelen = 0;
+  }
+  return n;
+}
+
+}  // namespace loom::ldp

@@ -1,0 +1,28 @@
+// Datagram sockets: where their home is decided, and what a message says beside its bytes.
+//
+// A candidate becomes Hostloom's when it is bound to an address that is not loopback's or a
+// group's, connected to one, or when it first sends to one; it stays the kernel's when the daemon
+// has no such transport, or does not have the address. A socket that is Hostloom's reaches no
+// loopback address.
+#pragma once
+#include <sys/socket.h>
+
+#include "svm/protocol.h"
+#include "vcl/session.h"
+
+namespace loom::ldp {
+
+// bind() and connect() of a candidate. 0 or a negative errno.
+int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
+int connect_datagrams(int fd, const svm::Endpoint& remote, const sockaddr* addr, socklen_t len);
+// connect() of a session; AF_UNSPEC takes the peer away.
+int connect_datagrams(vcl::Session& s, const sockaddr* addr, socklen_t len);
+// Before a candidate sends to an address: whether it is Hostloom's now, 0, or stays the kernel's,
+// 1; else a negative errno.
+int settle_datagrams(int fd, const sockaddr* addr, socklen_t len);
+
+// sendmsg() and recvmsg() of a session. Counts or negative errno.
+ssize_t transmit_datagram(vcl::Session& s, const msghdr& m, int flags);
+ssize_t receive_datagram(vcl::Session& s, msghdr& m, int flags);
+
+}  // namespace loom::ldp

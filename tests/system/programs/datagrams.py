@@ -1,0 +1,180 @@
+"""Datagram sockets as a program uses them. usage: datagrams.py SERVER PORT LARGEST"""
+import array
+import ctypes
+import fcntl
+import hashlib
+import os
+import select
+import socket
+import sys
+import termios
+
+server, port, largest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+family = socket.AF_INET6 if ":" in server else socket.AF_INET
+
+
+def expect(condition, message):
+    if not condition:
+        raise SystemExit(f"datagrams.py: {message}")
+
+
+def fresh():
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.settimeout(20)
+    return s
+
+
+def answer_to(data):
+    return data if len(data) <= 1400 else f"{len(data)} {hashlib.sha256(data).hexdigest()}".encode()
+
+
+def unconnected():
+    with fresh() as s:
+        expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_DGRAM, "SO_TYPE")
+        for size in (1, 0, 100, 1400, largest):
+            data = os.urandom(size)
+            expect(s.sendto(data, (server, port)) == size, f"sendto of {size}")
+            got, who = s.recvfrom(65536)
+            expect(got == answer_to(data), f"{size} bytes: other ones came back")
+            expect(who[:2] == (server, port), f"answer from {who}")
+        expect(s.getsockname()[1] != 0, "no port after sendto")
+        try:
+            s.getpeername()
+            expect(False, "a peer without connect")
+        except OSError:
+            pass
+        try:
+            s.send(b"where to?")
+            expect(False, "send without a peer")
+        except OSError as e:
+            expect(e.errno == 89, f"send without a peer: {e}")  # EDESTADDRREQ
+
+
+def connected():
+    with fresh() as s:
+        s.connect((server, port))
+        expect(s.getpeername()[:2] == (server, port), "getpeername")
+        expect(s.getsockname()[1] != 0, "getsockname")
+        for size in (0, 1, 1400, largest):
+            data = os.urandom(size)
+            expect(s.send(data) == size, f"send of {size}")
+            expect(s.recv(65536) == answer_to(data), f"{size} bytes: other ones came back")
+        try:
+            s.send(bytes(65536))
+            expect(False, "65536 bytes in a datagram")
+        except OSError as e:
+            expect(e.errno == 90, f"65536 bytes: {e}")  # EMSGSIZE
+
+
+def boundaries():
+    with fresh() as s:
+        s.connect((server, port))
+        sent = [bytes([i]) * (i * 10) for i in range(1, 20)]
+        for data in sent:
+            s.send(data)
+        got = [s.recv(65536) for _ in sent]
+        expect(sorted(got) == sorted(sent), f"boundaries: {[len(g) for g in got]}")
+
+
+def flags():
+    with fresh() as s:
+        s.connect((server, port))
+        s.send(b"0123456789")
+        expect(s.recv(4, socket.MSG_PEEK) == b"0123", "MSG_PEEK")
+        expect(len(s.recv(4, socket.MSG_PEEK | socket.MSG_TRUNC)) == 10, "MSG_TRUNC says the datagram's length")
+        count = array.array("i", [0])
+        fcntl.ioctl(s, termios.FIONREAD, count)
+        expect(count[0] == 10, f"FIONREAD {count[0]}")
+        got, _, how, who = s.recvmsg(4)
+        expect(got == b"0123" and how & socket.MSG_TRUNC and who[:2] == (server, port), f"recvmsg {got} {how} {who}")
+        s.send(b"next")
+        expect(s.recv(100) == b"next", "the rest of a cut datagram is gone")
+        s.setblocking(False)
+        try:
+            s.recv(1)
+            expect(False, "recv of nothing")
+        except BlockingIOError:
+            pass
+        s.settimeout(0.05)
+        try:
+            s.recv(1)
+            expect(False, "recv of nothing")
+        except TimeoutError:
+            pass
+
+
+def waiting():
+    with fresh() as s, select.epoll() as e:
+        s.connect((server, port))
+        e.register(s, select.EPOLLIN)
+        expect(e.poll(0.05) == [], "readable before anything came")
+        s.send(b"wake")
+        expect(e.poll(20) == [(s.fileno(), select.EPOLLIN)], "epoll")
+        p = select.poll()
+        p.register(s, select.POLLIN | select.POLLOUT)
+        expect(p.poll(20_000) == [(s.fileno(), select.POLLIN | select.POLLOUT)], "poll")
+        expect(select.select([s], [], [], 20)[0] == [s], "select")
+        expect(s.recv(10) == b"wake", "recv")
+        expect(e.poll(0) == [], "readable after everything was read")
+
+
+def refused():
+    with fresh() as s:
+        s.connect((server, 1))
+        s.send(b"anybody?")
+        p = select.poll()
+        p.register(s, select.POLLIN)
+        ready = p.poll(20_000)
+        expect(ready and ready[0][1] & select.POLLERR, f"poll after port unreachable: {ready}")
+        try:
+            s.recv(10)
+            expect(False, "recv after port unreachable")
+        except ConnectionRefusedError:
+            pass
+        s.send(b"again")  # the socket goes on
+        p.poll(20_000)
+        expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 111, "SO_ERROR")
+        expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0, "SO_ERROR twice")
+
+
+class Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+
+
+class Msghdr(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint), ("iov", ctypes.POINTER(Iovec)),
+                ("iovlen", ctypes.c_size_t), ("control", ctypes.c_void_p), ("controllen", ctypes.c_size_t),
+                ("flags", ctypes.c_int)]
+
+
+class Mmsghdr(ctypes.Structure):
+    _fields_ = [("hdr", Msghdr), ("len", ctypes.c_uint)]
+
+
+def many_messages():
+    """sendmmsg and recvmmsg."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with fresh() as s:
+        s.connect((server, port))
+        n = 8
+        buffers = [ctypes.create_string_buffer(b"m%d" % i, 64) for i in range(n)]
+        iovecs = [Iovec(ctypes.addressof(b), 2) for b in buffers]
+        messages = (Mmsghdr * n)()
+        for i in range(n):
+            messages[i].hdr.iov = ctypes.pointer(iovecs[i])
+            messages[i].hdr.iovlen = 1
+        expect(libc.sendmmsg(s.fileno(), messages, n, 0) == n, "sendmmsg")
+        got = []
+        while len(got) < n:
+            for v in iovecs:
+                v.len = 64
+            s.setblocking(True)
+            k = libc.recvmmsg(s.fileno(), messages, n - len(got), 0x10000, None)  # MSG_WAITFORONE
+            expect(k > 0, f"recvmmsg {k}")
+            got += [buffers[i].raw[:messages[i].len] for i in range(k)]
+        expect(sorted(got) == [b"m%d" % i for i in range(n)], f"recvmmsg {got}")
+
+
+for case in (unconnected, connected, boundaries, flags, waiting, refused, many_messages):
+    case()
+print("ok")
