@@ -27,9 +27,14 @@ def errors(lab, node):
     return {e["reason"]: int(e["count"]) for e in lab.cli("show", "errors", as_json=True)["errors"] if e["node"] == node}
 
 
-def programs():
+def workers():
+    """The same with two workers: a session lives on one, and what arrives on the other is handed off."""
+    programs(2)
+
+
+def programs(n_workers=1):
     """Python's datagram sockets: a client over Hostloom with a server of the kernel, and the other way round."""
-    with Lab() as lab:
+    with Lab(workers=n_workers) as lab:
         for stack, host in ((STACK_IP4, HOST_IP4), (STACK_IP6, HOST_IP6)):
             # What is larger than the MTU leaves in fragments, over IPv4; fragments that come are not put together.
             for server, server_env, client_env, largest in (
@@ -45,6 +50,8 @@ def programs():
                 seen = errors(lab, f"udp{family}-{node}")
                 expect(seen.get(reason, 0) > 0, f"udp{family}-{node}: {seen}")
         expect(errors(lab, "ip4-rewrite").get("fragmented", 0) > 0, "nothing was fragmented")
+        if n_workers > 1:
+            expect(errors(lab, "udp4-input").get("handed-off", 0) > 0, "nothing was handed off")
         # On any address, and one that is the kernel's alone.
         with lab.program([PYTHON, str(HERE / "datagram_echo.py"), "0.0.0.0", "7777"], name="any", env=lab.preload()) as s:
             port_of(lab, s)
@@ -53,6 +60,15 @@ def programs():
                          env=lab.preload()) as s:
             lab.run([PYTHON, str(HERE / "datagrams.py"), "127.0.0.1", port_of(lab, s), "5000"], env=lab.preload(),
                     timeout=90)
+        expect_reclaimed(lab)
+
+
+def without_plugin():
+    """A daemon without UDP: datagram sockets are the kernel's, and streams are not."""
+    with Lab(config_extra="plugins { plugin udp.so { disable } }") as lab:
+        with lab.program([PYTHON, str(HERE / "datagram_echo.py"), HOST_IP4, "0"], name="echo", env=lab.preload()) as s:
+            lab.run([PYTHON, str(HERE / "datagrams.py"), HOST_IP4, port_of(lab, s), "5000"], env=lab.preload(), timeout=90)
+        lab.run([PYTHON, str(HERE / "echo_blocking.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
         expect_reclaimed(lab)
 
 
@@ -91,4 +107,4 @@ def overflow():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, iperf3, overflow)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow)
