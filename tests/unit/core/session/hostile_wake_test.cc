@@ -75,13 +75,13 @@ TEST_F(HostileWake, WhatWakesAnApplicationNeverMakesTheDaemonWait) {
 TEST_F(HostileWake, WhatWakesTheDaemonNeverMakesItWait) {
   auto [a, b] = open(good, 80);
   const Watchdog watchdog;
-  fill(bad.wake_fd);
+  fill(bad.wake_fds[0]);
   bed.pump();
   // The application reads it between the worker's look and its read.
   struct Thief {
     int fd;
     bool is_done = false;
-  } thief{bad.wake_fd};
+  } thief{bad.wake_fds[0]};
   const int first = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   ASSERT_TRUE(bed.engine->watch_fd(
       0, first,
@@ -93,7 +93,7 @@ TEST_F(HostileWake, WhatWakesTheDaemonNeverMakesItWait) {
       &thief));
   for (int i = 0; i < 1000 && !thief.is_done; ++i) {
     (void)::eventfd_write(first, 1);  // so it is found before the other
-    (void)::eventfd_write(bad.wake_fd, 1);
+    (void)::eventfd_write(bad.wake_fds[0], 1);
     bed.pump();
   }
   EXPECT_TRUE(thief.is_done);
