@@ -492,8 +492,7 @@ void rest(Impl& layer, Namespace& ns) {
 void on_connection(Impl& layer, Namespace& ns) {
   UniqueFd fd(::accept4(ns.socket.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) {
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-      rest(layer, ns);
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) rest(layer, ns);
     return;
   }
   std::erase_if(layer.visitors, [](const auto& v) { return v.expired(); });

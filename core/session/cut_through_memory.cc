@@ -136,7 +136,8 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
   return &segment;
 }
 
-Result<const CutThroughPair::Doorbell*> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
+Result<const CutThroughPair::Doorbell*> doorbell(CutThroughPair& pair, uint32_t end,
+                                                 uint32_t worker) {
   const App* app = end > 1 ? nullptr : pair.apps[end];
   if (worker >= svm::kMaxAppWorkers || !app || !app->workers[worker])
     return error(Status::kInvalid,

@@ -125,9 +125,9 @@ struct SessionLayer::Impl {
   uint64_t last_serial = 0;                         // of App
   std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
   std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
-  bool stopped = false;          // or disabled
-  bool attach_off = false;       // by set_attach_socket(false)
-  bool give_back_waits = false;  // give_back_later has asked
+  bool stopped = false;                                  // or disabled
+  bool attach_off = false;                               // by set_attach_socket(false)
+  bool give_back_waits = false;                          // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;
@@ -305,8 +305,8 @@ inline uint64_t n_sessions(const Impl& layer) noexcept {
   return n;
 }
 
-// A request of the application's that the control thread handles: posted, and come there. False: the
-// application is gone.
+// A request of the application's that the control thread handles: posted, and come there. False:
+// the application is gone.
 inline void note_posted(App& app) noexcept {
   app.for_control.fetch_add(1, std::memory_order_relaxed);
 }
