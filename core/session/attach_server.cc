@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "session/impl.h"
+#include "session/control.h"
 
 namespace loom::session {
 
@@ -198,17 +198,15 @@ void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
 // What this process held alone is closed. On the daemon worker.
 void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) {
   const uint64_t bit = 1ull << a.index;
-  for (SessionId id = app.sessions[sw.worker->index].first; id != kNoSession;) {
-    Session& s = sw.pool.at(id);
-    id = s.app_next;
+  for_each_session_of(sw, app, [&](Session& s) {
     if (s.state == State::kConnecting) {
       if (s.creator == a.index) app_close(sw, s, true);
-      continue;
+      return;
     }
-    if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) continue;
+    if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) return;
     const uint64_t left = s.shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
     // With the last worker goes what nobody took, too.
-    if (s.state == State::kAccepted && !abort && app.live_mask() != 0) continue;
+    if (s.state == State::kAccepted && !abort && app.live_mask() != 0) return;
     const uint64_t others = left & app.live_mask();
     if (abort || others == 0) {
       app_close(sw, s, abort);
@@ -216,7 +214,7 @@ void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) 
       set_owner(sw, s, static_cast<uint32_t>(std::countr_zero(others)));
       notify(sw, s, kNotifyRx | kNotifyForce);
     }
-  }
+  });
 }
 
 // Connections that a process took from an accept queue just before it died, without claiming them.
@@ -226,15 +224,13 @@ void drop_unclaimed(Impl& layer, uint32_t app_index, const std::string& name) {
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
-      for (SessionId id = app->sessions[i].first; id != kNoSession;) {
-        Session& s = sw.pool.at(id);
-        id = s.app_next;
-        if (s.state != State::kAccepted) continue;
+      for_each_session_of(sw, *app, [&](Session& s) {
+        if (s.state != State::kAccepted) return;
         const Listener* l = layer.listener(s.listener);
         if ((!l || l->app != app || l->accepts.is_taken(s.accept_pos)) &&
             (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
           app_close(sw, s, true);
-      }
+      });
     });
 }
 

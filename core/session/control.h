@@ -2,6 +2,8 @@
 // core/session/. Control thread.
 #pragma once
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "session/impl.h"
 
@@ -21,6 +23,20 @@ void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
         if (Session& s = sw.pool.at(id); s.state != State::kFree && s.state != State::kMigrated)
           fn(sw, s);
     });
+}
+
+// On the worker: fn(Session&) for each session that the application has there now and that fn has
+// not ended before its turn, as closing one may free another: its other end.
+template <class Fn>
+void for_each_session_of(SessionWorker& sw, const App& app, Fn&& fn) {
+  std::vector<std::pair<SessionId, uint32_t>> all;
+  for (SessionId id = app.sessions[sw.worker->index].first; id != kNoSession;) {
+    const Session& s = sw.pool.at(id);
+    all.emplace_back(id, s.generation);
+    id = s.app_next;
+  }
+  for (const auto& [id, generation] : all)
+    if (Session& s = sw.pool.at(id); s.generation == generation) fn(s);
 }
 
 // Runs fn(SessionWorker&, Session&) -> Status on the worker of the session with that handle.

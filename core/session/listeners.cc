@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-#include "session/impl.h"
+#include "session/control.h"
 
 namespace loom::session {
 namespace {
@@ -85,16 +85,14 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
       std::erase(sw.accepting, l.index);
       // Connections that nobody took are reset, as the kernel does. Those that go on forget the
       // listener: its index will be another's.
-      for (SessionId id = l.app->sessions[i].first; id != kNoSession;) {
-        Session& s = sw.pool.at(id);
-        id = s.app_next;
-        if (s.listener != l.index) continue;
+      for_each_session_of(sw, *l.app, [&](Session& s) {
+        if (s.listener != l.index) return;
         const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
         if (is_waiting && !l.accepts.is_taken(s.accept_pos))
           app_close(sw, s, true);
         else
           s.listener = kNoIndex;
-      }
+      });
     });
 }
 

@@ -1,8 +1,9 @@
 // A fuzz target without libFuzzer: its corpus, every truncation of the short inputs, and changed
-// copies, always the same. With --write DIR: writes the corpus there.
+// copies, always the same. With --write DIR: writes the corpus there. With files: those, once each.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -57,10 +58,16 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
-  if (argc != 1 || corpus.empty()) {
-    std::fprintf(stderr, "usage: %s [--write DIR]\n", argv[0]);
-    return 2;
+  if (argc == 1 && corpus.empty()) return 2;
+  for (int i = 1; i < argc; ++i) {
+    std::ifstream file(argv[i], std::ios::binary);
+    if (!file) {
+      std::fprintf(stderr, "cannot read %s\nusage: %s [--write DIR | FILE...]\n", argv[i], argv[0]);
+      return 2;
+    }
+    try_one(std::string(std::istreambuf_iterator<char>(file), {}));
   }
+  if (argc > 1) return 0;
   std::mt19937 random(1);
   std::size_t n = 0;
   for (const std::string& input : corpus) {

@@ -217,6 +217,25 @@ TEST_F(HostileDeath, ByCutThrough) {
   die_after_each_step();
 }
 
+// Ending one of its sessions frees the other end of it, which may be the next to be ended.
+TEST_F(HostileDeath, ConnectedToItself) {
+  auto self = std::make_unique<TestApp>(bed, over_the_network());
+  ASSERT_EQ(self->listen(81).status, 0);
+  for (int i = 0; i < 3; ++i) {
+    auto near = self->connect(81);
+    auto far = self->accept();
+    ASSERT_TRUE(near && far);
+    self->write(*near, "never read");
+    self->push(svm::ToDaemon::kClose, near->handle);
+    bed.pump();
+  }
+  self->die();
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().applications, 2u);
+  EXPECT_EQ(bed.layer->stats().per_worker.at(0), 2u);
+  expect_honest_is_well();
+}
+
 // Its other workers go on, with the sessions that they hold.
 TEST_F(HostileDeath, OneOfTwoWorkers) {
   auto parent = std::make_unique<TestApp>(bed);
