@@ -1,11 +1,11 @@
 #include "ldp/datagrams.h"
 
 #include <netinet/in.h>
-#include <netinet/udp.h>
 
 #include <cerrno>
 #include <cstring>
 
+#include "ldp/ancillary.h"
 #include "ldp/candidate.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
@@ -45,42 +45,6 @@ int in_kernel(int fd, int (*call)(int, const sockaddr*, socklen_t), const sockad
               socklen_t len) {
   if (const int e = become_kernel(fd); e != 0) return e;
   return call(fd, addr, len) == 0 ? 0 : -errno;
-}
-
-// What the control messages of sendmsg() ask for. 0 or a negative errno.
-int take_control(const msghdr& m, vcl::DatagramOut& out) {
-  for (const cmsghdr* c = CMSG_FIRSTHDR(&m); c;
-       c = CMSG_NXTHDR(const_cast<msghdr*>(&m), const_cast<cmsghdr*>(c))) {
-    const size_t room = reinterpret_cast<const std::byte*>(m.msg_control) + m.msg_controllen -
-                        reinterpret_cast<const std::byte*>(c);
-    if (c->cmsg_len < CMSG_LEN(0) || c->cmsg_len > room) return -EINVAL;
-    const size_t size = c->cmsg_len - CMSG_LEN(0);
-    int number = 0;
-    const auto take_int = [&] {
-      if (size < sizeof number) return false;
-      std::memcpy(&number, CMSG_DATA(c), sizeof number);
-      return true;
-    };
-    if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT) {
-      if (size != sizeof out.gso_size) return -EINVAL;
-      std::memcpy(&out.gso_size, CMSG_DATA(c), sizeof out.gso_size);
-    } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
-               (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
-      if (!take_int() || number < 0 || number > 255) return -EINVAL;
-      out.ttl = number == 0 ? -1 : number;
-    } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
-               (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)) {
-      if (size == 1)
-        number = *reinterpret_cast<const uint8_t*>(CMSG_DATA(c));
-      else if (!take_int())
-        return -EINVAL;
-      if (number < 0 || number > 255) return -EINVAL;
-      out.tos = number;
-    } else if (c->cmsg_level != SOL_SOCKET) {
-      return -EINVAL;
-    }
-  }
-  return 0;
 }
 
 }  // namespace
@@ -132,8 +96,8 @@ ssize_t transmit_datagram(Session& s, const msghdr& m, int flags) {
     if (is_kernels(to) || is_wildcard(to)) return -ENETUNREACH;
     out.to = &to;
   }
-  if (m.msg_control && m.msg_controllen != 0)
-    if (const int e = take_control(m, out); e != 0) return e;
+  svm::Endpoint source{};
+  if (const int e = take_control(m, out, source); e != 0) return e;
   return s.send_datagram({m.msg_iov, m.msg_iovlen}, flags, out);
 }
 
@@ -141,8 +105,8 @@ ssize_t receive_datagram(Session& s, msghdr& m, int flags) {
   vcl::DatagramIn in;
   const ssize_t n = s.receive_datagram({m.msg_iov, m.msg_iovlen}, flags, &in);
   if (n < 0) return n;
-  m.msg_controllen = 0;
   m.msg_flags = in.is_truncated ? MSG_TRUNC : 0;
+  give_control(s, in, m);
   if (m.msg_name) {
     socklen_t len = m.msg_namelen;
     if (const int e =

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ldp/ancillary.h"
 #include "vcl/app_worker.h"
 
 namespace loom::ldp {
@@ -248,6 +249,7 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     s.ttl = static_cast<uint8_t>(std::max(number, 0));
     return 0;
   }
+  if (s.is_datagram() && set_ancillary(s, level, name, number)) return 0;
   const bool traffic_class =
       (level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS);
   if (traffic_class) {
@@ -272,6 +274,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
   if (hops && s.is_datagram()) return put(s.ttl ? s.ttl : 64, value, len);
+  int number;
+  if (s.is_datagram() && get_ancillary(s, level, name, number)) return put(number, value, len);
   if ((level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS))
     return put(s.options().dscp_tos, value, len);
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && !s.socket_is_ip4)

@@ -91,6 +91,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   options_.linger_s = -1;
   rx_size = tx_size = 0;
   ttl = 0;
+  ancillary.store(0, std::memory_order_relaxed);
   rcv_lowat.store(1, std::memory_order_relaxed);
   rcv_timeout.store(-1, std::memory_order_relaxed);
   snd_timeout.store(-1, std::memory_order_relaxed);

@@ -175,6 +175,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
   uint64_t cookie = 0;
   uint8_t ttl = 0;  // of datagrams sent; 0 = default
+  // What the program wants to be told with each datagram; the bits are the preload library's.
+  std::atomic<uint8_t> ancillary{0};
 
   // --- For AppWorker, under its mutex
 

@@ -137,6 +137,44 @@ def refused():
         expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0, "SO_ERROR twice")
 
 
+def ancillary():
+    """Addresses, TTL and TOS, as control messages in both directions."""
+    ip6 = family == socket.AF_INET6
+    level = socket.IPPROTO_IPV6 if ip6 else socket.IPPROTO_IP
+    # IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS; IP_PKTINFO, IP_RECVTTL, IP_RECVTOS
+    options = (49, 51, 66) if ip6 else (8, 12, 13)
+    pktinfo, ttl, tos = (50, 52, 67) if ip6 else (8, 2, 1)
+    with fresh() as s, fresh() as plain:
+        plain.sendto(b"x", (server, port))
+        expect(plain.recvmsg(10, 256)[1] == [], "control messages that nobody wants")
+        for o in options:
+            s.setsockopt(level, o, 1)
+            expect(s.getsockopt(level, o) == 1, f"option {o}")
+        s.sendto(b"who am I?", (server, port))
+        data, control, _, _ = s.recvmsg(100, 256)
+        got = {kind: value for at, kind, value in control if at == level}
+        expect(data == b"who am I?" and set(got) == {pktinfo, ttl, tos}, f"control messages {control}")
+        own = got[pktinfo][:16] if ip6 else got[pktinfo][4:8]
+        plain.connect((server, port))
+        expect(own == socket.inet_pton(family, plain.getsockname()[0]), f"IP_PKTINFO {own}")
+        expect(len(got[ttl]) == 4 and got[ttl][0] == 64, f"TTL {got[ttl]}")
+        expect(got[tos][0] == 0, f"TOS {got[tos]}")
+        # The source that is named is used; nothing else would come back here.
+        source = own + bytes(4) if ip6 else bytes(4) + own + bytes(4)
+        expect(s.sendmsg([b"from ", b"me"], [(level, pktinfo, source), (level, tos, (0x20).to_bytes(4, "little"))], 0,
+                         (server, port)) == 7, "sendmsg")
+        data, control, flags, _ = s.recvmsg(100, 8)
+        expect(data == b"from me" and control == [] and flags & socket.MSG_CTRUNC, f"no room: {control} {flags}")
+        # Two datagrams by one call (UDP_SEGMENT).
+        expect(s.sendmsg([b"onetwo"], [(17, 103, (3).to_bytes(2, "little"))], 0, (server, port)) == 6, "UDP_SEGMENT")
+        expect(sorted((s.recv(10), s.recv(10))) == [b"one", b"two"], "UDP_SEGMENT")
+        try:
+            s.sendmsg([b"x"], [(level, 9999, bytes(4))], 0, (server, port))
+            expect(False, "a control message that does not exist")
+        except OSError as e:
+            expect(e.errno == 22, f"unknown control message: {e}")
+
+
 class Iovec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
 
@@ -175,6 +213,6 @@ def many_messages():
         expect(sorted(got) == [b"m%d" % i for i in range(n)], f"recvmmsg {got}")
 
 
-for case in (unconnected, connected, boundaries, flags, waiting, refused, many_messages):
+for case in (unconnected, connected, boundaries, flags, waiting, refused, ancillary, many_messages):
     case()
 print("ok")

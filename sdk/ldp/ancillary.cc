@@ -1,0 +1,184 @@
+#include "ldp/ancillary.h"
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace loom::ldp {
+namespace {
+
+using vcl::Session;
+
+enum Bit : uint8_t {
+  kIpPktinfo = 1u << 0,
+  kIpTtl = 1u << 1,
+  kIpTos = 1u << 2,
+  kIp6Pktinfo = 1u << 3,
+  kIp6Hops = 1u << 4,
+  kIp6Class = 1u << 5,
+};
+
+// 0: none of them.
+uint8_t bit_of(int level, int name) noexcept {
+  if (level == IPPROTO_IP) {
+    if (name == IP_PKTINFO) return kIpPktinfo;
+    if (name == IP_RECVTTL) return kIpTtl;
+    if (name == IP_RECVTOS) return kIpTos;
+  } else if (level == IPPROTO_IPV6) {
+    if (name == IPV6_RECVPKTINFO) return kIp6Pktinfo;
+    if (name == IPV6_RECVHOPLIMIT) return kIp6Hops;
+    if (name == IPV6_RECVTCLASS) return kIp6Class;
+  }
+  return 0;
+}
+
+constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+// Appends control messages while there is room.
+class Control {
+ public:
+  explicit Control(msghdr& m) noexcept : m_(m), room_(m.msg_control ? m.msg_controllen : 0) {}
+  ~Control() { m_.msg_controllen = used_; }
+  Control(const Control&) = delete;
+  Control& operator=(const Control&) = delete;
+  template <class T>
+  void put(int level, int type, const T& value) noexcept {
+    if (room_ - used_ < CMSG_LEN(sizeof value)) {
+      m_.msg_flags |= MSG_CTRUNC;
+      return;
+    }
+    cmsghdr header{};
+    header.cmsg_len = CMSG_LEN(sizeof value);
+    header.cmsg_level = level;
+    header.cmsg_type = type;
+    auto* at = static_cast<std::byte*>(m_.msg_control) + used_;
+    std::memcpy(at, &header, sizeof header);
+    std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
+    used_ = std::min(used_ + CMSG_SPACE(sizeof value), room_);
+  }
+
+ private:
+  msghdr& m_;
+  size_t room_, used_ = 0;
+};
+
+void give_ip6_pktinfo(Control& control, const svm::DatagramHeader& h) noexcept {
+  in6_pktinfo info{};
+  info.ipi6_ifindex = h.interface + 1;
+  if (h.is_ip4) {
+    std::memcpy(&info.ipi6_addr, kMapped, sizeof kMapped);
+    std::memcpy(reinterpret_cast<uint8_t*>(&info.ipi6_addr) + sizeof kMapped, h.local_ip, 4);
+  } else {
+    std::memcpy(&info.ipi6_addr, h.local_ip, 16);
+  }
+  control.put(IPPROTO_IPV6, IPV6_PKTINFO, info);
+}
+
+// One control message's value. Negative errno: it makes no sense.
+int take_one(int level, int type, const std::byte* value, size_t size, vcl::DatagramOut& out,
+             svm::Endpoint& source) {
+  int number = 0;
+  if (size >= sizeof number)
+    std::memcpy(&number, value, sizeof number);
+  else if (size == 1)
+    number = static_cast<uint8_t>(*value);
+  const bool is_byte = number >= 0 && number <= 255;
+  if (level == SOL_UDP && type == UDP_SEGMENT) {
+    if (size != sizeof out.gso_size) return -EINVAL;
+    std::memcpy(&out.gso_size, value, size);
+    return 0;
+  }
+  if (level == IPPROTO_IP && type == IP_PKTINFO) {
+    in_pktinfo info;
+    if (size < sizeof info) return -EINVAL;
+    std::memcpy(&info, value, sizeof info);
+    if (info.ipi_spec_dst.s_addr == 0) return 0;
+    source.is_ip4 = 1;
+    std::memcpy(source.ip, &info.ipi_spec_dst, 4);
+    out.source = &source;
+    return 0;
+  }
+  if (level == IPPROTO_IPV6 && type == IPV6_PKTINFO) {
+    in6_pktinfo info;
+    if (size < sizeof info) return -EINVAL;
+    std::memcpy(&info, value, sizeof info);
+    const auto* ip = reinterpret_cast<const uint8_t*>(&info.ipi6_addr);
+    if (std::all_of(ip, ip + 16, [](uint8_t b) { return b == 0; })) return 0;
+    source.is_ip4 = std::memcmp(ip, kMapped, sizeof kMapped) == 0;
+    std::memcpy(source.ip, source.is_ip4 ? ip + sizeof kMapped : ip, source.is_ip4 ? 4 : 16);
+    out.source = &source;
+    return 0;
+  }
+  if ((level == IPPROTO_IP && type == IP_TTL) || (level == IPPROTO_IPV6 && type == IPV6_HOPLIMIT)) {
+    if (size < sizeof number || !is_byte || (number == 0 && level == IPPROTO_IP)) return -EINVAL;
+    out.ttl = number == 0 ? -1 : number;
+    return 0;
+  }
+  if ((level == IPPROTO_IP && type == IP_TOS) || (level == IPPROTO_IPV6 && type == IPV6_TCLASS)) {
+    if ((size != 1 && size < sizeof number) || !is_byte) return -EINVAL;
+    out.tos = number;
+    return 0;
+  }
+  return level == SOL_SOCKET ? 0 : -EINVAL;
+}
+
+}  // namespace
+
+bool set_ancillary(Session& s, int level, int name, int number) {
+  const uint8_t bit = bit_of(level, name);
+  if (bit == 0) return false;
+  if (number != 0)
+    s.ancillary.fetch_or(bit);
+  else
+    s.ancillary.fetch_and(static_cast<uint8_t>(~bit));
+  return true;
+}
+
+bool get_ancillary(Session& s, int level, int name, int& number) {
+  const uint8_t bit = bit_of(level, name);
+  number = (s.ancillary.load() & bit) != 0;
+  return bit != 0;
+}
+
+int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source) {
+  const auto* bytes = static_cast<const std::byte*>(m.msg_control);
+  size_t at = 0;
+  cmsghdr c;
+  while (bytes && m.msg_controllen >= at + sizeof c) {
+    std::memcpy(&c, bytes + at, sizeof c);
+    if (c.cmsg_len < sizeof c || c.cmsg_len > m.msg_controllen - at) return -EINVAL;
+    if (const int e = take_one(c.cmsg_level, c.cmsg_type, bytes + at + CMSG_LEN(0),
+                               c.cmsg_len - CMSG_LEN(0), out, source);
+        e != 0)
+      return e;
+    at += CMSG_ALIGN(c.cmsg_len);
+  }
+  return 0;
+}
+
+void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
+  const uint8_t wanted = s.ancillary.load(std::memory_order_relaxed);
+  const svm::DatagramHeader& h = in.header;
+  Control control(m);
+  if (h.is_ip4) {
+    if (wanted & kIpPktinfo) {
+      in_pktinfo info{};
+      info.ipi_ifindex = static_cast<int>(h.interface + 1);
+      std::memcpy(&info.ipi_spec_dst, h.local_ip, 4);
+      std::memcpy(&info.ipi_addr, h.local_ip, 4);
+      control.put(IPPROTO_IP, IP_PKTINFO, info);
+    }
+    if (wanted & kIpTtl) control.put(IPPROTO_IP, IP_TTL, int{h.ttl});
+    if (wanted & kIpTos) control.put(IPPROTO_IP, IP_TOS, h.tos);
+    if ((wanted & kIp6Pktinfo) && !s.socket_is_ip4) give_ip6_pktinfo(control, h);
+    return;
+  }
+  if (wanted & kIp6Pktinfo) give_ip6_pktinfo(control, h);
+  if (wanted & kIp6Hops) control.put(IPPROTO_IPV6, IPV6_HOPLIMIT, int{h.ttl});
+  if (wanted & kIp6Class) control.put(IPPROTO_IPV6, IPV6_TCLASS, int{h.tos});
+}
+
+}  // namespace loom::ldp

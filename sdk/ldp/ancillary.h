@@ -1,0 +1,23 @@
+// Control messages of datagrams: source and destination address, TTL, TOS, segmentation.
+//
+// The interface in IP_PKTINFO and IPV6_PKTINFO is Hostloom's number of it and one, since 0 means
+// none; the kernel has other numbers. One that is given with a datagram to send is not looked at.
+#pragma once
+#include <sys/socket.h>
+
+#include "vcl/session.h"
+
+namespace loom::ldp {
+
+// IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS. False:
+// it is none of these.
+bool set_ancillary(vcl::Session& s, int level, int name, int number);
+bool get_ancillary(vcl::Session& s, int level, int name, int& number);
+
+// What sendmsg()'s control messages ask for; `source` is where out.source may point to. 0 or a
+// negative errno.
+int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source);
+// Writes those that were asked for into `m`, and MSG_CTRUNC into its flags when they have no room.
+void give_control(vcl::Session& s, const vcl::DatagramIn& in, msghdr& m);
+
+}  // namespace loom::ldp
