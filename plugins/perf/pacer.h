@@ -14,7 +14,7 @@ constexpr uint64_t kMostRate = 125'000'000'000;  // units a second: 1 Tbit/s in 
 
 class Pacer {
  public:
-  // rate: 1 to kMostRate. most: units that are saved up, 1 to 2^32.
+  // rate: 1 to kMostRate. most: units that are saved up, 1 to kMostRate / 10.
   void start(TimeNs now, uint64_t rate, uint64_t most) noexcept {
     rate_ = rate;
     most_ = most;

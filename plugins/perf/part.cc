@@ -11,9 +11,10 @@ namespace {
 
 constexpr uint32_t kOpenAtOnce = 64;  // connections started per tick
 constexpr TimeNs kOpenInterval = kMillisecond;
-constexpr TimeNs kGrace = 10 * kSecond;    // for the servers to close, after the time is up
-constexpr uint64_t kSavedPerSecond = 100;  // a rate is saved up for 10 ms
-constexpr uint64_t kLeastPiece = 1460;     // bytes: a segment
+constexpr TimeNs kGrace = 10 * kSecond;  // for the servers to close, after the time is up
+constexpr uint64_t kSavedPart = 10;      // of a second: what a rate is saved up for, 100 ms
+constexpr uint64_t kPiecePart = 100;     // of a second: what a turn is good for
+constexpr uint64_t kLeastPiece = 1460;   // bytes: a segment
 constexpr uint64_t kMostPiece = 64 * 1024;
 
 // The i-th of this part. All parts' together are evenly spread.
@@ -28,11 +29,11 @@ void start_pacer(Part& p) noexcept {
   const uint64_t whole = c.request != 0 ? c.requests_per_second : c.rate;
   if (whole == 0 || p.share == 0) return;
   const uint64_t rate = std::max<uint64_t>(whole * p.share / c.n_clients, 1);
-  const uint64_t saved = rate / kSavedPerSecond;
-  p.piece = c.request != 0
-                ? 1
-                : static_cast<uint32_t>(std::clamp<uint64_t>(saved, kLeastPiece, kMostPiece));
-  p.pacer.start(p.start, rate, std::max<uint64_t>(saved, p.piece));
+  p.piece =
+      c.request != 0
+          ? 1
+          : static_cast<uint32_t>(std::clamp<uint64_t>(rate / kPiecePart, kLeastPiece, kMostPiece));
+  p.pacer.start(p.start, rate, std::max<uint64_t>(rate / kSavedPart, p.piece));
 }
 
 void finish_if_done(Part& p) noexcept {

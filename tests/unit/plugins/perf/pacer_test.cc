@@ -44,7 +44,7 @@ TEST(PerfPacer, DueIsTheFirstTimeThatGrants) {
 TEST(PerfPacer, SavesNoMoreThanItsBound) {
   for (const uint64_t rate : {uint64_t{1}, uint64_t{1'000'000}, kMostRate}) {
     Pacer p;
-    const uint64_t most = std::max<uint64_t>(rate / 100, 2);
+    const uint64_t most = std::max<uint64_t>(rate / 10, 2);
     p.start(0, rate, most);
     const TimeNs late = 100'000 * kSecond;
     EXPECT_TRUE(p.take(late, most)) << rate;
