@@ -510,6 +510,26 @@ void end_application(Impl& layer, App& app, const char* why) {
   app.owner->end(layer, app);
 }
 
+void end_violator(Impl& layer, const App* app, uint64_t serial) {
+  const auto it = std::find_if(layer.apps.begin(), layer.apps.end(), [&](const auto& a) {
+    return a && a.get() == app && a->serial == serial;
+  });
+  if (it == layer.apps.end()) return;
+  App& a = **it;
+  if (!a.detached)
+    return end_application(layer, a,
+                           "its shared memory contradicts itself, or it stopped reading events");
+  // What they had written and not sent: nothing of it is believed.
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    layer.engine.run_on_worker(i, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      for_each_session_of(sw, a, [&](Session& s) {
+        if (s.state == State::kClosing) app_close(sw, s, true);
+      });
+    });
+  free_application_if_unused(layer, a);
+}
+
 void end_external(Impl& layer, App& app) {
   // What is between two workers is ended where it arrives.
   app.condemned.store(true, std::memory_order_release);

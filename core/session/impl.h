@@ -341,6 +341,8 @@ inline void note_application(Impl& layer, EventKind kind, const App& app, uint64
 }
 void close_all_applications(Impl&, const char* why);
 void end_application(Impl&, App&, const char* why);
+// The one that was condemned, if it is there: ends it, or what its processes have left behind.
+void end_violator(Impl&, const App*, uint64_t serial);
 void end_external(Impl&, App&);  // OwnerOps::end
 // As if that process had ended. kNotFound: there is no such worker.
 Status end_worker(Impl&, App&, uint32_t worker);

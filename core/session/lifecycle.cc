@@ -39,7 +39,7 @@ void grow_ahead(SessionWorker& sw, App& app) noexcept {
 }  // namespace
 
 const char* state_name(State s) noexcept {
-  constexpr const char* kNames[] = {"free",    "connecting", "accepted", "open",
+  constexpr const char* kNames[] = {"free",    "connecting", "accepted",  "open",
                                     "closing", "detached",   "lingering", "migrated"};
   return kNames[static_cast<std::size_t>(s)];
 }
@@ -229,9 +229,7 @@ void condemn(SessionWorker& sw, App& app) noexcept {
   sw.worker->post_to_control(
       [](void* arg) {
         std::unique_ptr<AppTask> task(static_cast<AppTask*>(arg));
-        if (is_alive(*task->layer, task->app, task->app_serial))
-          end_application(*task->layer, *task->app,
-                          "its shared memory contradicts itself, or it stopped reading events");
+        end_violator(*task->layer, task->app, task->app_serial);
       },
       new AppTask{sw.layer, &app, app.serial});
 }

@@ -236,6 +236,26 @@ TEST_F(HostileDeath, ConnectedToItself) {
   expect_honest_is_well();
 }
 
+// What it has written is sent after its death, and contradicts itself on the way.
+TEST_F(HostileDeath, LeavesAContradiction) {
+  auto bad = std::make_unique<TestApp>(bed, over_the_network());
+  auto c = bad->connect(82);
+  auto s = peer.accept();
+  ASSERT_TRUE(c && s);
+  const std::string much(1 << 16, 'x');
+  while (bad->write(*c, much) != 0) {}  // until both fifos are full
+  bad->die();
+  bed.pump();
+  c->shared->tx.producer.tail.fetch_sub(1);  // a child that it had forked still has the memory
+  while (!peer.read(*s).empty()) {}
+  peer.close(*s);
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().applications, 2u);
+  EXPECT_EQ(bed.layer->stats().per_worker.at(0), 2u);
+  EXPECT_GE(bed.counter("app-violation"), 1u);
+  expect_honest_is_well();
+}
+
 // Its other workers go on, with the sessions that they hold.
 TEST_F(HostileDeath, OneOfTwoWorkers) {
   auto parent = std::make_unique<TestApp>(bed);

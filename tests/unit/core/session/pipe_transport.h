@@ -133,8 +133,10 @@ class PipeTransport {
         s.segment = self->segment;
         const uint32_t in_flight = end(c).in_flight;
         if (queued <= in_flight) return SendWindow{};
-        s.budget =
-            p && p->open ? std::min(queued - in_flight, w.sessions->rx_space(w, p->session)) : 0;
+        s.budget = p && p->open ? queued - in_flight : 0;
+        // Who reads no more has no window either, but is to answer.
+        if (s.budget != 0 && !p->app_closed)
+          s.budget = std::min(s.budget, w.sessions->rx_space(w, p->session));
         s.offset = in_flight;
         return s;
       };
