@@ -43,7 +43,7 @@ struct AppWorker {
   WakePipe wake;    // the application worker
   uint64_t watch = 0;
   svm::Ref mq_ref = 0;
-  svm::MqProducer events;                       // to the application; any daemon thread
+  svm::MqProducer events;  // to the application; any daemon thread
   // Its requests that are on their way between daemon workers, after a session that has moved.
   std::atomic<uint32_t> passed_on{0};
   static constexpr uint32_t kMostPassedOn = 256;
@@ -104,10 +104,10 @@ struct App {
   std::array<std::atomic<AppWorker*>, svm::kMaxAppWorkers> live{};
   std::array<SessionList, svm::kMaxDaemonWorkers> sessions;
   std::atomic<uint32_t> n_sessions{0};
-  std::atomic<uint32_t> n_moving{0};  // between two workers, and in neither's list
+  std::atomic<uint32_t> n_moving{0};   // between two workers, and in neither's list
   std::atomic<bool> condemned{false};  // it broke the rules: the control thread ends it
   std::atomic<uint32_t> growth_asked{
-      0};                 // SegmentKinds of which the control thread is about to add one
+      0};  // SegmentKinds of which the control thread is about to add one
   std::atomic<uint32_t> ahead_of{0};  // number of segments when growth was last asked for early
   // Its requests that wait for the control thread. Who has so many of them is not heard meanwhile.
   std::atomic<uint32_t> for_control{0};

@@ -91,8 +91,7 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
     return Status::kNoMemory;
   }
   l.endpoints = wanted;
-  if (l.endpoints.local.is_zero())
-    l.endpoints.local = l.endpoints.remote;  // as Linux chooses
+  if (l.endpoints.local.is_zero()) l.endpoints.local = l.endpoints.remote;  // as Linux chooses
   // The addresses are taken as those of a connection are, but lead no packet anywhere: one that
   // claims them comes from outside.
   FlowTables& flows = *sw.layer->flows;
@@ -218,7 +217,7 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
 }
 
 Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& e,
-                      TimeNs deadline) {
+                        TimeNs deadline) {
   if (deadline == 0) {  // it is new
     ++sw.counters[kAcceptOverflow];
     const auto mine = std::ranges::count(sw.backlogged, a.app, &Backlogged::app);

@@ -92,8 +92,8 @@ struct Backlogged {
 
 // --- Daemon worker
 
-// Whether a connect by that transport can become a session with the listener's application, wherever
-// the listener is.
+// Whether a connect by that transport can become a session with the listener's application,
+// wherever the listener is.
 bool takes_cut_through(SessionWorker&, const Listener&, TransportId) noexcept;
 // The listener in another application, or in this one, that a connection to `e.remote` would
 // reach without leaving this host; nullptr: there is none, ask the transport.

@@ -90,8 +90,8 @@ void refused(SessionWorker& sw, Session& s, uint8_t listed) noexcept {
 
 // --- On the new worker.
 
-void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen,
-            SessionHandle home, uint8_t listed) noexcept {
+void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen, SessionHandle home,
+            uint8_t listed) noexcept {
   const uint32_t here = sw.worker->index;
   const bool is_home = handle_worker(home) == here;
   Session* s = is_home ? &sw.pool.at(handle_index(home)) : sw.pool.alloc();
@@ -207,14 +207,12 @@ void guest_ended(SessionWorker& sw, const Session& s) noexcept {
 
 void note_stray(SessionWorker& sw, uint8_t protocol, const FlowMatch& m) noexcept {
   if (++sw.strays % kStraysPerRequest != 0) return;
-  send_to(sw, m.worker,
-          [conn = m.conn, protocol, to = sw.worker->index](SessionWorker& there) {
-            if (Session* s = session_of(there, protocol, conn)) {
-              const uint32_t stayed = milliseconds(*there.worker) - s->moved_at;
-              if (s->moved_at == 0 || stayed >= kLeastStay / kMillisecond)
-                (void)migrate(there, *s, to);
-            }
-          });
+  send_to(sw, m.worker, [conn = m.conn, protocol, to = sw.worker->index](SessionWorker& there) {
+    if (Session* s = session_of(there, protocol, conn)) {
+      const uint32_t stayed = milliseconds(*there.worker) - s->moved_at;
+      if (s->moved_at == 0 || stayed >= kLeastStay / kMillisecond) (void)migrate(there, *s, to);
+    }
+  });
 }
 
 }  // namespace loom::session

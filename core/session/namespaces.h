@@ -29,10 +29,10 @@ constexpr const char* kDefaultNamespace = "default";  // index 0, always there
 
 // A Unix socket that listens for applications.
 struct AttachSocket {
-  std::string name;  // a path, or '@' and an abstract name
-  UniqueFd fd;       // none: it is closed
+  std::string name;                // a path, or '@' and an abstract name
+  UniqueFd fd;                     // none: it is closed
   uint64_t device = 0, inode = 0;  // of its file; inode 0: it has none
-  uint64_t watch = 0;  // 0: nobody is let in for the moment
+  uint64_t watch = 0;              // 0: nobody is let in for the moment
 };
 
 // Who may attach, as a file's mode says who may write; by whatever socket they come.
@@ -120,7 +120,7 @@ struct NamespaceArgs {
   uint64_t secret = 0;
   IfIndex interface = kNoIndex;
   uint32_t ip4_table = 0, ip6_table = 0;  // unless there is an interface: then its own
-  bool keeps_place = false;  // of one that is there: the three above mean nothing
+  bool keeps_place = false;               // of one that is there: the three above mean nothing
   // A path; '@' or "abstract:" and an abstract name; a name in RUNTIME/app_ns_sockets/. Empty: the
   // id is that name.
   std::string socket_name{};

@@ -13,10 +13,9 @@
 namespace loom::tcp {
 
 const char* state_name(State s) noexcept {
-  constexpr const char* kNames[] = {"?",          "ESTABLISHED", "SYN-SENT",  "SYN-RECEIVED",
-                                    "FIN-WAIT-1", "FIN-WAIT-2",  "TIME-WAIT", "CLOSED",
-                                    "CLOSE-WAIT", "LAST-ACK",    "LISTEN",    "CLOSING",
-                                    "FROZEN"};
+  constexpr const char* kNames[] = {
+      "?",      "ESTABLISHED", "SYN-SENT", "SYN-RECEIVED", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT",
+      "CLOSED", "CLOSE-WAIT",  "LAST-ACK", "LISTEN",       "CLOSING",    "FROZEN"};
   return kNames[static_cast<uint8_t>(s)];
 }
 

@@ -30,7 +30,7 @@ constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
 
 enum class AttachOp : uint32_t {
   kAttach = 1,
-  kAddWorker = 2,    // reply: as kAttach, fds with the new worker's socket first
+  kAddWorker = 2,  // reply: as kAttach, fds with the new worker's socket first
   // Reply: the fd of `segment_id`. Only one of the application's own; or, with `pair`, only one of
   // that cut-through pair's: what the other end made an application ask for is never its own
   // memory. For the pair's first segment: that, and its first app arena.
@@ -72,8 +72,8 @@ struct SegmentInfo {
   uint64_t size;
 };
 
-// fds, in this order: [kAddWorker: the worker's socket], what wakes the worker (the reading end of a
-// pipe), one eventfd per daemon worker, which wakes that, one memfd per segment in `segments`.
+// fds, in this order: [kAddWorker: the worker's socket], what wakes the worker (the reading end of
+// a pipe), one eventfd per daemon worker, which wakes that, one memfd per segment in `segments`.
 struct AttachReply {
   uint32_t version;
   int32_t status;  // loom::Status

@@ -174,7 +174,7 @@ class AppWorker {
   uint32_t sleepers_ = 0;  // the holder of events_fd_ counts as one
   int events_fd_ = -1;
   int bells_fd_ = -1;
-  bool is_deaf_ = false;  // to some doorbell: sleeps are short
+  bool is_deaf_ = false;                                // to some doorbell: sleeps are short
   std::vector<std::shared_ptr<CutThroughPair>> pairs_;  // with sessions of ours
   uint32_t next_context_ = 0;
   std::unordered_map<uint64_t, Session*> by_handle_;

@@ -624,8 +624,7 @@ int Session::info(svm::InfoEvent& out) {
       info_ready_ = false;
       info_context_ = worker_.register_context(*this);
       const svm::SessionEvent e{handle_, info_context_};
-      worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo,
-                   e);
+      worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo, e);
     }
   }
   const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
