@@ -218,9 +218,8 @@ void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) 
 }
 
 // Connections that a process took from an accept queue just before it died, without claiming them.
-void drop_unclaimed(Impl& layer, uint32_t app_index, const std::string& name) {
-  App* app = app_index < layer.apps.size() ? layer.apps[app_index].get() : nullptr;
-  if (!app || app->name != name) return;
+void drop_unclaimed(Impl& layer, App* app, uint64_t serial) {
+  if (!is_alive(layer, app, serial)) return;
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
@@ -290,7 +289,9 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
   }
   if (layer.loop.after)
     layer.loop.after(kSuspectSeconds,
-                     [&layer, i = app.index, name = app.name] { drop_unclaimed(layer, i, name); });
+                     [layer = std::weak_ptr(layer.alive), &app, serial = app.serial] {
+                       if (const auto l = layer.lock()) drop_unclaimed(**l, &app, serial);
+                     });
 }
 
 // --- Requests

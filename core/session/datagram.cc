@@ -22,6 +22,7 @@ namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
 constexpr uint32_t kMaxChainsPerVisit = 32;  // of one session in one round: fairness
+constexpr int kMaxVisitsBefore = 64;         // one after the other, for what must come after them
 // A datagram that is cut into many is sent in one visit.
 constexpr uint32_t kMostChains = kMaxChainsPerVisit + svm::kMaxGsoSegments;
 constexpr std::size_t kMaxViews = 32;  // a datagram in the smallest chunks has 17
@@ -60,6 +61,7 @@ enum class Check { kOk, kBad, kDenied };
 Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
             Datagram& out) noexcept {
   if ((h.flags & ~svm::kDatagramKnownFlags) || h.is_ip4 > 1) return Check::kBad;
+  if ((h.flags & kDatagramTtl) && h.ttl == 0) return Check::kBad;
   if (h.gso_size != 0 && h.length > uint32_t{h.gso_size} * svm::kMaxGsoSegments) return Check::kBad;
   svm::Endpoint local{}, remote{};
   local.is_ip4 = remote.is_ip4 = h.is_ip4;
@@ -117,7 +119,8 @@ bool append(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const D
 // Takes what the fifo has, in turn, at most `queued` bytes. False: the application has been
 // condemned.
 bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept {
-  while (out.taken < queued && out.n < kMaxChainsPerVisit) {
+  for (uint32_t looked = 0; out.taken < queued && looked < kMaxChainsPerVisit; ++looked) {
+    if (out.n >= kMaxChainsPerVisit) break;
     svm::DatagramHeader h;
     const uint32_t left = queued - out.taken;
     // Read once: from here on the application may write there what it likes.
@@ -211,20 +214,24 @@ Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   e.fib_index = ns.fibs().of(e.local.is_ip4);
   if (e.fib_index == kNoIndex) return Status::kUnreachable;
   const IfIndex interface = ns.interface.load(std::memory_order_relaxed);
-  if (interface != kNoIndex)
+  if (interface != kNoIndex) {
+    // Any of its own: the one that it would send from.
+    if (e.local.is_zero()) return source_on(*sw.worker, interface, e.remote, &e.local);
     return has_address(*sw.worker, interface, e.local) ? Status::kOk : Status::kNotFound;
+  }
   if (e.local.is_zero() || !sw.worker->net) return Status::kOk;
   return sw.worker->net->is_local(*sw.worker, e.local, e.fib_index) ? Status::kOk
                                                                     : Status::kNotFound;
 }
 
-// Of scope local; a redirect would need a listener, which datagrams do not have.
+// Of scope local; a redirect would need a listener, which datagrams do not have. Never
+// kUnsupported: who has another network to try would do so, past the rule.
 Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args) noexcept {
   if (!sw.layer->filters->has_egress()) [[likely]]
     return Status::kOk;
   Listener* to = nullptr;
   const Status status = sw.layer->filters->filter_connect(sw, app, args, true, to);
-  return status == Status::kOk && to ? Status::kUnsupported : status;
+  return status == Status::kUnsupported || to ? Status::kRefused : status;
 }
 
 uint16_t errno_of(ResetReason r) noexcept {
@@ -237,6 +244,8 @@ uint16_t errno_of(ResetReason r) noexcept {
       return ENOBUFS;
     case ResetReason::kTimedOut:
       return ETIMEDOUT;
+    case ResetReason::kUnreachable:
+      return ENETUNREACH;
     default:
       return EHOSTUNREACH;
   }
@@ -267,6 +276,13 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
 }
 
+void send_before(SessionWorker& sw, Session& s) noexcept {
+  const SessionId id = s.id;
+  const uint32_t generation = s.generation;
+  for (int i = 0; i < kMaxVisitsBefore; ++i)
+    if (!send_datagrams(sw, s) || sw.pool.at(id).generation != generation) return;
+}
+
 void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept {
   svm::ConnectedEvent event{};
   event.context = p.context;
@@ -289,6 +305,7 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept
     args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
     if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
     if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args);
+    if (status == Status::kOk) send_before(sw, *s);
     if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);
     if (status == Status::kOk) {
       event.handle = handle_of(sw, *s);
@@ -362,12 +379,18 @@ Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& cha
 
 void soft_error(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
+  Session& s = sw.pool.at(id);
+  // One at a time, as on Linux: who does not read must not lose datagrams to errors.
+  if (s.error_end != 0) {
+    (void)s.rx.refresh();
+    if (s.rx.used() > s.rx.tail() - s.error_end) return;
+  }
   svm::DatagramHeader h{};
   h.flags = svm::kDatagramError;
   h.error = errno_of(reason);
   Buffer nothing;
   // With a full fifo the error is lost, as the datagrams behind it are.
-  (void)store(sw, sw.pool.at(id), h, nothing, 0);
+  if (store(sw, s, h, nothing, 0) == Status::kOk) s.error_end = s.rx.tail();
 }
 
 }  // namespace loom::session

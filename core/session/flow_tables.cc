@@ -110,7 +110,9 @@ void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcep
           // Once more: another worker may have moved it from there to here between the two looks.
           table.find_with_hash(key, hashes[i], value) ||
           listeners<Key>().find(Table::key_of(listener_key(keys[i], false)), value) ||
-          listeners<Key>().find(Table::key_of(listener_key(keys[i], true)), value))
+          listeners<Key>().find(Table::key_of(listener_key(keys[i], true)), value) ||
+          // And from a bound entry to one with a peer.
+          table.find_with_hash(key, hashes[i], value))
         out[i] = unpack(value);
       else
         out[i] = {};
@@ -176,9 +178,26 @@ void FlowTables::move(const Endpoints& e, uint8_t protocol, uint8_t worker, Conn
     (void)established6_->add(Table6::key_of(key6_of(e, protocol)), value);
 }
 
+bool FlowTables::bound_by_another(const Endpoints& e, uint8_t protocol, uint8_t worker,
+                                  ConnId conn) const noexcept {
+  const auto is_another = [&](const auto& table, const auto& key) {
+    using Table = std::remove_cvref_t<decltype(table)>;
+    for (const bool any : {false, true}) {
+      uint64_t value;
+      if (!table.find(Table::key_of(listener_key(key, any)), value)) continue;
+      const FlowMatch m = unpack(value);
+      if (m.kind == FlowKind::kBound && (m.conn != conn || m.worker != worker)) return true;
+    }
+    return false;
+  };
+  return e.local.is_ip4 ? is_another(*listeners4_, key4_of(e, protocol))
+                        : is_another(*listeners6_, key6_of(e, protocol));
+}
+
 Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn,
                         uint32_t& counter) noexcept {
   if (e.local_port != 0) {
+    if (bound_by_another(e, protocol, worker, conn)) return Status::kInUse;
     const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
     return s == Status::kExists ? Status::kInUse : s;
   }
@@ -188,6 +207,7 @@ Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId c
   const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
   for (uint32_t tries = 0; tries < range; ++tries) {
     e.local_port = static_cast<uint16_t>(min_port_ + (offset + counter++) % range);
+    if (bound_by_another(e, protocol, worker, conn)) continue;
     const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
     if (s != Status::kExists) return s;
   }

@@ -28,7 +28,7 @@ class FlowTables {
   void move(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) noexcept;
   // Picks a free local port for `e` when it has none and adds the half-open entry (RFC 6056
   // section 3.3.3: a keyed hash of the addresses and the remote port gives the start, a counter the
-  // step).
+  // step). A port that another connection has bound is in use.
   Status open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId, uint32_t& counter) noexcept;
 
   // Listeners. v6only false with a wildcard IPv6 address also takes IPv4.
@@ -59,6 +59,7 @@ class FlowTables {
   template <class Key>
   void del_key(const Key&) noexcept;
   Status add_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value) noexcept;
+  bool bound_by_another(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) const noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
 
   std::unique_ptr<Table4> established4_, half_open4_, listeners4_;

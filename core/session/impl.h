@@ -249,6 +249,9 @@ void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, Connect
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&) noexcept;
 // Sends what is in the tx fifo. True: there is more to do, look again.
 bool send_datagrams(SessionWorker&, Session&) noexcept;
+// What was written before a request that changes where it goes, or ends the session. Worker, from
+// a node.
+void send_before(SessionWorker&, Session&) noexcept;
 // SessionOps.
 Status flow_bind(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId) noexcept;
 void flow_unbind(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;

@@ -36,6 +36,15 @@ Session* session_of(SessionWorker& sw, uint8_t protocol, ConnId conn) noexcept {
   return nullptr;
 }
 
+// Whether connections of that protocol can move at all.
+bool moves(const SessionWorker& sw, uint8_t protocol) noexcept {
+  const TransportRegistry& transports = sw.layer->transports;
+  for (TransportId id = 0; id < transports.end_id(); ++id)
+    if (const TransportOps* ops = transports.get(id); ops && ops->ip_protocol == protocol)
+      return ops->session_of && ops->freeze;
+  return false;
+}
+
 constexpr uint8_t kListFlags = kInReady | kNotifyRx | kNotifyTx | kNotifyForce | kHoldsChunks;
 
 // What the lists knew of the session, on the worker that has it now.
@@ -206,7 +215,7 @@ void guest_ended(SessionWorker& sw, const Session& s) noexcept {
 }
 
 void note_stray(SessionWorker& sw, uint8_t protocol, const FlowMatch& m) noexcept {
-  if (++sw.strays % kStraysPerRequest != 0) return;
+  if (++sw.strays % kStraysPerRequest != 0 || !moves(sw, protocol)) return;
   send_to(sw, m.worker, [conn = m.conn, protocol, to = sw.worker->index](SessionWorker& there) {
     if (Session* s = session_of(there, protocol, conn)) {
       const uint32_t stayed = milliseconds(*there.worker) - s->moved_at;

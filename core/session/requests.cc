@@ -186,6 +186,8 @@ void on_session(SessionWorker& sw, AppWorker& a, svm::ToDaemon type,
           (s->shared->holders.load(std::memory_order_acquire) & a.app->live_mask()) != 0)
         return;
       app_close(sw, *s, false);
+      // A bind of the port may be the next request.
+      if (s->state == State::kClosing && ops->tx_kind == TxKind::kDatagram) send_before(sw, *s);
       return;
     case svm::ToDaemon::kReset:
       if (s->state == State::kConnecting) return;

@@ -87,9 +87,12 @@ struct Session {
   svm::Ref shared_ref = 0;
   SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
   uint32_t listener = kNoIndex;
-  uint32_t context = 0;     // of the connect request
-  uint32_t accept_pos = 0;  // position in the listener's accept queue
-  uint32_t moved_at = 0;    // when it came here from another worker, in ms of its clock; 0: never
+  uint32_t context = 0;  // of the connect request
+  union {
+    uint32_t accept_pos = 0;  // streams: position in the listener's accept queue
+    uint32_t error_end;       // datagrams: cursor of rx behind the last error; 0: there was none
+  };
+  uint32_t moved_at = 0;  // when it came here from another worker, in ms of its clock; 0: never
   uint32_t rx_size = 0, tx_size = 0;
   SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
   svm::DaemonFifoProducer rx;
@@ -136,7 +139,8 @@ class SessionPool {
     std::destroy_at(&s);
     std::construct_at(&s);
     s.generation = generation;
-    latest_generation_ = std::max(latest_generation_, generation);
+    if (((generation - latest_generation_) & 0xffffff) < 0x800000)  // it wraps
+      latest_generation_ = generation;
     // Zeroed slots forget their generations: they go on behind all that were given out.
     if (slots_.give(id)) fresh_generation_ = latest_generation_;
     __atomic_store_n(&in_use_, in_use_ - 1, __ATOMIC_RELAXED);

@@ -147,7 +147,8 @@ void readable(Worker& w, SessionId, void* context) noexcept {
 void was_reset(Worker&, SessionId, ResetReason reason, void* context) noexcept {
   Connection& c = of(context);
   if (!c.is_up) return;
-  ++c.part->tally.reset[static_cast<std::size_t>(reason)];
+  // A transport may be newer, and know more of them.
+  ++c.part->tally.reset[std::min(static_cast<std::size_t>(reason), kResetReasons - 1)];
   c.was_reset = true;
 }
 

@@ -29,7 +29,7 @@ class Turns {
 };
 
 constexpr std::size_t kStatuses = static_cast<std::size_t>(Status::kMalformed) + 1;
-constexpr std::size_t kResetReasons = static_cast<std::size_t>(ResetReason::kNoMemory) + 1;
+constexpr std::size_t kResetReasons = static_cast<std::size_t>(ResetReason::kMessageSize) + 1;
 
 // What came of a part's connections. Read by others once the part is over.
 struct Tally {

@@ -36,7 +36,9 @@ constexpr TimeNs kPathMtuAge = 600 * kSecond;  // RFC 1191 section 6.3, RFC 8201
 struct Ip4 {
   using Key = FlowKey4;
   using Header = Ip4Header;
-  static constexpr uint32_t kLeastMtu = 576;  // below, Linux's min_pmtu refuses, too
+  static constexpr uint32_t kLeastMtu = 576;
+  // Less than that, or nothing as old routers say: the least (RFC 1191 section 4).
+  static uint32_t believed(uint32_t mtu) noexcept { return std::max(mtu, kLeastMtu); }
   static void lookup(Worker& w, const Key& key, FlowMatch& out) noexcept {
     w.sessions->lookup4(w, {&key, 1}, &out);
   }
@@ -52,6 +54,7 @@ struct Ip6 {
   using Key = FlowKey6;
   using Header = Ip6Header;
   static constexpr uint32_t kLeastMtu = 1280;  // RFC 8200 section 5
+  static uint32_t believed(uint32_t mtu) noexcept { return mtu < kLeastMtu ? 0 : mtu; }  // RFC 8201
   static void lookup(Worker& w, const Key& key, FlowMatch& out) noexcept {
     w.sessions->lookup6(w, {&key, 1}, &out);
   }
@@ -86,8 +89,9 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
     u.w.sessions->soft_error(u.w, c->session, ResetReason::kRefused);
     return kRefused;
   }
-  if (!Ip::is_mtu(note) || note.mtu < Ip::kLeastMtu) return kIgnored;
-  if (c->pmtu == 0 || note.mtu < c->pmtu) c->pmtu = note.mtu;
+  const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;
+  if (mtu == 0) return kIgnored;
+  if (c->pmtu == 0 || mtu < c->pmtu) c->pmtu = mtu;
   c->pmtu_until = u.w.now + kPathMtuAge;
   return kPathMtu;
 }

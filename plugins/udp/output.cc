@@ -82,7 +82,7 @@ void push_headers(UdpWorker& u, Buffer& b, const Way& way, uint8_t tos, uint8_t 
   b.tx_if = way.tx_if;
   if (e.remote.is_ip4) {
     set_checksum(b, udp, e.local.ip4(), e.remote.ip4(), u.config.csum_offload);
-    const bool may_fragment = b.length() + sizeof(Ip4Header) > way.mtu;
+    const bool may_fragment = !way.knows_path || b.length() + sizeof(Ip4Header) > way.mtu;
     // A fragment's id must not come again soon (RFC 6864 section 4.2).
     const auto id = static_cast<uint16_t>(may_fragment ? u.w.random() : 0);
     auto& ip = push_ip4_header(b, e.local.ip4(), e.remote.ip4(), kProtoUdp, tos, id, ttl);

@@ -31,10 +31,11 @@ inline bool is_unicast(const IpAddress& a) noexcept {
 struct Way {
   Endpoints ends;
   uint32_t adjacency = kNoIndex, tx_if = kNoIndex, mtu = 0;
+  bool knows_path = true;  // a router that says the packet was too big is believed
 };
 
-// Puts UDP and IP headers in front of the payload. `mtu`: IPv4's longer packets are sent without DF
-// and leave as fragments.
+// Puts UDP and IP headers in front of the payload. IPv4's packets longer than `mtu` are sent
+// without DF and leave as fragments; so are all where nobody would hear that they were too big.
 void push_headers(UdpWorker&, Buffer&, const Way&, uint8_t tos, uint8_t ttl) noexcept;
 
 // SOCK_DGRAM's send (send.cc): TransportOps::push_datagrams.

@@ -59,7 +59,7 @@ bool way_to_peer(UdpWorker& u, Connection& c, Way& way) noexcept {
     c.mtu = route.mtu;
   }
   if (c.pmtu != 0 && u.w.now >= c.pmtu_until) c.pmtu = 0;
-  way = {c.ends, c.adjacency, c.tx_if, c.pmtu ? std::min(c.pmtu, c.mtu) : c.mtu};
+  way = {c.ends, c.adjacency, c.tx_if, c.pmtu ? std::min(c.pmtu, c.mtu) : c.mtu, true};
   return true;
 }
 
@@ -73,6 +73,7 @@ bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noex
   way.adjacency = route.is_local ? kNoIndex : route.adjacency;
   way.tx_if = route.is_local ? kNoIndex : route.tx_if;
   way.mtu = route.mtu;
+  way.knows_path = false;
   return true;
 }
 
@@ -112,10 +113,12 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
       push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos,
                    d.flags & kDatagramTtl ? d.ttl : kDefaultTtl);
       ++c->sent;
-    } else if (verdict == Sent::kNoRoute) {
-      w.sessions->soft_error(w, c->session, ResetReason::kUnreachable);
-    } else if (verdict == Sent::kTooBig || verdict == Sent::kTooLong) {
-      w.sessions->soft_error(w, c->session, ResetReason::kMessageSize);
+    } else if (c->has_peer() && !(d.flags & kDatagramRemote)) {
+      // Only then: an error of one destination must not fail calls that concern another.
+      if (verdict == Sent::kNoRoute)
+        w.sessions->soft_error(w, c->session, ResetReason::kUnreachable);
+      else if (verdict == Sent::kTooBig || verdict == Sent::kTooLong)
+        w.sessions->soft_error(w, c->session, ResetReason::kMessageSize);
     }
     const IpAddress& to = d.flags & kDatagramRemote ? d.ends.remote : c->ends.remote;
     batch.add(b, to.is_ip4, verdict);

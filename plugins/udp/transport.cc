@@ -126,6 +126,8 @@ void info(Worker& w, ConnId id, ConnectionInfo& out) noexcept {
   out.endpoints = c->ends;
   out.state = c->has_peer() ? 1 : 7;
   out.pmtu = c->pmtu ? c->pmtu : c->mtu;
+  out.segs_in = static_cast<uint32_t>(c->received);
+  out.segs_out = static_cast<uint32_t>(c->sent);
 }
 
 void describe(Worker& w, ConnId id, std::string& out) noexcept {

@@ -87,7 +87,7 @@ class SlotBlocks {
         for (std::size_t at = 0; at < kBytes; at += kPage)
           *reinterpret_cast<volatile std::byte*>(b.slots + at) = b.slots[at];
     kept_ = std::max<std::size_t>(kept_, blocks_.size());
-    return end() >= n;
+    return n <= limit_ && end() >= n;
   }
 
  private:

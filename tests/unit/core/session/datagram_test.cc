@@ -37,6 +37,7 @@ struct Transport {
     ConnId conn;
     std::string payload;
     Datagram d;
+    uint16_t peer;  // whom the connection had then
   };
   std::vector<Connection> connections;
   std::vector<Sent> sent;
@@ -81,7 +82,7 @@ struct Transport {
         std::string payload;
         for (const Buffer* b = chains[i]; b; b = b->next)
           payload.append(reinterpret_cast<const char*>(b->data), b->len);
-        self->sent.push_back({c, payload, data[i]});
+        self->sent.push_back({c, payload, data[i], self->connections[c].ends.remote_port});
         if (self->holds)
           self->held.push_back(chains[i]);
         else
@@ -233,17 +234,17 @@ TEST_F(DatagramTest, ABoundSessionOpensAtOnceAndGetsAPort) {
 }
 
 TEST_F(DatagramTest, TheConnectedComeFirstThenTheAddressThenAnyAddress) {
-  ASSERT_EQ(ask_open(app, any(53), any(0)).status, 0);  // 0
   svm::Endpoint exact = any(53);
   exact.ip[0] = 10;
   exact.ip[3] = 1;
-  ASSERT_EQ(ask_open(app, exact, any(0)).status, 0);  // 1
   svm::Endpoint peer = any(7);
   peer.ip[0] = 192;
-  ASSERT_EQ(ask_open(app, exact, peer).status, 0);  // 2
-  EXPECT_EQ(lookup({{10, 0, 0, 1}}, 53, {{192, 0, 0, 0}}, 7).conn, 2u);
-  EXPECT_EQ(lookup({{10, 0, 0, 1}}, 53, {{192, 0, 0, 0}}, 8).conn, 1u);
-  EXPECT_EQ(lookup({{10, 0, 0, 2}}, 53, {{192, 0, 0, 0}}, 7).conn, 0u);
+  ASSERT_EQ(ask_open(app, exact, peer).status, 0);      // 0
+  ASSERT_EQ(ask_open(app, any(53), any(0)).status, 0);  // 1
+  ASSERT_EQ(ask_open(app, exact, any(0)).status, 0);    // 2
+  EXPECT_EQ(lookup({{10, 0, 0, 1}}, 53, {{192, 0, 0, 0}}, 7).conn, 0u);
+  EXPECT_EQ(lookup({{10, 0, 0, 1}}, 53, {{192, 0, 0, 0}}, 8).conn, 2u);
+  EXPECT_EQ(lookup({{10, 0, 0, 2}}, 53, {{192, 0, 0, 0}}, 7).conn, 1u);
   EXPECT_EQ(lookup({{10, 0, 0, 2}}, 54, {{192, 0, 0, 0}}, 7).kind, FlowKind::kNone);
 }
 
@@ -427,6 +428,76 @@ TEST_F(DatagramTest, AnOpenSessionChangesItsPeer) {
   EXPECT_EQ(static_cast<Status>(answer.status), Status::kInvalid);
 }
 
+// The requests are looked at together.
+TEST_F(DatagramTest, WhatWasWrittenBeforeAChangeOfPeerGoesToTheOldOne) {
+  auto c = open();
+  svm::PeerEvent e{};
+  e.handle = c->handle;
+  e.remote = any(7);
+  e.remote.ip[0] = 192;
+  app.push(svm::ToDaemon::kSetPeer, e);
+  DatagramHeader h{};
+  for (int i = 0; i < 100; ++i) c->tx.enqueue(std::as_bytes(std::span(&h, 1)));
+  ASSERT_EQ(app.requests.push(svm::ToDaemon::kTx, svm::SessionEvent{c->handle, 0}),
+            svm::MqProducer::Push::kOk);
+  e.remote.port = Be16(8).raw();
+  app.push(svm::ToDaemon::kSetPeer, e);
+  ASSERT_EQ(transport.sent.size(), 100u);
+  for (const auto& s : transport.sent) EXPECT_EQ(s.peer, 7);
+  put(*c, h, "");
+  EXPECT_EQ(transport.sent.back().peer, 8);
+}
+
+TEST_F(DatagramTest, APortThatIsClosedCanBeBoundByTheNextRequest) {
+  auto c = open(53);
+  DatagramHeader h = header(0);
+  c->tx.enqueue(std::as_bytes(std::span(&h, 1)));
+  c->shared->holders.store(0);
+  ASSERT_EQ(app.requests.push(svm::ToDaemon::kClose, svm::SessionEvent{c->handle, 0}),
+            svm::MqProducer::Push::kOk);
+  EXPECT_EQ(ask_open(app, any(53), any(0)).status, 0);
+  EXPECT_EQ(transport.sent.size(), 1u);
+}
+
+TEST_F(DatagramTest, APeerDoesNotTakeAPortThatAnotherHasBound) {
+  auto c = open(53);
+  svm::Endpoint peer = any(7);
+  peer.ip[0] = 192;
+  EXPECT_EQ(static_cast<Status>(ask_open(app, any(53), peer).status), Status::kInUse);
+  EXPECT_EQ(lookup({{10, 0, 0, 7}}, 53, {{192, 0, 0, 0}}, 7).kind, FlowKind::kBound);
+  EXPECT_EQ(ask_open(app, any(54), peer).status, 0);
+}
+
+TEST_F(DatagramTest, ErrorsThatNobodyReadsAreOne) {
+  auto c = open();
+  const auto fail = [&] {
+    worker().sessions->soft_error(worker(), transport.connections[0].session,
+                                  ResetReason::kRefused);
+  };
+  for (int turn = 0; turn < 3; ++turn) {
+    for (int i = 0; i < 1000; ++i) fail();
+    EXPECT_EQ(receive("data"), Status::kOk);
+    fail();
+    EXPECT_EQ(take(*c)->h.error, ECONNREFUSED);
+    EXPECT_EQ(take(*c)->payload, "data");
+    EXPECT_FALSE(take(*c));
+  }
+}
+
+// A fifo of rubbish is not walked in one round.
+TEST_F(DatagramTest, DatagramsThatMakeNoSenseHaveTheirTurnAsOthersHave) {
+  auto c = open();
+  DatagramHeader h = header(0);
+  h.is_ip4 = 2;
+  for (int i = 0; i < 1000; ++i) c->tx.enqueue(std::as_bytes(std::span(&h, 1)));
+  ASSERT_EQ(app.requests.push(svm::ToDaemon::kTx, svm::SessionEvent{c->handle, 0}),
+            svm::MqProducer::Push::kOk);
+  bed.engine->step();
+  EXPECT_LE(bed.counter("bad-datagram"), 64u);
+  bed.pump();
+  EXPECT_EQ(bed.counter("bad-datagram"), 1000u);
+}
+
 TEST_F(DatagramTest, AStreamHasNoPeerToChange) {
   ASSERT_EQ(app.listen(80).status, 0);
   auto client = app.connect(80);
@@ -441,7 +512,7 @@ TEST_F(DatagramTest, AStreamHasNoPeerToChange) {
 
 TEST_F(DatagramTest, FieldsThatMakeNoSenseDropThatDatagramAlone) {
   auto c = open();
-  std::vector<DatagramHeader> bad(9, header(4));
+  std::vector<DatagramHeader> bad(10, header(4));
   bad[0].flags |= svm::kDatagramError;
   bad[1].flags |= 1u << 6;
   bad[2].is_ip4 = 2;
@@ -453,6 +524,7 @@ TEST_F(DatagramTest, FieldsThatMakeNoSenseDropThatDatagramAlone) {
   bad[7].length = 200;  // more pieces than 128
   bad[7].gso_size = 1;
   bad[8].flags |= kDatagramLocal;  // the source is ::
+  bad[9].flags |= kDatagramTtl;    // of zero
   for (const DatagramHeader& h : bad) put(*c, h, pattern(h.length));
   EXPECT_EQ(bed.counter("bad-datagram"), bad.size());
   EXPECT_TRUE(transport.sent.empty());
@@ -537,6 +609,21 @@ TEST_F(DatagramTest, RulesAndTheDenyListConcernDatagrams) {
   rule.match.remote = *IpPrefix::parse("192.0.2.0/24");
   ASSERT_TRUE(filters.add(rule));
   EXPECT_EQ(denied(), FlowKind::kDenied);
+}
+
+// kUnsupported would send the application past the rule, over the kernel.
+TEST_F(DatagramTest, ARedirectIsARefusal) {
+  ASSERT_EQ(app.listen(80).status, 0);
+  session::RuleSpec rule;
+  rule.transport = bed.transports.find_proto(Transport::kProto);
+  rule.action = 0;  // the only application
+  rule.scope = RuleScope::kLocal;
+  rule.match.local = *IpPrefix::parse("0.0.0.0/0");
+  rule.match.remote = *IpPrefix::parse("192.0.0.0/8");
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  svm::Endpoint peer = any(7);
+  peer.ip[0] = 192;
+  EXPECT_EQ(static_cast<Status>(ask_open(app, any(54), peer).status), Status::kRefused);
 }
 
 TEST_F(DatagramTest, BuffersThatRunOutPutSendingOffAndLoseNothing) {

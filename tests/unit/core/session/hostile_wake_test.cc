@@ -41,6 +41,16 @@ void fill(int fd) {
   ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
+// A pipe, by its reading end.
+void fill_pipe(int reader) {
+  const int fd = ::open(("/proc/self/fd/" + std::to_string(reader)).c_str(), O_WRONLY | O_NONBLOCK);
+  ASSERT_GE(fd, 0);
+  const std::string much(1 << 16, 'x');
+  while (::write(fd, much.data(), much.size()) > 0) {}
+  EXPECT_EQ(errno, EAGAIN);
+  ::close(fd);
+}
+
 struct HostileWake : testing::Test {
   SessionBed bed;
   TestApp good{bed}, bad{bed};
@@ -59,7 +69,8 @@ TEST_F(HostileWake, WhatWakesAnApplicationNeverMakesTheDaemonWait) {
   auto [c, s] = open(bad, 81);
   ASSERT_TRUE(a && b && c && s);
   const Watchdog watchdog;
-  fill(bad.eventfd);
+  fill_pipe(bad.eventfd);
+  ::fcntl(bad.eventfd, F_SETFL, 0);
   for (int i = 0; i < 3; ++i) {
     bad.events.shared()->sleeping.store(1);
     s->rx.arm(s->rx.refresh());

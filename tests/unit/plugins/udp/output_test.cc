@@ -184,14 +184,18 @@ TEST_P(UdpOutput, LongerThanAPacketCanBeIsRefused) {
 
 TEST_P(UdpOutput, WithoutDestinationOrWayItIsCounted) {
   const ConnId c = bed.bind(53, ip6());
+  const ConnId p = bed.connect(7, ip6());
   bed.send(c, "where to?");
   EXPECT_EQ(count("no-destination"), 1u);
   bed.fake.has_route = false;
   bed.send(c, "no way", bed.to(bed.remote(ip6()), 7));
   EXPECT_EQ(count("no-route"), 1u);
+  EXPECT_TRUE(bed.errors.empty());  // it would fail a call that concerns somebody else
+  bed.send(p, "no way");
+  EXPECT_EQ(count("no-route"), 2u);
   ASSERT_EQ(bed.errors.size(), 1u);
   EXPECT_EQ(bed.errors[0].second, ResetReason::kUnreachable);
-  EXPECT_EQ(bed.fake.packets_into("drop"), 2u);
+  EXPECT_EQ(bed.fake.packets_into("drop"), 3u);
 }
 
 TEST_P(UdpOutput, GroupsAreNotSentTo) {
