@@ -1,6 +1,8 @@
 // Session: datagrams. Each lies in a fifo behind its header (svm/datagram.h), whole or not at all.
 #include "svm/datagram.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -16,6 +18,11 @@ constexpr size_t kMaxIp4Bytes = 65'507;  // 65535 without the headers of IPv4 an
 constexpr size_t kMaxViews = 32;         // a datagram in the smallest chunks has 17
 // POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
 constexpr uint32_t kLeastTxFifo = 3 * (kMaxDatagramBytes + kHeader);
+constexpr uint32_t kLeastRxFifo = kMaxDatagramBytes + kHeader;  // an empty one takes any datagram
+
+uint32_t limit(uint32_t asked, uint64_t otherwise, uint32_t least) noexcept {
+  return std::max(asked ? asked : static_cast<uint32_t>(otherwise), least);
+}
 
 // More than a datagram can have counts as that and one.
 size_t length_of(std::span<const iovec> v) noexcept {
@@ -61,16 +68,29 @@ svm::Endpoint DatagramIn::from() const noexcept {
 
 // --- Opening
 
+// Whether the socket's family and address go with IPv4 at all. Under mutex_.
+bool Session::reaches(const svm::Endpoint& to) const noexcept {
+  if (!to.is_ip4 || socket_is_ip4) return true;
+  constexpr uint8_t kAny[16] = {};
+  const bool is_ip6_bound =
+      bound_ && !local_.is_ip4 && std::memcmp(local_.ip, kAny, sizeof kAny) != 0;
+  return !options_.v6only && !is_ip6_bound;
+}
+
 int Session::open_datagrams(const svm::Endpoint* peer) {
   if (const auto attached = worker_.attach(); !attached)
     return -errno_of(static_cast<int32_t>(attached.error().code));
+  bool is_others = false;  // another thread has asked, and will say what the answer means
   {
     const std::lock_guard worker_lock(worker_.mutex());
     worker_.drain();
     const std::lock_guard lock(mutex_);
+    if (peer && peer->port != 0 && !reaches(*peer)) return -ENETUNREACH;
     switch (state()) {
       case State::kConnecting:
-        return -EALREADY;
+        if (peer) return -EALREADY;
+        is_others = true;
+        break;
       case State::kOpen: {
         if (!peer) return 0;
         svm::PeerEvent e{};
@@ -89,13 +109,14 @@ int Session::open_datagrams(const svm::Endpoint* peer) {
         e.proto = proto_;
         if (peer) e.remote = *peer;
         e.local = local_;
-        e.rx_fifo_size = rx_size;
-        e.tx_fifo_size = std::max(
-            tx_size ? tx_size : static_cast<uint32_t>(worker_.config().tx_fifo_size), kLeastTxFifo);
+        e.rx_fifo_size = limit(rx_size, worker_.config().rx_fifo_size, kLeastRxFifo);
+        e.tx_fifo_size = limit(tx_size, worker_.config().tx_fifo_size, kLeastTxFifo);
         e.options = options_;
         state_.store(State::kConnecting, std::memory_order_release);
-        worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(),
-                     svm::ToDaemon::kConnect, e);
+        // Who closes a session and opens the next on its port must not overtake himself.
+        const uint32_t any = local_.port ? ntohs(local_.port) : context_;
+        worker_.send(*attachment_, any % attachment_->n_daemon_workers(), svm::ToDaemon::kConnect,
+                     e);
         break;
       }
       default:
@@ -107,6 +128,14 @@ int Session::open_datagrams(const svm::Endpoint* peer) {
   do {
     outcome = worker_.wait(*this, kPollSettled, deadline);
   } while (outcome == -EINTR);
+  if (is_others) {
+    if (outcome != 0) return outcome == -EAGAIN ? -ETIMEDOUT : outcome;
+    {
+      const std::lock_guard lock(mutex_);
+      if (state() == State::kFailed) return error_ ? -error_ : -ECONNREFUSED;
+    }
+    return open_datagrams(nullptr);
+  }
   const std::lock_guard worker_lock(worker_.mutex());
   const std::lock_guard lock(mutex_);
   if (state() == State::kOpen) return -std::exchange(error_, 0);
@@ -143,16 +172,37 @@ bool Session::next_datagram(uint32_t ready, svm::DatagramHeader& h) {
   return false;
 }
 
-// The errno of an error that is next in the rx fifo, or 0. Those right behind it are the same news.
+// The errno of an error that is next in the rx fifo, or 0. The same ones right behind it are the
+// same news.
 int Session::datagram_error(bool take) {
   int error = 0;
   svm::DatagramHeader h;
   while (next_datagram(rx_.available(), h) && (h.flags & svm::kDatagramError)) {
-    if (error == 0) error = h.error;
+    if (error != 0 && error != h.error) break;
+    error = h.error;
     if (!take) break;
     rx_.drop(kHeader + h.length);
   }
   return error;
+}
+
+bool Session::has_error() {
+  const std::lock_guard lock(mutex_);
+  if (!shared_) return false;
+  const ProcessLock process_lock(*shared_);
+  return datagram_error(false) != 0;
+}
+
+uint32_t Session::rx_limit() {
+  const std::lock_guard lock(mutex_);
+  if (is_datagram() && shared_) return rx_.size();
+  return limit(rx_size, worker_.config().rx_fifo_size, 0);
+}
+
+uint32_t Session::tx_limit() {
+  const std::lock_guard lock(mutex_);
+  if (is_datagram() && shared_) return tx_.size();
+  return limit(tx_size, worker_.config().tx_fifo_size, 0);
 }
 
 // One attempt. Arms nothing: whoever waits looks by poll(), which does.
@@ -202,9 +252,11 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
   if (const int e = cannot_send(); e != 0) return e;
   const ProcessLock process_lock(*shared_);
   become_owner();
-  if (const int error = datagram_error(true); error != 0) return -error;
+  if (remote_.port != 0)
+    if (const int error = datagram_error(true); error != 0) return -error;
   const svm::Endpoint& to = out.to ? *out.to : remote_;
   if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
+  if (!reaches(to)) return -ENETUNREACH;
   if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
   svm::DatagramHeader h{};
   h.length = static_cast<uint32_t>(n);
@@ -262,6 +314,7 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
 }
 
 ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out) {
+  if (flags & (MSG_OOB | MSG_MORE)) return -EOPNOTSUPP;
   const size_t n = length_of(from);
   if (n > kMaxDatagramBytes) return -EMSGSIZE;
   if (out.gso_size != 0 && n > size_t{out.gso_size} * svm::kMaxGsoSegments) return -EINVAL;

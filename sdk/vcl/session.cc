@@ -497,7 +497,7 @@ void Session::abort_on_close() {
 void Session::linger() {
   {
     const std::lock_guard lock(mutex_);
-    if (state() != State::kOpen || options_.linger_s <= 0) return;
+    if (state() != State::kOpen || options_.linger_s <= 0 || is_datagram()) return;
     if (!shut_wr_) tell(svm::ToDaemon::kShutdown);
     shut_wr_ = true;
   }
@@ -522,7 +522,8 @@ void Session::let_go() {
   } else if (shared_) {
     const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
     if (others == 0) {
-      tell(abort_ || options_.linger_s == 0 ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
+      const bool is_hard = options_.linger_s == 0 && !is_datagram();  // those are sent in any case
+      tell(abort_ || is_hard ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
     } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
                    self, static_cast<uint32_t>(std::countr_zero(others)))) {
       if (cut_.pair) cut_.own->owner.store(static_cast<uint32_t>(std::countr_zero(others)));

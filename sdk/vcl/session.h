@@ -74,7 +74,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   void linger();
   // Of datagrams (datagram.cc): makes the session known to the daemon at the address that was
   // bound, or any, with a peer or without; of an open one changes the peer (port 0: none any more).
-  // Waits for the daemon's answer, also when non-blocking.
+  // Waits for the daemon's answer, also when non-blocking; without a peer, for the one that another
+  // thread waits for, too. -ENETUNREACH: an IPv4 peer, and the socket is of IPv6 alone.
   int open_datagrams(const svm::Endpoint* peer);
 
   // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC, MORE; others mean nothing
@@ -91,16 +92,19 @@ class Session final : public Object, public ListNode<SessionTag> {
     return send({&v, 1}, flags);
   }
   // Of datagrams (datagram.cc), one a call. Both send() and receive() above are these, without more
-  // to say. The result of send_datagram is all or an error: -EDESTADDRREQ, -EMSGSIZE, and what
-  // earlier ones met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length
-  // that the datagram has.
+  // to say. The result of send_datagram is all or an error: -EDESTADDRREQ, -EMSGSIZE, -ENETUNREACH
+  // (IPv4 from an IPv6 address), -EOPNOTSUPP (MSG_OOB, MSG_MORE), and what earlier ones to the peer
+  // met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length that the
+  // datagram has.
   ssize_t send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out);
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
+  // The next call would return an error of earlier datagrams.
+  bool has_error();
 
-  // Zero copy. read_views: bytes in the views, which stay until release() drops them. fill: calls
-  // `f` with free space of the tx fifo, and sends the bytes that it says it has put there; when
-  // those are fewer than n, the rest is taken to follow: the caller goes on, or ends it with
-  // push().
+  // Zero copy, of streams only. read_views: bytes in the views, which stay until release() drops
+  // them. fill: calls `f` with free space of the tx fifo, and sends the bytes that it says it has
+  // put there; when those are fewer than n, the rest is taken to follow: the caller goes on, or
+  // ends it with push().
   ssize_t read_views(std::span<svm::ByteView> views, uint32_t max_bytes, uint32_t& n_views);
   void release(uint32_t n_bytes);
   template <class F>
@@ -110,7 +114,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t unread();      // FIONREAD; of datagrams, what the next one has
   uint32_t unsent();      // SIOCOUTQ: written and not yet acknowledged
   uint32_t free_space();  // of the tx fifo
-  // Everything or nothing.
+  // Everything or nothing, into a stream.
   ssize_t send_all_or_nothing(std::span<const iovec> from);
 
   uint32_t poll(uint32_t wanted, bool edge) override;
@@ -171,6 +175,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool socket_is_ip4 = true;  // the domain of the socket: AF_INET, else AF_INET6
   bool reuse_addr = false, broadcast = false;
   uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
+  // The limits to tell of: of datagrams those that hold, once there are fifos. Bytes.
+  uint32_t rx_limit();
+  uint32_t tx_limit();
   std::atomic<uint32_t> rcv_lowat{1};
   std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
   uint64_t cookie = 0;
@@ -238,6 +245,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t take_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
   ssize_t put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
+  bool reaches(const svm::Endpoint& to) const noexcept;
 
   AppWorker& worker_;
   std::mutex mutex_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <hostloom/check.h>
+
 #include "vcl/app_worker.h"
 #include "vcl/session.h"
 
@@ -242,6 +244,7 @@ ssize_t Session::put(std::span<const iovec> from, bool more) {
 
 // With the process lock as well.
 ssize_t Session::put_locked(std::span<const iovec> from, size_t wanted, bool more) {
+  LOOM_DCHECK(!is_datagram());
   become_owner();
   set_more(more);
   size_t done = 0;
@@ -353,6 +356,7 @@ ssize_t Session::send_all_or_nothing(std::span<const iovec> from) {
 
 // Under mutex_ and the process lock. 0, or as put(). commit_tx follows a success.
 int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views) {
+  LOOM_DCHECK(!is_datagram());
   become_owner();
   if (peer_closed()) return -EPIPE;
   while (true) {

@@ -279,9 +279,7 @@ bool is_stream_proto(uint8_t proto) {
 }
 
 // A session of datagrams that has not been bound yet gets an address when it first sends.
-ssize_t open_to_send(Session& s) {
-  return s.state() == Session::State::kIdle ? s.open_datagrams(nullptr) : 0;
-}
+ssize_t open_to_send(Session& s) { return s.ever_connected() ? 0 : s.open_datagrams(nullptr); }
 
 }  // namespace
 
@@ -383,7 +381,8 @@ int vppcom_session_sendto(uint32_t handle, void* buf, uint32_t len, int, vppcom_
 int vppcom_session_read_segments(uint32_t handle, vppcom_data_segment_t* ds, uint32_t n,
                                  uint32_t max_bytes) {
   if (!ds || n == 0) return VPPCOM_EINVAL;
-  return with_session(handle, [&](Session& s) {
+  return with_session(handle, [&](Session& s) -> ssize_t {
+    if (s.is_datagram()) return VPPCOM_ENOTSUP;
     svm::ByteView views[16];
     uint32_t filled = 0;
     const ssize_t bytes =
@@ -398,7 +397,7 @@ int vppcom_session_read_segments(uint32_t handle, vppcom_data_segment_t* ds, uin
 }
 
 void vppcom_session_free_segments(uint32_t handle, uint32_t n_bytes) {
-  if (const Held<Session> s = vppcom_session(handle)) s->release(n_bytes);
+  if (const Held<Session> s = vppcom_session(handle); s && !s->is_datagram()) s->release(n_bytes);
 }
 
 int vppcom_session_write_segments(uint32_t handle, vppcom_data_segment_t* ds, uint32_t n) {
@@ -407,7 +406,7 @@ int vppcom_session_write_segments(uint32_t handle, vppcom_data_segment_t* ds, ui
     if (!s.ever_connected() && s.state() == Session::State::kIdle) return -ENOTCONN;
     iovec parts[64];
     for (uint32_t i = 0; i < n; ++i) parts[i] = {ds[i].data, ds[i].len};
-    return s.send_all_or_nothing({parts, n});
+    return s.is_datagram() ? s.send_datagram({parts, n}, 0, {}) : s.send_all_or_nothing({parts, n});
   });
 }
 

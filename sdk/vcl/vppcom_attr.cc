@@ -68,7 +68,6 @@ int get_endpoint(Value& v, const svm::Endpoint& e) {
   from_endpoint(e, *ep);
   return VPPCOM_OK;
 }
-uint32_t size_or(uint32_t asked, uint32_t otherwise) { return asked ? asked : otherwise; }
 
 }  // namespace
 
@@ -77,7 +76,6 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
   if (!held) return VPPCOM_EBADFD;
   Session& s = *held;
   Value v(buffer, buflen);
-  const Config& config = s.worker().config();
   using Options = svm::SocketOptions;
 
   switch (op) {
@@ -108,11 +106,11 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_GET_ERROR:
       return v.put<int32_t>(s.take_error());
     case VPPCOM_ATTR_GET_TX_FIFO_LEN:
-      return v.put(size_or(s.tx_size, config.tx_fifo_size));
+      return v.put(s.tx_limit());
     case VPPCOM_ATTR_SET_TX_FIFO_LEN:
       return set_plain(v, s.tx_size);
     case VPPCOM_ATTR_GET_RX_FIFO_LEN:
-      return v.put(size_or(s.rx_size, config.rx_fifo_size));
+      return v.put(s.rx_limit());
     case VPPCOM_ATTR_SET_RX_FIFO_LEN:
       return set_plain(v, s.rx_size);
     case VPPCOM_ATTR_GET_REUSEADDR:

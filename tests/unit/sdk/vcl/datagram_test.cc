@@ -212,6 +212,106 @@ TEST_F(Datagrams, AnErrorIsToldOnceAndTheSessionGoesOn) {
   EXPECT_EQ(receive(10).bytes, "data");
 }
 
+TEST_F(Datagrams, ErrorsThatDifferAreToldOneByOne) {
+  ASSERT_EQ(s->connect(end(9)), 0);
+  EXPECT_FALSE(s->has_error());
+  inject("data");
+  inject_error(ECONNREFUSED);
+  inject_error(ECONNREFUSED);
+  inject_error(EMSGSIZE);
+  EXPECT_FALSE(s->has_error());  // the datagram comes first
+  EXPECT_EQ(receive(10).bytes, "data");
+  EXPECT_TRUE(s->has_error());
+  EXPECT_EQ(receive(10).n, -ECONNREFUSED);
+  EXPECT_TRUE(s->has_error());
+  EXPECT_EQ(receive(10).n, -EMSGSIZE);
+  EXPECT_FALSE(s->has_error());
+}
+
+TEST_F(Datagrams, WithoutAPeerAnErrorStopsNoSending) {
+  bind();
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  inject_error(EHOSTUNREACH);
+  EXPECT_EQ(send("x", out), 1);
+  EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
+}
+
+TEST_F(Datagrams, NeitherOutOfBandNorInPieces) {
+  ASSERT_EQ(s->connect(end(9)), 0);
+  EXPECT_EQ(s->send("x", 1, MSG_OOB), -EOPNOTSUPP);
+  EXPECT_EQ(s->send("x", 1, MSG_MORE), -EOPNOTSUPP);
+  EXPECT_EQ(s->send("y", 1, 0), 1);
+  EXPECT_EQ(sent(1)[0].second, "y");
+}
+
+TEST_F(Datagrams, AnIp6SocketReachesIp4UnlessItsAddressForbids) {
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  const auto outcome = [&](bool only, uint8_t first_byte) -> ssize_t {
+    Session* v6 = worker->new_session(Session::kProtoUdp, false, true);
+    v6->change_options([&](svm::SocketOptions& o) { o.v6only = only; });
+    EXPECT_EQ(v6->bind({.is_ip4 = 0, .reserved = 0, .port = htons(53), .ip = {first_byte}}), 0);
+    EXPECT_EQ(v6->open_datagrams(nullptr), 0);
+    const iovec v{const_cast<char*>("x"), 1};
+    const ssize_t n = v6->send_datagram({&v, 1}, 0, out);
+    EXPECT_EQ(v6->connect(to), n < 0 ? n : 0);
+    v6->unref();
+    return n;
+  };
+  EXPECT_EQ(outcome(false, 0), 1);
+  EXPECT_EQ(outcome(true, 0), -ENETUNREACH);
+  EXPECT_EQ(outcome(false, 0x20), -ENETUNREACH);
+}
+
+TEST_F(Datagrams, TheSmallestFifoTakesTheLargestDatagram) {
+  s->rx_size = s->tx_size = 8192;
+  bind();
+  EXPECT_GE(s->rx_limit(), kMaxDatagramBytes + sizeof(DatagramHeader));
+  EXPECT_GE(s->tx_limit(), kMaxDatagramBytes + sizeof(DatagramHeader));
+  s->rx_size = 1 << 20;  // too late
+  EXPECT_LT(s->rx_limit(), 1u << 20);
+  inject(std::string(kMaxDatagramBytes, 'x'));
+  EXPECT_EQ(receive(kMaxDatagramBytes).n, static_cast<ssize_t>(kMaxDatagramBytes));
+}
+
+TEST_F(Datagrams, ACloseDoesNotLingerAndLosesNothing) {
+  for (const int seconds : {0, 1000}) {
+    Session* one = worker->new_session(Session::kProtoUdp, true, true);
+    ASSERT_EQ(one->connect(end(9)), 0);
+    const size_t i = daemon->n_sessions() - 1;
+    one->change_options([&](svm::SocketOptions& o) { o.linger_s = seconds; });
+    daemon->run([&] {  // the daemon stands still: what is sent is not taken yet
+      EXPECT_EQ(one->send("x", 1, 0), 1);
+      one->unref();
+    });
+    while (!daemon->closed(i)) std::this_thread::yield();
+    EXPECT_FALSE(daemon->was_reset(i));
+    EXPECT_EQ(daemon->sent(i).size(), sizeof(DatagramHeader) + 1);
+  }
+}
+
+TEST_F(Datagrams, TwoThreadsThatOpenAtOnceHaveOneSession) {
+  ASSERT_TRUE(worker->attach());
+  std::thread first, second;
+  std::atomic<bool> is_second_on_its_way{false};
+  daemon->run([&] {  // no answer as long as this lasts
+    first = std::thread([&] { EXPECT_EQ(s->open_datagrams(nullptr), 0); });
+    while (s->state() != Session::State::kConnecting) std::this_thread::yield();
+    EXPECT_EQ(s->connect(end(9)), -EALREADY);
+    second = std::thread([&] {
+      is_second_on_its_way = true;
+      EXPECT_EQ(s->open_datagrams(nullptr), 0);
+    });
+    while (!is_second_on_its_way) std::this_thread::yield();
+  });
+  first.join();
+  second.join();
+  EXPECT_EQ(daemon->n_sessions(), 1u);
+}
+
 TEST_F(Datagrams, AFullFifoIsToldAndNothingGoesInPart) {
   bind();
   const svm::Endpoint to = end(9);

@@ -81,7 +81,9 @@ class FakeDaemon {
   void serve_pair(Worker& w, const svm::AttachRequest& r);
   void set_peer(Worker& w, const svm::PeerEvent& e);
   void listen(Worker& w, const svm::ListenEvent& e);
-  Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote);
+  // Fifo sizes of 0: the application's.
+  Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote,
+                       uint32_t rx_size = 0, uint32_t tx_size = 0);
   bool offer(Listener& l, Session& s);
   void wake_acceptor(Listener& l);
   void pump();

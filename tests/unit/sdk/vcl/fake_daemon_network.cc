@@ -27,7 +27,8 @@ uint32_t due_bytes(DaemonFifoConsumer& tx, bool is_over) {
 }  // namespace
 
 FakeDaemon::Session& FakeDaemon::new_session(App& app, const Endpoint& local,
-                                             const Endpoint& remote) {
+                                             const Endpoint& remote, uint32_t rx_size,
+                                             uint32_t tx_size) {
   auto s = std::make_unique<Session>();
   s->app = &app;
   s->handle = handle_of(static_cast<uint32_t>(sessions_.size()), false);
@@ -35,12 +36,12 @@ FakeDaemon::Session& FakeDaemon::new_session(App& app, const Endpoint& local,
   s->shared = new (object.ptr) SessionShared{};
   s->ref = object.ref;
   s->shared->handle = s->handle;
-  s->shared->rx_size = app.rx_size;
-  s->shared->tx_size = app.tx_size;
+  s->shared->rx_size = rx_size ? rx_size : app.rx_size;
+  s->shared->tx_size = tx_size ? tx_size : app.tx_size;
   init_fifo(s->shared->rx);
   init_fifo(s->shared->tx);
-  s->rx = DaemonFifoProducer(s->shared->rx, app.arena, app.rx_size);
-  s->tx = DaemonFifoConsumer(s->shared->tx, app.table, app.tx_size);
+  s->rx = DaemonFifoProducer(s->shared->rx, app.arena, s->shared->rx_size);
+  s->tx = DaemonFifoConsumer(s->shared->tx, app.table, s->shared->tx_size);
   s->local = local;
   s->remote = remote;
   sessions_.push_back(std::move(s));
@@ -83,7 +84,7 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   for (auto& candidate : listeners_)
     if (candidate->local.port == e.remote.port) l = candidate.get();
   const bool is_datagram = e.proto == 1;  // opens at once, and the other end is always the test
-  if (!l && port != 7 && !is_datagram) {
+  if (!l && port != 7 && (!is_datagram || port == kRefused)) {
     answer.status = static_cast<int32_t>(Status::kRefused);
     send(w, ToApp::kConnected, answer);
     return;
@@ -91,7 +92,8 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   Endpoint local = e.local;
   if (local.port == 0) local.port = htons(next_port_++);
   if (local.is_ip4 && local.ip[0] == 0) std::memcpy(local.ip, "\x0a\x00\x00\x02", 4);
-  Session& near = new_session(*w.app, local, e.remote);
+  Session& near = new_session(*w.app, local, e.remote, is_datagram ? e.rx_fifo_size : 0,
+                              is_datagram ? e.tx_fifo_size : 0);
   near.options = e.options;
   if (l) {
     Session& far = new_session(*l->app, e.remote, local);

@@ -373,6 +373,19 @@ TEST_F(Vppcom, DatagramsComeWithTheirAddresses) {
   EXPECT_EQ(from.ip[0], 10);
   ASSERT_EQ(vppcom_session_connect(u, &peer.ep), VPPCOM_OK);
   EXPECT_EQ(vppcom_session_write(u, buf, 3), 3);
+  // Segments: those to write are one datagram; there are none to read.
+  unsigned char one[] = "one", two[] = "two";
+  vppcom_data_segment_t parts[] = {{one, 3}, {two, 3}};
+  EXPECT_EQ(vppcom_session_write_segments(u, parts, 2), 6);
+  for (sent.clear(); sent.size() < 2 * sizeof h + 9;) {
+    sent += daemon_->sent(0);
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(sent.substr(2 * sizeof h + 3), "onetwo");
+  daemon_->inject(0, std::string(reinterpret_cast<const char*>(&h), sizeof h) + "abc");
+  EXPECT_EQ(vppcom_session_read_segments(u, parts, 2, 10), VPPCOM_ENOTSUP);
+  vppcom_session_free_segments(u, 10);
+  EXPECT_EQ(vppcom_session_recvfrom(u, buf, sizeof buf, 0, &from.ep), 3);
   Address c(7);
   EXPECT_EQ(vppcom_session_sendto(outside(), buf, 1, 0, &c.ep), VPPCOM_EINVAL);  // of a stream
 }
