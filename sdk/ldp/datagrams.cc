@@ -4,6 +4,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
+#include <new>
 
 #include "ldp/ancillary.h"
 #include "ldp/candidate.h"
@@ -15,6 +17,8 @@
 
 namespace loom::ldp {
 namespace {
+
+std::mutex deciding;
 
 bool is_kernels(const svm::Endpoint& e) noexcept { return is_loopback(e) || is_group(e); }
 
@@ -43,21 +47,37 @@ int open_session(int fd, const svm::Endpoint* local, const svm::Endpoint* peer) 
 
 int in_kernel(int fd, int (*call)(int, const sockaddr*, socklen_t), const sockaddr* addr,
               socklen_t len) {
-  if (const int e = become_kernel(fd); e != 0) return e;
+  if (is_candidate(fd))
+    if (const int e = become_kernel(fd); e != 0) return e;
   return call(fd, addr, len) == 0 ? 0 : -errno;
+}
+
+// connect() takes the same names as a destination has, but for AF_UNSPEC.
+int to_peer(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::Endpoint& out) {
+  sa_family_t family;
+  if (!addr || len < sizeof family) return -EINVAL;
+  std::memcpy(&family, &addr->sa_family, sizeof family);
+  return family == AF_UNSPEC ? -EAFNOSUPPORT : to_destination(addr, len, socket_is_ip4, out);
 }
 
 }  // namespace
 
 int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
-  if (is_kernels(local)) return in_kernel(fd, libc().bind, addr, len);
+  const std::lock_guard lock(deciding);
+  if (session_at(fd)) return -EINVAL;
+  if (!is_candidate(fd) || is_kernels(local)) return in_kernel(fd, libc().bind, addr, len);
   const int outcome = open_session(fd, &local, nullptr);
   return outcome > 0 ? in_kernel(fd, libc().bind, addr, len) : outcome;
 }
 
-int connect_datagrams(int fd, const svm::Endpoint& remote, const sockaddr* addr, socklen_t len) {
+int connect_datagrams(int fd, const sockaddr* addr, socklen_t len) {
+  svm::Endpoint remote{};
+  if (to_peer(addr, len, candidate_is_ip4(fd), remote) != 0)  // or it is AF_UNSPEC
+    return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
+  const std::lock_guard lock(deciding);
+  if (const auto s = session_at(fd)) return connect_datagrams(*s, addr, len);
   // 0.0.0.0 and :: as destinations are the kernel's names of itself.
-  if (is_kernels(remote) || is_wildcard(remote) || remote.port == 0)
+  if (!is_candidate(fd) || is_kernels(remote) || is_wildcard(remote) || remote.port == 0)
     return in_kernel(fd, libc().connect, addr, len);
   const int outcome = open_session(fd, nullptr, &remote);
   return outcome > 0 ? in_kernel(fd, libc().connect, addr, len) : outcome;
@@ -72,7 +92,7 @@ int connect_datagrams(Session& s, const sockaddr* addr, socklen_t len) {
     remote.is_ip4 = s.socket_is_ip4;
     return s.open_datagrams(&remote);
   }
-  if (const int e = to_endpoint(addr, len, s.socket_is_ip4, remote); e != 0) return e;
+  if (const int e = to_peer(addr, len, s.socket_is_ip4, remote); e != 0) return e;
   if (remote.port == 0) return -EINVAL;
   if (is_kernels(remote) || is_wildcard(remote)) return -ENETUNREACH;
   return s.connect(remote);
@@ -80,21 +100,26 @@ int connect_datagrams(Session& s, const sockaddr* addr, socklen_t len) {
 
 int settle_datagrams(int fd, const sockaddr* addr, socklen_t len) {
   svm::Endpoint to;
-  if (to_endpoint(addr, len, candidate_is_ip4(fd), to) != 0) return 1;  // the kernel knows why not
-  if (is_kernels(to) || is_wildcard(to) || to.port == 0) return 1;
-  return open_session(fd, nullptr, nullptr);
+  if (to_destination(addr, len, candidate_is_ip4(fd), to) != 0 || to.port == 0) return 1;
+  const std::lock_guard lock(deciding);
+  if (!is_candidate(fd)) return session_at(fd) ? 0 : 1;
+  const int outcome = is_kernels(to) || is_wildcard(to) ? 1 : open_session(fd, nullptr, nullptr);
+  if (outcome <= 0) return outcome;
+  const int e = become_kernel(fd);
+  return e != 0 ? e : 1;
 }
 
 ssize_t transmit_datagram(Session& s, const msghdr& m, int flags) {
   vcl::DatagramOut out;
   svm::Endpoint to;
-  if (m.msg_name) {
-    if (const int e = to_endpoint(static_cast<const sockaddr*>(m.msg_name), m.msg_namelen,
-                                  s.socket_is_ip4, to);
-        e != 0)
-      return e;
-    if (is_kernels(to) || is_wildcard(to)) return -ENETUNREACH;
-    out.to = &to;
+  if (m.msg_name && m.msg_namelen != 0) {
+    const int e = to_destination(static_cast<const sockaddr*>(m.msg_name), m.msg_namelen,
+                                 s.socket_is_ip4, to);
+    if (e < 0) return e;
+    if (e == 0) {
+      if (is_kernels(to) || is_wildcard(to)) return -ENETUNREACH;
+      out.to = &to;
+    }
   }
   svm::Endpoint source{};
   if (const int e = take_control(m, out, source); e != 0) return e;
@@ -119,5 +144,7 @@ ssize_t receive_datagram(Session& s, msghdr& m, int flags) {
   }
   return n;
 }
+
+void datagrams_after_fork() noexcept { new (&deciding) std::mutex; }
 
 }  // namespace loom::ldp

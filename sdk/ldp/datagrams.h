@@ -3,7 +3,7 @@
 // A candidate becomes Hostloom's when it is bound to an address that is not loopback's or a
 // group's, connected to one, or when it first sends to one; it stays the kernel's when the daemon
 // has no such transport, or does not have the address. A socket that is Hostloom's reaches no
-// loopback address.
+// loopback address. Threads: any; one socket at a time is decided.
 #pragma once
 #include <sys/socket.h>
 
@@ -14,15 +14,18 @@ namespace loom::ldp {
 
 // bind() and connect() of a candidate. 0 or a negative errno.
 int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
-int connect_datagrams(int fd, const svm::Endpoint& remote, const sockaddr* addr, socklen_t len);
+int connect_datagrams(int fd, const sockaddr* addr, socklen_t len);
 // connect() of a session; AF_UNSPEC takes the peer away.
 int connect_datagrams(vcl::Session& s, const sockaddr* addr, socklen_t len);
-// Before a candidate sends to an address: whether it is Hostloom's now, 0, or stays the kernel's,
-// 1; else a negative errno.
+// Before a candidate sends to an address. 0: it is Hostloom's now; 1: the kernel is to send, or to
+// say what is wrong with the address, which decides nothing; else a negative errno.
 int settle_datagrams(int fd, const sockaddr* addr, socklen_t len);
 
 // sendmsg() and recvmsg() of a session. Counts or negative errno.
 ssize_t transmit_datagram(vcl::Session& s, const msghdr& m, int flags);
 ssize_t receive_datagram(vcl::Session& s, msghdr& m, int flags);
+
+// In the child: no other thread is deciding.
+void datagrams_after_fork() noexcept;
 
 }  // namespace loom::ldp

@@ -44,6 +44,23 @@ int to_endpoint(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::En
   return -EAFNOSUPPORT;
 }
 
+int to_destination(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::Endpoint& out) {
+  sa_family_t family;
+  if (!addr || len < sizeof family) return -EINVAL;
+  std::memcpy(&family, &addr->sa_family, sizeof family);
+  if (socket_is_ip4) {
+    sockaddr_in in;
+    if (len < sizeof in) return -EINVAL;
+    if (family != AF_UNSPEC) return to_endpoint(addr, len, true, out);
+    std::memcpy(&in, addr, sizeof in);
+    in.sin_family = AF_INET;
+    return to_endpoint(reinterpret_cast<const sockaddr*>(&in), sizeof in, true, out);
+  }
+  if (family == AF_UNSPEC) return 1;
+  if (family == AF_INET) return to_endpoint(addr, len, true, out);
+  return family == AF_INET6 ? to_endpoint(addr, len, false, out) : -EINVAL;
+}
+
 int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len) {
   if (!len || (!addr && *len)) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;

@@ -9,6 +9,10 @@ namespace loom::ldp {
 
 // 0, -EINVAL (too short), -EAFNOSUPPORT.
 int to_endpoint(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::Endpoint& out);
+// Of a datagram, which may be to an AF_INET name on an AF_INET6 socket, and to an AF_UNSPEC one on
+// an AF_INET socket, where it counts as AF_INET. 0; 1: AF_UNSPEC on an AF_INET6 socket, which is no
+// destination; -EINVAL, -EAFNOSUPPORT.
+int to_destination(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm::Endpoint& out);
 // As getsockname(): writes what fits, and the whole length.
 int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len);
 

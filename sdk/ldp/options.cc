@@ -144,7 +144,6 @@ int set_tcp_option(Session& s, int name, int number, const void* value, socklen_
 }
 
 int get_socket_option(Session& s, int name, void* value, socklen_t* len) {
-  const vcl::Config& config = s.worker().config();
   switch (name) {
     case SO_ERROR:
       return put(s.take_error(), value, len);
@@ -172,9 +171,9 @@ int get_socket_option(Session& s, int name, void* value, socklen_t* len) {
       return put(&l, sizeof l, value, len);
     }
     case SO_RCVBUF:
-      return put(static_cast<int>(s.rx_size ? s.rx_size : config.rx_fifo_size), value, len);
+      return put(static_cast<int>(s.rx_limit()), value, len);
     case SO_SNDBUF:
-      return put(static_cast<int>(s.tx_size ? s.tx_size : config.tx_fifo_size), value, len);
+      return put(static_cast<int>(s.tx_limit()), value, len);
     case SO_RCVLOWAT:
       return put(static_cast<int>(s.rcv_lowat.load()), value, len);
     case SO_SNDLOWAT:

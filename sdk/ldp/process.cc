@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "ldp/candidate.h"
+#include "ldp/datagrams.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
 #include "ldp/streams.h"
@@ -82,6 +83,7 @@ __attribute__((constructor)) void start() {
   pthread_atfork(before_fork, after_fork, [] {
     owner.store(vcl::sys::getpid());
     after_fork();
+    datagrams_after_fork();
   });
 }
 

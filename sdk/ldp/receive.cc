@@ -3,6 +3,8 @@
 
 #include <limits.h>
 
+#include <algorithm>
+
 #include "ldp/datagrams.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
@@ -14,8 +16,10 @@ using namespace loom::ldp;
 namespace loom::ldp {
 
 ssize_t receive(Session& s, std::span<const iovec> to, int flags) {
-  if (flags & (MSG_OOB | MSG_ERRQUEUE)) [[unlikely]]
-    return flags & MSG_OOB ? -EINVAL : -EAGAIN;  // there is no such data, ever
+  if ((flags & MSG_OOB) && !s.is_datagram()) [[unlikely]]
+    return -EINVAL;
+  if (flags & MSG_ERRQUEUE) [[unlikely]]
+    return -EAGAIN;  // there is no such data, ever
   return s.receive(to, flags);
 }
 
@@ -28,8 +32,15 @@ ssize_t receive(Session& s, void* p, size_t n, int flags) {
 
 namespace {
 
+// A read() of no bytes takes no datagram; a recv() does.
+ssize_t read_into(Session& s, std::span<const iovec> to) {
+  const auto is_empty = [](const iovec& v) { return v.iov_len == 0; };
+  if (s.is_datagram() && std::all_of(to.begin(), to.end(), is_empty)) return 0;
+  return receive(s, to, 0);
+}
+
 ssize_t receive_datagram_message(Session& s, msghdr& m, int flags) {
-  if (flags & (MSG_OOB | MSG_ERRQUEUE)) return flags & MSG_OOB ? -EOPNOTSUPP : -EAGAIN;
+  if (flags & MSG_ERRQUEUE) return -EAGAIN;  // MSG_OOB means nothing here
   return receive_datagram(s, m, flags);
 }
 
@@ -52,7 +63,8 @@ int receive_messages(Session& s, mmsghdr* messages, unsigned n, int flags,
                               ? vcl::sys::deadline_in(timeout->tv_sec * kSecond + timeout->tv_nsec)
                               : vcl::sys::kForever;
   unsigned done = 0;
-  while (done < n) {
+  // An error of earlier datagrams is the next call's to tell.
+  while (done < n && !(done != 0 && s.is_datagram() && s.has_error())) {
     const int later = done != 0 && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0;
     const ssize_t got =
         receive_message(s, &messages[done].msg_hdr, (flags & ~MSG_WAITFORONE) | later);
@@ -69,7 +81,10 @@ extern "C" {
 
 ssize_t read(int fd, void* p, size_t n) {
   const Errno keep;
-  if (const auto s = session_at(fd)) return keep.result(receive(*s, p, n, 0));
+  if (const auto s = session_at(fd)) {
+    const iovec v{p, n};
+    return keep.result(read_into(*s, {&v, 1}));
+  }
   return libc().read(fd, p, n);
 }
 
@@ -78,7 +93,7 @@ ssize_t readv(int fd, const iovec* v, int n) {
   const auto s = session_at(fd);
   if (!s) return libc().readv(fd, v, n);
   if (n < 0 || n > IOV_MAX) return keep.result(-EINVAL);
-  return keep.result(receive(*s, {v, static_cast<size_t>(n)}, 0));
+  return keep.result(read_into(*s, {v, static_cast<size_t>(n)}));
 }
 
 ssize_t recv(int fd, void* p, size_t n, int flags) {

@@ -1,6 +1,13 @@
-// sendfile into sessions: the file is read straight into the transmit fifo. splice and tee need a
-// pipe's pages, which a session has not.
+// sendfile into sessions: into a stream the file is read straight into the transmit fifo; into
+// datagrams it is one, as on Linux, and EMSGSIZE if there is more. splice and tee need a pipe's
+// pages, which a session has not.
 #include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include <hostloom/datagram.h>
 
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
@@ -47,6 +54,24 @@ ssize_t send_file(Session& s, int file, off_t* offset, size_t n) {
   return outcome;
 }
 
+ssize_t send_file_as_datagram(Session& s, int file, off_t* offset, size_t n) {
+  constexpr size_t kRoom = kMaxDatagramBytes + 1;  // one more tells that it is too long
+  const off_t at = offset ? *offset : lseek(file, 0, SEEK_CUR);
+  if (at < 0) return offset ? -EINVAL : -errno;
+  const std::unique_ptr<std::byte[]> bytes(new (std::nothrow) std::byte[kRoom]);
+  if (!bytes) return -ENOMEM;
+  const iovec v{bytes.get(), std::min(n, kRoom)};
+  const ssize_t got = libc().preadv(file, &v, 1, at);
+  if (got <= 0) return got < 0 ? -errno : 0;
+  const ssize_t sent = s.send(bytes.get(), static_cast<size_t>(got), 0);
+  if (sent <= 0) return sent;
+  if (offset)
+    *offset = at + sent;
+  else
+    (void)lseek(file, at + sent, SEEK_SET);
+  return sent;
+}
+
 ssize_t send_from(int out, int in, off_t* offset, size_t n) {
   const Errno keep;
   const auto s = session_at(out);
@@ -55,7 +80,8 @@ ssize_t send_from(int out, int in, off_t* offset, size_t n) {
     return libc().sendfile(out, in, offset, n);
   }
   if (!is_file(in)) return keep.result(libc().fcntl(in, F_GETFD) < 0 ? -EBADF : -EINVAL);
-  return keep.result(send_file(*s, in, offset, n));
+  return keep.result(s->is_datagram() ? send_file_as_datagram(*s, in, offset, n)
+                                      : send_file(*s, in, offset, n));
 }
 
 }  // namespace

@@ -67,10 +67,10 @@ int connect_in_kernel(int fd, const sockaddr* addr, socklen_t len) {
 }
 
 int connect_candidate(int fd, const sockaddr* addr, socklen_t len) {
+  if (candidate_is_datagram(fd)) return connect_datagrams(fd, addr, len);
   svm::Endpoint remote;
   if (to_endpoint(addr, len, candidate_is_ip4(fd), remote) != 0)
     return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
-  if (candidate_is_datagram(fd)) return connect_datagrams(fd, remote, addr, len);
   // 0.0.0.0 and :: as destinations are the kernel's names of itself.
   if (is_loopback(remote) || is_wildcard(remote)) return connect_in_kernel(fd, addr, len);
   switch (find_home()) {

@@ -4,6 +4,8 @@
 #include <limits.h>
 #include <pthread.h>
 
+#include <algorithm>
+
 #include "ldp/candidate.h"
 #include "ldp/datagrams.h"
 #include "ldp/fd_table.h"
@@ -45,17 +47,17 @@ ssize_t transmit_message(Session& s, const msghdr* m, int flags) {
   return transmit(s, {m->msg_iov, m->msg_iovlen}, flags);
 }
 
-// Before something is sent to an address by what may still become Hostloom's. False: the kernel is
-// to send it, or `outcome` says why nobody can.
-bool settle(int fd, const sockaddr* addr, socklen_t len, int& outcome) {
-  outcome = 0;
-  if (!addr || !is_candidate(fd) || !candidate_is_datagram(fd)) return false;
-  outcome = settle_datagrams(fd, addr, len);
-  if (outcome > 0)
-    outcome = become_kernel(fd);
-  else if (outcome == 0)
-    return true;
-  return false;
+// Before something is sent to an address by what may still become Hostloom's. Negative errno:
+// nobody can send it.
+int settle(int fd, const void* addr, socklen_t len) {
+  if (!addr || !is_candidate(fd) || !candidate_is_datagram(fd)) return 0;
+  return std::min(settle_datagrams(fd, static_cast<const sockaddr*>(addr), len), 0);
+}
+
+// writev() of no bytes sends no datagram; write() does.
+bool is_nothing(Session& s, std::span<const iovec> from) {
+  return s.is_datagram() &&
+         std::all_of(from.begin(), from.end(), [](const iovec& v) { return v.iov_len == 0; });
 }
 
 }  // namespace
@@ -73,6 +75,7 @@ ssize_t writev(int fd, const iovec* v, int n) {
   const auto s = session_at(fd);
   if (!s) return libc().writev(fd, v, n);
   if (n < 0 || n > IOV_MAX) return keep.result(-EINVAL);
+  if (is_nothing(*s, {v, static_cast<size_t>(n)})) return keep.result(0);
   return keep.result(transmit(*s, {v, static_cast<size_t>(n)}, 0));
 }
 
@@ -84,11 +87,10 @@ ssize_t send(int fd, const void* p, size_t n, int flags) {
 
 ssize_t sendto(int fd, const void* p, size_t n, int flags, const sockaddr* addr, socklen_t len) {
   const Errno keep;
-  int settled = 0;
-  if (is_candidate(fd) && !settle(fd, addr, len, settled) && settled != 0)
-    return keep.result(settled);
+  if (const int e = settle(fd, addr, len); e != 0) return keep.result(e);
   if (const auto s = session_at(fd)) {
     if (!s->is_datagram() || !addr) return keep.result(transmit(*s, p, n, flags));
+    if (len == 0) return keep.result(-EINVAL);
     iovec v{const_cast<void*>(p), n};
     msghdr m{};
     m.msg_name = const_cast<sockaddr*>(addr);
@@ -104,11 +106,7 @@ ssize_t sendto(int fd, const void* p, size_t n, int flags, const sockaddr* addr,
 
 ssize_t sendmsg(int fd, const msghdr* m, int flags) {
   const Errno keep;
-  int settled = 0;
-  if (m && is_candidate(fd) &&
-      !settle(fd, static_cast<const sockaddr*>(m->msg_name), m->msg_namelen, settled) &&
-      settled != 0)
-    return keep.result(settled);
+  if (const int e = m ? settle(fd, m->msg_name, m->msg_namelen) : 0; e != 0) return keep.result(e);
   if (const auto s = session_at(fd)) return keep.result(transmit_message(*s, m, flags));
   if (is_fast_open(fd, flags)) [[unlikely]]
     return keep.result(-EOPNOTSUPP);
@@ -117,12 +115,9 @@ ssize_t sendmsg(int fd, const msghdr* m, int flags) {
 
 int sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
   const Errno keep;
-  int settled = 0;
-  if (n != 0 && messages && is_candidate(fd) &&
-      !settle(fd, static_cast<const sockaddr*>(messages->msg_hdr.msg_name),
-              messages->msg_hdr.msg_namelen, settled) &&
-      settled != 0)
-    return keep.status(settled);
+  if (n != 0 && messages)
+    if (const int e = settle(fd, messages->msg_hdr.msg_name, messages->msg_hdr.msg_namelen); e != 0)
+      return keep.status(e);
   const auto s = session_at(fd);
   if (!s) return libc().sendmmsg(fd, messages, n, flags);
   unsigned done = 0;

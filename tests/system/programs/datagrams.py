@@ -6,8 +6,11 @@ import hashlib
 import os
 import select
 import socket
+import struct
 import sys
+import tempfile
 import termios
+import threading
 
 server, port, largest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 family = socket.AF_INET6 if ":" in server else socket.AF_INET
@@ -137,6 +140,94 @@ def refused():
         expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0, "SO_ERROR twice")
 
 
+def files_and_nothing():
+    """sendfile is one datagram; reading and writing vectors of nothing moves none."""
+    with fresh() as s, tempfile.TemporaryFile() as f:
+        s.connect((server, port))
+        s.setblocking(True)  # a time-out makes the socket non-blocking, and a read of nothing must not wait
+        data = os.urandom(1400)
+        f.write(data)
+        f.flush()
+        expect(os.sendfile(s.fileno(), f.fileno(), 400, 1000) == 1000, "sendfile")
+        expect(s.recv(65536) == data[400:], "sendfile: other bytes came back")
+        expect(os.sendfile(s.fileno(), f.fileno(), 1400, 5000) == 0, "sendfile at the end")
+        expect(os.read(s.fileno(), 0) == b"" and os.readv(s.fileno(), [bytearray(0)]) == 0, "read of nothing")
+        expect(os.writev(s.fileno(), [b""]) == 0, "writev of nothing")
+        expect(os.write(s.fileno(), b"next") == 4 and s.recv(100) == b"next", "what follows")
+        s.send(b"still there")
+        select.select([s], [], [], 20)
+        expect(os.read(s.fileno(), 0) == b"", "read of nothing")
+        expect(s.recv(100, socket.MSG_OOB) == b"still there", "MSG_OOB means nothing to recv")
+        if family == socket.AF_INET:  # Linux sends it over IPv6
+            expect(error_of(lambda: s.send(b"x", socket.MSG_OOB)) == 95, "send with MSG_OOB")  # EOPNOTSUPP
+
+
+def error_of(call):
+    try:
+        call()
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def names():
+    """Addresses that cannot be sent to decide nothing about the socket; others have several names."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def send_to(s, name):
+        n = libc.sendto(s.fileno(), b"name", 4, 0, name, len(name))
+        return n if n >= 0 else -ctypes.get_errno()
+
+    def in4(kind, to_port=port):
+        return struct.pack("=HH4s8x", kind, socket.htons(to_port), socket.inet_aton(server))
+
+    with fresh() as s:
+        expect(error_of(lambda: s.sendto(b"x", (server, 0))) == 22, "port 0")
+        if family == socket.AF_INET:
+            expect(send_to(s, in4(2)[:7]) == -22, "a short name")
+            expect(send_to(s, in4(1)) == -97, "a name of another family")  # EAFNOSUPPORT
+            expect(send_to(s, in4(0)) == 4 and s.recv(10) == b"name", "AF_UNSPEC")
+        else:
+            expect(send_to(s, bytes(28)) == -89, "AF_UNSPEC")  # EDESTADDRREQ
+            s.sendto(b"name", (server, port))
+            expect(s.recv(10) == b"name", "sendto after errors")
+    if family == socket.AF_INET:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            s.settimeout(20)
+            expect(send_to(s, in4(2)) == 4, "AF_INET on an AF_INET6 socket")
+            expect(s.recvfrom(10)[1][:2] == ("::ffff:" + server, port), "a mapped address")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            expect(error_of(lambda: s.sendto(b"x", ("::ffff:" + server, port))) == 101, "IPv4 from IPV6_V6ONLY")
+
+
+def closing():
+    """close() is quick whatever SO_LINGER says, and the port is free again at once."""
+    with fresh() as keeper:
+        keeper.connect((server, port))
+        own = keeper.getsockname()[0]
+    for i in range(40):
+        with fresh() as s:
+            s.bind((own, 17171))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0 if i % 2 else 1000))
+            s.connect((server, port))
+            s.send(b"%d" % i)
+            expect(s.recv(10) == b"%d" % i, f"answer {i}")
+
+
+def first_senders():
+    """Threads that send first on one socket have one port."""
+    for _ in range(10):
+        with fresh() as s:
+            threads = [threading.Thread(target=s.sendto, args=(b"x", (server, port))) for _ in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            for _ in threads:
+                expect(s.recv(10) == b"x", "answers come to one port")
+
+
 def ancillary():
     """Addresses, TTL and TOS, as control messages in both directions."""
     ip6 = family == socket.AF_INET6
@@ -213,6 +304,7 @@ def many_messages():
         expect(sorted(got) == [b"m%d" % i for i in range(n)], f"recvmmsg {got}")
 
 
-for case in (unconnected, connected, boundaries, flags, waiting, refused, ancillary, many_messages):
+for case in (unconnected, connected, boundaries, flags, waiting, refused, files_and_nothing, names, closing, first_senders,
+             ancillary, many_messages):
     case()
 print("ok")

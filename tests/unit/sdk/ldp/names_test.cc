@@ -45,6 +45,28 @@ TEST(Names, FamiliesMustFitTheSocket) {
   EXPECT_EQ(to_endpoint(nullptr, 16, true, e), -EINVAL);
 }
 
+TEST(Names, ADestinationHasMoreNames) {
+  svm::Endpoint e;
+  sockaddr_in in4{};
+  in4.sin_family = AF_INET;
+  in4.sin_port = htons(9);
+  EXPECT_EQ(to_destination(generic(&in4), sizeof in4, false, e), 0);
+  EXPECT_TRUE(e.is_ip4);
+  EXPECT_EQ(to_destination(generic(&in4), sizeof in4 - 1, false, e), -EINVAL);
+  in4.sin_family = AF_UNSPEC;
+  EXPECT_EQ(to_destination(generic(&in4), sizeof in4, true, e), 0);
+  EXPECT_TRUE(e.is_ip4);
+  EXPECT_EQ(e.port, htons(9));
+  EXPECT_EQ(to_destination(generic(&in4), sizeof in4, false, e), 1);
+  EXPECT_EQ(to_destination(generic(&in4), 1, false, e), -EINVAL);
+  const sockaddr_in6 in6 = name6("2001:db8::1", 80);
+  EXPECT_EQ(to_destination(generic(&in6), sizeof in6, true, e), -EAFNOSUPPORT);
+  EXPECT_EQ(to_destination(generic(&in6), sizeof in6, false, e), 0);
+  EXPECT_FALSE(e.is_ip4);
+  in4.sin_family = AF_UNIX;
+  EXPECT_EQ(to_destination(generic(&in4), sizeof in4, false, e), -EINVAL);
+}
+
 TEST(Names, AShortBufferGetsWhatFitsAndTheWholeLength) {
   const svm::Endpoint e{.is_ip4 = 1, .reserved = 0, .port = htons(7), .ip = {1, 2, 3, 4}};
   char buffer[sizeof(sockaddr_in)];

@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <string>
+#include <thread>
 
 #include "fake_daemon.h"
+#include "svm/datagram.h"
 
 namespace loom {
 namespace {
@@ -48,8 +52,40 @@ INSTANTIATE_TEST_SUITE_P(Probe, Preload,
                                          "mixed_poll", "candidate_in_epoll", "epoll_number_again",
                                          "copied_epoll", "forked", "vforked", "options", "refused",
                                          "nonblocking_connect", "sigpipe", "stream", "sendfile",
-                                         "more", "errno_kept", "port_before_listen"),
+                                         "more", "errno_kept", "port_before_listen",
+                                         "datagram_names", "datagram_refused", "datagram_file",
+                                         "datagrams_of_nothing"),
                          [](const auto& about) { return std::string(about.param); });
+
+TEST(PreloadDatagrams, ThreadsThatSendFirstShareOneSession) {
+  FakeDaemon daemon(socket_path());
+  const Outcome o = probe("datagram_threads");
+  EXPECT_EQ(o.status, 0) << o.said;
+  EXPECT_EQ(daemon.n_sessions(), 20u);
+}
+
+TEST(PreloadDatagrams, AnErrorBehindADatagramIsToldByTheNextCall) {
+  FakeDaemon daemon(socket_path());
+  Outcome o{};
+  std::atomic<bool> is_over{false};
+  std::thread runner([&] {
+    o = probe("datagram_errors");
+    is_over = true;
+  });
+  while (daemon.n_sessions() == 0 && !is_over) std::this_thread::yield();
+  svm::DatagramHeader data{}, error{};
+  data.flags = svm::kDatagramKnownFlags;
+  data.is_ip4 = 1;
+  data.length = 4;
+  error.flags = svm::kDatagramError;
+  error.error = ECONNREFUSED;
+  const auto bytes = [](const svm::DatagramHeader& h) {
+    return std::string(reinterpret_cast<const char*>(&h), sizeof h);
+  };
+  if (!is_over) daemon.inject(0, bytes(data) + "data" + bytes(error) + bytes(data) + "more");
+  runner.join();
+  EXPECT_EQ(o.status, 0) << o.said;
+}
 
 TEST(PreloadWithoutADaemon, TheKernelTakesOverAndTheSocketIsNamed) {
   const Outcome o = probe("kernel_fallback");
