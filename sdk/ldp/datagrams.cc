@@ -99,10 +99,13 @@ int connect_datagrams(Session& s, const sockaddr* addr, socklen_t len) {
 }
 
 int settle_datagrams(int fd, const sockaddr* addr, socklen_t len) {
-  svm::Endpoint to;
-  if (to_destination(addr, len, candidate_is_ip4(fd), to) != 0 || to.port == 0) return 1;
+  // Under the lock: while another thread decides, the descriptor may be no socket for a moment.
   const std::lock_guard lock(deciding);
   if (!is_candidate(fd)) return session_at(fd) ? 0 : 1;
+  svm::Endpoint to;
+  if (!candidate_is_datagram(fd) || to_destination(addr, len, candidate_is_ip4(fd), to) != 0 ||
+      to.port == 0)
+    return 1;
   const int outcome = is_kernels(to) || is_wildcard(to) ? 1 : open_session(fd, nullptr, nullptr);
   if (outcome <= 0) return outcome;
   const int e = become_kernel(fd);

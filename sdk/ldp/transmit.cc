@@ -50,7 +50,7 @@ ssize_t transmit_message(Session& s, const msghdr* m, int flags) {
 // Before something is sent to an address by what may still become Hostloom's. Negative errno:
 // nobody can send it.
 int settle(int fd, const void* addr, socklen_t len) {
-  if (!addr || !is_candidate(fd) || !candidate_is_datagram(fd)) return 0;
+  if (!addr || !is_candidate(fd)) return 0;
   return std::min(settle_datagrams(fd, static_cast<const sockaddr*>(addr), len), 0);
 }
 
