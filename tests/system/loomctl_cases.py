@@ -212,7 +212,7 @@ def terminal():
             t.until("paged by")
             expect(t.status() == 0, "status")
             expect("show version" not in t.plain(), "it was shown as well as paged")
-        for words, env, rows in ((("help",), {"LOOMCTL_PAGER": str(pager)}, 500),          # it fits
+        for words, env, rows in ((("help",), {"LOOMCTL_PAGER": str(pager)}, 5000),         # it fits
                                  (("--no-pager", "help"), {"LOOMCTL_PAGER": str(pager)}, 10),
                                  (("help",), {"LOOMCTL_PAGER": "/no/such/pager 2>/dev/null"}, 10)):  # shown all the same
             with Terminal(lab, *words, rows=rows, **env) as t:
