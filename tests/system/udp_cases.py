@@ -92,9 +92,9 @@ def iperf3():
 def overflow():
     """An application that does not read: what does not fit is dropped and seen; one that is killed leaves nothing."""
     with Lab() as lab:
-        sleeper = ("import socket, sys, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        sleeper = ("import signal, socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
                    f"s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); s.bind(('{STACK_IP4}', 7000)); "
-                   "print('port', 7000, flush=True); sys.stdin.read(); time.sleep(1000)")
+                   "print('port', 7000, flush=True); signal.pause()")
         with lab.program([PYTHON, "-c", sleeper], name="sleeper", env=lab.preload()) as s:
             port_of(lab, s)
             flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
