@@ -1,7 +1,8 @@
 // A transport whose segments are packets that travel between workers, for tests of the session
 // layer on several of them: each segment first goes to a worker that its flow's ports choose, as a
-// device's receive queue would, and from there to the worker of its connection. Nothing is lost or
-// reordered, windows are unlimited, and both hosts are this one.
+// device's receive queue would, and from there to the worker of its connection. Nothing is lost,
+// windows are unlimited, and both hosts are this one. While a connection moves a segment may
+// overtake another one: who comes early goes round again until it is its turn.
 #pragma once
 #include <atomic>
 #include <deque>
@@ -33,6 +34,7 @@ class WireTransport {
   std::function<uint32_t(const Endpoints&)> accepts_on;
   std::atomic<uint32_t> misplaced{0};
   uint32_t refuse_every = 0;  // of the connections that a worker is to adopt; 0: none
+  uint32_t dawdle_every = 0;  // of the segments for another worker; 0: none
   const TransportOps& ops();
   // All workers together; while none runs.
   uint64_t count(const char* counter) { return engine_.stats().counter("wire-input", counter); }
@@ -42,12 +44,14 @@ class WireTransport {
   struct Header {
     FlowKey4 key;  // as the receiver looks it up
     Kind kind;
+    uint32_t number;  // of data and FIN: that many were sent before
   };
   struct End {
     SessionId session = kNoSession;
     Endpoints ends;
     bool established = false, wants_fin = false, fin_sent = false, fin_received = false;
     bool app_closed = false;
+    uint32_t sent = 0, received = 0;  // data and FIN
     bool frozen = false;
     uint32_t frozen_for = 0;
   };
@@ -56,12 +60,14 @@ class WireTransport {
     std::vector<ConnId> free;
     std::map<ConnId, SessionId> listeners;
     ConnId next_listener = 0;
-    uint32_t adoptions = 0;
+    uint32_t adoptions = 0, passed_on = 0;
   };
-  enum Counter : uint16_t { kHere, kHandedOff, kNobody, kCounterCount };
+  enum Counter : uint16_t { kHere, kHandedOff, kEarly, kDawdled, kNobody, kCounterCount };
   static constexpr CounterInfo kCounters[kCounterCount] = {
       {"here", Severity::kInfo, "segments of this worker's connections"},
       {"handed-off", Severity::kInfo, "of others'"},
+      {"early", Severity::kInfo, "rounds of segments that had overtaken another one"},
+      {"dawdled", Severity::kInfo, "of others', sent round once more first"},
       {"nobody", Severity::kInfo, "of none"}};
 
   static Side& side(Worker& w) { return self->sides_[w.index]; }
@@ -84,20 +90,22 @@ class WireTransport {
   }
 
   // Takes over `b`, which has the payload.
-  static void send(Worker& w, const Endpoints& e, Kind kind, Buffer* b) {
+  static void send(Worker& w, const Endpoints& e, Kind kind, Buffer* b, uint32_t number = 0) {
     LOOM_CHECK(b);
-    Header h{{e.remote.ip4(), e.local.ip4(), e.remote_port, e.local_port, kIpProtocol}, kind};
+    const Header h{
+        {e.remote.ip4(), e.local.ip4(), e.remote_port, e.local_port, kIpProtocol}, kind, number};
     std::memcpy(b->prepend(sizeof h), &h, sizeof h);
     const uint32_t first = (e.local_port * 7u + e.remote_port) % self->engine_.n_workers();
     w.hand_off(first, self->node_, {&b, 1});
   }
   static void send(Worker& w, const Endpoints& e, Kind kind) { send(w, e, kind, w.alloc()); }
+  static bool is_numbered(Kind kind) { return kind == Kind::kData || kind == Kind::kFin; }
 
   static void maybe_end(Worker& w, ConnId c) {
     End& e = end(w, c);
     if (e.wants_fin && !e.fin_sent && w.sessions->tx_queued(w, e.session) == 0) {
       e.fin_sent = true;
-      send(w, e.ends, Kind::kFin);
+      send(w, e.ends, Kind::kFin, w.alloc(), e.sent++);
     }
     if (!e.fin_sent || !e.fin_received) return;
     const SessionId session = e.session;
@@ -133,6 +141,7 @@ class WireTransport {
       return;
     }
     End& c = end(w, m.conn);
+    c.received += is_numbered(h.kind);
     switch (h.kind) {
       case Kind::kSyn:
         LOOM_CHECK(false);
@@ -171,9 +180,21 @@ class WireTransport {
       w.sessions->lookup4(w, {&h.key, 1}, &m);
       if (m.kind == FlowKind::kEstablished && m.worker == w.index && end(w, m.conn).frozen)
         m.worker = static_cast<uint8_t>(end(w, m.conn).frozen_for);
-      if (m.kind != FlowKind::kNone && m.worker != w.index) {
+      const bool is_anothers = m.kind != FlowKind::kNone && m.worker != w.index;
+      if (is_anothers && self->dawdle_every != 0 && ++side(w).passed_on % self->dawdle_every == 0) {
+        rt.count(kDawdled);
+        w.hand_off(w.index, rt.id, {&b, 1});
+        continue;
+      }
+      if (is_anothers) {
         rt.count(kHandedOff);
         w.hand_off(m.worker, rt.id, {&b, 1});
+        continue;
+      }
+      if (m.kind == FlowKind::kEstablished && is_numbered(h.kind) &&
+          h.number != end(w, m.conn).received) {
+        rt.count(kEarly);
+        w.hand_off(w.index, rt.id, {&b, 1});
         continue;
       }
       rt.count(m.kind == FlowKind::kNone ? kNobody : kHere);
@@ -230,7 +251,7 @@ inline const TransportOps& WireTransport::ops() {
       uint32_t sent = 0;
       for (Buffer* b : chains) {
         sent += b->length();
-        send(w, e.ends, Kind::kData, b);  // what refers to the fifo is copied on its way
+        send(w, e.ends, Kind::kData, b, e.sent++);  // what refers to the fifo is copied on its way
       }
       w.sessions->tx_drop(w, e.session, sent);
       maybe_end(w, c);

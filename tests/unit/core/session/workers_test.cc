@@ -221,6 +221,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   client_ops.closed = Clients::closed;
   client_ops.moved = moved;
   wire->refuse_every = 10;
+  wire->dawdle_every = 50;
   if (spread)
     wire->accepts_on = [&](const Endpoints& e) {
       return layer->impl().flows->spread(session::key4_of(e, wire->kIpProtocol), n_workers);
@@ -274,6 +275,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
   EXPECT_EQ(stats.applications, 0u);
   if (workers > 1) {
     EXPECT_GT(wire->count("handed-off"), 0u);
+    EXPECT_GT(wire->count("dawdled"), 0u);
     EXPECT_GT(engine->stats().counter("session-queue", "migrated"), 0u);
   }
 }
