@@ -185,6 +185,8 @@ void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
   r.body.n_daemon_workers = layer.engine.n_workers();
   r.body.rx_fifo_size = app.rx_fifo_size;
   r.body.tx_fifo_size = app.tx_fifo_size;
+  r.body.ip4_table = app.ns->ip4_table;
+  r.body.ip6_table = app.ns->ip6_table;
   r.body.app_mq = a.mq_ref;
   r.fds.push_back(a.wake.reader.get());
   for (std::size_t i = 0; i < a.ports.size(); ++i) {

@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 3;
+constexpr uint32_t kProtocolVersion = 4;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
@@ -81,6 +81,7 @@ struct AttachReply {
   uint32_t worker_index;  // bit in SessionShared::holders
   uint32_t n_daemon_workers;
   uint32_t rx_fifo_size, tx_fifo_size;  // in force
+  uint32_t ip4_table, ip6_table;        // the namespace's, by the operator's numbers, now
   uint32_t n_segments;
   SegmentInfo segments[4];
   Ref app_mq;                        // MqShared, daemon -> this worker

@@ -269,6 +269,8 @@ Result<void> Attachment::take_over(WorkerEnds& ends) {
   n_daemon_workers_ = r.n_daemon_workers;
   rx_fifo_size_ = r.rx_fifo_size;
   tx_fifo_size_ = r.tx_fifo_size;
+  ip4_table_ = r.ip4_table;
+  ip6_table_ = r.ip6_table;
 
   const auto queue_at = [this](svm::Ref ref, uint32_t& capacity) -> svm::MqShared* {
     auto* q = table_.resolve_as<svm::MqShared>(ref);

@@ -79,6 +79,8 @@ class Attachment {
   uint32_t n_daemon_workers() const noexcept { return n_daemon_workers_; }
   uint32_t rx_fifo_size() const noexcept { return rx_fifo_size_; }
   uint32_t tx_fifo_size() const noexcept { return tx_fifo_size_; }
+  // The routing table that the application's namespace had when this worker attached.
+  uint32_t table_of(bool is_ip4) const noexcept { return is_ip4 ? ip4_table_ : ip6_table_; }
   bool dead() const noexcept { return dead_.load(std::memory_order_acquire); }
   void set_dead() noexcept { dead_.store(true, std::memory_order_release); }
 
@@ -93,7 +95,7 @@ class Attachment {
   int socket_ = -1, event_fd_ = -1;
   int daemon_event_fds_[svm::kMaxDaemonWorkers];
   uint32_t worker_index_ = 0, app_index_ = 0, n_daemon_workers_ = 0;
-  uint32_t rx_fifo_size_ = 0, tx_fifo_size_ = 0;
+  uint32_t rx_fifo_size_ = 0, tx_fifo_size_ = 0, ip4_table_ = 0, ip6_table_ = 0;
   std::atomic<bool> dead_{false};
   std::vector<std::unique_ptr<svm::Segment>> segments_;
   svm::SegmentTable table_{1024};

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "vcl/vppcom_app.h"
 
@@ -46,6 +48,9 @@ template <class T>
 int set_option(Session& s, const Value& v, T svm::SocketOptions::*field, uint32_t scale = 1) {
   uint32_t value;
   if (!v.get(value)) return VPPCOM_EINVAL;
+  if constexpr (std::is_unsigned_v<T>) {
+    if (value > std::numeric_limits<T>::max() / scale) return VPPCOM_EINVAL;
+  }
   s.change_options([&](svm::SocketOptions& o) { o.*field = static_cast<T>(value * scale); });
   return VPPCOM_OK;
 }
@@ -61,6 +66,13 @@ int set_plain(const Value& v, T& field) {
   if (!v.get(value)) return VPPCOM_EINVAL;
   field = static_cast<T>(value);
   return VPPCOM_OK;
+}
+// As the daemon said when this worker attached; 0, the default one, while it is not attached.
+uint32_t table_of(Session& s) {
+  AppWorker& worker = s.worker();
+  const std::lock_guard hold(worker.mutex());
+  const Attachment* a = worker.current();
+  return a ? a->table_of(s.socket_is_ip4) : 0;
 }
 int get_endpoint(Value& v, const svm::Endpoint& e) {
   vppcom_endpt_t* ep = v.endpoint();
@@ -185,11 +197,16 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_SET_COOKIE:
       return v.get(s.cookie) ? VPPCOM_OK : VPPCOM_EINVAL;
     case VPPCOM_ATTR_GET_VRF:
-      return v.put<uint32_t>(0);
+      return v.put(table_of(s));
+    // The namespace decides where an application is; who asks for that place has it.
+    case VPPCOM_ATTR_SET_VRF: {
+      uint32_t table;
+      if (!v.get(table)) return VPPCOM_EINVAL;
+      return table == table_of(s) ? VPPCOM_OK : VPPCOM_ENOTSUP;
+    }
     // Of transports that do not exist here.
     case VPPCOM_ATTR_SET_CONNECTED:
     case VPPCOM_ATTR_SET_CKPAIR:
-    case VPPCOM_ATTR_SET_VRF:
     case VPPCOM_ATTR_SET_ENDPT_EXT_CFG:
     case VPPCOM_ATTR_SET_IP_PKTINFO:
     case VPPCOM_ATTR_GET_IP_PKTINFO:

@@ -75,6 +75,8 @@ TEST_F(NamespacesTest, APortIsChosenThatIsFreeInAllTables) {
 TEST_F(NamespacesTest, AListenerOfBothFamiliesIsInBothTables) {
   add({.id = "mixed", .ip4_table = 5, .ip6_table = 0});
   TestApp app(bed, request("mixed"));
+  EXPECT_EQ(app.reply.ip4_table, 5u);
+  EXPECT_EQ(app.reply.ip6_table, 0u);
   ASSERT_EQ(listen(app, "::", 80), Status::kOk);
   EXPECT_EQ(listener_at("10.0.0.1", 80, fib5), app_of(app));
   EXPECT_EQ(listener_at("10.0.0.1", 80, 0), nullptr);
@@ -92,6 +94,7 @@ TEST_F(NamespacesTest, AnInterfaceIsAllThatItSees) {
   ASSERT_TRUE(bed.net->add_address(other, prefix("10.6.0.1", 24)));
   ASSERT_TRUE(bed.net->set_admin(other, true));
   TestApp app(bed, request("blue"));
+  EXPECT_EQ(app.reply.ip4_table, 5u) << "the interface's";
 
   ASSERT_EQ(listen(app, "0.0.0.0", 80), Status::kOk);
   EXPECT_EQ(listener_at("10.0.0.1", 80, fib5), app_of(app));

@@ -23,7 +23,8 @@ namespace loom::test {
 class FakeDaemon {
  public:
   // Ports to connect to.
-  static constexpr uint16_t kRefused = 1, kSilent = 2;  // kSilent: never answers
+  static constexpr uint16_t kRefused = 1, kSilent = 2;     // kSilent: never answers
+  static constexpr uint32_t kIp4Table = 7, kIp6Table = 9;  // of every application
   static constexpr uint16_t kPeer = 8;  // by cut-through: the other end is the test's, as Pair
 
   explicit FakeDaemon(std::string path);

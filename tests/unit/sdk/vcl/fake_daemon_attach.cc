@@ -54,6 +54,8 @@ void FakeDaemon::reply_attach(Worker& to, Worker& about, bool with_socket) {
   r.n_daemon_workers = 1;
   r.rx_fifo_size = app.rx_size;
   r.tx_fifo_size = app.tx_size;
+  r.ip4_table = kIp4Table;
+  r.ip6_table = kIp6Table;
   const auto& d = app.arena.segment(0);
   const auto& s = *app.app_segments[0];
   r.n_segments = 2;

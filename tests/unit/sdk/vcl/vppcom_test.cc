@@ -332,6 +332,30 @@ TEST_F(Vppcom, OptionsReachTheDaemon) {
   EXPECT_EQ(vppcom_session_attr(c, 9999, &value, &len), VPPCOM_EINVAL);
 }
 
+TEST_F(Vppcom, OptionsThatDoNotFitAreRefused) {
+  const uint32_t c = session();
+  uint32_t value = 70'000, len = sizeof value;
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_SET_TCP_USER_MSS, &value, &len), VPPCOM_EINVAL);
+  value = 5'000'000;  // seconds: more milliseconds than there is room for
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_SET_TCP_KEEPIDLE, &value, &len), VPPCOM_EINVAL);
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_GET_TCP_USER_MSS, &value, &len), VPPCOM_OK);
+  EXPECT_EQ(value, 0u);
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_GET_TCP_KEEPIDLE, &value, &len), VPPCOM_OK);
+  EXPECT_EQ(value, 0u);
+}
+
+TEST_F(Vppcom, TheRoutingTableIsTheNamespaces) {
+  const uint32_t c = session();
+  uint32_t table = 0, len = sizeof table;
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_GET_VRF, &table, &len), VPPCOM_OK);
+  EXPECT_EQ(table, FakeDaemon::kIp4Table);
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_SET_VRF, &table, &len), VPPCOM_OK);
+  ++table;
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_SET_VRF, &table, &len), VPPCOM_ENOTSUP);
+  EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_GET_VRF, &table, &len), VPPCOM_OK);
+  EXPECT_EQ(table, FakeDaemon::kIp4Table);
+}
+
 TEST_F(Vppcom, TerminateSendsAReset) {
   const uint32_t c = outside();
   EXPECT_EQ(vppcom_session_terminate(c), VPPCOM_OK);
