@@ -8,6 +8,7 @@
 #include "net/ip6/nodes.h"
 #include "net/neighbor/nodes.h"
 #include "net/net_ops.h"
+#include "net/reassembly/nodes.h"
 #include "net/state.h"
 
 namespace loom {
@@ -18,7 +19,7 @@ const NodeInfo* const kNodes[] = {
     &kIp4Local,       &kIp4Rewrite,    &kIp4Fragment,     &kIcmp4Input,    &kIcmp4Error,
     &kIp6Input,       &kIp6Lookup,     &kIp6Local,        &kIp6Rewrite,    &kIcmp6Input,
     &kIcmp6Neighbor,  &kIcmp6Error,    &kNeighborResolve, &kNeighborTable, &kInterfaceOutput,
-    &kTxOffload,      &kInterfaceTx};
+    &kTxOffload,      &kInterfaceTx,   &kIp4Reassembly,   &kIp6Reassembly};
 
 Result<void> check(const NetConfig& c) {
   if (c.max_interfaces == 0 || c.max_interfaces > 65'536)
@@ -72,6 +73,8 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
              .icmp6_input = id("icmp6-input"),
              .icmp4_error = id("icmp4-error"),
              .icmp6_error = id("icmp6-error"),
+             .ip4_reassembly = id("ip4-reassembly"),
+             .ip6_reassembly = id("ip6-reassembly"),
              .neighbor_table = id("neighbor-table")};
   FeatureArcs& arcs = engine.features();
   s.arcs = {.device_input = &arcs.arc("device-input"),
@@ -90,6 +93,7 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
     worker->icmp4_errors = {.per_second = config.icmp_errors_per_second,
                             .burst = config.icmp_error_burst};
     worker->icmp6_errors = worker->icmp4_errors;
+    make_reassembly(*worker);
     engine.worker(i).net = worker.get();
     s.workers.push_back(std::move(worker));
   }
@@ -114,6 +118,7 @@ Net::~Net() {
     s.handoff.drain(w);
     s.neighbors.flush(w);
   });
+  flush_reassembly(s, kNoIndex);
   for (uint32_t i = 0; i < s.engine.n_workers(); ++i) s.engine.worker(i).net = nullptr;
 }
 

@@ -29,8 +29,10 @@ struct NetState;
 
 struct NetConfig {
   uint32_t max_interfaces = 1024;
-  uint32_t max_neighbors = 16384;          // of both families; a full table drops and counts
-  uint32_t pending_per_neighbor = 16;      // packets that wait for a link-layer address
+  uint32_t max_neighbors = 16384;      // of both families; a full table drops and counts
+  uint32_t pending_per_neighbor = 16;  // packets that wait for a link-layer address
+  // Of fragments that wait, per worker and family; 0: a sixteenth of the buffers for each worker.
+  uint32_t reassembly_buffers = 0;
   uint32_t icmp_errors_per_second = 1000;  // per worker and family; RFC 1812 section 4.3.2.8
   uint32_t icmp_error_burst = 50;
 };
@@ -154,9 +156,9 @@ class Net {
   // Enabled it has a link-local address at least; disabled, none, and drops IPv6 packets. kInUse:
   // has other IPv6 addresses. kNotFound also: was disabled before.
   Result<void> set_ip6_enabled(IfIndex index, bool is_enabled);
-  // The address becomes this host's, on the interface of that table whose subnet holds it, unless it
-  // is already. Returns the fib index. Errors: kNotFound, no such table; kUnreachable, no interface;
-  // those of add_address().
+  // The address becomes this host's, on the interface of that table whose subnet holds it, unless
+  // it is already. Returns the fib index. Errors: kNotFound, no such table; kUnreachable, no
+  // interface; those of add_address().
   Result<uint32_t> own_address(const IpAddress& address, uint32_t table);
   // loopN; without an instance the lowest N that is free (kInUse: that one is not). Zero mac: made
   // up; its link-local address comes of it.

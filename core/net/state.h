@@ -21,6 +21,7 @@
 #include "net/net.h"
 #include "net/ping/ping.h"
 #include "net/ping/ping_run.h"
+#include "net/reassembly/reassembly_table.h"
 #include "net/route/route_table.h"
 
 namespace loom {
@@ -37,6 +38,7 @@ struct NetWorker : NetOps {
   NetState* state = nullptr;
   std::vector<std::unique_ptr<InputQueue>> inputs;  // changed while the worker stands still
   TokenBucket icmp4_errors, icmp6_errors;
+  std::unique_ptr<ReassemblyTable> fragments4, fragments6;
 };
 
 // Nodes that packets are handed to from outside a node function.
@@ -44,7 +46,7 @@ struct NetNodes {
   NodeId interface_output = kNoNode, ip4_lookup = kNoNode, ip6_lookup = kNoNode,
          ip4_rewrite = kNoNode, ip6_rewrite = kNoNode, ip4_local = kNoNode, ip6_local = kNoNode,
          icmp4_input = kNoNode, icmp6_input = kNoNode, icmp4_error = kNoNode, icmp6_error = kNoNode,
-         neighbor_table = kNoNode;
+         ip4_reassembly = kNoNode, ip6_reassembly = kNoNode, neighbor_table = kNoNode;
 };
 
 // Arcs, made before the graph is built.
@@ -68,6 +70,7 @@ struct NetState {
   std::shared_ptr<NeighborNewsQueue> neighbor_news;
   NeighborHandoff handoff;  // to worker 0, which owns the neighbours
   PingRuns ping_runs;
+  const HashSecret fragment_secret = HashSecret::random();  // which worker collects a datagram
   NetNodes nodes;
   NetArcs arcs;
   // IP protocol -> next index of ip4-local and ip6-local, and of the icmp input nodes for errors;

@@ -5,6 +5,7 @@
 
 #include "net/interface/control.h"
 #include "net/net.h"
+#include "net/reassembly/nodes.h"
 #include "net/state.h"
 #include "transport/ops_table.h"
 
@@ -188,6 +189,7 @@ Status Net::remove_interface(IfIndex index) {
       std::erase_if(w->inputs, [&](const auto& q) { return q->interface == f; });
     owned = s.interfaces.remove(index);
   });
+  flush_reassembly(s, index);
   s.engine.features().forget_interface(index);
   remove_adjacencies(s, *owned);
   s.changed();

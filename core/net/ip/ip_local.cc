@@ -1,8 +1,8 @@
 // Nodes "ip4-local" and "ip6-local": hand packets for this host to the protocol above.
 //   in    IP packets, data at the IP header: received and checked by ipN-input, or this host's own
-//   out   the ipN-local features, then the node that add_ip_protocol named, data at the L4 header,
-//         l3_offset, l4_offset and l4_protocol set, TCP and UDP checksums verified | icmpN-error |
-//         drop
+//   out   ipN-reassembly, fragments as they came | the ipN-local features, then the node that
+//         add_ip_protocol named, data at the L4 header, l3_offset, l4_offset and l4_protocol set,
+//         TCP and UDP checksums verified | icmpN-error | drop
 //   cost  the transport's checksum, unless the device verified it; BM_IpNLocal is without
 #include "net/ip/l4_checksum.h"
 #include "net/ip/node_loop.h"
@@ -13,7 +13,7 @@
 namespace loom {
 namespace {
 
-enum Next : uint16_t { kToDrop = kNextDrop, kToError };  // protocols' arcs come after
+enum Next : uint16_t { kToDrop = kNextDrop, kToError, kToReassembly };  // protocols' arcs follow
 enum Counter : uint16_t {
   kDelivered,
   kUnknownProtocol,
@@ -41,7 +41,7 @@ enum Counter : uint16_t {
 constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"delivered", Severity::kInfo, "packets handed to a protocol"},
     {"unknown-protocol", Severity::kInfo, "no such protocol here; the sender is told"},
-    {"fragment", Severity::kWarn, "fragments, which are not reassembled"},
+    {"fragment", Severity::kInfo, "fragments, which are put together first"},
     {"bad-header", Severity::kError, "this host's own, without a whole IP header"},
     {"tcp-too-short", Severity::kError, "fewer than the 20 bytes of a TCP header"},
     {"tcp-checksum", Severity::kError, "wrong TCP checksum"},
@@ -163,8 +163,10 @@ Verdict<uint16_t, Counter> deliver(const NodeContext& at, Buffer& b) noexcept {
     return {kToDrop, kBadHeader};
   b.l3_offset = b.offset_of_data();
   const Parsed parsed = Ip::parse(b, *ip);
-  if (parsed.counter != kDelivered) [[unlikely]]
+  if (parsed.counter != kDelivered) [[unlikely]] {
+    if (parsed.counter == kFragment) return {kToReassembly, kFragment};
     return {parsed.is_answered ? kToError : kToDrop, parsed.counter};
+  }
   const uint16_t next = Ip::protocol_next(at.net, parsed.protocol);
   if (next == kNextDrop) [[unlikely]] {
     Ip::request_unknown_protocol(b, parsed);
@@ -187,12 +189,12 @@ Verdict<uint16_t, Counter> deliver(const NodeContext& at, Buffer& b) noexcept {
 const NodeInfo kIp4Local{.name = "ip4-local",
                          .run = decide_each<deliver<Ip4>, kCounterCount4, kLoopTraceBefore, V4>,
                          .counters = std::span(kCounters).first(kCounterCount4),
-                         .next = {"drop", "icmp4-error"},
+                         .next = {"drop", "icmp4-error", "ip4-reassembly"},
                          .trace_format = format_ip_trace<V4>};
 const NodeInfo kIp6Local{.name = "ip6-local",
                          .run = decide_each<deliver<Ip6>, kCounterCount6, kLoopTraceBefore, V6>,
                          .counters = kCounters,
-                         .next = {"drop", "icmp6-error"},
+                         .next = {"drop", "icmp6-error", "ip6-reassembly"},
                          .trace_format = format_ip_trace<V6>};
 
 }  // namespace loom

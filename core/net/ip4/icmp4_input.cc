@@ -65,7 +65,10 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
   b.flags &= kBufferTraced;
   b.gso_size = 0;
   b.adjacency = b.tx_if = kNoIndex;
-  push_ip4_header(b, dst, src, kProtoIcmp, tos, static_cast<uint16_t>(w.random()));
+  auto& ip = push_ip4_header(b, dst, src, kProtoIcmp, tos, static_cast<uint16_t>(w.random()));
+  ip.flags_fragment = 0;  // what came in fragments goes back in fragments
+  ip.checksum = 0;
+  ip.checksum = ip4_header_checksum(ip);
   return {kToLookup, kEchoAnswered};
 }
 

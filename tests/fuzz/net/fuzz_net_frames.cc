@@ -103,8 +103,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
         gso);
     host.run();
   }
-  for (int i = 0; i < 6; ++i) {  // whoever waits for a neighbour gives up
-    host.now += kSecond;
+  for (int i = 0; i < 7; ++i) {  // who waits for a neighbour gives up; then who waits for fragments
+    host.now += i < 6 ? kSecond : 60 * kSecond;
     host.run();
   }
   if (host.free_buffers() != 1024) std::abort();

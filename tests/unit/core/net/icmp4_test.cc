@@ -40,10 +40,22 @@ TEST_F(Icmp4Test, EchoRequestComesBackByteForByte) {  // RFC 792, RFC 1122 secti
   }
 }
 
-TEST_F(Icmp4Test, ReplyThatIsTooBigForTheLinkIsCounted) {
+TEST_F(Icmp4Test, ReplyThatIsTooBigForTheLinkGoesInFragments) {
   const Bytes payload = counting(4000);
   host.receive(wire, frame(echo(payload)));
-  // push_ip4_header sets DF: the reply ends here.
+  const auto sent = wire.take_sent();
+  ASSERT_THAT(sent, SizeIs(3));
+  Bytes whole;
+  for (const auto& f : sent) whole = whole + part(f.bytes, 34);
+  EXPECT_EQ(whole, make_icmp4(0, 0, 0x00070001, payload));
+}
+
+TEST_F(Icmp4Test, OwnPacketThatMayNotBeSplitIsCounted) {
+  Buffer* b = host.make(
+      make_ip4({.src = "10.0.0.2", .dst = "10.0.0.1", .protocol = 17, .flags_fragment = 0x4000},
+               counting(4000)));
+  b->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", b);
   EXPECT_THAT(wire.take_sent(), IsEmpty());
   EXPECT_EQ(host.counter("ip4-rewrite/fragmentation-needed"), 1u);
   EXPECT_EQ(host.counter("icmp4-error/own-packet"), 1u);

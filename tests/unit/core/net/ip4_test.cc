@@ -118,11 +118,6 @@ TEST_F(Ip4Test, SourceRoutesAndBrokenOptionsAreRefused) {
   expect_dropped(frame(packet({.options = {1, 1, 1, 7}})), "ip4-input/option-overrun");
 }
 
-TEST_F(Ip4Test, FragmentsAreCountedAndDropped) {
-  expect_dropped(frame(packet({.flags_fragment = 0x2000})), "ip4-local/fragment");
-  expect_dropped(frame(packet({.flags_fragment = 0x0010})), "ip4-local/fragment");
-}
-
 TEST_F(Ip4Test, TransportChecksumsAndLengthsAreVerified) {
   const Ip4 h{.src = "10.0.0.1", .dst = "10.0.0.2", .protocol = 17};
   Bytes u = udp();

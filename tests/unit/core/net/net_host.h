@@ -46,7 +46,7 @@ class NetHost {
     engine = must(Engine::create(e));
     net = must(Net::create(*engine, config));
     slot_ = engine->allocate_worker_slot();
-    engine->worker(0).plugin_data[slot_] = &sink;
+    for (uint32_t i = 0; i < n_workers; ++i) engine->worker(i).plugin_data[slot_] = &sink;
     sink_slot() = slot_;
     must(engine->add_node(sink_node()));
     must(engine->build());
