@@ -15,11 +15,11 @@ namespace loom {
 namespace {
 
 const NodeInfo* const kNodes[] = {
-    &kInterfaceInput, &kEthernetInput, &kArpInput,        &kIp4Input,      &kIp4Lookup,
-    &kIp4Local,       &kIp4Rewrite,    &kIp4Fragment,     &kIcmp4Input,    &kIcmp4Error,
-    &kIp6Input,       &kIp6Lookup,     &kIp6Local,        &kIp6Rewrite,    &kIcmp6Input,
-    &kIcmp6Neighbor,  &kIcmp6Error,    &kNeighborResolve, &kNeighborTable, &kInterfaceOutput,
-    &kTxOffload,      &kInterfaceTx,   &kIp4Reassembly,   &kIp6Reassembly};
+    &kInterfaceInput,  &kEthernetInput, &kArpInput,    &kIp4Input,        &kIp4Lookup,
+    &kIp4Local,        &kIp4Rewrite,    &kIp4Fragment, &kIcmp4Input,      &kIcmp4Error,
+    &kIp6Input,        &kIp6Lookup,     &kIp6Local,    &kIp6Rewrite,      &kIp6Fragment,
+    &kIcmp6Input,      &kIcmp6Neighbor, &kIcmp6Error,  &kNeighborResolve, &kNeighborTable,
+    &kInterfaceOutput, &kTxOffload,     &kInterfaceTx, &kIp4Reassembly,   &kIp6Reassembly};
 
 Result<void> check(const NetConfig& c) {
   if (c.max_interfaces == 0 || c.max_interfaces > 65'536)
@@ -94,6 +94,8 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
                             .burst = config.icmp_error_burst};
     worker->icmp6_errors = worker->icmp4_errors;
     make_reassembly(*worker);
+    const HashSecret secret = HashSecret::random();
+    worker->fragment_ids = {secret.words[0], secret.words[1]};
     engine.worker(i).net = worker.get();
     s.workers.push_back(std::move(worker));
   }

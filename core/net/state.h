@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <hostloom/net.h>
+#include <hostloom/siphash.h>
 #include <hostloom/worker.h>
 
 #include "graph/engine.h"
@@ -39,6 +40,8 @@ struct NetWorker : NetOps {
   std::vector<std::unique_ptr<InputQueue>> inputs;  // changed while the worker stands still
   TokenBucket icmp4_errors, icmp6_errors;
   std::unique_ptr<ReassemblyTable> fragments4, fragments6;
+  SipKey fragment_ids;  // of IPv6
+  uint64_t fragments_sent = 0;
 };
 
 // Nodes that packets are handed to from outside a node function.

@@ -4,8 +4,7 @@
 #include <cstring>
 
 #include <hostloom/session.h>
-
-#include "siphash.h"
+#include <hostloom/siphash.h>
 
 namespace loom::tcp {
 

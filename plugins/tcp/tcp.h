@@ -4,10 +4,10 @@
 #include <vector>
 
 #include <hostloom/host.h>
+#include <hostloom/siphash.h>
 #include <hostloom/wire.h>
 
 #include "config.h"
-#include "siphash.h"
 #include "source_addresses.h"
 
 namespace loom::tcp {

@@ -3,7 +3,7 @@
 // Nodes "udp4-output" and "udp6-output":
 //   in    datagrams made in this folder, at the IP header, or what is left of those that cannot be
 //         sent; the verdict in opaque
-//   out   ipN-rewrite (the way is known) | ipN-lookup | drop
+//   out   ipN-rewrite (the way is known) | ipN-lookup | ip6-fragment | drop
 //   cost  a counter and a next index; the headers were written while they were in the cache
 #include "output.h"
 
@@ -19,11 +19,11 @@ constexpr CounterInfo kCounters[] = {
     {"other-family", Severity::kError, "IPv6 from an IPv4 socket, or IPv4 from one for IPv6 only"},
     {"to-group", Severity::kWarn, "to a broadcast or multicast address, which is not supported"},
     {"too-long", Severity::kError, "longer than an IP packet can be; the application is told"},
-    {"too-big", Severity::kWarn, "IPv6, and bigger than the path's MTU; the application is told"},
+    {"fragmented", Severity::kInfo, "IPv6, bigger than the path's MTU, and sent in fragments"},
 };
 static_assert(std::size(kCounters) == static_cast<std::size_t>(Sent::kCount));
 
-enum Next : uint16_t { kToDrop, kToLookup, kToRewrite };
+enum Next : uint16_t { kToDrop, kToLookup, kToRewrite, kToFragment };
 
 struct Trace {
   uint32_t length;
@@ -42,11 +42,14 @@ void udp_output(Worker&, NodeRuntime& rt, std::span<Buffer* const> in) noexcept 
     Buffer& b = *in[i];
     const auto verdict = static_cast<uint8_t>(b.opaque[0]);
     ++counts[verdict];
-    if (verdict != static_cast<uint8_t>(Sent::kSent)) [[unlikely]] {
+    if (verdict == static_cast<uint8_t>(Sent::kSent)) [[likely]] {
+      next[i] = b.adjacency == kNoIndex ? kToLookup : kToRewrite;
+    } else if (verdict == static_cast<uint8_t>(Sent::kFragmented)) {
+      std::memmove(b.opaque, b.opaque + kMtuAt, sizeof(uint32_t));  // where ip6-fragment looks
+      next[i] = kToFragment;
+    } else {
       rt.set_error(b, verdict);
       next[i] = kToDrop;
-    } else {
-      next[i] = b.adjacency == kNoIndex ? kToLookup : kToRewrite;
     }
     if (b.is_traced()) [[unlikely]]
       if (auto* r = rt.trace<Trace>(b)) *r = {b.length(), verdict};
@@ -105,7 +108,7 @@ const NodeInfo kUdp4Output{.name = "udp4-output",
 const NodeInfo kUdp6Output{.name = "udp6-output",
                            .run = udp_output,
                            .counters = kCounters,
-                           .next = {"drop", "ip6-lookup", "ip6-rewrite"},
+                           .next = {"drop", "ip6-lookup", "ip6-rewrite", "ip6-fragment"},
                            .trace_format = format_trace};
 
 }  // namespace loom::udp

@@ -15,9 +15,11 @@ enum class Sent : uint8_t {
   kOtherFamily,
   kToGroup,
   kTooLong,
-  kTooBig,
+  kFragmented,  // IPv6; the MTU of the path follows in opaque
   kCount,
 };
+
+constexpr std::size_t kMtuAt = 4;  // in opaque, of fragmented ones
 
 // False for what no datagram can be sent to so far, and none may come from: zero, broadcast,
 // multicast.
@@ -35,7 +37,8 @@ struct Way {
 };
 
 // Puts UDP and IP headers in front of the payload. IPv4's packets longer than `mtu` are sent
-// without DF and leave as fragments; so are all where nobody would hear that they were too big.
+// without DF and leave as fragments, or become some on their way; so do all where nobody would hear
+// that they were too big. IPv6's are split by this host alone, to `mtu`.
 void push_headers(UdpWorker&, Buffer&, const Way&, uint8_t tos, uint8_t ttl) noexcept;
 
 // SOCK_DGRAM's send (send.cc): TransportOps::push_datagrams.

@@ -92,7 +92,7 @@ Sent decide(UdpWorker& u, Connection& c, const Datagram& d, uint32_t length, Way
   const uint32_t packet =
       payload + (is_ip4 ? uint32_t{sizeof(Ip4Header)} : uint32_t{sizeof(Ip6Header)});
   if ((is_ip4 ? packet : payload) > kMaxIpPacket) return Sent::kTooLong;
-  if (!is_ip4 && packet > way.mtu) return Sent::kTooBig;
+  if (!is_ip4 && packet > way.mtu) return Sent::kFragmented;
   return Sent::kSent;
 }
 
@@ -109,15 +109,16 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
     const Datagram& d = data[i];
     Way way;
     const Sent verdict = decide(u, *c, d, b.length(), way);
-    if (verdict == Sent::kSent) [[likely]] {
+    if (verdict == Sent::kSent || verdict == Sent::kFragmented) [[likely]] {
       push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos,
                    d.flags & kDatagramTtl ? d.ttl : kDefaultTtl);
+      std::memcpy(b.opaque + kMtuAt, &way.mtu, sizeof way.mtu);
       ++c->sent;
     } else if (c->has_peer() && !(d.flags & kDatagramRemote)) {
       // Only then: an error of one destination must not fail calls that concern another.
       if (verdict == Sent::kNoRoute)
         w.sessions->soft_error(w, c->session, ResetReason::kUnreachable);
-      else if (verdict == Sent::kTooBig || verdict == Sent::kTooLong)
+      else if (verdict == Sent::kTooLong)
         w.sessions->soft_error(w, c->session, ResetReason::kMessageSize);
     }
     const IpAddress& to = d.flags & kDatagramRemote ? d.ends.remote : c->ends.remote;

@@ -26,7 +26,7 @@ FakeHost::FakeHost() {
   route.tx_if = 1;
   route.mtu = 1500;
   for (const char* name : {"drop", "ip4-lookup", "ip4-rewrite", "ip6-lookup", "ip6-rewrite",
-                           "icmp4-error", "icmp6-error"})
+                           "ip6-fragment", "icmp4-error", "icmp6-error"})
     add({.name = name}, true);
 }
 

@@ -241,6 +241,8 @@ def ping():
         text = lab.cli("ping", HOST_IP4, "count", "3", "interval", "0.1")
         expect("3 sent, 3 received, 0% packet loss" in text and text.count("64 bytes from") == 3, text)
         expect_error(lab, "no way to 192.0.2.1", "ping", "192.0.2.1")
+        for address in STACK_IP4, STACK_IP6:  # by the kernel, larger than the MTU: in fragments both ways
+            lab.run(["ping", "-n", "-c", "2", "-i", "0.2", "-s", "5000", address], timeout=30)
 
         def clients():
             return len(table(lab, "show api clients", "clients"))

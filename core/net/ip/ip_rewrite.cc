@@ -3,7 +3,7 @@
 //         transport that cached its route
 //   out   the ipN-output features, then interface-output, tx_if set and the link-layer header in
 //         front | neighbor-resolve | ipN-local | ipN-lookup (the adjacency is stale) | icmpN-error
-//         | ip4-fragment (never IPv6, RFC 8200 section 5) | drop
+//         | ipN-fragment (of IPv6 this host's own only, RFC 8200 section 5) | drop
 //   cost  BM_IpNForward has it with the nodes around
 // The time to live counts down here, for forwarded packets only, so that a packet which waits for a
 // neighbour pays once.
@@ -32,12 +32,11 @@ enum Counter : uint16_t {
   kTooBig,
   kNoHeadroom,
   kTooShort,
-  kFragmented,  // IPv4's
+  kFragmented,
   kCounterCount
 };
 
 struct Ip4 : V4 {
-  static constexpr std::size_t kCounters = kCounterCount;
   static constexpr CounterInfo kExpiredInfo{"ttl-expired", Severity::kInfo,
                                             "time to live ran out; the sender is told"};
   static constexpr CounterInfo kTooBigInfo{"fragmentation-needed", Severity::kInfo,
@@ -68,7 +67,6 @@ struct Ip4 : V4 {
 };
 
 struct Ip6 : V6 {
-  static constexpr std::size_t kCounters = kFragmented;
   static constexpr CounterInfo kExpiredInfo{"hop-limit-expired", Severity::kInfo,
                                             "hop limit ran out; the sender is told"};
   static constexpr CounterInfo kTooBigInfo{"too-big", Severity::kInfo,
@@ -80,6 +78,11 @@ struct Ip6 : V6 {
   static uint32_t header_length(const Header&) noexcept { return sizeof(Ip6Header); }
   static void count_down(Header& ip) noexcept { --ip.hop_limit; }
   static Verdict<uint16_t, Counter> too_big(Buffer& b, Header&, uint32_t mtu) noexcept {
+    // TCP's segments follow the path's MTU; what asks for more than that wants to be split.
+    if (b.flags & kBufferLocallyOriginated && b.l4_protocol != kProtoTcp && b.gso_size == 0) {
+      std::memcpy(b.opaque, &mtu, sizeof mtu);
+      return {kToFragment, kFragmented};
+    }
     request_icmp_error(b, kIcmp6PacketTooBig, 0, mtu);
     return {kToError, kTooBig};
   }
@@ -95,12 +98,8 @@ constexpr std::array<CounterInfo, kCounterCount> kCounters = {{
     Ip::kTooBigInfo,
     {"no-headroom", Severity::kError, "no room for the link-layer header"},
     {"too-short", Severity::kError, "this host's own, with fewer bytes than an IP header"},
-    {"fragmented", Severity::kInfo, "too big and DF clear: sent as fragments"},
+    {"fragmented", Severity::kInfo, "too big, and may be split: sent as fragments"},
 }};
-template <class Ip>
-constexpr std::span<const CounterInfo> counters() noexcept {
-  return std::span(kCounters<Ip>).first(Ip::kCounters);
-}
 
 // Length of the largest piece that will be on the wire: that of one segment when the packet is to
 // be segmented, by the device or by tx-offload.
@@ -161,16 +160,16 @@ Verdict<uint16_t, Counter> rewrite(const NodeContext& at, Buffer& b) noexcept {
 }  // namespace
 
 const NodeInfo kIp4Rewrite{.name = "ip4-rewrite",
-                           .run = decide_each<rewrite<Ip4>, Ip4::kCounters, kLoopTraceBefore, V4>,
-                           .counters = counters<Ip4>(),
+                           .run = decide_each<rewrite<Ip4>, kCounterCount, kLoopTraceBefore, V4>,
+                           .counters = kCounters<Ip4>,
                            .next = {"drop", "interface-output", "neighbor-resolve", "ip4-local",
                                     "ip4-lookup", "icmp4-error", "ip4-fragment"},
                            .trace_format = format_ip_trace<V4>};
 const NodeInfo kIp6Rewrite{.name = "ip6-rewrite",
-                           .run = decide_each<rewrite<Ip6>, Ip6::kCounters, kLoopTraceBefore, V6>,
-                           .counters = counters<Ip6>(),
+                           .run = decide_each<rewrite<Ip6>, kCounterCount, kLoopTraceBefore, V6>,
+                           .counters = kCounters<Ip6>,
                            .next = {"drop", "interface-output", "neighbor-resolve", "ip6-local",
-                                    "ip6-lookup", "icmp6-error"},
+                                    "ip6-lookup", "icmp6-error", "ip6-fragment"},
                            .trace_format = format_ip_trace<V6>};
 
 }  // namespace loom

@@ -3,7 +3,7 @@
 //   out   ip4-rewrite (the fragments, the packet's own buffers are freed) | drop
 #include <hostloom/checksum.h>
 
-#include "buffer/chain.h"
+#include "net/ip/fragment_payload.h"
 #include "net/ip4/nodes.h"
 #include "net/offload/tx_checksum.h"
 #include "net/state.h"
@@ -74,15 +74,9 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip4Header& ip, const Fra
   if (!b) return nullptr;
   const uint32_t header = ip.header_length();
   std::memcpy(b->append(h.length), h.bytes.data(), h.length);
-  for (uint32_t done = 0; done < n;) {
-    std::array<std::byte, 2048> piece;
-    const uint32_t want = std::min<uint32_t>(n - done, piece.size());
-    if (chain_copy_out(packet, header + at + done, {piece.data(), want}) != want ||
-        !chain_append(w, *b, {piece.data(), want})) {
-      w.free(b);
-      return nullptr;
-    }
-    done += want;
+  if (!append_payload(w, *b, packet, header + at, n)) {
+    w.free(b);
+    return nullptr;
   }
   auto& out = *b->peek<Ip4Header>();
   const uint16_t before = ip.flags_fragment;

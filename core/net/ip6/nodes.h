@@ -4,7 +4,7 @@
 
 namespace loom {
 
-extern const NodeInfo kIp6Input, kIp6Lookup, kIp6Local, kIp6Rewrite, kIcmp6Input, kIcmp6Neighbor,
-    kIcmp6Error;
+extern const NodeInfo kIp6Input, kIp6Lookup, kIp6Local, kIp6Rewrite, kIp6Fragment, kIcmp6Input,
+    kIcmp6Neighbor, kIcmp6Error;
 
 }  // namespace loom

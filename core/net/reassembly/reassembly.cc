@@ -8,6 +8,7 @@
 #include "net/ip/node_loop.h"
 #include "net/ip/version.h"
 #include "net/ip6/extension_headers.h"
+#include "net/ip6/fragment_header.h"
 #include "net/reassembly/nodes.h"
 #include "net/state.h"
 
@@ -108,14 +109,6 @@ struct Ip4 : V4 {
   }
 };
 
-struct [[gnu::packed]] FragmentHeader {  // RFC 8200 section 4.5
-  uint8_t next_header;
-  uint8_t reserved;
-  Be16 offset_flags;
-  Be32 id;
-};
-static_assert(sizeof(FragmentHeader) == 8 && alignof(FragmentHeader) == 1);
-
 struct Ip6 : V6 {
   using Version = V6;
   static Table& table(NetWorker& w) noexcept { return *w.fragments6; }
@@ -141,7 +134,7 @@ struct Ip6 : V6 {
     const Ip6WalkResult walk = walk_extension_headers(b);
     if (walk.verdict != Ip6Walk::kFragment) return {kNoFragment};
     const uint32_t at = walk.header_bytes;
-    const auto& header = *b.peek<FragmentHeader>(at);
+    const auto& header = *b.peek<Ip6FragmentHeader>(at);
     const uint32_t strip = at + static_cast<uint32_t>(sizeof header);
     const uint16_t field = header.offset_flags;
     Parsed p;
@@ -155,7 +148,7 @@ struct Ip6 : V6 {
     if (!p.fragment.is_last && p.fragment.length % 8 != 0)
       return answered(b, kBadLength, 0, offsetof(Header, payload_length));
     if (at - sizeof(Header) + p.fragment.offset + p.fragment.length > kMostPayload)
-      return answered(b, kTooLong, 0, at + offsetof(FragmentHeader, offset_flags));
+      return answered(b, kTooLong, 0, at + offsetof(Ip6FragmentHeader, offset_flags));
     if (p.fragment.offset == 0 && !has_all_headers(b)) return answered(b, kHeadersSplit, 3, 0);
     std::memcpy(&p.key[0], &ip->src, sizeof ip->src);
     std::memcpy(&p.key[2], &ip->dst, sizeof ip->dst);
@@ -170,9 +163,9 @@ struct Ip6 : V6 {
     const uint32_t length = at - static_cast<uint32_t>(sizeof(Header)) + whole.length;
     if (length > kMostPayload) return false;
     b.data[walk.next_header_field] =
-        static_cast<std::byte>(b.peek<FragmentHeader>(at)->next_header);
-    std::memmove(b.data + sizeof(FragmentHeader), b.data, at);
-    b.advance(sizeof(FragmentHeader));
+        static_cast<std::byte>(b.peek<Ip6FragmentHeader>(at)->next_header);
+    std::memmove(b.data + sizeof(Ip6FragmentHeader), b.data, at);
+    b.advance(sizeof(Ip6FragmentHeader));
     auto& ip = *b.peek<Header>();
     ip.payload_length = static_cast<uint16_t>(length);
     constexpr uint32_t kEcnShift = 20;

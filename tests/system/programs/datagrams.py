@@ -2,7 +2,6 @@
 import array
 import ctypes
 import fcntl
-import hashlib
 import os
 import select
 import socket
@@ -27,10 +26,6 @@ def fresh():
     return s
 
 
-def answer_to(data):
-    return data if len(data) <= 1400 else f"{len(data)} {hashlib.sha256(data).hexdigest()}".encode()
-
-
 def unconnected():
     with fresh() as s:
         expect(s.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_DGRAM, "SO_TYPE")
@@ -38,7 +33,7 @@ def unconnected():
             data = os.urandom(size)
             expect(s.sendto(data, (server, port)) == size, f"sendto of {size}")
             got, who = s.recvfrom(65536)
-            expect(got == answer_to(data), f"{size} bytes: other ones came back")
+            expect(got == data, f"{size} bytes: other ones came back")
             expect(who[:2] == (server, port), f"answer from {who}")
         expect(s.getsockname()[1] != 0, "no port after sendto")
         try:
@@ -61,7 +56,7 @@ def connected():
         for size in (0, 1, 1400, largest):
             data = os.urandom(size)
             expect(s.send(data) == size, f"send of {size}")
-            expect(s.recv(65536) == answer_to(data), f"{size} bytes: other ones came back")
+            expect(s.recv(65536) == data, f"{size} bytes: other ones came back")
         try:
             s.send(bytes(65536))
             expect(False, "65536 bytes in a datagram")

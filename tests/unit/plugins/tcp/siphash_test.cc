@@ -1,4 +1,4 @@
-#include "tcp/siphash.h"
+#include <hostloom/siphash.h>
 
 #include <gtest/gtest.h>
 

@@ -85,9 +85,8 @@ TEST_P(UdpError, ASmallerPathMtuHoldsForTenMinutes) {  // RFC 1191, RFC 8201
   const ConnId c = bed.connect(7, ip6());
   const std::string payload(1400, 'a');
   const auto fits = [&] {
-    bed.errors.clear();
     bed.send(c, payload);
-    if (ip6()) return bed.errors.empty();
+    if (ip6()) return bed.fake.captured.back().node != "ip6-fragment";
     const auto& ip = *bed.fake.captured.back().packet->peek<Ip4Header>();
     return ip.flags_fragment == kIp4DontFragment;
   };

@@ -157,16 +157,19 @@ TEST_P(UdpOutput, WithoutOffloadTheChecksumIsWholeAndNeverZero) {
   EXPECT_TRUE(was_ones);
 }
 
-TEST_P(UdpOutput, WhatIsBiggerThanTheMtuIsFragmentedOrRefused) {
+TEST_P(UdpOutput, WhatIsBiggerThanTheMtuIsFragmented) {
   const ConnId c = bed.connect(7, ip6());
   const uint32_t headers = ip6() ? 48 : 28;
   bed.send(c, std::string(1500 - headers, 'a'));
   EXPECT_EQ(next().dont_fragment, !ip6());
   bed.send(c, std::string(1501 - headers, 'a'));
-  if (ip6()) {  // no fragmentation of IPv6 so far
-    EXPECT_EQ(count("too-big"), 1u);
-    ASSERT_EQ(bed.errors.size(), 1u);
-    EXPECT_EQ(bed.errors[0].second, ResetReason::kMessageSize);
+  if (ip6()) {
+    uint32_t mtu;
+    std::memcpy(&mtu, bed.fake.captured.front().packet->opaque, sizeof mtu);
+    EXPECT_EQ(mtu, 1500u);
+    EXPECT_EQ(next().node, "ip6-fragment");
+    EXPECT_EQ(count("fragmented"), 1u);
+    EXPECT_EQ(count("sent"), 1u);
   } else {  // ip4-rewrite does it
     EXPECT_FALSE(next().dont_fragment);
     EXPECT_EQ(count("sent"), 2u);

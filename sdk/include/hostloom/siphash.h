@@ -1,11 +1,11 @@
 // SipHash-2-4 (Aumasson and Bernstein, 2012): a keyed hash that an attacker who sees outputs cannot
-// predict, fast on inputs of a few words. For initial sequence numbers.
+// predict, fast on inputs of a few words. For numbers that peers see and must not guess.
 #pragma once
 #include <bit>
 #include <cstdint>
 #include <span>
 
-namespace loom::tcp {
+namespace loom {
 
 struct SipKey {
   uint64_t k0 = 0, k1 = 0;
@@ -40,4 +40,4 @@ inline uint64_t siphash24(const SipKey& key, std::span<const uint64_t> words) no
   return v0 ^ v1 ^ v2 ^ v3;
 }
 
-}  // namespace loom::tcp
+}  // namespace loom

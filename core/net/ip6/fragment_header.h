@@ -1,0 +1,17 @@
+// IPv6's fragment header (RFC 8200 section 4.5).
+#pragma once
+#include <hostloom/wire.h>
+
+namespace loom {
+
+constexpr uint8_t kIp6FragmentHeader = 44;  // as a next header
+
+struct [[gnu::packed]] Ip6FragmentHeader {
+  uint8_t next_header;
+  uint8_t reserved;
+  Be16 offset_flags;  // the offset in bytes, of which the last three bits are 0; bit 0: more follow
+  Be32 id;
+};
+static_assert(sizeof(Ip6FragmentHeader) == 8 && alignof(Ip6FragmentHeader) == 1);
+
+}  // namespace loom
