@@ -19,7 +19,8 @@ constexpr CounterInfo kCounters[] = {
     {"other-family", Severity::kError, "IPv6 from an IPv4 socket, or IPv4 from one for IPv6 only"},
     {"to-group", Severity::kWarn, "to a broadcast or multicast address, which is not supported"},
     {"too-long", Severity::kError, "longer than an IP packet can be; the application is told"},
-    {"fragmented", Severity::kInfo, "IPv6, bigger than the path's MTU, and sent in fragments"},
+    {"fragmented", Severity::kInfo,
+     "IPv6, bigger than a router says the path takes: sent in fragments"},
 };
 static_assert(std::size(kCounters) == static_cast<std::size_t>(Sent::kCount));
 

@@ -15,7 +15,7 @@ enum class Sent : uint8_t {
   kOtherFamily,
   kToGroup,
   kTooLong,
-  kFragmented,  // IPv6; the MTU of the path follows in opaque
+  kFragmented,  // IPv6, by this host, to the MTU that is in opaque
   kCount,
 };
 
@@ -34,6 +34,7 @@ struct Way {
   Endpoints ends;
   uint32_t adjacency = kNoIndex, tx_if = kNoIndex, mtu = 0;
   bool knows_path = true;  // a router that says the packet was too big is believed
+  bool is_narrow = false;  // and one has: mtu is the path's, not the link's
 };
 
 // Puts UDP and IP headers in front of the payload. IPv4's packets longer than `mtu` are sent

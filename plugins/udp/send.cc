@@ -59,7 +59,11 @@ bool way_to_peer(UdpWorker& u, Connection& c, Way& way) noexcept {
     c.mtu = route.mtu;
   }
   if (c.pmtu != 0 && u.w.now >= c.pmtu_until) c.pmtu = 0;
-  way = {c.ends, c.adjacency, c.tx_if, c.pmtu ? std::min(c.pmtu, c.mtu) : c.mtu, true};
+  way = {c.ends, c.adjacency, c.tx_if, c.mtu, true};
+  if (c.pmtu != 0 && c.pmtu < c.mtu) {
+    way.mtu = c.pmtu;
+    way.is_narrow = true;
+  }
   return true;
 }
 
@@ -92,7 +96,8 @@ Sent decide(UdpWorker& u, Connection& c, const Datagram& d, uint32_t length, Way
   const uint32_t packet =
       payload + (is_ip4 ? uint32_t{sizeof(Ip4Header)} : uint32_t{sizeof(Ip6Header)});
   if ((is_ip4 ? packet : payload) > kMaxIpPacket) return Sent::kTooLong;
-  if (!is_ip4 && packet > way.mtu) return Sent::kFragmented;
+  // What is too big for the link is split behind it; here, what a router has said is too big.
+  if (!is_ip4 && way.is_narrow && packet > way.mtu) return Sent::kFragmented;
   return Sent::kSent;
 }
 
@@ -112,7 +117,7 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
     if (verdict == Sent::kSent || verdict == Sent::kFragmented) [[likely]] {
       push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos,
                    d.flags & kDatagramTtl ? d.ttl : kDefaultTtl);
-      std::memcpy(b.opaque + kMtuAt, &way.mtu, sizeof way.mtu);
+      if (verdict == Sent::kFragmented) std::memcpy(b.opaque + kMtuAt, &way.mtu, sizeof way.mtu);
       ++c->sent;
     } else if (c->has_peer() && !(d.flags & kDatagramRemote)) {
       // Only then: an error of one destination must not fail calls that concern another.

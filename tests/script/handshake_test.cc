@@ -343,7 +343,7 @@ TEST(Handshake, InitialNumbersGrowWithTimeAndDifferByPeer) {  // RFC 6528
   s.inject(rst(1)).expect_silence();
   s.from(5001).inject(syn()).expect(syn_ack());
   EXPECT_NE(s.last_iss() - first, 0u);
-  tcp::SipKey key{1, 2};
+  SipKey key{1, 2};
   Endpoints e;
   e.local_port = 80;
   const auto a = tcp::initial_numbers(key, e, 1 * kSecond);

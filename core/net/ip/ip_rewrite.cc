@@ -9,6 +9,7 @@
 // neighbour pays once.
 #include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
+#include "net/ip6/fragment_header.h"
 #include "net/ip6/nodes.h"
 
 namespace loom {
@@ -78,9 +79,11 @@ struct Ip6 : V6 {
   static uint32_t header_length(const Header&) noexcept { return sizeof(Ip6Header); }
   static void count_down(Header& ip) noexcept { --ip.hop_limit; }
   static Verdict<uint16_t, Counter> too_big(Buffer& b, Header&, uint32_t mtu) noexcept {
-    // TCP's segments follow the path's MTU; what asks for more than that wants to be split.
-    if (b.flags & kBufferLocallyOriginated && b.l4_protocol != kProtoTcp && b.gso_size == 0) {
-      std::memcpy(b.opaque, &mtu, sizeof mtu);
+    // TCP's segments follow the path's MTU; what asks for more than that wants to be split. Nobody
+    // on the way will, and what the path takes is not known here: as little as it must take.
+    if (b.flags & kBufferLocallyOriginated && b.l4_protocol != kProtoTcp && b.gso_size == 0 &&
+        mtu >= kIp6LeastMtu) {
+      std::memcpy(b.opaque, &kIp6LeastMtu, sizeof kIp6LeastMtu);
       return {kToFragment, kFragmented};
     }
     request_icmp_error(b, kIcmp6PacketTooBig, 0, mtu);

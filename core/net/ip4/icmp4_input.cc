@@ -54,6 +54,7 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
                                        const Ip4Header& request) {
   const Ip4Address src = request.src, dst = request.dst;
   const uint8_t tos = request.tos;
+  const uint16_t flags = request.flags_fragment;
   if (!net.routes.is_local(IpAddress(dst), b.fib_index)) return {kToDrop, kEchoToGroup};
   if (is_broadcast(net, src, b.fib_index)) return {kToDrop, kBadSource};
   // The reply's header takes the place of the request's: there is room for it.
@@ -66,9 +67,11 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
   b.gso_size = 0;
   b.adjacency = b.tx_if = kNoIndex;
   auto& ip = push_ip4_header(b, dst, src, kProtoIcmp, tos, static_cast<uint16_t>(w.random()));
-  ip.flags_fragment = 0;  // what came in fragments goes back in fragments
-  ip.checksum = 0;
-  ip.checksum = ip4_header_checksum(ip);
+  if (!(flags & kIp4DontFragment)) {  // what came in fragments goes back in fragments
+    ip.flags_fragment = 0;
+    ip.checksum = 0;
+    ip.checksum = ip4_header_checksum(ip);
+  }
   return {kToLookup, kEchoAnswered};
 }
 

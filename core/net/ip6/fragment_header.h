@@ -5,6 +5,8 @@
 namespace loom {
 
 constexpr uint8_t kIp6FragmentHeader = 44;  // as a next header
+constexpr uint32_t kIp6LeastMtu = 1280;     // of any link (RFC 8200 section 5)
+constexpr uint16_t kIp6FragmentOffset = 0xfff8, kIp6MoreFragments = 1;  // of offset_flags
 
 struct [[gnu::packed]] Ip6FragmentHeader {
   uint8_t next_header;

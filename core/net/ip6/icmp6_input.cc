@@ -7,6 +7,7 @@
 #include <hostloom/ip_push.h>
 
 #include "net/ip/node_loop.h"
+#include "net/ip6/fragment_header.h"
 #include "net/ip6/nodes.h"
 
 namespace loom {
@@ -31,6 +32,7 @@ enum Counter : uint16_t {
   kQuoteTooShort,
   kQuoteVersion,
   kQuoteCutOff,
+  kQuoteFragment,
   kEchoReplyUnasked,
   kCounterCount
 };
@@ -48,6 +50,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"quote-too-short", Severity::kError, "an error that quotes fewer than 40 bytes"},
     {"quote-version", Severity::kError, "the quoted packet's version is not 6"},
     {"quote-cut-off", Severity::kError, "fewer than 8 bytes behind the quoted IP header"},
+    {"quote-fragment", Severity::kWarn, "an error about a fragment that is not the first"},
     {"echo-reply-unasked", Severity::kInfo, "echo replies that no ping waits for"},
 };
 
@@ -79,13 +82,22 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   const auto* quoted = b.peek<Ip6Header>(sizeof(IcmpHeader));
   if (!quoted) return {kToDrop, kQuoteTooShort};
   if (quoted->version() != 6) return {kToDrop, kQuoteVersion};
-  if (b.len < sizeof(IcmpHeader) + sizeof(Ip6Header) + kQuotedL4) return {kToDrop, kQuoteCutOff};
-  const uint16_t next = net.icmp6_handlers[quoted->next_header].load(std::memory_order_relaxed);
+  uint8_t protocol = quoted->next_header;
+  uint32_t headers = sizeof(Ip6Header);
+  if (protocol == kIp6FragmentHeader) {  // of a packet that ip6-fragment has split
+    const auto* f = b.peek<Ip6FragmentHeader>(sizeof(IcmpHeader) + headers);
+    if (!f) return {kToDrop, kQuoteCutOff};
+    if (f->offset_flags & kIp6FragmentOffset) return {kToDrop, kQuoteFragment};
+    protocol = f->next_header;
+    headers += static_cast<uint32_t>(sizeof *f);
+  }
+  if (b.len < sizeof(IcmpHeader) + headers + kQuotedL4) return {kToDrop, kQuoteCutOff};
+  const uint16_t next = net.icmp6_handlers[protocol].load(std::memory_order_relaxed);
   if (next == kNextDrop) return {kToDrop, kErrorIgnored};
-  b.l4_protocol = quoted->next_header;
+  b.l4_protocol = protocol;
   b.advance(sizeof(IcmpHeader));
   b.l3_offset = b.offset_of_data();
-  b.advance(sizeof(Ip6Header));
+  b.advance(headers);
   b.l4_offset = b.offset_of_data();
   std::memcpy(b.opaque, &note, sizeof note);
   return {next, kErrorDelivered};

@@ -3,6 +3,7 @@
 //   in    from ip6-rewrite, or from a transport that knows the path's MTU: data at the IPv6 header,
 //         the MTU in opaque, adjacency set or kNoIndex
 //   out   ip6-rewrite or ip6-lookup (the fragments, the packet's own buffers are freed) | drop
+//   cost  each byte is copied twice: packets that large are rare
 #include "net/ip/fragment_payload.h"
 #include "net/ip6/fragment_header.h"
 #include "net/ip6/nodes.h"
@@ -27,12 +28,11 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"fragmented", Severity::kInfo, "packets sent as fragments"},
     {"no-buffer", Severity::kWarn, "no buffers for the fragments"},
     {"too-long", Severity::kError, "more payload than an IPv6 packet can have"},
-    {"bad-header", Severity::kError, "no whole IPv6 header in the first segment"},
+    {"bad-header", Severity::kError, "no whole IPv6 header in the first segment, or no more"},
     {"bad-mtu", Severity::kError, "an MTU that no IPv6 link has, or not this host's own packet"},
     {"bad-l4-offset", Severity::kError, "a checksum to compute, but no header where it should be"},
     {"extension-headers", Severity::kError, "what headers stay in front is not known"},
 };
-constexpr uint32_t kLeastMtu = 1280;  // RFC 8200 section 5
 constexpr uint32_t kMostPayload = 65'535;
 constexpr uint32_t kHeaders = sizeof(Ip6Header) + sizeof(Ip6FragmentHeader);
 
@@ -55,7 +55,7 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip6Header& ip, uint32_t 
   auto& fragment = *reinterpret_cast<Ip6FragmentHeader*>(b->append(sizeof(Ip6FragmentHeader)));
   fragment = {.next_header = ip.next_header,
               .reserved = 0,
-              .offset_flags = static_cast<uint16_t>(at | !is_last),
+              .offset_flags = static_cast<uint16_t>(is_last ? at : at | kIp6MoreFragments),
               .id = id};
   if (!append_payload(w, *b, packet, sizeof(Ip6Header) + at, n)) {
     w.free(b);
@@ -66,7 +66,6 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip6Header& ip, uint32_t 
   b->rx_if = packet.rx_if;
   b->tx_if = packet.tx_if;
   b->flags = kBufferLocallyOriginated | kBufferIsIp6;
-  b->l4_protocol = packet.l4_protocol;
   return b;
 }
 
@@ -81,13 +80,14 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
   std::memcpy(&mtu, b.opaque, sizeof mtu);
   const auto* ip = b.peek<Ip6Header>();
   if (!ip) return kBadHeader;
-  if (mtu < kLeastMtu || !(b.flags & kBufferLocallyOriginated) || b.gso_size) return kBadMtu;
+  if (mtu < kIp6LeastMtu || !(b.flags & kBufferLocallyOriginated) || b.gso_size) return kBadMtu;
   if (has_extension_headers(*ip)) return kExtensionHeaders;
   // A fragment cannot ask a device for the checksum of the whole.
   if (b.flags & kBufferTxL4Checksum && !finish_tx_checksums(b)) return kBadL4Offset;
   const uint32_t payload = b.length() - static_cast<uint32_t>(sizeof(Ip6Header));
+  if (payload == 0) return kBadHeader;
   const uint32_t most = (mtu - kHeaders) & ~7u;
-  std::array<Buffer*, kMostPayload / ((kLeastMtu - kHeaders) & ~7u) + 1> out;
+  std::array<Buffer*, kMostPayload / ((kIp6LeastMtu - kHeaders) & ~7u) + 1> out;
   if (payload > kMostPayload) return kTooLong;
   const uint32_t id = next_id(net_worker(w));
   std::size_t n = 0;

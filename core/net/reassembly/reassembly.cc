@@ -1,7 +1,6 @@
 // Nodes "ip4-reassembly" and "ip6-reassembly": datagrams for this host out of their fragments.
 //   in    from ipN-local: fragments, data at the IP header, l3_offset set
 //   out   ipN-local: whole datagrams, data at the IP header | icmpN-error | drop
-//   cost  BM_Reassembly; nothing for packets that are no fragments: they never come here
 // Fragments that are not dropped at once are counted when it is known what became of them.
 #include <hostloom/checksum.h>
 
@@ -20,6 +19,7 @@ using Table = ReassemblyTable;
 enum Next : uint16_t { kToDrop = kNextDrop, kToError, kToLocal };
 enum Counter : uint16_t {  // after the fates
   kHandedOff = Table::kFateCount,
+  kNoInterface,
   kBadHeader,
   kNoFragment,
   kEmpty,
@@ -27,6 +27,7 @@ enum Counter : uint16_t {  // after the fates
   kTooLong,
   kCounterCount4,
   kHeadersSplit = kCounterCount4,
+  kNeighborDiscovery,
   kCounterCount6
 };
 constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
@@ -35,18 +36,22 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"overlap", Severity::kError, "fragments of datagrams with overlapping ones (RFC 5722)"},
     {"contradiction", Severity::kError, "fragments of datagrams with two ends"},
     {"too-many", Severity::kWarn, "fragments of datagrams in too many pieces"},
+    {"too-large", Severity::kWarn,
+     "of datagrams larger than a packet, or than buffers for fragments"},
     {"given-up", Severity::kWarn, "fragments of datagrams that had been given up"},
     {"mixed-ecn", Severity::kWarn, "of congested datagrams, not all ECN-capable (RFC 3168)"},
     {"evicted", Severity::kWarn, "fragments that made room for others"},
     {"timed-out", Severity::kWarn, "fragments whose datagrams did not become whole in time"},
     {"flushed", Severity::kInfo, "fragments that were held when their interface went"},
     {"handed-off", Severity::kInfo, "fragments of datagrams that another worker collects"},
+    {"no-interface", Severity::kInfo, "fragments whose interface has gone"},
     {"bad-header", Severity::kError, "without whole IP headers in the first segment"},
     {"no-fragment", Severity::kError, "packets that are none"},
     {"empty", Severity::kError, "fragments without payload"},
     {"bad-length", Severity::kError, "not the last, and no multiple of 8 bytes"},
     {"too-long", Severity::kError, "fragments that end beyond the longest packet"},
     {"headers-split", Severity::kError, "first fragments without all headers (RFC 7112)"},
+    {"neighbor-discovery", Severity::kError, "neighbour discovery in fragments (RFC 6980)"},
 }};
 constexpr uint32_t kMostPayload = 65'535;  // of the IP packet, by either version's length field
 
@@ -70,7 +75,8 @@ struct Ip4 : V4 {
 
   static Parsed parse(Buffer& b) noexcept {
     const auto* ip = b.peek<Header>();
-    if (!ip || ip->header_length() < sizeof(Header) || ip->header_length() > b.len)
+    if (!ip || ip->header_length() < sizeof(Header) || ip->header_length() > b.len ||
+        b.is_external())
       return {kBadHeader};
     if (!ip->is_fragment()) return {kNoFragment};
     constexpr uint16_t kMoreFragments = 0x2000, kOffsetMask = 0x1fff;
@@ -94,18 +100,15 @@ struct Ip4 : V4 {
              places(b, false)};
     return p;
   }
-  // The header of the whole. False: it would be too long (its first fragment's header may be longer
-  // than the others').
-  static bool finish(Buffer& b, const Fragment& whole) noexcept {
+  static constexpr uint32_t kMostBytes = kMostPayload;
+  // The header of the whole.
+  static void finish(Buffer& b, const Fragment& whole) noexcept {
     auto& ip = *b.peek<Header>();
-    const uint32_t length = whole.strip + whole.length;
-    if (length > kMostPayload) return false;
-    ip.total_length = static_cast<uint16_t>(length);
+    ip.total_length = static_cast<uint16_t>(whole.strip + whole.length);
     ip.flags_fragment = 0;
     ip.tos = static_cast<uint8_t>((ip.tos & ~3u) | whole.ecn);
     ip.checksum = 0;
     ip.checksum = ip4_header_checksum(ip);
-    return true;
   }
 };
 
@@ -116,13 +119,15 @@ struct Ip6 : V6 {
   static NodeId error_node(const NetState& s) noexcept { return s.nodes.icmp6_error; }
 
   // Whether the headers are there through that of the protocol above (RFC 7112 section 5).
-  static bool has_all_headers(Buffer& b) noexcept {
-    const Ip6UpperLayer up = find_upper_layer(b);
+  static bool has_all_headers(const Buffer& b, const Ip6UpperLayer& up) noexcept {
     uint32_t least = 1;
     if (up.protocol == kProtoTcp) least = sizeof(TcpHeader);
     if (up.protocol == kProtoUdp) least = sizeof(UdpHeader);
     if (up.protocol == kProtoIcmp6) least = sizeof(IcmpHeader);
     return up.is_visible && up.at + least <= b.len;
+  }
+  static bool is_neighbor_discovery(uint8_t type) noexcept {
+    return type >= 133 && type <= 137;  // router solicitation to redirect (RFC 4861)
   }
   static Parsed answered(Buffer& b, Counter counter, uint8_t code, uint32_t pointer) noexcept {
     request_icmp_error(b, kIcmp6ParameterProblem, code, pointer);
@@ -130,7 +135,7 @@ struct Ip6 : V6 {
   }
   static Parsed parse(Buffer& b) noexcept {
     const auto* ip = b.peek<Header>();
-    if (!ip) return {kBadHeader};
+    if (!ip || b.is_external()) return {kBadHeader};
     const Ip6WalkResult walk = walk_extension_headers(b);
     if (walk.verdict != Ip6Walk::kFragment) return {kNoFragment};
     const uint32_t at = walk.header_bytes;
@@ -149,19 +154,24 @@ struct Ip6 : V6 {
       return answered(b, kBadLength, 0, offsetof(Header, payload_length));
     if (at - sizeof(Header) + p.fragment.offset + p.fragment.length > kMostPayload)
       return answered(b, kTooLong, 0, at + offsetof(Ip6FragmentHeader, offset_flags));
-    if (p.fragment.offset == 0 && !has_all_headers(b)) return answered(b, kHeadersSplit, 3, 0);
+    if (p.fragment.offset == 0) {
+      const Ip6UpperLayer up = find_upper_layer(b);
+      if (!has_all_headers(b, up)) return answered(b, kHeadersSplit, 3, 0);
+      if (up.protocol == kProtoIcmp6 && is_neighbor_discovery(b.peek<IcmpHeader>(up.at)->type))
+        return {kNeighborDiscovery};
+    }
     std::memcpy(&p.key[0], &ip->src, sizeof ip->src);
     std::memcpy(&p.key[2], &ip->dst, sizeof ip->dst);
     p.key[4] = header.id;
     p.key[5] = places(b, ip->src.is_link_local());
     return p;
   }
-  // Takes the fragment header out. False: as above.
-  static bool finish(Buffer& b, const Fragment& whole) noexcept {
+  static constexpr uint32_t kMostBytes = kMostPayload + sizeof(Header) + sizeof(Ip6FragmentHeader);
+  // Takes the fragment header out.
+  static void finish(Buffer& b, const Fragment& whole) noexcept {
     const Ip6WalkResult walk = walk_extension_headers(b);
     const uint32_t at = walk.header_bytes;
     const uint32_t length = at - static_cast<uint32_t>(sizeof(Header)) + whole.length;
-    if (length > kMostPayload) return false;
     b.data[walk.next_header_field] =
         static_cast<std::byte>(b.peek<Ip6FragmentHeader>(at)->next_header);
     std::memmove(b.data + sizeof(Ip6FragmentHeader), b.data, at);
@@ -188,6 +198,11 @@ void reassemble(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
       if (next == kToDrop) rt.set_error(*b, counter);
       rt.enqueue_all({&b, 1}, next);
     };
+    // One that was on its way here when its interface went.
+    if (b->rx_if != kNoIndex && !net.interfaces.find(b->rx_if)) [[unlikely]] {
+      end(kNoInterface, kToDrop);
+      continue;
+    }
     b->l3_offset = b->offset_of_data();
     const Parsed p = Ip::parse(*b);
     if (p.counter != kHandedOff) {
@@ -213,10 +228,8 @@ void reassemble(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
     b = whole;
     Fragment about;
     std::memcpy(&about, b->opaque, sizeof about);
-    if (Ip::finish(*b, about))
-      end(fate, kToLocal);
-    else
-      end(kTooLong, kToDrop);
+    Ip::finish(*b, about);
+    end(fate, kToLocal);
   }
 }
 
@@ -245,12 +258,17 @@ void make_reassembly(NetWorker& w) {
   if (limits.buffers == 0) {
     uint64_t all = 0;
     for (const auto* pool : s.engine.buffer_pools()) all += pool->stats().total;
-    constexpr uint64_t kShare = 16, kLongest = 64;  // a datagram of 64 KB, and its neighbours
+    const uint64_t of_worker = all / s.engine.n_workers();
+    constexpr uint64_t kLongest = 64;  // a datagram of 64 KB, and others
     limits.buffers =
-        static_cast<uint32_t>(std::max(all / (kShare * s.engine.n_workers()), kLongest));
+        static_cast<uint32_t>(std::max(of_worker / 16, std::min(kLongest, of_worker / 4)));
   }
-  w.fragments4 = make_table<Ip4>(limits);
+  limits.bytes = Ip6::kMostBytes;
   w.fragments6 = make_table<Ip6>(limits);
+  limits.bytes = Ip4::kMostBytes;
+  limits.time = 30 * kSecond;
+  limits.remembers_given_up = false;
+  w.fragments4 = make_table<Ip4>(limits);
 }
 
 void flush_reassembly(NetState& s, IfIndex rx_if) {

@@ -33,6 +33,21 @@ Buffer* last_segment(Buffer* b) noexcept {
   return b;
 }
 
+// Whether both say the same of the same bytes of their datagram.
+bool has_same_payload(const Buffer& a, const Fragment& in_a, const Buffer& b,
+                      const Fragment& in_b) noexcept {
+  std::array<std::byte, 512> x, y;
+  for (uint32_t done = 0; done < in_a.length;) {
+    const uint32_t n = std::min<uint32_t>(in_a.length - done, x.size());
+    if (chain_copy_out(a, in_a.strip + done, {x.data(), n}) != n ||
+        chain_copy_out(b, in_b.strip + done, {y.data(), n}) != n ||
+        std::memcmp(x.data(), y.data(), n) != 0)
+      return false;
+    done += n;
+  }
+  return true;
+}
+
 // Takes `n` bytes of headers, which may lie in several segments, from the front of a chain. Returns
 // what is left of it.
 Buffer* strip(Worker& w, Buffer* first, uint32_t n) noexcept {
@@ -151,27 +166,28 @@ void ReassemblyTable::drop_fragments(Worker& w, Datagram& d, Fate fate) {
   d.n_fragments = d.n_buffers = 0;
 }
 
-ReassemblyTable::Fate ReassemblyTable::give_up(Worker& w, Datagram& d, Fate fate) {
-  drop_fragments(w, d, fate);
-  d.is_given_up = true;
+ReassemblyTable::Fate ReassemblyTable::give_up(Worker& w, Index i, Fate fate) {
+  drop_fragments(w, at(i), fate);
+  at(i).is_given_up = true;
+  if (!limits_.remembers_given_up) remove(w, i);
   return fate;
 }
 
-// Frees the oldest others until `buffers` more fit.
-bool ReassemblyTable::make_room(Worker& w, Index keep, uint32_t buffers) {
+// Frees the oldest others that hold any until `buffers` more fit.
+void ReassemblyTable::make_room(Worker& w, Index keep, uint32_t buffers) {
   for (Index i = oldest_; i != 0 && n_buffers_ + buffers > limits_.buffers;) {
     const Index younger = at(i).younger;
-    if (i != keep) {
+    if (i != keep && at(i).n_buffers != 0) {
       drop_fragments(w, at(i), kEvicted);
       remove(w, i);
     }
     i = younger;
   }
-  return n_buffers_ + buffers <= limits_.buffers;
 }
 
-// Into the list. kHeld: done; else why not.
-ReassemblyTable::Fate ReassemblyTable::insert(Datagram& d, Buffer* b, const Fragment& f) {
+ReassemblyTable::Fate ReassemblyTable::find_place(const Datagram& d, const Buffer& b,
+                                                  const Fragment& f,
+                                                  Neighbors& place) const noexcept {
   const uint32_t end = end_of(f);
   if (f.is_last) {
     if (d.total != 0 && d.total != end) return kContradiction;
@@ -180,34 +196,40 @@ ReassemblyTable::Fate ReassemblyTable::insert(Datagram& d, Buffer* b, const Frag
     return kContradiction;
   }
   // In order, as they mostly come, or behind the last one that begins before it.
-  Buffer* before = nullptr;
   if (d.last && about(*d.last).offset <= f.offset)
-    before = d.last;
+    place.before = d.last;
   else
-    for (Buffer* i = d.first; i && about(*i).offset <= f.offset; i = about(*i).next) before = i;
-  Buffer* const after = before ? about(*before).next : d.first;
-  if (before) {
-    const Fragment other = about(*before);
+    for (Buffer* i = d.first; i && about(*i).offset <= f.offset; i = about(*i).next)
+      place.before = i;
+  place.after = place.before ? about(*place.before).next : d.first;
+  if (place.before) {
+    const Fragment other = about(*place.before);
     if (other.offset == f.offset && other.length == f.length && other.is_last == f.is_last)
-      return kDuplicate;
+      return has_same_payload(*place.before, other, b, f) ? kDuplicate : kOverlap;
     if (end_of(other) > f.offset) return kOverlap;
   }
-  if (after && about(*after).offset < end) return kOverlap;
+  return place.after && about(*place.after).offset < end ? kOverlap : kHeld;
+}
+
+void ReassemblyTable::insert(Datagram& d, Buffer* b, const Fragment& f, const Neighbors& place) {
   Fragment mine = f;
-  mine.next = after;
+  mine.next = place.after;
   note(*b, mine);
-  if (before) {
-    Fragment other = about(*before);
+  if (place.before) {
+    Fragment other = about(*place.before);
     other.next = b;
-    note(*before, other);
+    note(*place.before, other);
   } else {
     d.first = b;
   }
-  if (!after) d.last = b;
-  if (f.is_last) d.total = end;
+  if (!place.after) d.last = b;
+  if (f.is_last) d.total = end_of(f);
   d.have += f.length;
   d.ecn |= static_cast<uint8_t>(1u << f.ecn);
-  return kHeld;
+  const uint32_t segments = chain_segments(*b);
+  ++d.n_fragments;
+  d.n_buffers += segments;
+  n_buffers_ += segments;
 }
 
 ReassemblyTable::Fate ReassemblyTable::add(Worker& w, const FragmentKey& key, Buffer* b,
@@ -216,15 +238,18 @@ ReassemblyTable::Fate ReassemblyTable::add(Worker& w, const FragmentKey& key, Bu
   if (i != 0 && at(i).is_given_up) return kGivenUp;
   if (i == 0) i = open(w, key);
   Datagram& d = at(i);
+  Neighbors place;
+  if (const Fate fate = find_place(d, *b, f, place); fate != kHeld)
+    return fate == kDuplicate ? fate : give_up(w, i, fate);
+  if (is_mixed(static_cast<uint8_t>(d.ecn | 1u << f.ecn))) return give_up(w, i, kMixedEcn);
+  if (d.n_fragments == limits_.fragments) return give_up(w, i, kTooMany);
   const uint32_t segments = chain_segments(*b);
-  if (d.n_fragments == limits_.fragments || !make_room(w, i, segments))
-    return give_up(w, d, kTooMany);
-  if (is_mixed(static_cast<uint8_t>(d.ecn | 1u << f.ecn))) return give_up(w, d, kMixedEcn);
-  if (const Fate fate = insert(d, b, f); fate != kHeld)
-    return fate == kDuplicate ? fate : give_up(w, d, fate);
-  ++d.n_fragments;
-  d.n_buffers += segments;
-  n_buffers_ += segments;
+  if (d.n_buffers + segments > limits_.buffers) return give_up(w, i, kTooLarge);
+  const Fragment head = place.before ? about(*d.first) : f;
+  if (head.offset == 0 && head.strip + std::max(end_of(f), d.total) > limits_.bytes)
+    return give_up(w, i, kTooLarge);
+  make_room(w, i, segments);
+  insert(d, b, f, place);
   if (d.have != d.total) return kHeld;
   count_(w, kReassembled, d.n_fragments - 1);
   n_buffers_ -= d.n_buffers;
@@ -249,7 +274,9 @@ Buffer* ReassemblyTable::join(Worker& w, Datagram& d) noexcept {
     tail = last_segment(payload);
     b = f.next;
   }
-  first->flags = flags & ~kBufferL4ChecksumOk;  // of a fragment that says nothing
+  // What a device, or whoever sent it here, says of one fragment is nothing about the whole.
+  first->flags = flags & ~(kBufferL4ChecksumOk | kBufferTxL4Checksum | kBufferTxIp4Checksum);
+  first->gso_size = 0;
   first->hash = 0;
   first->rest_len = header + d.total - first->len;
   pull_up(w, *first);

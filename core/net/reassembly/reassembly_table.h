@@ -39,9 +39,13 @@ struct ReassemblyLimits {
   uint32_t datagrams = 512;
   uint32_t buffers = 1024;   // of all datagrams
   uint32_t fragments = 128;  // of one datagram
-  // RFC 8200 section 4.5 has 60 s, RFC 1122 section 3.3.2 recommends 60 to 120 s. Identifications
-  // of 16 bits come round long before (RFC 4963): no longer than need be.
+  uint32_t bytes = 65'535;   // the first fragment's headers and all payload
+  // RFC 8200 section 4.5 has 60 s, RFC 1122 section 3.3.2 recommends 60 to 120 s. But IPv4's
+  // identifications of 16 bits come round long before (RFC 4963).
   TimeNs time = 60 * kSecond;
+  // What comes of a datagram that was given up is dropped until its time is over (RFC 5722 section
+  // 4). Not so where the identification may be another datagram's by then.
+  bool remembers_given_up = true;
 };
 
 class ReassemblyTable {
@@ -51,7 +55,8 @@ class ReassemblyTable {
     kDuplicate,      // the same bytes of the datagram once more: dropped alone
     kOverlap,        // it, and all of its datagram
     kContradiction,  // beyond the datagram's end, or another end: it, and all of its datagram
-    kTooMany,        // more fragments than one datagram may have, or more buffers than there may be
+    kTooMany,        // more fragments than one datagram may have
+    kTooLarge,       // more buffers than there may be, or more bytes than a packet has
     kGivenUp,        // of a datagram that was
     kMixedEcn,       // congestion experienced, but not all were ECN-capable (RFC 3168 section 5.3)
     kEvicted,        // the oldest made room for others
@@ -110,9 +115,15 @@ class ReassemblyTable {
   void remove(Worker&, Index i);
   // Frees what it holds, each fragment with that fate.
   void drop_fragments(Worker&, Datagram& d, Fate fate);
-  Fate give_up(Worker&, Datagram& d, Fate fate);
-  Fate insert(Datagram& d, Buffer* fragment, const Fragment& about);
-  bool make_room(Worker&, Index keep, uint32_t buffers);
+  Fate give_up(Worker&, Index i, Fate fate);
+  struct Neighbors {
+    Buffer *before = nullptr, *after = nullptr;
+  };
+  // kHeld: it may stand between those two; else why not.
+  Fate find_place(const Datagram& d, const Buffer& fragment, const Fragment& about,
+                  Neighbors& place) const noexcept;
+  void insert(Datagram& d, Buffer* fragment, const Fragment& about, const Neighbors& place);
+  void make_room(Worker&, Index keep, uint32_t buffers);
   Buffer* join(Worker&, Datagram& d) noexcept;
   void expire(Worker&);
   void set_clock(Worker&);

@@ -65,18 +65,18 @@ TEST_F(Ip6FragmentTest, WhatIsTooBigForTheLinkIsSplit) {  // RFC 8200 section 4.
   host.enqueue("ip6-lookup", own(packet(udp(1453))));
   auto sent = wire.take_sent();
   ASSERT_THAT(sent, SizeIs(2));
-  EXPECT_EQ(join(sent, 1500), udp(1453));
+  EXPECT_EQ(join(sent, 1280), udp(1453));                // what every path takes
   host.enqueue("ip6-lookup", own(packet(udp(65'527))));  // the longest
   sent = wire.take_sent();
-  EXPECT_EQ(join(sent, 1500), udp(65'527));
+  EXPECT_EQ(join(sent, 1280), udp(65'527));
   EXPECT_EQ(count("fragmented"), 2u);
 }
 
 TEST_F(Ip6FragmentTest, ATransportSaysWhatThePathTakes) {
-  split(own(packet(udp(3000))), 1280);
+  split(own(packet(udp(3000))), 1400);
   const auto sent = wire.take_sent();
   ASSERT_THAT(sent, SizeIs(3));
-  EXPECT_EQ(join(sent, 1280), udp(3000));
+  EXPECT_EQ(join(sent, 1400), udp(3000));
 }
 
 TEST_F(Ip6FragmentTest, ChecksumIsComputedBeforehand) {
@@ -119,6 +119,7 @@ TEST_F(Ip6FragmentTest, WhatCannotBeSplitIsCounted) {
     EXPECT_THAT(wire.take_sent(), IsEmpty());
   };
   expect_dropped(own(part(packet(udp(100)), 0, 39)), 1500, "bad-header");
+  expect_dropped(own(packet({})), 1500, "bad-header");
   expect_dropped(own(packet(udp(3000))), 1279, "bad-mtu");
   expect_dropped(host.make(packet(udp(3000))), 1500, "bad-mtu");  // somebody else's
   for (const uint8_t header : {0, 43, 44, 60})

@@ -206,6 +206,20 @@ TEST_F(Ip6Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(host.sink.packets[0].note.is_ip6, 1);
   error(part(quoted, 0, 47));
   EXPECT_EQ(host.counter("icmp6-input/quote-cut-off"), 1u);
+  // Of a packet that this host has split: its first fragment names the protocol.
+  Bytes split = part(quoted, 0, 40) + Bytes{quoted[6], 0, 0, 1, 0, 0, 0, 9} + part(quoted, 40);
+  split[6] = 44;
+  const std::size_t before = host.sink.packets.size();
+  error(split);
+  ASSERT_EQ(host.sink.packets.size(), before + 1);
+  EXPECT_EQ(host.sink.packets.back().l4_protocol, quoted[6]);
+  EXPECT_EQ(host.sink.packets.back().data, part(quoted, 40));
+  error(part(split, 0, 47));
+  error(part(split, 0, 55));
+  EXPECT_EQ(host.counter("icmp6-input/quote-cut-off"), 3u);
+  split[43] = 9;
+  error(split);
+  EXPECT_EQ(host.counter("icmp6-input/quote-fragment"), 1u);
   Bytes other = quoted;
   other[6] = 17;
   error(other);

@@ -84,9 +84,15 @@ TEST_P(UdpError, AnotherWorkersIsHandedOver) {
 TEST_P(UdpError, ASmallerPathMtuHoldsForTenMinutes) {  // RFC 1191, RFC 8201
   const ConnId c = bed.connect(7, ip6());
   const std::string payload(1400, 'a');
+  uint32_t split_to = 0;
   const auto fits = [&] {
     bed.send(c, payload);
-    if (ip6()) return bed.fake.captured.back().node != "ip6-fragment";
+    if (ip6()) {
+      const auto& c = bed.fake.captured.back();
+      if (c.node != "ip6-fragment") return true;
+      std::memcpy(&split_to, c.packet->opaque, sizeof split_to);
+      return false;
+    }
     const auto& ip = *bed.fake.captured.back().packet->peek<Ip4Header>();
     return ip.flags_fragment == kIp4DontFragment;
   };
@@ -95,6 +101,7 @@ TEST_P(UdpError, ASmallerPathMtuHoldsForTenMinutes) {  // RFC 1191, RFC 8201
   mtu(1300);
   EXPECT_EQ(count("path-mtu"), 1u);
   EXPECT_FALSE(fits());
+  EXPECT_EQ(split_to, ip6() ? 1300u : 0u);
   mtu(1450);  // larger than what is known: not news
   EXPECT_FALSE(fits());
   // Below what links must carry: the least that they must (RFC 1191), or nothing (RFC 8201).
