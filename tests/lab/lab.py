@@ -61,7 +61,7 @@ def run_case(*cases):
     print(f"{sys.argv[1]}: passed")
 
 
-def wait_until(condition, what, seconds=20.0):
+def wait_until(condition, what, seconds=60.0):
     """Polls a condition (a callable) until it is true. The wait is bounded so that a failure is a message, not a hang."""
     deadline = time.monotonic() + seconds
     while True:
@@ -83,7 +83,7 @@ def can_connect(address, port):
 class Lab:
     """One running daemon, and what runs over it. A context manager: leaving it stops everything it started."""
 
-    patience = 20  # seconds that starting may take
+    patience = 60  # seconds that starting may take
 
     def __init__(self, build=None, daemon=True, keep_files=False, startup=None, config_extra="", vcl_extra="",
                  fifo="4m", workers=None):
@@ -150,7 +150,7 @@ class Lab:
     def cli(self, *words, as_json=False):
         command = [str(self.build / "bin/loomctl"), "-s", str(self.dir / "run/api.sock")]
         done = subprocess.run(command + (["--json"] if as_json else []) + list(words), capture_output=True, text=True,
-                              timeout=30)
+                              timeout=60)
         if done.returncode != 0:
             raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if as_json else done.stdout

@@ -400,6 +400,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
     # The application listens and sends lines back.
     with lab.program([app, "listen", STACK_IP4, "7"], env=env) as server:
         wait_until(lambda: "listening" in lab.output(server), "the application listens")
+        lab.cli(name, "retransmit", "10000")  # a slow peer is not a lost packet
         peer = Peer(HOST_IP4, STACK_IP4, 5000, protocol)
         for _ in range(2):
             peer.connect(7)
@@ -410,14 +411,17 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
             expect(len(open_connections()) == 1, "the connection is not listed")
             if has_messages:
                 exercise_messages(lab, name, peer)
+                lab.cli(name, "retransmit", "10000")
             # Lost on the way: an echoed line, and then an acknowledgement.
             retransmitted = peer.retransmitted
+            lab.cli(name, "retransmit", "500")
             peer.raw(peer_module.DATA, peer.sequence, b"again\n")
             kind, sequence, _ = peer.receive()
             expect((kind, sequence) == (peer_module.ACK, peer.sequence), "the line is not acknowledged")
             peer.sequence = (peer.sequence + 1) % 256
             peer.lose = 1
             expect(peer.read(6) == b"again\n", "a lost line did not come again")
+            lab.cli(name, "retransmit", "10000")
             duplicates = counter(lab, node, "duplicate")
             peer.raw(peer_module.DATA, (peer.sequence - 1) % 256, b"again\n")  # as if its acknowledgement was lost
             kind, sequence, _ = peer.receive()
@@ -445,6 +449,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
         peer.close_socket()
         wait_until(lambda: not open_connections(), "a connection without a peer ends")
         expect(int(lab.cli("show", name, as_json=True)["timed-out"]) == 1, "timed-out")
+        lab.cli(name, "retransmit", "1000")
 
     # The application connects and asks.
     peer = Peer(HOST_IP4, STACK_IP4, 7, protocol)

@@ -130,7 +130,7 @@ def drain():
         with p.Nginx(lab, p.served_by_hostloom(lab), workers=1) as n:
             listener.call("want_drain_events", enable=True, pid=os.getpid())
             download = SlowDownload(n)
-            wait_until(lambda: m.dump("session_dump", kind=CONNECTIONS), "the transfer is there")
+            wait_until(lambda: len(m.dump("session_dump", kind=CONNECTIONS)) == 1, "the transfer is there, alone")
             expect(m.call("daemon_drain")["sessions"] == 1, "one session to end")
             name, event = listener.receive()
             expect((name, event["state"]) == ("drain_event", DRAINING), f"{name} {event}")
@@ -326,7 +326,7 @@ class Knock:
         expect(not self.is_answered(), f"answered: {self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)}")
 
     def expect_connection(self):
-        wait_until(self.is_answered, "a SYN is answered")
+        wait_until(self.is_answered, "a SYN is answered", 70)  # the next one may be 32 s away
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         expect(error == 0, f"the connect ended with {os.strerror(error)}")
         self.socket.close()
@@ -406,7 +406,7 @@ def rules():
 def capture():
     """pcap_trace_on and the packet trace, of packets that ping sends."""
     with Lab() as lab, messages(lab) as m:
-        name = f"hostloom-capture-{os.getpid()}"
+        name = f"hostloom-capture-{lab.dir.name}"
         path = pathlib.Path("/tmp") / name
         tap = m.dump("sw_interface_tap_v2_dump")[0]["sw_if_index"]
         try:

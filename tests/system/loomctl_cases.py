@@ -52,10 +52,10 @@ class Terminal:
         self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             environment = dict({k: v for k, v in os.environ.items() if k not in ("PAGER", "LOOMCTL_PAGER", "LESS", "NO_COLOR")},
                                TERM="xterm", HOME=str(lab.dir), **env)
             os.execve(str(lab.build / "bin/loomctl"), ["loomctl", "-s", str(lab.dir / "run/api.sock"), *words], environment)
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def __enter__(self):
         return self
@@ -192,7 +192,7 @@ def hung():
             t.until("\n" + PROMPT)
             t.type("sho\t")
             t.until("show ")
-        with Terminal(lab, "--timeout", "0.5") as t:
+        with Terminal(lab, "--timeout", "3") as t:
             t.until(PROMPT)
             with stopped(lab.daemon):
                 t.type("show version\r")  # late, but the daemon has not gone, nor has the conversation ended

@@ -63,7 +63,7 @@ def event_logger():
     with Lab() as lab:
         lab.cli("perf", "server", "uri", f"tcp://{STACK_IP4}/1234")
         lab.cli("perf", "server", "delete", "uri", f"tcp://{STACK_IP4}/1234")
-        lab.run([p.find("curl"), "-m", "1", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)  # attaches, and goes
+        lab.run([p.find("curl"), "-m", "60", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)  # attaches, and goes
         expect_error(lab, "is not a number", "show", "event-logger", "nonsense")
 
         def events():
@@ -81,7 +81,7 @@ def event_logger():
         expect(not any(e == "api" for _, e, _ in found), "requests are kept before anybody asks for them")
         expect(not any(e.startswith("session-") for _, e, _ in found), "sessions are kept before anybody asks for them")
         lab.cli("event-logger", "trace", "session")
-        lab.run([p.find("curl"), "-m", "1", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)
+        lab.run([p.find("curl"), "-m", "60", f"http://{HOST_IP4}:9/"], env=lab.preload(), check=False)
         wait_until(lambda: any(e == "session-free" for _, e, _ in events()), "the session has ended")
         steps = [(t, e, d) for t, e, d in events() if e.startswith("session-")]
         expect([e for _, e, _ in steps] == ["session-open", "session-connected", "session-free"], f"steps: {steps}")

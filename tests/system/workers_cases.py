@@ -43,7 +43,7 @@ def programs():
             with p.Redis(lab, p.served_by_hostloom(lab)) as r:
                 expect(r.benchmark("set", requests=10000) > 0, "no rate")
             for program in ("echo_threads", "echo_asyncio", "fork_server"):
-                lab.run([PYTHON, str(HERE / "programs" / f"{program}.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
+                lab.run([PYTHON, str(HERE / "programs" / f"{program}.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=180)
             expect(len(workers_that_sent(lab)) == workers, f"only workers {workers_that_sent(lab)} of {workers} did anything")
             expect_reclaimed(lab)
 
@@ -66,7 +66,7 @@ def strays():
             mover.start()
             try:
                 for f in fetches:
-                    for line in f.communicate(timeout=100)[0].splitlines():
+                    for line in f.communicate(timeout=400)[0].splitlines():
                         expect(line.split()[0] == n.files["10m"], f"a file of {line}")
                     expect(f.returncode == 0, "curl failed")
             finally:
@@ -151,7 +151,7 @@ def migrate():
         with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n, p.Nginx(lab, p.Side("kernel", HOST_IP4), port=8081) as k:
             with Asker(n) as asker:
                 asker.ask()
-                handle, = connections(lab)
+                handle, = wait_until(lambda: len(c := connections(lab)) == 1 and c, "only that connection is left")
                 expect(handle.startswith("0x"), f"a handle is text, also in JSON: {handle}")
                 for turn in range(1, 41):
                     wait_until(lambda: move(lab, handle, turn * 3 % 4)[0], "the session can move")
@@ -170,7 +170,7 @@ def migrate():
                 for handle in connections(lab):
                     move(lab, handle, turn % 4)
             for f in fetches:
-                lines = f.communicate(timeout=100)[0].splitlines()
+                lines = f.communicate(timeout=400)[0].splitlines()
                 expect(f.returncode == 0, f"{f.args} failed: {lines}")
                 for line in lines:
                     expect(len(line.split()[0]) != 64 or line.split()[0] == n.files["10m"], f"a file of {line}")
@@ -189,8 +189,8 @@ def churn():
         clients = [subprocess.Popen([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports,
                                     stdout=subprocess.PIPE, text=True) for _ in range(2)]
         # And as many that the daemon's own applications open, over the network and by cut-through.
-        near = lab.run([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports, env=lab.preload(), timeout=100)
-        reports = [c.communicate(timeout=100)[0] for c in clients] + [near.stdout.decode()]
+        near = lab.run([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports, env=lab.preload(), timeout=400)
+        reports = [c.communicate(timeout=400)[0] for c in clients] + [near.stdout.decode()]
         expect(all(c.returncode == 0 for c in clients), f"a client failed: {reports}")
         for report in reports:
             served = int(report.split()[1])

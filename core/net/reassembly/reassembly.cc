@@ -26,7 +26,8 @@ enum Counter : uint16_t {  // after the fates
   kBadLength,
   kTooLong,
   kCounterCount4,
-  kHeadersSplit = kCounterCount4,
+  kGivenUp = kCounterCount4,
+  kHeadersSplit,
   kNeighborDiscovery,
   kCounterCount6
 };
@@ -38,7 +39,6 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"too-many", Severity::kWarn, "fragments of datagrams in too many pieces"},
     {"too-large", Severity::kWarn,
      "of datagrams larger than a packet, or than buffers for fragments"},
-    {"given-up", Severity::kWarn, "fragments of datagrams that had been given up"},
     {"mixed-ecn", Severity::kWarn, "of congested datagrams, not all ECN-capable (RFC 3168)"},
     {"evicted", Severity::kWarn, "fragments that made room for others"},
     {"timed-out", Severity::kWarn, "fragments whose datagrams did not become whole in time"},
@@ -50,6 +50,7 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"empty", Severity::kError, "fragments without payload"},
     {"bad-length", Severity::kError, "not the last, and no multiple of 8 bytes"},
     {"too-long", Severity::kError, "fragments that end beyond the longest packet"},
+    {"given-up", Severity::kWarn, "fragments of datagrams that had been given up"},
     {"headers-split", Severity::kError, "first fragments without all headers (RFC 7112)"},
     {"neighbor-discovery", Severity::kError, "neighbour discovery in fragments (RFC 6980)"},
 }};
@@ -181,7 +182,6 @@ struct Ip6 : V6 {
     constexpr uint32_t kEcnShift = 20;
     ip.version_class_flow = (ip.version_class_flow & ~(3u << kEcnShift)) | uint32_t{whole.ecn}
                                                                                << kEcnShift;
-    return true;
   }
 };
 
@@ -222,7 +222,7 @@ void reassemble(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
     const Table::Fate fate = table.add(w, p.key, b, p.fragment, &whole);
     if (fate == Table::kHeld) continue;
     if (fate != Table::kReassembled) {
-      end(fate, kToDrop);
+      end(fate == Table::kGivenUp ? uint16_t{kGivenUp} : uint16_t{fate}, kToDrop);
       continue;
     }
     b = whole;

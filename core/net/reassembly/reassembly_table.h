@@ -57,13 +57,13 @@ class ReassemblyTable {
     kContradiction,  // beyond the datagram's end, or another end: it, and all of its datagram
     kTooMany,        // more fragments than one datagram may have
     kTooLarge,       // more buffers than there may be, or more bytes than a packet has
-    kGivenUp,        // of a datagram that was
     kMixedEcn,       // congestion experienced, but not all were ECN-capable (RFC 3168 section 5.3)
     kEvicted,        // the oldest made room for others
     kTimedOut,
     kFlushed,  // its interface or the host went away
     kFateCount,
-    kHeld,  // not over
+    kHeld,     // not over
+    kGivenUp,  // of a datagram that was; only where that is remembered
   };
   // Hands over the first fragment of a datagram whose time is over, data at the IP header: for RFC
   // 792's and RFC 4443's time exceeded. The others are freed.
