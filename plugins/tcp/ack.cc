@@ -74,16 +74,16 @@ void tell_controller(TcpWorker& t, Connection& c, const AckEvent& e, TimeNs rtt,
   const bool limited = c.has(kCwndLimited);
   if (limited && c.snd_una >= c.cwnd_limited_at) c.unset(kCwndLimited);
   c.cc_ops->on_ack(c.cc, {.now = t.w.now,
-                          .srtt = c.rtt.srtt,
-                          .rtt = rtt,
-                          .min_rtt = c.rtt.min_rtt,
-                          .bytes_acked = e.acked,
-                          .in_flight = e.prior_pipe,
-                          .delivered = c.delivered,
-                          .delivery_rate = rate,
-                          .cwnd_limited = limited,
-                          .in_recovery = in_recovery,
-                          .ece = false});
+                           .srtt = c.rtt.srtt(),
+                           .rtt = rtt,
+                           .min_rtt = c.rtt.min_rtt(),
+                           .bytes_acked = e.acked,
+                           .in_flight = e.prior_pipe,
+                           .delivered = c.delivered,
+                           .delivery_rate = rate,
+                           .cwnd_limited = limited,
+                           .in_recovery = in_recovery,
+                           .ece = false});
 }
 
 // The retransmission timer after an acknowledgement (RFC 6298 sections 5.2 and 5.3).
@@ -119,7 +119,7 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
   if (s.ack > c.snd_una) {
     e.acked = static_cast<uint32_t>(s.ack - c.snd_una);
     advance(t, c, s.ack);
-    c.progress_at = t.w.now;
+    c.progress_at = Stamp::at(t.w.now);
   } else if (s.ack == c.snd_una && c.flight() != 0 && s.length() == 0) {
     e.is_duplicate = c.has(kUseSack) ? news : !window_changed;
     if (e.is_duplicate && !c.has(kUseSack) && c.recovery != Recovery::kLoss)
@@ -135,8 +135,8 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
   if (e.acked != 0) {
     rtt = rtt_sample(t, c, o);
     if (c.rtt_sent != 0 && rtt > 0) {
-      rate = static_cast<uint64_t>(static_cast<double>(c.delivered - c.delivered_timed) * 1e9 /
-                                   static_cast<double>(rtt));
+      const uint32_t n = static_cast<uint32_t>(c.delivered) - c.delivered_timed;
+      rate = static_cast<uint64_t>(n * 1e9 / static_cast<double>(rtt));
       c.rtt_sent = 0;
     }
     if (rtt != 0) {

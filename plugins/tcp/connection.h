@@ -1,5 +1,5 @@
 // One TCP connection on its worker: the transmission control block of RFC 9293 section 3.3.1, with
-// the RFCs' names. It takes 544 bytes, timers and controller included; what only loss needs
+// the RFCs' names. It takes 480 bytes, timers and controller included; what only loss needs
 // (the scoreboard) comes from a pool and goes back.
 #pragma once
 #include <hostloom/congestion.h>
@@ -9,6 +9,7 @@
 #include "pool.h"
 #include "rtt.h"
 #include "scoreboard.h"
+#include "stamp.h"
 
 namespace loom::tcp {
 
@@ -68,13 +69,13 @@ enum ConnFlag : uint32_t {
   kDead = 1u << 17,
 };
 
+// By lines of 64 bytes, from what every packet touches to what only some events do.
 struct Connection {
-  // Identity.
+  // Every packet: identity, and both sequence spaces.
   ConnId id = kNoConn;
   SessionId session = kNoSession;  // kNoSession: the application and its fifos are gone
   ConnId next_queued = kNoConn;    // list of connections with work at the end of the frame
   uint32_t flags = 0;              // ConnFlags
-  Endpoints ends;
   State state = State::kClosed;
   Recovery recovery = Recovery::kOpen;
   SendTimer send_timer_kind = SendTimer::kOff;
@@ -90,9 +91,7 @@ struct Connection {
   State frozen_state = State::kClosed;  // with kFrozen: what it was
   uint8_t frozen_for = 0;               // with kFrozen: the worker that it goes to
   uint16_t ip_id = 0;
-
   // Send sequence space.
-  Seq iss;
   Seq snd_una;               // oldest unacknowledged
   Seq snd_nxt;               // next to be sent for the first time
   Seq snd_wl1;               // SEG.SEQ of the last window update
@@ -100,66 +99,60 @@ struct Connection {
   uint32_t snd_wnd = 0;      // bytes, scaled
   uint32_t max_snd_wnd = 0;  // largest window the peer ever offered
   Seq snd_sml;               // end of the last segment below MSS (Nagle as in Minshall's draft)
-
   // Receive sequence space.
-  Seq irs;
   Seq rcv_nxt;
-  Seq rcv_adv;                // right edge of the largest window offered; never moves back
-  Seq rcv_las;                // Last.ACK.sent (RFC 7323 section 4.3)
-  Seq rcv_fin;                // where the FIN is, with kFinAhead
-  uint32_t rcv_unacked = 0;   // bytes received since the last acknowledgement
-  uint16_t rcv_mss = 0;       // largest segment the peer has sent, at most what we offered
-  uint16_t adv_mss = 0;       // MSS option we sent
-  uint32_t ts_recent = 0;     // TS.Recent
-  uint32_t ts_recent_at = 0;  // when it was set, in seconds
-  uint32_t ts_offset = 0;     // of our clock
-
-  // Loss recovery (RFC 6675, 6582, 6937).
-  Seq recover;     // RecoveryPoint: snd_nxt when recovery began
-  Seq high_rxt;    // next byte to retransmit in this recovery
-  Seq first_lost;  // end of what was taken for lost when fast recovery began
+  Seq rcv_adv;                         // right edge of the largest window offered; never moves back
+  Seq rcv_las;                         // Last.ACK.sent (RFC 7323 section 4.3)
+  uint32_t rcv_unacked = 0;            // bytes received since the last acknowledgement
+  uint16_t rcv_mss = 0;                // largest segment the peer has sent, at most what we offered
+  uint16_t adv_mss = 0;                // MSS option we sent
+  uint32_t ts_recent = 0;              // TS.Recent
+  uint32_t ts_recent_at = 0;           // when it was set, in seconds
+  uint32_t ts_offset = 0;              // of our clock
+  uint32_t segs_in = 0, segs_out = 0;  // for TCP_INFO
+  // Times, on the worker's clock.
+  Stamp last_sent;           // data; a wrong one costs or spares a restart after idle
+  Stamp last_received;       // as old as keepalive lets it become, or nobody looks
+  Stamp progress_at;         // snd_una advanced, or data was sent into an empty network
+  Deadline send_deadline;    // of send_timer_kind
+  Deadline delack_deadline;  // with kAckDelayed
+  // Every acknowledgement of data: round trips, what was delivered, recovery.
+  RttEstimator rtt;
+  TimeNs rtt_sent = 0;           // when the timed segment was sent; 0 = none is (Karn)
+  Seq rtt_seq;                   // its end
+  uint32_t delivered_timed = 0;  // `delivered` when it was sent, modulo 2^32
+  uint64_t delivered = 0;        // bytes acknowledged, cumulatively or selectively
+  uint64_t bytes_received = 0;   // for TCP_INFO
   Scoreboard* sack = nullptr;
+  Seq recover;                 // RecoveryPoint: snd_nxt when recovery began
+  Seq high_rxt;                // next byte to retransmit in this recovery
   uint32_t reno_sacked = 0;    // without SACK: a segment for each duplicate acknowledgement
-  uint32_t prr_delivered = 0;  // bytes delivered since recovery began
+  uint32_t prr_delivered = 0;  // bytes delivered since recovery began (RFC 6937)
   uint32_t prr_out = 0;        // bytes sent since
   uint32_t recover_fs = 0;     // FlightSize when it began
-
+  Seq cwnd_limited_at;         // snd_nxt when cwnd last held data back
+  uint32_t total_retrans = 0;  // for TCP_INFO
   // Congestion control.
   const CcOps* cc_ops = nullptr;
   CcState cc;
-  Seq cwnd_limited_at;           // snd_nxt when cwnd last held data back
-  uint64_t delivered = 0;        // bytes acknowledged, cumulatively or selectively
-  uint64_t delivered_timed = 0;  // `delivered` when the timed segment was sent
-
-  // Times, on the worker's clock; 0 = never.
-  RttEstimator rtt;
-  Seq rtt_seq;               // end of the segment that is being timed
-  TimeNs rtt_sent = 0;       // when it was sent; 0 = none is (Karn: no retransmitted data)
-  // What `timer` runs for: the earliest of these, or something earlier that has passed (timers.cc).
-  TimeNs send_deadline = 0;    // of send_timer_kind
-  TimeNs delack_deadline = 0;  // with kAckDelayed
-  TimeNs wait_deadline = 0;    // keepalive, FIN-WAIT-2, CLOSE-WAIT
-  TimeNs wake_deadline = 0;    // pacing, cork: the session is visited again
-  TimeNs last_sent = 0;  // data
-  TimeNs last_received = 0;
-  TimeNs progress_at = 0;   // snd_una advanced, or data was sent into an empty network
-  TimeNs pace_at = 0;       // not before (pacing)
-  TimeNs cork_until = 0;    // when the tail that waits under a cork goes; 0 = none waits
-  TimeNs challenge_at = 0;  // last challenge ACK
-
-  // Route, good while NetOps::generation is route_generation.
+  TimeNs pace_at = 0;  // not before (pacing)
+  // Every segment sent: the route, good while NetOps::generation is route_generation.
+  Endpoints ends;
   uint32_t route_generation = 0;
   uint32_t adjacency = kNoIndex;
   uint32_t tx_if = kNoIndex;
   uint16_t pmtu = 0;      // L3 bytes
   uint16_t peer_mss = 0;  // from its option, and below TCP_MAXSEG
-  uint32_t keepidle_ms = 0, keepintvl_ms = 0, user_timeout_ms = 0;
-
-  // Counters for TCP_INFO.
-  uint32_t segs_in = 0, segs_out = 0, total_retrans = 0;
-  uint64_t bytes_received = 0;
-
+  // What `timer` runs for: the earliest of the deadlines, or something earlier that has passed
+  // (timers.cc).
+  Deadline wait_deadline;  // keepalive, FIN-WAIT-2, CLOSE-WAIT
   Timer timer;
+  Deadline wake_deadline;  // pacing, cork: the session is visited again
+  Deadline cork_until;     // when the tail that waits under a cork goes
+  Stamp challenge_at;      // last challenge ACK; a wrong one may cost one
+  Seq iss, irs;
+  Seq rcv_fin;  // where the FIN is, with kFinAhead
+  uint32_t keepidle_ms = 0, keepintvl_ms = 0, user_timeout_ms = 0;
 
   bool has(uint32_t flag) const noexcept { return flags & flag; }
   void set(uint32_t flag) noexcept { flags |= flag; }
@@ -178,6 +171,6 @@ struct Connection {
     return state == State::kEstablished || state == State::kCloseWait;
   }
 };
-static_assert(sizeof(Connection) <= 544);
+static_assert(sizeof(Connection) <= 480);
 
 }  // namespace loom::tcp

@@ -108,7 +108,7 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   if (t.w.sessions->flow_add(t.w, c->ends, kProtoTcp, FlowKind::kEstablished, c->id) !=
       Status::kOk) {
     stop_timers(t, *c);
-    t.connections.free(*c);
+    t.free_connection(*c);
     return nullptr;
   }
   // An application that hears of the connection may close its listener from within this call.
@@ -129,7 +129,7 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   c->session = kNoSession;
   Listener* again = t.listeners.find(listener);
   if (accepted == Status::kAgain && again) {  // stays half-open; the peer or our timer tries again
-    t.connections.free(*c);
+    t.free_connection(*c);
     t.w.sessions->flow_del(t.w, h.ends, kProtoTcp);
     if (t.w.sessions->flow_add(t.w, h.ends, kProtoTcp, FlowKind::kHalfOpen, h.id) == Status::kOk) {
       link_half_open(t, *again, h);

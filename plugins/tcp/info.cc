@@ -41,11 +41,11 @@ void connection_info(TcpWorker& t, const Connection& c, ConnectionInfo& i) noexc
   i.segs_in = c.segs_in;
   i.bytes_acked = c.delivered;
   i.bytes_received = c.bytes_received;
-  i.rto = c.rtt.rto;
+  i.rto = c.rtt.rto();
   i.ato = delack_time(t, c);
-  i.srtt = c.rtt.srtt;
-  i.rttvar = c.rtt.rttvar;
-  i.min_rtt = c.rtt.min_rtt;
+  i.srtt = c.rtt.srtt();
+  i.rttvar = c.rtt.rttvar();
+  i.min_rtt = c.rtt.min_rtt();
   if (c.cc_ops) std::strncpy(i.congestion, c.cc_ops->name, sizeof i.congestion - 1);
 }
 
@@ -66,8 +66,8 @@ void describe_connection(TcpWorker& t, const Connection& c, std::string& out) {
   out += "  cc: " + std::string(c.cc_ops ? c.cc_ops->name : "none") + " cwnd " + n(c.cc.cwnd) +
          " ssthresh " + (c.cc.ssthresh == kNoSsthresh ? "none" : n(c.cc.ssthresh)) + " pipe " +
          n(pipe(c)) + " pacing " + n(c.cc.pacing_rate) + " B/s\n";
-  out += "  rtt: srtt " + us(c.rtt.srtt) + " rttvar " + us(c.rtt.rttvar) + " min " +
-         us(c.rtt.min_rtt) + " rto " + us(c.rtt.rto) + " backoff " + n(c.backoff) + " delack " +
+  out += "  rtt: srtt " + us(c.rtt.srtt()) + " rttvar " + us(c.rtt.rttvar()) + " min " +
+         us(c.rtt.min_rtt()) + " rto " + us(c.rtt.rto()) + " backoff " + n(c.backoff) + " delack " +
          us(delack_time(t, c)) + "\n";
   out += "  segments: in " + n(c.segs_in) + " out " + n(c.segs_out) + " retransmitted " +
          n(c.total_retrans) + "; bytes: in " + n(c.bytes_received) + " acknowledged " +

@@ -38,7 +38,8 @@ void apply_socket_options(TcpWorker& t, Connection& c, const SocketOptionsView& 
   if (o.keepalive) c.set(kKeepalive);
   c.tos = o.tos;
   c.keepidle_ms = ms(o.keepidle, t.config.keepidle);
-  c.keepintvl_ms = ms(o.keepintvl, t.config.keepintvl);
+  c.keepintvl_ms = std::min(ms(o.keepintvl, t.config.keepintvl),
+                            static_cast<uint32_t>(Deadline::kFarthest / kMillisecond));
   c.keepcnt = static_cast<uint8_t>(std::min(o.keepcnt ? o.keepcnt : t.config.keepcnt, 255u));
   c.user_timeout_ms = ms(o.user_timeout, 0);
 }
@@ -73,13 +74,13 @@ void start_established(TcpWorker& t, Connection& c) noexcept {
       std::min(t.config.initial_cwnd * mss, std::max(2 * mss, t.config.initial_cwnd * 1460u));
   c.cc.cwnd = c.has(kSynRetransmitted) ? mss : c.cc.initial_cwnd;
   c.cc.ssthresh = kNoSsthresh;
-  if (c.has(kSynRetransmitted) && c.rtt.srtt == 0) c.rtt.rto = kRtoAfterSynLoss;
+  if (c.has(kSynRetransmitted) && c.rtt.srtt() == 0) c.rtt.set_rto(kRtoAfterSynLoss);
   if (c.cc_ops->init) c.cc_ops->init(c.cc, t.w.now);
   c.recover = c.iss;  // nothing has been recovered
-  c.high_rxt = c.first_lost = c.snd_sml = c.snd_una;
+  c.high_rxt = c.snd_sml = c.snd_una;
   c.cwnd_limited_at = c.snd_una;
   c.quick_acks = 16;  // lets the peer's slow start grow by every segment
-  c.last_received = c.last_sent = c.progress_at = t.w.now;
+  c.last_received = c.last_sent = c.progress_at = Stamp::at(t.w.now);
   disarm_send_timer(c);
   arm_wait_timer(t, c);
 }

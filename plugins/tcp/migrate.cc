@@ -38,12 +38,12 @@ ConnId adopt(Worker& w, const void* frozen, SessionId session) noexcept {
   c->next_queued = kNoConn;
   c->timer = Timer{};
   init_timers(*c);
+  c->sack = old.sack ? t.scoreboards.alloc() : nullptr;
+  if (old.sack && !c->sack) {
+    t.free_connection(*c);
+    return kNoConn;
+  }
   if (old.sack) {
-    c->sack = t.scoreboards.alloc();
-    if (!c->sack) {
-      t.connections.free(*c);
-      return kNoConn;
-    }
     const ConnId scoreboard = c->sack->id;
     *c->sack = *old.sack;
     c->sack->id = scoreboard;
@@ -59,8 +59,7 @@ void thaw(Worker& w, ConnId id, bool adopted) noexcept {
   Connection* c = t.connections.find(id);
   if (!c || c->state != State::kFrozen) return;
   if (adopted) {
-    if (c->sack) t.scoreboards.free(*c->sack);
-    return t.connections.free(*c);
+    return t.free_connection(*c);
   }
   c->state = c->frozen_state;
   resume_timers(t, *c);

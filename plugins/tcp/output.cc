@@ -206,7 +206,7 @@ void fin_was_sent(Connection& c) noexcept {
 
 void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noexcept {
   const TimeNs now = t.w.now;
-  if (c.flight() == 0) c.progress_at = now;
+  if (c.flight() == 0) c.progress_at = Stamp::at(now);
   // An answer to what was just received: acknowledgements ride on data, no need for quick ones.
   if (c.has(kAckDelayed)) c.quick_acks = 0;
   Options options;
@@ -225,7 +225,7 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
     if (c.rtt_sent == 0) {  // one segment is timed at a time (RFC 6298 section 3)
       c.rtt_sent = now;
       c.rtt_seq = c.snd_nxt;
-      c.delivered_timed = c.delivered;
+      c.delivered_timed = static_cast<uint32_t>(c.delivered);
     }
     if (length % c.cc.mss != 0) c.snd_sml = c.snd_nxt;
     if (i + 1 == chains.size()) {
@@ -239,9 +239,9 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
     if (c.recovery == Recovery::kFast) c.prr_out += length;
     pace(t, c, length);
   }
-  c.last_sent = now;
+  c.last_sent = Stamp::at(now);
   c.unset(kSendAnyway);
-  c.cork_until = 0;
+  c.cork_until = {};
   acknowledged(c);
   arm_rto_if_off(t, c);
   retransmit_early(t, c);  // cwnd may have room when the application has no more to say
@@ -250,7 +250,7 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
 void send_fin_if_due(TcpWorker& t, Connection& c) noexcept {
   if (c.session == kNoSession || !fin_is_due(t, c)) return;
   const Seq seq = c.snd_nxt;
-  if (c.flight() == 0) c.progress_at = t.w.now;
+  if (c.flight() == 0) c.progress_at = Stamp::at(t.w.now);
   fin_was_sent(c);
   send_empty(t, c, seq, kFin | kAck, SegmentKind::kFin);
   arm_rto_if_off(t, c);

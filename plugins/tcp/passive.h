@@ -5,6 +5,7 @@
 #include <hostloom/timer.h>
 
 #include "pool.h"
+#include "stamp.h"
 
 namespace loom::tcp {
 
@@ -31,9 +32,9 @@ struct HalfOpen {
   uint8_t snd_wscale = 0, rcv_wscale = 0;
   uint8_t attempts = 0;  // SYN-ACKs that were retransmitted
   bool use_timestamps = false, use_sack = false, use_wscale = false;
-  TimeNs started = 0;       // when the first SYN-ACK was sent
-  TimeNs challenge_at = 0;  // last answer to what an honest peer would not send
-  Timer timer;              // retransmission of the SYN-ACK
+  TimeNs started = 0;  // when the first SYN-ACK was sent
+  Stamp challenge_at;  // last answer to what an honest peer would not send
+  Timer timer;         // retransmission of the SYN-ACK
 };
 
 // TIME-WAIT (RFC 9293 section 3.6.1): answers what comes late, for 2 MSL.
@@ -44,7 +45,7 @@ struct TimeWait {
   uint16_t window = 0;  // as on the wire
   uint32_t ts_recent = 0, ts_offset = 0;
   bool use_timestamps = false;
-  TimeNs challenge_at = 0;  // last answer to an empty segment
+  Stamp challenge_at;  // last answer to an empty segment
   Timer timer;
 };
 

@@ -8,6 +8,10 @@
 
 namespace loom::tcp {
 namespace {
+// Where the first segment ended when fast recovery began.
+Seq first_segment(const Connection& c) noexcept {
+  return c.recover - c.recover_fs + std::min(c.cc.mss, c.recover_fs);
+}
 // Everything below is taken for lost, unless it is SACKed.
 Seq lost_below(const Connection& c) noexcept {
   Seq lost = c.sack ? c.sack->lost_below(c.snd_una, c.cc.mss) : c.snd_una;
@@ -15,7 +19,7 @@ Seq lost_below(const Connection& c) noexcept {
   // The first segment in any case: of the recovery (RFC 6675 section 5 step 4.3); without SACK
   // also behind each partial acknowledgement (RFC 6582 section 3.2 step 3.2).
   if (c.recovery == Recovery::kFast)
-    lost = max(lost, c.has(kUseSack) ? c.first_lost : min(c.snd_una + c.cc.mss, c.recover));
+    lost = max(lost, c.has(kUseSack) ? first_segment(c) : min(c.snd_una + c.cc.mss, c.recover));
   return lost;
 }
 }  // namespace
@@ -110,8 +114,8 @@ void prr_update(Connection& c, uint32_t delivered, uint32_t least) noexcept {
   const uint32_t p = pipe(c);
   int64_t sndcnt;
   if (p > c.cc.ssthresh) {  // proportional rate reduction
-    const uint64_t goal =
-        (uint64_t{c.prr_delivered} * c.cc.ssthresh + c.recover_fs - 1) / std::max(c.recover_fs, 1u);
+    const uint64_t goal = (uint64_t{c.prr_delivered} * c.cc.ssthresh + c.recover_fs - 1) /
+                          std::max(c.recover_fs, 1u);
     sndcnt = static_cast<int64_t>(goal) - c.prr_out;
   } else {  // slow start reduction bound
     const int64_t limit =
@@ -134,7 +138,6 @@ uint32_t enter_recovery(TcpWorker& t, Connection& c, const AckEvent& e) noexcept
   c.prr_out = 0;
   c.prr_delivered = 0;
   const uint32_t first = std::min(c.cc.mss, c.flight());
-  c.first_lost = c.snd_una + first;
   prr_update(c, e.delivered, first);
   return first;  // step 4.3: whatever cwnd says
 }

@@ -67,7 +67,7 @@ RxCounter segment_arrives(TcpWorker&, Connection&, const Buffer& b, Segment s,
 // Whether to answer a segment that an honest peer would not send, or that is an answer itself: so
 // that two ends which disagree do not answer each other for ever. At most two a second for each
 // `last`, which is when it was last allowed (RFC 5961 section 7).
-bool may_challenge(const TcpWorker&, TimeNs& last) noexcept;
+bool may_challenge(const TcpWorker&, Stamp& last) noexcept;
 // An ACK that tells the peer what we expect, so limited.
 void challenge_ack(TcpWorker&, Connection&) noexcept;
 

@@ -51,9 +51,9 @@ bool is_acceptable(const Connection& c, const Segment& s) noexcept {
 }
 }  // namespace
 
-bool may_challenge(const TcpWorker& t, TimeNs& last) noexcept {
-  if (last != 0 && t.w.now - last < kChallengeInterval) return false;
-  last = t.w.now;
+bool may_challenge(const TcpWorker& t, Stamp& last) noexcept {
+  if (last.is_set() && last.since(t.w.now) < kChallengeInterval) return false;
+  last = Stamp::at(t.w.now);
   return true;
 }
 
@@ -83,7 +83,7 @@ RxCounter check_sequence(TcpWorker& t, Connection& c, Segment& s, const Options&
     return is_old ? kRxOldData : kRxOutOfWindow;
   }
   if (c.has(kUseTimestamps) && o.has(kOptTimestamps)) update_ts_recent(t, c, s, o);
-  c.last_received = t.w.now;
+  c.last_received = Stamp::at(t.w.now);
   c.keep_probes = 0;
   ++c.segs_in;
   return kRxGoOn;

@@ -25,7 +25,7 @@ void take_syn(TcpWorker& t, Connection& c, const Segment& s, const Options& o) n
   c.snd_wnd = c.max_snd_wnd = s.window;
   c.snd_wl1 = s.seq;
   c.snd_wl2 = s.ack;
-  c.last_received = t.w.now;
+  c.last_received = Stamp::at(t.w.now);
 }
 
 }  // namespace

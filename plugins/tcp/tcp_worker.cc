@@ -5,14 +5,18 @@
 
 namespace loom::tcp {
 
+void TcpWorker::free_connection(Connection& c) noexcept {
+  if (c.sack) scoreboards.free(*c.sack);
+  connections.free(c);
+}
+
 void TcpWorker::finish_frame() noexcept {
   while (queued_ != kNoConn) {
     Connection& c = *connections.find(queued_);
     queued_ = c.next_queued;
     c.unset(kQueued);
     if (c.has(kDead)) {
-      if (c.sack) scoreboards.free(*c.sack);
-      connections.free(c);
+      free_connection(c);
     } else if (c.has(kAckNow)) {
       send_ack(*this, c);
     }

@@ -49,6 +49,9 @@ struct TcpWorker {
   Stats stats;
   uint32_t next_source = 0;  // of SourceAddresses, in turn
 
+  // With what it has from other pools.
+  void free_connection(Connection&) noexcept;
+
   // Every way into TCP (a node's frame, a timer, a call of the session layer) opens a Scope. When
   // the outermost ends, each connection that earned an acknowledgement sends one, the connections
   // that ended are freed, and everything that was sent goes to the output nodes. So at most one

@@ -14,33 +14,35 @@ constexpr uint8_t kMaxBackoff = 16;          // 1 ms << 16 is beyond kMaxRto
 constexpr TimeNs kPaceBurst = kMillisecond;  // what pacing lets go at once, in time
 
 // Starts the wheel's timer unless it already fires at or before `deadline`.
-void ensure(TcpWorker& t, Connection& c, TimeNs deadline) noexcept {
-  const auto tick = static_cast<uint64_t>((deadline + kTimerTick - 1) / kTimerTick);
-  if (!c.timer.is_running() || c.timer.deadline_tick > tick) t.w.timer_start(c.timer, deadline);
+void ensure(TcpWorker& t, Connection& c, Deadline deadline) noexcept {
+  const TimeNs when = deadline.time(t.w.now);
+  const auto tick = static_cast<uint64_t>(when / kTimerTick);
+  if (!c.timer.is_running() || c.timer.deadline_tick > tick) t.w.timer_start(c.timer, when);
 }
 
-void wait_until(TcpWorker& t, Connection& c, TimeNs deadline) noexcept {
-  c.wait_deadline = deadline;
-  ensure(t, c, deadline);
+void wait_for(TcpWorker& t, Connection& c, TimeNs time) noexcept {
+  c.wait_deadline = Deadline::at(t.w.now + std::min(time, Deadline::kFarthest));
+  ensure(t, c, c.wait_deadline);
 }
 
 TimeNs backed_off(const Connection& c) noexcept {
-  return std::min(c.rtt.rto << c.backoff, kMaxRto);
+  return std::min(c.rtt.rto() << c.backoff, kMaxRto);
 }
 
 void set_send_timer(TcpWorker& t, Connection& c, SendTimer kind) noexcept {
   c.send_timer_kind = kind;
-  c.send_deadline = t.w.now + backed_off(c);
+  TimeNs in = backed_off(c);
   if (c.user_timeout_ms != 0) {  // RFC 5482: the last retransmission does not outlive it
-    const TimeNs end = c.progress_at + TimeNs{c.user_timeout_ms} * kMillisecond;
-    c.send_deadline = std::clamp(end, t.w.now + kTimerTick, c.send_deadline);
+    const TimeNs left = TimeNs{c.user_timeout_ms} * kMillisecond - c.progress_at.since(t.w.now);
+    in = std::clamp(left, kTimerTick, in);
   }
+  c.send_deadline = Deadline::at(t.w.now + in);
   ensure(t, c, c.send_deadline);
 }
 
 // The user timeout, and our patience with a peer that an application has left alone.
 bool has_stalled(const TcpWorker& t, const Connection& c) noexcept {
-  const TimeNs stalled = t.w.now - c.progress_at;
+  const TimeNs stalled = c.progress_at.since(t.w.now);
   if (c.user_timeout_ms != 0 && stalled >= TimeNs{c.user_timeout_ms} * kMillisecond) return true;
   return c.has(kAppClosed) && stalled >= t.config.finwait1_time;
 }
@@ -98,27 +100,24 @@ void keepalive_timeout(TcpWorker& t, Connection& c) noexcept {
   }
   ++c.keep_probes;
   send_keepalive(t, c);
-  wait_until(t, c, t.w.now + TimeNs{c.keepintvl_ms} * kMillisecond);
+  wait_for(t, c, TimeNs{c.keepintvl_ms} * kMillisecond);
 }
 
 void wait_is_over(TcpWorker& t, Connection& c) noexcept {
-  const TimeNs now = t.w.now;
+  const TimeNs idle = c.last_received.since(t.w.now);
   if (c.state == State::kFinWait2 && c.session == kNoSession) return end_connection(t, c);
   if (c.state == State::kCloseWait && t.config.closewait_time != 0) {
     // Since the peer was last heard of; keepalive waits, its turn is later or never.
-    const TimeNs closewait_end = c.last_received + t.config.closewait_time;
-    if (now < closewait_end) return wait_until(t, c, closewait_end);
+    if (idle < t.config.closewait_time) return wait_for(t, c, t.config.closewait_time - idle);
     send_rst(t, c);
     return drop_connection(t, c, ResetReason::kTimedOut);
   }
   if (!c.has(kKeepalive)) return;
-  const TimeNs idle_end = c.last_received + TimeNs{c.keepidle_ms} * kMillisecond;
-  if (now < idle_end || c.flight() != 0)  // the retransmission timer watches data in flight
-    return wait_until(t, c, std::max(idle_end, now + kSecond));
+  const TimeNs left = TimeNs{c.keepidle_ms} * kMillisecond - idle;
+  if (left > 0 || c.flight() != 0)  // the retransmission timer watches data in flight
+    return wait_for(t, c, std::max(left, kSecond));
   keepalive_timeout(t, c);
 }
-
-bool is_due(TcpWorker& t, TimeNs deadline) noexcept { return deadline != 0 && deadline <= t.w.now; }
 
 // What is due happens, each unless something before it has ended the connection; then the timer
 // runs on for the earliest of the rest.
@@ -126,34 +125,34 @@ void timer_fired(Worker& w, Timer& timer) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
   Connection& c = LOOM_TIMER_OWNER(Connection, timer, timer);
-  if (c.send_timer_kind != SendTimer::kOff && c.send_deadline <= w.now) {
+  if (c.send_timer_kind != SendTimer::kOff && c.send_deadline.is_due(w.now)) {
     if (c.send_timer_kind == SendTimer::kRetransmit)
       retransmit_timeout(t, c);
     else
       persist_timeout(t, c);
   }
-  if (c.is_alive() && c.has(kAckDelayed) && c.delack_deadline <= w.now) t.want_ack(c);
-  if (c.is_alive() && is_due(t, c.wait_deadline)) {
-    c.wait_deadline = 0;
+  if (c.is_alive() && c.has(kAckDelayed) && c.delack_deadline.is_due(w.now)) t.want_ack(c);
+  if (c.is_alive() && c.wait_deadline.is_due(w.now)) {
+    c.wait_deadline = {};
     wait_is_over(t, c);
   }
-  if (c.is_alive() && is_due(t, c.wake_deadline)) {
-    c.wake_deadline = 0;
+  if (c.is_alive() && c.wake_deadline.is_due(w.now)) {
+    c.wake_deadline = {};
     if (c.session != kNoSession) w.sessions->tx_schedule(w, c.session);
   }
   if (!c.is_alive()) return;
   if (c.send_timer_kind != SendTimer::kOff) ensure(t, c, c.send_deadline);
-  if (c.has(kAckDelayed) && c.delack_deadline > w.now) ensure(t, c, c.delack_deadline);
-  if (c.wait_deadline != 0) ensure(t, c, c.wait_deadline);
-  if (c.wake_deadline != 0) ensure(t, c, c.wake_deadline);
+  if (c.has(kAckDelayed) && !c.delack_deadline.is_due(w.now)) ensure(t, c, c.delack_deadline);
+  if (c.wait_deadline.is_set()) ensure(t, c, c.wait_deadline);
+  if (c.wake_deadline.is_set()) ensure(t, c, c.wake_deadline);
 }
 }  // namespace
 
 void resume_timers(TcpWorker& t, Connection& c) noexcept {
   if (c.send_timer_kind != SendTimer::kOff) ensure(t, c, c.send_deadline);
   if (c.has(kAckDelayed)) ensure(t, c, c.delack_deadline);
-  if (c.wait_deadline != 0) ensure(t, c, c.wait_deadline);
-  if (c.wake_deadline != 0) ensure(t, c, c.wake_deadline);
+  if (c.wait_deadline.is_set()) ensure(t, c, c.wait_deadline);
+  if (c.wake_deadline.is_set()) ensure(t, c, c.wake_deadline);
 }
 
 void init_timers(Connection& c) noexcept { c.timer.fired = timer_fired; }
@@ -161,7 +160,7 @@ void init_timers(Connection& c) noexcept { c.timer.fired = timer_fired; }
 void stop_timers(TcpWorker& t, Connection& c) noexcept {
   t.w.timer_stop(c.timer);
   c.send_timer_kind = SendTimer::kOff;
-  c.wait_deadline = c.wake_deadline = 0;
+  c.wait_deadline = c.wake_deadline = {};
 }
 
 void arm_rto(TcpWorker& t, Connection& c) noexcept { set_send_timer(t, c, SendTimer::kRetransmit); }
@@ -179,42 +178,45 @@ void arm_persist_if_off(TcpWorker& t, Connection& c) noexcept {
   if (c.send_timer_kind != SendTimer::kOff) return;
   c.backoff = 0;
   c.keep_probes = 0;
-  c.progress_at = t.w.now;
+  c.progress_at = Stamp::at(t.w.now);
   set_send_timer(t, c, SendTimer::kPersist);
 }
 
 TimeNs delack_time(const TcpWorker& t, const Connection& c) noexcept {
   const TimeNs most = t.config.max_delack;
-  return c.rtt.srtt == 0 ? most : std::clamp(c.rtt.srtt / 2, std::min(kLeastDelack, most), most);
+  return c.rtt.srtt() == 0 ? most
+                           : std::clamp(c.rtt.srtt() / 2, std::min(kLeastDelack, most), most);
 }
 
 void arm_delack(TcpWorker& t, Connection& c) noexcept {
   if (c.has(kAckDelayed)) return;
   c.set(kAckDelayed);
-  c.delack_deadline = t.w.now + delack_time(t, c);
+  c.delack_deadline = Deadline::at(t.w.now + delack_time(t, c));
   ensure(t, c, c.delack_deadline);
 }
 
 void arm_wait_timer(TcpWorker& t, Connection& c) noexcept {
   if (c.state == State::kFinWait2 && c.session == kNoSession)
-    wait_until(t, c, t.w.now + t.config.finwait2_time);
+    wait_for(t, c, t.config.finwait2_time);
   else if (c.state == State::kCloseWait && t.config.closewait_time != 0)
-    wait_until(t, c, t.w.now + t.config.closewait_time);
+    wait_for(t, c, t.config.closewait_time);
   else if (c.has(kKeepalive))
-    wait_until(t, c, t.w.now + TimeNs{c.keepidle_ms} * kMillisecond);
+    wait_for(t, c, TimeNs{c.keepidle_ms} * kMillisecond);
   else
-    c.wait_deadline = 0;
+    c.wait_deadline = {};
 }
 
-void wake_sender_at(TcpWorker& t, Connection& c, TimeNs when) noexcept {
-  if (c.wake_deadline == 0 || when < c.wake_deadline) c.wake_deadline = when;
+void wake_sender_at(TcpWorker& t, Connection& c, Deadline when) noexcept {
+  const TimeNs now = t.w.now;
+  if (!c.wake_deadline.is_set() || when.time(now) < c.wake_deadline.time(now))
+    c.wake_deadline = when;
   ensure(t, c, when);
 }
 
 void pace(TcpWorker& t, Connection& c, uint32_t bytes) noexcept {
   if (c.cc.pacing_rate == 0 || !t.config.pacing) return;
-  const auto cost =
-      static_cast<TimeNs>(static_cast<double>(bytes) * 1e9 / static_cast<double>(c.cc.pacing_rate));
+  const auto cost = static_cast<TimeNs>(static_cast<double>(bytes) * 1e9 /
+                                        static_cast<double>(c.cc.pacing_rate));
   c.pace_at = std::max(c.pace_at, t.w.now - kPaceBurst) + cost;
 }
 

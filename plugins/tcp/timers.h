@@ -31,6 +31,6 @@ void arm_wait_timer(TcpWorker&, Connection&) noexcept;
 // Accounts `bytes` sent against the controller's pacing rate.
 void pace(TcpWorker&, Connection&, uint32_t bytes) noexcept;
 // Visits the session again at `when` (pacing, cork).
-void wake_sender_at(TcpWorker&, Connection&, TimeNs when) noexcept;
+void wake_sender_at(TcpWorker&, Connection&, Deadline when) noexcept;
 
 }  // namespace loom::tcp

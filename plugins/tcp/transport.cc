@@ -73,7 +73,8 @@ Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOption
   c->rcv_wscale = t.config.window_scaling ? wscale_for(rx_size) : 0;
   c->rcv_adv = c->rcv_nxt + std::min(rx_size, 0xffffu);
   c->state = State::kSynSent;
-  c->rtt_sent = c->progress_at = w.now;
+  c->rtt_sent = w.now;
+  c->progress_at = Stamp::at(w.now);
   send_syn(t, *c);
   arm_rto(t, *c);
   *out = c->id;
@@ -107,8 +108,8 @@ void unlisten(Worker& w, ConnId id) noexcept {
 bool may_send_small(TcpWorker& t, Connection& c) noexcept {
   if (c.has(kShutdownWanted) || c.has(kSendAnyway)) return true;
   if (c.has(kCork | kMore)) {
-    if (c.cork_until == 0) c.cork_until = t.w.now + kCorkCeiling;
-    if (t.w.now >= c.cork_until) return true;
+    if (!c.cork_until.is_set()) c.cork_until = Deadline::at(t.w.now + kCorkCeiling);
+    if (c.cork_until.is_due(t.w.now)) return true;
     wake_sender_at(t, c, c.cork_until);
     return false;
   }
@@ -118,13 +119,13 @@ bool may_send_small(TcpWorker& t, Connection& c) noexcept {
 // RFC 9293 section 3.8.3 and RFC 5681 section 4.1: an idle connection's window says nothing about
 // the path any more.
 void restart_after_idle(TcpWorker& t, Connection& c) noexcept {
-  const TimeNs idle = t.w.now - c.last_sent;
-  if (c.flight() != 0 || idle <= c.rtt.rto) return;
+  const TimeNs idle = c.last_sent.since(t.w.now);
+  if (c.flight() != 0 || idle <= c.rtt.rto()) return;
   if (c.cc_ops->on_idle)
     c.cc_ops->on_idle(c.cc, idle);
   else
     c.cc.cwnd = std::min(c.cc.cwnd, c.cc.initial_cwnd);
-  c.last_sent = t.w.now;
+  c.last_sent = Stamp::at(t.w.now);
 }
 
 // Cuts the budget to what is worth sending: whole segments, and a last small one when Nagle and
@@ -161,7 +162,7 @@ SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
   }
   if (c.cc.pacing_rate != 0 && t.config.pacing && budget != 0) {
     if (w.now < c.pace_at) {
-      wake_sender_at(t, c, c.pace_at);
+      wake_sender_at(t, c, Deadline::at(c.pace_at));
       return {};
     }
     const uint64_t burst = std::max<uint64_t>(c.cc.pacing_rate / 1000, 2 * c.cc.mss);
@@ -236,7 +237,7 @@ void close(Worker& w, ConnId id, bool unread) noexcept {
     return end_connection(t, *c);
   }
   c->set(kAppClosed);
-  c->progress_at = w.now;
+  c->progress_at = Stamp::at(w.now);
   shutdown(w, id);
   if (c->state == State::kFinWait2) release_session(t, *c);
 }

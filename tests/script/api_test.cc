@@ -56,7 +56,7 @@ TEST(TcpApi, AConnectionWithItsFigures) {
   EXPECT_EQ(all[0].ssthresh, kNoSsthresh);
   EXPECT_EQ(all[0].in_flight, 2000u);
   EXPECT_EQ(all[0].srtt, 20'000u);
-  EXPECT_EQ(all[0].rto, s.conn().rtt.rto / kMicrosecond);
+  EXPECT_EQ(all[0].rto, s.conn().rtt.rto() / kMicrosecond);
   EXPECT_EQ(all[0].snd_wscale, 3);
   EXPECT_EQ(all[0].snd_wnd, s.conn().snd_wnd);
   EXPECT_EQ(static_cast<int>(all[0].options),

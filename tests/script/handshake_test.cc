@@ -14,7 +14,7 @@ TEST(Handshake, ActiveOpenOffersEveryOptionAndAcknowledgesTheAnswer) {  // RFC 9
   EXPECT_EQ(s.session().connected, Status::kOk);
   EXPECT_EQ(s.conn().state, tcp::State::kEstablished);
   EXPECT_EQ(s.conn().cc.mss, 1000u);
-  EXPECT_EQ(s.conn().rtt.srtt, 20 * kMillisecond);
+  EXPECT_EQ(s.conn().rtt.srtt(), 20 * kMillisecond);
   EXPECT_EQ(s.counter("tcp4-output/syn"), 1u);
   EXPECT_EQ(s.counter("tcp4-syn-sent/handshake"), 1u);
 }
@@ -27,7 +27,7 @@ TEST(Handshake, PassiveOpenAnswersAndAccepts) {
   s.at(20ms).inject(ack(1)).expect_silence();
   EXPECT_EQ(s.waiting(), 1u);
   s.app_accepts();
-  EXPECT_EQ(s.conn().rtt.srtt, 20 * kMillisecond);
+  EXPECT_EQ(s.conn().rtt.srtt(), 20 * kMillisecond);
   s.app_writes(10).expect(seg(1, 11).ack(1));
 }
 
@@ -122,8 +122,8 @@ TEST(Handshake, LostSynMeansAnInitialWindowOfOneSegment) {  // RFC 5681 section 
   s.at(1s).expect(syn());
   s.at(1020ms).inject(syn_ack().mss(1000)).expect(ack(1));
   EXPECT_EQ(s.conn().cc.cwnd, 1000u);
-  EXPECT_EQ(s.conn().rtt.srtt, 0) << "Karn: which SYN was answered?";
-  EXPECT_EQ(s.conn().rtt.rto, 3 * kSecond);  // RFC 6298 section 5.7
+  EXPECT_EQ(s.conn().rtt.srtt(), 0) << "Karn: which SYN was answered?";
+  EXPECT_EQ(s.conn().rtt.rto(), 3 * kSecond);  // RFC 6298 section 5.7
 }
 
 TEST(Handshake, InitialWindowIsTenSegments) {  // RFC 6928

@@ -143,13 +143,13 @@ TEST(Rto, BacksOffAndKeepsSsthresh) {  // RFC 6298 section 5.5, RFC 5681 section
 
 TEST(Rto, FollowsTheEstimator) {  // RFC 6298 section 2, by hand
   TcpScript s = TcpScript::established();
-  EXPECT_EQ(s.conn().rtt.srtt, 20 * kMillisecond);
-  EXPECT_EQ(s.conn().rtt.rttvar, 10 * kMillisecond);
+  EXPECT_EQ(s.conn().rtt.srtt(), 20 * kMillisecond);
+  EXPECT_EQ(s.conn().rtt.rttvar(), 10 * kMillisecond);
   s.at(0ms).app_writes(1000).expect(seg(1, 1001));
   s.at(100ms).inject(ack(1001)).expect_silence();
-  EXPECT_EQ(s.conn().rtt.rttvar, 27'500'000);  // 3/4 x 10 + 1/4 x |20 - 100|
-  EXPECT_EQ(s.conn().rtt.srtt, 30'000'000);    // 7/8 x 20 + 1/8 x 100
-  EXPECT_EQ(s.conn().rtt.rto, 200'000'000);    // 30 + 4 x 27.5 = 140, at least 200
+  EXPECT_EQ(s.conn().rtt.rttvar(), 27'500'000);  // 3/4 x 10 + 1/4 x |20 - 100|
+  EXPECT_EQ(s.conn().rtt.srtt(), 30'000'000);    // 7/8 x 20 + 1/8 x 100
+  EXPECT_EQ(s.conn().rtt.rto(), 200'000'000);    // 30 + 4 x 27.5 = 140, at least 200
 }
 
 TEST(Rto, RetransmittedSegmentsAreNotTimed) {  // Karn; RFC 6298 section 3
@@ -157,7 +157,7 @@ TEST(Rto, RetransmittedSegmentsAreNotTimed) {  // Karn; RFC 6298 section 3
   s.at(0ms).app_writes(1000).expect(seg(1, 1001));
   s.at(200ms).expect(seg(1, 1001));
   s.at(210ms).inject(ack(1001)).expect_silence();
-  EXPECT_EQ(s.conn().rtt.srtt, 20 * kMillisecond);
+  EXPECT_EQ(s.conn().rtt.srtt(), 20 * kMillisecond);
 }
 
 TEST(Rto, TimestampsTimeRetransmissionsToo) {  // RFC 7323 section 4
@@ -165,14 +165,14 @@ TEST(Rto, TimestampsTimeRetransmissionsToo) {  // RFC 7323 section 4
   s.at(0ms).app_writes(1000).expect(seg(1, 1001));
   s.at(200ms).expect(seg(1, 1001));
   s.at(280ms).inject(ack(1001)).expect_silence();
-  EXPECT_EQ(s.conn().rtt.srtt, 27'500'000);  // 7/8 x 20 + 1/8 x 80
+  EXPECT_EQ(s.conn().rtt.srtt(), 27'500'000);  // 7/8 x 20 + 1/8 x 80
 }
 
 TEST(Rto, IsRestartedByAcknowledgementsOfNewData) {  // RFC 6298 section 5.3
   TcpScript s = TcpScript::established();
   s.at(0ms).app_writes(2000).expect(segs(1, 2001));
   s.at(150ms).inject(ack(1001)).expect_silence();
-  const TimeNs rto = s.conn().rtt.rto;
+  const TimeNs rto = s.conn().rtt.rto();
   s.by(150ms + std::chrono::nanoseconds(rto + kTimerTick)).expect(seg(1001, 2001));
 }
 
@@ -234,7 +234,7 @@ TEST(Rto, StaysBackedOffUntilSomethingSentOnceIsTimed) {
   s.app_writes(1000).expect(seg(1001, 2001));
   s.at(1400ms).inject(ack(2001)).expect_silence();  // 200 ms x 4 have not passed
   EXPECT_EQ(s.conn().backoff, 0u);
-  EXPECT_EQ(s.conn().rtt.srtt, 105 * kMillisecond);  // 7/8 x 20 + 1/8 x 700
+  EXPECT_EQ(s.conn().rtt.srtt(), 105 * kMillisecond);  // 7/8 x 20 + 1/8 x 700
 }
 
 TEST(Rto, ProgressBeginsR2Again) {  // RFC 9293 section 3.8.3: R2 counts one segment's
