@@ -123,8 +123,8 @@ struct SessionWalk {
     set_owner(d, *s.app, s.transport);
     d.state = to_api(s.state);
     d.worker = sw.worker->index;
-    d.rx_fifo_size = s.rx_size;
-    d.tx_fifo_size = s.tx_size;
+    d.rx_fifo_size = s.rx.size;
+    d.tx_fifo_size = s.tx.size;
     const TransportOps* ops = ops_of(sw, s);
     if ((s.flags & kTransportUp) && ops && ops->info) {
       ConnectionInfo c;
@@ -140,9 +140,9 @@ struct SessionWalk {
       d.rx_fifo_fill = unread_bytes(sw, s);
       d.tx_fifo_fill = unsent_bytes(sw, s);
     } else if (s.shared) {
-      (void)s.rx.refresh();
-      d.rx_fifo_fill = s.rx.used();
-      d.tx_fifo_fill = s.tx.refresh();
+      (void)rx_of(s).refresh();
+      d.rx_fifo_fill = rx_of(s).used();
+      d.tx_fifo_fill = tx_of(s).refresh();
     }
     return d;
   }

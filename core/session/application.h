@@ -122,6 +122,14 @@ struct App {
   }
 };
 
+// The daemon's ends of a session's fifos; it has some (Session::shared), and is not cut-through.
+inline svm::DaemonFifoProducer rx_of(Session& s) noexcept {
+  return {s.fifos().rx(), s.app->arena, s.rx};
+}
+inline svm::DaemonFifoConsumer tx_of(Session& s) noexcept {
+  return {s.fifos().tx(), s.app->app_segments, s.tx};
+}
+
 // Routing tables by family, as packets carry them (Endpoints::fib_index); kNoIndex: none.
 struct FibPair {
   uint32_t ip4 = 0, ip6 = 0;

@@ -146,8 +146,8 @@ Session* add_end(SessionWorker& sw, uint32_t index, uint32_t end, App& app, Tran
   }
   CutThroughLink& l = *sw.cut_throughs[index];
   s->conn = s->cut_conn = index * 2 + end;
-  s->rx_size = rx_size;
-  s->tx_size = tx_size;
+  s->rx.size = rx_size;
+  s->tx.size = tx_size;
   s->shared_ref = object.ref;
   s->shared = reinterpret_cast<svm::SessionLine*>(object.ptr);
   l.sizes[end] = tx_size;
@@ -205,14 +205,14 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
   std::swap(seen_by_callee.local, seen_by_callee.remote);
   std::swap(seen_by_callee.local_port, seen_by_callee.remote_port);
   const Endpoints seen_by_caller = l.endpoints;
-  if (const Status status = to->owner->accepted(sw, listener, *to, seen_by_callee);
+  if (const Status status = to->app->owner->accepted(sw, listener, *to, seen_by_callee);
       status != Status::kOk) {
     free_session(sw, *to);
     free_session(sw, *from);
     return status;
   }
   note_session(sw, EventKind::kSessionConnected, *from);
-  from->owner->connected(sw, *from, Status::kOk, seen_by_caller);
+  from->app->owner->connected(sw, *from, Status::kOk, seen_by_caller);
   return Status::kOk;
 }
 

@@ -119,12 +119,13 @@ bool append(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const D
 // Takes what the fifo has, in turn, at most `queued` bytes. False: the application has been
 // condemned.
 bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept {
+  auto tx = tx_of(s);
   for (uint32_t looked = 0; out.taken < queued && looked < kMaxChainsPerVisit; ++looked) {
     if (out.n >= kMaxChainsPerVisit) break;
     svm::DatagramHeader h;
     const uint32_t left = queued - out.taken;
     // Read once: from here on the application may write there what it likes.
-    if (left < kHeader || s.tx.peek(s.hold.total_deferred() + out.taken, bytes_of(h)) != kHeader ||
+    if (left < kHeader || tx.peek(s.hold.total_deferred() + out.taken, bytes_of(h)) != kHeader ||
         h.length > kMaxDatagramBytes || h.length > left - kHeader) {
       condemn(sw, *s.app);
       return false;
@@ -133,7 +134,7 @@ bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept 
     switch (check(sw, s, h, d)) {
       case Check::kOk:
         if (!append(sw, s, h, d, out.taken + kHeader, out)) {
-          if (s.tx.violation()) return false;  // append_tx has condemned it
+          if (tx.violation()) return false;  // append_tx has condemned it
           ++sw.counters[kNoBuffers];
           return true;
         }
@@ -183,18 +184,19 @@ void scatter(std::span<const svm::MutableByteView> views, const svm::DatagramHea
 Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Buffer& chain,
              uint32_t offset) noexcept {
   if (!s.shared || s.state == State::kClosing) return Status::kClosed;
+  auto rx = rx_of(s);
   const uint32_t total = kHeader + h.length;
   Status status = Status::kOk;
-  if (s.rx.space() < total && s.rx.refresh() < total) {
+  if (rx.space() < total && rx.refresh() < total) {
     status = Status::kAgain;
   } else {
     svm::MutableByteView views[kMaxViews];
-    const uint32_t n = s.rx.reserve(total, views);
+    const uint32_t n = rx.reserve(total, views);
     std::size_t room = 0;
     for (uint32_t i = 0; i < n; ++i) room += views[i].size();
     if (room == total) {
       scatter({views, n}, h, chain, offset, h.length);
-      s.rx.commit(total);
+      rx.commit(total);
       notify(sw, s, kNotifyRx);
     } else {
       status = Status::kNoMemory;
@@ -202,8 +204,8 @@ Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const 
       ask_growth(sw, *s.app);
     }
   }
-  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) watch_chunks(sw, s);
-  if (s.rx.violation()) condemn(sw, *s.app);
+  if (!(s.flags & kHoldsChunks) && rx.holds_chunks()) watch_chunks(sw, s);
+  if (rx.violation()) condemn(sw, *s.app);
   return status;
 }
 
@@ -321,9 +323,10 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept
 bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
   Worker& w = *sw.worker;
   const TransportOps& ops = *ops_of(sw, s);
+  auto tx = tx_of(s);
   for (int look = 0; look < 2; ++look) {
-    const uint32_t in_fifo = s.tx.refresh();
-    if (s.tx.violation()) [[unlikely]] {
+    const uint32_t in_fifo = tx.refresh();
+    if (tx.violation()) [[unlikely]] {
       condemn(sw, *s.app);
       return false;
     }
@@ -334,7 +337,7 @@ bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
         ops.close(w, s.conn, false);
         return false;
       }
-      if (s.tx.arm(in_fifo)) return false;
+      if (tx.arm(in_fifo)) return false;
       continue;
     }
     Outbox out;
@@ -381,16 +384,17 @@ void soft_error(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
   // One at a time, as on Linux: who does not read must not lose datagrams to errors.
-  if (s.error_end != 0) {
-    (void)s.rx.refresh();
-    if (s.rx.used() > s.rx.tail() - s.error_end) return;
+  if (s.shared && s.error_end != 0) {
+    auto rx = rx_of(s);
+    (void)rx.refresh();
+    if (rx.used() > rx.tail() - s.error_end) return;
   }
   svm::DatagramHeader h{};
   h.flags = svm::kDatagramError;
   h.error = errno_of(reason);
   Buffer nothing;
   // With a full fifo the error is lost, as the datagrams behind it are.
-  if (store(sw, s, h, nothing, 0) == Status::kOk) s.error_end = s.rx.tail();
+  if (store(sw, s, h, nothing, 0) == Status::kOk) s.error_end = rx_of(s).tail();
 }
 
 }  // namespace loom::session

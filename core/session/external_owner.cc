@@ -86,7 +86,7 @@ void lost(SessionWorker& sw, Session& s, ResetReason reason) noexcept {
   if (!s.shared || s.state == State::kClosing) return;
   if (s.is_cut_through())
     return set_peer_end(sw, s, svm::kPeerReset | static_cast<uint32_t>(reset_errno(reason)));
-  s.rx.set_reset(reset_errno(reason));
+  rx_of(s).set_reset(reset_errno(reason));
   notify(sw, s, kNotifyRx | kNotifyForce);
 }
 

@@ -23,7 +23,7 @@ Status accepted(SessionWorker& sw, Listener&, Session& s, const Endpoints&) noex
 }
 
 void connected(SessionWorker& sw, Session& s, Status status, const Endpoints&) noexcept {
-  s.app_end.outcome = status;
+  s.app_end.outcome = static_cast<int16_t>(status);
   s.app_end.due |= Due::kOpened;
   notify(sw, s, kNotifyRx);
 }
@@ -88,8 +88,9 @@ void tell(SessionWorker& sw, Session& s, uint8_t what) noexcept {
     if (s.listener != kNoIndex) {
       if (!tell_accepted(sw, s)) return;
     } else {
-      if (calls.connected) calls.connected(w, s.id, e.outcome, e.context);
-      if (e.outcome != Status::kOk) e.due |= Due::kClosed;
+      const auto outcome = static_cast<Status>(e.outcome);
+      if (calls.connected) calls.connected(w, s.id, outcome, e.context);
+      if (outcome != Status::kOk) e.due |= Due::kClosed;
     }
   }
   if (take(e, Due::kMoved) && is_open()) calls.moved(w, s.id, e.context);
@@ -148,8 +149,7 @@ void end_all(Impl& layer, App& app) {
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
     if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
   // Behind the first pass no session begins to move; those that are between two workers arrive.
-  do
-    pass_over_workers(layer);
+  do pass_over_workers(layer);
   while (app.n_moving.load(std::memory_order_acquire) != 0);
   // Some slots a visit, so that the end of an application with very many stops nobody else. Those
   // that are closed already go on until what they have to send is sent.

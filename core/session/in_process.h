@@ -27,10 +27,10 @@ inline InProcessApp& app_of(Session& s) noexcept { return *static_cast<InProcess
 
 // The application's ends of the fifos; their state lies beside the bytes.
 inline svm::AppFifoConsumer reader_of(Session& s) noexcept {
-  return svm::AppFifoConsumer(s.fifos().rx, s.app->app_segments, s.rx_size);
+  return svm::AppFifoConsumer(s.fifos().rx(), s.app->app_segments, s.rx.size);
 }
 inline svm::AppFifoProducer writer_of(Session& s) noexcept {
-  return svm::AppFifoProducer(s.fifos().tx, s.app->app_arena, s.tx_size);
+  return svm::AppFifoProducer(s.fifos().tx(), s.app->app_arena, s.tx.size);
 }
 
 // Says `closed`, now, whatever else was due. The session may be gone on return.

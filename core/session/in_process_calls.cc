@@ -174,7 +174,7 @@ void want_writable(Worker& w, SessionId id, uint32_t bytes) noexcept {
   SessionWorker& sw = of(w);
   Session* s = sendable(sw, id);
   if (!s) return;
-  const bool had_asked = std::exchange(s->app_end.writable_at, std::clamp(bytes, 1u, s->tx_size));
+  const bool had_asked = std::exchange(s->app_end.writable_at, std::clamp(bytes, 1u, s->tx.size));
   if (!(s->app_end.due & AppEnd::kNoMemory)) {
     if (writer_of(*s).refresh() >= s->app_end.writable_at) notify(sw, *s, kNotifyTx);
   } else if (!had_asked) {

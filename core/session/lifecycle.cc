@@ -9,8 +9,8 @@ namespace {
 
 // The last segment of an epoch was freed: what waited for it can go.
 void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
-  auto& hold = static_cast<TxHold&>(owner);
-  Session& s = *hold.session;
+  Session& s = session_of(owner);
+  TxHold& hold = s.hold;
   if (--hold.refs[epoch] != 0) return;
   SessionWorker& sw = of(w);
   if (s.state == State::kLingering) {
@@ -91,12 +91,10 @@ Session* new_session(SessionWorker& sw, App& app, TransportId transport) noexcep
     return nullptr;
   }
   s->app = &app;
-  s->owner = app.owner;
   s->transport = transport;
-  s->rx_size = app.rx_fifo_size;
-  s->tx_size = app.tx_fifo_size;
-  s->hold.release = release_segment;
-  s->hold.session = s;
+  s->rx.size = app.rx_fifo_size;
+  s->tx.size = app.tx_fifo_size;
+  s->hold.owner.release = release_segment;
   link_to_app(sw, *s);
   app.n_sessions.fetch_add(1, std::memory_order_relaxed);
   return s;
@@ -116,13 +114,10 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
   s.shared->owner.store(~0u, std::memory_order_relaxed);
   s.shared->handle = handle_of(sw, s);
   s.shared->worker.store(sw.worker->index, std::memory_order_relaxed);
-  s.shared->rx_size = s.rx_size;
-  s.shared->tx_size = s.tx_size;
-  svm::init_fifo(shared->rx);
-  svm::init_fifo(shared->tx);
-  s.rx = svm::DaemonFifoProducer(shared->rx, s.app->arena, s.rx_size);
-  s.tx = svm::DaemonFifoConsumer(shared->tx, s.app->app_segments, s.tx_size);
-  (void)s.tx.arm();  // the first byte written is announced
+  s.shared->rx_size = s.rx.size;
+  s.shared->tx_size = s.tx.size;
+  svm::init_fifos(*shared);
+  (void)tx_of(s).arm();  // the first byte written is announced
   return true;
 }
 
@@ -138,9 +133,9 @@ void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
   if (s.is_cut_through()) {
     unread = unread_bytes(sw, s) != 0;
   } else if (s.shared) {
-    (void)s.rx.refresh();
-    unread = s.rx.used() != 0;
-    s.rx.release();
+    (void)rx_of(s).refresh();
+    unread = rx_of(s).used() != 0;
+    rx_of(s).release();
   }
   if (abort) {
     s.flags &= static_cast<uint8_t>(~kTransportUp);
@@ -167,12 +162,12 @@ void session_reset(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
   note_session(sw, EventKind::kSessionReset, s, static_cast<uint32_t>(reason));
-  s.owner->lost(sw, s, reason);
+  s.app->owner->lost(sw, s, reason);
   transport_done(sw, s);
 }
 
 void free_session(SessionWorker& sw, Session& s) noexcept {
-  if (!s.owner->let_go(sw, s)) return;
+  if (!s.app->owner->let_go(sw, s)) return;
   if (s.hold.any()) {  // the driver still has segments of it; release_segment comes back here
     s.state = State::kLingering;
     return;
@@ -182,10 +177,10 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
   if (s.is_cut_through()) {
     release_cut_through(sw, s);
   } else if (s.shared) {
-    s.rx.release();
+    rx_of(s).release();
     // The application closed it, so its half of the tx fifo is ours to free too (protocol.h,
     // kClose).
-    svm::AppFifoProducer tx(s.fifos().tx, app.app_arena, s.tx_size);
+    svm::AppFifoProducer tx(s.fifos().tx(), app.app_arena, s.tx.size);
     tx.release();
     app.arena.free_object(s.shared_ref);
   }
@@ -210,7 +205,7 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
 }
 
 void drop_tx(SessionWorker& sw, Session& s, uint32_t n) noexcept {
-  s.tx.drop(n);
+  tx_of(s).drop(n);
   if (s.state == State::kOpen || s.state == State::kAccepted) notify(sw, s, kNotifyTx);
 }
 
@@ -261,12 +256,13 @@ bool look_at_chunks(SessionWorker& sw, SessionHandle handle) noexcept {
   if (!sw.pool.contains(id)) return false;
   Session& s = sw.pool.at(id);
   if (handle_of(sw, s) != handle || !(s.flags & kHoldsChunks)) return false;
-  if (s.rx.holds_chunks()) {
-    (void)s.rx.refresh();
-    if (s.rx.used() == 0 && s.rx.ooo_bytes() == 0) (void)s.rx.reclaim();
+  auto rx = rx_of(s);
+  if (rx.holds_chunks()) {
+    (void)rx.refresh();
+    if (rx.used() == 0 && rx.ooo_bytes() == 0) (void)rx.reclaim();
   }
-  const bool holds_tx = s.owner->reclaim_tx(sw, s);
-  if (holds_tx || s.rx.holds_chunks()) return true;
+  const bool holds_tx = s.app->owner->reclaim_tx(sw, s);
+  if (holds_tx || rx.holds_chunks()) return true;
   s.flags &= static_cast<uint8_t>(~kHoldsChunks);
   return false;
 }

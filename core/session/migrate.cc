@@ -75,7 +75,7 @@ void take_in(SessionWorker& sw, Session& s, uint8_t listed) noexcept {
   link_to_app(sw, s);
   s.app->n_moving.fetch_sub(1, std::memory_order_release);
   join_lists(sw, s, listed);
-  if (!s.owner->in_this_process) look_after_holders(sw, s);
+  if (!s.app->owner->in_this_process) look_after_holders(sw, s);
 }
 
 // --- On the old worker again.
@@ -111,10 +111,10 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen, 
   }
   const SessionId id = s->id;
   const uint32_t generation = s->generation;
-  *s = std::move(old);
+  *s = old;
+  old.rx = svm::PrivateProducer{};  // there is one owner of what it holds
   s->id = id;
   s->generation = generation;
-  s->hold.session = s;
   s->conn = conn;
   s->state = State::kOpen;
   s->home = is_home ? 0 : home;
@@ -124,7 +124,7 @@ void arrive(SessionWorker& sw, uint32_t from, Session& old, const void* frozen, 
     --sw.migrated;
   else
     sw.guests[home] = id;
-  if (s->owner->in_this_process) {
+  if (s->app->owner->in_this_process) {
     s->app_end.due |= AppEnd::kMoved;
     s->app_end.due &= static_cast<uint8_t>(~AppEnd::kNoMemory);  // its retry was the old worker's
     listed |= kNotifyRx | kNotifyTx;
@@ -147,7 +147,7 @@ Status migrate(SessionWorker& sw, Session& s, uint32_t to) noexcept {
   if (to >= sw.layer->workers.size()) return Status::kInvalid;
   if (to == sw.worker->index) return Status::kOk;
   const TransportOps* ops = ops_of(sw, s);
-  const bool app_stays = s.owner->in_this_process && !app_of(s).calls.moved;
+  const bool app_stays = s.app->owner->in_this_process && !app_of(s).calls.moved;
   if (s.is_cut_through() || app_stays || !ops->freeze) return Status::kUnsupported;
   constexpr uint8_t kBusy = AppEnd::kOpened | AppEnd::kReset | AppEnd::kClosed;
   if (s.state != State::kOpen || !(s.flags & kTransportUp) || s.hold.any() ||

@@ -68,11 +68,11 @@ void tell_by_event(SessionWorker& sw, Session& s, uint8_t what) noexcept {
   // The owner is read behind should_notify's fence: a process that took the session over stored
   // itself as owner before it armed, so whoever is seen armed is also seen as owner.
   if (what & kNotifyRx) {
-    const bool is_due = s.rx.should_notify() || (what & kNotifyForce);
+    const bool is_due = rx_of(s).should_notify() || (what & kNotifyForce);
     if (AppWorker* a = is_due ? owner_of(s) : nullptr) push_event(sw, *a, svm::ToApp::kRx, event);
-    if (s.rx.violation()) condemn(sw, *s.app);
+    if (rx_of(s).violation()) condemn(sw, *s.app);
   }
-  if ((what & kNotifyTx) && s.tx.should_notify())
+  if ((what & kNotifyTx) && tx_of(s).should_notify())
     if (AppWorker* a = owner_of(s)) push_event(sw, *a, svm::ToApp::kTxSpace, event);
 }
 
@@ -126,7 +126,7 @@ void flush(SessionWorker& sw) noexcept {
     const uint8_t what = s.flags & (kNotifyRx | kNotifyTx | kNotifyForce);
     if (what == 0) continue;  // it has gone
     s.flags &= static_cast<uint8_t>(~(kNotifyRx | kNotifyTx | kNotifyForce));
-    s.owner->tell(sw, s, what);
+    s.app->owner->tell(sw, s, what);
   }
   sw.telling.clear();
   for (const uint32_t index : sw.accepting)

@@ -138,7 +138,7 @@ void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noe
     event.snd_cwnd = in_segments(c.cwnd, c.snd_mss);
     event.snd_ssthresh = in_segments(c.ssthresh, c.snd_mss);
     event.pmtu = c.pmtu;
-    event.rcv_space = s->rx_size;
+    event.rcv_space = s->rx.size;
     event.snd_wnd = c.snd_wnd;
     event.total_retrans = c.total_retrans;
     event.bytes_acked = c.bytes_acked;
@@ -272,8 +272,8 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   s->context = args.context;
   s->creator = args.creator;
   constexpr uint32_t kMost = 1u << 30;
-  if (args.rx_fifo_size) s->rx_size = std::clamp(args.rx_fifo_size, 4096u, kMost);
-  if (args.tx_fifo_size) s->tx_size = std::clamp(args.tx_fifo_size, 4096u, kMost);
+  if (args.rx_fifo_size) s->rx.size = std::clamp(args.rx_fifo_size, 4096u, kMost);
+  if (args.tx_fifo_size) s->tx.size = std::clamp(args.tx_fifo_size, 4096u, kMost);
   Endpoints e = args.endpoints;
   const SessionId id = s->id;
   const uint32_t generation = s->generation;

@@ -42,16 +42,17 @@ enum class Visit { kDone, kAgain };
 Visit visit(SessionWorker& sw, Session& s) noexcept {
   Worker& w = *sw.worker;
   const TransportOps& ops = *ops_of(sw, s);
+  auto tx = tx_of(s);
   for (int look = 0; look < 2; ++look) {
-    const uint32_t in_fifo = s.tx.refresh();
-    if (s.tx.violation()) [[unlikely]] {
+    const uint32_t in_fifo = tx.refresh();
+    if (tx.violation()) [[unlikely]] {
       condemn(sw, *s.app);
       return Visit::kDone;
     }
     const uint32_t waiting = s.hold.total_deferred();
     const uint32_t queued = in_fifo > waiting ? in_fifo - waiting : 0;
     // MSG_MORE; once more when it is over.
-    if (const uint32_t held = s.tx.held(); (held != 0) | s.tail_held) [[unlikely]] {
+    if (const uint32_t held = tx.held(); (held != 0) | s.tail_held) [[unlikely]] {
       s.tail_held = held != 0;
       if (ops.tx_due) ops.tx_due(w, s.conn, held ? queued - std::min(held, queued) : ~0u);
     }
@@ -59,7 +60,7 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
     if (window.budget == 0) {
       // Blocked by the transport, which will schedule us, or by Nagle or cork, or idle: in each
       // case the next write may change that and must announce itself.
-      if (s.tx.arm(in_fifo)) return Visit::kDone;
+      if (tx.arm(in_fifo)) return Visit::kDone;
       continue;
     }
     uint32_t left =
@@ -72,14 +73,14 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
       Buffer* b = w.alloc();
       if (!b || !append_tx(sw, s, offset, length, *b)) {
         if (b) w.free(b);
-        if (!s.tx.violation()) ++sw.counters[kNoBuffers];
+        if (!tx.violation()) ++sw.counters[kNoBuffers];
         break;
       }
       chains[n++] = b;
       offset += length;
       left -= length;
     }
-    if (n == 0) return s.tx.violation() ? Visit::kDone : Visit::kAgain;
+    if (n == 0) return tx.violation() ? Visit::kDone : Visit::kAgain;
     sw.counters[kSentChains] += n;
     w.work += n;
     ops.push_headers(w, s.conn, {chains, n});
@@ -132,11 +133,12 @@ bool append_tx(SessionWorker& sw, Session& s, uint32_t offset, uint32_t length,
                Buffer& first) noexcept {
   Worker& w = *sw.worker;
   if (!s.shared) return false;
+  auto tx = tx_of(s);
   offset += s.hold.total_deferred();
   if (length <= kCopyBelow && !first.next && length <= first.tailroom()) {
     std::byte* at = first.data + first.len;
-    if (s.tx.peek(offset, {at, length}) != length) {
-      if (s.tx.violation()) condemn(sw, *s.app);
+    if (tx.peek(offset, {at, length}) != length) {
+      if (tx.violation()) condemn(sw, *s.app);
       return false;
     }
     first.len += length;
@@ -148,10 +150,10 @@ bool append_tx(SessionWorker& sw, Session& s, uint32_t offset, uint32_t length,
   uint32_t added = 0;
   while (added < length) {
     svm::ByteView views[kMaxViews];
-    const uint32_t n = s.tx.segments(offset + added, length - added, views);
+    const uint32_t n = tx.segments(offset + added, length - added, views);
     bool failed = n == 0;
     for (uint32_t i = 0; i < n && !failed; ++i) {
-      Buffer* b = w.alloc_external(views[i], &s.hold, s.hold.epoch);
+      Buffer* b = w.alloc_external(views[i], &s.hold.owner, s.hold.epoch);
       failed = !b;
       if (failed) break;
       ++s.hold.refs[s.hold.epoch];
@@ -160,7 +162,7 @@ bool append_tx(SessionWorker& sw, Session& s, uint32_t offset, uint32_t length,
       added += static_cast<uint32_t>(views[i].size());
     }
     if (failed) {
-      if (s.tx.violation()) condemn(sw, *s.app);
+      if (tx.violation()) condemn(sw, *s.app);
       if (Buffer* rest = std::exchange(before->next, nullptr)) w.free(rest);
       return false;
     }

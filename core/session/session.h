@@ -1,7 +1,9 @@
 // One session, as its worker keeps it, and the pool it comes from. Private to core/session/.
 #pragma once
 #include <algorithm>
+#include <cstddef>
 #include <memory>
+#include <type_traits>
 
 #include <hostloom/session.h>
 #include <hostloom/slots.h>
@@ -12,7 +14,6 @@
 namespace loom::session {
 
 struct App;
-struct OwnerOps;  // owner.h
 
 enum class State : uint8_t {
   kFree,
@@ -26,14 +27,12 @@ enum class State : uint8_t {
 };
 const char* state_name(State) noexcept;
 
-struct Session;
-
 // Counts the buffer segments that point into the tx fifo. Acknowledged bytes may be overwritten
 // only when no segment made before the acknowledgement is left. Two epochs are enough: while
 // segments of the old one are out, what is acknowledged waits for the new one's turn, and a steady
 // sender whose device is slow still gets its space back.
-struct TxHold : ExternalOwner {
-  Session* session = nullptr;
+struct TxHold {
+  ExternalOwner owner{};  // what the segments name
   uint32_t refs[2] = {};
   uint32_t deferred[2] = {};  // acknowledged bytes that wait for refs of that epoch to go
   uint32_t epoch = 0;         // that new segments belong to: 0 or 1
@@ -67,9 +66,11 @@ struct AppEnd {
   uint32_t writable_at = 0;  // `writable` is due once so many bytes are free; 0: not asked for
   uint8_t due = 0;
   ResetReason reason = ResetReason::kPeerReset;  // with kReset
-  Status outcome = Status::kOk;                  // with kOpened, of connect
+  int16_t outcome = 0;                           // with kOpened: Status of connect
 };
 
+// What a packet touches comes first: a session of 224 bytes takes four cache lines, and the last
+// two are of use at its beginning, its end and for in-process applications.
 struct Session {
   State state = State::kFree;
   uint8_t flags = 0;
@@ -82,30 +83,34 @@ struct Session {
   ConnId conn = kNoConn;
   ConnId cut_conn = kNoConn;  // its end of a CutThroughLink, as long as there is the session
   App* app = nullptr;
-  const OwnerOps* owner = nullptr;     // the application's
   svm::SessionLine* shared = nullptr;  // of a SessionShared, unless it is cut-through
-  svm::Ref shared_ref = 0;
-  SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
-  uint32_t listener = kNoIndex;
-  uint32_t context = 0;  // of the connect request
-  union {
-    uint32_t accept_pos = 0;  // streams: position in the listener's accept queue
-    uint32_t error_end;       // datagrams: cursor of rx behind the last error; 0: there was none
-  };
-  uint32_t moved_at = 0;  // when it came here from another worker, in ms of its clock; 0: never
-  uint32_t rx_size = 0, tx_size = 0;
-  SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
-  svm::DaemonFifoProducer rx;
-  svm::DaemonFifoConsumer tx;
+  svm::PrivateProducer rx;  // used through rx_of() (application.h); its size is always set
+  svm::PrivateCursor tx;    // through tx_of(), likewise
   TxHold hold;
   AppEnd app_end;
+  SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
+  svm::Ref shared_ref = 0;
+  SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
+  uint32_t moved_at = 0;  // when it came here from another worker, in ms of its clock; 0: never
+  uint32_t listener = kNoIndex;
+  union {
+    uint32_t accept_pos = 0;  // streams with `listener`: position in its accept queue
+    uint32_t context;         // streams without: of the connect request
+    uint32_t error_end;       // datagrams: cursor of rx behind the last error; 0: there was none
+  };
 
   bool is_cut_through() const noexcept { return cut_conn != kNoConn; }
   // Of a session that is not.
   svm::SessionShared& fifos() const noexcept { return *static_cast<svm::SessionShared*>(shared); }
 };
 
-static_assert(sizeof(Session) <= 304);
+static_assert(sizeof(Session) <= 224);
+// Segments find the session by its hold.
+static_assert(std::is_standard_layout_v<Session>);
+inline Session& session_of(ExternalOwner& owner) noexcept {
+  constexpr std::size_t kAt = offsetof(Session, hold) + offsetof(TxHold, owner);
+  return *reinterpret_cast<Session*>(reinterpret_cast<std::byte*>(&owner) - kAt);
+}
 
 // Not 0, so that no handle is: applications keep 0 for "none".
 constexpr uint32_t next_generation(uint32_t generation) noexcept {
@@ -119,8 +124,7 @@ class SessionPool {
  public:
   SessionPool() = default;
   ~SessionPool() {
-    for (SessionId id = 0; id < end(); ++id)
-      if (at(id).state != State::kFree) std::destroy_at(&at(id));
+    for (SessionId id = 0; id < end(); ++id) svm::OooList::destroy(at(id).rx.ooo);
   }
   Session* alloc() {
     const uint32_t id = slots_.take();

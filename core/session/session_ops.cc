@@ -124,15 +124,15 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
   s->conn = conn;
   s->listener = listener;
   s->creator = 0xff;
-  s->rx_size = l->rx_size;
-  s->tx_size = l->tx_size;
+  s->rx.size = l->rx_size;
+  s->tx.size = l->tx_size;
   s->state = State::kAccepted;
   note_session(sw, EventKind::kSessionAccept, *s);
   if (!open_fifos(sw, *s)) {
     free_session(sw, *s);
     return Status::kNoMemory;
   }
-  if (const Status status = s->owner->accepted(sw, *l, *s, e); status != Status::kOk) {
+  if (const Status status = s->app->owner->accepted(sw, *l, *s, e); status != Status::kOk) {
     free_session(sw, *s);
     return status;
   }
@@ -156,7 +156,7 @@ void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexc
     s.conn = kNoConn;
   }
   note_session(sw, EventKind::kSessionConnected, s, static_cast<uint32_t>(status));
-  s.owner->connected(sw, s, status, e);
+  s.app->owner->connected(sw, s, status, e);
 }
 
 void peer_closed(Worker& w, SessionId id) noexcept {
@@ -164,7 +164,7 @@ void peer_closed(Worker& w, SessionId id) noexcept {
   Session& s = at(sw, id);
   s.flags |= kEof;
   if (!s.shared || s.state == State::kClosing) return;
-  s.rx.set_eof();
+  rx_of(s).set_eof();
   notify(sw, s, kNotifyRx | kNotifyForce);
 }
 
@@ -196,8 +196,8 @@ std::size_t gather(const Buffer& chain, uint32_t offset, uint32_t length,
 }
 
 void after_store(SessionWorker& sw, Session& s) noexcept {
-  if (!(s.flags & kHoldsChunks) && s.rx.holds_chunks()) watch_chunks(sw, s);
-  if (s.rx.violation()) condemn(sw, *s.app);
+  if (!(s.flags & kHoldsChunks) && rx_of(s).holds_chunks()) watch_chunks(sw, s);
+  if (rx_of(s).violation()) condemn(sw, *s.app);
 }
 
 svm::DaemonFifoProducer::Placed store(SessionWorker& sw, Session& s, uint32_t ahead,
@@ -206,16 +206,17 @@ svm::DaemonFifoProducer::Placed store(SessionWorker& sw, Session& s, uint32_t ah
   svm::ByteView parts[kMaxParts];
   svm::DaemonFifoProducer::Placed placed;
   if (!s.shared || s.state == State::kClosing) return placed;
+  auto rx = rx_of(s);
   while (length != 0) {
     const std::size_t n = gather(chain, offset, length, parts);
     uint32_t bytes = 0;
     for (std::size_t i = 0; i < n; ++i) bytes += static_cast<uint32_t>(parts[i].size());
     if (bytes == 0) break;
-    const auto p = s.rx.enqueue_at(ahead, std::span<const svm::ByteView>(parts, n));
+    const auto p = rx.enqueue_at(ahead, std::span<const svm::ByteView>(parts, n));
     placed.taken += p.taken;
     placed.advanced += p.advanced;
     if (p.taken < bytes) {
-      if (s.rx.refresh() != 0) {  // there is space, so it was memory
+      if (rx.refresh() != 0) {  // there is space, so it was memory
         ++sw.counters[kNoSegmentMemory];
         ask_growth(sw, *s.app);
       }
@@ -246,9 +247,10 @@ bool rx_enqueue_at(Worker& w, SessionId id, uint32_t ahead, const Buffer& chain,
 
 uint32_t rx_ooo_ranges(Worker& w, SessionId id,
                        std::span<std::pair<uint32_t, uint32_t>> out) noexcept {
-  const Session& s = at(of(w), id);
+  Session& s = at(of(w), id);
+  if (!s.shared) return 0;
   svm::OooRange ranges[8];
-  const uint32_t n = s.rx.ooo_ranges(std::span(ranges, std::min<std::size_t>(out.size(), 8)));
+  const uint32_t n = rx_of(s).ooo_ranges(std::span(ranges, std::min<std::size_t>(out.size(), 8)));
   for (uint32_t i = 0; i < n; ++i) out[i] = {ranges[i].start, ranges[i].end};
   return n;
 }
@@ -256,20 +258,21 @@ uint32_t rx_ooo_ranges(Worker& w, SessionId id,
 uint32_t rx_space(Worker& w, SessionId id) noexcept {
   SessionWorker& sw = of(w);
   Session& s = at(sw, id);
-  if (!s.shared) return s.rx_size;
-  const uint32_t space = s.rx.refresh();
-  if (s.rx.violation()) [[unlikely]]
+  if (!s.shared) return s.rx.size;
+  auto rx = rx_of(s);
+  const uint32_t space = rx.refresh();
+  if (rx.violation()) [[unlikely]]
     condemn(sw, *s.app);
   return space;
 }
 
-uint32_t rx_size(Worker& w, SessionId id) noexcept { return at(of(w), id).rx_size; }
+uint32_t rx_size(Worker& w, SessionId id) noexcept { return at(of(w), id).rx.size; }
 
 void rx_want_space(Worker& w, SessionId id) noexcept {
   Session& s = at(of(w), id);
   if (!s.shared || s.state == State::kClosing) return;
   // Half of the fifo: large enough for few updates, early enough that the sender does not run dry.
-  if (!s.rx.want_space(s.rx_size / 2)) {
+  if (!rx_of(s).want_space(s.rx.size / 2)) {
     const TransportOps* ops = ops_of(of(w), s);
     if (ops->rx_drained) ops->rx_drained(w, s.conn);
   }
@@ -282,8 +285,9 @@ uint32_t tx_queued(Worker& w, SessionId id) noexcept {
   SessionWorker& sw = of(w);
   Session& s = at(sw, id);
   if (!s.shared) return 0;
-  const uint32_t n = s.tx.refresh();
-  if (s.tx.violation()) condemn(sw, *s.app);
+  auto tx = tx_of(s);
+  const uint32_t n = tx.refresh();
+  if (tx.violation()) condemn(sw, *s.app);
   const uint32_t waiting = s.hold.total_deferred();
   return n > waiting ? n - waiting : 0;
 }

@@ -185,9 +185,10 @@ Row describe(SessionWorker& sw, Session& s, uint64_t level, bool wants_figures) 
     rx = std::to_string(unread_bytes(sw, s));
     tx = std::to_string(unsent_bytes(sw, s));
   } else if (s.shared) {
-    (void)s.rx.refresh();
-    rx = std::to_string(s.rx.used());
-    tx = std::to_string(s.tx.refresh());
+    auto fifo = rx_of(s);
+    (void)fifo.refresh();
+    rx = std::to_string(fifo.used());
+    tx = std::to_string(tx_of(s).refresh());
   }
   r.handle = handle_text(handle_of(sw, s));
   r.transport = ops ? ops->name : "?";
@@ -199,9 +200,9 @@ Row describe(SessionWorker& sw, Session& s, uint64_t level, bool wants_figures) 
              r.state,
              std::to_string(sw.worker->index),
              rx,
-             std::to_string(s.rx_size),
+             std::to_string(s.rx.size),
              tx,
-             std::to_string(s.tx_size),
+             std::to_string(s.tx.size),
              std::to_string(c.bytes_received),
              std::to_string(c.bytes_acked),
              s.app->name,

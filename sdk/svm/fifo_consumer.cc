@@ -10,25 +10,16 @@
 namespace loom::svm {
 
 template <bool P>
-FifoConsumer<P>::FifoConsumer(FifoShared& shared, const SegmentTable& table, uint32_t size) noexcept
-    : shared_(&shared), table_(&table), size_(size) {
-  if constexpr (P) {
-    private_.head_copy = shared.consumer.head.load(std::memory_order_relaxed);
-    private_.tail_seen = private_.head_copy;
-  }
-}
-
-template <bool P>
 uint32_t FifoConsumer<P>::head() const noexcept {
   if constexpr (P)
-    return private_.head_copy;
+    return cursor().head_copy;
   else
-    return shared_->consumer.head.load(std::memory_order_relaxed);
+    return consumer_->head.load(std::memory_order_relaxed);
 }
 
 template <bool P>
 bool FifoConsumer<P>::violate() noexcept {
-  violation_ = true;
+  mine().violation = true;
   cursor().tail_seen = head();  // nothing more to read
   return false;
 }
@@ -93,11 +84,11 @@ bool FifoConsumer<P>::locate(uint32_t pos, At& at) noexcept {
 template <bool P>
 bool FifoConsumer<P>::rebase(uint32_t head) noexcept {
   auto& c = cursor();
-  const uint32_t generation = shared_->producer.base_gen.load(std::memory_order_relaxed);
+  const uint32_t generation = producer_->base_gen.load(std::memory_order_relaxed);
   if (generation == c.base_gen) return true;
   if (head != c.tail_seen) return violate();
   At at;
-  if (!enter(shared_->producer.base_chunk.load(std::memory_order_relaxed), head, at)) return false;
+  if (!enter(producer_->base_chunk.load(std::memory_order_relaxed), head, at)) return false;
   c.chunk = at.ref;
   c.chunk_start = at.start;
   c.chunk_end = at.end;
@@ -108,11 +99,11 @@ bool FifoConsumer<P>::rebase(uint32_t head) noexcept {
 
 template <bool P>
 uint32_t FifoConsumer<P>::refresh() noexcept {
-  if (violation_) return 0;
+  if (violation()) return 0;
   const uint32_t h = head();
-  const uint32_t tail = shared_->producer.tail.load(std::memory_order_acquire);
+  const uint32_t tail = producer_->tail.load(std::memory_order_acquire);
   const uint32_t n = tail - h;
-  if (n > size_ || n < cursor().tail_seen - h) {  // more than fits, or taken back
+  if (n > size() || n < cursor().tail_seen - h) {  // more than fits, or taken back
     violate();
     return 0;
   }
@@ -143,9 +134,9 @@ uint32_t FifoConsumer<P>::segments(uint32_t offset, uint32_t max_bytes,
     if (!follow(at)) return 0;
   }
   if constexpr (P) {
-    private_.send_chunk = at.ref;
-    private_.send_start = at.start;
-    private_.send_end = at.end;
+    cursor().send_chunk = at.ref;
+    cursor().send_start = at.start;
+    cursor().send_end = at.end;
   }
   return n;
 }
@@ -184,7 +175,7 @@ void FifoConsumer<P>::drop(uint32_t n) noexcept {
   c.chunk_start = at.start;
   c.chunk_end = at.end;
   if constexpr (P) c.head_copy = new_head;
-  shared_->consumer.head.store(new_head, std::memory_order_release);
+  consumer_->head.store(new_head, std::memory_order_release);
 }
 
 template <bool P>
@@ -198,35 +189,34 @@ uint32_t FifoConsumer<P>::dequeue(MutableByteView out) noexcept {
 
 template <bool P>
 bool FifoConsumer<P>::should_notify() noexcept {
-  const bool due = wake::producer_waits(shared_->producer, head(), cursor().space_answered);
+  const bool due = wake::producer_waits(*producer_, head(), cursor().space_answered);
   refresh();
   return due;
 }
 
 template <bool P>
 bool FifoConsumer<P>::arm(uint32_t seen) noexcept {
-  wake::arm(shared_->consumer);
+  wake::arm(*consumer_);
   if constexpr (!P) {
-    if (shared_->producer.flags.load(std::memory_order_acquire) & (kFifoEof | kFifoReset))
-      return false;
+    if (producer_->flags.load(std::memory_order_acquire) & (kFifoEof | kFifoReset)) return false;
   }
-  return refresh() <= seen && !violation_;
+  return refresh() <= seen && !violation();
 }
 
 template <bool P>
 bool FifoConsumer<P>::eof() noexcept {
   // The flag was stored after the last tail, and is loaded before it.
-  return (shared_->producer.flags.load(std::memory_order_acquire) & kFifoEof) && refresh() == 0;
+  return (producer_->flags.load(std::memory_order_acquire) & kFifoEof) && refresh() == 0;
 }
 
 template <bool P>
 bool FifoConsumer<P>::reset() const noexcept {
-  return shared_->producer.flags.load(std::memory_order_acquire) & kFifoReset;
+  return producer_->flags.load(std::memory_order_acquire) & kFifoReset;
 }
 
 template <bool P>
 int FifoConsumer<P>::error() const noexcept {
-  return static_cast<int>(shared_->producer.error.load(std::memory_order_relaxed));
+  return static_cast<int>(producer_->error.load(std::memory_order_relaxed));
 }
 
 template class FifoConsumer<false>;

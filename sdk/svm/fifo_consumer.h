@@ -7,7 +7,8 @@
 //
 // Two homes for the state: AppFifoConsumer keeps it in the shared line, so that a forked child goes
 // on where its parent was (the caller serialises them with SessionShared::lock); DaemonFifoConsumer
-// keeps it in itself, and only mirrors head.
+// has it in a PrivateCursor of its owner's, and only mirrors head. The object itself is only a way
+// to get at these, and may be made anew for each call.
 //
 // Threads: one at a time.
 #pragma once
@@ -20,23 +21,35 @@ namespace loom::svm {
 
 // Where the daemon is in a fifo: at head, and at the place it last sent from.
 struct PrivateCursor {
+  explicit PrivateCursor(uint32_t fifo_size = 0, uint32_t start = 0) noexcept
+      : tail_seen(start), head_copy(start), size(fifo_size & 0x7fffffff), violation(0) {}
   Ref chunk = 0;
   uint32_t chunk_start = 0, chunk_end = 0;
-  uint32_t base_gen = 0, tail_seen = 0, space_answered = 0;
-  uint32_t head_copy = 0;
+  uint32_t base_gen = 0;
+  uint32_t tail_seen;
+  uint32_t head_copy;
+  uint32_t size : 31, violation : 1;
+  uint32_t space_answered = 0;
   // Second cursor, so that sending at snd_nxt does not walk from snd_una each time.
   Ref send_chunk = 0;
   uint32_t send_start = 0, send_end = 0;
 };
+static_assert(sizeof(PrivateCursor) == 56);
 
 template <bool kPrivate>
 class FifoConsumer {
  public:
   FifoConsumer() = default;
-  // Continues at the state that the shared lines (application) have, or at head (daemon: call it on
-  // a fifo nobody has used yet). `size` bounds tail - head; `table` holds the segments that chunks
-  // may lie in.
-  FifoConsumer(FifoShared& shared, const SegmentTable& table, uint32_t size) noexcept;
+  // Application: goes on from the shared state. `size` bounds tail - head; `table` holds the
+  // segments that chunks may lie in.
+  FifoConsumer(RxFifo fifo, const SegmentTable& table, uint32_t size) noexcept requires(!kPrivate)
+      : producer_(&fifo.producer), consumer_(&fifo.consumer), table_(&table), own_{size} {}
+  // Daemon: goes on from `state`, which belongs to this fifo alone and begins with it.
+  FifoConsumer(TxFifo fifo, const SegmentTable& table,
+               PrivateCursor& state) noexcept requires kPrivate : producer_(&fifo.producer),
+                                                                  consumer_(&fifo.consumer),
+                                                                  table_(&table),
+                                                                  own_{&state} {}
 
   // Looks at the producer's line. Bytes readable from head on.
   uint32_t refresh() noexcept;
@@ -61,10 +74,10 @@ class FifoConsumer {
   // After refresh: how many of the newest bytes it saw may wait for more (MSG_MORE). A plain write
   // clears the flag before it moves tail, so bytes that are due are never among them.
   uint32_t held() const noexcept requires kPrivate {
-    if (!(shared_->producer.flags.load(std::memory_order_acquire) & kFifoMore)) [[likely]]
+    if (!(producer_->flags.load(std::memory_order_acquire) & kFifoMore)) [[likely]]
       return 0;
-    const uint32_t from = shared_->producer.more_from.load(std::memory_order_relaxed);
-    const auto n = static_cast<int32_t>(private_.tail_seen - from);
+    const uint32_t from = producer_->more_from.load(std::memory_order_relaxed);
+    const auto n = static_cast<int32_t>(cursor().tail_seen - from);
     return n <= 0 ? 0 : std::min(static_cast<uint32_t>(n), cached_available());
   }
 
@@ -78,16 +91,37 @@ class FifoConsumer {
 
   // The producer has ended the stream, and everything was read. / The connection is gone.
   bool eof() noexcept;
+  // The same, with bytes still to be read.
+  bool eof_ahead() const noexcept {
+    return producer_->flags.load(std::memory_order_acquire) & kFifoEof;
+  }
   bool reset() const noexcept;
   int error() const noexcept;  // errno, with reset()
 
   // The shared memory contradicts itself. Stays so.
-  bool violation() const noexcept { return violation_; }
-  uint32_t size() const noexcept { return size_; }
-  void set_size(uint32_t size) noexcept { size_ = size; }
-  FifoShared* shared() const noexcept { return shared_; }
+  bool violation() const noexcept { return mine().violation; }
+  uint32_t size() const noexcept { return mine().size; }
+  void set_size(uint32_t size) noexcept { mine().size = size & 0x7fffffff; }  // below 2^31
+
+ protected:
+  // Of no fifo yet.
+  explicit FifoConsumer(PrivateCursor& state) noexcept requires kPrivate : own_{&state} {}
 
  private:
+  struct Own {  // of an application's, beside what it shares with its other processes
+    uint32_t size = 0;
+    bool violation = false;
+  };
+  struct Elsewhere {
+    PrivateCursor* state = nullptr;
+  };
+  auto& mine() noexcept {
+    if constexpr (kPrivate)
+      return *own_.state;
+    else
+      return own_;
+  }
+  const auto& mine() const noexcept { return const_cast<FifoConsumer*>(this)->mine(); }
   struct At {  // a chunk, checked to lie in its segment
     const std::byte* base;
     Ref ref;
@@ -95,9 +129,9 @@ class FifoConsumer {
   };
   auto& cursor() noexcept {
     if constexpr (kPrivate)
-      return private_;
+      return *own_.state;
     else
-      return shared_->consumer;
+      return static_cast<FifoConsumerLine&>(*consumer_);
   }
   const auto& cursor() const noexcept { return const_cast<FifoConsumer*>(this)->cursor(); }
   bool enter(Ref ref, uint32_t start, At& at) noexcept;
@@ -107,17 +141,14 @@ class FifoConsumer {
   bool rebase(uint32_t head) noexcept;
   bool violate() noexcept;
 
-  struct Nothing {};
-  FifoShared* shared_ = nullptr;
+  const FifoProducerWords* producer_ = nullptr;
+  FifoConsumerWords* consumer_ = nullptr;
   const SegmentTable* table_ = nullptr;
-  uint32_t size_ = 0;
-  bool violation_ = false;
-  [[no_unique_address]] std::conditional_t<kPrivate, PrivateCursor, Nothing> private_;
+  std::conditional_t<kPrivate, Elsewhere, Own> own_;
 };
 
 using AppFifoConsumer = FifoConsumer<false>;
 using DaemonFifoConsumer = FifoConsumer<true>;
-static_assert(sizeof(DaemonFifoConsumer) <= 96);
 extern template class FifoConsumer<false>;
 extern template class FifoConsumer<true>;
 

@@ -43,6 +43,9 @@ class OooList {
   // long as it starts at or behind the end of the tail chunk.
   ChunkId hint_chunk = 0;
   uint32_t hint_start = 0;
+  // The producer's last chunk, and the cursor value behind its last byte.
+  ChunkId last_chunk = 0;
+  uint32_t last_end = 0;
 
  private:
   struct Spare;

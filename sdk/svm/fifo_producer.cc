@@ -25,44 +25,21 @@ void init_fifo(FifoShared& fifo, uint32_t start) noexcept {
   fifo.consumer.tail_seen = start;
 }
 
+void init_fifos(SessionShared& s) noexcept {
+  new (&s.daemon) DaemonLine{};
+  new (&s.rx_consumer) FifoConsumerLine{};
+  new (&s.tx_producer) FifoProducerLine{};
+}
+
 // --- Life ---
 
 template <class C>
-FifoProducer<C>::FifoProducer(FifoShared& shared, Arena& arena, uint32_t size) noexcept
-    : shared_(&shared), chunks_(&arena), size_(size) {
-  if constexpr (kPrivate) {
-    private_.tail_copy = shared.producer.tail.load(std::memory_order_relaxed);
-    private_.head_seen = private_.tail_copy;
-  }
-}
-
-template <class C>
-FifoProducer<C>::FifoProducer(FifoProducer&& o) noexcept
-    : shared_(std::exchange(o.shared_, nullptr)),
-      chunks_(o.chunks_),
-      size_(o.size_),
-      violation_(o.violation_),
-      private_(std::exchange(o.private_, {})) {}
-
-template <class C>
-FifoProducer<C>& FifoProducer<C>::operator=(FifoProducer&& o) noexcept {
-  if (this == &o) return *this;
-  if constexpr (kPrivate) release();
-  shared_ = std::exchange(o.shared_, nullptr);
-  chunks_ = o.chunks_;
-  size_ = o.size_;
-  violation_ = o.violation_;
-  private_ = std::exchange(o.private_, {});
-  return *this;
-}
-
-template <class C>
 void FifoProducer<C>::release() noexcept {
-  if (!shared_) return;
+  if (!producer_) return;
   free_all();
   if constexpr (kPrivate) {
-    OooList::destroy(private_.ooo);
-    private_.ooo = nullptr;
+    OooList::destroy(state().ooo);
+    state().ooo = nullptr;
   }
 }
 
@@ -71,35 +48,35 @@ void FifoProducer<C>::release() noexcept {
 template <class C>
 uint32_t FifoProducer<C>::tail() const noexcept {
   if constexpr (kPrivate)
-    return private_.tail_copy;
+    return state().tail_copy;
   else
-    return shared_->producer.tail.load(std::memory_order_relaxed);
+    return producer_->tail.load(std::memory_order_relaxed);
 }
 
 template <class C>
 void FifoProducer<C>::store_tail(uint32_t tail) noexcept {
-  if constexpr (kPrivate) private_.tail_copy = tail;
-  shared_->producer.tail.store(tail, std::memory_order_release);
+  if constexpr (kPrivate) state().tail_copy = tail;
+  producer_->tail.store(tail, std::memory_order_release);
 }
 
 template <class C>
 uint32_t FifoProducer<C>::flags() const noexcept {
   if constexpr (kPrivate)
-    return private_.flags_copy;
+    return state().flags_copy;
   else
-    return shared_->producer.flags.load(std::memory_order_relaxed);
+    return producer_->flags.load(std::memory_order_relaxed);
 }
 
 template <class C>
 void FifoProducer<C>::store_flags(uint32_t flags) noexcept {
-  if constexpr (kPrivate) private_.flags_copy = flags;
-  shared_->producer.flags.store(flags, std::memory_order_release);
+  if constexpr (kPrivate) state().flags_copy = flags;
+  producer_->flags.store(flags, std::memory_order_release);
 }
 
 template <class C>
 OooList* FifoProducer<C>::ooo() const noexcept {
   if constexpr (kPrivate)
-    return private_.ooo;
+    return state().ooo;
   else
     return nullptr;
 }
@@ -108,8 +85,8 @@ OooList* FifoProducer<C>::ooo() const noexcept {
 
 template <class C>
 uint32_t FifoProducer<C>::refresh() noexcept {
-  if (violation_) return 0;
-  const uint32_t head = shared_->consumer.head.load(std::memory_order_acquire);
+  if (violation()) return 0;
+  const uint32_t head = consumer_->head.load(std::memory_order_acquire);
   auto& s = state();
   if (head - s.head_seen > tail() - s.head_seen) {  // not between the last head and tail
     violate();
@@ -122,7 +99,7 @@ uint32_t FifoProducer<C>::refresh() noexcept {
 // How many of n bytes the limit leaves room for.
 template <class C>
 uint32_t FifoProducer<C>::room(uint32_t n) noexcept {
-  if (violation_) return 0;
+  if (violation()) return 0;
   const uint32_t known = space();
   return std::min(n, known >= n ? known : refresh());
 }
@@ -143,11 +120,9 @@ bool FifoProducer<C>::start_list(uint32_t n) noexcept {
   auto& s = state();
   s.oldest_chunk = s.tail_chunk = h;
   s.tail_chunk_end = chunks_.view(h).end;
-  auto& line = shared_->producer;
+  auto& line = *producer_;
   line.base_chunk.store(chunks_.ref(h), std::memory_order_relaxed);
   if constexpr (kPrivate) {
-    s.last_chunk = h;
-    s.last_end = s.tail_chunk_end;
     line.base_gen.store(++s.base_gen_copy, std::memory_order_relaxed);
   } else {
     line.base_gen.store(line.base_gen.load(std::memory_order_relaxed) + 1,
@@ -164,21 +139,18 @@ uint32_t FifoProducer<C>::cover(uint32_t n) noexcept {
   if (s.tail_chunk && n <= s.tail_chunk_end - tail()) [[likely]]
     return n;
   refresh();
-  if (violation_) return 0;
+  if (violation()) return 0;
   if (used() == 0 && !ooo())
     free_all();
   else
     free_behind_head();
-  if (violation_ || (!s.tail_chunk && !start_list(n))) return 0;
+  if (violation() || (!s.tail_chunk && !start_list(n))) return 0;
 
-  Handle last;
-  uint32_t end;
+  Handle last = s.tail_chunk;
+  uint32_t end = s.tail_chunk_end;
   if constexpr (kPrivate) {
-    last = s.last_chunk;
-    end = s.last_end;
+    find_last(last, end);
   } else {
-    last = s.tail_chunk;
-    end = s.tail_chunk_end;
     // Chunks ahead: reserved and not committed, or left by a process that died.
     while (before(end, tail() + n) && chunks_.next(last)) {
       ChunkView view{nullptr, 0, end};
@@ -193,11 +165,32 @@ uint32_t FifoProducer<C>::cover(uint32_t n) noexcept {
     last = h;
     end = chunks_.view(h).end;
     if constexpr (kPrivate) {
-      s.last_chunk = last;
-      s.last_end = end;
+      if (s.ooo) {
+        s.ooo->last_chunk = last;
+        s.ooo->last_end = end;
+      }
     }
   }
   return std::min(n, end - tail());
+}
+
+// Daemon: the last chunk. Behind the one at tail there are others only for out-of-order bytes,
+// whose list knows it, but for few that an attempt in vain has left.
+template <class C>
+void FifoProducer<C>::find_last(Handle& last, uint32_t& end) const noexcept {
+  const auto& s = state();
+  last = s.tail_chunk;
+  end = s.tail_chunk_end;
+  if constexpr (kPrivate) {
+    if (s.ooo) {
+      last = s.ooo->last_chunk;
+      end = s.ooo->last_end;
+    }
+  }
+  while (const Handle next = chunks_.next(last)) {
+    last = next;
+    end = chunks_.view(next).end;
+  }
 }
 
 template <class C>
@@ -231,12 +224,8 @@ uint32_t FifoProducer<C>::free_all() noexcept {
   uint32_t start = h ? chunks_.view(h).start : 0;
   s.oldest_chunk = s.tail_chunk = 0;
   s.tail_chunk_end = tail();
-  if constexpr (kPrivate) {
-    s.last_chunk = 0;
-    s.last_end = tail();
-  }
   // More than any fifo of this size ever has: somebody else may have made the list.
-  uint32_t budget = std::max(size_, 1u << kMaxChunkLog2) / (1u << (kMinChunkLog2 - 1));
+  uint32_t budget = std::max(size(), 1u << kMaxChunkLog2) / (1u << (kMinChunkLog2 - 1));
   while (h) {
     const ChunkView view = chunks_.view(h);
     if (!view.data || view.start != start || (!kPrivate && budget-- == 0)) {  // not a list of ours
@@ -256,7 +245,7 @@ template <class C>
 uint32_t FifoProducer<C>::reclaim() noexcept {
   if (!state().oldest_chunk) return 0;
   refresh();
-  if (violation_) return 0;
+  if (violation()) return 0;
   return used() == 0 && !ooo() ? free_all() : free_behind_head();
 }
 
@@ -309,9 +298,9 @@ bool FifoProducer<C>::copy_in(uint32_t pos, std::span<const ByteView> parts, uin
     if (n == 0) break;
   }
   if constexpr (kPrivate) {
-    if (private_.ooo) {
-      private_.ooo->hint_chunk = h;
-      private_.ooo->hint_start = view.start;
+    if (state().ooo) {
+      state().ooo->hint_chunk = h;
+      state().ooo->hint_start = view.start;
     }
   }
   return true;
@@ -359,15 +348,15 @@ uint32_t FifoProducer<C>::enqueue(std::span<const ByteView> parts) noexcept {
   if (n != 0) n = cover(n);
   if (n == 0 || !copy_in(tail(), parts, n)) return 0;
   publish(n);
-  return violation_ ? 0 : n;
+  return violation() ? 0 : n;
 }
 
 template <class C>
 auto FifoProducer<C>::enqueue_at(uint32_t offset, std::span<const ByteView> parts) noexcept
     -> Placed requires kPrivate {
   const uint32_t total = total_of(parts);
-  if (offset > size_) return {};
-  const uint32_t reach = room(offset + std::min(total, size_));
+  if (offset > size()) return {};
+  const uint32_t reach = room(offset + std::min(total, size()));
   if (reach <= offset) return {};
   if (offset == 0) {
     const uint32_t n = cover(std::min(reach, total));
@@ -375,16 +364,24 @@ auto FifoProducer<C>::enqueue_at(uint32_t offset, std::span<const ByteView> part
     return {n, publish(n)};
   }
 
+  auto& s = state();
   const uint32_t at = tail() + offset;
   const uint32_t to = tail() + std::min(reach, offset + total);
   if (ooo() && !ooo()->accepts(tail(), at, to)) return {};  // before memory is spent on it
   const uint32_t covered = cover(to - tail());
   if (covered <= offset) return {};
-  if (!private_.ooo && !(private_.ooo = OooList::make())) return {};
+  if (!s.ooo) {
+    ChunkId last;
+    uint32_t last_end;
+    find_last(last, last_end);
+    if (!(s.ooo = OooList::make())) return {};
+    s.ooo->last_chunk = last;
+    s.ooo->last_end = last_end;
+  }
   const uint32_t n = covered - offset;
-  if (!private_.ooo->accepts(tail(), at, at + n)) return {};  // it got shorter, memory ran out
+  if (!s.ooo->accepts(tail(), at, at + n)) return {};  // it got shorter, memory ran out
   if (!copy_in(at, parts, n)) return {};
-  private_.ooo->insert(tail(), at, at + n);
+  s.ooo->insert(tail(), at, at + n);
   return {n, 0};
 }
 
@@ -409,7 +406,7 @@ uint32_t FifoProducer<C>::reserve(uint32_t n, std::span<MutableByteView> out) no
 
 template <class C>
 void FifoProducer<C>::commit(uint32_t n) noexcept {
-  if (n != 0 && !violation_) publish(n);
+  if (n != 0 && !violation()) publish(n);
 }
 
 // --- Ends and wake-ups ---
@@ -421,14 +418,14 @@ void FifoProducer<C>::set_eof() noexcept {
 
 template <class C>
 void FifoProducer<C>::set_reset(int error) noexcept {
-  shared_->producer.error.store(static_cast<uint32_t>(error), std::memory_order_relaxed);
+  producer_->error.store(static_cast<uint32_t>(error), std::memory_order_relaxed);
   store_flags(flags() | kFifoReset);
 }
 
 template <class C>
 void FifoProducer<C>::begin_more() noexcept requires(!kPrivate) {
   if (more()) return;
-  shared_->producer.more_from.store(tail(), std::memory_order_relaxed);
+  producer_->more_from.store(tail(), std::memory_order_relaxed);
   store_flags(flags() | kFifoMore);
 }
 
@@ -439,19 +436,19 @@ void FifoProducer<C>::end_more() noexcept requires(!kPrivate) {
 
 template <class C>
 bool FifoProducer<C>::should_notify() noexcept {
-  const bool due = wake::consumer_waits(shared_->consumer);
+  const bool due = wake::consumer_waits(*consumer_);
   refresh();
   return due;
 }
 
 template <class C>
 bool FifoProducer<C>::want_space(uint32_t threshold) noexcept {
-  threshold = std::clamp(threshold, 1u, size_);
-  if (refresh() >= threshold || violation_) return false;
+  threshold = std::clamp(threshold, 1u, size());
+  if (refresh() >= threshold || violation()) return false;
   uint32_t f = flags();
-  wake::request_space(shared_->producer, f, tail() - (size_ - threshold));
-  if constexpr (kPrivate) private_.flags_copy = f;
-  if (refresh() < threshold && !violation_) return true;
+  wake::request_space(*producer_, f, tail() - (size() - threshold));
+  if constexpr (kPrivate) state().flags_copy = f;
+  if (refresh() < threshold && !violation()) return true;
   clear_want_space();
   return false;
 }

@@ -1,7 +1,8 @@
 // Producer side of a fifo: writes, allocates chunks as data arrives, frees what lies behind head.
 //
-// DaemonFifoProducer (rx fifo): all state private, chunks from a DaemonArena. The only word it
-// reads from shared memory is the consumer's head, bounded by [last head, tail].
+// DaemonFifoProducer (rx fifo): all state private, in a PrivateProducer of its owner's, chunks from
+// a DaemonArena. The only word it reads from shared memory is the consumer's head, bounded by [last
+// head, tail]. The object itself is only a way to get at these, and may be made anew for each call.
 // AppFifoProducer (tx fifo): state in the shared line, so that a forked child goes on (the caller
 // serialises processes with SessionShared::lock), chunks from an AppArena.
 //
@@ -23,17 +24,22 @@ constexpr uint32_t kMaxGrownChunkLog2 = 18;  // chunks do not grow beyond 256 KB
 
 // Starts a fifo's shared lines: empty, next byte at cursor value `start`.
 void init_fifo(FifoShared& fifo, uint32_t start = 0) noexcept;
+// Both fifos of a session.
+void init_fifos(SessionShared& session) noexcept;
 
 // State of a daemon producer; an application's is in FifoProducerLine, under the same names.
 struct PrivateProducer {
-  uint32_t tail_copy = 0, flags_copy = 0, base_gen_copy = 0;
-  uint32_t head_seen = 0;
+  explicit PrivateProducer(uint32_t fifo_size = 0, uint32_t start = 0) noexcept
+      : tail_copy(start), head_seen(start), size(fifo_size & 0x7fffffff), violation(0) {}
+  uint32_t tail_copy;
+  uint32_t flags_copy = 0, base_gen_copy = 0;
+  uint32_t head_seen;
   ChunkId oldest_chunk = 0, tail_chunk = 0;
   uint32_t tail_chunk_end = 0;
-  ChunkId last_chunk = 0;  // chunks beyond tail_chunk hold out-of-order bytes
-  uint32_t last_end = 0;
+  uint32_t size : 31, violation : 1;
   OooList* ooo = nullptr;  // bytes beyond tail, only while there are any
 };
+static_assert(sizeof(PrivateProducer) == 40);
 
 template <class Chunks>
 class FifoProducer {
@@ -47,25 +53,24 @@ class FifoProducer {
   };
 
   FifoProducer() = default;
-  // Daemon: a fifo straight from init_fifo. Application: any, it goes on from the shared state.
-  FifoProducer(FifoShared& shared, Arena& arena, uint32_t size) noexcept;
-  FifoProducer(const FifoProducer&) = delete;
-  FifoProducer& operator=(const FifoProducer&) = delete;
-  FifoProducer(FifoProducer&& other) noexcept;
-  FifoProducer& operator=(FifoProducer&& other) noexcept;
-  // A daemon producer frees its chunks. An application's leaves them: another process may go on.
-  ~FifoProducer() {
-    if constexpr (kPrivate) release();
-  }
+  // Daemon: goes on from `state`, which belongs to this fifo alone and begins with it.
+  FifoProducer(RxFifo fifo, Arena& arena, PrivateProducer& state) noexcept requires kPrivate
+      : producer_(&fifo.producer),
+        consumer_(&fifo.consumer),
+        chunks_(&arena),
+        own_{&state} {}
+  // Application: goes on from the shared state.
+  FifoProducer(TxFifo fifo, Arena& arena, uint32_t size) noexcept requires(!kPrivate)
+      : producer_(&fifo.producer), consumer_(&fifo.consumer), chunks_(&arena), own_{size} {}
 
-  uint32_t size() const noexcept { return size_; }
-  // A smaller size than what is in the fifo only stops further bytes. The consumer's bound must
-  // never be the smaller one: raise it first.
-  void set_size(uint32_t size) noexcept { size_ = size; }
+  uint32_t size() const noexcept { return mine().size; }
+  // Below 2^31. A smaller size than what is in the fifo only stops further bytes. The consumer's
+  // bound must never be the smaller one: raise it first.
+  void set_size(uint32_t size) noexcept { mine().size = size & 0x7fffffff; }
   uint32_t tail() const noexcept;
   // By what is known without looking at the consumer's line: used at most, space at least that.
   uint32_t used() const noexcept { return tail() - state().head_seen; }
-  uint32_t space() const noexcept { return used() >= size_ ? 0 : size_ - used(); }
+  uint32_t space() const noexcept { return used() >= size() ? 0 : size() - used(); }
   // Looks at the consumer's line; exact space.
   uint32_t refresh() noexcept;
 
@@ -97,6 +102,7 @@ class FifoProducer {
   // End of stream (in effect behind the last byte), and end of the connection with an errno. Both
   // stay; should_notify() afterwards.
   void set_eof() noexcept;
+  bool has_eof() const noexcept { return flags() & kFifoEof; }
   void set_reset(int error) noexcept;
 
   // Application only, MSG_MORE: what is written from now on may wait for more / no longer. Before
@@ -118,20 +124,38 @@ class FifoProducer {
   uint32_t reclaim() noexcept;
   bool holds_chunks() const noexcept { return state().oldest_chunk != 0; }
   // Frees everything, read or not; the consumer must not read any more. Daemon: when the session is
-  // gone for both. Application: the last holder, once the daemon has let go of it.
+  // gone for both, and always, before the state ends. Application: the last holder, once the daemon
+  // has let go of it.
   void release() noexcept;
 
   // The shared memory contradicts itself. Stays so.
-  bool violation() const noexcept { return violation_; }
-  FifoShared* shared() const noexcept { return shared_; }
+  bool violation() const noexcept { return mine().violation; }
+
+ protected:
+  // Of no fifo yet.
+  explicit FifoProducer(PrivateProducer& state) noexcept requires kPrivate : own_{&state} {}
 
  private:
   using Handle = typename Chunks::Handle;
+  struct Own {  // of an application's, beside what it shares with its other processes
+    uint32_t size = 0;
+    bool violation = false;
+  };
+  struct Elsewhere {
+    PrivateProducer* state = nullptr;
+  };
+  auto& mine() noexcept {
+    if constexpr (kPrivate)
+      return *own_.state;
+    else
+      return own_;
+  }
+  const auto& mine() const noexcept { return const_cast<FifoProducer*>(this)->mine(); }
   auto& state() noexcept {
     if constexpr (kPrivate)
-      return private_;
+      return *own_.state;
     else
-      return shared_->producer;
+      return static_cast<FifoProducerLine&>(*producer_);
   }
   const auto& state() const noexcept { return const_cast<FifoProducer*>(this)->state(); }
   uint32_t flags() const noexcept;
@@ -140,6 +164,7 @@ class FifoProducer {
   OooList* ooo() const noexcept;
   uint32_t room(uint32_t n) noexcept;
   uint32_t cover(uint32_t n) noexcept;
+  void find_last(Handle& last, uint32_t& end) const noexcept;
   bool start_list(uint32_t n) noexcept;
   uint32_t chunk_log2(uint32_t need) const noexcept;
   bool locate(uint32_t pos, Handle& h, ChunkView& view) noexcept;
@@ -149,21 +174,18 @@ class FifoProducer {
   uint32_t free_behind_head() noexcept;
   uint32_t free_all() noexcept;
   bool violate() noexcept {
-    violation_ = true;
+    mine().violation = true;
     return false;
   }
 
-  struct Nothing {};
-  FifoShared* shared_ = nullptr;
+  FifoProducerWords* producer_ = nullptr;
+  FifoConsumerWords* consumer_ = nullptr;
   Chunks chunks_;
-  uint32_t size_ = 0;
-  bool violation_ = false;
-  [[no_unique_address]] std::conditional_t<kPrivate, PrivateProducer, Nothing> private_;
+  std::conditional_t<kPrivate, Elsewhere, Own> own_;
 };
 
 using DaemonFifoProducer = FifoProducer<DaemonChunks>;
 using AppFifoProducer = FifoProducer<AppChunks>;
-static_assert(sizeof(DaemonFifoProducer) <= 96);
 extern template class FifoProducer<DaemonChunks>;
 extern template class FifoProducer<AppChunks>;
 

@@ -21,7 +21,7 @@ namespace loom::svm::wake {
 inline void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 // Producer, after it published tail or eof: whether an event is due now.
-inline bool consumer_waits(FifoConsumerLine& consumer) noexcept {
+inline bool consumer_waits(FifoConsumerWords& consumer) noexcept {
   fence();
   if (consumer.armed.load(std::memory_order_relaxed) == 0) return false;
   consumer.armed.store(0, std::memory_order_relaxed);
@@ -29,13 +29,14 @@ inline bool consumer_waits(FifoConsumerLine& consumer) noexcept {
 }
 
 // Consumer, before its last look at tail.
-inline void arm(FifoConsumerLine& consumer) noexcept {
+inline void arm(FifoConsumerWords& consumer) noexcept {
   consumer.armed.store(1, std::memory_order_relaxed);
   fence();
 }
 
 // Producer, before its last look at head. `flags` is the producer's own copy of producer.flags.
-inline void request_space(FifoProducerLine& producer, uint32_t& flags, uint32_t space_at) noexcept {
+inline void request_space(FifoProducerWords& producer, uint32_t& flags,
+                          uint32_t space_at) noexcept {
   const uint32_t number = (flags >> kFifoSpaceRequestShift) + 1;
   flags = (flags & ((1u << kFifoSpaceRequestShift) - 1)) | kFifoWantSpace |
           number << kFifoSpaceRequestShift;
@@ -46,7 +47,7 @@ inline void request_space(FifoProducerLine& producer, uint32_t& flags, uint32_t 
 
 // Consumer, after it published `head`: whether an event is due now. `answered` is the consumer's
 // memory of the last request it answered.
-inline bool producer_waits(const FifoProducerLine& producer, uint32_t head,
+inline bool producer_waits(const FifoProducerWords& producer, uint32_t head,
                            uint32_t& answered) noexcept {
   fence();
   const uint32_t flags = producer.flags.load(std::memory_order_acquire);

@@ -49,8 +49,8 @@ constexpr uint32_t chunk_capacity(uint32_t log2_size) noexcept {
   return (1u << log2_size) - sizeof(ChunkHeader);
 }
 
-// Written by the producer only.
-struct alignas(64) FifoProducerLine {
+// What the consumer reads of a fifo's producer. Written by the producer only.
+struct FifoProducerWords {
   std::atomic<uint32_t> tail;   // published with release, after the bytes and the chunk links
   std::atomic<uint32_t> flags;  // FifoProducerFlags
   // Where the data at `head` lies after the producer gave back all chunks of an empty fifo:
@@ -58,16 +58,20 @@ struct alignas(64) FifoProducerLine {
   std::atomic<uint32_t> base_gen;
   std::atomic<uint32_t> error;  // rx fifo: errno of the session once kFifoReset is set
   std::atomic<Ref> base_chunk;
-  // State of an application producer (tx fifo), here and not in its heap so that it survives fork.
-  // A daemon producer keeps the same in private memory and leaves these zero.
+  // With kFifoWantSpace: the event is wanted once head has reached this cursor.
+  std::atomic<uint32_t> space_at;
+  // tx fifo, with kFifoMore: bytes from this cursor on may wait for more. Stored before the flag.
+  std::atomic<uint32_t> more_from;
+};
+static_assert(sizeof(FifoProducerWords) == 32);
+
+// With the state of an application's producer, which is here and not in its heap so that it
+// survives fork. A daemon producer keeps its own in private memory.
+struct alignas(64) FifoProducerLine : FifoProducerWords {
   Ref oldest_chunk;         // first chunk not yet given back
   Ref tail_chunk;           // chunk that holds the byte before tail
   uint32_t tail_chunk_end;  // cursor value just behind that chunk's last byte
-  // With kFifoWantSpace, by either producer: the event is wanted once head has reached this cursor.
-  std::atomic<uint32_t> space_at;
-  uint32_t head_seen;  // application producer: consumer's head when it last looked
-  // tx fifo, with kFifoMore: bytes from this cursor on may wait for more. Stored before the flag.
-  std::atomic<uint32_t> more_from;
+  uint32_t head_seen;       // consumer's head when it last looked
 };
 static_assert(sizeof(FifoProducerLine) == 64);
 
@@ -84,14 +88,18 @@ enum FifoProducerFlags : uint32_t {
 };
 constexpr unsigned kFifoSpaceRequestShift = 8;
 
-// Written by the consumer only, but for `armed`.
-struct alignas(64) FifoConsumerLine {
+// What the producer reads of a fifo's consumer. Written by the consumer only, but for `armed`.
+struct FifoConsumerWords {
   std::atomic<uint32_t> head;  // published with release, after the bytes were read
   // 1 = the consumer wants an event at the next enqueue; whoever sends the event stores 0. Set by
   // the consumer before its last look at tail (sequentially consistent fence between), so that no
   // wake-up is lost and a busy consumer gets none.
   std::atomic<uint32_t> armed;
-  // Cursor of an application consumer (rx fifo), here so that it survives fork.
+};
+static_assert(sizeof(FifoConsumerWords) == 8);
+
+// With the cursor of an application's consumer, here so that it survives fork.
+struct alignas(64) FifoConsumerLine : FifoConsumerWords {
   Ref chunk;
   uint32_t chunk_start;
   uint32_t chunk_end;
@@ -102,9 +110,22 @@ struct alignas(64) FifoConsumerLine {
 };
 static_assert(sizeof(FifoConsumerLine) == 64);
 
+// A fifo by its two ends: one that applications read (rx), one that they write (tx).
+struct RxFifo {
+  FifoProducerWords& producer;
+  FifoConsumerLine& consumer;
+};
+struct TxFifo {
+  FifoProducerLine& producer;
+  FifoConsumerWords& consumer;
+};
+
+// One that applications write and read.
 struct FifoShared {
   FifoProducerLine producer;
   FifoConsumerLine consumer;
+  operator RxFifo() noexcept { return {producer, consumer}; }
+  operator TxFifo() noexcept { return {producer, consumer}; }
 };
 
 enum SessionSharedState : uint32_t {
@@ -139,13 +160,26 @@ enum PeerEnd : uint32_t {
   kPeerReset = 1u << 17,
 };
 
-// One session as both sides see it: 5 lines. Allocated in a daemon arena when the session is
+// All that the daemon's worker writes of a session's fifos: one line, so that a request and its
+// answer move it between the cores once. An application that only writes, or only reads, still
+// fetches no more lines than it would of two.
+struct alignas(64) DaemonLine {
+  FifoProducerWords rx;
+  FifoConsumerWords tx;
+  uint32_t reserved[6];
+};
+static_assert(sizeof(DaemonLine) == 64);
+
+// One session as both sides see it: 4 lines. Allocated in a daemon arena when the session is
 // established.
 struct SessionShared : SessionLine {
-  FifoShared rx;  // daemon -> application
-  FifoShared tx;  // application -> daemon
+  DaemonLine daemon;
+  FifoConsumerLine rx_consumer;  // daemon -> application
+  FifoProducerLine tx_producer;  // application -> daemon
+  RxFifo rx() noexcept { return {daemon.rx, rx_consumer}; }
+  TxFifo tx() noexcept { return {tx_producer, daemon.tx}; }
 };
-static_assert(sizeof(SessionShared) == 5 * 64);
+static_assert(sizeof(SessionShared) == 4 * 64);
 
 // What the other end has to know of one.
 struct alignas(64) CutThroughEnd {

@@ -15,7 +15,7 @@ namespace loom::svm {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kMaxSize = 1ull << kRefOffsetBits;
 
 // Ids are 24 bits and a daemon lives long, so they are used again, as late as possible.

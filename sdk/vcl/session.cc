@@ -149,10 +149,7 @@ int Session::lost() const noexcept {
 }
 
 // By this process, or by one that shares the cut-through session.
-bool Session::is_sending_shut() const noexcept {
-  return shut_wr_ || (cut_.pair && (tx_.shared()->producer.flags.load(std::memory_order_relaxed) &
-                                    svm::kFifoEof) != 0);
-}
+bool Session::is_sending_shut() const noexcept { return shut_wr_ || (cut_.pair && tx_.has_eof()); }
 
 // Seen by the daemon, and by a cut-through peer.
 void Session::set_owner(uint32_t worker) noexcept {
@@ -340,8 +337,8 @@ bool Session::adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which) {
   shared_ = s;
   s->holders.fetch_or(attachment_->worker_bit());
   s->owner.store(attachment_->worker_index());
-  rx_ = svm::AppFifoConsumer(s->rx, attachment_->table(), s->rx_size);
-  tx_ = svm::AppFifoProducer(s->tx, attachment_->arena(), s->tx_size);
+  rx_ = svm::AppFifoConsumer(s->rx(), attachment_->table(), s->rx_size);
+  tx_ = svm::AppFifoProducer(s->tx(), attachment_->arena(), s->tx_size);
   return true;
 }
 

@@ -457,9 +457,7 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
            kPollInfo | (error_taken_ ? 0 : POLLERR);
       return in | out;
     }
-    const bool ended =
-        shut_rd_ || peer_closed() ||
-        (rx_.shared()->producer.flags.load(std::memory_order_acquire) & svm::kFifoEof);
+    const bool ended = shut_rd_ || peer_closed() || rx_.eof_ahead();
     const uint32_t ready = rx_.available();
     const uint32_t low = std::min(rcv_lowat.load(std::memory_order_relaxed), rx_.size());
     if (ended) {

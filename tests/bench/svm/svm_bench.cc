@@ -19,18 +19,18 @@ namespace loom::svm {
 namespace {
 
 struct Rx {
-  explicit Rx(uint32_t size, uint32_t start = 0) {
+  explicit Rx(uint32_t size) {
     auto s = Segment::create(256 << 20, SegmentKind::kDaemonArena);
     table.add(**s);
     arena.add_segment(std::move(*s));
     auto* session = reinterpret_cast<SessionShared*>(arena.alloc_object(sizeof(SessionShared)).ptr);
-    init_fifo(session->rx, start);
-    producer = DaemonFifoProducer(session->rx, arena, size);
-    consumer = AppFifoConsumer(session->rx, table, size);
+    init_fifos(*session);
+    producer.open(session->rx(), arena, size);
+    consumer = AppFifoConsumer(session->rx(), table, size);
   }
   SegmentTable table;
   DaemonArena arena;
-  DaemonFifoProducer producer;
+  OwnedFifoProducer producer;
   AppFifoConsumer consumer;
 };
 
@@ -39,16 +39,16 @@ struct Tx {
     segment = std::move(*Segment::create(256 << 20, SegmentKind::kAppArena));
     table.add(*segment);
     arena.add_segment(*segment);
-    init_fifo(session.tx);
-    producer = AppFifoProducer(session.tx, arena, size);
-    consumer = DaemonFifoConsumer(session.tx, table, size);
+    init_fifos(session);
+    producer = AppFifoProducer(session.tx(), arena, size);
+    consumer.open(session.tx(), table, size);
   }
   std::unique_ptr<Segment> segment;
   SegmentTable table;
   AppArena arena;
   SessionShared session{};
   AppFifoProducer producer;
-  DaemonFifoConsumer consumer;
+  OwnedFifoConsumer consumer;
 };
 
 void relax(uint32_t& idle) {

@@ -330,36 +330,39 @@ struct Fuzz {
   void aim(HostileApp& app, Bytes& in) {
     auto* s = some_session(app, in);
     if (!s) return;
-    svm::FifoShared& f = in.take() % 2 ? *s->tx : *s->rx;
+    const bool is_tx = in.take() % 2;
+    svm::FifoProducerWords& producer = is_tx ? s->tx->producer : s->rx->producer;
+    svm::FifoConsumerWords& consumer = is_tx ? s->tx->consumer : s->rx->consumer;
+    svm::FifoProducerLine& own = s->tx->producer;
     const auto field = in.take();
     const uint64_t v = lie(app, in);
     const auto v32 = static_cast<uint32_t>(v);
     switch (field % 16) {
       case 0:
-        return f.producer.tail.store(v32);
+        return producer.tail.store(v32);
       case 1:
-        return f.producer.flags.store(v32);
+        return producer.flags.store(v32);
       case 2:
-        return f.producer.base_gen.store(f.producer.base_gen.load() + 1);
+        return producer.base_gen.store(producer.base_gen.load() + 1);
       case 3:
-        return f.producer.base_chunk.store(v);
+        return producer.base_chunk.store(v);
       case 4:
-        f.producer.oldest_chunk = v;
+        own.oldest_chunk = v;
         return;
       case 5:
-        f.producer.tail_chunk = v;
+        own.tail_chunk = v;
         return;
       case 6:
-        f.producer.tail_chunk_end = v32;
+        own.tail_chunk_end = v32;
         return;
       case 7:
-        return f.producer.space_at.store(v32);
+        return producer.space_at.store(v32);
       case 8:
-        return f.producer.more_from.store(v32);
+        return producer.more_from.store(v32);
       case 9:
-        return f.consumer.head.store(v32);
+        return consumer.head.store(v32);
       case 10:
-        return f.consumer.armed.store(1);
+        return consumer.armed.store(1);
       case 11:
         if (s->line) s->line->holders.store(v);
         return;
@@ -367,11 +370,11 @@ struct Fuzz {
         if (s->line) s->line->owner.store(v32 % 66);
         return;
       case 13:
-        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(f.producer.tail_chunk))
+        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(own.tail_chunk))
           c->next.store(v);
         return;
       case 14:
-        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(f.producer.oldest_chunk)) {
+        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(own.oldest_chunk)) {
           c->log2_size = v32 % 24;
           c->start = static_cast<uint32_t>(v >> 32);
         }

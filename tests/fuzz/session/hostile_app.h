@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,8 @@ class HostileApp {
   struct Session {
     uint64_t handle = 0;
     svm::SessionLine* line = nullptr;  // of its own memory; may be nullptr
-    svm::FifoShared *rx = nullptr, *tx = nullptr;
+    std::optional<svm::RxFifo> rx;
+    std::optional<svm::TxFifo> tx;
     svm::SegmentTable* table = nullptr;
     svm::AppArena* arena = nullptr;
     uint32_t rx_size = 0, tx_size = 0;
@@ -124,8 +126,8 @@ class HostileApp {
       auto* shared = table.resolve_as<svm::SessionShared>(ref);
       if (shared) {
         s.line = shared;
-        s.rx = &shared->rx;
-        s.tx = &shared->tx;
+        s.rx.emplace(shared->rx());
+        s.tx.emplace(shared->tx());
         s.rx_size = shared->rx_size;
         s.tx_size = shared->tx_size;
         s.table = &table;
@@ -152,8 +154,8 @@ class HostileApp {
     auto* shared = pair_table.resolve_as<svm::CutThroughShared>(pair_block);
     if (!shared || sessions.empty() || sessions.back().rx) return;
     Session& s = sessions.back();
-    s.rx = &shared->fifos[1 - pair_end];
-    s.tx = &shared->fifos[pair_end];
+    s.rx.emplace(shared->fifos[1 - pair_end]);
+    s.tx.emplace(shared->fifos[pair_end]);
     s.rx_size = s.line->rx_size;
     s.tx_size = s.line->tx_size;
     s.table = &pair_table;

@@ -93,7 +93,7 @@ struct Dying {
     const std::vector<std::byte> data(10'000);
     for (const Open& s : sessions)
       if (s.shared) {
-        svm::AppFifoProducer fifo(s.shared->tx, app.arena, s.shared->tx_size);
+        svm::AppFifoProducer fifo(s.shared->tx(), app.arena, s.shared->tx_size);
         EXPECT_EQ(fifo.enqueue(svm::ByteView(data)), data.size());
       }
   }
@@ -101,7 +101,7 @@ struct Dying {
     std::vector<std::byte> data(5000);
     for (const Open& s : sessions)
       if (s.shared) {
-        svm::AppFifoConsumer fifo(s.shared->rx, app.table, s.shared->rx_size);
+        svm::AppFifoConsumer fifo(s.shared->rx(), app.table, s.shared->rx_size);
         (void)fifo.dequeue(data);
       }
   }
@@ -109,7 +109,7 @@ struct Dying {
   void begin_a_write() {
     for (const Open& s : sessions)
       if (s.shared) {
-        svm::AppFifoProducer fifo(s.shared->tx, app.arena, s.shared->tx_size);
+        svm::AppFifoProducer fifo(s.shared->tx(), app.arena, s.shared->tx_size);
         svm::MutableByteView views[4];
         (void)fifo.reserve(9000, views);
       }
@@ -246,7 +246,7 @@ TEST_F(HostileDeath, LeavesAContradiction) {
   while (bad->write(*c, much) != 0) {}  // until both fifos are full
   bad->die();
   bed.pump();
-  c->shared->tx.producer.tail.fetch_sub(1);  // a child that it had forked still has the memory
+  c->shared->tx_producer.tail.fetch_sub(1);  // a child that it had forked still has the memory
   while (!peer.read(*s).empty()) {}
   peer.close(*s);
   bed.pump();

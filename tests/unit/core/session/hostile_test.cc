@@ -30,7 +30,7 @@ TEST_F(Hostile, ATailBeyondTheFifoEndsThatApplication) {
   auto c = bad->connect(81);
   auto s = bad->accept();
   bad->write(*c, "fine so far");
-  c->shared->tx.producer.tail.store(0x7fffffff);
+  c->shared->tx_producer.tail.store(0x7fffffff);
   ASSERT_EQ(bad->requests.push(svm::ToDaemon::kTx, svm::SessionEvent{c->handle, 0}),
             svm::MqProducer::Push::kOk);
   bed.pump();
@@ -43,7 +43,7 @@ TEST_F(Hostile, AHeadBeyondTheTailEndsThatApplication) {
   ASSERT_EQ(bad->listen(81).status, 0);
   auto c = bad->connect(81);
   auto s = bad->accept();
-  s->shared->rx.consumer.head.store(12345);
+  s->shared->rx_consumer.head.store(12345);
   bad->write(*c, "x");
   bad->write(*c, "y");
   EXPECT_GE(bed.counter("app-violation"), 1u);

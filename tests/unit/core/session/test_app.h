@@ -297,8 +297,8 @@ class TestApp {
     c->handle = handle;
     c->shared = table.resolve_as<svm::SessionShared>(session);
     EXPECT_NE(c->shared, nullptr);
-    c->rx = svm::AppFifoConsumer(c->shared->rx, table, c->shared->rx_size);
-    c->tx = svm::AppFifoProducer(c->shared->tx, arena, c->shared->tx_size);
+    c->rx = svm::AppFifoConsumer(c->shared->rx(), table, c->shared->rx_size);
+    c->tx = svm::AppFifoProducer(c->shared->tx(), arena, c->shared->tx_size);
     return c;
   }
   uint32_t write(Connection& c, std::string_view text) {

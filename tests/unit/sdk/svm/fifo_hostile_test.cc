@@ -153,7 +153,7 @@ TEST(FifoHostile, TxConsumerSurvivesAConcurrentEnemy) {
     init_fifo(fifo);
     segment->header().bump.store(kSegmentDataOffset);
     AppFifoProducer producer(fifo, arena, 200'000);
-    DaemonFifoConsumer consumer(fifo, table, 200'000);
+    OwnedFifoConsumer consumer(fifo, table, 200'000);
     const Bytes data(20'000);
     for (int i = 0; i < 50 && !consumer.violation(); ++i, ++rounds) {
       producer.enqueue(ByteView(data).first(rng() % data.size()));
@@ -177,14 +177,14 @@ TEST(FifoHostile, RxProducerSurvivesAConcurrentEnemy) {
   DaemonArena arena;
   Segment& s = *arena.add_segment(std::move(*Segment::create(4 << 20, SegmentKind::kDaemonArena)));
   table.add(s);
-  auto& fifo = reinterpret_cast<SessionShared*>(arena.alloc_object(sizeof(SessionShared)).ptr)->rx;
+  auto& fifo = *reinterpret_cast<FifoShared*>(arena.alloc_object(sizeof(FifoShared)).ptr);
   init_fifo(fifo);
   const Enemy enemy(s, fifo);
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(700);
   std::mt19937_64 rng(15);
   while (std::chrono::steady_clock::now() < end) {
     init_fifo(fifo);
-    DaemonFifoProducer producer(fifo, arena, 200'000);
+    OwnedFifoProducer producer(fifo, arena, 200'000);
     const Bytes data(20'000);
     for (int i = 0; i < 50 && !producer.violation(); ++i) {
       producer.enqueue(ByteView(data).first(rng() % data.size()));

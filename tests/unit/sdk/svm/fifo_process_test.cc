@@ -25,10 +25,9 @@ struct Daemon {
     const auto o = arena.alloc_object(sizeof(SessionShared));
     session_ref = o.ref;
     session = reinterpret_cast<SessionShared*>(o.ptr);
-    init_fifo(session->rx);
-    init_fifo(session->tx);
-    rx = DaemonFifoProducer(session->rx, arena, size);
-    tx = DaemonFifoConsumer(session->tx, app_arenas, size);
+    init_fifos(*session);
+    rx.open(session->rx(), arena, size);
+    tx.open(session->tx(), app_arenas, size);
   }
   Segment* daemon_segment;
   std::unique_ptr<Segment> app_segment;
@@ -36,8 +35,8 @@ struct Daemon {
   DaemonArena arena;
   Ref session_ref;
   SessionShared* session;
-  DaemonFifoProducer rx;
-  DaemonFifoConsumer tx;
+  OwnedFifoProducer rx;
+  OwnedFifoConsumer tx;
   Event rx_data, rx_space, tx_data, tx_space;
 };
 
@@ -52,8 +51,8 @@ struct Application {
     }
     arena.add_segment(*segments[1]);
     session = table.resolve_as<SessionShared>(d.session_ref);
-    rx = AppFifoConsumer(session->rx, table, size);
-    tx = AppFifoProducer(session->tx, arena, size);
+    rx = AppFifoConsumer(session->rx(), table, size);
+    tx = AppFifoProducer(session->tx(), arena, size);
   }
   std::vector<std::unique_ptr<Segment>> segments;
   SegmentTable table;

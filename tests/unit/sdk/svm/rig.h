@@ -48,17 +48,17 @@ class Stream {
 
 // Daemon writes, application reads.
 struct RxRig {
-  using Producer = DaemonFifoProducer;
+  using Producer = OwnedFifoProducer;
   using Consumer = AppFifoConsumer;
 
   explicit RxRig(uint32_t size, uint32_t start = 0, uint64_t memory = 64 << 20) {
     auto segment = Segment::create_anonymous(memory, SegmentKind::kDaemonArena);
     table.add(**segment);
     arena.add_segment(std::move(*segment));
-    object = arena.alloc_object(sizeof(SessionShared));
-    fifo = &reinterpret_cast<SessionShared*>(object.ptr)->rx;
+    object = arena.alloc_object(sizeof(FifoShared));
+    fifo = reinterpret_cast<FifoShared*>(object.ptr);
     init_fifo(*fifo, start);
-    producer = Producer(*fifo, arena, size);
+    producer.open(*fifo, arena, size);
     consumer = Consumer(*fifo, table, size);
   }
   // Chunk memory in use or, for an application's arena, carved.
@@ -75,23 +75,23 @@ struct RxRig {
 // Application writes, daemon reads.
 struct TxRig {
   using Producer = AppFifoProducer;
-  using Consumer = DaemonFifoConsumer;
+  using Consumer = OwnedFifoConsumer;
 
   explicit TxRig(uint32_t size, uint32_t start = 0, uint64_t memory = 64 << 20) : arena(table) {
     segment = std::move(*Segment::create_anonymous(memory, SegmentKind::kAppArena));
     table.add(*segment);
     arena.add_segment(*segment);
-    init_fifo(session.tx, start);
-    fifo = &session.tx;
+    fifo = &lines;
+    init_fifo(lines, start);
     producer = Producer(*fifo, arena, size);
-    consumer = Consumer(*fifo, table, size);
+    consumer.open(*fifo, table, size);
   }
   uint64_t chunk_bytes() const { return arena.carved_bytes(); }
 
   std::unique_ptr<Segment> segment;
   SegmentTable table;
   AppArena arena;
-  SessionShared session{};
+  FifoShared lines{};
   FifoShared* fifo = nullptr;
   Producer producer;
   Consumer consumer;

@@ -43,8 +43,8 @@ struct FakeDaemon::Session {
   uint64_t handle = 0;
   SessionShared* shared = nullptr;
   Ref ref = 0;
-  DaemonFifoProducer rx;
-  DaemonFifoConsumer tx;
+  OwnedFifoProducer rx;
+  OwnedFifoConsumer tx;
   Session* peer = nullptr;  // nullptr: the test is the other side
   SocketOptions options{};
   std::string outside;  // sent, for the test

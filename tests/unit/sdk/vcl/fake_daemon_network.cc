@@ -38,10 +38,9 @@ FakeDaemon::Session& FakeDaemon::new_session(App& app, const Endpoint& local,
   s->shared->handle = s->handle;
   s->shared->rx_size = rx_size ? rx_size : app.rx_size;
   s->shared->tx_size = tx_size ? tx_size : app.tx_size;
-  init_fifo(s->shared->rx);
-  init_fifo(s->shared->tx);
-  s->rx = DaemonFifoProducer(s->shared->rx, app.arena, s->shared->rx_size);
-  s->tx = DaemonFifoConsumer(s->shared->tx, app.table, s->shared->tx_size);
+  init_fifos(*s->shared);
+  s->rx.open(s->shared->rx(), app.arena, s->shared->rx_size);
+  s->tx.open(s->shared->tx(), app.table, s->shared->tx_size);
   s->local = local;
   s->remote = remote;
   sessions_.push_back(std::move(s));
