@@ -23,6 +23,10 @@ Result<const CcOps*> CcRegistry::add(const CcOps& given, IfTaken if_taken) {
     return error(Status::kInvalid, "congestion controller '" + name + "' lacks " +
                                        (cc->on_ack ? "on_congestion" : "on_ack") +
                                        " in its table of functions");
+  if (cc->private_size > kCcPrivateSize)
+    return error(Status::kInvalid,
+                 "congestion controller '" + name + "' wants " + std::to_string(cc->private_size) +
+                     " private bytes, there are " + std::to_string(kCcPrivateSize));
   const CcOps* replaced = find(name);
   if (replaced && if_taken == IfTaken::kRefuse)
     return error(Status::kExists, "congestion controller '" + name + "' is already registered");

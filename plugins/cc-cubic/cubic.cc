@@ -9,15 +9,17 @@ namespace {
 constexpr double kC = 0.4, kBeta = 0.7;                   // section 5 (segments/s^3), section 4.6
 constexpr double kAlpha = 3 * (1 - kBeta) / (1 + kBeta);  // section 4.3, gives Reno's average rate
 
-struct Cubic {             // in CcState::priv, zeroed when the connection opens
-  double w_max, k, w_est;  // plateau; time from epoch to plateau; what Reno would have by now
-  double credit;           // bytes owed to cwnd: near the plateau one ACK earns less than a byte
-  TimeNs epoch;            // start of this congestion-avoidance stage; 0 = not started
-  TimeNs unused_at;        // since when the application leaves cwnd unused; 0 = it does not
-  uint32_t cwnd_prior;     // cwnd at the last congestion event
-  uint32_t undo_cwnd, undo_ssthresh;  // before it, for on_undo
-  double undo_w_max;
+struct Cubic {          // in CcState::priv, zeroed when the connection opens
+  double w_est;         // what Reno would have by now
+  TimeNs epoch;         // start of this congestion-avoidance stage; 0 = not started
+  TimeNs unused_at;     // since when the application leaves cwnd unused; 0 = it does not
+  float k;              // time from epoch to plateau
+  float credit;         // bytes owed to cwnd: near the plateau one ACK earns less than a byte
+  uint32_t w_max;       // plateau
+  uint32_t cwnd_prior;  // cwnd at the last congestion event
+  uint32_t undo_cwnd, undo_ssthresh, undo_w_max;  // before it, for on_undo
 };
+static_assert(sizeof(Cubic) == 56);
 
 // Equation (1).
 double w_cubic(const Cubic& c, double t, double mss) noexcept {
@@ -28,8 +30,8 @@ void start_epoch(Cubic& c, const CcState& s, TimeNs now) noexcept {
   c.epoch = now;
   c.w_est = s.cwnd;
   c.credit = 0;
-  c.w_max = std::max<double>(c.w_max, s.cwnd);         // section 4.8: no plateau above us, K = 0
-  c.k = std::cbrt((c.w_max - s.cwnd) / (kC * s.mss));  // equation (2)
+  c.w_max = std::max(c.w_max, s.cwnd);  // section 4.8: no plateau above us, K = 0
+  c.k = static_cast<float>(std::cbrt((c.w_max - s.cwnd) / (kC * s.mss)));  // equation (2)
 }
 
 void on_ack(CcState& s, const AckSample& a) noexcept {
@@ -55,7 +57,7 @@ void on_ack(CcState& s, const AckSample& a) noexcept {
   else  // concave and convex regions, sections 4.4 and 4.5
     growth = (target - cwnd) * a.bytes_acked / cwnd + c.credit;
   s.cwnd += static_cast<uint32_t>(growth);
-  c.credit = growth - std::floor(growth);
+  c.credit = static_cast<float>(growth - std::floor(growth));
 }
 
 void on_congestion(CcState& s, const LossSample& l) noexcept {  // once per event, not per segment
@@ -64,7 +66,10 @@ void on_congestion(CcState& s, const LossSample& l) noexcept {  // once per even
   c.undo_ssthresh = s.ssthresh;
   c.undo_w_max = c.w_max;
   c.cwnd_prior = s.cwnd;
-  c.w_max = s.cwnd < c.w_max ? s.cwnd * (1 + kBeta) / 2 : s.cwnd;  // section 4.7, fast convergence
+  if (s.cwnd < c.w_max)  // section 4.7, fast convergence
+    c.w_max = static_cast<uint32_t>(s.cwnd * (1 + kBeta) / 2);
+  else
+    c.w_max = s.cwnd;
   c.epoch = 0;
   s.ssthresh = std::max(static_cast<uint32_t>(l.in_flight * kBeta), 2 * s.mss);
   s.cwnd = l.is_timeout ? s.mss : s.ssthresh;
@@ -91,6 +96,7 @@ const CcOps kOps{.name = "cubic",
                  .on_ack = on_ack,
                  .on_congestion = on_congestion,
                  .on_undo = on_undo,
-                 .on_idle = on_idle};
+                 .on_idle = on_idle,
+                 .private_size = sizeof(Cubic)};
 
 }  // namespace loom::cubic

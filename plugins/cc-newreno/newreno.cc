@@ -42,6 +42,7 @@ const CcOps kOps{.name = "newreno",
                  .summary = "NewReno (RFC 5681, RFC 6582)",
                  .on_ack = on_ack,
                  .on_congestion = on_congestion,
-                 .on_undo = on_undo};
+                 .on_undo = on_undo,
+                 .private_size = sizeof(NewReno)};
 
 }  // namespace loom::newreno

@@ -59,7 +59,7 @@ void advance(TcpWorker& t, Connection& c, Seq ack) noexcept {
     }
   } else if (c.reno_sacked != 0) {
     // The hole and what was counted as delivered behind it (RFC 6582 section 3.2 step 3.2).
-    c.reno_sacked -= std::min(c.reno_sacked, acked > c.cc.mss ? acked - c.cc.mss : 0);
+    c.reno_sacked -= std::min(c.reno_sacked, acked > c.cc->mss ? acked - c.cc->mss : 0);
   }
   // Marks that lie behind must not fall so far back that comparisons wrap.
   if (c.snd_sml < ack) c.snd_sml = ack;
@@ -73,7 +73,7 @@ void tell_controller(TcpWorker& t, Connection& c, const AckEvent& e, TimeNs rtt,
                      bool in_recovery) noexcept {
   const bool limited = c.has(kCwndLimited);
   if (limited && c.snd_una >= c.cwnd_limited_at) c.unset(kCwndLimited);
-  c.cc_ops->on_ack(c.cc, {.now = t.w.now,
+  c.cc_ops->on_ack(*c.cc, {.now = t.w.now,
                            .srtt = c.rtt.srtt(),
                            .rtt = rtt,
                            .min_rtt = c.rtt.min_rtt(),
@@ -123,7 +123,7 @@ RxCounter process_ack(TcpWorker& t, Connection& c, const Segment& s, const Optio
   } else if (s.ack == c.snd_una && c.flight() != 0 && s.length() == 0) {
     e.is_duplicate = c.has(kUseSack) ? news : !window_changed;
     if (e.is_duplicate && !c.has(kUseSack) && c.recovery != Recovery::kLoss)
-      c.reno_sacked = std::min(c.reno_sacked + c.cc.mss, c.flight());
+      c.reno_sacked = std::min(c.reno_sacked + c.cc->mss, c.flight());
   } else if (news) {
     e.is_duplicate = true;  // with text of its own, and SACK blocks
   }

@@ -67,7 +67,7 @@ void describe(TcpWorker& t, const Connection& c, api::TcpConnectionDetails& d) {
   d.pmtu = i.pmtu;
   d.cwnd = i.cwnd;
   d.ssthresh = i.ssthresh;
-  d.pacing_rate = c.cc.pacing_rate;
+  d.pacing_rate = c.cc->pacing_rate;
   d.in_flight = i.in_flight;
   d.snd_wnd = i.snd_wnd;
   d.rcv_wnd = i.rcv_wnd;

@@ -1,7 +1,9 @@
 // One TCP connection on its worker: the transmission control block of RFC 9293 section 3.3.1, with
-// the RFCs' names. It takes 480 bytes, timers and controller included; what only loss needs
+// the RFCs' names. It takes 448 bytes, timers and controller included; what only loss needs
 // (the scoreboard) comes from a pool and goes back.
 #pragma once
+#include <cstddef>
+
 #include <hostloom/congestion.h>
 #include <hostloom/session.h>
 #include <hostloom/timer.h>
@@ -69,6 +71,18 @@ enum ConnFlag : uint32_t {
   kDead = 1u << 17,
 };
 
+// Private state that a controller may have without memory of its own: enough for CUBIC's.
+constexpr uint32_t kSmallCcPrivate = 56;
+
+// The state of a controller that keeps more.
+struct LargeCc {
+  ConnId id = kNoConn;
+  CcState state{};
+  static LargeCc& of(CcState& s) noexcept {
+    return *reinterpret_cast<LargeCc*>(reinterpret_cast<std::byte*>(&s) - offsetof(LargeCc, state));
+  }
+};
+
 // By lines of 64 bytes, from what every packet touches to what only some events do.
 struct Connection {
   // Every packet: identity, and both sequence spaces.
@@ -134,7 +148,8 @@ struct Connection {
   uint32_t total_retrans = 0;  // for TCP_INFO
   // Congestion control.
   const CcOps* cc_ops = nullptr;
-  CcState cc;
+  CcState* cc = cc_in_connection();  // or in a LargeCc; see controller.h
+  alignas(8) std::byte small_cc[offsetof(CcState, priv) + kSmallCcPrivate]{};
   TimeNs pace_at = 0;  // not before (pacing)
   // Every segment sent: the route, good while NetOps::generation is route_generation.
   Endpoints ends;
@@ -154,6 +169,11 @@ struct Connection {
   Seq rcv_fin;  // where the FIN is, with kFinAhead
   uint32_t keepidle_ms = 0, keepintvl_ms = 0, user_timeout_ms = 0;
 
+  // Cut off behind kSmallCcPrivate bytes of `priv`: what lies beyond is not its own.
+  CcState* cc_in_connection() noexcept { return reinterpret_cast<CcState*>(small_cc); }
+  bool has_small_cc() const noexcept {
+    return static_cast<const void*>(cc) == static_cast<const void*>(small_cc);
+  }
   bool has(uint32_t flag) const noexcept { return flags & flag; }
   void set(uint32_t flag) noexcept { flags |= flag; }
   void unset(uint32_t flag) noexcept { flags &= ~flag; }
@@ -171,6 +191,6 @@ struct Connection {
     return state == State::kEstablished || state == State::kCloseWait;
   }
 };
-static_assert(sizeof(Connection) <= 480);
+static_assert(sizeof(Connection) <= 448);
 
 }  // namespace loom::tcp

@@ -101,7 +101,10 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   if (h.use_sack) c->set(kUseSack);
   if (h.use_wscale) c->set(kUseWscale);
   if (h.attempts != 0) c->set(kSynRetransmitted);
-  c->cc_ops = controller(l.cc_name);
+  if (!set_controller(t, *c, *controller(l.cc_name))) {
+    t.free_connection(*c);
+    return nullptr;
+  }
   apply_socket_options(t, *c, l.options);
   if (h.attempts == 0) c->rtt.add_sample(t.w.now - h.started, t.config.min_rto);
   start_established(t, *c);

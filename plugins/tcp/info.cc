@@ -9,7 +9,7 @@
 namespace loom::tcp {
 
 void connection_info(TcpWorker& t, const Connection& c, ConnectionInfo& i) noexcept {
-  const uint32_t mss = c.cc.mss ? c.cc.mss : 1;
+  const uint32_t mss = c.cc->mss ? c.cc->mss : 1;
   const auto segments = [mss](uint32_t bytes) { return (bytes + mss - 1) / mss; };
   const uint32_t flight = c.flight();
   const uint32_t sacked = c.sack ? c.sack->sacked() : c.reno_sacked;
@@ -20,10 +20,10 @@ void connection_info(TcpWorker& t, const Connection& c, ConnectionInfo& i) noexc
                                         (c.has(kUseSack) ? 2 : 0) | (c.has(kUseWscale) ? 4 : 0));
   i.snd_wscale = c.snd_wscale;
   i.rcv_wscale = c.rcv_wscale;
-  i.snd_mss = c.cc.mss;
+  i.snd_mss = c.cc->mss;
   i.rcv_mss = c.rcv_mss;
-  i.cwnd = c.cc.cwnd;
-  i.ssthresh = c.cc.ssthresh;
+  i.cwnd = c.cc->cwnd;
+  i.ssthresh = c.cc->ssthresh;
   i.snd_wnd = c.snd_wnd;
   i.rcv_wnd = c.rcv_wnd();
   i.in_flight = pipe(c);
@@ -59,13 +59,13 @@ void describe_connection(TcpWorker& t, const Connection& c, std::string& out) {
          (c.has(kUseWscale) ? " wscale" : "") + (c.has(kNodelay) ? " nodelay" : "") +
          (c.has(kKeepalive) ? " keepalive" : "") + "\n";
   out += "  snd: una " + n(c.snd_una - c.iss) + " nxt " + n(c.snd_nxt - c.iss) + " wnd " +
-         n(c.snd_wnd) + " wscale " + n(c.snd_wscale) + " mss " + n(c.cc.mss) + " pmtu " +
+         n(c.snd_wnd) + " wscale " + n(c.snd_wscale) + " mss " + n(c.cc->mss) + " pmtu " +
          n(c.pmtu) + "\n";
   out += "  rcv: nxt " + n(c.rcv_nxt - c.irs) + " wnd " + n(c.rcv_wnd()) + " wscale " +
          n(c.rcv_wscale) + (c.has(kHasOoo) ? " out-of-order waiting" : "") + "\n";
-  out += "  cc: " + std::string(c.cc_ops ? c.cc_ops->name : "none") + " cwnd " + n(c.cc.cwnd) +
-         " ssthresh " + (c.cc.ssthresh == kNoSsthresh ? "none" : n(c.cc.ssthresh)) + " pipe " +
-         n(pipe(c)) + " pacing " + n(c.cc.pacing_rate) + " B/s\n";
+  out += "  cc: " + std::string(c.cc_ops ? c.cc_ops->name : "none") + " cwnd " + n(c.cc->cwnd) +
+         " ssthresh " + (c.cc->ssthresh == kNoSsthresh ? "none" : n(c.cc->ssthresh)) + " pipe " +
+         n(pipe(c)) + " pacing " + n(c.cc->pacing_rate) + " B/s\n";
   out += "  rtt: srtt " + us(c.rtt.srtt()) + " rttvar " + us(c.rtt.rttvar()) + " min " +
          us(c.rtt.min_rtt()) + " rto " + us(c.rtt.rto()) + " backoff " + n(c.backoff) + " delack " +
          us(delack_time(t, c)) + "\n";

@@ -67,15 +67,15 @@ void start_established(TcpWorker& t, Connection& c) noexcept {
   c.backoff = c.retries = 0;
   c.pmtu = 0;  // timestamps may have changed the room for payload
   refresh_route(t, c);
-  if (c.cc.mss == 0) c.cc.mss = 536;  // the route went away meanwhile
+  if (c.cc->mss == 0) c.cc->mss = 536;  // the route went away meanwhile
   // IW of RFC 6928 section 2; one segment after a lost SYN (RFC 5681 section 3.1).
-  const uint32_t mss = c.cc.mss;
-  c.cc.initial_cwnd =
+  const uint32_t mss = c.cc->mss;
+  c.cc->initial_cwnd =
       std::min(t.config.initial_cwnd * mss, std::max(2 * mss, t.config.initial_cwnd * 1460u));
-  c.cc.cwnd = c.has(kSynRetransmitted) ? mss : c.cc.initial_cwnd;
-  c.cc.ssthresh = kNoSsthresh;
+  c.cc->cwnd = c.has(kSynRetransmitted) ? mss : c.cc->initial_cwnd;
+  c.cc->ssthresh = kNoSsthresh;
   if (c.has(kSynRetransmitted) && c.rtt.srtt() == 0) c.rtt.set_rto(kRtoAfterSynLoss);
-  if (c.cc_ops->init) c.cc_ops->init(c.cc, t.w.now);
+  if (c.cc_ops->init) c.cc_ops->init(*c.cc, t.w.now);
   c.recover = c.iss;  // nothing has been recovered
   c.high_rxt = c.snd_sml = c.snd_una;
   c.cwnd_limited_at = c.snd_una;

@@ -1,6 +1,7 @@
 // See migrate.h, and TransportOps for what each promises.
 #include "migrate.h"
 
+#include "controller.h"
 #include "tcp_worker.h"
 #include "timers.h"
 
@@ -39,7 +40,7 @@ ConnId adopt(Worker& w, const void* frozen, SessionId session) noexcept {
   c->timer = Timer{};
   init_timers(*c);
   c->sack = old.sack ? t.scoreboards.alloc() : nullptr;
-  if (old.sack && !c->sack) {
+  if (!copy_controller_state(t, *c, old) || (old.sack && !c->sack)) {
     t.free_connection(*c);
     return kNoConn;
   }

@@ -34,15 +34,15 @@ bool refresh_route(TcpWorker& t, Connection& c) noexcept {
   c.adv_mss = c.adv_mss ? c.adv_mss : mss_of_mtu(c.pmtu, c.is_ip4());
   // The peer's MSS counts no options (RFC 6691); timestamps are on every segment.
   const uint32_t mss = std::min(c.peer_mss, mss_of_mtu(c.pmtu, c.is_ip4()));
-  c.cc.mss = mss - (c.has(kUseTimestamps) ? kTimestampBytes : 0);
+  c.cc->mss = mss - (c.has(kUseTimestamps) ? kTimestampBytes : 0);
   return true;
 }
 
 uint32_t chain_limit(const TcpWorker& t, const Connection& c) noexcept {
-  if (!t.config.gso) return c.cc.mss;
+  if (!t.config.gso) return c.cc->mss;
   constexpr uint32_t kHeaders = sizeof(Ip6Header) + sizeof(TcpHeader) + kMaxOptionBytes;
   const uint32_t room = t.config.max_gso_size - kHeaders;
-  return std::max(room / c.cc.mss, 1u) * c.cc.mss;
+  return std::max(room / c.cc->mss, 1u) * c.cc->mss;
 }
 
 namespace {
@@ -182,9 +182,9 @@ bool retransmit(TcpWorker& t, Connection& c, Seq from, uint32_t length, SegmentK
   Options options;
   add_timestamps(t, c, options);
   Outgoing o = outgoing(t, c, from, static_cast<uint8_t>(kAck | (with_fin ? kFin : 0)), kind);
-  if (text > c.cc.mss) o.gso_size = static_cast<uint16_t>(c.cc.mss);
+  if (text > c.cc->mss) o.gso_size = static_cast<uint16_t>(c.cc->mss);
   transmit(t, *b, c.ends, o, options);
-  const uint32_t segments = std::max((text + c.cc.mss - 1) / c.cc.mss, 1u);
+  const uint32_t segments = std::max((text + c.cc->mss - 1) / c.cc->mss, 1u);
   c.segs_out += segments;
   c.total_retrans += segments;
   if (c.rtt_sent != 0 && from < c.rtt_seq) c.rtt_sent = 0;  // Karn (RFC 6298 section 3)
@@ -215,9 +215,9 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
     Buffer& b = *chains[i];
     const uint32_t length = b.length();
     Outgoing o = outgoing(t, c, c.snd_nxt, kAck, SegmentKind::kData);
-    const uint32_t segments = length > c.cc.mss ? (length + c.cc.mss - 1) / c.cc.mss : 1;
+    const uint32_t segments = length > c.cc->mss ? (length + c.cc->mss - 1) / c.cc->mss : 1;
     if (segments > 1) {
-      o.gso_size = static_cast<uint16_t>(c.cc.mss);
+      o.gso_size = static_cast<uint16_t>(c.cc->mss);
       c.ip_id = static_cast<uint16_t>(c.ip_id + segments - 1);
     }
     c.snd_nxt += length;
@@ -227,7 +227,7 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
       c.rtt_seq = c.snd_nxt;
       c.delivered_timed = static_cast<uint32_t>(c.delivered);
     }
-    if (length % c.cc.mss != 0) c.snd_sml = c.snd_nxt;
+    if (length % c.cc->mss != 0) c.snd_sml = c.snd_nxt;
     if (i + 1 == chains.size()) {
       o.flags |= kPsh;
       if (fin_is_due(t, c)) [[unlikely]] {

@@ -21,7 +21,7 @@ uint32_t pipe(const Connection&) noexcept;
 // Bytes that the congestion window has room for.
 inline uint32_t cwnd_room(const Connection& c) noexcept {
   const uint32_t p = pipe(c);
-  return c.cc.cwnd > p ? c.cc.cwnd - p : 0;
+  return c.cc->cwnd > p ? c.cc->cwnd - p : 0;
 }
 
 // snd_una and scoreboard have moved: enters, goes on with, or leaves recovery. Returns the bytes to

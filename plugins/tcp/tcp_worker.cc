@@ -7,6 +7,7 @@ namespace loom::tcp {
 
 void TcpWorker::free_connection(Connection& c) noexcept {
   if (c.sack) scoreboards.free(*c.sack);
+  if (!c.has_small_cc()) large_ccs.free(LargeCc::of(*c.cc));
   connections.free(c);
 }
 

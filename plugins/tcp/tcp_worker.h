@@ -37,7 +37,8 @@ struct TcpWorker {
         half_open(c.max_connections / 2),
         time_waits(c.max_connections / 2),
         listeners(65536),
-        scoreboards(c.max_connections / 4) {}
+        scoreboards(c.max_connections / 4),
+        large_ccs(c.max_connections) {}
 
   Worker& w;
   const Config& config;
@@ -46,6 +47,7 @@ struct TcpWorker {
   Pool<TimeWait, IdKind::kTimeWait> time_waits;
   Pool<Listener, IdKind::kListener> listeners;
   Pool<Scoreboard, IdKind::kConnection> scoreboards;
+  Pool<LargeCc, IdKind::kConnection> large_ccs;
   Stats stats;
   uint32_t next_source = 0;  // of SourceAddresses, in turn
 

@@ -214,9 +214,9 @@ void wake_sender_at(TcpWorker& t, Connection& c, Deadline when) noexcept {
 }
 
 void pace(TcpWorker& t, Connection& c, uint32_t bytes) noexcept {
-  if (c.cc.pacing_rate == 0 || !t.config.pacing) return;
+  if (c.cc->pacing_rate == 0 || !t.config.pacing) return;
   const auto cost = static_cast<TimeNs>(static_cast<double>(bytes) * 1e9 /
-                                        static_cast<double>(c.cc.pacing_rate));
+                                        static_cast<double>(c.cc->pacing_rate));
   c.pace_at = std::max(c.pace_at, t.w.now - kPaceBurst) + cost;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "controller.h"
 #include "half_open.h"
 #include "info.h"
 #include "isn.h"
@@ -63,7 +64,11 @@ Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOption
   c->iss = c->snd_una = numbers.iss;
   c->snd_nxt = c->iss + 1;
   c->ts_offset = numbers.ts_offset;
-  c->cc_ops = controller(options.congestion);
+  if (!set_controller(t, *c, *controller(options.congestion))) {
+    w.sessions->flow_del(w, ends, kProtoTcp);
+    t.free_connection(*c);
+    return Status::kNoMemory;
+  }
   apply_socket_options(t, *c, options);
   if (options.user_mss != 0) {
     c->peer_mss = std::max(options.user_mss, kMinMss);
@@ -122,9 +127,9 @@ void restart_after_idle(TcpWorker& t, Connection& c) noexcept {
   const TimeNs idle = c.last_sent.since(t.w.now);
   if (c.flight() != 0 || idle <= c.rtt.rto()) return;
   if (c.cc_ops->on_idle)
-    c.cc_ops->on_idle(c.cc, idle);
+    c.cc_ops->on_idle(*c.cc, idle);
   else
-    c.cc.cwnd = std::min(c.cc.cwnd, c.cc.initial_cwnd);
+    c.cc->cwnd = std::min(c.cc->cwnd, c.cc->initial_cwnd);
   c.last_sent = Stamp::at(t.w.now);
 }
 
@@ -132,7 +137,7 @@ void restart_after_idle(TcpWorker& t, Connection& c) noexcept {
 // the silly-window rules of RFC 9293 section 3.8.6.2.1 let it go.
 uint32_t worth_sending(TcpWorker& t, Connection& c, uint32_t budget, uint32_t unsent,
                        uint32_t usable) noexcept {
-  const uint32_t mss = c.cc.mss;
+  const uint32_t mss = c.cc->mss;
   const uint32_t whole = budget / mss * mss;
   if (budget == whole) return whole;
   if (budget == unsent) return may_send_small(t, c) ? budget : whole;
@@ -160,19 +165,19 @@ SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
     c.set(kCwndLimited);
     c.cwnd_limited_at = c.snd_nxt + budget;
   }
-  if (c.cc.pacing_rate != 0 && t.config.pacing && budget != 0) {
+  if (c.cc->pacing_rate != 0 && t.config.pacing && budget != 0) {
     if (w.now < c.pace_at) {
       wake_sender_at(t, c, Deadline::at(c.pace_at));
       return {};
     }
-    const uint64_t burst = std::max<uint64_t>(c.cc.pacing_rate / 1000, 2 * c.cc.mss);
+    const uint64_t burst = std::max<uint64_t>(c.cc->pacing_rate / 1000, 2 * c.cc->mss);
     budget = static_cast<uint32_t>(std::min<uint64_t>(budget, burst));
-    if (budget < unsent) budget = std::max(budget / c.cc.mss, 1u) * c.cc.mss;
+    if (budget < unsent) budget = std::max(budget / c.cc->mss, 1u) * c.cc->mss;
     budget = std::min({budget, unsent, usable});
   }
   budget = worth_sending(t, c, budget, unsent, usable);
   if (budget == 0) {
-    if (c.flight() == 0 && usable < std::min(unsent, c.cc.mss)) arm_persist_if_off(t, c);
+    if (c.flight() == 0 && usable < std::min(unsent, c.cc->mss)) arm_persist_if_off(t, c);
     return {};
   }
   return {.budget = budget, .segment = chain_limit(t, c), .offset = in_flight};
@@ -244,12 +249,12 @@ void close(Worker& w, ConnId id, bool unread) noexcept {
 
 // --- Properties.
 // Keeps cwnd and ssthresh, as the contract of CcOps::init says.
-void switch_controller(TcpWorker& t, Connection& c, const CcOps& cc) noexcept {
-  if (c.cc_ops == &cc) return;
-  c.cc_ops = &cc;
-  std::memset(c.cc.priv, 0, sizeof c.cc.priv);
-  c.cc.pacing_rate = 0;  // the old one's; the new one may not pace at all
-  if (cc.init && c.cc.cwnd != 0) cc.init(c.cc, t.w.now);
+Status switch_controller(TcpWorker& t, Connection& c, const CcOps& cc) noexcept {
+  if (c.cc_ops == &cc) return Status::kOk;
+  if (!set_controller(t, c, cc)) return Status::kNoMemory;
+  c.cc->pacing_rate = 0;  // the old one's; the new one may not pace at all
+  if (cc.init && c.cc->cwnd != 0) cc.init(*c.cc, t.w.now);
+  return Status::kOk;
 }
 
 Status set_congestion(Worker& w, ConnId id, const char* name) noexcept {
@@ -259,8 +264,7 @@ Status set_congestion(Worker& w, ConnId id, const char* name) noexcept {
   if (!c || !c->is_alive()) return Status::kNotConnected;
   const CcOps* cc = *name ? shared().host->find_congestion_control(name) : nullptr;
   if (!cc) return Status::kNotFound;
-  switch_controller(t, *c, *cc);
-  return Status::kOk;
+  return switch_controller(t, *c, *cc);
 }
 
 Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexcept {

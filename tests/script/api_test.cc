@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "tcp.api.h"
 #include "tcp/api.h"
 #include "tcp_script.h"
@@ -52,7 +55,7 @@ TEST(TcpApi, AConnectionWithItsFigures) {
   EXPECT_EQ(all[0].remote.un.raw, s.conn().ends.remote.bits.bytes);
   EXPECT_EQ(all[0].congestion, "newreno");
   EXPECT_EQ(all[0].snd_mss, 1000u);
-  EXPECT_EQ(all[0].cwnd, s.conn().cc.cwnd);
+  EXPECT_EQ(all[0].cwnd, s.conn().cc->cwnd);
   EXPECT_EQ(all[0].ssthresh, kNoSsthresh);
   EXPECT_EQ(all[0].in_flight, 2000u);
   EXPECT_EQ(all[0].srtt, 20'000u);
@@ -118,8 +121,8 @@ TEST(Congestion, SwitchingKeepsTheWindowAndRefusesWhatIsNone) {
   s.at(0ms).app_writes(20'000).expect(segs(1, 7001));
   EXPECT_EQ(set(s.conn().id, "cubic"), Status::kOk);
   EXPECT_STREQ(s.conn().cc_ops->name, "cubic");
-  EXPECT_EQ(s.conn().cc.cwnd, 7000u);
-  EXPECT_EQ(s.conn().cc.ssthresh, kNoSsthresh);
+  EXPECT_EQ(s.conn().cc->cwnd, 7000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, kNoSsthresh);
   EXPECT_TRUE(s.conn().has(tcp::kNodelay));  // other options stay as they are
   EXPECT_EQ(set(s.conn().id, "vegas"), Status::kNotFound);
   EXPECT_EQ(set(s.conn().id, ""), Status::kNotFound);
@@ -128,7 +131,62 @@ TEST(Congestion, SwitchingKeepsTheWindowAndRefusesWhatIsNone) {
   EXPECT_EQ(set(kNoConn, "newreno"), Status::kNotConnected);
   // The new one grows it: slow start, an acknowledgement of 1000 bytes.
   s.at(20ms).inject(ack(1001)).expect(segs(7001, 9001));
-  EXPECT_EQ(s.conn().cc.cwnd, 8000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 8000u);
+}
+
+// Uses all the private bytes that there are, and shuts the window when they are not as it left
+// them.
+const CcOps kHungry{
+    .name = "hungry",
+    .init = [](CcState& s, TimeNs) noexcept { std::memset(s.priv, 1, sizeof s.priv); },
+    .on_ack =
+        [](CcState& s, const AckSample& a) noexcept {
+          const bool as_left = std::all_of(std::begin(s.priv), std::end(s.priv),
+                                           [&](std::byte b) { return b == s.priv[0]; });
+          s.cwnd = as_left && s.priv[0] != std::byte{0} ? s.cwnd + a.bytes_acked : s.mss;
+          std::memset(s.priv, std::to_integer<int>(s.priv[0]) + 1, sizeof s.priv);
+        },
+    .on_congestion = [](CcState&, const LossSample&) noexcept {},
+};
+
+TEST(Congestion, AControllerThatKeepsMuchGetsMemoryOfItsOwn) {
+  TcpScript s = TcpScript::established({.cwnd = 7000});
+  ASSERT_TRUE(s.host().host.add_congestion_control(kHungry).has_value());
+  const auto set = [&](const char* name) {
+    return s.transport().set_congestion(s.host().worker, s.conn().id, name);
+  };
+  s.at(0ms).app_writes(20'000).expect(segs(1, 7001));
+  EXPECT_TRUE(s.conn().has_small_cc());
+  EXPECT_EQ(set("hungry"), Status::kOk);
+  EXPECT_FALSE(s.conn().has_small_cc());
+  EXPECT_EQ(s.worker().large_ccs.size(), 1u);
+  EXPECT_EQ(s.conn().cc->cwnd, 7000u);
+  s.at(20ms).inject(ack(1001)).expect(segs(7001, 9001));
+  s.at(21ms).inject(ack(2001)).expect(segs(9001, 11'001));
+  EXPECT_EQ(s.conn().cc->cwnd, 9000u);
+  EXPECT_EQ(set("newreno"), Status::kOk);
+  EXPECT_TRUE(s.conn().has_small_cc());
+  EXPECT_EQ(s.worker().large_ccs.size(), 0u);
+  EXPECT_EQ(s.conn().cc->cwnd, 9000u);
+  s.at(22ms).inject(ack(3001)).expect(segs(11'001, 13'001));
+  EXPECT_EQ(set("hungry"), Status::kOk);
+  s.at(23ms).inject(rst(1)).expect_silence();
+  EXPECT_EQ(s.worker().connections.size(), 0u);
+  EXPECT_EQ(s.worker().large_ccs.size(), 0u);  // gone with it
+}
+
+TEST(Congestion, WithoutMemoryForItTheControllerStays) {
+  TcpScript s = TcpScript::established({.cwnd = 7000, .config = "max-connections 16"});
+  ASSERT_TRUE(s.host().host.add_congestion_control(kHungry).has_value());
+  std::vector<tcp::LargeCc*> taken;
+  while (tcp::LargeCc* cc = s.worker().large_ccs.alloc()) taken.push_back(cc);
+  const ConnId id = s.conn().id;
+  EXPECT_EQ(s.transport().set_congestion(s.host().worker, id, "hungry"), Status::kNoMemory);
+  EXPECT_STREQ(s.conn().cc_ops->name, "newreno");
+  s.at(0ms).app_writes(20'000).expect(segs(1, 7001));
+  s.at(20ms).inject(ack(1001)).expect(segs(7001, 9001));
+  for (tcp::LargeCc* cc : taken) s.worker().large_ccs.free(*cc);
+  EXPECT_EQ(s.transport().set_congestion(s.host().worker, id, "hungry"), Status::kOk);
 }
 
 // --- tcp_configure_src_addresses

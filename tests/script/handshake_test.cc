@@ -13,7 +13,7 @@ TEST(Handshake, ActiveOpenOffersEveryOptionAndAcknowledgesTheAnswer) {  // RFC 9
   s.at(20ms).inject(syn_ack().mss(1000).sackok()).expect(ack(1).at(1));
   EXPECT_EQ(s.session().connected, Status::kOk);
   EXPECT_EQ(s.conn().state, tcp::State::kEstablished);
-  EXPECT_EQ(s.conn().cc.mss, 1000u);
+  EXPECT_EQ(s.conn().cc->mss, 1000u);
   EXPECT_EQ(s.conn().rtt.srtt(), 20 * kMillisecond);
   EXPECT_EQ(s.counter("tcp4-output/syn"), 1u);
   EXPECT_EQ(s.counter("tcp4-syn-sent/handshake"), 1u);
@@ -45,7 +45,7 @@ TEST(Handshake, WithoutOptionsDefaultsApply) {  // RFC 9293 section 3.7.1: 536 b
   TcpScript s;
   s.app_connects().expect(syn());
   s.at(20ms).inject(syn_ack()).expect(ack(1));
-  EXPECT_EQ(s.conn().cc.mss, 536u);
+  EXPECT_EQ(s.conn().cc->mss, 536u);
   EXPECT_FALSE(s.conn().has(tcp::kUseSack | tcp::kUseTimestamps | tcp::kUseWscale));
   EXPECT_EQ(s.conn().rcv_wscale, 0);
 }
@@ -57,7 +57,7 @@ TEST(Handshake, TimestampsLeaveLessRoomForPayload) {  // RFC 7323 section 3.2, R
   EXPECT_EQ(sent[0].tsecr, 0u);
   s.at(20ms).inject(syn_ack().mss(1012).ts(77, *sent[0].tsval));
   s.expect(ack(1).ts(*sent[0].tsval + 20, 77));
-  EXPECT_EQ(s.conn().cc.mss, 1000u);
+  EXPECT_EQ(s.conn().cc->mss, 1000u);
 }
 
 TEST(Handshake, WindowScalesApplyBothWays) {  // RFC 7323 section 2
@@ -102,7 +102,7 @@ TEST(Handshake, UserMssBoundsBothDirections) {  // TCP_MAXSEG
   TcpScript s({.socket = {.user_mss = 600}});
   s.app_connects().expect(syn().mss(600));
   s.at(20ms).inject(syn_ack().mss(1000)).expect(ack(1));
-  EXPECT_EQ(s.conn().cc.mss, 600u);
+  EXPECT_EQ(s.conn().cc->mss, 600u);
 }
 
 TEST(Handshake, SynIsRetransmittedWithBackOffAndGivesUp) {  // RFC 6298 sections 2.1 and 5.5
@@ -121,14 +121,14 @@ TEST(Handshake, LostSynMeansAnInitialWindowOfOneSegment) {  // RFC 5681 section 
   s.app_connects().expect(syn());
   s.at(1s).expect(syn());
   s.at(1020ms).inject(syn_ack().mss(1000)).expect(ack(1));
-  EXPECT_EQ(s.conn().cc.cwnd, 1000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 1000u);
   EXPECT_EQ(s.conn().rtt.srtt(), 0) << "Karn: which SYN was answered?";
   EXPECT_EQ(s.conn().rtt.rto(), 3 * kSecond);  // RFC 6298 section 5.7
 }
 
 TEST(Handshake, InitialWindowIsTenSegments) {  // RFC 6928
   TcpScript s = TcpScript::established();
-  EXPECT_EQ(s.conn().cc.cwnd, 10'000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 10'000u);
   s.at(0ms).app_writes(12'000).expect(segs(1, 10'001));
   s.at(20ms).inject(ack(10'001)).expect(segs(10'001, 12'001));
 }
@@ -412,7 +412,7 @@ TEST(Handshake, TinyUserMssIsRaised) {  // TCP_MAXSEG of 1 with timestamps: room
   s.inject(syn().mss(1000).ts(1, 0)).expect(syn_ack().mss(88));
   s.inject(ack(1)).expect_silence();
   s.app_accepts();
-  EXPECT_EQ(s.conn().cc.mss, 76u);
+  EXPECT_EQ(s.conn().cc->mss, 76u);
   TcpScript active({.socket = {.user_mss = 1}});
   active.app_connects().expect(syn().mss(88));
 }

@@ -276,7 +276,7 @@ TEST(Malformed, OptionsOfAWrongLengthAreIgnoredAndCounted) {
   EXPECT_EQ(s.worker().stats.ignored_options, 4u);
   s.inject(ack(1)).expect_silence();
   s.app_accepts();
-  EXPECT_EQ(s.conn().cc.mss, 536u);
+  EXPECT_EQ(s.conn().cc->mss, 536u);
   TcpScript e = TcpScript::established();  // SACK blocks of 7 bytes, and none
   e.at(0ms).inject(
       ack(1).options(std::string("\x05\x09"
@@ -292,7 +292,7 @@ TEST(Malformed, OptionsThatComeTwiceCountOnce) {  // the first says it
   EXPECT_EQ(s.worker().stats.ignored_options, 1u);
   s.inject(ack(1)).expect_silence();
   s.app_accepts();
-  EXPECT_EQ(s.conn().cc.mss, 1000u);
+  EXPECT_EQ(s.conn().cc->mss, 1000u);
 }
 
 TEST(Malformed, SackBlocksThatOverlapCountOnce) {
@@ -309,7 +309,7 @@ TEST(Malformed, UnknownOptionsAreSkipped) {  // RFC 9293 MUST-6
       .expect(syn_ack());
   s.inject(ack(1)).expect_silence();
   s.app_accepts();
-  EXPECT_EQ(s.conn().cc.mss, 1000u);
+  EXPECT_EQ(s.conn().cc->mss, 1000u);
 }
 
 TEST(Malformed, TinyMssIsRaised) {  // a peer cannot make us send 1-byte segments
@@ -317,7 +317,7 @@ TEST(Malformed, TinyMssIsRaised) {  // a peer cannot make us send 1-byte segment
   s.inject(syn().mss(1)).expect(syn_ack());
   s.inject(ack(1)).expect_silence();
   s.app_accepts();
-  EXPECT_EQ(s.conn().cc.mss, 88u);
+  EXPECT_EQ(s.conn().cc->mss, 88u);
 }
 
 TEST(Malformed, UrgentDataStaysInLine) {  // RFC 6093 section 3.2

@@ -13,8 +13,8 @@ TEST(FastRetransmit, ThirdDuplicateAckResendsTheHole) {  // RFC 5681 section 3.2
   s.at(21ms).inject(ack(1).sack(1001, 3001)).expect_silence();
   s.at(22ms).inject(ack(1).sack(1001, 4001)).expect(seg(1, 1001));
   s.at(42ms).inject(ack(4001)).expect_silence();
-  EXPECT_EQ(s.conn().cc.ssthresh, 2800u);  // 0.7 x 4000 bytes in flight, RFC 9438 section 4.6
-  EXPECT_EQ(s.conn().cc.cwnd, 2800u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 2800u);  // 0.7 x 4000 bytes in flight, RFC 9438 section 4.6
+  EXPECT_EQ(s.conn().cc->cwnd, 2800u);
   EXPECT_EQ(s.counter("tcp4-output/fast-retransmit"), 1u);
 }
 
@@ -23,9 +23,9 @@ TEST(FastRetransmit, WithoutSackCountsDuplicates) {  // RFC 5681 section 3.2
   s.at(0ms).app_writes(8000).expect(segs(1, 8001));
   for (int i = 0; i < 2; ++i) s.at(20ms + i * 1ms).inject(ack(1)).expect_silence();
   s.at(22ms).inject(ack(1)).expect(seg(1, 1001));
-  EXPECT_EQ(s.conn().cc.ssthresh, 4000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 4000u);
   s.at(42ms).inject(ack(8001)).expect_silence();
-  EXPECT_EQ(s.conn().cc.cwnd, 4000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 4000u);
   EXPECT_EQ(s.conn().recovery, tcp::Recovery::kOpen);
 }
 
@@ -84,7 +84,7 @@ TEST(Sack, EveryHoleIsFilledOnce) {  // RFC 6675 section 5
   s.at(41ms).inject(ack(5001).sack(6001, 10'001)).expect_silence();
   s.at(42ms).inject(ack(10'001)).expect_silence();
   EXPECT_EQ(s.counter("tcp4-output/fast-retransmit"), 3u);
-  EXPECT_EQ(s.conn().cc.cwnd, 5000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 5000u);
   EXPECT_EQ(s.worker().scoreboards.size(), 0u) << "given back";
 }
 
@@ -121,18 +121,18 @@ TEST(Recovery, ReductionIsProportional) {  // RFC 6937: half as many out as are 
                              .take_sent())
       out += p.length;
   EXPECT_NEAR(out, 16'000 / 2, 2000);
-  EXPECT_EQ(s.conn().cc.ssthresh, 10'000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 10'000u);
 }
 
 TEST(Rto, BacksOffAndKeepsSsthresh) {  // RFC 6298 section 5.5, RFC 5681 section 3.1
   TcpScript s = TcpScript::established({.cwnd = 8000});
   s.at(0ms).app_writes(8000).expect(segs(1, 8001));
   s.at(200ms).expect(seg(1, 1001));
-  EXPECT_EQ(s.conn().cc.ssthresh, 4000u);
-  EXPECT_EQ(s.conn().cc.cwnd, 1000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 4000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 1000u);
   s.at(600ms).expect(seg(1, 1001));
   s.at(1400ms).expect(seg(1, 1001));
-  EXPECT_EQ(s.conn().cc.ssthresh, 4000u) << "only the first timeout of a segment";
+  EXPECT_EQ(s.conn().cc->ssthresh, 4000u) << "only the first timeout of a segment";
   EXPECT_EQ(s.counter("tcp4-output/retransmit"), 3u);
   // Slow start through what was lost.
   s.at(1420ms).inject(ack(1001)).expect(segs(1001, 3001));
@@ -252,10 +252,10 @@ TEST(Rto, LossOfAnotherSegmentReducesAgain) {  // RFC 5681 section 3.1: once for
   TcpScript s = TcpScript::established({.cwnd = 16'000});
   s.at(0ms).app_writes(16'000).expect(segs(1, 16'001));
   s.at(200ms).expect(seg(1, 1001));
-  EXPECT_EQ(s.conn().cc.ssthresh, 8000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 8000u);
   s.at(220ms).inject(ack(8001)).take_sent();
   s.by(5s).take_sent();  // and 8001, which had not been retransmitted by the timer
-  EXPECT_EQ(s.conn().cc.ssthresh, 4000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 4000u);
 }
 
 TEST(Rto, PeerThatShrinksItsWindowToNothingIsNotGivenUp) {  // RFC 9293 section 3.8.6.1
@@ -285,7 +285,7 @@ TEST(FastRetransmit, LimitedTransmitDoesNotRaiseSsthresh) {  // RFC 5681 section
     s.at(20ms).inject(dup(2001)).expect(seg(8001, 9001));
     s.at(21ms).inject(dup(3001)).expect(seg(9001, 10'001));
     s.at(22ms).inject(dup(4001)).expect(seg(1, 1001));
-    EXPECT_EQ(s.conn().cc.ssthresh, 4000u);  // half of 8000, not of 10000
+    EXPECT_EQ(s.conn().cc->ssthresh, 4000u);  // half of 8000, not of 10000
   }
 }
 

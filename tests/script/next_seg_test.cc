@@ -15,7 +15,7 @@ TcpScript in_recovery(ScriptOptions options = {}) {
   TcpScript s = TcpScript::established(options);
   s.at(0ms).app_writes(10'000).expect(segs(1, 10'001));
   s.at(20ms).inject(ack(1).sack(1001, 4001)).expect(seg(1, 1001));
-  EXPECT_EQ(s.conn().cc.ssthresh, 5000u);
+  EXPECT_EQ(s.conn().cc->ssthresh, 5000u);
   return s;
 }
 
@@ -64,7 +64,7 @@ TEST(NextSeg, LostTailIsRescuedOnceInARecovery) {  // rule 4
   s.at(62ms).inject(ack(10'001)).expect_silence();
   EXPECT_EQ(s.worker().stats.timeouts, 0u);
   EXPECT_EQ(s.counter("tcp4-output/fast-retransmit"), 3u);
-  EXPECT_EQ(s.conn().cc.cwnd, 5000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 5000u);
 }
 
 TEST(NextSeg, EachRecoveryMayRescue) {

@@ -60,7 +60,7 @@ TcpScript TcpScript::established(ScriptOptions options) {
   s.at(-20ms).app_connects();
   s.take_sent();
   s.at(0ms).inject(s.with_offers(syn_ack())).expect(ack(1));
-  if (options.cwnd) s.conn().cc.cwnd = options.cwnd;
+  if (options.cwnd) s.conn().cc->cwnd = options.cwnd;
   if (!options.quick_acks) s.conn().quick_acks = 0;
   return s;
 }
@@ -78,7 +78,7 @@ TcpScript TcpScript::accepted(ScriptOptions options) {
   s.take_sent();
   s.at(0ms).inject(ack(1)).expect_silence();
   s.app_accepts();
-  if (options.cwnd) s.conn().cc.cwnd = options.cwnd;
+  if (options.cwnd) s.conn().cc->cwnd = options.cwnd;
   if (!options.quick_acks) s.conn().quick_acks = 0;
   return s;
 }

@@ -327,7 +327,7 @@ TEST(Idle, CwndDoesNotGrowUnused) {  // RFC 9438 section 5.8, RFC 5681 section 4
     s.at(i * 50ms).app_writes(100).take_sent();
     s.at(i * 50ms + 20ms).inject(ack(static_cast<uint32_t>(i + 1) * 100 + 1)).expect_silence();
   }
-  EXPECT_EQ(s.conn().cc.cwnd, 10'000u);
+  EXPECT_EQ(s.conn().cc->cwnd, 10'000u);
 }
 
 SocketOptionsView with_keepalive() {
@@ -369,7 +369,7 @@ TEST(Keepalive, OfThePeerIsAnswered) {
 
 TEST(Pacing, SpreadsTheWindow) {
   TcpScript s = TcpScript::established();
-  s.conn().cc.pacing_rate = 1'000'000;  // bytes a second: 1000 in a millisecond
+  s.conn().cc->pacing_rate = 1'000'000;  // bytes a second: 1000 in a millisecond
   s.at(0ms).app_writes(6000).expect(segs(1, 2001));
   uint32_t sent = 2000;
   for (int ms = 1; ms <= 10; ++ms)
@@ -380,13 +380,13 @@ TEST(Pacing, SpreadsTheWindow) {
 
 TEST(Pacing, CanBeSwitchedOff) {
   TcpScript s = TcpScript::established({.config = "no-tx-pacing"});
-  s.conn().cc.pacing_rate = 1'000'000;
+  s.conn().cc->pacing_rate = 1'000'000;
   s.at(0ms).app_writes(6000).expect(segs(1, 6001));
 }
 
 TEST(Pacing, EndsWithTheControllerThatAskedForIt) {
   TcpScript s = TcpScript::established();
-  s.conn().cc.pacing_rate = 1'000'000;
+  s.conn().cc->pacing_rate = 1'000'000;
   s.app_sets({.nodelay = true, .congestion = "cubic"});
   s.at(0ms).app_writes(6000).expect(segs(1, 6001));
 }

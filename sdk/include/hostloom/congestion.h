@@ -68,6 +68,9 @@ struct CcOps {
   void (*on_undo)(CcState&) noexcept = nullptr;
   // The connection was idle for `idle` (RFC 9293 section 3.8.3 restart). May be null.
   void (*on_idle)(CcState&, TimeNs idle) noexcept = nullptr;
+  // Bytes of CcState::priv that the controller uses, from the first on; the rest may not be there.
+  // 0: all kCcPrivateSize. Up to 56 a connection needs no memory beside its own for them.
+  uint32_t private_size = 0;
 };
 
 // Slow start with appropriate byte counting, L = 2 SMSS (RFC 3465 section 2.2): the helper that
