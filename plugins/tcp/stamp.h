@@ -40,9 +40,12 @@ class Deadline {
 };
 
 // When something happened, in milliseconds. After 49 days it seems to have happened later than it
-// has: whoever looks must be right then, too.
+// has: whoever looks must be right then, too. A clock may lie a little behind it, as that of the
+// next worker does when a connection moves: then it was just now.
 class Stamp {
  public:
+  static constexpr TimeNs kClocksDiffer = 60 * kSecond;  // at most
+
   constexpr Stamp() = default;  // never
   static constexpr Stamp at(TimeNs t) noexcept {
     Stamp s;
@@ -52,7 +55,8 @@ class Stamp {
   constexpr bool is_set() const noexcept { return ms_ != 0; }
   // Within a millisecond of it.
   constexpr TimeNs since(TimeNs now) const noexcept {
-    return static_cast<TimeNs>(ms_of(now) - ms_) * kMillisecond;
+    const uint32_t ms = ms_of(now) - ms_;
+    return ms > -ms_of(kClocksDiffer) ? 0 : static_cast<TimeNs>(ms) * kMillisecond;
   }
 
  private:

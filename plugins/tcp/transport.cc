@@ -114,7 +114,8 @@ bool may_send_small(TcpWorker& t, Connection& c) noexcept {
   if (c.has(kShutdownWanted) || c.has(kSendAnyway)) return true;
   if (c.has(kCork | kMore)) {
     if (!c.cork_until.is_set()) c.cork_until = Deadline::at(t.w.now + kCorkCeiling);
-    if (c.cork_until.is_due(t.w.now)) return true;
+    const TimeNs left = c.cork_until.time(t.w.now) - t.w.now;
+    if (left <= 0 || left > kCorkCeiling + kTimerTick) return true;  // over, or over for days
     wake_sender_at(t, c, c.cork_until);
     return false;
   }

@@ -48,5 +48,12 @@ TEST(Stamp, TellsTheTimeSinceThenFor49Days) {
   }
 }
 
+TEST(Stamp, WasJustNowForAClockThatLiesBehind) {
+  const Stamp s = Stamp::at(100 * kSecond);
+  EXPECT_EQ(s.since(100 * kSecond - kMillisecond), 0);
+  EXPECT_EQ(s.since(41 * kSecond), 0);
+  EXPECT_EQ(Stamp::at(0).since(0), 0);  // which is 1 ms, so that it is not "never"
+}
+
 }  // namespace
 }  // namespace loom::tcp
