@@ -1,20 +1,30 @@
 #include "svm/app_arena.h"
 
+#include <algorithm>
+
 #include "svm/bytes.h"
 
 namespace loom::svm {
 namespace {
 
-// Word of a free list: how often it was popped (24 bits), offset / 64 of the first chunk (40).
+// Word of a free list: how often it was taken from (24 bits), page of the first chunk (40).
 constexpr unsigned kTagShift = 40;
 constexpr uint64_t kPlaceMask = (1ull << kTagShift) - 1;
-constexpr uint64_t place_offset(uint64_t word) { return (word & kPlaceMask) << 6; }
-constexpr uint64_t place_of(uint64_t offset) { return offset >> 6; }
+constexpr unsigned kPageLog2 = 12;
+constexpr uint64_t kPage = 1ull << kPageLog2;
+constexpr uint64_t place_offset(uint64_t word) { return (word & kPlaceMask) << kPageLog2; }
 
-constexpr uint64_t kPage = 4096;
-constexpr uint32_t kGivenBack = 1;  // ChunkHeader::start of a free chunk without memory behind it
-constexpr uint32_t kFirstGivenBackClass = 2;  // 16 KB
-constexpr uint32_t kGiveBackBatch = 32;       // chunks lost at most if we die in give_back
+constexpr uint32_t kGiveBackBatch = 32;  // chunks lost at most if we die in give_back
+
+// Of the chunk at `offset`, which is in the segment: so is its word.
+std::atomic<uint32_t>& link_of(std::byte* base, uint64_t offset) noexcept {
+  return *reinterpret_cast<std::atomic<uint32_t>*>(base + kSegmentDataOffset +
+                                                   (offset >> kPageLog2) * sizeof(uint32_t));
+}
+
+bool holds_chunk(const Segment& s, uint64_t offset, uint64_t size) noexcept {
+  return offset >= first_chunk_offset(s.size()) && offset % kPage == 0 && s.contains(offset, size);
+}
 
 }  // namespace
 
@@ -26,46 +36,53 @@ bool AppArena::add_segment(const Segment& segment) noexcept {
   return true;
 }
 
-Ref AppArena::pop(const Segment& s, uint32_t size_class) noexcept {
-  auto& list = s.header().free_list[size_class];
+uint64_t AppArena::take(const Segment& s, List& list, uint32_t size_class) noexcept {
   uint64_t word = list.load(std::memory_order_acquire);
   while (true) {
     const uint64_t offset = place_offset(word);
-    if (offset == 0 || !s.contains(offset, 1ull << (kMinChunkLog2 + size_class))) return 0;
-    auto& chunk = *reinterpret_cast<ChunkHeader*>(s.ptr(offset));
-    // Another process may pop and use the chunk right now; then the tag has changed, and what was
+    if (offset == 0 || !holds_chunk(s, offset, 1ull << (kMinChunkLog2 + size_class))) return 0;
+    // Another process may take and free the chunk right now; then the tag has changed, and what was
     // read here is not used.
-    const uint64_t next = place_of(ref_offset(chunk.next.load(std::memory_order_relaxed)));
+    const uint64_t next = link_of(s.base(), offset).load(std::memory_order_relaxed);
     const uint64_t tag = (word >> kTagShift) + 1;
     if (list.compare_exchange_weak(word, tag << kTagShift | next, std::memory_order_acq_rel,
-                                   std::memory_order_acquire)) {
-      write_once(chunk.log2_size, kMinChunkLog2 + size_class);
-      chunk.next.store(0, std::memory_order_relaxed);
-      return make_ref(s.id(), offset);
-    }
+                                   std::memory_order_acquire))
+      return offset;
   }
+}
+
+void AppArena::push(std::byte* base, List& list, uint64_t offset) noexcept {
+  uint64_t word = list.load(std::memory_order_relaxed);
+  do {
+    link_of(base, offset)
+        .store(static_cast<uint32_t>(word & kPlaceMask), std::memory_order_relaxed);
+  } while (!list.compare_exchange_weak(word, (word & ~kPlaceMask) | offset >> kPageLog2,
+                                       std::memory_order_release, std::memory_order_relaxed));
+}
+
+Ref AppArena::ready(const Segment& s, uint64_t offset, uint32_t size_class) noexcept {
+  auto& chunk = *reinterpret_cast<ChunkHeader*>(s.ptr(offset));
+  write_once(chunk.log2_size, kMinChunkLog2 + size_class);
+  chunk.next.store(0, std::memory_order_relaxed);
+  return make_ref(s.id(), offset);
+}
+
+Ref AppArena::pop(const Segment& s, uint32_t size_class) noexcept {
+  SegmentHeader& h = s.header();
+  uint64_t at = take(s, h.free_list[size_class], size_class);
+  if (at == 0) at = take(s, h.cold_list[size_class], size_class);
+  return at == 0 ? 0 : ready(s, at, size_class);
 }
 
 Ref AppArena::carve(const Segment& s, uint32_t size_class) noexcept {
   const uint64_t size = 1ull << (kMinChunkLog2 + size_class);
   auto& bump = s.header().bump;
-  uint64_t at = bump.load(std::memory_order_relaxed);
+  uint64_t word = bump.load(std::memory_order_relaxed), at;
   do {
-    if (at % kPage != 0 || !s.contains(at, size)) return 0;
-  } while (!bump.compare_exchange_weak(at, at + size, std::memory_order_relaxed));
-  auto& chunk = *reinterpret_cast<ChunkHeader*>(s.ptr(at));
-  write_once(chunk.log2_size, kMinChunkLog2 + size_class);
-  chunk.next.store(0, std::memory_order_relaxed);
-  return make_ref(s.id(), at);
-}
-
-void AppArena::push(SegmentHeader& h, uint32_t size_class, Ref ref, ChunkHeader& chunk) noexcept {
-  auto& list = h.free_list[size_class];
-  uint64_t word = list.load(std::memory_order_relaxed);
-  do {
-    chunk.next.store(make_ref(ref_segment(ref), place_offset(word)), std::memory_order_relaxed);
-  } while (!list.compare_exchange_weak(word, (word & ~kPlaceMask) | place_of(ref_offset(ref)),
-                                       std::memory_order_release, std::memory_order_relaxed));
+    at = std::max(word, first_chunk_offset(s.size()));
+    if (!holds_chunk(s, at, size)) return 0;
+  } while (!bump.compare_exchange_weak(word, at + size, std::memory_order_relaxed));
+  return ready(s, at, size_class);
 }
 
 Ref AppArena::alloc(uint32_t log2_size) noexcept {
@@ -92,13 +109,12 @@ Ref AppArena::alloc(uint32_t log2_size) noexcept {
 
 void AppArena::free(Ref ref) noexcept {
   auto* chunk = table_.resolve_as<ChunkHeader>(ref);
-  if (!chunk) return;
+  const uint64_t offset = ref_offset(ref);
+  if (!chunk || offset % kPage != 0) return;
   const uint32_t log2 = read_once(chunk->log2_size);
   if (log2 < kMinChunkLog2 || log2 > kMaxChunkLog2 || !table_.resolve(ref, 1ull << log2)) return;
-  write_once(chunk->start, 0u);
-  auto* header =
-      reinterpret_cast<SegmentHeader*>(reinterpret_cast<std::byte*>(chunk) - ref_offset(ref));
-  push(*header, log2 - kMinChunkLog2, ref, *chunk);
+  std::byte* base = reinterpret_cast<std::byte*>(chunk) - offset;
+  push(base, reinterpret_cast<SegmentHeader*>(base)->free_list[log2 - kMinChunkLog2], offset);
 }
 
 uint64_t AppArena::give_back() noexcept {
@@ -106,21 +122,24 @@ uint64_t AppArena::give_back() noexcept {
   const uint32_t n = n_segments_.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < n; ++i) {
     const Segment& s = *segments_[i];
-    for (uint32_t c = kFirstGivenBackClass; c < kChunkClasses; ++c) {
+    for (uint32_t c = 0; c < kChunkClasses; ++c) {
       const uint64_t size = 1ull << (kMinChunkLog2 + c);
-      Ref batch[kGiveBackBatch];
-      uint32_t k = 0;
-      while (k < kGiveBackBatch && (batch[k] = pop(s, c)) != 0) {
-        auto& chunk = *reinterpret_cast<ChunkHeader*>(s.ptr(ref_offset(batch[k])));
-        if (read_once(chunk.start) != kGivenBack) {
-          s.give_back(ref_offset(batch[k]) + kPage, size - kPage);
-          write_once(chunk.start, kGivenBack);
-          given += size - kPage;
+      List &warm = s.header().free_list[c], &cold = s.header().cold_list[c];
+      // Whoever frees meanwhile, and a list that leads back to itself, does not keep us for ever.
+      uint64_t left = s.size() / size;
+      uint64_t batch[kGiveBackBatch];
+      uint32_t k;
+      do {
+        k = 0;
+        while (k < std::min<uint64_t>(kGiveBackBatch, left) && (batch[k] = take(s, warm, c)) != 0)
+          ++k;
+        for (uint32_t j = 0; j < k; ++j) {
+          s.give_back(batch[j], size);
+          push(s.base(), cold, batch[j]);
         }
-        ++k;
-      }
-      while (k-- > 0)
-        push(s.header(), c, batch[k], *reinterpret_cast<ChunkHeader*>(s.ptr(ref_offset(batch[k]))));
+        given += k * size;
+        left -= k;
+      } while (k == kGiveBackBatch);
     }
   }
   return given;
@@ -130,7 +149,9 @@ uint64_t AppArena::carved_bytes() const noexcept {
   uint64_t sum = 0;
   const uint32_t n = n_segments_.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < n; ++i)
-    sum += segments_[i]->header().bump.load(std::memory_order_relaxed) - kSegmentDataOffset;
+    sum += std::max(segments_[i]->header().bump.load(std::memory_order_relaxed),
+                    first_chunk_offset(segments_[i]->size())) -
+           first_chunk_offset(segments_[i]->size());
   return sum;
 }
 

@@ -2,9 +2,11 @@
 // segment header and is shared by all processes of the application: lock-free, so that a process
 // that dies in the middle blocks nobody (at worst the one chunk in its hands is lost).
 //
-// How: a free list (LIFO, tagged against ABA) per chunk size and a bump pointer; a chunk keeps its
-// size for good. A segment of a cut-through session is shared with another application, so what is
-// read from shared memory is bounded here too: corruption can cost data, never a wild access.
+// How: two free lists (LIFO, tagged against ABA) per chunk size, of chunks with memory behind them
+// and without, and a bump pointer; a chunk keeps its size for good. The links lie beside the chunks
+// (first_chunk_offset). A segment of a cut-through session is shared with another application, so
+// what is read from shared memory is bounded here too: corruption can cost data, never a wild
+// access.
 //
 // Threads: alloc and free from any thread of any process; add_segment from one at a time.
 #pragma once
@@ -31,8 +33,8 @@ class AppArena {
   // Of this arena's segments, or of any other app arena in the table.
   void free(Ref chunk) noexcept;
 
-  // Returns the memory of free chunks of 16 KB and more to the kernel, all but their first page.
-  // Bytes returned. For idle moments.
+  // Returns the memory of free chunks to the kernel, with a system call for each. Bytes returned.
+  // Others may allocate and free meanwhile. For idle moments.
   uint64_t give_back() noexcept;
 
   // Bytes ever carved from the segments; what is not in a fifo lies in the free lists.
@@ -40,9 +42,13 @@ class AppArena {
   const SegmentTable& table() const noexcept { return table_; }
 
  private:
+  using List = std::atomic<uint64_t>;
+  // Offset of a chunk that is the caller's now; 0 = there is none.
+  static uint64_t take(const Segment& s, List& list, uint32_t size_class) noexcept;
+  static void push(std::byte* base, List& list, uint64_t offset) noexcept;
+  static Ref ready(const Segment& s, uint64_t offset, uint32_t size_class) noexcept;
   Ref pop(const Segment& s, uint32_t size_class) noexcept;
   Ref carve(const Segment& s, uint32_t size_class) noexcept;
-  static void push(SegmentHeader& h, uint32_t size_class, Ref chunk, ChunkHeader& c) noexcept;
 
   const SegmentTable& table_;
   std::array<const Segment*, kMaxSegments> segments_{};

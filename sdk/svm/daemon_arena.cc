@@ -321,6 +321,29 @@ uint64_t DaemonArena::give_back(bool all) noexcept {
     push_free(c, kTopOrder, State::kFreeCold);
   }
   lock_.unlock();
+  return all ? given + give_back_blocks() : given;
+}
+
+uint64_t DaemonArena::give_back_blocks() noexcept {
+  std::array<ChunkId, 256> taken;  // the largest first; what is beyond these stays
+  uint32_t n = 0;
+  uint64_t given = 0;
+  lock_.lock();
+  for (uint32_t order = kTopOrder; order-- > kLeastGivenBackOrder;)
+    while (free_[order] && n < taken.size()) {
+      taken[n++] = free_[order];
+      unlink_free(taken[n - 1]);
+      page_of(taken[n - 1]).state = State::kUsed;  // nobody else's while the lock is open
+    }
+  lock_.unlock();
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint64_t bytes = 1ull << log2_size(taken[i]);
+    regions_[taken[i] >> kPageBits]->segment->give_back(page_offset(taken[i]), bytes);
+    given += bytes;
+  }
+  lock_.lock();
+  for (uint32_t i = 0; i < n; ++i) buddy_free(taken[i], page_of(taken[i]).order);
+  lock_.unlock();
   return given;
 }
 

@@ -90,9 +90,10 @@ class DaemonArena {
   bool wants_give_back() const noexcept {
     return warm_spans_.load(std::memory_order_relaxed) > options_.reserve_spans;
   }
-  // Returns the memory of free spans beyond the reserve to the kernel; bytes returned. Empties the
-  // LIFO lists first when `all`, and then keeps no reserve. System calls: control thread, or an
-  // idle worker.
+  // Returns the memory of free spans beyond the reserve to the kernel; bytes returned. When `all`,
+  // empties the LIFO lists first, keeps no reserve, and of spans in use gives the free blocks of
+  // 16 KB and more, which somebody who allocates meanwhile may find missing: for who has rested.
+  // System calls: control thread, or an idle worker.
   uint64_t give_back(bool all = false) noexcept;
 
   Stats stats() const noexcept;
@@ -103,7 +104,8 @@ class DaemonArena {
   static constexpr uint32_t kPageBits = 24;  // of a ChunkId; pages of 4 KB, so 64 GB a segment
   static constexpr uint32_t kTopOrder = kChunkClasses - 1;
   static constexpr uint32_t kSpanPages = 1u << kTopOrder;
-  static constexpr uint32_t kSlabOrder = 4;  // 64 KB
+  static constexpr uint32_t kSlabOrder = 4;            // 64 KB
+  static constexpr uint32_t kLeastGivenBackOrder = 2;  // 16 KB
   static constexpr uint32_t kSlabBytes = 1u << (kMinChunkLog2 + kSlabOrder);
   static constexpr uint32_t kMaxSmall = 1024;  // largest object of a slab
 
@@ -143,6 +145,7 @@ class DaemonArena {
   void push_free(ChunkId c, uint32_t order, State state) noexcept;
   void unlink_free(ChunkId c) noexcept;
   bool open_span() noexcept;
+  uint64_t give_back_blocks() noexcept;
   void count_spans(int32_t n) noexcept {
     free_spans_.store(free_spans() + static_cast<uint32_t>(n), std::memory_order_relaxed);
   }
@@ -162,7 +165,7 @@ class DaemonArena {
   std::array<ChunkId, kChunkClasses> free_{};  // buddy system; top order: resident spans
   ChunkId cold_ = 0;                           // free spans without memory behind them
   std::atomic<uint32_t> warm_spans_{0};        // length of free_[kTopOrder]
-  std::atomic<uint32_t> free_spans_{0};  // those, the cold ones, and the ones never used
+  std::atomic<uint32_t> free_spans_{0};        // those, the cold ones, and the ones never used
   std::vector<Slab> slabs_;
   std::vector<int32_t> unused_slabs_;
   std::array<int32_t, kMaxSmall / 64> slabs_with_room_ = [] {

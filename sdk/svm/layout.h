@@ -258,13 +258,20 @@ struct alignas(64) SegmentHeader {
   uint32_t id;
   uint32_t reserved;
   uint64_t size;
-  // Lock-free chunk allocator of an app arena: free lists by size class ({tag:24, offset>>6 :40}
-  // against ABA) and a bump pointer.
+  // Lock-free chunk allocator of an app arena: a bump pointer, and free lists by size class
+  // ({tag:24, page:40}, the tag against ABA). What is in a cold one has no memory behind it.
   alignas(64) std::atomic<uint64_t> bump;
   alignas(64) std::atomic<uint64_t> free_list[kChunkClasses];
+  alignas(64) std::atomic<uint64_t> cold_list[kChunkClasses];
 };
 constexpr uint64_t kSegmentMagic = 0x31474553'4d4f4f4cull;  // "LOOMSEG1"
 enum class SegmentKind : uint32_t { kDaemonArena = 1, kAppArena = 2 };
 constexpr uint64_t kSegmentDataOffset = 4096;  // first allocatable byte
+// In an app arena a word for each page of the segment comes first: of a free chunk's first page,
+// the page of the next chunk in its list. So what is free needs no memory of its own.
+constexpr uint64_t first_chunk_offset(uint64_t segment_size) noexcept {
+  const uint64_t links = (segment_size >> kMinChunkLog2) * sizeof(uint32_t);
+  return kSegmentDataOffset + ((links + 4095) & ~uint64_t{4095});
+}
 
 }  // namespace loom::svm

@@ -60,7 +60,7 @@ TEST_F(PeerHostile, AListThatLeadsBackToItsFirstChunkIsNotFreedForEver) {
     rig.chunk(at).start = 0;
     rig.chunk(at).next.store(rig.ref(kA));
   }
-  rig.segment->header().free_list[0].store(kA >> 6);  // so that freeing it changes nothing
+  rig.segment->header().free_list[0].store(kA >> 12);  // as if it were free already
   line.oldest_chunk = rig.ref(kA);
   line.tail_chunk = rig.ref(kB);
   line.tail_chunk_end = 20'000;
@@ -122,7 +122,7 @@ uint64_t lie(std::mt19937_64& rng, const PeerRig& rig, const FifoShared& f) {
     case 7:
       return f.producer.oldest_chunk;
     case 8:
-      return (kSegmentDataOffset + (rng() % 8 << 12)) >> 6;  // as a free list has it
+      return (kSegmentDataOffset + (rng() % 8 << 12)) >> 12;  // as a free list has it
     default:
       return kMinChunkLog2 + rng() % 8;
   }
@@ -141,7 +141,7 @@ void scribble(std::mt19937_64& rng, PeerRig& rig) {
       where = rig.segment->base() + ((1 + rng() % 64) << 12) + 4 * (rng() % 5);
       break;
     case 3:  // the allocator
-      where = reinterpret_cast<uint32_t*>(&rig.segment->header().bump) + rng() % 22;
+      where = reinterpret_cast<uint32_t*>(&rig.segment->header().bump) + rng() % 70;
       break;
     default:
       where = rig.segment->base() + (rng() % (rig.segment->size() - 8) & ~3ull);
