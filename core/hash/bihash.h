@@ -115,6 +115,8 @@ class Bihash {
   std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
   std::size_t buckets() const noexcept { return bucket_mask_ + 1; }
   std::size_t committed_bytes() const noexcept { return arena_.committed_bytes(); }
+  // Of an empty table, the memory of its pages goes back to the kernel; bytes. Control thread.
+  std::size_t give_back() noexcept { return arena_.give_back(); }
   // Buckets that are searched linearly; more than a few means a table far too small.
   std::size_t linear_buckets() const noexcept;
 

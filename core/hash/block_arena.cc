@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include <hostloom/check.h>
 #include <hostloom/types.h>
@@ -47,13 +48,20 @@ Result<void> BlockArena::reserve(std::size_t unit_bytes, std::size_t max_bytes) 
 uint32_t BlockArena::alloc(unsigned log2) noexcept {
   LOOM_DCHECK(log2 <= kMaxLog2);
   const std::scoped_lock hold(lock_);
+  const uint32_t found = find(log2);
+  if (found) {
+    ++live_;
+    is_touched_ = true;
+  }
+  return found;
+}
+
+uint32_t BlockArena::find(unsigned log2) noexcept {
   if (const uint32_t reused = pop(log2)) return reused;
   const std::size_t n = std::size_t{1} << log2;
-  if (next_ + n <= limit_ && commit(next_ + n)) {
-    const auto fresh = static_cast<uint32_t>(next_);
-    next_ += n;
-    return fresh;
-  }
+  if (again_ + n <= again_end_) return static_cast<uint32_t>(std::exchange(again_, again_ + n));
+  if (next_ + n <= limit_ && commit(next_ + n))
+    return static_cast<uint32_t>(std::exchange(next_, next_ + n));
   return split_larger(log2);
 }
 
@@ -61,6 +69,27 @@ void BlockArena::free(uint32_t offset, unsigned log2) noexcept {
   LOOM_DCHECK(offset != 0 && log2 <= kMaxLog2);
   const std::scoped_lock hold(lock_);
   push(offset, log2);
+  --live_;
+}
+
+std::size_t BlockArena::give_back() noexcept {
+  lock_.lock();
+  if (live_ != 0 || !is_touched_) {
+    lock_.unlock();
+    return 0;
+  }
+  // Whoever allocates while the lock is open gets units that were never handed out.
+  const std::size_t end = next_;
+  std::fill(std::begin(free_), std::end(free_), 0);
+  again_ = again_end_ = 0;
+  is_touched_ = false;
+  lock_.unlock();
+  const std::size_t bytes = end * unit_bytes_ & ~(kSystemPage - 1);  // beyond may be handed out
+  if (bytes != 0) (void)madvise(base_, bytes, MADV_DONTNEED);
+  const std::scoped_lock hold(lock_);
+  again_ = 1;
+  again_end_ = end;
+  return bytes;
 }
 
 // Makes units [0, end) accessible.

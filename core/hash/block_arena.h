@@ -37,6 +37,10 @@ class BlockArena {
   uint32_t alloc(unsigned log2) noexcept;
   // log2 as it was allocated. The block's first eight bytes are overwritten.
   void free(uint32_t offset, unsigned log2) noexcept;
+  // When no block is in use, the memory of all goes back to the kernel: a reader that still holds
+  // the number of one reads zeros. Bytes returned. From one thread at a time, at leisure; others go
+  // on meanwhile.
+  std::size_t give_back() noexcept;
 
   void* at(uint32_t offset) const noexcept { return base_ + offset * unit_bytes_; }
   std::size_t committed_bytes() const noexcept {
@@ -45,6 +49,7 @@ class BlockArena {
 
  private:
   bool commit(std::size_t end) noexcept;
+  uint32_t find(unsigned log2) noexcept;
   uint32_t pop(unsigned log2) noexcept;
   void push(uint32_t offset, unsigned log2) noexcept;
   uint32_t split_larger(unsigned log2) noexcept;
@@ -59,6 +64,9 @@ class BlockArena {
   // Guarded by lock_.
   SpinLock lock_;
   std::size_t next_ = 1;                   // first unit never handed out
+  std::size_t again_ = 0, again_end_ = 0;  // units below next_ that are as if never handed out
+  std::size_t live_ = 0;                   // blocks in use
+  bool is_touched_ = false;                // since give_back
   std::atomic<std::size_t> committed_{0};  // units that may be touched; read without the lock
   std::size_t step_ = 0;                   // bytes to commit next time
   uint32_t free_[kMaxLog2 + 1] = {};       // heads of the free lists

@@ -86,6 +86,37 @@ TEST(BlockArena, CommitsAsItGrows) {
   EXPECT_LE(arena.committed_bytes(), used + (32u << 20));
 }
 
+TEST(BlockArena, GivesItsMemoryBackWhenNoBlockIsInUse) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(128, 1 << 20));
+  const auto fill = [&] {
+    std::vector<Block> blocks;
+    for (unsigned i = 0; i < 1000; ++i) {
+      blocks.push_back({arena.alloc(i % 3), i % 3, static_cast<uint8_t>(i)});
+      EXPECT_NE(blocks.back().offset, 0u);
+      std::memset(arena.at(blocks.back().offset), blocks.back().mark, 128u << (i % 3));
+    }
+    return blocks;
+  };
+  auto blocks = fill();
+  const std::size_t committed = arena.committed_bytes();
+  for (std::size_t i = 1; i < blocks.size(); ++i) arena.free(blocks[i].offset, blocks[i].log2);
+  EXPECT_EQ(arena.give_back(), 0u);  // one is in use
+  EXPECT_EQ(static_cast<uint8_t*>(arena.at(blocks[5].offset))[100], 5);
+  arena.free(blocks[0].offset, blocks[0].log2);
+  EXPECT_GT(arena.give_back(), 290'000u);
+  EXPECT_EQ(static_cast<uint8_t*>(arena.at(blocks[5].offset))[100], 0);  // and is zero
+  EXPECT_EQ(arena.give_back(), 0u);                                      // nothing was used since
+  // The same memory serves again, each block once.
+  blocks = fill();
+  EXPECT_EQ(arena.committed_bytes(), committed);
+  for (const Block& b : blocks) {
+    const auto* p = static_cast<const uint8_t*>(arena.at(b.offset));
+    for (std::size_t j = 0; j < 128u << b.log2; ++j) ASSERT_EQ(p[j], b.mark);
+    arena.free(b.offset, b.log2);
+  }
+}
+
 TEST(BlockArena, RefusesOddUnits) {
   BlockArena a, b;
   EXPECT_EQ(a.reserve(96, 1 << 20).error().code, Status::kInvalid);
