@@ -113,6 +113,9 @@ struct App {
   std::atomic<uint32_t> for_control{0};
   static constexpr uint32_t kMostForControl = 64;
   bool detached = false;  // no worker is left; goes when its last session does
+  // Control thread: what the arena had when it was last looked at (control.cc).
+  svm::DaemonArena::Stats seen{};
+  bool rests = false;  // and nothing has changed since the time before
 
   uint64_t live_mask() const noexcept {
     uint64_t mask = 0;

@@ -1,5 +1,9 @@
 #include "session/control.h"
 
+#include <malloc.h>
+
+#include <utility>
+
 namespace loom::session {
 namespace {
 
@@ -15,14 +19,30 @@ void fail_connect(SessionWorker& sw, Session& s) {
 
 constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the kernel
 
+// What an arena keeps for the next burst goes, too, once nothing has happened in it for a while.
+// True: that is now.
+bool give_back(App& app) {
+  const auto now = app.arena.stats(), before = std::exchange(app.seen, now);
+  const bool same = now.allocations == before.allocations &&
+                    now.chunk_bytes == before.chunk_bytes &&
+                    now.object_bytes == before.object_bytes;
+  const bool has_come_to_rest = !std::exchange(app.rests, same) && same;
+  if (has_come_to_rest)
+    app.arena.give_back(true);
+  else if (app.arena.wants_give_back())
+    app.arena.give_back();
+  if (app.owner->in_this_process) app.app_arena.give_back();
+  return has_come_to_rest;
+}
+
 void give_back(Impl& layer) {
   layer.give_back_waits = false;
   if (layer.stopped) return;
-  for (auto& app : layer.apps) {
-    if (!app) continue;
-    if (app->arena.wants_give_back()) app->arena.give_back();
-    if (app->owner->in_this_process) app->app_arena.give_back();
-  }
+  bool has_come_to_rest = false;
+  for (auto& app : layer.apps)
+    if (app) has_come_to_rest |= give_back(*app);
+  layer.flows->give_back();
+  if (has_come_to_rest) malloc_trim(0);  // lists of sessions, grown while there were many
   reap_pairs(layer);
   give_back_later(layer);
 }
@@ -43,8 +63,8 @@ Status reset_session(Impl& l, SessionHandle handle) {
 }
 
 Status migrate_session(Impl& l, SessionHandle handle, uint32_t worker) {
-  return with_session(
-      l, handle, [worker](SessionWorker& sw, Session& s) { return migrate(sw, s, worker); });
+  return with_session(l, handle,
+                      [worker](SessionWorker& sw, Session& s) { return migrate(sw, s, worker); });
 }
 
 uint64_t reset_all_sessions(Impl& l, bool connecting) {

@@ -89,6 +89,11 @@ Result<std::unique_ptr<FlowTables>> FlowTables::create(const SessionConfig& c) {
   return t;
 }
 
+void FlowTables::give_back() noexcept {
+  for (Table4* t : {established4_.get(), half_open4_.get(), listeners4_.get()}) t->give_back();
+  for (Table6* t : {established6_.get(), half_open6_.get(), listeners6_.get()}) t->give_back();
+}
+
 // Three passes, so that the bucket and page misses of a frame overlap.
 template <class Key>
 void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcept {

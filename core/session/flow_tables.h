@@ -42,6 +42,8 @@ class FlowTables {
               uint64_t start) noexcept;
 
   std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
+  // Memory of tables that are empty goes back to the kernel. Control thread.
+  void give_back() noexcept;
   std::size_t half_open() const noexcept { return half_open4_->size() + half_open6_->size(); }
 
  private:

@@ -265,7 +265,10 @@ void Held::part_done(Part& part) noexcept {
 
 void Held::on_part_done() {
   if (--parts_left_ != 0) return;
-  if (std::string_view(order_) == "close") host_.remove_application(std::exchange(app_, nullptr));
+  if (std::string_view(order_) == "close") {
+    host_.remove_application(std::exchange(app_, nullptr));
+    for (const auto& p : parts_) p->all = {};
+  }
   if (!later_) return;
   describe(later_->reply());
   std::exchange(later_, nullptr)->finish({});
