@@ -315,6 +315,22 @@ void tx_schedule(Worker& w, SessionId id) noexcept {
   schedule(sw, at(sw, id));
 }
 
+template <class T>
+void prefetch_lines(const T* object) noexcept {
+  const auto* p = reinterpret_cast<const std::byte*>(object);
+  for (std::size_t at = 0; at < sizeof(T); at += kCacheLine) __builtin_prefetch(p + at);
+}
+
+// Two passes, so that the misses of all sessions overlap, and those of what they lead to.
+void prefetch(Worker& w, std::span<const SessionId> ids) noexcept {
+  SessionWorker& sw = of(w);
+  for (const SessionId id : ids) prefetch_lines(&at(sw, id));
+  for (const SessionId id : ids) {
+    const Session& s = at(sw, id);
+    if (s.shared && !s.is_cut_through()) prefetch_lines(&s.fifos());
+  }
+}
+
 }  // namespace
 
 void fill_ops(Ops& o) noexcept {
@@ -349,6 +365,7 @@ void fill_ops(Ops& o) noexcept {
   o.flow_unbind = flow_unbind;
   o.rx_datagram = rx_datagram;
   o.soft_error = soft_error;
+  o.prefetch = prefetch;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

@@ -152,7 +152,6 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept 
   Connection* c = t.connections.find(m.conn);
   if (!c) [[unlikely]]
     return {kToDrop, kVanished};
-  __builtin_prefetch(&c->snd_una);
   if (c->state == State::kEstablished) [[likely]]
     return {kToEstablished, kEstablished};
   if (c->state == State::kSynSent) return {kToSynSent, kSynSent};
@@ -161,6 +160,26 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept 
     return {kToWorker, kHandedOff};
   }
   return {kToRcvProcess, kRcvProcess};
+}
+
+// With many connections each packet finds its own out of the cache. All of a frame are asked for at
+// once, and so are their sessions as soon as it is known which they are: the misses overlap.
+void prefetch_connections(TcpWorker& t, std::span<const FlowMatch> matches) noexcept {
+  for (const FlowMatch& m : matches)
+    if (m.kind == FlowKind::kEstablished && m.worker == t.w.index &&
+        kind_of(m.conn) == IdKind::kConnection)
+      t.connections.prefetch(m.conn);
+}
+void prefetch_sessions(TcpWorker& t, std::span<const FlowMatch> matches) noexcept {
+  if (!t.w.sessions->prefetch) return;
+  std::array<SessionId, kFrameSize> sessions;
+  std::size_t n = 0;
+  for (const FlowMatch& m : matches) {
+    if (m.kind != FlowKind::kEstablished || m.worker != t.w.index) continue;
+    const Connection* c = t.connections.find(m.conn);
+    if (c && c->session != kNoSession) sessions[n++] = c->session;
+  }
+  t.w.sessions->prefetch(t.w, {sessions.data(), n});
 }
 
 struct Trace {
@@ -196,6 +215,8 @@ void tcp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
     }
   }
   Ip::lookup(w, std::span<const typename Ip::Key>(keys.data(), n_good), matches.data());
+  prefetch_connections(t, {matches.data(), n_good});
+  prefetch_sessions(t, {matches.data(), n_good});
   std::size_t n_here = 0;
   for (std::size_t i = 0; i < n_good; ++i) {
     Buffer* const b = good[i];

@@ -199,6 +199,11 @@ struct SessionOps {
   // Something is wrong with what was sent (ICMP says so): the application's next call fails with
   // it. The session goes on.
   void (*soft_error)(Worker&, SessionId, ResetReason) noexcept;
+
+  // --- Since ABI 1.1.
+  // Packets of these sessions are about to be handled: fetches what that takes into the cache, for
+  // all of them at once. Changes nothing.
+  void (*prefetch)(Worker&, std::span<const SessionId>) noexcept;
 };
 
 }  // namespace loom
