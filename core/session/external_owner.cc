@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "session/impl.h"
 
@@ -62,7 +63,7 @@ Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) 
 void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e) noexcept {
   AppWorker* a = s.app->live[s.creator].load(std::memory_order_acquire);
   svm::ConnectedEvent event{};
-  event.context = s.context;
+  event.context = std::exchange(s.context, 0);  // a datagram session has error_end there
   event.status = static_cast<int32_t>(status);
   event.local = endpoint_of(e.local, e.local_port);
   event.remote = endpoint_of(e.remote, e.remote_port);

@@ -95,7 +95,7 @@ struct Session {
   uint32_t listener = kNoIndex;
   union {
     uint32_t accept_pos = 0;  // streams with `listener`: position in its accept queue
-    uint32_t context;         // streams without: of the connect request
+    uint32_t context;         // without, until it is connected: of the connect request
     uint32_t error_end;       // datagrams: cursor of rx behind the last error; 0: there was none
   };
 

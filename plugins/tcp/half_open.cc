@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "controller.h"
 #include "isn.h"
 #include "lifecycle.h"
 #include "output.h"

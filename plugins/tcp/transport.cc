@@ -285,7 +285,9 @@ Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexc
   const bool held = c->has(kCork) || !c->has(kNodelay);
   apply_socket_options(t, *c, options);
   if (options.congestion && *options.congestion)
-    switch_controller(t, *c, *controller(options.congestion));
+    if (const Status s = switch_controller(t, *c, *controller(options.congestion));
+        s != Status::kOk)
+      return s;
   if (c->state == State::kSynSent || c->state == State::kSynReceived) return Status::kOk;
   arm_wait_timer(t, *c);
   if (held && c->session != kNoSession) w.sessions->tx_schedule(w, c->session);
