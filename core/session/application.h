@@ -29,15 +29,18 @@ struct AppPort {
   UniqueFd wake_fd;  // an eventfd: written by the application when it finds us asleep
   svm::Ref mq_ref = 0;
   bool pushed = false;  // events were sent since the last flush: look whether it sleeps
-  // Events that found the queue full, in order. Ends the application when it grows beyond
-  // kMaxOverflow: a reader that has stopped for good.
+  // Events that found the queue full. Those of sessions wait in the sessions (Session::untold), as
+  // what others do to them must not cost their owner more than they do; here is which sessions.
+  std::deque<SessionId> waiting;
+  // The others, in order: answers to what the application has asked (App::overflowed).
   std::deque<svm::MqEvent> overflow;
-  static constexpr std::size_t kMaxOverflow = 1u << 16;
+  bool has_backlog() const noexcept { return !overflow.empty() || !waiting.empty(); }
 };
 
 struct AppWorker {
   App* app = nullptr;
-  uint32_t index = 0;  // bit in SessionShared::holders
+  uint32_t index = 0;   // bit in SessionShared::holders
+  uint64_t serial = 0;  // no other worker of an application ever has it
   int32_t pid = 0;
   UniqueFd socket;  // attach connection; its end is the worker's end
   WakePipe wake;    // the application worker
@@ -112,6 +115,10 @@ struct App {
   // Its requests that wait for the control thread. Who has so many of them is not heard meanwhile.
   std::atomic<uint32_t> for_control{0};
   static constexpr uint32_t kMostForControl = 64;
+  // Events in AppPort::overflow of all its ports. One that asks and never reads the answers is
+  // ended.
+  std::atomic<uint32_t> overflowed{0};
+  static constexpr uint32_t kMaxOverflow = 1u << 16;
   bool detached = false;  // no worker is left; goes when its last session does
   // Control thread: what the arena had when it was last looked at (control.cc).
   svm::DaemonArena::Stats seen{};

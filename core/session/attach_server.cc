@@ -137,6 +137,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   auto a = std::make_unique<AppWorker>();
   a->app = &app;
   a->index = index;
+  a->serial = ++layer.last_serial;
   a->socket = std::move(socket);
   a->wake = WakePipe::open();
   ucred cred{};
@@ -252,6 +253,7 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
       std::erase(sw.ports, p);
+      forget_backlog(sw, *p);
       std::erase_if(sw.backlogged,
                     [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
       app.live[index].store(nullptr, std::memory_order_release);

@@ -362,8 +362,19 @@ uint32_t unsent_bytes(SessionWorker& sw, const Session& s) noexcept {
 }
 
 void ring_for(SessionWorker& sw, const Session& s) noexcept {
-  const SessionId peer = link_of(sw, s.cut_conn).sessions[1 - end_of(s.cut_conn)];
-  if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx | kNotifyForce);
+  const CutThroughLink& l = link_of(sw, s.cut_conn);
+  const uint32_t end = 1 - end_of(s.cut_conn);
+  if (l.sessions[end] == kNoSession) return;
+  Session& peer = sw.pool.at(l.sessions[end]);
+  // Whoever has an event to read does not sleep, and looks at its bells before it does.
+  const AppWorker* a = owner_of(peer);
+  if (a && a->serial == l.told[end].serial && !a->events.is_read(l.told[end].position)) return;
+  notify(sw, peer, kNotifyRx | kNotifyForce);
+}
+
+void note_told(SessionWorker& sw, const Session& s, const AppWorker& owner,
+               uint32_t position) noexcept {
+  link_of(sw, s.cut_conn).told[end_of(s.cut_conn)] = {owner.serial, position};
 }
 
 void set_owner(SessionWorker& sw, Session& s, uint32_t worker) noexcept {

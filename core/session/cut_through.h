@@ -35,7 +35,11 @@ struct CutThroughLink {
   SessionId sessions[2] = {kNoSession, kNoSession};  // by end; kNoSession: it was freed
   bool open[2] = {};                                 // the end's application has not closed it
   uint32_t sizes[2] = {};                            // of the fifos, as those are numbered
-  uint8_t caller = 0;                                // end that connected
+  struct {
+    uint64_t serial = 0;  // of the application worker; 0: nobody
+    uint32_t position = 0;
+  } told[2];           // where the last event of that end is, in its owner's queue
+  uint8_t caller = 0;  // end that connected
   uint8_t protocol = 0;
   Endpoints endpoints;  // as the caller sees them; reserved in the flow table
 };
@@ -109,7 +113,9 @@ void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room
 // Received bytes that the session's application has not read.
 uint32_t unread_bytes(SessionWorker&, const Session&) noexcept;
 uint32_t unsent_bytes(SessionWorker&, const Session&) noexcept;
-// Its application cannot ring the other end: we do.
+// The session's owner has been sent an event: it is at `position` of its queue.
+void note_told(SessionWorker&, const Session&, const AppWorker& owner, uint32_t position) noexcept;
+// Its application cannot ring the other end: we do, unless an event waits there already.
 void ring_for(SessionWorker&, const Session&) noexcept;
 // The session's events go to another worker of its application.
 void set_owner(SessionWorker&, Session&, uint32_t worker) noexcept;

@@ -72,7 +72,8 @@ struct SessionWorker {
   std::size_t holding_next = 0;        // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
-  Timer holding_timer, overflow_timer, starved_timer, backlog_timer;
+  Timer holding_timer, overflow_timer, starved_timer, backlog_timer, hearing_timer;
+  TimeNs overflow_pause = 0;  // until overflow_timer; longer while nobody reads
   std::vector<std::unique_ptr<CutThroughLink>> cut_throughs;
   std::vector<uint32_t> free_cut_throughs;
   std::unordered_map<CutThroughKey, CutThroughPair*, CutThroughKey::Hash> pairs;
@@ -122,7 +123,7 @@ struct SessionLayer::Impl {
     uint64_t untold = 0;
   } refusals;                                       // of attaches
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
-  uint64_t last_serial = 0;                         // of App
+  uint64_t last_serial = 0;                         // of App and AppWorker
   std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
   std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
   bool stopped = false;                                  // or disabled
@@ -214,6 +215,9 @@ void drain_progress(SessionWorker&) noexcept;
 // Handles what applications have sent, at most a bounded number of requests each; returns how many
 // there were.
 uint32_t poll_requests(SessionWorker&) noexcept;
+// Around the worker's sleep: the applications' queues are marked, so that they know to write the
+// eventfd. False: there is something to do first.
+bool may_sleep(SessionWorker&) noexcept;
 // `hops`: how often it was passed on between workers.
 void handle_request(SessionWorker&, AppWorker&, const svm::MqEvent&, uint32_t hops) noexcept;
 // `deadline`: of a connect that waits for a backlog; 0: it is new.
@@ -273,6 +277,11 @@ template <class T>
 void push_event(SessionWorker& s, AppWorker& a, svm::ToApp type, const T& payload) noexcept {
   push_event(s, a, type, &payload, sizeof payload);
 }
+// The worker that the application's processes made owner of the session; nobody while it waits to
+// be accepted.
+AppWorker* owner_of(const Session&) noexcept;
+// The port is about to go: what waits in it is told to whom the sessions belong then.
+void forget_backlog(SessionWorker&, AppPort&) noexcept;
 // Sends what notify() collected and wakes the sleepers.
 void flush(SessionWorker&) noexcept;
 void overflow_tick(Worker&, Timer&) noexcept;

@@ -159,7 +159,8 @@ Status migrate(SessionWorker& sw, Session& s, uint32_t to) noexcept {
   const SessionHandle home = handle_of(sw, s);
   s.app->n_moving.fetch_add(1, std::memory_order_relaxed);
   // What it is listed for goes with it; without the flags its entries here mean nothing.
-  const uint8_t listed = s.flags & kListFlags;
+  uint8_t listed = s.flags & kListFlags;
+  if (std::exchange(s.untold, uint8_t{0}) != 0) listed |= kNotifyRx | kNotifyForce;
   s.flags &= static_cast<uint8_t>(~kListFlags);
   unlink_from_app(sw, s);
   s.state = State::kMigrated;

@@ -9,13 +9,66 @@
 namespace loom::session {
 namespace {
 
-constexpr TimeNs kOverflowRetry = kMillisecond;
+// A reader that has stopped is looked at less and less often.
+constexpr TimeNs kOverflowRetry = kMillisecond, kMaxOverflowRetry = 64 * kMillisecond;
 
-// The worker that the application's processes made owner of the session; nobody while it waits to
-// be accepted.
-AppWorker* owner_of(const Session& s) noexcept {
-  const uint32_t index = svm::read_once(reinterpret_cast<const uint32_t&>(s.shared->owner));
-  return index < svm::kMaxAppWorkers ? s.app->live[index].load(std::memory_order_acquire) : nullptr;
+AppPort& port_of(const SessionWorker& sw, const AppWorker& a) noexcept {
+  return *a.ports[sw.worker->index];
+}
+
+void retry_later(SessionWorker& sw) noexcept {
+  if (sw.overflow_timer.is_running()) return;
+  sw.overflow_pause = kOverflowRetry;
+  sw.worker->timer_start_in(sw.overflow_timer, kOverflowRetry);
+}
+
+struct SessionEventKind {
+  uint8_t bit;  // in Session::untold
+  svm::ToApp type;
+};
+constexpr SessionEventKind kSessionEvents[] = {{kNotifyRx, svm::ToApp::kRx},
+                                               {kNotifyTx, svm::ToApp::kTxSpace}};
+
+// False: there is no room in the queue.
+bool push_of_session(SessionWorker& sw, Session& s, AppWorker& a, svm::ToApp type) noexcept {
+  const svm::SessionEvent event{handle_of(sw, s), 0};
+  uint32_t position;
+  switch (a.events.push(static_cast<uint32_t>(type), &event, sizeof event, &position)) {
+    case svm::MqProducer::Push::kOk:
+      break;
+    case svm::MqProducer::Push::kViolation:
+      condemn(sw, *a.app);
+      return true;
+    case svm::MqProducer::Push::kFull:
+      return false;
+  }
+  port_of(sw, a).pushed = sw.any_pushed = true;
+  if (s.is_cut_through()) note_told(sw, s, a, position);
+  return true;
+}
+
+// The event waits in the session; the port knows that.
+void tell_when_there_is_room(SessionWorker& sw, Session& s, const AppWorker& a, AppPort& p,
+                             uint8_t bit) noexcept {
+  if (s.untold == 0 || s.untold_to != a.index) {
+    // Each is there once, but for those that have gone or changed their owner meanwhile.
+    if (p.waiting.size() >= a.app->sessions[sw.worker->index].size + App::kMaxOverflow)
+      return condemn(sw, *a.app);
+    p.waiting.push_back(s.id);
+    s.untold_to = static_cast<uint8_t>(a.index);
+  }
+  s.untold |= bit;
+  retry_later(sw);
+}
+
+// `what`: kNotifyRx, kNotifyTx.
+void tell_owner(SessionWorker& sw, Session& s, uint8_t what) noexcept {
+  AppWorker* const a = owner_of(s);
+  if (!a) return;
+  AppPort& p = port_of(sw, *a);
+  for (const auto& [bit, type] : kSessionEvents)
+    if ((what & bit) && (p.has_backlog() || !push_of_session(sw, s, *a, type)))
+      tell_when_there_is_room(sw, s, *a, p, bit);
 }
 
 void tell_listener(SessionWorker& sw, Listener& l) noexcept {
@@ -39,18 +92,48 @@ void tell_listener(SessionWorker& sw, Listener& l) noexcept {
   }
 }
 
-void retry_overflow(SessionWorker& sw, AppPort& p) noexcept {
-  while (!p.overflow.empty()) {
+// False: there is no room for all that waits in the session.
+bool retry_session(SessionWorker& sw, Session& s, AppWorker& a) noexcept {
+  if (s.untold == 0 || s.untold_to != a.index) return true;  // it has gone, or has another owner
+  AppWorker* const owner = s.state == State::kClosing ? nullptr : owner_of(s);
+  if (owner != &a) {
+    const uint8_t what = std::exchange(s.untold, uint8_t{0});
+    if (owner) tell_owner(sw, s, what);
+    return true;
+  }
+  for (const auto& [bit, type] : kSessionEvents) {
+    if (!(s.untold & bit)) continue;
+    if (!push_of_session(sw, s, a, type)) return false;
+    s.untold &= static_cast<uint8_t>(~bit);
+  }
+  return true;
+}
+
+// True: something went.
+bool retry_backlog(SessionWorker& sw, AppPort& p) noexcept {
+  AppWorker& a = *p.app_worker;
+  bool any = false;
+  for (; !p.overflow.empty(); any = true) {
     const svm::MqEvent& e = p.overflow.front();
-    if (p.app_worker->events.push(e.type, e.payload, sizeof e.payload) !=
-        svm::MqProducer::Push::kOk)
-      return;
+    if (a.events.push(e.type, e.payload, sizeof e.payload) != svm::MqProducer::Push::kOk)
+      return any;
     p.overflow.pop_front();
+    a.app->overflowed.fetch_sub(1, std::memory_order_relaxed);
     p.pushed = sw.any_pushed = true;
   }
+  for (; !p.waiting.empty() && !a.events.is_full(); any = true) {
+    if (!retry_session(sw, sw.pool.at(p.waiting.front()), a)) return any;
+    p.waiting.pop_front();
+  }
+  return any;
 }
 
 }  // namespace
+
+AppWorker* owner_of(const Session& s) noexcept {
+  const uint32_t index = svm::read_once(reinterpret_cast<const uint32_t&>(s.shared->owner));
+  return index < svm::kMaxAppWorkers ? s.app->live[index].load(std::memory_order_acquire) : nullptr;
+}
 
 void notify(SessionWorker& sw, Session& s, uint8_t what) noexcept {
   if (!(s.flags & (kNotifyRx | kNotifyTx | kNotifyForce))) sw.notify.push_back(s.id);
@@ -59,21 +142,17 @@ void notify(SessionWorker& sw, Session& s, uint8_t what) noexcept {
 
 void tell_by_event(SessionWorker& sw, Session& s, uint8_t what) noexcept {
   if (!s.shared || s.state == State::kClosing) return;
-  const svm::SessionEvent event{handle_of(sw, s), 0};
   if (s.is_cut_through()) {  // only its end, and news of its owner: bytes are not our business
-    AppWorker* a = what & kNotifyForce ? owner_of(s) : nullptr;
-    if (a) push_event(sw, *a, svm::ToApp::kRx, event);
+    if (what & kNotifyForce) tell_owner(sw, s, kNotifyRx);
     return;
   }
   // The owner is read behind should_notify's fence: a process that took the session over stored
   // itself as owner before it armed, so whoever is seen armed is also seen as owner.
   if (what & kNotifyRx) {
-    const bool is_due = rx_of(s).should_notify() || (what & kNotifyForce);
-    if (AppWorker* a = is_due ? owner_of(s) : nullptr) push_event(sw, *a, svm::ToApp::kRx, event);
+    if (rx_of(s).should_notify() || (what & kNotifyForce)) tell_owner(sw, s, kNotifyRx);
     if (rx_of(s).violation()) condemn(sw, *s.app);
   }
-  if ((what & kNotifyTx) && tx_of(s).should_notify())
-    if (AppWorker* a = owner_of(s)) push_event(sw, *a, svm::ToApp::kTxSpace, event);
+  if ((what & kNotifyTx) && tx_of(s).should_notify()) tell_owner(sw, s, kNotifyTx);
 }
 
 void notify_accept(SessionWorker& sw, Listener& l) noexcept {
@@ -82,7 +161,7 @@ void notify_accept(SessionWorker& sw, Listener& l) noexcept {
 
 void push_event(SessionWorker& sw, AppWorker& a, svm::ToApp type, const void* payload,
                 uint32_t size) noexcept {
-  AppPort& p = *a.ports[sw.worker->index];
+  AppPort& p = port_of(sw, a);
   p.pushed = sw.any_pushed = true;
   if (p.overflow.empty()) {
     switch (a.events.push(static_cast<uint32_t>(type), payload, size)) {
@@ -96,7 +175,8 @@ void push_event(SessionWorker& sw, AppWorker& a, svm::ToApp type, const void* pa
     }
   }
   ++sw.counters[kEventOverflow];
-  if (p.overflow.size() >= AppPort::kMaxOverflow) {
+  if (a.app->overflowed.fetch_add(1, std::memory_order_relaxed) >= App::kMaxOverflow) {
+    a.app->overflowed.fetch_sub(1, std::memory_order_relaxed);
     condemn(sw, *a.app);
     return;
   }
@@ -104,18 +184,33 @@ void push_event(SessionWorker& sw, AppWorker& a, svm::ToApp type, const void* pa
   e.type = static_cast<uint32_t>(type);
   std::memcpy(e.payload, payload, size);
   p.overflow.push_back(e);
-  if (!sw.overflow_timer.is_running()) sw.worker->timer_start_in(sw.overflow_timer, kOverflowRetry);
+  retry_later(sw);
+}
+
+void forget_backlog(SessionWorker& sw, AppPort& p) noexcept {
+  AppWorker& a = *p.app_worker;
+  a.app->overflowed.fetch_sub(static_cast<uint32_t>(p.overflow.size()), std::memory_order_relaxed);
+  p.overflow.clear();
+  for (const SessionId id : std::exchange(p.waiting, {})) {
+    Session& s = sw.pool.at(id);
+    if (s.untold == 0 || s.untold_to != a.index) continue;
+    s.untold = 0;
+    notify(sw, s, kNotifyRx | kNotifyForce);
+  }
 }
 
 void overflow_tick(Worker& w, Timer& t) noexcept {
   SessionWorker& sw = of(w);
-  bool more = false;
+  bool more = false, any = false;
   for (AppPort* p : sw.ports) {
-    retry_overflow(sw, *p);
-    more |= !p->overflow.empty();
+    any |= retry_backlog(sw, *p);
+    more |= p->has_backlog();
   }
   flush(sw);
-  if (more) w.timer_start_in(t, kOverflowRetry);
+  if (!more) return;
+  sw.overflow_pause = any ? kOverflowRetry : std::min(2 * sw.overflow_pause, kMaxOverflowRetry);
+  // What was told just now may have started it.
+  if (!t.is_running()) w.timer_start_in(t, sw.overflow_pause);
 }
 
 void flush(SessionWorker& sw) noexcept {

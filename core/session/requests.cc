@@ -8,8 +8,17 @@ namespace loom::session {
 namespace {
 
 constexpr uint32_t kRequestsPerRound = 256;  // of one application worker: fairness
+// Whose requests wait for others is looked at so soon again; nobody says when they are done.
+constexpr TimeNs kHearAgain = kMillisecond;
 
 bool is_valid(const svm::Endpoint& e) noexcept { return e.is_ip4 <= 1; }
+
+// Who asks more than others can handle, other workers or the control thread, waits for them.
+bool is_heard(const AppPort& p) noexcept {
+  const AppWorker& a = *p.app_worker;
+  return a.passed_on.load(std::memory_order_relaxed) < AppWorker::kMostPassedOn &&
+         a.app->for_control.load(std::memory_order_relaxed) < App::kMostForControl;
+}
 
 }  // namespace
 
@@ -343,15 +352,27 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
   for (std::size_t i = 0; i < sw.ports.size(); ++i) {
     AppPort& p = *sw.ports[i];
     svm::MqEvent e;
-    // Who asks more than others can handle, other workers or the control thread, waits for them.
-    const auto is_heard = [&, &a = *p.app_worker] {
-      return a.passed_on.load(std::memory_order_relaxed) < AppWorker::kMostPassedOn &&
-             a.app->for_control.load(std::memory_order_relaxed) < App::kMostForControl;
-    };
-    for (uint32_t n = 0; n < kRequestsPerRound && is_heard() && p.requests.pop(e); ++n, ++found)
+    for (uint32_t n = 0; n < kRequestsPerRound && is_heard(p) && p.requests.pop(e); ++n, ++found)
       handle_request(sw, *p.app_worker, e, 0);
   }
   return found;
+}
+
+bool may_sleep(SessionWorker& sw) noexcept {
+  if (!sw.ready.empty() || !sw.notify.empty() || !sw.accepting.empty()) return false;
+  bool all_heard = true;
+  for (std::size_t i = 0; i < sw.ports.size(); ++i) {
+    if (!is_heard(*sw.ports[i])) {  // what it asks would be no reason to be awake
+      all_heard = false;
+      continue;
+    }
+    if (sw.ports[i]->requests.prepare_sleep()) continue;
+    while (i-- > 0) sw.ports[i]->requests.finish_sleep();
+    return false;
+  }
+  if (!all_heard && !sw.hearing_timer.is_running())
+    sw.worker->timer_start_in(sw.hearing_timer, kHearAgain);
+  return true;
 }
 
 }  // namespace loom::session

@@ -11,18 +11,7 @@ using namespace session;
 
 namespace {
 
-// Around a worker's sleep: its applications' queues are marked, so that they know to write the
-// eventfd.
-bool before_sleep(Worker& w, void*) noexcept {
-  SessionWorker& sw = of(w);
-  if (!sw.ready.empty() || !sw.notify.empty() || !sw.accepting.empty()) return false;
-  for (std::size_t i = 0; i < sw.ports.size(); ++i) {
-    if (sw.ports[i]->requests.prepare_sleep()) continue;
-    while (i-- > 0) sw.ports[i]->requests.finish_sleep();
-    return false;
-  }
-  return true;
-}
+bool before_sleep(Worker& w, void*) noexcept { return may_sleep(of(w)); }
 
 void after_sleep(Worker& w, void*) noexcept {
   for (AppPort* p : of(w).ports) p->requests.finish_sleep();
@@ -57,6 +46,7 @@ Result<void> SessionLayer::build() {
     sw->overflow_timer.fired = overflow_tick;
     sw->starved_timer.fired = starved_tick;
     sw->backlog_timer.fired = cut_through_tick;
+    sw->hearing_timer.fired = [](Worker&, Timer&) noexcept {};  // the round that follows listens
     sw->port_counter = static_cast<uint32_t>(sw->worker->random());
     const uint32_t share = (l.config.preallocated_sessions + l.engine.n_workers() - 1) /
                            static_cast<uint32_t>(l.engine.n_workers());
@@ -147,8 +137,7 @@ SessionStats SessionLayer::stats() const {
   for (const auto& pair : l.pairs) {
     const auto arena = pair->arena.stats();
     s.segment_bytes += arena.segment_bytes;
-    s.segment_used_bytes +=
-        arena.chunk_bytes + arena.object_bytes + pair->app_arena.carved_bytes();
+    s.segment_used_bytes += arena.chunk_bytes + arena.object_bytes + pair->app_arena.carved_bytes();
     for (const auto& segment : pair->app_arenas) s.segment_bytes += segment->size();
   }
   // What is carved is written by applications, too.

@@ -4,7 +4,8 @@
 
 namespace loom::svm {
 
-MqProducer::Push MqProducer::push(uint32_t type, const void* payload, uint32_t len) noexcept {
+MqProducer::Push MqProducer::push(uint32_t type, const void* payload, uint32_t len,
+                                  uint32_t* taken) noexcept {
   uint32_t position;
   switch (tail_.take(q_->head, position)) {
     case RingTail::Take::kFull:
@@ -18,6 +19,7 @@ MqProducer::Push MqProducer::push(uint32_t type, const void* payload, uint32_t l
   slot.type = type;
   std::memcpy(slot.payload, payload, std::min<size_t>(len, sizeof slot.payload));
   slot.seq.store(position + 1, std::memory_order_release);
+  if (taken) *taken = position;
   return Push::kOk;
 }
 

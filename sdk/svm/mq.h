@@ -31,7 +31,9 @@ class MqProducer {
   // first. A fresh queue: the tail starts at 0.
   MqProducer(MqShared& q, uint32_t capacity) noexcept : q_(&q), tail_(capacity) {}
 
-  Push push(uint32_t type, const void* payload, uint32_t len) noexcept;
+  // `position`: where kOk has put it, for is_read().
+  Push push(uint32_t type, const void* payload, uint32_t len,
+            uint32_t* position = nullptr) noexcept;
   template <class E, class T>
   Push push(E type, const T& payload) noexcept {
     static_assert(sizeof(T) <= sizeof(MqSlot::payload) && std::is_trivially_copyable_v<T>);
@@ -39,6 +41,12 @@ class MqProducer {
   }
   // After one or several pushes: whether the eventfd must be written. True for one producer only.
   bool needs_wake() noexcept;
+  bool is_full() const noexcept { return tail_.is_full(q_->head); }
+  // Whether the consumer has gone beyond that position. It says so itself: what follows from a lie
+  // must be its own loss.
+  bool is_read(uint32_t position) const noexcept {
+    return static_cast<int32_t>(q_->head.load(std::memory_order_acquire) - position) > 0;
+  }
   // For choosing between consumers; may have changed by the time it is known.
   bool consumer_sleeps() const noexcept {
     return q_->sleeping.load(std::memory_order_relaxed) != 0;

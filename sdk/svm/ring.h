@@ -48,6 +48,12 @@ class RingTail {
       }
     }
   }
+  // For the moment; another producer may take or the consumer give a place meanwhile.
+  bool is_full(const std::atomic<uint32_t>& shared_head) const noexcept {
+    const uint32_t t = tail();
+    return t - head_seen_.load(std::memory_order_relaxed) >= capacity_ &&
+           t - shared_head.load(std::memory_order_relaxed) >= capacity_;
+  }
   uint32_t tail() const noexcept { return tail_.load(std::memory_order_relaxed); }
   uint32_t capacity() const noexcept { return capacity_; }
 

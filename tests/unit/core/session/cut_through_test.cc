@@ -362,6 +362,41 @@ TEST_F(CutThroughTest, ADoorbellIsTheSameForBothSides) {
   ::close(heard);
 }
 
+// Who cannot ring the other end has the daemon do it. That fills no queue, however often he asks,
+// nor does it end somebody who has been stopped.
+TEST_F(CutThroughTest, WhoRingsByTheDaemonPutsOneEventIntoTheOthersQueue) {
+  Two t = both();
+  const svm::SessionEvent mine{t.client->handle, 0};
+  for (int read = 0; read < 3; ++read) {
+    for (int i = 0; i < 100; ++i) {
+      ASSERT_EQ(client.requests.push(svm::ToDaemon::kTx, mine), svm::MqProducer::Push::kOk);
+      bed.engine->step();
+    }
+    EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, t.server->handle);
+    EXPECT_TRUE(server.no_event());
+  }
+  // What it is told besides does not get lost.
+  client.push(svm::ToDaemon::kTx, mine);
+  t.client->close();
+  EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, t.server->handle);
+  EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, t.server->handle);
+  EXPECT_TRUE(server.no_event());
+}
+
+TEST_F(CutThroughTest, AStoppedApplicationIsNotEndedByItsPeer) {
+  Two t = both();
+  for (uint32_t i = 0; i < session::App::kMaxOverflow + 200; ++i) {
+    ASSERT_EQ(client.requests.push(svm::ToDaemon::kTx, svm::SessionEvent{t.client->handle, 0}),
+              svm::MqProducer::Push::kOk);
+    bed.engine->step();
+  }
+  bed.pump();
+  EXPECT_EQ(bed.counter("app-violation"), 0u);
+  EXPECT_EQ(bed.layer->stats().applications, 2u);
+  t.client->write("for later");
+  EXPECT_EQ(t.server->read(), "for later");
+}
+
 // Whether a write may wait is a property of the open file: the two sides must not share one.
 TEST_F(CutThroughTest, WhoIsWokenCannotMakeTheOtherWait) {
   Two t = both();

@@ -1,5 +1,8 @@
 // Requests of an application that keeps to no rule: too many, too old, of others', of no type, and
 // events that nobody reads. (Random ones: hostile_test.cc, and tests/fuzz/session.)
+#include <map>
+
+#include "session/control.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -113,6 +116,10 @@ TEST_F(HostileEvents, WhoFloodsTheControlThreadWaits) {
   }
   EXPECT_GE(tasks.size(), 1u);
   EXPECT_LE(tasks.size(), 256u);
+  // Nor is the worker awake for what it does not look at: a timer has it look again.
+  session::SessionWorker& worker = *bed.layer->impl().workers[0];
+  EXPECT_TRUE(session::may_sleep(worker));
+  EXPECT_TRUE(worker.hearing_timer.is_running());
   // Once it has time, the rest is looked at, too.
   uint64_t answered = 0;
   for (bool again = true; again;) {
@@ -148,6 +155,88 @@ TEST_F(HostileEvents, WhoNeverReadsItsEventsIsEnded) {
   }
   EXPECT_NE(bed.log.find("ended"), std::string::npos);
   EXPECT_EQ(bed.layer->stats().applications, 1u);
+}
+
+// What happens to sessions waits in the sessions: it costs nothing beyond them, and ends nobody.
+TEST_F(HostileEvents, WhoDoesNotReadForAWhileIsToldOfEachSessionOnce) {
+  constexpr uint32_t kSessions = 300;  // its queue has 64 places
+  ASSERT_EQ(bad->listen(81, 512).status, 0);
+  std::vector<std::unique_ptr<TestApp::Connection>> far, near;
+  for (uint32_t i = 0; i < kSessions; ++i) {
+    far.push_back(good.connect(81));
+    near.push_back(bad->accept());
+    ASSERT_TRUE(far.back() && near.back());
+    forget_events();
+  }
+  for (int round = 0; round < 3; ++round)
+    for (uint32_t i = 0; i < kSessions; ++i) {
+      near[i]->rx.arm(near[i]->rx.refresh());
+      good.write(*far[i], "news");
+    }
+  EXPECT_EQ(bed.counter("event-overflow"), 0u);
+  // The first ones three times, as they asked again; the others once.
+  std::map<uint64_t, int> told;
+  for (int quiet = 0; quiet < 3; ++quiet) {
+    svm::MqEvent e;
+    for (; bad->events.pop(e); quiet = 0) {
+      EXPECT_EQ(static_cast<svm::ToApp>(e.type), svm::ToApp::kRx);
+      ++told[e.as<svm::SessionEvent>().handle];
+    }
+    bed.pump(100 * kMillisecond);
+  }
+  EXPECT_EQ(told.size(), kSessions);
+  EXPECT_EQ(told[near.back()->handle], 1);
+  for (auto& c : far) good.close(*c);
+}
+
+// A process that has been stopped is told nothing, but another one takes its sessions over.
+TEST_F(HostileEvents, WhatWaitsForAProcessGoesToItsSuccessor) {
+  ASSERT_EQ(bad->listen(81, 512).status, 0);
+  TestApp child(bed, *bad);
+  std::vector<std::unique_ptr<TestApp::Connection>> far, near;
+  for (int i = 0; i < 100; ++i) {
+    far.push_back(good.connect(81));
+    near.push_back(bad->accept());
+    ASSERT_TRUE(far.back() && near.back());
+    near.back()->shared->holders.store(1ull << bad->reply.worker_index |
+                                       1ull << child.reply.worker_index);
+    forget_events();
+  }
+  for (int i = 0; i < 100; ++i) {
+    near[i]->rx.arm(near[i]->rx.refresh());
+    good.write(*far[i], "news");
+  }
+  // One says so, the rest come with the death of the stopped one.
+  near.back()->shared->owner.store(child.reply.worker_index);
+  child.push(svm::ToDaemon::kClaim, near.back()->handle);
+  EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, near.back()->handle);
+  bad->die();
+  std::map<uint64_t, int> told;
+  for (int quiet = 0; quiet < 3; ++quiet) {
+    svm::MqEvent e;
+    for (; child.events.pop(e); quiet = 0) ++told[e.as<svm::SessionEvent>().handle];
+    bed.pump(100 * kMillisecond);
+  }
+  EXPECT_GE(told.size(), 99u);
+  child.die();
+  for (auto& c : far) good.close(*c);
+}
+
+// What is kept for an application that does not read is bounded, however many processes it has.
+TEST_F(HostileEvents, AllProcessesOfAnApplicationShareItsOverflow) {
+  std::vector<std::unique_ptr<TestApp>> processes;
+  for (int i = 0; i < 7; ++i) processes.push_back(std::make_unique<TestApp>(bed, *bad));
+  uint64_t asked = 0;
+  while (bed.counter("app-violation") == 0 && asked < (1u << 20)) {
+    for (auto& p : processes)
+      for (int i = 0; i < 64; ++i)
+        asked += p->requests.push(svm::ToDaemon::kGetInfo, svm::SessionEvent{a->handle, 0}) ==
+                 svm::MqProducer::Push::kOk;
+    bed.engine->step();
+  }
+  EXPECT_GT(asked, 1u << 16);
+  EXPECT_LT(asked, (1u << 16) + 7 * 3 * 64);  // what is in the queues besides
+  bed.pump();
 }
 
 TEST_F(HostileEvents, WhoNeverReadsItsBytesHoldsNothingButItsFifo) {
