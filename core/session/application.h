@@ -43,7 +43,7 @@ struct AppWorker {
   uint64_t serial = 0;  // no other worker of an application ever has it
   int32_t pid = 0;
   UniqueFd socket;  // attach connection; its end is the worker's end
-  WakePipe wake;    // the application worker
+  Waker wake;       // the application worker
   uint64_t watch = 0;
   svm::Ref mq_ref = 0;
   svm::MqProducer events;  // to the application; any daemon thread

@@ -139,7 +139,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   a->index = index;
   a->serial = ++layer.last_serial;
   a->socket = std::move(socket);
-  a->wake = WakePipe::open();
+  a->wake = Waker::open();
   ucred cred{};
   socklen_t len = sizeof cred;
   if (::getsockopt(a->socket.get(), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) a->pid = cred.pid;
@@ -149,7 +149,7 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
       if (p->mq_ref) app.arena.free_object(p->mq_ref);
     return e;
   };
-  if (!a->wake) return error(Status::kIo, std::string("pipe: ") + std::strerror(errno));
+  if (!a->wake) return error(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
   svm::MqShared* q = nullptr;
   auto ref = make_queue(app, q);
   if (!ref) return ref.error();
@@ -357,10 +357,10 @@ void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   if (!bell) return r.fail(bell.error().code, bell.error().message);
   if (q.flags & svm::kToRing) {
     if (pair->apps[1 - q.end] != &app) return r.fail(Status::kInvalid, "it is its own doorbell");
-    r.fds = {(*bell)->pipe.writer.get(), (*bell)->keeper.get()};
+    r.fds = {(*bell)->writer.get()};
   } else {
     if (pair->apps[q.end] != &app) return r.fail(Status::kInvalid, "not its doorbell");
-    r.fds = {(*bell)->pipe.reader.get()};
+    r.fds = {(*bell)->reader.get()};
   }
 }
 

@@ -46,12 +46,6 @@ struct CutThroughLink {
 
 // Threads: made and destroyed on the control thread; the worker of its sessions allocates from it.
 struct CutThroughPair {
-  struct Doorbell {
-    WakePipe pipe;
-    // The reading end as another open file, for the one who rings: without it a write after the
-    // reader's and our own end would be SIGPIPE.
-    UniqueFd keeper;
-  };
   struct Bell {
     svm::BellShared* shared = nullptr;
     svm::Ref ref = 0;
@@ -64,9 +58,9 @@ struct CutThroughPair {
   svm::SegmentTable app_segments;
   svm::AppArena app_arena{app_segments};
   std::vector<std::unique_ptr<svm::Segment>> app_arenas;
-  std::array<Doorbell, svm::kMaxAppWorkers> doorbells[2];  // by end, by worker; made when asked for
-  uint32_t worker = 0;                                     // the daemon worker of its sessions
-  std::vector<Bell> bells;                                 // worker
+  std::array<Waker, svm::kMaxAppWorkers> doorbells[2];  // by end, by worker; made when asked for
+  uint32_t worker = 0;                                  // the daemon worker of its sessions
+  std::vector<Bell> bells;                              // worker
   std::atomic<uint32_t> n_links{0};
   bool was_idle = false;  // when memory was last looked after
 
@@ -130,7 +124,7 @@ extern const TransportOps kCutThroughOps;
 // The application's pair whose first segment is `id`; nullptr: it has none.
 CutThroughPair* find_pair(SessionLayer::Impl&, const App&, uint32_t id);
 Result<svm::Segment*> add_pair_arena(CutThroughPair&);
-Result<const CutThroughPair::Doorbell*> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
+Result<const Waker*> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
 // The application is about to be destroyed.
 void forget_pairs(SessionLayer::Impl&, App&);
 // Destroys pairs that have been without sessions since the last call.

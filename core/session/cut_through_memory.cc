@@ -1,7 +1,5 @@
 // The memory of pairs of applications: made when one first connects to the other, reaped when no
 // session is left in it. Control thread.
-#include <fcntl.h>
-
 #include <cerrno>
 #include <cstring>
 
@@ -136,20 +134,14 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
   return &segment;
 }
 
-Result<const CutThroughPair::Doorbell*> doorbell(CutThroughPair& pair, uint32_t end,
-                                                 uint32_t worker) {
+Result<const Waker*> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worker) {
   const App* app = end > 1 ? nullptr : pair.apps[end];
   if (worker >= svm::kMaxAppWorkers || !app || !app->workers[worker])
     return error(Status::kInvalid,
                  "no worker " + std::to_string(worker) + " at end " + std::to_string(end));
-  CutThroughPair::Doorbell& bell = pair.doorbells[end][worker];
-  if (!bell.keeper) {
-    if (!bell.pipe) bell.pipe = WakePipe::open();
-    if (!bell.pipe) return error(Status::kIo, std::string("pipe: ") + std::strerror(errno));
-    const std::string reader = "/proc/self/fd/" + std::to_string(bell.pipe.reader.get());
-    bell.keeper = UniqueFd(::open(reader.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    if (!bell.keeper) return error(Status::kIo, reader + ": " + std::strerror(errno));
-  }
+  Waker& bell = pair.doorbells[end][worker];
+  if (!bell) bell = Waker::open();
+  if (!bell) return error(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
   return &bell;
 }
 

@@ -1,7 +1,7 @@
 // Descriptors that the daemon holds, and the one by which it wakes a process that it does not
 // trust. Private to core/session/.
 #pragma once
-#include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <utility>
@@ -26,25 +26,27 @@ class UniqueFd {
   int fd_;
 };
 
-// Readable once it was rung. Whether a write may block is a property of the open file, which all
-// who have a descriptor of it can change. An eventfd is one open file for both sides: its reader
-// could fill it and have the next ring wait for ever. A pipe has one for each end, and only the
-// sleeper gets `reader`. Full, it need not be rung.
-struct WakePipe {
+// Wakes one process that the daemon does not trust: readable once it was rung. A socket pair of
+// datagrams, of which only the sleeper gets `reader`. Whether a write may wait is a property of the
+// open file, so the two sides must not share one, as of an eventfd; and a write to a pipe waits for
+// whoever reads it just then, for as long as he cannot copy (docs/decisions/0008). Full, it need
+// not be rung.
+struct Waker {
   UniqueFd reader, writer;
 
   // Neither end: errno says why.
-  static WakePipe open() noexcept {
-    WakePipe p;
+  static Waker open() noexcept {
+    Waker w;
     int ends[2];
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return p;
-    p.reader = UniqueFd(ends[0]);
-    p.writer = UniqueFd(ends[1]);
-    return p;
+    if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return w;
+    w.reader = UniqueFd(ends[0]);
+    w.writer = UniqueFd(ends[1]);
+    // Nobody reads there: what the sleeper sent would stay.
+    (void)::shutdown(ends[1], SHUT_RD);
+    return w;
   }
   explicit operator bool() const noexcept { return static_cast<bool>(writer); }
-  // Our copy of the reader keeps the pipe open: there is no SIGPIPE.
-  void ring() const noexcept { (void)!::write(writer.get(), "", 1); }
+  void ring() const noexcept { (void)!::send(writer.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL); }
 };
 
 }  // namespace loom::session

@@ -242,9 +242,9 @@ static_assert(sizeof(MqSlot) == 128);
 // A bounded queue of events. Many producers of one side (private tail), one consumer on the other.
 struct alignas(64) MqShared {
   alignas(64) std::atomic<uint32_t> head;  // consumer's
-  // 1 = the consumer sleeps, or is about to, in poll on the queue's eventfd. The producer that
-  // exchanges it to 0 writes the eventfd. Set by the consumer, then a sequentially consistent
-  // fence, then its last look at the ring.
+  // 1 = the consumer sleeps, or is about to, in poll on what wakes it: a socket of an
+  // application's, an eventfd of the daemon's. The producer that exchanges it to 0 writes that. Set
+  // by the consumer, then a sequentially consistent fence, then its last look at the ring.
   std::atomic<uint32_t> sleeping;
   uint32_t capacity;  // power of two; constant
   // MqSlot slots[capacity] follow, 64-byte aligned

@@ -4,7 +4,8 @@
 // Trust: either end may face a hostile other. The producer believes only its private tail, and the
 // consumer's head within its bounds; the consumer believes only its private head, and copies a slot
 // out once before anybody looks at it.
-// Wake-up: the queue's eventfd is written only when the consumer said that it sleeps.
+// Wake-up: what wakes the consumer (of an application a socket, of the daemon an eventfd) is
+// written only when it said that it sleeps.
 #pragma once
 #include <cstring>
 #include <type_traits>
@@ -39,7 +40,7 @@ class MqProducer {
     static_assert(sizeof(T) <= sizeof(MqSlot::payload) && std::is_trivially_copyable_v<T>);
     return push(static_cast<uint32_t>(type), &payload, sizeof(T));
   }
-  // After one or several pushes: whether the eventfd must be written. True for one producer only.
+  // After one or several pushes: whether the consumer must be woken. True for one producer only.
   bool needs_wake() noexcept;
   bool is_full() const noexcept { return tail_.is_full(q_->head); }
   // Whether the consumer has gone beyond that position. It says so itself: what follows from a lie
@@ -83,10 +84,10 @@ class MqConsumer {
   bool pop(MqEvent& out) noexcept;
   bool empty() const noexcept;
 
-  // Before poll on the eventfd. True: nothing has come, sleep. False: pop first; no
+  // Before poll on what wakes it. True: nothing has come, sleep. False: pop first; no
   // finish_sleep() is needed then.
   bool prepare_sleep() noexcept;
-  // After waking up, whatever the reason: producers need not write the eventfd any more.
+  // After waking up, whatever the reason: producers need not wake us any more.
   void finish_sleep() noexcept { q_->sleeping.store(0, std::memory_order_relaxed); }
 
   MqShared* shared() const noexcept { return q_; }

@@ -36,9 +36,9 @@ enum class AttachOp : uint32_t {
   // memory. For the pair's first segment: that, and its first app arena.
   kGetSegment = 3,
   kAddAppArena = 4,  // reply: a new app-arena segment, of the application or of `pair`
-  // By what worker `worker` at end `end` of `pair` is woken by the other end: a pipe, the same one
-  // as long as the pair lives. Reply to its own end: the pipe's reading end. To the other, with
-  // kToRing: the writing end, and another open file of the reading end, to be kept.
+  // By what worker `worker` at end `end` of `pair` is woken by the other end: a socket pair of
+  // datagrams, the same one as long as the pair lives. Reply to its own end: the end to be read. To
+  // the other, with kToRing: the end to be written.
   kGetDoorbell = 5,
 };
 
@@ -72,8 +72,9 @@ struct SegmentInfo {
   uint64_t size;
 };
 
-// fds, in this order: [kAddWorker: the worker's socket], what wakes the worker (the reading end of
-// a pipe), one eventfd per daemon worker, which wakes that, one memfd per segment in `segments`.
+// fds, in this order: [kAddWorker: the worker's socket], what wakes the worker (the end to be read
+// of a socket pair of datagrams), one eventfd per daemon worker, which wakes that, one memfd per
+// segment in `segments`.
 struct AttachReply {
   uint32_t version;
   int32_t status;  // loom::Status

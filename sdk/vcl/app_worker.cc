@@ -19,13 +19,16 @@ constexpr uint32_t kMaxRounds = 8;  // of taking what peers ring meanwhile
 uint32_t daemon_worker_of(uint64_t handle) noexcept { return (handle >> 32) & 0xff; }
 
 // A doorbell that is not reached, or has more to read, ends the next sleep: no harm.
+// What wakes is a socket of datagrams, of few: but for somebody who rings on, it is quiet then.
+void forget_rings_of(int fd) noexcept {
+  char ring[8];
+  for (int i = 0; i < 16 && sys::read(fd, ring, sizeof ring) > 0; ++i) {}
+}
+
 void forget_rings(int bells_fd) noexcept {
   epoll_event events[16];
   const int n = sys::epoll_look(bells_fd, events, 16);
-  for (int i = 0; i < n; ++i) {
-    char rings[256];
-    (void)!sys::read(events[i].data.fd, rings, sizeof rings);
-  }
+  for (int i = 0; i < n; ++i) forget_rings_of(events[i].data.fd);
 }
 
 }  // namespace
@@ -293,8 +296,7 @@ void AppWorker::drain() {
   if (has_unsent_.load(std::memory_order_relaxed)) [[unlikely]]
     flush_unsent();
   if (events_fd_ >= 0 && attachment_) {
-    uint64_t count;
-    (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
+    forget_rings_of(attachment_->event_fd());
     forget_rings(bells_fd_);
   }
   if (!dispatch_all() && events_fd_ < 0) return;
@@ -394,8 +396,7 @@ void AppWorker::end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken
   if (woken.detached) detach();
   if (!attachment_) return;
   if (woken.queue) {
-    uint64_t count;
-    (void)!sys::read(attachment_->event_fd(), &count, sizeof count);
+    forget_rings_of(attachment_->event_fd());
   }
   if (woken.bells) forget_rings(bells_fd_);
   if (sleepers_ == 0)

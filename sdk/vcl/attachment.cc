@@ -92,7 +92,6 @@ WorkerEnds& WorkerEnds::operator=(WorkerEnds&& o) noexcept {
   std::swap(reply, o.reply);
   std::swap(socket, o.socket);
   std::swap(event_fd, o.event_fd);
-  std::swap(keeper, o.keeper);
   std::swap(daemon_event_fds, o.daemon_event_fds);
   std::swap(segment_fds, o.segment_fds);
   return *this;
@@ -101,7 +100,6 @@ void WorkerEnds::close_all() noexcept {
   const auto drop = [](int& fd) { sys::close_internal(std::exchange(fd, -1)); };
   drop(socket);
   drop(event_fd);
-  drop(keeper);
   for (int& fd : daemon_event_fds) drop(fd);
   for (int& fd : segment_fds) drop(fd);
 }
@@ -214,7 +212,6 @@ Result<WorkerEnds> Attachment::request(const AttachRequest& r) {
     complete = r.op != AttachOp::kAddWorker || take(ends.socket);
     const bool is_doorbell = r.op == AttachOp::kGetDoorbell;
     complete = complete && (!(is_worker || is_doorbell) || take(ends.event_fd));
-    if (is_doorbell && (r.flags & svm::kToRing)) complete = complete && take(ends.keeper);
     for (uint32_t i = 0; is_worker && complete && i < reply->n_daemon_workers; ++i)
       complete = take(ends.daemon_event_fds[i]);
     for (uint32_t i = 0; complete && i < reply->n_segments; ++i)
@@ -314,7 +311,7 @@ int Attachment::doorbell(uint32_t pair, uint32_t end, uint32_t worker) {
   return got ? std::exchange(got->event_fd, -1) : -1;
 }
 
-bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push, int& keeper) {
+bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push) {
   AttachRequest r = new_request(AttachOp::kGetDoorbell);
   r.pair = pair;
   r.end = static_cast<uint16_t>(end);
@@ -323,7 +320,6 @@ bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& pu
   auto got = request(r);
   if (!got) return false;
   push = std::exchange(got->event_fd, -1);
-  keeper = std::exchange(got->keeper, -1);
   return true;
 }
 

@@ -23,7 +23,6 @@ struct WorkerEnds {
   svm::AttachReply reply{};
   int socket = -1;
   int event_fd = -1;
-  int keeper = -1;  // of a doorbell
   int daemon_event_fds[svm::kMaxDaemonWorkers];
   int segment_fds[4] = {-1, -1, -1, -1};
 
@@ -59,7 +58,7 @@ class Attachment {
   // To listen at. -1: refused, or gone.
   int doorbell(uint32_t pair, uint32_t end, uint32_t worker);
   // To ring, and what is to be kept open as long. False: as above.
-  bool bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push, int& keeper);
+  bool bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push);
 
   // One more app-arena segment; false: the daemon refuses, or is gone.
   bool add_app_arena();

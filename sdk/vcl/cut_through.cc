@@ -27,7 +27,6 @@ CutThroughPair::~CutThroughPair() {
   for (auto& end : doorbells_)
     for (auto& fd : end)
       if (const int n = fd.load(std::memory_order_relaxed); n > 0) sys::close_internal(n);
-  for (const int fd : keepers_) sys::close_internal(fd);
   for (const int fd : own_doorbell_) {
     // The daemon has it open, too: closing it would not take it out.
     if (fd >= 0) sys::epoll_ctl(bells_fd_, EPOLL_CTL_DEL, fd, nullptr);
@@ -72,18 +71,17 @@ bool CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,
   std::atomic<int>& place = doorbells_[end][worker];
   int fd = place.load(std::memory_order_acquire);
   if (fd <= 0) [[unlikely]] {
-    int keeper;
-    if (!attachment_.bell_push(id_, end, worker, fd, keeper)) {  // no descriptors left, say
+    const TimeNs now = sys::now();
+    if (now < ask_again_at_.load(std::memory_order_relaxed) ||
+        !attachment_.bell_push(id_, end, worker, fd)) {  // no descriptors left, say
+      if (now >= ask_again_at_.load(std::memory_order_relaxed))
+        ask_again_at_.store(now + kAskAgain, std::memory_order_relaxed);
       svm::bell::announce_sleep(row);
       return false;
     }
     int none = 0;
-    if (place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) {
-      const std::lock_guard lock(mutex_);
-      keepers_.push_back(keeper);
-    } else {
+    if (!place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) {
       sys::close_internal(fd);
-      sys::close_internal(keeper);
       fd = none;
     }
   }

@@ -3,8 +3,8 @@
 //
 // Bytes go through fifos like any others. Where another session tells the daemon to look, one of
 // these rings the other end's bell (svm/bell.h) and, if that end sleeps, writes its doorbell: a
-// pipe. The doorbells at which this worker listens are gathered in one epoll descriptor, which
-// sleeping threads watch.
+// datagram socket. The doorbells at which this worker listens are gathered in one epoll descriptor,
+// which sleeping threads watch.
 //
 // Threads: what is marked so under the AppWorker's mutex; ringing from any thread.
 #pragma once
@@ -91,14 +91,18 @@ class CutThroughPair {
     return h.shared->rows[h.end][attachment_.worker_index()];
   }
 
+  // Whom the daemon gives no doorbell, it wakes itself. Asking again for each ring would leave the
+  // pace to the peer, who says which of its workers is to be woken.
+  static constexpr TimeNs kAskAgain = kSecond;
+
   Attachment& attachment_;  // outlives it: sessions hold both
   const uint32_t id_;       // of the segment with the sessions' blocks
-  std::mutex mutex_;        // segments_ and doorbells_; after any other
+  std::mutex mutex_;        // segments_; after any other
   std::vector<std::unique_ptr<svm::Segment>> segments_;
   svm::SegmentTable table_;
   svm::AppArena arena_{table_};
   std::array<std::atomic<int>, svm::kMaxAppWorkers> doorbells_[2];  // that we ring; 0 = not yet
-  std::vector<int> keepers_;                                        // of those; under mutex_
+  std::atomic<TimeNs> ask_again_at_{0};                             // for one that could not be had
   int own_doorbell_[2] = {-1, -1};                                  // by end, in bells_fd_
   int bells_fd_ = -1;                                               // the AppWorker's
   std::vector<Heard> heard_;

@@ -1,7 +1,7 @@
-// Where a thread sleeps: an epoll fd of its own with its wake eventfd, the worker's message-queue
-// eventfd and the attach socket (both exclusive: one sleeper per event is woken, and passes on what
-// concerns others), the doorbells of cut-through sessions, and, while it waits in an epoll set,
-// that set's kernel side.
+// Where a thread sleeps: an epoll fd of its own with its wake eventfd, the socket of the worker's
+// message queue and the attach socket (both exclusive: one sleeper per event is woken, and passes
+// on what concerns others), the doorbells of cut-through sessions, and, while it waits in an epoll
+// set, that set's kernel side.
 #pragma once
 #include "vcl/object.h"
 #include "vcl/sys.h"
@@ -11,7 +11,7 @@ namespace loom::vcl {
 class ThreadWaiter {
  public:
   struct Woken {
-    bool queue = false;     // the message queue's eventfd is readable
+    bool queue = false;     // the message queue's socket is readable
     bool bells = false;     // a doorbell of a cut-through session was rung
     bool kernel = false;    // kernel descriptors are ready
     bool detached = false;  // the daemon has closed the attach socket

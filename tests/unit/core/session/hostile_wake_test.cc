@@ -1,11 +1,20 @@
 // What wakes an application, and what it wakes the daemon with, in the hands of a hostile one: the
 // daemon's thread never waits for it.
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 
+#include <chrono>
 #include <csignal>
+#include <future>
+#include <thread>
 
+#include "tests/unit/core/session/raw_attach.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -41,15 +50,40 @@ void fill(int fd) {
   ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
-// A pipe, by its reading end.
-void fill_pipe(int reader) {
-  const int fd = ::open(("/proc/self/fd/" + std::to_string(reader)).c_str(), O_WRONLY | O_NONBLOCK);
-  ASSERT_GE(fd, 0);
-  const std::string much(1 << 16, 'x');
-  while (::write(fd, much.data(), much.size()) > 0) {}
-  EXPECT_EQ(errno, EAGAIN);
-  ::close(fd);
-}
+// Memory that nobody fills before fill() is called: the kernel, too, waits for it, holding whatever
+// it holds where it copies to there.
+class MissingPage {
+ public:
+  MissingPage() : fd_(static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK))) {
+    uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+    uffdio_register r{};
+    page_ = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    r.range = {reinterpret_cast<uintptr_t>(page_), kSize};
+    r.mode = UFFDIO_REGISTER_MODE_MISSING;
+    works =
+        fd_ >= 0 && ::ioctl(fd_, UFFDIO_API, &api) == 0 && ::ioctl(fd_, UFFDIO_REGISTER, &r) == 0;
+  }
+  ~MissingPage() {
+    ::munmap(page_, kSize);
+    if (fd_ >= 0) ::close(fd_);
+  }
+  void* data() const { return page_; }
+  void wait_for_fault() const {
+    pollfd p{fd_, POLLIN, 0};
+    while (::poll(&p, 1, -1) != 1) {}
+  }
+  void fill() const {
+    uffdio_zeropage z{};
+    z.range = {reinterpret_cast<uintptr_t>(page_), kSize};
+    (void)::ioctl(fd_, UFFDIO_ZEROPAGE, &z);
+  }
+  bool works = false;  // it takes a privilege
+
+ private:
+  static constexpr std::size_t kSize = 4096;
+  int fd_;
+  void* page_;
+};
 
 struct HostileWake : testing::Test {
   SessionBed bed;
@@ -69,9 +103,8 @@ TEST_F(HostileWake, WhatWakesAnApplicationNeverMakesTheDaemonWait) {
   auto [c, s] = open(bad, 81);
   ASSERT_TRUE(a && b && c && s);
   const Watchdog watchdog;
-  fill_pipe(bad.eventfd);
   ::fcntl(bad.eventfd, F_SETFL, 0);
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 1000; ++i) {  // more than it takes
     bad.events.shared()->sleeping.store(1);
     s->rx.arm(s->rx.refresh());
     bad.write(*c, "wake up");
@@ -81,6 +114,32 @@ TEST_F(HostileWake, WhatWakesAnApplicationNeverMakesTheDaemonWait) {
   good.write(*a, "still here");
   EXPECT_EQ(good.read(*b), "still here");
   EXPECT_FALSE(Watchdog::has_bitten);
+}
+
+// Who reads what wakes him into memory that does not come stays in the middle of it.
+TEST_F(HostileWake, WhoDoesNotFinishReadingKeepsNobody) {
+  auto [c, s] = open(bad, 81);
+  const auto ring = [&] {
+    bad.events.shared()->sleeping.store(1);
+    s->rx.arm(s->rx.refresh());
+    bad.write(*c, "wake up");
+    EXPECT_EQ(bad.events.shared()->sleeping.load(), 0u);
+    EXPECT_EQ(bad.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s->handle);
+  };
+  const MissingPage page;
+  if (!page.works) GTEST_SKIP() << "no userfaultfd";
+  ring();
+  std::thread reader([&] { EXPECT_EQ(::read(bad.eventfd, page.data(), 1), 1); });
+  page.wait_for_fault();
+  std::promise<void> rung;
+  std::thread rescue([&page, is_rung = rung.get_future()] {
+    EXPECT_EQ(is_rung.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+    page.fill();
+  });
+  ring();
+  rung.set_value();
+  reader.join();
+  rescue.join();
 }
 
 TEST_F(HostileWake, WhatWakesTheDaemonNeverMakesItWait) {
@@ -115,19 +174,27 @@ TEST_F(HostileWake, WhatWakesTheDaemonNeverMakesItWait) {
   EXPECT_FALSE(Watchdog::has_bitten);
 }
 
-TEST_F(HostileWake, AReaderThatNeverReadsCostsOnePipe) {
+TEST_F(HostileWake, AReaderThatNeverReadsCostsOneQueue) {
   auto [c, s] = open(bad, 81);
-  for (int i = 0; i < 70'000; ++i) {  // more than a pipe holds
+  const std::size_t before = open_descriptors();
+  const Watchdog watchdog;
+  for (int i = 0; i < 70'000; ++i) {  // more than it holds
     bad.events.shared()->sleeping.store(1);
     s->rx.arm(s->rx.refresh());
     (void)c->tx.enqueue(svm::bytes_of("x", 1));
     (void)bad.requests.push(svm::ToDaemon::kTx, svm::SessionEvent{c->handle, 0});
     while (bed.engine->step() != 0) {}
-    svm::MqEvent e;
-    while (bad.events.pop(e)) {}
-    (void)bad.read(*s);
+    ASSERT_EQ(bad.events.shared()->sleeping.load(), 0u) << "it was not woken";
+    ASSERT_EQ(bad.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s->handle);
+    ASSERT_EQ(bad.read(*s), "x");
   }
   EXPECT_EQ(bed.counter("app-violation"), 0u);
+  EXPECT_EQ(open_descriptors(), before);
+  int rings = 0;
+  for (char c; ::recv(bad.eventfd, &c, 1, MSG_DONTWAIT) == 1;) ++rings;
+  EXPECT_GE(rings, 1);
+  EXPECT_LT(rings, 60'000);
+  EXPECT_FALSE(Watchdog::has_bitten);
 }
 
 }  // namespace

@@ -58,6 +58,9 @@ class FakeDaemon {
   // Events seen so far, by type.
   uint64_t events(svm::ToDaemon type) const { return counts_[static_cast<size_t>(type)]; }
   uint64_t workers_added() const { return workers_added_; }
+  // Nobody gets a doorbell to ring from now on; how often that was asked for.
+  void refuse_doorbells() { refuses_doorbells_ = true; }
+  uint64_t doorbells_asked() const { return doorbells_asked_; }
   svm::SocketOptions options(size_t i);
   uint32_t owner(size_t i);   // the application worker that gets its events
   int lock_holder(size_t i);  // pid in SessionShared::lock, 0 = free
@@ -107,7 +110,8 @@ class FakeDaemon {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Pair>> pairs_;
   std::atomic<uint64_t> counts_[16] = {};
-  std::atomic<uint64_t> workers_added_{0};
+  std::atomic<uint64_t> workers_added_{0}, doorbells_asked_{0};
+  std::atomic<bool> refuses_doorbells_{false};
   uint16_t next_port_ = 40000;
   bool lies_ = false;
 };

@@ -44,7 +44,7 @@ void FakeDaemon::connect_to_peer(Worker& w, const ConnectEvent& e) {
   const auto bell = p->blocks.alloc_object(sizeof(BellShared));
   p->bell = reinterpret_cast<BellShared*>(bell.ptr);
   for (int* ends : {p->doorbell, p->own_doorbell})
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
   p->line = near.shared;
   p->line->block = block.ref;
   p->line->bell = bell.ref;
@@ -68,6 +68,10 @@ void FakeDaemon::serve_pair(Worker& w, const AttachRequest& r) {
   Pair* pair = nullptr;
   for (const auto& p : pairs_)
     if (p->blocks.segment(0).id() == r.pair) pair = p.get();
+  if (r.op == AttachOp::kGetDoorbell && (r.flags & kToRing)) {
+    ++doorbells_asked_;
+    if (refuses_doorbells_) pair = nullptr;
+  }
   if (pair && r.op == AttachOp::kGetSegment && r.segment_id == r.pair) {
     reply.n_segments = 2;
     const auto& blocks = pair->blocks.segment(0);
@@ -76,7 +80,7 @@ void FakeDaemon::serve_pair(Worker& w, const AttachRequest& r) {
     fds = {blocks.fd(), pair->chunks->fd()};
   } else if (pair && r.op == AttachOp::kGetDoorbell) {
     if (r.flags & kToRing)
-      fds = {pair->own_doorbell[1], pair->own_doorbell[0]};
+      fds = {pair->own_doorbell[1]};
     else
       fds = {pair->doorbell[0]};
   } else {

@@ -183,6 +183,26 @@ TEST_F(HostilePeer, BytesOfOneThatRingsWithoutEndArrive) {
   ringer.join();
 }
 
+// It says which of its workers is to be woken. One that there is not has no doorbell: the daemon is
+// not asked for it at the peer's pace, but told to wake the session's owner.
+TEST_F(HostilePeer, AnOwnerThatIsNobodyDoesNotCostARequestEach) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  daemon_->refuse_doorbells();
+  pair.shared->ends[1].owner.store(5);
+  svm::AppFifoConsumer fifo(pair.from_app(), pair.table, pair.kFifo);
+  for (int i = 0; i < 200; ++i) {
+    (void)fifo.refresh();
+    fifo.drop(fifo.refresh());
+    (void)fifo.arm();
+    pair.bell->rows[1][5].sleeping.store(1);
+    ASSERT_EQ(s.send("x", 1, 0), 1);
+    EXPECT_EQ(pair.bell->rows[1][5].sleeping.load(), 1u) << "it is still to be woken";
+  }
+  EXPECT_GE(daemon_->doorbells_asked(), 1u);
+  EXPECT_LT(daemon_->doorbells_asked(), 100u);  // one a second
+}
+
 TEST_F(HostilePeer, AnyBytes) {
   Session& good = connect(7);
   std::string data(8000, 'd');
