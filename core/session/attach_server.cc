@@ -4,7 +4,9 @@
 // The connection is the worker's life line: the kernel closes it when the process dies, however it
 // dies, and then everything that only this process held is released as if it had closed it.
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -28,6 +30,9 @@ namespace {
 // of the one that has done so longest.
 constexpr std::size_t kMostVisitors = 64;
 constexpr double kRestSeconds = 1.0;
+// Replies on their way hold descriptors, of segments that may have gone. Applications wait for each
+// before they ask again; who has so many bytes of them unread (with what the kernel adds) does not.
+constexpr int kMostUnread = 32 << 10;
 constexpr double kSuspectSeconds =
     1.0;  // after a process died: how long a claim may still be under way
 
@@ -168,15 +173,27 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
       return undo(error(Status::kIo, std::string("eventfd: ") + std::strerror(errno)));
   }
   AppWorker* const raw = a.get();
+  // What can fail comes before anybody knows it.
+  const auto forget = [&](uint32_t n_watched) {
+    for (uint32_t i = 0; i < n_watched; ++i) layer.engine.unwatch_fd(i, a->ports[i]->wake_fd.get());
+  };
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    if (auto w = layer.engine.watch_fd(i, a->ports[i]->wake_fd.get(), drain_eventfd, nullptr); !w) {
+      forget(i);
+      return undo(w.error());
+    }
+  a->watch = layer.loop.watch_fd(a->socket.get(), [&layer, raw] { on_request(layer, *raw); });
+  if (a->watch == 0) {
+    forget(layer.engine.n_workers());
+    return undo(error(Status::kIo, "the attach connection cannot be watched"));
+  }
   app.workers[index] = std::move(a);
   app.live[index].store(raw, std::memory_order_release);
   note_application(layer, EventKind::kAttach, app, static_cast<uint64_t>(raw->pid));
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
     AppPort* p = raw->ports[i].get();
     layer.engine.run_on_worker(i, [&](Worker&) { layer.workers[i]->ports.push_back(p); });
-    (void)layer.engine.watch_fd(i, p->wake_fd.get(), drain_eventfd, nullptr);
   }
-  raw->watch = layer.loop.watch_fd(raw->socket.get(), [&layer, raw] { on_request(layer, *raw); });
   return raw;
 }
 
@@ -387,6 +404,12 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
   send_reply(a.socket.get(), r);
 }
 
+// False: its replies pile up.
+bool reads_replies(int socket) {
+  int unread = 0;
+  return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread <= kMostUnread;
+}
+
 enum class Received { kRequest, kNothing, kEnd };
 
 Received receive(int socket, svm::AttachRequest& r) {
@@ -410,6 +433,8 @@ void on_request(Impl& layer, AppWorker& a) {
       remove_worker(layer, *a.app, a.index, false);
       return;
     case Received::kRequest:
+      if (!reads_replies(a.socket.get()))
+        return remove_worker(layer, *a.app, a.index, false, Process::kMayLive);
       answer(layer, a, request);
       return;
   }
@@ -459,17 +484,19 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
     ++layer.drain.refused_apps;
     return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));
   }
+  UniqueFd socket(::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!socket)
+    return refuse(error(Status::kIo, std::string("attach connection: ") + std::strerror(errno)));
   auto app = make_app(layer, request, *ns);
   if (!app) return refuse(app.error());
-  const int socket = ::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0);
-  auto a = make_worker(layer, **app, UniqueFd(socket));
+  auto a = make_worker(layer, **app, std::move(socket));
   if (!a) {
     refuse(a.error());
     layer.apps[(*app)->index].reset();
     return;
   }
   describe(layer, **app, **a, r);
-  send_reply(socket, r);
+  send_reply((*a)->socket.get(), r);
   layer.log(LogLevel::kInfo, "application '" + (*app)->name + "' attached" +
                                  ((*ns)->is_default() ? "" : " to namespace '" + (*ns)->id + "'") +
                                  " (pid " + std::to_string((*a)->pid) + ")");
@@ -507,6 +534,7 @@ void on_connection(Impl& layer, Namespace& ns) {
   v->by = layer.namespaces[ns.index];
   v->fd = std::move(fd);
   v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
+  if (v->watch == 0) layer.visitors.pop_back();
 }
 
 void end_application(Impl& layer, App& app, const char* why) {

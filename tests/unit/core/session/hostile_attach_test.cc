@@ -105,7 +105,8 @@ TEST_F(HostileAttach, DescriptorsThatNobodyAskedForAreClosed) {
   ::close(fd);
 }
 
-// What does not fit is lost, and with it the order of replies: such a connection ends.
+// Replies hold descriptors while they are on their way, and what does not fit is lost, and with it
+// their order: such a connection ends before there are many.
 TEST_F(HostileAttach, WhoDoesNotReadRepliesIsEnded) {
   const auto r = attach_request();
   const int fd = visit();
@@ -113,11 +114,14 @@ TEST_F(HostileAttach, WhoDoesNotReadRepliesIsEnded) {
   bed.pump();
   ASSERT_EQ(bed.layer->stats().applications, 2u);
   const auto more = attach_request(svm::AttachOp::kGetSegment);
-  for (int i = 0; i < 5000 && bed.layer->stats().applications == 2; ++i) {
+  int asked = 0;
+  for (; asked < 5000 && bed.layer->stats().applications == 2; ++asked) {
     (void)send_raw(fd, &more, sizeof more);
     bed.pump(0);
   }
   EXPECT_EQ(bed.layer->stats().applications, 1u);
+  EXPECT_GT(asked, 4);
+  EXPECT_LE(asked, 40);
   ::close(fd);
 }
 
@@ -159,6 +163,61 @@ TEST_F(HostileAttach, NoDescriptorsLeft) {
   EXPECT_TRUE(receive_reply(waiting, reply, fds));
   for (const int fd : fds) ::close(fd);
   ::close(waiting);
+}
+
+// Whatever is missing in the middle of it, nobody is half attached and nothing stays open.
+TEST_F(HostileAttach, AttachingWithoutDescriptorsIsRefused) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  bool came = false;
+  for (rlim_t spare = 0; !came; ++spare) {
+    ASSERT_LT(spare, 40u);
+    const int fd = visit();
+    bed.pump(0);
+    const int free = ::dup(fd);  // the lowest one
+    ::close(free);
+    const auto r = attach_request();
+    ASSERT_TRUE(send_raw(fd, &r, sizeof r));
+    rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(free) + spare;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    bed.control();
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    svm::AttachReply reply;
+    std::vector<int> fds;
+    ASSERT_TRUE(receive_reply(fd, reply, fds)) << spare;
+    came = reply.status == 0;
+    EXPECT_EQ(bed.layer->stats().applications, came ? 2u : 1u) << spare;
+    if (!came) {
+      EXPECT_TRUE(fds.empty());
+      EXPECT_NE(reply.message[0], 0) << spare;
+    }
+    for (const int f : fds) ::close(f);
+    ::close(fd);
+    bed.pump();
+    EXPECT_EQ(open_descriptors(), descriptors) << spare;
+    EXPECT_EQ(bed.layer->stats().applications, 1u);
+  }
+}
+
+TEST_F(HostileAttach, AttachingWithoutAWatchIsRefused) {
+  bed.watches_left = 1;  // the visitor's
+  const int fd = visit();
+  const auto r = attach_request();
+  ASSERT_TRUE(send_raw(fd, &r, sizeof r));
+  bed.pump();
+  svm::AttachReply reply;
+  std::vector<int> fds;
+  ASSERT_TRUE(receive_reply(fd, reply, fds));
+  EXPECT_EQ(static_cast<Status>(reply.status), Status::kIo);
+  EXPECT_TRUE(fds.empty());
+  EXPECT_EQ(bed.layer->stats().applications, 1u);
+  ::close(fd);
+  bed.watches_left = 0;
+  const int other = visit();
+  bed.pump();
+  EXPECT_TRUE(is_closed(other));
+  ::close(other);
 }
 
 // The steps of attaching, and the end after each of them.

@@ -53,7 +53,9 @@ class SessionBed {
     EXPECT_TRUE(layer->build());
     EXPECT_TRUE(engine->build());
     SessionLayer::ControlLoop loop;
-    loop.watch_fd = [this](int fd, std::function<void()> fn) {
+    loop.watch_fd = [this](int fd, std::function<void()> fn) -> uint64_t {
+      if (watches_left == 0) return 0;
+      --watches_left;
       watches[++next_watch] = {fd, std::move(fn)};
       return next_watch;
     };
@@ -129,6 +131,7 @@ class SessionBed {
   std::unique_ptr<SessionLayer> layer;
   std::map<uint64_t, std::pair<int, std::function<void()>>> watches;
   uint64_t next_watch = 0;
+  uint32_t watches_left = ~0u;  // so many descriptors can still be watched
   std::multimap<TimeNs, std::function<void()>> later;
 };
 
