@@ -215,10 +215,10 @@ void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
   r.add_segment(*app.app_arenas.front());
 }
 
-// What this process held alone is closed. On the daemon worker.
-void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) {
+// What this process held alone is closed. The worker has heard of its end.
+void drop_sessions(Impl& layer, uint32_t worker, App& app, const AppWorker& a, bool abort) {
   const uint64_t bit = 1ull << a.index;
-  for_each_session_of(sw, app, [&](Session& s) {
+  for_each_session_of(layer, worker, app, [&](SessionWorker& sw, Session& s) {
     if (s.state == State::kConnecting) {
       if (s.creator == a.index) app_close(sw, s, true);
       return;
@@ -241,15 +241,12 @@ void drop_sessions(SessionWorker& sw, App& app, const AppWorker& a, bool abort) 
 void drop_unclaimed(Impl& layer, App* app, uint64_t serial) {
   if (!is_alive(layer, app, serial)) return;
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    layer.engine.run_on_worker(i, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      for_each_session_of(sw, *app, [&](Session& s) {
-        if (s.state != State::kAccepted) return;
-        const Listener* l = layer.listener(s.listener);
-        if ((!l || l->app != app || l->accepts.is_taken(s.accept_pos)) &&
-            (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
-          app_close(sw, s, true);
-      });
+    for_each_session_of(layer, i, *app, [&](SessionWorker& sw, Session& s) {
+      if (s.state != State::kAccepted) return;
+      const Listener* l = layer.listener(s.listener);
+      if ((!l || l->app != app || l->accepts.is_taken(s.accept_pos)) &&
+          (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
+        app_close(sw, s, true);
     });
 }
 
@@ -274,8 +271,8 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
       std::erase_if(sw.backlogged,
                     [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
       app.live[index].store(nullptr, std::memory_order_release);
-      drop_sessions(sw, app, *a, abort);
     });
+    drop_sessions(layer, i, app, *a, abort);
   }
   const uint64_t bit = 1ull << index;
   for (uint32_t i = 0; i < layer.n_listeners; ++i) {
@@ -554,11 +551,8 @@ void end_violator(Impl& layer, const App* app, uint64_t serial) {
                            "its shared memory contradicts itself, or it stopped reading events");
   // What they had written and not sent: nothing of it is believed.
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    layer.engine.run_on_worker(i, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      for_each_session_of(sw, a, [&](Session& s) {
-        if (s.state == State::kClosing) app_close(sw, s, true);
-      });
+    for_each_session_of(layer, i, a, [](SessionWorker& sw, Session& s) {
+      if (s.state == State::kClosing) app_close(sw, s, true);
     });
   free_application_if_unused(layer, a);
 }

@@ -2,41 +2,60 @@
 // core/session/. Control thread.
 #pragma once
 #include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
-#include <vector>
 
 #include "session/impl.h"
 
 namespace loom::session {
 
-// Slots looked at in one visit to a worker: it must not stand still for long.
-constexpr uint32_t kSlice = 4096;
+// One visit to a worker, which must not stand still for long: so many slots, and so much time,
+// looked at once in kSliceLook sessions.
+constexpr uint32_t kSlice = 4096, kSliceLook = 32;
+constexpr TimeNs kSliceTime = 250 * kMicrosecond;
 
-// Visits the sessions of a worker in slices; fn(SessionWorker&, Session&) runs on the worker.
+// Visits the sessions of a worker in slices; fn(SessionWorker&, Session&) runs on the worker. What
+// comes or moves there meanwhile may be missed.
 template <class Fn>
 void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
-  for (uint32_t from = 0, end = 1; from < end; from += kSlice)
+  for (uint32_t at = 0, end = 1; at < end;)
     l.engine.run_on_worker(worker, [&](Worker& w) {
       SessionWorker& sw = of(w);
       end = sw.pool.end();
-      for (uint32_t id = from; id < std::min(from + kSlice, end); ++id)
-        if (Session& s = sw.pool.at(id); s.state != State::kFree && s.state != State::kMigrated)
-          fn(sw, s);
+      const uint32_t last = std::min(end - at, kSlice) + at;
+      const TimeNs until = l.engine.clock_now() + kSliceTime;
+      for (uint32_t n = 0; at < last; ++at) {
+        Session& s = sw.pool.at(at);
+        if (s.state == State::kFree || s.state == State::kMigrated) continue;
+        if (++n % kSliceLook == 0 && l.engine.clock_now() >= until) break;
+        fn(sw, s);
+      }
     });
 }
 
-// On the worker: fn(Session&) for each session that the application has there now and that fn has
-// not ended before its turn, as closing one may free another: its other end.
+// fn(SessionWorker&, Session&) for each session that the application has on the worker; what is
+// opened there meanwhile may be missed. A few are visited at once, many in slices.
 template <class Fn>
-void for_each_session_of(SessionWorker& sw, const App& app, Fn&& fn) {
-  std::vector<std::pair<SessionId, uint32_t>> all;
-  for (SessionId id = app.sessions[sw.worker->index].first; id != kNoSession;) {
-    const Session& s = sw.pool.at(id);
-    all.emplace_back(id, s.generation);
-    id = s.app_next;
-  }
-  for (const auto& [id, generation] : all)
-    if (Session& s = sw.pool.at(id); s.generation == generation) fn(s);
+void for_each_session_of(Impl& l, uint32_t worker, const App& app, Fn&& fn) {
+  bool is_done = false;
+  l.engine.run_on_worker(worker, [&](Worker& w) {
+    SessionWorker& sw = of(w);
+    const SessionList& list = app.sessions[worker];
+    if (list.size > kSliceLook) return;
+    // Closing one may free another: its other end.
+    std::array<std::pair<SessionId, uint32_t>, kSliceLook> all;
+    std::size_t n = 0;
+    for (SessionId id = list.first; id != kNoSession; id = sw.pool.at(id).app_next)
+      all[n++] = {id, sw.pool.at(id).generation};
+    for (const auto& [id, generation] : std::span(all).first(n))
+      if (Session& s = sw.pool.at(id); s.generation == generation) fn(sw, s);
+    is_done = true;
+  });
+  if (is_done) return;
+  for_each_session(l, worker, [&](SessionWorker& sw, Session& s) {
+    if (s.app == &app) fn(sw, s);
+  });
 }
 
 // Runs fn(SessionWorker&, Session&) -> Status on the worker of the session with that handle.

@@ -83,16 +83,17 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
       SessionWorker& sw = of(w);
       if (l.conn[i] != kNoConn && ops.unlisten) ops.unlisten(w, std::exchange(l.conn[i], kNoConn));
       std::erase(sw.accepting, l.index);
-      // Connections that nobody took are reset, as the kernel does. Those that go on forget the
-      // listener: its index will be another's.
-      for_each_session_of(sw, *l.app, [&](Session& s) {
-        if (s.listener != l.index) return;
-        const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
-        if (is_waiting && !l.accepts.is_taken(s.accept_pos))
-          app_close(sw, s, true);
-        else
-          s.listener = kNoIndex;
-      });
+    });
+  // Connections that nobody took are reset, as the kernel does. Those that go on forget the
+  // listener: its index will be another's.
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    for_each_session_of(layer, i, *l.app, [&](SessionWorker& sw, Session& s) {
+      if (s.listener != l.index) return;
+      const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
+      if (is_waiting && !l.accepts.is_taken(s.accept_pos))
+        app_close(sw, s, true);
+      else
+        s.listener = kNoIndex;
     });
 }
 

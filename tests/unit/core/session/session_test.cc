@@ -2,7 +2,7 @@
 // memory.
 #include <fcntl.h>
 
-#include "session/impl.h"
+#include "session/control.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -326,9 +326,9 @@ TEST_F(SessionTest, ASessionHeldByTwoProcessesOutlivesOne) {
 TEST_F(SessionTest, QueuesOfARemovedWorkerAreNotUsedAgain) {
   TestApp child(bed, app);
   ASSERT_EQ(child.reply.status, 0) << child.reply.message;
-  EXPECT_EQ(session::end_worker(bed.layer->impl(), *bed.layer->impl().apps[0],
-                                child.reply.worker_index),
-            Status::kOk);
+  EXPECT_EQ(
+      session::end_worker(bed.layer->impl(), *bed.layer->impl().apps[0], child.reply.worker_index),
+      Status::kOk);
   TestApp next(bed, app);
   ASSERT_EQ(next.reply.status, 0) << next.reply.message;
   EXPECT_EQ(next.reply.worker_index, child.reply.worker_index);
@@ -442,6 +442,26 @@ TEST(AttachSocket, RefusesWhatItDoesNotKnowAndLives) {
   char c;
   EXPECT_EQ(::recv(s, &c, 1, MSG_DONTWAIT), 0);
   ::close(s);
+}
+
+// However many there are, the worker does not stand still for long.
+TEST_F(SessionTest, ManySessionsOfAnApplicationAreVisitedInParts) {
+  for (int i = 0; i < 200; ++i) (void)open();
+  session::Impl& layer = bed.layer->impl();
+  uint32_t all = 0, part = 0, largest = 0;
+  const auto visit = [&](session::SessionWorker&, session::Session&) {
+    bed.now += 20 * kMicrosecond;
+    ++all;
+    largest = std::max(largest, ++part);
+    bed.engine->post(0, [&](Worker&) { part = 0; });  // run before the next visit to the worker
+  };
+  session::for_each_session_of(layer, 0, *layer.apps[0], visit);
+  EXPECT_EQ(all, 400u);
+  EXPECT_LT(largest, 40u);
+  app.die();
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().per_worker[0], 0u);
+  EXPECT_EQ(bed.layer->stats().applications, 0u);
 }
 
 }  // namespace
