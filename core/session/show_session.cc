@@ -120,9 +120,10 @@ std::string end_text(const IpAddress& a, uint16_t port) {
 struct Row {
   std::vector<std::string> cells;
   std::string handle, detail;
-  std::string transport, state;
-  Endpoints endpoints;
 };
+
+// Rows of one answer. Others are counted, and a filter finds them.
+constexpr std::size_t kMostShown = 10'000;
 
 const std::vector<std::string> kColumns = {
     "handle",  "proto",    "local",   "remote",   "state",        "worker",      "rx bytes",
@@ -166,17 +167,22 @@ void add_figures(const ConnectionInfo& c, std::vector<std::string>& to) {
   to.push_back(options);
 }
 
+// Fills in what the transport says. False: it has let go.
+bool connection_of(SessionWorker& sw, const Session& s, const TransportOps* ops,
+                   ConnectionInfo& c) {
+  if (!(s.flags & kTransportUp) || !ops || !ops->info) return false;
+  ops->info(*sw.worker, s.conn, c);
+  return true;
+}
+
+const char* name_of(const TransportOps* ops) { return ops ? ops->name : "?"; }
+
 // On its worker.
-Row describe(SessionWorker& sw, Session& s, uint64_t level, bool wants_figures) {
+Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up, uint64_t level,
+             bool wants_figures) {
   Row r;
   const TransportOps* ops = ops_of(sw, s);
-  const bool is_up = (s.flags & kTransportUp) && ops && ops->info;
-  ConnectionInfo c;
-  if (is_up) {
-    ops->info(*sw.worker, s.conn, c);
-    r.endpoints = c.endpoints;
-    if (level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
-  }
+  if (is_up && level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
   const auto end = [is_up](const IpAddress& a, uint16_t port) {
     return is_up ? end_text(a, port) : std::string();
   };
@@ -191,13 +197,11 @@ Row describe(SessionWorker& sw, Session& s, uint64_t level, bool wants_figures) 
     tx = std::to_string(tx_of(s).refresh());
   }
   r.handle = handle_text(handle_of(sw, s));
-  r.transport = ops ? ops->name : "?";
-  r.state = state_name(s.state);
   r.cells = {r.handle,
-             r.transport,
+             name_of(ops),
              end(c.endpoints.local, c.endpoints.local_port),
              end(c.endpoints.remote, c.endpoints.remote_port),
-             r.state,
+             state_name(s.state),
              std::to_string(sw.worker->index),
              rx,
              std::to_string(s.rx.size),
@@ -246,12 +250,20 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   if (filter->is_any && level == 0) level = 1;
   const bool wants_figures = level > 1 && reply.is_json();
   std::vector<Row> rows;
+  uint64_t not_shown = 0;
   for (uint32_t i = 0; level != 0 && i < l.engine.n_workers(); ++i) {
     if (filter->worker && *filter->worker != i) continue;
     for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
-      Row row = describe(sw, s, level, wants_figures);
-      if (filter->matches(row.transport, row.state, *s.app, row.endpoints))
-        rows.push_back(std::move(row));
+      ConnectionInfo c;
+      const TransportOps* ops = ops_of(sw, s);
+      const bool is_up = connection_of(sw, s, ops, c);
+      if (!filter->matches(name_of(ops), state_name(s.state), *s.app,
+                           is_up ? c.endpoints : Endpoints{}))
+        return;
+      if (rows.size() < kMostShown)
+        rows.push_back(describe(sw, s, c, is_up, level, wants_figures));
+      else
+        ++not_shown;
     });
   }
   reply.field("sessions", std::to_string(n_sessions(l)));
@@ -259,6 +271,7 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   if (l.attach_off) reply.field("attach socket", "disabled");
   reply.field("established flows", std::to_string(l.flows->established()));
   reply.field("half-open flows", std::to_string(l.flows->half_open()));
+  if (not_shown != 0) reply.field("connections not shown", std::to_string(not_shown));
   show_listeners(l, *filter, reply);
   if (!level) return {};
   std::vector<std::string> columns = kColumns;

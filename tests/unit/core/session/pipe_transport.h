@@ -33,6 +33,7 @@ class PipeTransport {
   std::map<uint16_t, SessionId> listeners;  // by port
   TransportId id = kNoTransport;
   uint32_t segment = 1000;
+  uint32_t described = 0;      // how often a connection was, for people
   uint32_t total_retrans = 0;  // what info tells of each connection
   bool hold_acks = false;      // what arrives stays unacknowledged
   uint32_t aborted = 0, closed_unread = 0;
@@ -222,6 +223,7 @@ class PipeTransport {
         std::strcpy(i.congestion, "pipe-cc");
       };
       o.describe = [](Worker&, ConnId c, std::string& out) noexcept {
+        ++self->described;
         out += "  in flight " + std::to_string(end(c).in_flight) + "\n";
       };
       return o;

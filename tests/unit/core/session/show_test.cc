@@ -103,6 +103,25 @@ TEST_F(ShowTest, CountersAndDepthsOfEach) {
   EXPECT_EQ(got["tx fifo"], 64 << 10);
 }
 
+// What a filter leaves out is not described first; what is left is shown to a bound, and counted.
+TEST_F(ShowTest, OnlyWhatIsShownIsDescribed) {
+  (void)commands.run("show session verbose 2 namespace blue");
+  EXPECT_EQ(bed.pipe.described, 1u);
+  EXPECT_FALSE(commands.json("show session verbose").contains("connections not shown"));
+  session::SessionWorker& sw = *bed.layer->impl().workers[0];
+  std::vector<session::Session*> many;
+  for (int i = 0; i < 10'100; ++i) {
+    many.push_back(session::new_session(sw, *bed.layer->impl().apps[0], bed.pipe.id));
+    ASSERT_TRUE(many.back());
+    many.back()->state = session::State::kConnecting;
+  }
+  const Json shown = commands.json("show session verbose");
+  EXPECT_EQ(shown["connections"].size(), 10'000u);
+  EXPECT_EQ(shown["connections not shown"], 104);
+  EXPECT_EQ(commands.json("show session state open")["connections"].size(), 4u);
+  for (session::Session* s : many) session::free_session(sw, *s);
+}
+
 TEST_F(ShowTest, DetailsAreLinesForPeopleAndColumnsForPrograms) {
   const std::string text = commands.run("show session verbose 2 namespace blue");
   EXPECT_THAT(text, HasSubstr(session::handle_text(c->handle) + "\n  in flight 0\n"));
