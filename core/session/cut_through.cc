@@ -216,16 +216,21 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
   return Status::kOk;
 }
 
+// `waited` with a deadline.
+Waited until_deadline(const SessionWorker& sw, Waited waited) noexcept {
+  if (waited.deadline == 0) waited.deadline = sw.worker->now + kConnectTimeout;
+  return waited;
+}
+
 Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& e,
-                        TimeNs deadline) {
-  if (deadline == 0) {  // it is new
+                        const Waited& waited) {
+  if (!waited.in_backlog) {
     ++sw.counters[kAcceptOverflow];
     const auto mine = std::ranges::count(sw.backlogged, a.app, &Backlogged::app);
     if (sw.backlogged.size() >= kMaxBacklogged || mine >= kMaxBackloggedOfOne)
       return Status::kNoMemory;
-    deadline = sw.worker->now + kConnectTimeout;
   }
-  sw.backlogged.push_back({a.app, a.index, e, deadline});
+  sw.backlogged.push_back({a.app, a.index, e, until_deadline(sw, waited).deadline});
   if (!sw.backlog_timer.is_running()) sw.worker->timer_start_in(sw.backlog_timer, kBacklogRetry);
   return Status::kOk;
 }
@@ -328,15 +333,15 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
 }
 
 Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,
-                        const ConnectArgs& args, Listener& l, TimeNs deadline) noexcept {
+                        const ConnectArgs& args, Listener& l, const Waited& waited) noexcept {
   CutThroughPair* pair = pair_of(sw, *a.app, *l.app);
-  if (!pair) return ask_pair(sw, a, *l.app, event);
+  if (!pair) return ask_pair(sw, a, *l.app, event, until_deadline(sw, waited));
   // An address that is bound must be ours: by a transport no answer would come back to another.
   const Endpoints& e = args.endpoints;
   if (!e.local.is_zero() && !sw.worker->net->is_local(*sw.worker, e.local, e.fib_index))
     return Status::kNotFound;
   if (l.accepts.count() < l.backlog) return open_link(sw, a, args, l, *pair);
-  return wait_for_backlog(sw, a, event, deadline);
+  return wait_for_backlog(sw, a, event, waited);
 }
 
 void cut_through_tick(Worker& w, Timer& t) noexcept {
@@ -349,7 +354,7 @@ void cut_through_tick(Worker& w, Timer& t) noexcept {
     if (w.now >= b.deadline)
       refuse_connect(sw, *a, b.event.context, Status::kTimedOut);
     else
-      connect(sw, *a, b.event, b.deadline);
+      connect(sw, *a, b.event, {b.deadline, true});
   }
   if (!sw.backlogged.empty() && !t.is_running()) w.timer_start_in(t, kBacklogRetry);
 }

@@ -80,6 +80,12 @@ struct CutThroughKey {
   };
 };
 
+// What a connect has waited for by now; nothing: it is new.
+struct Waited {
+  TimeNs deadline = 0;      // 0: for nothing
+  bool in_backlog = false;  // for room in its listener's backlog, too
+};
+
 // A connect that waits for room in its listener's backlog.
 struct Backlogged {
   App* app;
@@ -97,12 +103,11 @@ bool takes_cut_through(SessionWorker&, const Listener&, TransportId) noexcept;
 // reach without leaving this host; nullptr: there is none, ask the transport.
 Listener* find_cut_through(SessionWorker&, const App& caller, const ConnectArgs&) noexcept;
 // Answers by OwnerOps::connected, or returns what is wrong. Where the pair is still to be made, or
-// the backlog is full, the answer comes later. `deadline`: of an attempt that has waited; 0: it is
-// new.
+// the backlog is full, the answer comes later.
 Status open_cut_through(SessionWorker&, AppWorker&, const svm::ConnectEvent&, const ConnectArgs&,
-                        Listener&, TimeNs deadline) noexcept;
+                        Listener&, const Waited&) noexcept;
 // Has the pair made, and the connect handled after that.
-Status ask_pair(SessionWorker&, AppWorker&, App& callee, const svm::ConnectEvent&);
+Status ask_pair(SessionWorker&, AppWorker&, App& callee, const svm::ConnectEvent&, const Waited&);
 void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room in a backlog
 // Received bytes that the session's application has not read.
 uint32_t unread_bytes(SessionWorker&, const Session&) noexcept;

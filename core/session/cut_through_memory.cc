@@ -19,6 +19,7 @@ struct PairTask {
   uint64_t caller_serial, callee_serial;
   uint32_t app_worker, worker;
   svm::ConnectEvent event;
+  Waited waited;
 };
 
 Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_t worker) {
@@ -68,7 +69,7 @@ void connect_when_made(const PairTask& t) {
     AppWorker* a = t.caller->live[t.app_worker].load(std::memory_order_acquire);
     if (pair) sw.pairs[CutThroughKey(*t.caller, *t.callee)] = pair;
     if (a && pair)
-      connect(sw, *a, t.event);
+      connect(sw, *a, t.event, t.waited);
     else if (a)
       refuse_connect(sw, *a, t.event.context, status);
     flush(sw);
@@ -93,7 +94,8 @@ void destroy_pair(Impl& layer, std::size_t at) {
 
 }  // namespace
 
-Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::ConnectEvent& event) {
+Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::ConnectEvent& event,
+                const Waited& waited) {
   note_posted(*a.app);
   sw.worker->post_to_control(
       [](void* arg) {
@@ -101,7 +103,7 @@ Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::Connect
         connect_when_made(*task);
       },
       new PairTask{sw.layer, a.app, &callee, a.app->serial, callee.serial, a.index,
-                   sw.worker->index, event});
+                   sw.worker->index, event, waited});
   return Status::kOk;
 }
 

@@ -6,18 +6,18 @@
 
 namespace loom::session {
 
+// What the rule says: its number and its code; or kNoRule.
 template <class Key>
-uint32_t Filters::decide(RuleScope scope, uint32_t table, const Key& flow, PerWorker& mine,
-                         bool count) const noexcept {
+uint64_t Filters::decide(RuleScope scope, uint32_t table, const Key& flow) const noexcept {
   const RuleTable* rules =
       tables_[static_cast<std::size_t>(scope)][table].load(std::memory_order_acquire);
-  const uint64_t value = rules ? rules->lookup(flow) : RuleTable::kNoRule;
-  if (value == RuleTable::kNoRule) return kAllowCode;
-  if (count) {
-    auto& hits = mine.hits[value >> 32];
-    hits.store(hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
-  return static_cast<uint32_t>(value);
+  return rules ? rules->lookup(flow) : RuleTable::kNoRule;
+}
+
+void Filters::count_hit(PerWorker& mine, uint64_t decision) noexcept {
+  if (decision == RuleTable::kNoRule) return;
+  auto& hits = mine.hits[decision >> 32];
+  hits.store(hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 // The application's listener on that port, or else its first, of those that fit.
@@ -36,7 +36,8 @@ uint32_t Filters::find_listener(uint32_t code, uint16_t port, Fits&& fits) const
 }
 
 template <class Key>
-FlowMatch Filters::filter_one(PerWorker& mine, const Key& key, FlowMatch found) const noexcept {
+FlowMatch Filters::filter_one(PerWorker& mine, uint32_t worker, const Key& key,
+                              FlowMatch found) const noexcept {
   constexpr bool kIsIp4 = sizeof(Key) == sizeof(FlowKey4);
   const uint32_t fib = key.fib_index;
   if (fib >= kMaxTables) return found;
@@ -46,17 +47,25 @@ FlowMatch Filters::filter_one(PerWorker& mine, const Key& key, FlowMatch found) 
     ++mine.denied_sources;
     return denied;
   }
-  const uint32_t code = decide(RuleScope::kGlobal, fib, key, mine, true);
-  if (code == kAllowCode) return found;
-  if (code == kDenyCode) return denied;
-  // The addresses of a cut-through session are taken; what claims them comes from outside.
-  if (found.kind == FlowKind::kListener && found.conn == kNoIndex) return found;
-  const uint32_t listener = find_listener(code, key.local_port, [&](const TargetListener& l) {
-    return l.protocol == key.protocol && (kIsIp4 ? l.ip4 : l.ip6);
-  });
-  if (listener != kNoIndex) return {listener, 0, FlowKind::kListener};
-  ++mine.redirects_to_nobody;
-  return {};
+  const uint64_t decision = decide(RuleScope::kGlobal, fib, key);
+  const uint32_t code =
+      decision == RuleTable::kNoRule ? kAllowCode : static_cast<uint32_t>(decision);
+  const FlowMatch match = [&] {
+    if (code == kAllowCode) return found;
+    if (code == kDenyCode) return denied;
+    // The addresses of a cut-through session are taken; what claims them comes from outside.
+    if (found.kind == FlowKind::kListener && found.conn == kNoIndex) return found;
+    const uint32_t listener = find_listener(code, key.local_port, [&](const TargetListener& l) {
+      return l.protocol == key.protocol && (kIsIp4 ? l.ip4 : l.ip6);
+    });
+    if (listener != kNoIndex) return FlowMatch{listener, 0, FlowKind::kListener};
+    ++mine.redirects_to_nobody;
+    return FlowMatch{};
+  }();
+  // What goes to a listener may be handed to the worker that the flow is for, which looks again.
+  if (match.kind != FlowKind::kListener || accepting_worker(layer_, worker, key) == worker)
+    count_hit(mine, decision);
+  return match;
 }
 
 template <class Key>
@@ -65,7 +74,7 @@ void Filters::filter(SessionWorker& sw, std::span<const Key> keys, FlowMatch* ou
   PerWorker& mine = per_worker_[worker];
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (out[i].kind == FlowKind::kEstablished || out[i].kind == FlowKind::kHalfOpen) continue;
-    out[i] = filter_one(mine, keys[i], out[i]);
+    out[i] = filter_one(mine, worker, keys[i], out[i]);
     if (out[i].kind == FlowKind::kDenied) out[i].worker = worker;
   }
 }
@@ -84,10 +93,12 @@ Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& a
   if (e.local.is_zero() && w.net && w.net->route(w, e.remote, e.fib_index, &route) == Status::kOk)
     e.local = route.source;
   const uint32_t table = app.ns->index;
-  const uint32_t code =
-      e.remote.is_ip4
-          ? decide(RuleScope::kLocal, table, key4_of(e, ops->ip_protocol), mine, is_new)
-          : decide(RuleScope::kLocal, table, key6_of(e, ops->ip_protocol), mine, is_new);
+  const uint64_t decision = e.remote.is_ip4
+                                ? decide(RuleScope::kLocal, table, key4_of(e, ops->ip_protocol))
+                                : decide(RuleScope::kLocal, table, key6_of(e, ops->ip_protocol));
+  if (is_new) count_hit(mine, decision);
+  if (decision == RuleTable::kNoRule) return Status::kOk;
+  const auto code = static_cast<uint32_t>(decision);
   if (code == kAllowCode) return Status::kOk;
   if (code == kDenyCode) return Status::kRefused;
   const uint32_t listener = find_listener(code, e.remote_port, [&](const TargetListener& l) {

@@ -177,9 +177,10 @@ class Filters {
   void after_grace(std::function<void(Filters&)>);
   // Workers.
   template <class Key>
-  uint32_t decide(RuleScope, uint32_t table, const Key&, PerWorker&, bool count) const noexcept;
+  uint64_t decide(RuleScope, uint32_t table, const Key&) const noexcept;
+  static void count_hit(PerWorker&, uint64_t decision) noexcept;
   template <class Key>
-  FlowMatch filter_one(PerWorker&, const Key&, FlowMatch found) const noexcept;
+  FlowMatch filter_one(PerWorker&, uint32_t worker, const Key&, FlowMatch found) const noexcept;
   template <class Fits>
   uint32_t find_listener(uint32_t code, uint16_t port, Fits&&) const noexcept;
 

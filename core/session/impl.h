@@ -170,6 +170,14 @@ inline SessionWorker& of(Worker& w) noexcept {
 }
 void fill_ops(Ops&) noexcept;  // session_ops.cc
 
+// The worker that a new flow is to live on whose first packet `here` has got.
+template <class Key>
+uint32_t accepting_worker(const Impl& layer, uint32_t here, const Key& key) noexcept {
+  if (!layer.config.spread_flows) [[likely]]
+    return here;
+  return layer.flows->spread(key, layer.engine.n_workers());
+}
+
 // --- lifecycle.cc. Daemon worker.
 // ------------------------------------------------------------------------------------
 
@@ -220,8 +228,7 @@ uint32_t poll_requests(SessionWorker&) noexcept;
 bool may_sleep(SessionWorker&) noexcept;
 // `hops`: how often it was passed on between workers.
 void handle_request(SessionWorker&, AppWorker&, const svm::MqEvent&, uint32_t hops) noexcept;
-// `deadline`: of a connect that waits for a backlog; 0: it is new.
-void connect(SessionWorker&, AppWorker&, const svm::ConnectEvent&, TimeNs deadline = 0) noexcept;
+void connect(SessionWorker&, AppWorker&, const svm::ConnectEvent&, const Waited& = {}) noexcept;
 void refuse_connect(SessionWorker&, AppWorker&, uint32_t context, Status) noexcept;
 struct ConnectArgs {
   TransportId transport = kNoTransport;

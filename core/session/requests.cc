@@ -30,7 +30,7 @@ void refuse_connect(SessionWorker& sw, AppWorker& a, uint32_t context, Status st
 }
 
 void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
-             TimeNs deadline) noexcept {
+             const Waited& waited) noexcept {
   Impl& layer = *sw.layer;
   const TransportId transport = layer.transports.find_proto(c.proto);
   const TransportOps* ops = layer.transports.get(transport);
@@ -59,13 +59,13 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   Listener* l = nullptr;
   Status status = Status::kOk;
   if (layer.filters->has_egress()) [[unlikely]]
-    status = layer.filters->filter_connect(sw, *a.app, args, deadline == 0, l);
+    status = layer.filters->filter_connect(sw, *a.app, args, waited.deadline == 0, l);
   if (status != Status::kOk) return refuse_connect(sw, a, c.context, status);
   if (!l) l = find_cut_through(sw, *a.app, args);
   status = Status::kUnreachable;  // for an application that sees no network
   Session* s = nullptr;
   if (l)
-    status = open_cut_through(sw, a, c, args, *l, deadline);
+    status = open_cut_through(sw, a, c, args, *l, waited);
   else if (a.app->scope.global)
     status = open_connection(sw, *a.app, args, &s);
   if (status != Status::kOk) refuse_connect(sw, a, c.context, status);

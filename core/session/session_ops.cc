@@ -29,15 +29,6 @@ bool is_hidden(SessionWorker& sw, const Listener& l) noexcept {
   return true;
 }
 
-// The worker that a new flow is to live on.
-template <class Key>
-uint32_t accepting_worker(const SessionWorker& sw, const Key& key) noexcept {
-  const Impl& layer = *sw.layer;
-  if (!layer.config.spread_flows) [[likely]]
-    return sw.worker->index;
-  return layer.flows->spread(key, layer.engine.n_workers());
-}
-
 template <class Key>
 void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   SessionWorker& sw = of(w);
@@ -55,7 +46,7 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
     const Listener* l = layer.listener(out[i].conn);
     out[i] = {};
     if (!l || l->conn[w.index] == kNoConn || !l->app->scope.global || is_hidden(sw, *l)) continue;
-    out[i] = {l->conn[w.index], static_cast<uint8_t>(accepting_worker(sw, keys[i])),
+    out[i] = {l->conn[w.index], static_cast<uint8_t>(accepting_worker(layer, w.index, keys[i])),
               FlowKind::kListener};
   }
 }

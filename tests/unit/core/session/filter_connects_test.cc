@@ -18,6 +18,15 @@ TEST_F(FiltersTest, ADeniedConnectIsRefusedUntilTheRuleGoes) {
   EXPECT_TRUE(has_connection(other));
 }
 
+TEST_F(FiltersTest, AConnectThatWaitsForThePairsMemoryIsOneHit) {
+  ASSERT_EQ(other.listen(80).status, 0);
+  ASSERT_TRUE(filters().add(rule("10.0.0.0/24", kActionAllow, RuleScope::kLocal)));
+  EXPECT_EQ(connect(app, 80), Status::kOk);
+  EXPECT_EQ(filters().hits(0), 1u);
+  EXPECT_EQ(connect(app, 80), Status::kOk);
+  EXPECT_EQ(filters().hits(0), 2u);
+}
+
 TEST_F(FiltersTest, RulesOfScopeGlobalDoNotConcernConnects) {
   ASSERT_EQ(other.listen(80).status, 0);
   ASSERT_TRUE(filters().add(rule("0.0.0.0/0", kActionDrop)));

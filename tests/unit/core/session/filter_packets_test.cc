@@ -20,6 +20,35 @@ TEST_F(FiltersTest, ADeniedPacketFindsNobodyUntilTheRuleGoes) {
   EXPECT_FALSE(filters().has_ingress());
 }
 
+// The worker that a new flow is for looks again.
+TEST(FiltersOfWorkers, AFlowThatIsHandedOverIsOneHit) {
+  SessionConfig config;
+  config.spread_flows = true;
+  SessionBed bed(config, SessionBed::Network::kNone, 2);
+  TestApp app(bed);
+  ASSERT_EQ(app.listen(80).status, 0);
+  Filters& filters = *bed.layer->impl().filters;
+  RuleSpec r;
+  r.transport = bed.pipe.id;
+  r.match.local = r.match.remote = *IpPrefix::parse("0.0.0.0/0");
+  r.action = kActionAllow;
+  ASSERT_TRUE(filters.add(r));
+  for (uint16_t port = 1; port <= 20; ++port) {  // some are for either worker
+    const FlowKey4 k = FiltersTest::key(80, {{10, 0, 0, 9}}, port);
+    uint32_t at = port % 2, looks = 0;
+    for (bool is_there = false; !is_there; ++looks) {
+      ASSERT_LT(looks, 2u);
+      Worker& w = bed.engine->worker(at);
+      FlowMatch m;
+      w.sessions->lookup4(w, {&k, 1}, &m);
+      ASSERT_EQ(m.kind, FlowKind::kListener);
+      is_there = m.worker == at;
+      at = m.worker;
+    }
+    EXPECT_EQ(filters.hits(0), port);
+  }
+}
+
 TEST_F(FiltersTest, ConnectionsThatAreThereGoOn) {
   Endpoints e;
   e.local = Ip4Address{{10, 0, 0, 0}};
