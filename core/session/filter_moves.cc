@@ -90,8 +90,10 @@ void Filters::finish(const Move& move, uint32_t appns) {
 
 // What is added is added to all new tables before it leaves the old ones: nothing that is denied
 // passes meanwhile.
-Result<void> Filters::namespace_moved(uint32_t appns) {
+Result<void> Filters::namespace_moved(uint32_t appns, Moving how) {
   std::vector<Move> moves;
+  std::size_t n_stay = 0;
+  Error why;
   const FibPair fibs = layer_.namespaces[appns]->fibs();
   const std::size_t end = rules_.size();  // those that are added here are behind it, or in place
   for (uint32_t i = 0; i < end; ++i) {
@@ -104,13 +106,16 @@ Result<void> Filters::namespace_moved(uint32_t appns) {
       moves.push_back(*move);
       continue;
     }
-    for (const Move& done : moves) undo(done);
-    recount();
-    return move.error();
+    if (n_stay++ == 0) why = move.error();
+    if (how == Moving::kAll) break;
   }
-  for (const Move& move : moves) finish(move, appns);
+  const bool none = n_stay != 0 && how == Moving::kAll;
+  for (const Move& move : moves) none ? undo(move) : finish(move, appns);
   recount();
-  return {};
+  if (n_stay == 0) return {};
+  if (none) return why;
+  return error(why.code, std::to_string(n_stay) + " of " + std::to_string(n_stay + moves.size()) +
+                             " stay in the old routing table: " + why.message);
 }
 
 }  // namespace loom::session

@@ -78,10 +78,12 @@ class Filters {
   // FIB. Deny lists are the FIB's, and stay.
   void forget_namespace(uint32_t appns);
   // The namespace has other FIBs by now: the rules of scope global that it has added go with it,
-  // and their hits go on. One that another namespace of the old FIB has added, too, is in both. All
-  // or none. kExists: a rule there has the same match and does something else, or has the tag.
-  // kNoMemory: too many masks, or rules.
-  Result<void> namespace_moved(uint32_t appns);
+  // and their hits go on. One that another namespace of the old FIB has added, too, is in both.
+  // kExists: a rule there has the same match and does something else, or has the tag. kNoMemory:
+  // too many masks, or rules. With kAll none has moved then; with kEach those that can have, and
+  // the message has how many have not.
+  enum class Moving : uint8_t { kAll, kEach };
+  Result<void> namespace_moved(uint32_t appns, Moving how);
   // See DenyList; those of the namespace's FIBs. kNotFound also: no such namespace.
   Result<void> add_sources(uint32_t appns, std::span<const DenyEntry>);
   Result<void> del_sources(uint32_t appns, std::span<const IpPrefix>);

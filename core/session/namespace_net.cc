@@ -135,10 +135,11 @@ void interface_changed(Impl& layer, IfIndex index, bool has_gone) {
                 "the interface of namespace '" + ns->id + "' has gone: it reaches nothing");
     } else {
       with_interface(layer, index, [&](const Interface& f) { take_tables(*ns, f); });
-      if (const auto moved = layer.filters->namespace_moved(ns->index); !moved)
-        layer.log(LogLevel::kWarn,
-                  "session rules of namespace '" + ns->id +
-                      "' stay in the routing table that it has left: " + moved.error().message);
+      if (const auto moved = layer.filters->namespace_moved(ns->index, Filters::Moving::kEach);
+          !moved)
+        layer.log(LogLevel::kWarn, "of the session rules of namespace '" + ns->id +
+                                       "', whose interface has another routing table now, " +
+                                       moved.error().message);
     }
     for (uint32_t i = 0; i < layer.n_listeners; ++i)
       if (Listener* l = layer.listener(i); l && l->app->ns == ns && !l->app->owner->in_this_process)

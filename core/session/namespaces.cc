@@ -115,7 +115,7 @@ Result<Namespace*> change_namespace(Impl& layer, Namespace& ns, const NamespaceA
                    "namespace '" + ns.id + "' has applications: it keeps its interface and tables");
     const OldPlace before(ns);
     if (auto done = settle(layer, ns, args); !done) return done.error();
-    if (auto done = layer.filters->namespace_moved(ns.index); !done) {
+    if (auto done = layer.filters->namespace_moved(ns.index, Filters::Moving::kAll); !done) {
       before.restore(ns);
       return done.error();
     }

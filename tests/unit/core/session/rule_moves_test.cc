@@ -197,7 +197,9 @@ TEST_F(RuleMovesTest, RulesGoWithTheInterface) {
   bed.pump();
   EXPECT_FALSE(denies(0));
   EXPECT_TRUE(denies(5));
-  // Where one is in the way it stays, and the log says so.
+  // Where one is in the way it stays, and the log says so. The others go on with the interface.
+  add(rule(blue, kActionDrop, "10.0.0.6/32"));
+  add(rule(blue, kActionDrop, "10.0.0.4/32"));
   place("red", 7);
   add(rule(red, kActionAllow));
   bed.log.clear();
@@ -207,7 +209,12 @@ TEST_F(RuleMovesTest, RulesGoWithTheInterface) {
   bed.pump();
   EXPECT_FALSE(denies(7));
   EXPECT_TRUE(denies(5));
-  EXPECT_NE(bed.log.find("session rules of namespace 'blue' stay"), std::string::npos) << bed.log;
+  for (const uint8_t last : {uint8_t{6}, uint8_t{4}}) {
+    EXPECT_TRUE(denies(7, {{10, 0, 0, last}}));
+    EXPECT_FALSE(denies(5, {{10, 0, 0, last}}));
+  }
+  EXPECT_NE(bed.log.find("session rules of namespace 'blue'"), std::string::npos) << bed.log;
+  EXPECT_NE(bed.log.find("1 of 3 stay"), std::string::npos) << bed.log;
   // Without an interface it has no table to go to.
   ASSERT_EQ(bed.net->remove_interface(loop), Status::kOk);
   bed.pump();
