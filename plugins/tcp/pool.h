@@ -36,7 +36,14 @@ class Pool {
   T* alloc() noexcept {
     const uint32_t index = slots_.take();
     if (index == slots_.kNone) return nullptr;
-    if (index >= marks_.size()) marks_.resize(slots_.end());
+    if (index >= marks_.size()) {
+      try {
+        marks_.resize(slots_.end());
+      } catch (const std::bad_alloc&) {
+        (void)slots_.give(index);
+        return nullptr;
+      }
+    }
     uint8_t& mark = marks_[index];
     mark |= kUsed;
     __atomic_store_n(&size_, size_ + 1, __ATOMIC_RELAXED);

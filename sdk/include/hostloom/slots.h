@@ -119,8 +119,13 @@ class SlotBlocks {
     void* p = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return false;
+    try {
+      blocks_.push_back({.slots = static_cast<std::byte*>(p)});
+    } catch (const std::bad_alloc&) {
+      munmap(p, kBytes);
+      return false;
+    }
     (void)madvise(p, kBytes, MADV_NOHUGEPAGE);  // one touched slot must not cost 2 MB
-    blocks_.push_back({.slots = static_cast<std::byte*>(p)});
     push_back(static_cast<uint32_t>(blocks_.size()) - 1);
     return true;
   }

@@ -3,10 +3,26 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <cstdlib>
+#include <new>
 #include <set>
 #include <vector>
 
 #include "session/session.h"
+
+namespace {
+thread_local bool no_memory = false;
+}
+
+// NOLINTBEGIN: all of them, so that whoever replaces one (a sanitizer) replaces none.
+void* operator new(std::size_t n) {
+  void* p = no_memory ? nullptr : std::malloc(n);
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+// NOLINTEND
 
 namespace loom::session {
 namespace {
@@ -86,6 +102,18 @@ TEST(SessionPool, WhatWasPreallocatedIsThereAndStays) {
   EXPECT_EQ(resident(pool), full);
   for (const SessionId id : ids) pool.free(pool.at(id));
   EXPECT_EQ(resident(pool), full);
+}
+
+TEST(SessionPool, WithoutMemoryThereIsNoSessionAndNothingElseHappens) {
+  SessionPool pool;
+  (void)fill(pool, kMany);
+  no_memory = true;
+  uint32_t more = 0;
+  while (more < kMany && pool.alloc()) ++more;
+  no_memory = false;
+  EXPECT_LT(more, kMany);
+  EXPECT_EQ(pool.in_use(), kMany + more);
+  EXPECT_EQ(fill(pool, kMany).size(), kMany);
 }
 
 }  // namespace
