@@ -267,7 +267,7 @@ void Held::on_part_done() {
   if (--parts_left_ != 0) return;
   if (std::string_view(order_) == "close") {
     host_.remove_application(std::exchange(app_, nullptr));
-    for (const auto& p : parts_) p->all = {};
+    for (const auto& p : parts_) p->all = std::vector<Session>();
   }
   if (!later_) return;
   describe(later_->reply());

@@ -370,8 +370,7 @@ struct Fuzz {
         if (s->line) s->line->owner.store(v32 % 66);
         return;
       case 13:
-        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(own.tail_chunk))
-          c->next.store(v);
+        if (auto* c = s->table->resolve_as<svm::ChunkHeader>(own.tail_chunk)) c->next.store(v);
         return;
       case 14:
         if (auto* c = s->table->resolve_as<svm::ChunkHeader>(own.oldest_chunk)) {
