@@ -275,6 +275,7 @@ class Session final : public Object, public ListNode<SessionTag> {
     svm::Ref bell_ref = 0;
     uint32_t bit = 0, end = 0;
     bool wrote_in_vain = false;
+    bool vain_views = false;  // the views of reserve_tx lead nowhere
   } cut_;
   svm::ListenerShared* listener_ = nullptr;
   svm::AcceptConsumer accept_queue_;

@@ -106,6 +106,27 @@ TEST_F(HostilePeer, AContradictionIsNoEndOfFile) {
   EXPECT_EQ(s.receive(&c, 1, MSG_DONTWAIT), -EIO);
 }
 
+// As TCP takes the first bytes for a peer that has gone, and says so afterwards.
+TEST_F(HostilePeer, TheFirstWriteAfterThePeersCloseIsTakenAlsoInPlace) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  pair.line->peer_end.store(svm::kPeerClosed);
+  size_t room = 0;
+  const auto put = [&](std::span<svm::MutableByteView> views) -> ssize_t {
+    room = 0;
+    for (auto& v : views) {
+      std::memset(v.data(), 'v', v.size());
+      room += v.size();
+    }
+    return static_cast<ssize_t>(room);
+  };
+  EXPECT_EQ(s.fill(100, MSG_DONTWAIT, [](auto) -> ssize_t { return 0; }), 0);  // nothing was put
+  EXPECT_EQ(s.fill(100, MSG_DONTWAIT, put), 100);
+  EXPECT_EQ(s.fill(100, MSG_DONTWAIT, put), -EPIPE);
+  EXPECT_EQ(s.send("x", 1, 0), -EPIPE);
+  EXPECT_EQ(pair.from_app().producer.tail.load(), 0u);
+}
+
 // A peer that does not read makes a write wait, asleep, however much there is room for.
 TEST_F(HostilePeer, AWriteOfAllOrNothingSleepsUntilThereIsRoom) {
   Session& s = peer_session();
