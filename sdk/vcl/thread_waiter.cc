@@ -17,6 +17,28 @@ bool add(int epfd, int fd, uint32_t events, Source source) noexcept {
   return sys::epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e) == 0;
 }
 
+bool set_interest(int epfd, int op, int fd, uint32_t events) noexcept {
+  epoll_event e{};
+  e.events = events;
+  e.data.u32 = kWake;
+  return sys::epoll_ctl(epfd, op, fd, &e) == 0;
+}
+
+// Nobody reads it. A forked child's is the parent's.
+int always_readable() noexcept {
+  static std::atomic<int> place{-1};
+  int fd = place.load(std::memory_order_acquire);
+  if (fd >= 0) return fd;
+  fd = sys::make_internal(sys::eventfd());
+  if (fd < 0) return -1;
+  const uint64_t one = 1;
+  (void)!sys::write(fd, &one, sizeof one);
+  int none = -1;
+  if (place.compare_exchange_strong(none, fd, std::memory_order_acq_rel)) return fd;
+  sys::close_internal(fd);
+  return none;
+}
+
 }  // namespace
 
 bool signals_restart() noexcept {
@@ -37,13 +59,11 @@ ThreadWaiter& ThreadWaiter::current() {
 
 ThreadWaiter::~ThreadWaiter() {
   sys::close_internal(std::exchange(epfd_, -1));
-  sys::close_internal(std::exchange(wake_fd_, -1));
   worker_ = nullptr;
 }
 
 void ThreadWaiter::forget() noexcept {
   sys::close_internal(std::exchange(epfd_, -1));
-  sys::close_internal(std::exchange(wake_fd_, -1));
   kernel_epfd_ = queue_fd_ = socket_fd_ = bells_fd_ = -1;
   worker_ = nullptr;
   asleep_ = woken_ = false;
@@ -54,8 +74,8 @@ int ThreadWaiter::prepare(AppWorker& worker) {
     return 0;
   if (epfd_ < 0) {
     epfd_ = sys::make_internal(sys::epoll_create());
-    wake_fd_ = sys::make_internal(sys::eventfd());
-    if (epfd_ < 0 || wake_fd_ < 0 || !add(epfd_, wake_fd_, EPOLLIN, kWake)) {
+    if (epfd_ < 0 || (wake_fd_ = always_readable()) < 0 ||
+        !set_interest(epfd_, EPOLL_CTL_ADD, wake_fd_, 0)) {
       const int e = errno;
       forget();
       return -e;
@@ -86,15 +106,13 @@ int ThreadWaiter::prepare(AppWorker& worker) {
 void ThreadWaiter::wake() noexcept {
   if (!asleep_ || woken_) return;
   woken_ = true;
-  const uint64_t one = 1;
-  (void)!sys::write(wake_fd_, &one, sizeof one);
+  (void)set_interest(epfd_, EPOLL_CTL_MOD, wake_fd_, EPOLLIN);
 }
 
 void ThreadWaiter::set_awake() noexcept {
   asleep_ = false;
   if (!std::exchange(woken_, false)) return;
-  uint64_t count;
-  (void)!sys::read(wake_fd_, &count, sizeof count);
+  (void)set_interest(epfd_, EPOLL_CTL_MOD, wake_fd_, 0);
 }
 
 // Makes epfd_ watch `kernel_epfd` and no other set's.

@@ -1,7 +1,11 @@
-// Where a thread sleeps: an epoll fd of its own with its wake eventfd, the socket of the worker's
-// message queue and the attach socket (both exclusive: one sleeper per event is woken, and passes
-// on what concerns others), the doorbells of cut-through sessions, and, while it waits in an epoll
-// set, that set's kernel side.
+// Where a thread sleeps: an epoll fd of its own with the socket of the worker's message queue and
+// the attach socket (both exclusive: one sleeper per event is woken, and passes on what concerns
+// others), the doorbells of cut-through sessions, and, while it waits in an epoll set, that set's
+// kernel side.
+//
+// That is the one descriptor that a thread needs, so RLIMIT_NOFILE says how many may sleep at once.
+// Who wakes a thread has it look at a descriptor that is always readable, the same for all threads,
+// in which it is not interested else.
 #pragma once
 #include "vcl/object.h"
 #include "vcl/sys.h"
@@ -48,7 +52,8 @@ class ThreadWaiter {
 
   inline static std::atomic<uint64_t> sets_ended_{0};
 
-  int epfd_ = -1, wake_fd_ = -1;
+  int epfd_ = -1;
+  int wake_fd_ = -1;              // all threads'
   int kernel_epfd_ = -1;          // in epfd_
   uint64_t seen_sets_ended_ = 0;  // when it was put there
   int queue_fd_ = -1, socket_fd_ = -1, bells_fd_ = -1;

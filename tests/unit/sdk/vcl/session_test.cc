@@ -3,9 +3,11 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -68,6 +70,43 @@ class Child {
   int ends_[2];
   pid_t pid_;
 };
+
+std::atomic<int> asleep;
+
+// Each takes one descriptor, and there are no more.
+TEST_F(Sessions, AsManyThreadsSleepAsThereAreDescriptors) {
+  Session& s = connect();
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 256;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  const sys::Hooks plain = sys::hooks;
+  asleep = 0;
+  sys::hooks.epoll_pwait = [](int epfd, epoll_event* events, int n, int timeout,
+                              const sigset_t* mask) {
+    ++asleep;
+    return ::epoll_pwait(epfd, events, n, timeout, mask);
+  };
+  constexpr int kThreads = 200;
+  std::atomic<int> received{0}, failed{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&] {
+      char c;
+      ++(s.receive(&c, 1, 0) == 1 ? received : failed);
+    });
+  while (asleep + failed < kThreads) std::this_thread::yield();
+  EXPECT_EQ(failed, 0);
+  while (received + failed < kThreads) {
+    daemon_->inject(0, "x");
+    std::this_thread::yield();
+  }
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(received, kThreads);
+  sys::hooks = plain;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
 
 TEST_F(Sessions, APlainWriteReleasesWhatMsgMoreHeld) {
   Session& s = connect();
