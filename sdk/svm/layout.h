@@ -143,7 +143,8 @@ struct alignas(64) SessionLine {
   uint64_t handle;                // SessionHandle, daemon's
   uint32_t rx_size, tx_size;      // fifo limits, bytes
   // Cut-through only, by the daemon.
-  Ref block;                       // CutThroughShared, in the pair's memory
+  Ref block;                       // CutThroughShared, in the pair's memory; of datagrams: their
+                                   // DatagramLinks, in this application's
   Ref bell;                        // BellShared by which the two ends wake each other
   uint32_t bell_bit;               // this session's bit in it, at both ends
   std::atomic<uint32_t> peer_end;  // 0, or how the other end has gone: PeerEnd
@@ -183,7 +184,8 @@ static_assert(sizeof(SessionShared) == 4 * 64);
 
 // What the other end has to know of one.
 struct alignas(64) CutThroughEnd {
-  std::atomic<uint32_t> owner;  // as SessionLine::owner: whose bell to ring
+  std::atomic<uint32_t> owner;    // as SessionLine::owner: whose bell to ring
+  std::atomic<uint64_t> dropped;  // datagrams that the other end had no room for
 };
 
 // A session between two applications of one daemon, in a segment that both map. Each end writes one

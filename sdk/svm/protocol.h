@@ -125,6 +125,8 @@ enum class ToDaemon : uint32_t {
   kAcceptPass,
   // PeerEvent: connect() of an open datagram session  -> kConnected
   kSetPeer,
+  kLinkDone,  // LinkEvent: the application does not touch that link any more
+  kLinkRing,  // LinkEvent: the other end is to look, and its doorbell cannot be had
 };
 
 struct SessionEvent {
@@ -168,6 +170,12 @@ struct PeerEvent {
   Endpoint remote;  // port 0: no peer any more
 };
 static_assert(sizeof(PeerEvent) <= sizeof(MqSlot::payload));
+
+// A link of a datagram session (datagram_links.h).
+struct LinkEvent {
+  uint64_t handle;
+  uint32_t slot, serial;
+};
 
 struct ListenEvent {
   uint32_t context;

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -19,6 +20,8 @@ constexpr size_t kMaxViews = 32;         // a datagram in the smallest chunks ha
 // POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
 constexpr uint32_t kLeastTxFifo = 3 * (kMaxDatagramBytes + kHeader);
 constexpr uint32_t kLeastRxFifo = kMaxDatagramBytes + kHeader;  // an empty one takes any datagram
+constexpr uint8_t kDefaultTtl = 64;                             // as the transport's
+constexpr ssize_t kLinksChanged = -5000;  // no errno: settle_links(), and again
 
 uint32_t limit(uint32_t asked, uint64_t otherwise, uint32_t least) noexcept {
   return std::max(asked ? asked : static_cast<uint32_t>(otherwise), least);
@@ -31,30 +34,6 @@ size_t length_of(std::span<const iovec> v) noexcept {
   for (const iovec& e : v) n += std::min(e.iov_len, kTooMany - n);
   return n;
 }
-
-// Consecutive bytes into views that have room for them.
-class Writer {
- public:
-  explicit Writer(std::span<const svm::MutableByteView> views) noexcept : views_(views) {}
-  void put(const void* from, size_t n) noexcept {
-    const auto* p = static_cast<const std::byte*>(from);
-    while (n != 0) {
-      const svm::MutableByteView view = views_.front();
-      const size_t piece = std::min(n, view.size() - at_);
-      std::memcpy(view.data() + at_, p, piece);
-      p += piece;
-      n -= piece;
-      if ((at_ += piece) == view.size()) {
-        views_ = views_.subspan(1);
-        at_ = 0;
-      }
-    }
-  }
-
- private:
-  std::span<const svm::MutableByteView> views_;
-  size_t at_ = 0;
-};
 
 }  // namespace
 
@@ -157,6 +136,93 @@ void Session::on_peer_set(const svm::ConnectedEvent& e) {
     error_ = errno_of(e.status);
   }
   state_.store(State::kOpen, std::memory_order_release);
+  if (links_changed()) sync_links();
+}
+
+// --- Links with other applications of this daemon
+
+// Under mutex_.
+bool Session::links_changed() const noexcept {
+  if (!is_datagram() || state() != State::kOpen) return false;
+  if (!link_table_) return std::atomic_ref(shared_->block).load(std::memory_order_acquire) != 0;
+  return links_over_ || link_table_->version.load(std::memory_order_acquire) != links_seen_;
+}
+
+void Session::tell_link(svm::ToDaemon type, const DatagramLink& l) noexcept {
+  worker_.send(*attachment_, daemon_worker(), type, svm::LinkEvent{handle_, l.slot(), l.serial()});
+}
+
+// Under the worker's mutex and mutex_.
+void Session::sync_links() {
+  static svm::DatagramLinks none{};  // where the reference leads nowhere
+  links_over_ = false;
+  if (!link_table_) {
+    const svm::Ref ref = std::atomic_ref(shared_->block).load(std::memory_order_acquire);
+    auto* t = attachment_->table().resolve_as<svm::DatagramLinks>(ref);
+    const uint32_t n = t ? t->capacity : 0;
+    const bool is_good =
+        n != 0 && n <= svm::kMaxDatagramLinks &&
+        attachment_->table().resolve_as<svm::DatagramLinks>(ref, n * sizeof(svm::DatagramLinkSlot));
+    link_table_ = is_good ? t : &none;
+    links_let_go_.assign(is_good ? n : 0, 0);
+    links_seen_ = 0;
+  }
+  const ProcessLock process_lock(*shared_);
+  // Another process may still look at it, and then it stays until the session ends.
+  const bool may_let_go = std::popcount(shared_->holders.load(std::memory_order_relaxed)) <= 1;
+  links_seen_ = link_table_->version.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < links_let_go_.size(); ++i) {
+    const svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[i];
+    const uint32_t word = slot.word.load(std::memory_order_acquire);
+    const uint32_t state = svm::link_state(word), serial = svm::link_serial(word);
+    auto at =
+        std::find_if(links_.begin(), links_.end(), [i](const auto& l) { return l->slot() == i; });
+    if (at != links_.end() && (state == svm::kLinkFree || (*at)->serial() != serial)) {
+      (*at)->leave(*this);
+      links_.erase(at);
+      at = links_.end();
+    }
+    if (state == svm::kLinkFree || (at == links_.end() && serial == links_let_go_[i])) continue;
+    if (at == links_.end()) {
+      auto l = DatagramLink::open(worker_, *attachment_, *this, i, slot, word);
+      if (!l) {  // no descriptors, say: the two go on by the transport
+        links_let_go_[i] = serial;
+        const svm::LinkEvent e{handle_, i, serial};
+        worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kLinkDone, e);
+        continue;
+      }
+      l->set_owner(shared_->owner.load(std::memory_order_relaxed));
+      links_.push_back(std::move(l));
+      at = links_.end() - 1;
+    }
+    if (state != svm::kLinkOpen) (*at)->end();
+    if (!(*at)->is_done()) continue;
+    if (!may_let_go) {
+      (*at)->keep();
+      continue;
+    }
+    (*at)->leave(*this);
+    links_let_go_[i] = serial;
+    tell_link(svm::ToDaemon::kLinkDone, **at);
+    links_.erase(at);
+  }
+  turn_ %= static_cast<uint32_t>(links_.size() + 1);
+  worker_.drop_unused_pairs();
+}
+
+void Session::look_at_links() {
+  const std::lock_guard lock(mutex_);
+  if (links_changed()) sync_links();
+}
+
+void Session::settle_links() {
+  if (!is_datagram()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!links_changed()) return;
+  }
+  const std::lock_guard worker_lock(worker_.mutex());
+  look_at_links();
 }
 
 // --- Receiving
@@ -205,22 +271,78 @@ uint32_t Session::tx_limit() {
   return limit(tx_size, worker_.config().tx_fifo_size, 0);
 }
 
+// The next datagram in turn: of the rx fifo (`from` is nullptr) or of a link.
+bool Session::find_datagram(DatagramLink*& from, svm::DatagramHeader& h) {
+  from = nullptr;
+  if (links_.empty()) [[likely]]
+    return next_datagram(rx_.available(), h);
+  const auto n = static_cast<uint32_t>(links_.size() + 1);
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t at = (turn_ + i) % n;
+    from = at == 0 ? nullptr : links_[at - 1].get();
+    const bool found = from ? from->next(h) : next_datagram(rx_.available(), h);
+    if (from && from->is_over()) links_over_ = true;
+    if (!found) continue;
+    turn_ = at;
+    return true;
+  }
+  from = nullptr;
+  return false;
+}
+
+bool Session::links_readable() {
+  svm::DatagramHeader h;
+  for (const auto& l : links_) {
+    if (l->next(h)) return true;
+    if (l->is_over()) links_over_ = true;
+  }
+  return false;
+}
+
+// True: nothing beyond what has been seen.
+bool Session::arm_links() {
+  bool all = true;
+  for (const auto& l : links_) {
+    all &= l->arm();
+    if (l->is_over()) links_over_ = true;
+  }
+  return all;
+}
+
 // One attempt. Arms nothing: whoever waits looks by poll(), which does.
 ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
   if (!shared_) return cannot_receive();
+  if (links_changed()) [[unlikely]]
+    return kLinksChanged;
   const ProcessLock process_lock(*shared_);
   become_owner();
   while (true) {
     if (const int error = datagram_error(true); error != 0) return -error;
     svm::DatagramHeader h;
-    if (next_datagram(rx_.available(), h)) {
+    DatagramLink* from;
+    if (find_datagram(from, h)) {
       uint32_t n = 0;
-      for (const iovec& v : to) {
-        const size_t len = std::min<size_t>(v.iov_len, h.length - n);
-        n += rx_.peek(kHeader + n, {static_cast<std::byte*>(v.iov_base), len});
-        if (n == h.length) break;
+      if (from) {
+        if (!from->peek(h, to, n)) {
+          links_over_ = true;
+          return kLinksChanged;
+        }
+      } else {
+        for (const iovec& v : to) {
+          const size_t len = std::min<size_t>(v.iov_len, h.length - n);
+          n += rx_.peek(kHeader + n, {static_cast<std::byte*>(v.iov_base), len});
+          if (n == h.length) break;
+        }
       }
-      if (!(flags & MSG_PEEK)) rx_.drop(kHeader + h.length);
+      if (!(flags & MSG_PEEK)) {
+        if (from) {
+          from->drop(h);
+          links_over_ |= from->is_over();
+        } else {
+          rx_.drop(kHeader + h.length);
+        }
+        if (!links_.empty()) turn_ = (turn_ + 1) % static_cast<uint32_t>(links_.size() + 1);
+      }
       if (in) *in = {h, n < h.length};
       return flags & MSG_TRUNC ? h.length : n;
     }
@@ -235,10 +357,15 @@ ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, Datagram
   TimeNs deadline = 0;
   while (true) {
     ssize_t n;
+    bool is_over;
     {
       const std::lock_guard lock(mutex_);
       n = take_datagram(to, flags, in);
+      is_over = links_over_;
     }
+    if (n == kLinksChanged || is_over) [[unlikely]]
+      settle_links();
+    if (n == kLinksChanged) continue;
     if (n != -EAGAIN || (flags & MSG_DONTWAIT) || nonblocking()) return n;
     if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load(std::memory_order_relaxed));
     if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
@@ -247,9 +374,39 @@ ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, Datagram
 
 // --- Sending
 
+// False: there is no link to that address, or it is broken: by the transport. UDP_SEGMENT is cut
+// here; what the peer has no room for is dropped, as by Linux's loopback.
+bool Session::send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
+                           const svm::Endpoint& to, svm::DatagramHeader h) {
+  DatagramLink* link = nullptr;
+  // Who answers has just read from it.
+  for (uint32_t i = 0, count = static_cast<uint32_t>(links_.size()); i < count && !link; ++i)
+    if (DatagramLink& l = *links_[(turn_ + count - 2 + i) % count]; l.leads_to(to, out.source))
+      link = &l;
+  if (!link) return false;
+  if (out.tos < 0) h.tos = options_.dscp_tos;
+  if (!(h.flags & kDatagramTtl)) h.ttl = kDefaultTtl;
+  h.gso_size = 0;
+  const size_t most = out.gso_size != 0 ? out.gso_size : n;
+  bool rings = false, is_broken = false;
+  size_t done = 0;
+  do {
+    h.length = static_cast<uint32_t>(std::min(most, n - done));
+    const auto sent = link->send(h, from, done);
+    rings |= sent == DatagramLink::Sent::kRing;
+    is_broken = sent == DatagramLink::Sent::kBroken;
+    done += h.length;
+  } while (done < n && !is_broken);
+  if (rings && !link->ring()) tell_link(svm::ToDaemon::kLinkRing, *link);
+  links_over_ |= is_broken;
+  return !is_broken;
+}
+
 // One attempt: header and payload together.
 ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out) {
   if (const int e = cannot_send(); e != 0) return e;
+  if (links_changed()) [[unlikely]]
+    return kLinksChanged;
   const ProcessLock process_lock(*shared_);
   become_owner();
   if (remote_.port != 0)
@@ -280,6 +437,7 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
     h.flags |= kDatagramTtl;
     h.ttl = static_cast<uint8_t>(hops);
   }
+  if (!links_.empty() && send_by_link(from, n, out, to, h)) return static_cast<ssize_t>(n);
   const uint32_t total = kHeader + h.length;
   if (total > tx_.size()) return -EMSGSIZE;
   while (true) {
@@ -297,14 +455,9 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
       if (!more_memory()) return -ENOBUFS;
       continue;
     }
-    Writer writer({views, n_views});
-    writer.put(&h, sizeof h);
-    size_t left = n;
-    for (const iovec& v : from) {
-      const size_t len = std::min(v.iov_len, left);
-      writer.put(v.iov_base, len);
-      left -= len;
-    }
+    const iovec header{&h, sizeof h};
+    copy_out({&header, 1}, 0, {views, n_views}, 0, sizeof h);
+    copy_out(from, 0, {views, n_views}, sizeof h, n);
     tx_.commit(total);
     if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
     return static_cast<ssize_t>(n);
@@ -325,6 +478,10 @@ ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const Dat
     {
       const std::lock_guard lock(mutex_);
       outcome = put_datagram(from, n, out);
+    }
+    if (outcome == kLinksChanged) {
+      settle_links();
+      continue;
     }
     if (outcome != -EAGAIN) return outcome;
     if (const int e = wait_writable(flags, deadline, has_deadline); e != 0) return e;

@@ -68,6 +68,7 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   };
   // Sessions tell their state without the worker's mutex, sets do not.
   if (!any_set(entries)) {
+    for (const WaitEntry& e : entries) static_cast<Session*>(e.object)->settle_links();
     if (const int n = look(entries, false); n != 0) return n + look_at_kernel();
   }
 

@@ -85,6 +85,11 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   rx_ = {};
   tx_ = {};
   cut_ = {};
+  links_.clear();
+  link_table_ = nullptr;
+  links_let_go_.clear();
+  links_seen_ = turn_ = 0;
+  links_over_ = false;
   local_ = remote_ = {};
   local_.is_ip4 = remote_.is_ip4 = is_ip4;
   options_ = {};
@@ -155,6 +160,7 @@ bool Session::is_sending_shut() const noexcept { return shut_wr_ || (cut_.pair &
 void Session::set_owner(uint32_t worker) noexcept {
   shared_->owner.store(worker, std::memory_order_seq_cst);
   if (cut_.pair) cut_.own->owner.store(worker, std::memory_order_seq_cst);
+  for (const auto& l : links_) l->set_owner(worker);
 }
 
 bool Session::peer_closed() const noexcept {
@@ -323,6 +329,7 @@ void Session::on_connected(const svm::ConnectedEvent& e) {
   remote_ = e.remote;
   worker_.register_handle(handle_, *this);
   state_.store(State::kOpen, std::memory_order_release);
+  if (links_changed()) sync_links();
 }
 
 // Enters an established session. False: the reference leads nowhere.
@@ -511,6 +518,7 @@ void Session::let_go() {
   if (info_context_) worker_.forget_context(info_context_, false);
   if (handle_) worker_.forget_handle(handle_, *this);
   if (cut_.pair) cut_.pair->leave(cut_.bell_ref, cut_.end, cut_.bit, *this);
+  for (const auto& l : links_) l->leave(*this);
   if (attachment_->dead()) return;
   const uint64_t bit = attachment_->worker_bit();
   if (listener_) {
@@ -523,7 +531,9 @@ void Session::let_go() {
       tell(abort_ || is_hard ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
     } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
                    self, static_cast<uint32_t>(std::countr_zero(others)))) {
-      if (cut_.pair) cut_.own->owner.store(static_cast<uint32_t>(std::countr_zero(others)));
+      const auto next = static_cast<uint32_t>(std::countr_zero(others));
+      if (cut_.pair) cut_.own->owner.store(next);
+      for (const auto& l : links_) l->set_owner(next);
       tell(svm::ToDaemon::kClaim);  // events go to one that is still here
     }
   }
@@ -540,7 +550,10 @@ void Session::retire() {
     listener_ = nullptr;
     state_.store(State::kIdle, std::memory_order_release);
     ListNode<SessionTag>::unlink();
-    if (std::exchange(cut_.pair, nullptr)) worker_.drop_unused_pairs();
+    if (std::exchange(cut_.pair, nullptr) || !links_.empty()) {
+      links_.clear();
+      worker_.drop_unused_pairs();
+    }
   }
   attachment_.reset();
   worker_.sessions().put(this);

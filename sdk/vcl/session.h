@@ -18,6 +18,7 @@
 #include "svm/protocol.h"
 #include "vcl/attachment.h"
 #include "vcl/cut_through.h"
+#include "vcl/datagram_links.h"
 #include "vcl/object.h"
 #include "vcl/process_lock.h"
 #include "vcl/sys.h"
@@ -100,6 +101,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
   // The next call would return an error of earlier datagrams.
   bool has_error();
+  // Of datagrams: takes up links with other applications of this daemon, and lets go of those that
+  // are over. Under the worker's mutex / under none.
+  void look_at_links();
+  void settle_links();
 
   // Zero copy, of streams only. read_views: bytes in the views, which stay until release() drops
   // them. fill: calls `f` with free space of the tx fifo, and sends the bytes that it says it has
@@ -239,6 +244,14 @@ class Session final : public Object, public ListNode<SessionTag> {
   void commit_tx(uint32_t n, bool more);
   void set_more(bool more) noexcept;
   void push_locked() noexcept;
+  bool links_changed() const noexcept;
+  void sync_links();
+  void tell_link(svm::ToDaemon type, const DatagramLink& l) noexcept;
+  bool find_datagram(DatagramLink*& from, svm::DatagramHeader& h);
+  bool links_readable();
+  bool arm_links();
+  bool send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
+                    const svm::Endpoint& to, svm::DatagramHeader h);
   void on_peer_set(const svm::ConnectedEvent& e);
   bool next_datagram(uint32_t ready, svm::DatagramHeader& h);
   int datagram_error(bool take);
@@ -277,6 +290,13 @@ class Session final : public Object, public ListNode<SessionTag> {
     bool wrote_in_vain = false;
     bool vain_views = false;  // the views of reserve_tx lead nowhere
   } cut_;
+  // Of a datagram session.
+  std::vector<std::unique_ptr<DatagramLink>> links_;
+  svm::DatagramLinks* link_table_ = nullptr;  // nullptr: there was none yet
+  std::vector<uint32_t> links_let_go_;        // by slot: serial of the last one
+  uint32_t links_seen_ = 0;                   // the table's version
+  uint32_t turn_ = 0;                         // what is read next: 0 the rx fifo, or a link
+  bool links_over_ = false;                   // one of them is of no more use
   svm::ListenerShared* listener_ = nullptr;
   svm::AcceptConsumer accept_queue_;
   svm::Endpoint local_{}, remote_{};

@@ -177,12 +177,14 @@ void Session::release(uint32_t n_bytes) {
 }
 
 uint32_t Session::unread() {
+  if (is_datagram()) settle_links();
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
   const ProcessLock process_lock(*shared_);
   const uint32_t ready = rx_.refresh();
   svm::DatagramHeader h;
-  if (is_datagram()) return next_datagram(ready, h) ? h.length : 0;
+  DatagramLink* from;
+  if (is_datagram()) return find_datagram(from, h) ? h.length : 0;
   return ready;
 }
 
@@ -435,6 +437,9 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
              kPollInfo | kPollDrained | (error_ ? POLLERR : 0);
       break;
     case State::kOpen: {
+      // Who only looks may be without the worker's mutex.
+      if (!(wanted & kPollOnlyLook) && links_changed()) [[unlikely]]
+        sync_links();
       const ProcessLock process_lock(*shared_);
       become_owner();
       mask = poll_open(wanted, edge);
@@ -476,14 +481,15 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
       return in | out;
     }
     const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
-    if (readable) in = POLLIN | POLLRDNORM;
+    if (readable || (!links_.empty() && links_readable())) in = POLLIN | POLLRDNORM;
     if (ready != 0 && is_datagram() && datagram_error(false) != 0) in |= POLLERR;
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);
     if (rx_.violation()) [[unlikely]]
       return in | out | POLLIN | POLLRDNORM | POLLERR | POLLHUP;
-    if (satisfied || rx_.arm(rx_.cached_available())) return in | out;
+    if (satisfied || (rx_.arm(rx_.cached_available()) && (links_.empty() || arm_links())))
+      return in | out;
   }
 }
 

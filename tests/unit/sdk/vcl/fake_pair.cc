@@ -29,7 +29,9 @@ void FakeDaemon::say(uint32_t type, const void* payload, uint32_t len) {
 }
 
 void FakeDaemon::connect_to_peer(Worker& w, const ConnectEvent& e) {
-  Session& near = new_session(*w.app, e.local, e.remote);
+  const bool is_datagram = e.proto == 1;
+  Session& near = new_session(*w.app, e.local, e.remote, is_datagram ? e.rx_fifo_size : 0,
+                              is_datagram ? e.tx_fifo_size : 0);
   auto p = std::make_unique<Pair>();
   p->session = sessions_.size() - 1;
   p->blocks.add_segment(std::move(*svm::Segment::create(4 << 20, SegmentKind::kDaemonArena)));
@@ -48,8 +50,25 @@ void FakeDaemon::connect_to_peer(Worker& w, const ConnectEvent& e) {
   p->line = near.shared;
   p->line->block = block.ref;
   p->line->bell = bell.ref;
-  p->line->bell_bit = 3;
-  p->line->rx_size = p->line->tx_size = Pair::kFifo;
+  p->line->bell_bit = Pair::kBit;
+  if (is_datagram) {
+    const auto table =
+        w.app->arena.alloc_object(sizeof(DatagramLinks) + 2 * sizeof(DatagramLinkSlot));
+    p->links = reinterpret_cast<DatagramLinks*>(table.ptr);
+    p->links->capacity = 2;
+    DatagramLinkSlot& slot = p->slot();
+    slot.end = 0;
+    slot.block = block.ref;
+    slot.bell = bell.ref;
+    slot.bell_bit = Pair::kBit;
+    slot.rx_size = slot.tx_size = Pair::kFifo;
+    slot.local = e.local;
+    slot.remote = e.remote;
+    p->set_link(1, kLinkOpen);
+    p->line->block = table.ref;
+  } else {
+    p->line->rx_size = p->line->tx_size = Pair::kFifo;
+  }
   pairs_.push_back(std::move(p));
   ConnectedEvent answer{};
   answer.context = e.context;
@@ -57,7 +76,7 @@ void FakeDaemon::connect_to_peer(Worker& w, const ConnectEvent& e) {
   answer.session = near.ref;
   answer.local = e.local;
   answer.remote = e.remote;
-  answer.cut_through = CutThrough::kEnd0;
+  if (!is_datagram) answer.cut_through = CutThrough::kEnd0;
   send(w, ToApp::kConnected, answer);
 }
 

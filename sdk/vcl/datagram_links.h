@@ -1,0 +1,91 @@
+// What a datagram session has for each link with a session of another application of this daemon
+// (svm/datagram_links.h): a fifo each way, and a bell.
+//
+// The peer may write all of the memory behind it. Of a datagram's header its length counts, within
+// what there is, and TOS and TTL; addresses are those that the daemon has said. A contradiction
+// breaks the link, and nothing else.
+//
+// Threads: under the session's mutex and its process lock; made and left under the worker's mutex
+// as well.
+#pragma once
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <sys/uio.h>
+
+#include "svm/datagram.h"
+#include "svm/datagram_links.h"
+#include "svm/fifo.h"
+#include "vcl/cut_through.h"
+
+namespace loom::vcl {
+
+// Consecutive bytes of `v`, from any of them on.
+void copy_out(std::span<const iovec> v, size_t from, std::span<const svm::MutableByteView> to,
+              size_t skip, size_t n) noexcept;
+
+class AppWorker;
+
+class DatagramLink {
+ public:
+  // The link of that slot. nullptr: it leads nowhere, or there are no descriptors.
+  static std::unique_ptr<DatagramLink> open(AppWorker& worker, Attachment& attachment,
+                                            Session& session, uint32_t slot,
+                                            const svm::DatagramLinkSlot& shared, uint32_t word);
+  // After that its memory is not touched any more.
+  void leave(Session& session) noexcept { pair_->leave(bell_ref_, end_, bit_, session); }
+
+  uint32_t slot() const noexcept { return slot_; }
+  uint32_t serial() const noexcept { return serial_; }
+  // Nothing will be sent by it any more, and nothing received beyond what there is now.
+  void end() noexcept;
+  bool is_ended() const noexcept { return is_ended_; }
+  // Of no more use: broken, or ended and read to the end.
+  bool is_done() const noexcept { return is_broken_ || (is_ended_ && left_ == 0); }
+  // And that is news.
+  bool is_over() const noexcept { return is_done() && !is_kept_; }
+  void keep() noexcept { is_kept_ = true; }
+  void set_owner(uint32_t worker) noexcept { own_->owner.store(worker, std::memory_order_seq_cst); }
+
+  // Whether it is the way to that address, from that source if one is named.
+  bool leads_to(const svm::Endpoint& to, const svm::Endpoint* source) const noexcept;
+  enum class Sent { kYes, kDropped, kBroken, kRing };
+  // One datagram of the bytes [from, from + h.length) of `v`. kDropped: the peer does not keep up,
+  // or there is no memory; it is counted. kRing: sent, and the peer is to be rung.
+  Sent send(const svm::DatagramHeader& h, std::span<const iovec> v, size_t from) noexcept;
+  // False: it sleeps and could not be woken; the daemon can.
+  bool ring() noexcept {
+    return pair_->ring(*bell_, 1 - end_, peer_->owner.load(std::memory_order_relaxed), bit_);
+  }
+
+  // The header of the next datagram, with the daemon's addresses. False: there is none.
+  bool next(svm::DatagramHeader& h) noexcept;
+  // Its bytes, as many as there is room for. False: the link is broken.
+  bool peek(const svm::DatagramHeader& h, std::span<const iovec> to, uint32_t& n) noexcept;
+  void drop(const svm::DatagramHeader& h) noexcept;
+  // Before sleeping. True: there is nothing beyond what has been seen.
+  bool arm() noexcept;
+
+ private:
+  DatagramLink() = default;
+  bool broken() noexcept {
+    is_broken_ = true;
+    return false;
+  }
+  uint32_t readable() noexcept;
+
+  std::shared_ptr<CutThroughPair> pair_;
+  svm::BellShared* bell_ = nullptr;
+  svm::CutThroughEnd *own_ = nullptr, *peer_ = nullptr;
+  svm::AppFifoConsumer rx_;
+  svm::AppFifoProducer tx_;
+  svm::Endpoint local_{}, remote_{};
+  svm::Ref bell_ref_ = 0;
+  uint32_t bit_ = 0, end_ = 0;
+  uint32_t slot_ = 0, serial_ = 0;
+  uint32_t left_ = 0;  // bytes to read, once it has ended
+  bool is_ended_ = false, is_broken_ = false, is_kept_ = false;
+};
+
+}  // namespace loom::vcl

@@ -1,0 +1,377 @@
+// Datagram sessions that are linked with one of another application. The other end is the test,
+// which is honest, or writes what it likes.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include "fake_pair.h"
+#include "vcl/app_worker.h"
+#include "vcl/multi_wait.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+using svm::DatagramHeader;
+using test::FakeDaemon;
+
+// Called where a thread is about to sleep in the kernel.
+std::function<void()> before_sleep;
+
+struct DatagramLinks : testing::Test {
+  void SetUp() override {
+    ::alarm(100);  // a call that never returns ends the test
+    Config config;
+    config.app_socket = "/tmp/vcl-links-" + std::to_string(getpid()) + ".sock";
+    config.rx_fifo_size = config.tx_fifo_size = 256 << 10;
+    config.session_timeout = 20;
+    daemon = std::make_unique<FakeDaemon>(config.app_socket);
+    worker = new AppWorker(config, "links-test");
+    plain = sys::hooks;
+    sys::hooks.epoll_pwait = [](int epfd, epoll_event* events, int n, int timeout,
+                                const sigset_t* mask) {
+      if (const auto f = before_sleep) f();
+      return ::epoll_pwait(epfd, events, n, timeout, mask);
+    };
+  }
+  void TearDown() override {
+    before_sleep = nullptr;
+    for (Session* s : sessions) s->unref();
+    worker->leave();
+    delete worker;
+    sys::hooks = plain;
+    ::alarm(0);
+  }
+  static svm::Endpoint end(uint16_t port, uint8_t host = 1) {
+    return {.is_ip4 = 1, .reserved = 0, .port = htons(port), .ip = {10, 0, 0, host}};
+  }
+  Session& connect(uint16_t port = FakeDaemon::kPeer) {
+    Session* s = worker->new_session(Session::kProtoUdp, true, false);
+    sessions.push_back(s);
+    EXPECT_EQ(s->bind(end(4000, 2)), 0);
+    EXPECT_EQ(s->connect(end(port)), 0);
+    s->set_nonblocking(true);
+    return *s;
+  }
+  FakeDaemon::Pair& pair(size_t i = 0) { return daemon->pair(i); }
+  static ssize_t send(Session& s, std::string text, const DatagramOut& out = {}) {
+    const iovec v{text.data(), text.size()};
+    return s.send_datagram({&v, 1}, 0, out);
+  }
+  struct Got {
+    ssize_t n;
+    std::string bytes;
+    DatagramIn in{};
+  };
+  static Got receive(Session& s, int flags = 0, size_t room = 70'000) {
+    Got g{0, std::string(room, '?'), {}};
+    const iovec v{g.bytes.data(), room};
+    g.n = s.receive_datagram({&v, 1}, flags, &g.in);
+    g.bytes.resize(std::min<size_t>(room, g.n > 0 ? static_cast<size_t>(g.n) : 0));
+    return g;
+  }
+  // By the transport, from the same peer.
+  void inject(const std::string& payload, size_t session = 0) {
+    DatagramHeader h{};
+    h.length = static_cast<uint32_t>(payload.size());
+    h.flags = svm::kDatagramKnownFlags;
+    h.is_ip4 = 1;
+    h.remote_port = htons(FakeDaemon::kPeer);
+    daemon->inject(session, std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
+  }
+
+  std::unique_ptr<FakeDaemon> daemon;
+  AppWorker* worker = nullptr;
+  std::vector<Session*> sessions;
+  sys::Hooks plain{};
+};
+
+TEST_F(DatagramLinks, WhatIsSentToThePeerGoesByTheLink) {
+  Session& s = connect();
+  for (const size_t n : {0, 1, 1400, 60'000}) {
+    ASSERT_EQ(send(s, std::string(n, 'x')), static_cast<ssize_t>(n));
+    const auto all = pair().sent();
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0].second, std::string(n, 'x'));
+    EXPECT_EQ(all[0].first.ttl, 64);
+  }
+  const svm::Endpoint to = end(FakeDaemon::kPeer), other = end(9), source = end(0, 2),
+                      another = end(0, 3);
+  DatagramOut out;
+  out.to = &to;
+  out.source = &source;
+  out.tos = 0x28;
+  out.ttl = 3;
+  EXPECT_EQ(send(s, "named", out), 5);
+  const auto named = pair().sent();
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_EQ(named[0].first.tos, 0x28);
+  EXPECT_EQ(named[0].first.ttl, 3);
+  // To somebody else, or from another address: by the transport.
+  out.source = &another;
+  EXPECT_EQ(send(s, "from elsewhere", out), 14);
+  out = {};
+  out.to = &other;
+  EXPECT_EQ(send(s, "elsewhere", out), 9);
+  EXPECT_TRUE(pair().sent().empty());
+}
+
+TEST_F(DatagramLinks, SegmentsAreDatagrams) {
+  Session& s = connect();
+  DatagramOut out;
+  out.gso_size = 3;
+  EXPECT_EQ(send(s, "onetwo!", out), 7);
+  const auto all = pair().sent();
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].second + "," + all[1].second + "," + all[2].second, "one,two,!");
+}
+
+TEST_F(DatagramLinks, AddressesAreTheDaemonsWhateverThePeerSays) {
+  Session& s = connect();
+  DatagramHeader lies;
+  std::memset(&lies, 0xff, sizeof lies);
+  lies.length = 5;
+  pair().send_datagram(lies, "hello");
+  const Got g = receive(s);
+  EXPECT_EQ(g.bytes, "hello");
+  EXPECT_EQ(g.in.header.is_ip4, 1);
+  EXPECT_EQ(g.in.from().port, htons(FakeDaemon::kPeer));
+  EXPECT_EQ(g.in.from().ip[0], 10);
+  EXPECT_EQ(g.in.header.local_port, htons(4000));
+  EXPECT_EQ(g.in.header.flags, svm::kDatagramKnownFlags);
+  EXPECT_EQ(g.in.header.error, 0);
+  EXPECT_EQ(g.in.header.tos, 0xff);
+}
+
+TEST_F(DatagramLinks, BoundariesPeekTruncationAndLength) {
+  Session& s = connect();
+  pair().send_datagram("");
+  pair().send_datagram("0123456789");
+  EXPECT_EQ(s.unread(), 0u);
+  EXPECT_EQ(receive(s).n, 0);
+  EXPECT_EQ(s.unread(), 10u);
+  EXPECT_EQ(receive(s, MSG_PEEK, 4).bytes, "0123");
+  const Got cut = receive(s, MSG_TRUNC, 4);
+  EXPECT_EQ(cut.n, 10);
+  EXPECT_TRUE(cut.in.is_truncated);
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+}
+
+TEST_F(DatagramLinks, ReadingTakesTurns) {
+  Session& s = connect();
+  for (int i = 0; i < 3; ++i) {
+    pair().send_datagram("l" + std::to_string(i));
+    inject("t" + std::to_string(i));
+  }
+  std::string order;
+  for (int i = 0; i < 6; ++i) order += receive(s).bytes[0];
+  EXPECT_TRUE(order == "tltltl" || order == "ltltlt") << order;
+}
+
+TEST_F(DatagramLinks, WhatThePeerHasNoRoomForIsDroppedAndCounted) {
+  Session& s = connect();
+  const std::string block(30'000, 'b');
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(send(s, block), 30'000);  // nobody waits
+  EXPECT_EQ(pair().sent().size(), 2u);
+  EXPECT_EQ(pair().shared->ends[0].dropped.load(), 3u);
+  EXPECT_EQ(send(s, "small"), 5);
+  EXPECT_EQ(pair().sent().size(), 1u);
+  EXPECT_NE(s.poll(POLLOUT, false) & POLLOUT, 0u);
+}
+
+TEST_F(DatagramLinks, ASleeperIsRung) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  for (int i = 0; i < 3; ++i) {
+    before_sleep = [&] {
+      before_sleep = nullptr;
+      pair().send_datagram("wake");
+    };
+    EXPECT_EQ(receive(s).bytes, "wake");
+  }
+  before_sleep = [&] {
+    before_sleep = nullptr;
+    inject("by the transport");
+  };
+  EXPECT_EQ(receive(s).bytes, "by the transport");
+}
+
+TEST_F(DatagramLinks, LevelAndEdge) {
+  Session& s = connect();
+  EXPECT_EQ(s.poll(POLLIN, false), 0u);
+  pair().send_datagram("one");
+  EXPECT_EQ(s.poll(POLLIN, false), static_cast<uint32_t>(POLLIN));
+  EXPECT_EQ(s.poll(POLLIN, true), static_cast<uint32_t>(POLLIN));  // and armed for the next
+  EXPECT_EQ(pair().to_app().consumer.armed.load(), 1u);
+  pair().send_datagram("two");
+  EXPECT_EQ(pair().to_app().consumer.armed.load(), 0u);
+  EXPECT_EQ(receive(s).bytes, "one");
+  EXPECT_EQ(receive(s).bytes, "two");
+  EXPECT_EQ(s.poll(POLLIN, false), 0u);
+}
+
+TEST_F(DatagramLinks, AnEndedLinkIsReadToItsEndAndLeft) {
+  Session& s = connect();
+  pair().send_datagram("one");
+  pair().send_datagram("two");
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(send(s, "by the transport now"), 20);
+  pair().send_datagram("too late");
+  EXPECT_EQ(receive(s).bytes, "one");
+  EXPECT_EQ(daemon->events(svm::ToDaemon::kLinkDone), 0u);
+  EXPECT_EQ(receive(s).bytes, "two");
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+  EXPECT_TRUE(pair().sent().empty());
+  (void)daemon->n_sessions();  // it has heard all by then
+  while (daemon->events(svm::ToDaemon::kLinkDone) == 0) std::this_thread::yield();
+  // The same slot under its old serial is not taken up again; another one is.
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+  pair().set_link(2, svm::kLinkOpen);
+  EXPECT_EQ(receive(s).bytes, "too late");
+}
+
+TEST_F(DatagramLinks, ALinkThatComesLaterWakesAReader) {
+  Session& s = connect();
+  pair().set_link(1, svm::kLinkFree);
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+  s.set_nonblocking(false);
+  before_sleep = [&] {
+    before_sleep = nullptr;
+    pair().send_datagram("first");  // nobody hears the bell yet
+    pair().set_link(3, svm::kLinkOpen);
+    daemon->tell(0, svm::ToApp::kRx);
+  };
+  EXPECT_EQ(receive(s).bytes, "first");
+}
+
+// Who waits for something that is always there never gets to the events.
+TEST_F(DatagramLinks, ALinkThatComesLaterIsSeenWithoutAnEvent) {
+  Session& s = connect();
+  pair().set_link(1, svm::kLinkFree);
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+  pair().send_datagram("first");
+  pair().set_link(3, svm::kLinkOpen);
+  WaitEntry entry{&s, POLLIN, 0};
+  EXPECT_EQ(wait_many(*worker, {&entry, 1}, nullptr, 0, 0, nullptr), 1);
+  EXPECT_EQ(receive(s).bytes, "first");
+}
+
+TEST_F(DatagramLinks, AContradictionBreaksTheLinkAndNothingElse) {
+  const std::vector<std::function<void(FakeDaemon::Pair&)>> lies = {
+      [](auto& p) { p.send(std::string(10, 'x')); },  // no whole header
+      [](auto& p) {
+        DatagramHeader h{};
+        h.length = 100;  // beyond what was published
+        p.send_datagram(h, "short");
+      },
+      [](auto& p) {
+        DatagramHeader h{};
+        h.length = ~0u;
+        p.send_datagram(h, std::string(200, 'x'));
+      },
+      [](auto& p) { p.to_app().producer.tail.store(FakeDaemon::Pair::kFifo + 1000); },
+      [](auto& p) { p.to_app().producer.flags.store(svm::kFifoEof); },
+      [](auto& p) { p.to_app().producer.flags.store(svm::kFifoReset); },
+      [](auto& p) {
+        p.send_datagram("lost");
+        p.to_app().producer.base_chunk.store(svm::make_ref(77, 4096));
+        p.to_app().consumer.chunk = 0;
+      }};
+  for (size_t i = 0; i < lies.size(); ++i) {
+    Session& s = connect();
+    lies[i](pair(i));
+    (void)s.poll(POLLIN, true);
+    (void)receive(s);
+    EXPECT_EQ(receive(s).n, -EAGAIN) << i;
+    EXPECT_EQ(s.state(), Session::State::kOpen) << i;
+    EXPECT_EQ(send(s, "goes on"), 7) << i;
+    inject("still here", pair(i).session);
+    EXPECT_EQ(receive(s).bytes, "still here") << i;
+    while (daemon->events(svm::ToDaemon::kLinkDone) == i) std::this_thread::yield();
+  }
+}
+
+TEST_F(DatagramLinks, AnyBytes) {
+  uint64_t bytes = 0, by_link = 0;
+  for (uint64_t life = 0; life < 200; ++life) {
+    std::mt19937_64 rng(life);
+    Session& s = connect();
+    auto& p = pair(life);
+    for (int i = 0; i < 60; ++i) {
+      if (rng() % 2) {
+        DatagramHeader h{};
+        const std::string payload(rng() % 5000, 'p');
+        h.length = rng() % 8 ? static_cast<uint32_t>(payload.size()) : static_cast<uint32_t>(rng());
+        p.send_datagram(h, payload);
+      }
+      svm::FifoShared& f = rng() % 2 ? p.from_app() : p.to_app();
+      const uint64_t values[] = {0,
+                                 rng(),
+                                 rng() % 70'000,
+                                 f.producer.tail.load() + rng() % 9 - 4,
+                                 f.consumer.head.load() + rng() % 9 - 4,
+                                 svm::make_ref(p.chunks->id(), (1 + rng() % 40) << 12),
+                                 svm::make_ref(static_cast<uint32_t>(rng() % 200), 4096),
+                                 f.producer.oldest_chunk};
+      const uint64_t value = values[rng() % std::size(values)];
+      void* where = nullptr;
+      switch (rng() % 5) {
+        case 0:
+        case 1:
+          where = reinterpret_cast<uint32_t*>(&f) + rng() % (sizeof f / 4 - 1);
+          break;
+        case 2:
+          where = reinterpret_cast<uint32_t*>(p.shared) + rng() % 31;  // owners and counts
+          break;
+        case 3:
+          where = reinterpret_cast<uint32_t*>(&p.row()) + rng() % 34;
+          break;
+        default:
+          where = p.chunks->base() + ((1 + rng() % 40) << 12) + 4 * (rng() % 20);
+          break;
+      }
+      if (rng() % 4 == 0) std::memcpy(where, &value, rng() % 2 ? 4 : 8);
+      switch (rng() % 5) {
+        case 0:
+          ASSERT_NE(send(s, std::string(rng() % 8000, 's')), -EIO);
+          break;
+        case 1:
+        case 2: {
+          const Got g = receive(s, rng() % 3 ? 0 : MSG_PEEK, rng() % 6000);
+          ASSERT_GE(g.n, -EAGAIN);
+          ASSERT_LE(g.n, static_cast<ssize_t>(g.bytes.size()));
+          for (const char c : g.bytes) bytes += c != 0;
+          by_link += g.n > 0;
+          break;
+        }
+        case 3:
+          (void)s.poll(POLLIN | POLLOUT, rng() % 2);
+          worker->process_events();
+          break;
+        default:
+          (void)s.unread();
+          break;
+      }
+      ASSERT_EQ(s.state(), Session::State::kOpen);
+    }
+    // Its own way stays.
+    inject("here", p.session);
+    bool found = false;
+    for (int i = 0; i < 200 && !found; ++i) found = receive(s).bytes == "here";
+    ASSERT_TRUE(found) << life;
+    sessions.pop_back();
+    s.unref();
+  }
+  EXPECT_GT(by_link, 300u);
+  EXPECT_GT(bytes, 100'000u);
+}
+
+}  // namespace
+}  // namespace loom::vcl
