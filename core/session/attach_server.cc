@@ -229,6 +229,7 @@ void drop_sessions(Impl& layer, uint32_t worker, App& app, const AppWorker& a, b
     if (s.state == State::kAccepted && !abort && app.live_mask() != 0) return;
     const uint64_t others = left & app.live_mask();
     if (abort || others == 0) {
+      end_links(sw, s, nullptr, true);
       app_close(sw, s, abort);
     } else if (s.shared->owner.load(std::memory_order_relaxed) == a.index) {
       set_owner(sw, s, static_cast<uint32_t>(std::countr_zero(others)));

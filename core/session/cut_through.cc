@@ -24,11 +24,6 @@ CutThroughLink& link_of(SessionWorker& sw, ConnId conn) noexcept {
 }
 uint32_t end_of(ConnId conn) noexcept { return conn & 1; }
 
-CutThroughPair* pair_of(SessionWorker& sw, App& a, App& b) noexcept {
-  const auto found = sw.pairs.find(CutThroughKey(a, b));
-  return found == sw.pairs.end() ? nullptr : found->second;
-}
-
 uint32_t bytes_in(SessionWorker& sw, const Session& s, bool written) noexcept {
   const CutThroughLink& l = link_of(sw, s.cut_conn);
   const uint32_t end = end_of(s.cut_conn);
@@ -40,32 +35,6 @@ uint32_t bytes_in(SessionWorker& sw, const Session& s, bool written) noexcept {
 }
 
 // --- Opening
-
-bool take_bell(SessionWorker& sw, CutThroughPair& pair, CutThroughLink& l) noexcept {
-  for (uint32_t i = 0; i < pair.bells.size(); ++i) {
-    auto& used = pair.bells[i].used;
-    if (used.all()) continue;
-    uint32_t bit = 0;
-    while (used[bit]) ++bit;
-    used[bit] = true;
-    l.bell = i;
-    l.bit = bit;
-    return true;
-  }
-  const auto object = pair.arena.alloc_object(sizeof(svm::BellShared));
-  if (!object.ptr) {
-    ++sw.counters[kNoSegmentMemory];
-    return false;
-  }
-  CutThroughPair::Bell bell;
-  bell.shared = reinterpret_cast<svm::BellShared*>(object.ptr);
-  bell.ref = object.ref;
-  bell.used[0] = true;
-  pair.bells.push_back(bell);
-  l.bell = static_cast<uint32_t>(pair.bells.size() - 1);
-  l.bit = 0;
-  return true;
-}
 
 uint32_t new_link(SessionWorker& sw) {
   if (sw.free_cut_throughs.empty()) {
@@ -86,7 +55,7 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
     ++sw.counters[kNoSegmentMemory];
     return Status::kNoMemory;
   }
-  if (!take_bell(sw, pair, l)) {
+  if (!take_bell(sw, pair, l.bell, l.bit)) {
     pair.arena.free_object(object.ref);
     return Status::kNoMemory;
   }
@@ -101,7 +70,7 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
     status = flows.add(l.endpoints, protocol, FlowKind::kListener, worker, kNoIndex);
   if (status != Status::kOk) {
     if (status != Status::kInUse) flows.del(l.endpoints, protocol);  // open() may have succeeded
-    pair.bells[l.bell].used[l.bit] = false;
+    give_bell(pair, l.bell, l.bit);
     pair.arena.free_object(object.ref);
     return status;
   }
@@ -122,7 +91,7 @@ void drop_link(SessionWorker& sw, uint32_t index) noexcept {
     svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.sizes[end]);
     fifo.release();
   }
-  pair.bells[l.bell].used[l.bit] = false;
+  give_bell(pair, l.bell, l.bit);
   pair.arena.free_object(l.ref);
   sw.layer->flows->del(l.endpoints, l.protocol);
   l = {};
@@ -298,6 +267,36 @@ const TransportOps kCutThroughOps{
     .info = info,
 };
 
+CutThroughPair* pair_of(SessionWorker& sw, App& a, App& b) noexcept {
+  const auto found = sw.pairs.find(CutThroughKey(a, b));
+  return found == sw.pairs.end() ? nullptr : found->second;
+}
+
+bool take_bell(SessionWorker& sw, CutThroughPair& pair, uint32_t& at, uint32_t& bit) noexcept {
+  for (uint32_t i = 0; i < pair.bells.size(); ++i) {
+    auto& used = pair.bells[i].used;
+    if (used.all()) continue;
+    bit = 0;
+    while (used[bit]) ++bit;
+    used[bit] = true;
+    at = i;
+    return true;
+  }
+  const auto object = pair.arena.alloc_object(sizeof(svm::BellShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    return false;
+  }
+  CutThroughPair::Bell bell;
+  bell.shared = reinterpret_cast<svm::BellShared*>(object.ptr);
+  bell.ref = object.ref;
+  bell.used[0] = true;
+  pair.bells.push_back(bell);
+  at = static_cast<uint32_t>(pair.bells.size() - 1);
+  bit = 0;
+  return true;
+}
+
 bool takes_cut_through(SessionWorker& sw, const Listener& l, TransportId transport) noexcept {
   const Impl& layer = *sw.layer;
   return can_cut_through(*layer.transports.get(transport)) && l.transport == transport &&
@@ -335,7 +334,15 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
 Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,
                         const ConnectArgs& args, Listener& l, const Waited& waited) noexcept {
   CutThroughPair* pair = pair_of(sw, *a.app, *l.app);
-  if (!pair) return ask_pair(sw, a, *l.app, event, until_deadline(sw, waited));
+  if (!pair)
+    return ask_pair(sw, a, *l.app,
+                    [event, waited = until_deadline(sw, waited)](
+                        SessionWorker& at, AppWorker& caller, Status status) {
+                      if (status == Status::kOk)
+                        connect(at, caller, event, waited);
+                      else
+                        refuse_connect(at, caller, event.context, status);
+                    });
   // An address that is bound must be ours: by a transport no answer would come back to another.
   const Endpoints& e = args.endpoints;
   if (!e.local.is_zero() && !sw.worker->net->is_local(*sw.worker, e.local, e.fib_index))
@@ -386,6 +393,8 @@ void set_owner(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
   s.shared->owner.store(worker);
   if (s.is_cut_through())
     link_of(sw, s.cut_conn).shared->ends[end_of(s.cut_conn)].owner.store(worker);
+  else
+    set_link_owners(sw, s, worker);
 }
 
 void set_peer_end(SessionWorker& sw, Session& s, uint32_t how) noexcept {

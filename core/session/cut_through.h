@@ -106,8 +106,16 @@ Listener* find_cut_through(SessionWorker&, const App& caller, const ConnectArgs&
 // the backlog is full, the answer comes later.
 Status open_cut_through(SessionWorker&, AppWorker&, const svm::ConnectEvent&, const ConnectArgs&,
                         Listener&, const Waited&) noexcept;
-// Has the pair made, and the connect handled after that.
-Status ask_pair(SessionWorker&, AppWorker&, App& callee, const svm::ConnectEvent&, const Waited&);
+// Has the pair made, and `then` called after that with the outcome, if the caller is still there.
+using WithPair = std::function<void(SessionWorker&, AppWorker&, Status)>;
+Status ask_pair(SessionWorker&, AppWorker&, App& callee, WithPair then);
+// nullptr: there is none on this worker.
+CutThroughPair* pair_of(SessionWorker&, App&, App&) noexcept;
+// A session's place at a bell of the pair: which bell, and its bit there. False: no memory.
+bool take_bell(SessionWorker&, CutThroughPair&, uint32_t& bell, uint32_t& bit) noexcept;
+inline void give_bell(CutThroughPair& pair, uint32_t bell, uint32_t bit) noexcept {
+  pair.bells[bell].used[bit] = false;
+}
 void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room in a backlog
 // Received bytes that the session's application has not read.
 uint32_t unread_bytes(SessionWorker&, const Session&) noexcept;

@@ -18,8 +18,7 @@ struct PairTask {
   App *caller, *callee;
   uint64_t caller_serial, callee_serial;
   uint32_t app_worker, worker;
-  svm::ConnectEvent event;
-  Waited waited;
+  WithPair then;
 };
 
 Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_t worker) {
@@ -68,10 +67,7 @@ void connect_when_made(const PairTask& t) {
     SessionWorker& sw = of(w);
     AppWorker* a = t.caller->live[t.app_worker].load(std::memory_order_acquire);
     if (pair) sw.pairs[CutThroughKey(*t.caller, *t.callee)] = pair;
-    if (a && pair)
-      connect(sw, *a, t.event, t.waited);
-    else if (a)
-      refuse_connect(sw, *a, t.event.context, status);
+    if (a) t.then(sw, *a, pair ? Status::kOk : status);
     flush(sw);
   });
 }
@@ -94,8 +90,7 @@ void destroy_pair(Impl& layer, std::size_t at) {
 
 }  // namespace
 
-Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::ConnectEvent& event,
-                const Waited& waited) {
+Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, WithPair then) {
   note_posted(*a.app);
   sw.worker->post_to_control(
       [](void* arg) {
@@ -103,7 +98,7 @@ Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, const svm::Connect
         connect_when_made(*task);
       },
       new PairTask{sw.layer, a.app, &callee, a.app->serial, callee.serial, a.index,
-                   sw.worker->index, event, waited});
+                   sw.worker->index, std::move(then)});
   return Status::kOk;
 }
 

@@ -228,12 +228,23 @@ Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
 
 // Of scope local; a redirect would need a listener, which datagrams do not have. Never
 // kUnsupported: who has another network to try would do so, past the rule.
-Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args) noexcept {
+Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args, bool is_new) noexcept {
   if (!sw.layer->filters->has_egress()) [[likely]]
     return Status::kOk;
   Listener* to = nullptr;
-  const Status status = sw.layer->filters->filter_connect(sw, app, args, true, to);
+  const Status status = sw.layer->filters->filter_connect(sw, app, args, is_new, to);
   return status == Status::kUnsupported || to ? Status::kRefused : status;
+}
+
+// True: `then` is called when the pair of applications is there that a link with the peer would
+// need, or cannot be made.
+template <class F>
+bool await_pair(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, F&& then) {
+  Session* to = find_datagram_peer(sw, *a.app, args.transport, args.endpoints);
+  if (!to || pair_of(sw, *a.app, *to->app)) return false;
+  return ask_pair(sw, a, *to->app, [then](SessionWorker& at, AppWorker& caller, Status) {
+           then(at, caller);
+         }) == Status::kOk;
 }
 
 uint16_t errno_of(ResetReason r) noexcept {
@@ -255,8 +266,8 @@ uint16_t errno_of(ResetReason r) noexcept {
 
 }  // namespace
 
-void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
-                   ConnectArgs& args) noexcept {
+void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, ConnectArgs& args,
+                   bool is_new) noexcept {
   Endpoints& e = args.endpoints;
   Status status = Status::kOk;
   if (c.local.is_ip4 > 1) {
@@ -271,7 +282,10 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
     status = place_bound(sw, *a.app, e);
   } else {
     status = place_connect(sw, *a.app, e);
-    if (status == Status::kOk) status = pass_rules(sw, *a.app, args);
+    if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
+    if (status == Status::kOk && is_new &&
+        await_pair(sw, a, args, [c](auto& at, auto& caller) { connect(at, caller, c, {.deadline = 1}); }))
+      return;
   }
   Session* s = nullptr;
   if (status == Status::kOk) status = open_connection(sw, *a.app, args, &s);
@@ -285,7 +299,20 @@ void send_before(SessionWorker& sw, Session& s) noexcept {
     if (!send_datagrams(sw, s) || sw.pool.at(id).generation != generation) return;
 }
 
-void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept {
+uint32_t worker_for(SessionWorker& sw, const App& app, const svm::ConnectEvent& c) noexcept {
+  uint32_t worker = sw.worker->index;
+  const TransportId transport = sw.layer->transports.find_proto(c.proto);
+  const TransportOps* ops = sw.layer->transports.get(transport);
+  if (!ops || ops->tx_kind != TxKind::kDatagram || c.remote.port == 0 || c.local.port != 0 ||
+      c.remote.is_ip4 > 1 || c.local.is_ip4 != c.remote.is_ip4)
+    return worker;
+  Endpoints e = endpoints_of(c.local, c.remote);
+  if (place_connect(sw, app, e) == Status::kOk)
+    (void)find_datagram_peer(sw, app, transport, e, &worker);
+  return worker;
+}
+
+void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_new) noexcept {
   svm::ConnectedEvent event{};
   event.context = p.context;
   Session* s = find_session(sw, *a.app, p.handle);
@@ -306,10 +333,15 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p) noexcept
     args.endpoints = endpoints_of(any, p.remote);
     args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
     if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
-    if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args);
+    if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args, is_new);
+    if (status == Status::kOk && is_new &&
+        await_pair(sw, a, args, [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
+      return;
     if (status == Status::kOk) send_before(sw, *s);
     if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);
     if (status == Status::kOk) {
+      end_links(sw, *s, p.remote.port != 0 ? &p.remote : nullptr);
+      if (p.remote.port != 0) link_datagrams(sw, *s, args.endpoints);
       event.handle = handle_of(sw, *s);
       event.session = s->shared_ref;
       event.local = endpoint_of(args.endpoints.local, args.endpoints.local_port);

@@ -21,6 +21,7 @@
 #include "graph/engine.h"
 #include "session/application.h"
 #include "session/cut_through.h"
+#include "session/datagram_links.h"
 #include "session/filters.h"
 #include "session/flow_tables.h"
 #include "session/migrate.h"
@@ -86,6 +87,9 @@ struct SessionWorker {
   uint64_t counters[kQueueCounterCount] = {};
   StatCounter migrated;       // slots whose session lives on another worker
   StatCounter drain_refused;  // packets for listeners that draining hides
+  std::vector<std::unique_ptr<DatagramLink>> datagram_links;
+  std::vector<uint32_t> free_datagram_links;
+  std::unordered_map<SessionId, LinkedSession> linked;
 };
 
 }  // namespace loom::session
@@ -255,9 +259,13 @@ bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffe
 // --- datagram.cc. Sessions of transports of TxKind::kDatagram.
 // ------------------------------------------------------------------------------------
 
-// connect() with or without a peer: place, rules, and open. Answers in any case.
-void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&) noexcept;
-void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&) noexcept;
+// connect() with or without a peer: place, rules, and open. Answers in any case; where a pair of
+// applications is to be made for a link, later. is_new: it has not waited for that yet.
+void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
+                   bool is_new) noexcept;
+void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
+// The worker on which that connect is handled best: where its peer lives, if it has no port yet.
+uint32_t worker_for(SessionWorker&, const App&, const svm::ConnectEvent&) noexcept;
 // Sends what is in the tx fifo. True: there is more to do, look again.
 bool send_datagrams(SessionWorker&, Session&) noexcept;
 // What was written before a request that changes where it goes, or ends the session. Worker, from

@@ -123,6 +123,7 @@ bool open_fifos(SessionWorker& sw, Session& s) noexcept {
 
 void app_close(SessionWorker& sw, Session& s, bool abort) noexcept {
   note_session(sw, EventKind::kSessionClose, s, abort);
+  end_links(sw, s);
   const TransportOps* ops = ops_of(sw, s);
   if (!(s.flags & kTransportUp)) {
     free_session(sw, s);
@@ -162,6 +163,7 @@ void session_reset(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
   note_session(sw, EventKind::kSessionReset, s, static_cast<uint32_t>(reason));
+  end_links(sw, s);
   s.app->owner->lost(sw, s, reason);
   transport_done(sw, s);
 }
@@ -177,6 +179,7 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
   if (s.is_cut_through()) {
     release_cut_through(sw, s);
   } else if (s.shared) {
+    release_links(sw, s);
     rx_of(s).release();
     // The application closed it, so its half of the tx fifo is ours to free too (protocol.h,
     // kClose).

@@ -179,6 +179,20 @@ SessionId local_id(const SessionWorker& sw, SessionHandle h) noexcept {
   return found == sw.guests.end() ? kNoSession : found->second;
 }
 
+void pass_to(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e, uint32_t to,
+             uint32_t hops) noexcept {
+  ++sw.counters[kPassedOn];
+  a.passed_on.fetch_add(1, std::memory_order_relaxed);
+  // By name: the process may be gone when the request arrives.
+  send_to(sw, to, [app = a.app, worker = a.index, e, hops](SessionWorker& there) {
+    for (AppPort* p : there.ports)
+      if (p->app_worker->app == app && p->app_worker->index == worker) {
+        p->app_worker->passed_on.fetch_sub(1, std::memory_order_relaxed);
+        return handle_request(there, *p->app_worker, e, hops + 1);
+      }
+  });
+}
+
 bool pass_on(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e, SessionHandle h,
              uint32_t hops) noexcept {
   const SessionId id = local_id(sw, h);
@@ -191,16 +205,7 @@ bool pass_on(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e, SessionHand
     return false;
   }
   if (hops == kMaxHops) return false;
-  ++sw.counters[kPassedOn];
-  a.passed_on.fetch_add(1, std::memory_order_relaxed);
-  // By name: the process may be gone when the request arrives.
-  send_to(sw, to, [app = a.app, worker = a.index, e, hops](SessionWorker& there) {
-    for (AppPort* p : there.ports)
-      if (p->app_worker->app == app && p->app_worker->index == worker) {
-        p->app_worker->passed_on.fetch_sub(1, std::memory_order_relaxed);
-        return handle_request(there, *p->app_worker, e, hops + 1);
-      }
-  });
+  pass_to(sw, a, e, to, hops);
   return true;
 }
 

@@ -40,6 +40,9 @@ Status migrate(SessionWorker&, Session&, uint32_t to) noexcept;
 // True: the session is not here, and the request was sent after it.
 bool pass_on(SessionWorker&, AppWorker&, const svm::MqEvent&, SessionHandle,
              uint32_t hops) noexcept;
+// The request is handled on that worker, unless the process ends before.
+void pass_to(SessionWorker&, AppWorker&, const svm::MqEvent&, uint32_t worker,
+             uint32_t hops) noexcept;
 // Where the pool has the session of that handle, be it at home or a guest; kNoSession: nowhere.
 SessionId local_id(const SessionWorker&, SessionHandle) noexcept;
 // A guest is about to be freed.

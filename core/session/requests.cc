@@ -53,7 +53,7 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
       c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
-  if (is_datagram) return open_datagram(sw, a, c, args);
+  if (is_datagram) return open_datagram(sw, a, c, args, waited.deadline == 0);
   if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
     return refuse_connect(sw, a, c.context, placed);
   Listener* l = nullptr;
@@ -244,8 +244,13 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
   if (names_session(e, named) && pass_on(sw, a, e, named, hops)) return;
   const auto type = static_cast<svm::ToDaemon>(e.type);
   switch (type) {
-    case svm::ToDaemon::kConnect:
-      return connect(sw, a, e.as<svm::ConnectEvent>());
+    case svm::ToDaemon::kConnect: {
+      const auto c = e.as<svm::ConnectEvent>();
+      if (hops == 0 && sw.layer->workers.size() > 1) [[unlikely]]
+        if (const uint32_t to = worker_for(sw, *a.app, c); to != sw.worker->index)
+          return pass_to(sw, a, e, to, hops);
+      return connect(sw, a, c);
+    }
     case svm::ToDaemon::kListen:
       return listen_on_control(sw, a, e.as<svm::ListenEvent>());
     case svm::ToDaemon::kUnlisten:
@@ -254,6 +259,10 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return pass_accept(sw, *a.app, e.as<svm::SessionEvent>().handle);
     case svm::ToDaemon::kSetPeer:
       return set_peer(sw, a, e.as<svm::PeerEvent>());
+    case svm::ToDaemon::kLinkDone:
+      return link_done(sw, *a.app, e.as<svm::LinkEvent>());
+    case svm::ToDaemon::kLinkRing:
+      return link_ring(sw, *a.app, e.as<svm::LinkEvent>());
     case svm::ToDaemon::kGetInfo:
       return info(sw, a, e.as<svm::SessionEvent>());
     case svm::ToDaemon::kSetOption: {

@@ -142,6 +142,8 @@ void connected(Worker& w, SessionId id, Status status, const Endpoints& e) noexc
   if (status == Status::kOk) {
     s.state = State::kOpen;
     s.flags |= kTransportUp;
+    if (e.remote_port != 0 && ops_of(sw, s)->tx_kind == TxKind::kDatagram)
+      link_datagrams(sw, s, e);  // before the answer: its first datagram goes by it
   } else {
     s.flags &= static_cast<uint8_t>(~kTransportUp);
     s.conn = kNoConn;

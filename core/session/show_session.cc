@@ -183,6 +183,10 @@ Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up,
   Row r;
   const TransportOps* ops = ops_of(sw, s);
   if (is_up && level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
+  if (const LinkFigures f = link_figures(sw, s);
+      is_up && level > 1 && (f.open != 0 || f.dropped != 0))
+    r.detail += "  cut-through with " + std::to_string(f.open) + " peers, dropped " +
+                std::to_string(f.dropped) + "\n";
   const auto end = [is_up](const IpAddress& a, uint16_t port) {
     return is_up ? end_text(a, port) : std::string();
   };

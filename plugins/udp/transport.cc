@@ -137,6 +137,11 @@ void describe(Worker& w, ConnId id, std::string& out) noexcept {
   out += " received " + std::to_string(c->received) + " sent " + std::to_string(c->sent) +
          " rcvbuf-full " + std::to_string(c->overflowed) + "\n";
 }
+// Alone, without what moves connections: for cut-through.
+SessionId session_of(Worker& w, ConnId id) noexcept {
+  const Connection* c = udp_worker(w).connections.find(id);
+  return c ? c->session : kNoSession;
+}
 }  // namespace
 
 const TransportOps kTransportOps{.name = "udp",
@@ -149,6 +154,7 @@ const TransportOps kTransportOps{.name = "udp",
                                  .set_options = set_options,
                                  .info = info,
                                  .describe = describe,
+                                 .session_of = session_of,
                                  .push_datagrams = push_datagrams,
                                  .set_peer = set_peer};
 

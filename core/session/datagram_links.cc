@@ -1,0 +1,319 @@
+// Links between datagram sessions: found, made, ended. What an application says of them is checked
+// against what is kept here; nothing is read back from its table.
+#include "session/datagram_links.h"
+
+#include <hostloom/net.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "session/impl.h"
+
+namespace loom::session {
+namespace {
+
+// Of a session that had a peer when its table was made; others have kMaxDatagramLinks.
+constexpr uint32_t kLinksOfOnePeer = 4;
+
+LinkedSession* linked(SessionWorker& sw, const Session& s) noexcept {
+  if (sw.linked.empty()) [[likely]]
+    return nullptr;
+  const auto found = sw.linked.find(s.id);
+  return found == sw.linked.end() ? nullptr : &found->second;
+}
+
+bool same(const svm::Endpoint& a, const svm::Endpoint& b) noexcept {
+  return a.is_ip4 == b.is_ip4 && a.port == b.port &&
+         std::memcmp(a.ip, b.ip, a.is_ip4 ? 4 : 16) == 0;
+}
+
+bool can_link(const TransportOps& ops) noexcept {
+  // What a transport from outside the tree does to datagrams on their way, nobody here knows.
+  return ops.tx_kind == TxKind::kDatagram && ops.session_of && ops.ip_protocol != 0 &&
+         ops.proto < kFirstPrivateProto;
+}
+
+// The same flow as the other end sees it.
+Endpoints turned(Endpoints e) noexcept {
+  std::swap(e.local, e.remote);
+  std::swap(e.local_port, e.remote_port);
+  return e;
+}
+
+// The daemon's word, and the version behind it.
+void publish(LinkedSession& l, uint32_t slot, svm::LinkState state) noexcept {
+  svm::DatagramLinkSlot& shared = svm::link_slots(*l.shared)[slot];
+  shared.word.store(svm::link_word(l.slots[slot].serial, state), std::memory_order_release);
+  l.shared->version.store(++l.version, std::memory_order_release);
+}
+
+LinkedSession* open_table(SessionWorker& sw, Session& s, bool has_peer) {
+  if (LinkedSession* l = linked(sw, s)) return l;
+  const uint32_t capacity = has_peer ? kLinksOfOnePeer : svm::kMaxDatagramLinks;
+  const auto object = s.app->arena.alloc_object(sizeof(svm::DatagramLinks) +
+                                                capacity * sizeof(svm::DatagramLinkSlot));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    ask_growth(sw, *s.app);
+    return nullptr;
+  }
+  LinkedSession& l = sw.linked[s.id];
+  l.shared = reinterpret_cast<svm::DatagramLinks*>(object.ptr);
+  l.shared->capacity = capacity;
+  l.ref = object.ref;
+  l.slots.resize(capacity);
+  std::atomic_ref(s.shared->block).store(l.ref, std::memory_order_release);
+  return &l;
+}
+
+uint32_t free_slot(const LinkedSession& l) noexcept {
+  const auto found = std::ranges::find(l.slots, kNoIndex, &LinkedSession::Slot::link);
+  return found == l.slots.end() ? kNoIndex : static_cast<uint32_t>(found - l.slots.begin());
+}
+
+uint32_t new_link(SessionWorker& sw) {
+  if (sw.free_datagram_links.empty()) {
+    sw.datagram_links.push_back(std::make_unique<DatagramLink>());
+    return static_cast<uint32_t>(sw.datagram_links.size() - 1);
+  }
+  const uint32_t i = sw.free_datagram_links.back();
+  sw.free_datagram_links.pop_back();
+  return i;
+}
+
+void drop_link(SessionWorker& sw, uint32_t index) noexcept {
+  DatagramLink& l = *sw.datagram_links[index];
+  CutThroughPair& pair = *l.pair;
+  for (uint32_t end = 0; end < 2; ++end) {
+    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.sizes[end]);
+    fifo.release();
+  }
+  give_bell(pair, l.bell, l.bit);
+  pair.arena.free_object(l.ref);
+  l = {};
+  sw.free_datagram_links.push_back(index);
+  pair.n_links.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+// The session's application does not touch the link any more.
+void let_go(SessionWorker& sw, LinkedSession& at, uint32_t slot) noexcept {
+  LinkedSession::Slot& s = at.slots[slot];
+  const uint32_t index = std::exchange(s.link, kNoIndex);
+  ++s.serial;
+  DatagramLink& l = *sw.datagram_links[index];
+  l.ends[s.end].session = kNoSession;
+  if (l.ends[1 - s.end].session == kNoSession) drop_link(sw, index);
+}
+
+void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
+  if (!std::exchange(l.is_open, false)) return;
+  for (const DatagramLink::End& e : l.ends) {
+    if (e.session == kNoSession) continue;
+    Session& s = sw.pool.at(e.session);
+    publish(*linked(sw, s), e.slot, svm::kLinkEnded);
+    notify(sw, s, kNotifyRx | kNotifyForce);
+  }
+}
+
+uint32_t owner_of(const Session& s) noexcept {
+  return s.shared->owner.load(std::memory_order_relaxed);
+}
+
+void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, LinkedSession& at,
+              uint32_t slot, const Endpoints& e) noexcept {
+  DatagramLink& l = *sw.datagram_links[index];
+  l.ends[end] = {s.id, slot};
+  l.shared->ends[end].owner.store(owner_of(s), std::memory_order_relaxed);
+  LinkedSession::Slot& own = at.slots[slot];
+  own.link = index;
+  own.end = end;
+  ++own.serial;
+  own.remote = endpoint_of(e.remote, e.remote_port);
+  svm::DatagramLinkSlot& shared = svm::link_slots(*at.shared)[slot];
+  shared.end = end;
+  shared.block = l.ref;
+  shared.bell = l.pair->bells[l.bell].ref;
+  shared.bell_bit = l.bit;
+  shared.tx_size = l.sizes[end];
+  shared.rx_size = l.sizes[1 - end];
+  shared.local = endpoint_of(e.local, e.local_port);
+  shared.remote = own.remote;
+}
+
+// What the peer would send back must be allowed as well, or all goes by the transport, which asks
+// for each.
+bool may_answer(SessionWorker& sw, const Session& s, const Endpoints& e) noexcept {
+  if (!sw.layer->filters->has_egress()) [[likely]]
+    return true;
+  ConnectArgs args{.transport = s.transport, .endpoints = e};
+  Listener* to = nullptr;
+  return sw.layer->filters->filter_connect(sw, *s.app, args, true, to) == Status::kOk && !to;
+}
+
+// What waits for an answer of one that has died would wait for ever.
+void tell_of_death(SessionWorker& sw, Session& peer) noexcept {
+  const TransportOps* ops = ops_of(sw, peer);
+  if (peer.state != State::kOpen || !(peer.flags & kTransportUp) || !ops->info) return;
+  ConnectionInfo c;
+  ops->info(*sw.worker, peer.conn, c);
+  if (c.endpoints.remote_port != 0)
+    sw.worker->sessions->soft_error(*sw.worker, peer.id, ResetReason::kRefused);
+}
+
+// The link that the request names, or nullptr.
+LinkedSession* find_slot(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
+  Session* s = find_session(sw, app, e.handle);
+  LinkedSession* l = s ? linked(sw, *s) : nullptr;
+  if (!l || e.slot >= l->slots.size() || l->slots[e.slot].link == kNoIndex ||
+      svm::link_serial(svm::link_word(l->slots[e.slot].serial, svm::kLinkFree)) != e.serial) {
+    if (s) ++sw.counters[kStaleHandle];  // ordinary: two processes of it may say so
+    return nullptr;
+  }
+  return l;
+}
+
+}  // namespace
+
+Session* find_datagram_peer(SessionWorker& sw, const App& app, TransportId transport,
+                            const Endpoints& e, uint32_t* elsewhere) noexcept {
+  if (elsewhere) *elsewhere = sw.worker->index;
+  const Impl& layer = *sw.layer;
+  const TransportOps* ops = layer.transports.get(transport);
+  Worker& w = *sw.worker;
+  if (!app.scope.local || e.remote_port == 0 || !can_link(*ops) || !w.net ||
+      !w.net->is_local(w, e.remote, e.fib_index))
+    return nullptr;
+  const Endpoints arriving = turned(e);
+  FlowMatch match;
+  if (e.remote.is_ip4) {
+    const FlowKey4 key = key4_of(arriving, ops->ip_protocol);
+    layer.flows->lookup<FlowKey4>({&key, 1}, &match);
+  } else {
+    const FlowKey6 key = key6_of(arriving, ops->ip_protocol);
+    layer.flows->lookup<FlowKey6>({&key, 1}, &match);
+  }
+  if (match.kind != FlowKind::kBound && match.kind != FlowKind::kEstablished) return nullptr;
+  if (match.worker != w.index) {
+    if (elsewhere && match.worker < layer.workers.size()) *elsewhere = match.worker;
+    return nullptr;
+  }
+  const SessionId id = ops->session_of(w, match.conn);
+  if (!sw.pool.contains(id)) return nullptr;
+  Session& s = sw.pool.at(id);
+  const bool is_there = s.state == State::kOpen && s.shared && s.transport == transport;
+  return is_there && s.app->ns == app.ns && s.app->scope.local && !s.app->owner->in_this_process &&
+                 s.app->live_mask() != 0
+             ? &s
+             : nullptr;
+}
+
+void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept {
+  Session* to = find_datagram_peer(sw, *s.app, s.transport, e);
+  if (!to || to == &s || !s.shared) return;
+  CutThroughPair* pair = pair_of(sw, *s.app, *to->app);
+  if (!pair) return;
+  const svm::Endpoint peer = endpoint_of(e.remote, e.remote_port);
+  if (const LinkedSession* has = linked(sw, s))
+    for (const LinkedSession::Slot& slot : has->slots)
+      if (slot.link != kNoIndex && sw.datagram_links[slot.link]->is_open && same(slot.remote, peer))
+        return;
+  const Endpoints back = turned(e);
+  if (!may_answer(sw, *to, back)) return;
+  if (!open_table(sw, s, true) || !open_table(sw, *to, false)) return;
+  LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, *to);
+  const uint32_t from_slot = free_slot(from_table), to_slot = free_slot(to_table);
+  if (from_slot == kNoIndex || to_slot == kNoIndex) return;
+  const auto object = pair->arena.alloc_object(sizeof(svm::CutThroughShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    return;
+  }
+  uint32_t bell, bit;
+  if (!take_bell(sw, *pair, bell, bit)) {
+    pair->arena.free_object(object.ref);
+    return;
+  }
+  const uint32_t index = new_link(sw);
+  DatagramLink& l = *sw.datagram_links[index];
+  l.pair = pair;
+  l.shared = reinterpret_cast<svm::CutThroughShared*>(object.ptr);
+  l.ref = object.ref;
+  l.bell = bell;
+  l.bit = bit;
+  l.is_open = true;
+  svm::init_fifo(l.shared->fifos[0]);
+  svm::init_fifo(l.shared->fifos[1]);
+  pair->n_links.fetch_add(1, std::memory_order_relaxed);
+  // An application that talks to itself has both ends.
+  const uint32_t end = pair->apps[0] == s.app ? 0 : 1;
+  l.sizes[end] = to->rx_size;
+  l.sizes[1 - end] = s.rx_size;
+  fill_end(sw, index, end, s, from_table, from_slot, e);
+  fill_end(sw, index, 1 - end, *to, to_table, to_slot, back);
+  publish(to_table, to_slot, svm::kLinkOpen);
+  publish(from_table, from_slot, svm::kLinkOpen);
+  notify(sw, *to, kNotifyRx | kNotifyForce);
+  notify(sw, s, kNotifyRx | kNotifyForce);
+}
+
+void end_links(SessionWorker& sw, Session& s, const svm::Endpoint* keep, bool has_died) noexcept {
+  LinkedSession* at = linked(sw, s);
+  if (!at) return;
+  for (const LinkedSession::Slot& slot : at->slots) {
+    if (slot.link == kNoIndex) continue;
+    DatagramLink& l = *sw.datagram_links[slot.link];
+    if (!l.is_open || (keep && same(slot.remote, *keep))) continue;
+    end_link(sw, l);
+    if (has_died && l.ends[1 - slot.end].session != kNoSession)
+      tell_of_death(sw, sw.pool.at(l.ends[1 - slot.end].session));
+  }
+}
+
+void release_links(SessionWorker& sw, Session& s) noexcept {
+  LinkedSession* at = linked(sw, s);
+  if (!at) return;
+  end_links(sw, s);
+  for (uint32_t i = 0; i < at->slots.size(); ++i)
+    if (at->slots[i].link != kNoIndex) let_go(sw, *at, i);
+  s.app->arena.free_object(at->ref);
+  sw.linked.erase(s.id);
+}
+
+void set_link_owners(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
+  const LinkedSession* at = linked(sw, s);
+  if (!at) return;
+  for (const LinkedSession::Slot& slot : at->slots)
+    if (slot.link != kNoIndex)
+      sw.datagram_links[slot.link]->shared->ends[slot.end].owner.store(worker);
+}
+
+void link_done(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
+  LinkedSession* at = find_slot(sw, app, e);
+  if (!at) return;
+  end_link(sw, *sw.datagram_links[at->slots[e.slot].link]);
+  let_go(sw, *at, e.slot);
+  publish(*at, e.slot, svm::kLinkFree);
+}
+
+void link_ring(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
+  const LinkedSession* at = find_slot(sw, app, e);
+  if (!at) return;
+  const LinkedSession::Slot& slot = at->slots[e.slot];
+  const SessionId peer = sw.datagram_links[slot.link]->ends[1 - slot.end].session;
+  if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx | kNotifyForce);
+}
+
+LinkFigures link_figures(SessionWorker& sw, const Session& s) noexcept {
+  LinkFigures f;
+  const LinkedSession* at = linked(sw, s);
+  if (!at) return f;
+  for (const LinkedSession::Slot& slot : at->slots) {
+    if (slot.link == kNoIndex) continue;
+    const DatagramLink& l = *sw.datagram_links[slot.link];
+    f.open += l.is_open;
+    f.dropped += l.shared->ends[1 - slot.end].dropped.load(std::memory_order_relaxed);
+  }
+  return f;
+}
+
+}  // namespace loom::session

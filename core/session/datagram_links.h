@@ -1,0 +1,76 @@
+// Cut-through of datagrams: links between two datagram sessions of this daemon's applications, one
+// of which at least has the other as its peer. Each session stays what it is, with its transport,
+// its ports and its own fifos; a link is one more way for what the two send each other, by fifos
+// and bells that both applications map (svm/datagram_links.h). Private to core/session/.
+//
+// A link is made when a session gets its peer, if that is on the same worker. It ends when either
+// session does or gets another peer, and its memory goes when both applications have let go of it.
+// Who has no link (kMaxDatagramLinks; too little memory; another worker) goes by the transport.
+//
+// Threads: the worker of both sessions.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "session/cut_through.h"
+#include "svm/datagram_links.h"
+
+namespace loom::session {
+
+struct Session;
+
+// What the two ends share here. In SessionWorker::datagram_links.
+struct DatagramLink {
+  struct End {
+    SessionId session = kNoSession;  // whose table has it in `slot`; kNoSession: it has let go
+    uint32_t slot = 0;
+  };
+  CutThroughPair* pair = nullptr;  // nullptr: free
+  svm::CutThroughShared* shared = nullptr;
+  svm::Ref ref = 0;
+  uint32_t bell = 0, bit = 0;
+  bool is_open = false;
+  End ends[2];
+  uint32_t sizes[2] = {};  // of the fifos, as those are numbered
+};
+
+// A session that has, or has had, links. In SessionWorker::linked, by its id.
+struct LinkedSession {
+  struct Slot {
+    uint32_t link = kNoIndex;  // in SessionWorker::datagram_links; kNoIndex: free
+    uint32_t end = 0;
+    uint32_t serial = 0;
+    svm::Endpoint remote{};
+  };
+  svm::DatagramLinks* shared = nullptr;
+  svm::Ref ref = 0;
+  uint32_t version = 0;
+  std::vector<Slot> slots;
+};
+
+// Whom a session of the application with these ends would reach without leaving this host; nullptr:
+// nobody, or by the transport only. The local end may be incomplete. `elsewhere`: the worker on
+// which it lives, when that is another one, else this one.
+Session* find_datagram_peer(SessionWorker&, const App&, TransportId, const Endpoints&,
+                            uint32_t* elsewhere = nullptr) noexcept;
+// Links the session with its peer, if there is a pair of their applications and room.
+void link_datagrams(SessionWorker&, Session&, const Endpoints&) noexcept;
+// Ends all links of the session but the one with `keep`. has_died: its application has ended
+// without closing it, and a peer that waits for it is told.
+void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,
+               bool has_died = false) noexcept;
+// The session is being freed.
+void release_links(SessionWorker&, Session&) noexcept;
+// The session's events go to another worker of its application.
+void set_link_owners(SessionWorker&, Session&, uint32_t worker) noexcept;
+// Requests: the application has let go of a link; it cannot ring the other end.
+void link_done(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
+void link_ring(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
+
+struct LinkFigures {
+  uint32_t open = 0;
+  uint64_t dropped = 0;  // datagrams for the session, as the peers of its links say
+};
+LinkFigures link_figures(SessionWorker&, const Session&) noexcept;
+
+}  // namespace loom::session

@@ -1,0 +1,414 @@
+// Links between datagram sessions of two applications: when there is one, what each end is told of
+// it, and that nothing stays of it. The applications read and write the fifos as theirs would.
+#include "tests/unit/core/session/datagram_transport.h"
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test {
+namespace {
+
+using session::RuleScope;
+using svm::DatagramHeader;
+using Transport = DatagramTransport;
+
+svm::AttachRequest named(const char* name, uint32_t flags = 0) {
+  svm::AttachRequest r{};
+  std::strcpy(r.app_name, name);
+  r.rx_fifo_size = r.tx_fifo_size = 128 << 10;
+  r.flags = flags;
+  return r;
+}
+
+svm::Endpoint at(uint8_t host, uint16_t port) {
+  svm::Endpoint e{};
+  e.is_ip4 = 1;
+  e.port = Be16(port).raw();
+  if (host != 0) e.ip[0] = 10;
+  e.ip[3] = host;
+  return e;
+}
+
+// A session, and its application's way to its links.
+struct Socket {
+  TestApp* app = nullptr;
+  uint64_t handle = 0;
+  svm::Endpoint local{};
+  std::unique_ptr<TestApp::Connection> own;
+
+  svm::DatagramLinks* table() const {
+    const svm::Ref ref = own->shared->block;
+    return ref ? app->table.resolve_as<svm::DatagramLinks>(ref) : nullptr;
+  }
+  svm::DatagramLinkSlot& slot(uint32_t i = 0) const { return svm::link_slots(*table())[i]; }
+  uint32_t count(svm::LinkState state) const {
+    uint32_t n = 0;
+    for (uint32_t i = 0; table() && i < table()->capacity; ++i)
+      n += svm::link_state(slot(i).word.load()) == state;
+    return n;
+  }
+};
+
+// A link, with the pair's memory mapped as an application maps it.
+struct Link {
+  std::vector<std::unique_ptr<svm::Segment>> segments;
+  std::unique_ptr<svm::SegmentTable> table = std::make_unique<svm::SegmentTable>();
+  std::unique_ptr<svm::AppArena> arena = std::make_unique<svm::AppArena>(*table);
+  svm::CutThroughShared* shared = nullptr;
+  svm::AppFifoConsumer rx;
+  svm::AppFifoProducer tx;
+
+  void send(std::string_view text) {
+    DatagramHeader h{};
+    h.length = static_cast<uint32_t>(text.size());
+    std::string bytes(reinterpret_cast<const char*>(&h), sizeof h);
+    bytes += text;
+    EXPECT_EQ(tx.enqueue(svm::bytes_of(bytes.data(), bytes.size())), bytes.size());
+  }
+  std::string take() {
+    DatagramHeader h;
+    if (rx.refresh() < sizeof h) return "";
+    rx.dequeue(std::as_writable_bytes(std::span(&h, 1)));
+    std::string text(h.length, 0);
+    rx.dequeue(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+};
+
+struct DatagramLinksTest : testing::Test {
+  DatagramLinksTest() {
+    EXPECT_TRUE(bed.transports.add(transport.ops()));
+    bed.engine->worker(0).net = &kDatagramNet;
+  }
+  // Behind what is told about links.
+  static svm::ConnectedEvent answer(TestApp& a) {
+    svm::MqEvent event{};
+    while (a.events.pop(event))
+      if (static_cast<svm::ToApp>(event.type) == svm::ToApp::kConnected)
+        return event.as<svm::ConnectedEvent>();
+    ADD_FAILURE() << "no answer";
+    return {};
+  }
+  svm::ConnectedEvent ask(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
+    svm::ConnectEvent e{};
+    e.context = 5;
+    e.proto = Transport::kProto;
+    e.local = local;
+    e.remote = remote;
+    a.push(svm::ToDaemon::kConnect, e);
+    return answer(a);
+  }
+  Socket open(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
+    const auto c = ask(a, local, remote);
+    EXPECT_EQ(c.status, 0);
+    EXPECT_EQ(c.cut_through, svm::CutThrough::kNo);
+    return {&a, c.handle, c.local, a.connection(c.handle, c.session)};
+  }
+  Socket bind(TestApp& a, uint16_t port, uint8_t host = 0) {
+    return open(a, at(host, port), at(0, 0));
+  }
+  Socket connect(TestApp& a, uint16_t port, uint8_t host = 1) {
+    return open(a, at(0, 0), at(host, port));
+  }
+  Status set_peer(Socket& s, svm::Endpoint remote) {
+    svm::PeerEvent e{};
+    e.handle = s.handle;
+    e.context = 6;
+    e.remote = remote;
+    s.app->push(svm::ToDaemon::kSetPeer, e);
+    return static_cast<Status>(answer(*s.app).status);
+  }
+  Link map(const Socket& s, uint32_t slot = 0) {
+    Link l;
+    const svm::DatagramLinkSlot& shared = s.slot(slot);
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kGetSegment;
+    r.pair = r.segment_id = svm::ref_segment(shared.block);
+    const auto reply = s.app->ask(r);
+    EXPECT_EQ(reply.status, 0) << reply.message;
+    for (uint32_t i = 0; i < reply.n_segments; ++i) {
+      const auto& info = reply.segments[i];
+      l.segments.push_back(svm::Segment::map(s.app->fds[i], info.id, info.kind, info.size).value());
+      EXPECT_TRUE(l.table->add(*l.segments.back()));
+      if (info.kind == svm::SegmentKind::kAppArena) {
+        EXPECT_TRUE(l.arena->add_segment(*l.segments.back()));
+      }
+    }
+    l.shared = l.table->resolve_as<svm::CutThroughShared>(shared.block);
+    EXPECT_NE(l.shared, nullptr);
+    l.rx = svm::AppFifoConsumer(l.shared->fifos[1 - shared.end], *l.table, shared.rx_size);
+    l.tx = svm::AppFifoProducer(l.shared->fifos[shared.end], *l.arena, shared.tx_size);
+    return l;
+  }
+  void done(const Socket& s, uint32_t slot = 0) {
+    const svm::LinkEvent e{s.handle, slot, svm::link_serial(s.slot(slot).word.load())};
+    s.app->push(svm::ToDaemon::kLinkDone, e);
+  }
+  static void forget_events(TestApp& a) {
+    svm::MqEvent e;
+    while (a.events.pop(e)) {}
+  }
+  std::size_t links() {
+    auto& sw = *bed.layer->impl().workers[0];
+    return sw.datagram_links.size() - sw.free_datagram_links.size();
+  }
+  // Everything that was there for links has gone, in time.
+  void expect_nothing_left() {
+    EXPECT_EQ(links(), 0u);
+    EXPECT_TRUE(bed.layer->impl().workers[0]->linked.empty());
+    for (int i = 0; i < 3; ++i) bed.pump(6 * kSecond);
+    EXPECT_TRUE(bed.layer->impl().pairs.empty());
+  }
+
+  Transport transport;
+  SessionBed bed;
+  TestApp server{bed, named("server")}, client{bed, named("client")};
+};
+
+TEST_F(DatagramLinksTest, WhoConnectsToABoundSessionIsLinkedWithIt) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  ASSERT_EQ(c.count(svm::kLinkOpen), 1u);
+  ASSERT_EQ(s.count(svm::kLinkOpen), 1u);
+  // Both were told, and each sees the other by its own address.
+  EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s.handle);
+  EXPECT_EQ(std::memcmp(&c.slot().local, &c.local, sizeof c.local), 0);
+  EXPECT_EQ(std::memcmp(&s.slot().remote, &c.local, sizeof c.local), 0);
+  const svm::Endpoint called = at(1, 53);
+  EXPECT_EQ(std::memcmp(&s.slot().local, &called, sizeof called), 0);
+  EXPECT_EQ(std::memcmp(&c.slot().remote, &called, sizeof called), 0);
+  Link from = map(c), to = map(s);
+  from.send("question");
+  EXPECT_EQ(to.take(), "question");
+  to.send("answer");
+  EXPECT_EQ(from.take(), "answer");
+  // Each rings the worker that owns the other end.
+  EXPECT_EQ(from.shared->ends[0].owner.load(), 0u);
+  EXPECT_EQ(from.shared->ends[1].owner.load(), 0u);
+  EXPECT_TRUE(transport.sent.empty());
+}
+
+TEST_F(DatagramLinksTest, TheSessionsKeepTheirTransport) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  DatagramHeader h{};
+  h.length = 2;
+  std::string bytes(reinterpret_cast<const char*>(&h), sizeof h);
+  client.write(*c.own, bytes + "hi");
+  ASSERT_EQ(transport.sent.size(), 1u);
+  EXPECT_EQ(transport.sent[0].payload, "hi");
+}
+
+TEST_F(DatagramLinksTest, NobodyIsLinkedWhereStreamsWouldNotBe) {
+  Socket s = bind(server, 53);
+  TestApp outside(bed, named("outside", svm::kScopeGlobalOnly));
+  EXPECT_EQ(connect(outside, 53).table(), nullptr);
+  Socket other = bind(outside, 54);
+  EXPECT_EQ(connect(client, 54).table(), nullptr);
+  EXPECT_EQ(open(client, at(0, 0), at(1, 55)).table(), nullptr);  // nobody there
+  svm::Endpoint foreign = at(1, 53);
+  foreign.ip[0] = 192;
+  EXPECT_EQ(open(client, at(0, 0), foreign).table(), nullptr);
+  EXPECT_EQ(s.table(), nullptr);
+  EXPECT_TRUE(bed.layer->impl().pairs.empty());
+}
+
+TEST_F(DatagramLinksTest, ARuleAgainstTheAnswersKeepsAllOnTheTransport) {
+  Socket s = bind(server, 53);
+  session::RuleSpec rule;
+  rule.transport = bed.transports.find_proto(Transport::kProto);
+  rule.action = session::kActionDrop;
+  rule.scope = RuleScope::kLocal;
+  rule.match.local = *IpPrefix::parse("10.0.0.1/32");
+  rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
+  rule.match.local_port = 53;
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  Socket c = connect(client, 53);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
+  // Against the connect: it is refused.
+  rule.match.local = *IpPrefix::parse("0.0.0.0/0");
+  rule.match.local_port = 0;
+  rule.match.remote = *IpPrefix::parse("10.0.0.1/32");
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  EXPECT_EQ(static_cast<Status>(ask(client, at(0, 0), at(1, 53)).status), Status::kRefused);
+}
+
+TEST_F(DatagramLinksTest, AServerHasALinkWithEachOfItsClientsUpToABound) {
+  Socket s = bind(server, 53);
+  std::vector<Socket> clients;
+  for (uint32_t i = 0; i < svm::kMaxDatagramLinks + 3; ++i) {
+    clients.push_back(connect(client, 53));
+    forget_events(client);
+  }
+  EXPECT_EQ(s.count(svm::kLinkOpen), svm::kMaxDatagramLinks);
+  EXPECT_EQ(clients[svm::kMaxDatagramLinks - 1].count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(clients[svm::kMaxDatagramLinks].count(svm::kLinkOpen), 0u);
+  // A place that has become free is used again, under another serial.
+  const uint32_t before = s.slot(7).word.load();
+  client.close(*clients[7].own);
+  EXPECT_EQ(svm::link_state(s.slot(7).word.load()), svm::kLinkEnded);
+  done(s, 7);
+  EXPECT_EQ(svm::link_state(s.slot(7).word.load()), svm::kLinkFree);
+  forget_events(client);
+  EXPECT_EQ(connect(client, 53).count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(svm::link_state(s.slot(7).word.load()), svm::kLinkOpen);
+  EXPECT_NE(s.slot(7).word.load(), before);
+}
+
+TEST_F(DatagramLinksTest, WhatWasSentBeforeACloseIsStillRead) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  Link from = map(c), to = map(s);
+  from.send("last words");
+  client.close(*c.own);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(to.take(), "last words");
+  EXPECT_EQ(links(), 1u);
+  done(s);
+  EXPECT_EQ(s.count(svm::kLinkFree), svm::kMaxDatagramLinks);
+  server.close(*s.own);
+  expect_nothing_left();
+}
+
+TEST_F(DatagramLinksTest, AnotherPeerEndsTheLinkAndTheSameOneDoesNot) {
+  Socket s = bind(server, 53), t = bind(server, 54), c = connect(client, 53);
+  ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(c.count(svm::kLinkEnded), 0u);
+  ASSERT_EQ(set_peer(c, at(1, 54)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(t.count(svm::kLinkOpen), 1u);
+  // A server that takes one of its clients as its peer keeps the link with that one.
+  Socket d = connect(client, 54);
+  ASSERT_EQ(t.count(svm::kLinkOpen), 2u);
+  svm::Endpoint chosen = d.local;
+  ASSERT_EQ(set_peer(t, chosen), Status::kOk);
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
+  ASSERT_EQ(set_peer(c, at(0, 0)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
+}
+
+TEST_F(DatagramLinksTest, ABoundSessionThatConnectsIsLinkedToo) {
+  Socket s = bind(server, 53), c = bind(client, 60, 2);
+  ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
+}
+
+TEST_F(DatagramLinksTest, TheDeathOfAServerIsTold) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  Link from = map(c);
+  ASSERT_TRUE(c.own->rx.arm());
+  forget_events(client);
+  server.die();
+  bed.pump();
+  EXPECT_EQ(client.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, c.handle);
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  DatagramHeader h;
+  ASSERT_EQ(c.own->rx.refresh(), sizeof h);
+  c.own->rx.dequeue(std::as_writable_bytes(std::span(&h, 1)));
+  EXPECT_EQ(h.flags, svm::kDatagramError);
+  EXPECT_EQ(h.error, ECONNREFUSED);
+  client.close(*c.own);
+  expect_nothing_left();
+}
+
+TEST_F(DatagramLinksTest, TheDeathOfAClientLeavesWhatItHasSent) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  Link from = map(c), to = map(s);
+  from.send("still there");
+  client.die();
+  bed.pump();
+  EXPECT_EQ(to.take(), "still there");
+  EXPECT_EQ(s.own->rx.refresh(), 0u) << "who has no peer waits for nobody";
+  done(s);
+  EXPECT_EQ(links(), 0u);
+  server.die();
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().applications, 0u);
+  EXPECT_EQ(bed.layer->stats().segment_bytes, 0u);
+}
+
+TEST_F(DatagramLinksTest, AnApplicationTalksToItself) {
+  Socket s = bind(server, 53), c = connect(server, 53);
+  ASSERT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_NE(c.slot().end, s.slot().end);
+  Link from = map(c), to = map(s);
+  from.send("to myself");
+  EXPECT_EQ(to.take(), "to myself");
+  server.die();
+  bed.pump();
+  expect_nothing_left();
+}
+
+TEST_F(DatagramLinksTest, RequestsAboutLinksThatAreNotThereDoNothing) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  const uint32_t serial = svm::link_serial(s.slot().word.load());
+  for (const auto type : {svm::ToDaemon::kLinkDone, svm::ToDaemon::kLinkRing})
+    for (const svm::LinkEvent e :
+         {svm::LinkEvent{s.handle, 1, serial}, svm::LinkEvent{s.handle, ~0u, serial},
+          svm::LinkEvent{s.handle, 0, serial + 1}, svm::LinkEvent{c.handle, 0, serial},
+          svm::LinkEvent{0, 0, 0}})
+      server.push(type, e);
+  EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(links(), 1u);
+  // What it writes into its own table is never read back.
+  s.slot().block = ~0ull;
+  s.slot().word.store(~0u);
+  s.table()->capacity = ~0u;
+  s.table()->version.store(0);
+  server.die();
+  bed.pump();
+  client.close(*c.own);
+  expect_nothing_left();
+}
+
+TEST_F(DatagramLinksTest, WhoCannotRingHasTheDaemonTell) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  forget_events(server);
+  const svm::LinkEvent e{c.handle, 0, svm::link_serial(c.slot().word.load())};
+  client.push(svm::ToDaemon::kLinkRing, e);
+  EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s.handle);
+}
+
+TEST_F(DatagramLinksTest, AnOperatorsResetEndsThem) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  bed.engine->worker(0).sessions->reset(bed.engine->worker(0), session::handle_index(s.handle),
+                                        ResetReason::kAborted);
+  bed.pump();
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  server.close(*s.own);
+  client.close(*c.own);
+  expect_nothing_left();
+}
+
+TEST(DatagramLinksOfWorkers, AConnectWithoutAPortIsHandledWhereItsPeerLives) {
+  Transport transport;
+  SessionBed bed({}, SessionBed::Network::kNone, 2,
+                 [&](SessionBed& b) { EXPECT_TRUE(b.transports.add(transport.ops())); });
+  for (uint32_t i = 0; i < 2; ++i) bed.engine->worker(i).net = &kDatagramNet;
+  TestApp server(bed, named("server")), client(bed, named("client"));
+  const auto ask = [&](TestApp& a, uint32_t worker, svm::Endpoint local, svm::Endpoint remote) {
+    svm::ConnectEvent e{};
+    e.proto = Transport::kProto;
+    e.local = local;
+    e.remote = remote;
+    a.ask_worker(worker, svm::ToDaemon::kConnect, e);
+    bed.pump();
+    const auto c = DatagramLinksTest::answer(a);
+    EXPECT_EQ(c.status, 0);
+    return std::pair(session::handle_worker(c.handle), a.connection(c.handle, c.session));
+  };
+  ask(server, 1, at(0, 53), at(0, 0));
+  const auto [worker, c] = ask(client, 0, at(0, 0), at(1, 53));
+  EXPECT_EQ(worker, 1);
+  EXPECT_NE(c->shared->block, 0u);
+  EXPECT_EQ(bed.counter("passed-on"), 1u);
+  // With one it stays where it was asked for, in turn with what else is asked about that port.
+  DatagramLinksTest::forget_events(client);
+  const auto [here, d] = ask(client, 0, at(0, 60), at(1, 53));
+  EXPECT_EQ(here, 0);
+  EXPECT_EQ(d->shared->block, 0u);
+}
+
+}  // namespace
+}  // namespace loom::test
