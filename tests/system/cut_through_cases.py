@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """System tests of sessions between two programs on one daemon. usage: cut_through_cases.py CASE"""
 
+import json
 import os
 import pathlib
 import signal
@@ -132,5 +133,75 @@ def scope():
             lab.stop(s)
 
 
+DATAGRAMS = [PYTHON, str(HERE / "programs" / "datagram_peer.py")]
+
+
+def sent_by_transport(lab):
+    return sum(int(e["count"]) for e in lab.cli("show", "errors", as_json=True)["errors"]
+               if e["node"] in ("udp4-output", "udp6-output") and e["reason"] == "sent")
+
+
+def datagram_server(lab, address=STACK_IP4, port=7000):
+    child = lab.spawn(DATAGRAMS + ["serve", address, str(port)], name="serve", env=lab.preload())
+    wait_until(lambda: "listening" in lab.output(child) or child.poll() is not None, "the server is bound")
+    expect(child.poll() is None, f"the server ended:\n{lab.output(child)}")
+    return child
+
+
+def datagrams():
+    """Every way of waiting, many peers at one socket, IPv4 and IPv6, Python and iperf3; what is connected sends no packet."""
+    with Lab() as lab:
+        lab.cli("show", "version")
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        for address in (STACK_IP4, STACK_IP6):
+            s = datagram_server(lab, address)
+            lab.run(DATAGRAMS + ["talk", address, "7000", "70"], env=lab.preload(), timeout=90)
+            before = sent_by_transport(lab)
+            lab.run(DATAGRAMS + ["talk", address, "7000", "10"], env=lab.preload(), timeout=90)
+            by_transport = sent_by_transport(lab) - before
+            # To nobody, and without a peer; there and back.
+            expect(by_transport <= 3, f"{by_transport} datagrams went by the transport")
+            lab.stop(s)
+            echo = lab.spawn([PYTHON, str(HERE / "programs" / "datagram_echo.py"), address, "7001"], name="echo", env=lab.preload())
+            wait_until(lambda: "port" in lab.output(echo), "the echo server is bound")
+            lab.run([PYTHON, str(HERE / "programs" / "datagrams.py"), address, "7001", "1400"], env=lab.preload(), timeout=90)
+            lab.stop(echo)
+        for reverse in ([], ["-R"]):
+            before = sent_by_transport(lab)
+            server = [p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5201", "--forceflush"]
+            with lab.program(server, name="iperf3-server", env=lab.preload()) as s:
+                wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "iperf3 server listens")
+                done = lab.run([p.find("iperf3"), "-u", "-c", STACK_IP4, "-p", "5201", "-t", "2", "-b", "50M", "-l", "1400",
+                                "-P", "2", "-J"] + reverse, timeout=60, env=lab.preload(), check=False)
+                report = json.loads(done.stdout)
+                expect("error" not in report, f"{report.get('error')}\n{lab.output(s)}{lab.daemon_tail()}")
+                total = report["end"]["sum"]
+                print(f"iperf3 -u {reverse}: {total['packets']} datagrams, {total['lost_percent']:.2f} % lost")
+                expect(total["packets"] > 3000, f"only {total['packets']} datagrams")
+                expect(total["lost_percent"] < 20, f"{total['lost_percent']} % lost")
+            expect(sent_by_transport(lab) - before < 20, "iperf3 went by the transport")
+        expect_reclaimed(lab, descriptors)
+
+
+def datagrams_killed():
+    """Either end killed: a connected one hears of it at once, a server goes on, and all memory comes back."""
+    with Lab() as lab:
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        s = datagram_server(lab)
+        clients = [lab.spawn(DATAGRAMS + ["hold", STACK_IP4, "7000"], name="hold", env=lab.preload()) for _ in range(5)]
+        for c in clients:
+            wait_until(lambda c=c: "up" in lab.output(c) or c.poll() is not None, "a client has its answer")
+        for c in clients[:2]:
+            c.kill()
+        lab.run(DATAGRAMS + ["talk", STACK_IP4, "7000", "5"], env=lab.preload(), timeout=90)
+        began = time.monotonic()
+        s.kill()
+        for c in clients[2:]:
+            wait_until(lambda c=c: c.poll() is not None, "a client hears that its server was killed", 10)
+            expect("refused" in lab.output(c), lab.output(c))
+        print(f"3 clients heard within {(time.monotonic() - began) * 1000:.0f} ms")
+        expect_reclaimed(lab, descriptors)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(talk, programs, killed, scope)
+    laboratory.run_case(talk, programs, killed, scope, datagrams, datagrams_killed)
