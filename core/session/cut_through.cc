@@ -336,8 +336,8 @@ Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent
   CutThroughPair* pair = pair_of(sw, *a.app, *l.app);
   if (!pair)
     return ask_pair(sw, a, *l.app,
-                    [event, waited = until_deadline(sw, waited)](
-                        SessionWorker& at, AppWorker& caller, Status status) {
+                    [event, waited = until_deadline(sw, waited)](SessionWorker& at,
+                                                                 AppWorker& caller, Status status) {
                       if (status == Status::kOk)
                         connect(at, caller, event, waited);
                       else

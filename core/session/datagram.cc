@@ -283,8 +283,9 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
   } else {
     status = place_connect(sw, *a.app, e);
     if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new &&
-        await_pair(sw, a, args, [c](auto& at, auto& caller) { connect(at, caller, c, {.deadline = 1}); }))
+    if (status == Status::kOk && is_new && await_pair(sw, a, args, [c](auto& at, auto& caller) {
+          connect(at, caller, c, {.deadline = 1});
+        }))
       return;
   }
   Session* s = nullptr;

@@ -115,15 +115,12 @@ void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
   }
 }
 
-uint32_t owner_of(const Session& s) noexcept {
-  return s.shared->owner.load(std::memory_order_relaxed);
-}
-
 void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, LinkedSession& at,
               uint32_t slot, const Endpoints& e) noexcept {
   DatagramLink& l = *sw.datagram_links[index];
   l.ends[end] = {s.id, slot};
-  l.shared->ends[end].owner.store(owner_of(s), std::memory_order_relaxed);
+  l.shared->ends[end].owner.store(s.shared->owner.load(std::memory_order_relaxed),
+                                  std::memory_order_relaxed);
   LinkedSession::Slot& own = at.slots[slot];
   own.link = index;
   own.end = end;
@@ -246,8 +243,8 @@ void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept 
   pair->n_links.fetch_add(1, std::memory_order_relaxed);
   // An application that talks to itself has both ends.
   const uint32_t end = pair->apps[0] == s.app ? 0 : 1;
-  l.sizes[end] = to->rx_size;
-  l.sizes[1 - end] = s.rx_size;
+  l.sizes[end] = to->rx.size;
+  l.sizes[1 - end] = s.rx.size;
   fill_end(sw, index, end, s, from_table, from_slot, e);
   fill_end(sw, index, 1 - end, *to, to_table, to_slot, back);
   publish(to_table, to_slot, svm::kLinkOpen);
