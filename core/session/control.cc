@@ -17,6 +17,7 @@ void fail_connect(SessionWorker& sw, Session& s) {
   sw.worker->sessions->connected(*sw.worker, s.id, Status::kRefused, {});
 }
 
+constexpr TimeNs kTrimEvery = 10 * kSecond;
 constexpr double kGiveBackSeconds = 5.0;  // how often free spans go back to the kernel
 
 // What an arena keeps for the next burst goes, too, once nothing has happened in it for a while.
@@ -31,7 +32,8 @@ bool give_back(App& app) {
     app.arena.give_back(true);
   else if (app.arena.wants_give_back())
     app.arena.give_back();
-  if (app.owner->in_this_process) app.app_arena.give_back();
+  if (app.owner->in_this_process && has_come_to_rest)
+    while (app.app_arena.give_back() != 0) {}
   return has_come_to_rest;
 }
 
@@ -42,7 +44,13 @@ void give_back(Impl& layer) {
   for (auto& app : layer.apps)
     if (app) has_come_to_rest |= give_back(*app);
   layer.flows->give_back();
-  if (has_come_to_rest) malloc_trim(0);  // lists of sessions, grown while there were many
+  // Lists of sessions, grown while there were many. It stops whoever allocates meanwhile: rarely.
+  layer.trim_due |= has_come_to_rest;
+  if (const TimeNs now = layer.engine.clock_now(); layer.trim_due && now >= layer.trim_at) {
+    malloc_trim(0);
+    layer.trim_due = false;
+    layer.trim_at = now + kTrimEvery;
+  }
   reap_pairs(layer);
   give_back_later(layer);
 }

@@ -26,10 +26,9 @@ void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
       const uint32_t last = std::min(end - at, kSlice) + at;
       const TimeNs until = l.engine.clock_now() + kSliceTime;
       for (uint32_t n = 0; at < last; ++at) {
-        Session& s = sw.pool.at(at);
-        if (s.state == State::kFree || s.state == State::kMigrated) continue;
         if (++n % kSliceLook == 0 && l.engine.clock_now() >= until) break;
-        fn(sw, s);
+        Session& s = sw.pool.at(at);
+        if (s.state != State::kFree && s.state != State::kMigrated) fn(sw, s);
       }
     });
 }

@@ -16,7 +16,7 @@ constexpr std::size_t kMaxPairs = 4096;
 struct PairTask {
   Impl* layer;
   App *caller, *callee;
-  uint64_t caller_serial, callee_serial;
+  uint64_t caller_serial, callee_serial, process_serial;
   uint32_t app_worker, worker;
   WithPair then;
 };
@@ -67,7 +67,8 @@ void connect_when_made(const PairTask& t) {
     SessionWorker& sw = of(w);
     AppWorker* a = t.caller->live[t.app_worker].load(std::memory_order_acquire);
     if (pair) sw.pairs[CutThroughKey(*t.caller, *t.callee)] = pair;
-    if (a) t.then(sw, *a, pair ? Status::kOk : status);
+    // Another process may have its number by now.
+    if (a && a->serial == t.process_serial) t.then(sw, *a, pair ? Status::kOk : status);
     flush(sw);
   });
 }
@@ -97,7 +98,7 @@ Status ask_pair(SessionWorker& sw, AppWorker& a, App& callee, WithPair then) {
         const std::unique_ptr<PairTask> task(static_cast<PairTask*>(arg));
         connect_when_made(*task);
       },
-      new PairTask{sw.layer, a.app, &callee, a.app->serial, callee.serial, a.index,
+      new PairTask{sw.layer, a.app, &callee, a.app->serial, callee.serial, a.serial, a.index,
                    sw.worker->index, std::move(then)});
   return Status::kOk;
 }

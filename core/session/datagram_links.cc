@@ -71,6 +71,10 @@ uint32_t free_slot(const LinkedSession& l) noexcept {
   return found == l.slots.end() ? kNoIndex : static_cast<uint32_t>(found - l.slots.begin());
 }
 
+// Of each direction. What a list of chunks may hold that an application has made up is looked
+// through when the link goes: not more than that.
+constexpr uint32_t kMostLinkBytes = 4u << 20;
+
 uint32_t new_link(SessionWorker& sw) {
   if (sw.free_datagram_links.empty()) {
     sw.datagram_links.push_back(std::make_unique<DatagramLink>());
@@ -144,7 +148,7 @@ bool may_answer(SessionWorker& sw, const Session& s, const Endpoints& e) noexcep
     return true;
   ConnectArgs args{.transport = s.transport, .endpoints = e};
   Listener* to = nullptr;
-  return sw.layer->filters->filter_connect(sw, *s.app, args, true, to) == Status::kOk && !to;
+  return sw.layer->filters->filter_connect(sw, *s.app, args, false, to) == Status::kOk && !to;
 }
 
 // What waits for an answer of one that has died would wait for ever.
@@ -243,8 +247,8 @@ void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept 
   pair->n_links.fetch_add(1, std::memory_order_relaxed);
   // An application that talks to itself has both ends.
   const uint32_t end = pair->apps[0] == s.app ? 0 : 1;
-  l.sizes[end] = to->rx.size;
-  l.sizes[1 - end] = s.rx.size;
+  l.sizes[end] = std::min(to->rx.size, kMostLinkBytes);
+  l.sizes[1 - end] = std::min(s.rx.size, kMostLinkBytes);
   fill_end(sw, index, end, s, from_table, from_slot, e);
   fill_end(sw, index, 1 - end, *to, to_table, to_slot, back);
   publish(to_table, to_slot, svm::kLinkOpen);
@@ -261,7 +265,11 @@ void end_links(SessionWorker& sw, Session& s, const svm::Endpoint* keep, bool ha
     DatagramLink& l = *sw.datagram_links[slot.link];
     if (!l.is_open || (keep && same(slot.remote, *keep))) continue;
     end_link(sw, l);
-    if (has_died && l.ends[1 - slot.end].session != kNoSession)
+    // What it sent before comes first, as its last answer.
+    const svm::FifoShared& sent = l.shared->fifos[slot.end];
+    const bool is_read = sent.producer.tail.load(std::memory_order_acquire) ==
+                         sent.consumer.head.load(std::memory_order_acquire);
+    if (has_died && is_read && l.ends[1 - slot.end].session != kNoSession)
       tell_of_death(sw, sw.pool.at(l.ends[1 - slot.end].session));
   }
 }
@@ -297,7 +305,8 @@ void link_ring(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexc
   if (!at) return;
   const LinkedSession::Slot& slot = at->slots[e.slot];
   const SessionId peer = sw.datagram_links[slot.link]->ends[1 - slot.end].session;
-  if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx | kNotifyForce);
+  // Who sleeps has armed the session's own fifo, too: one event, and no more until then.
+  if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx);
 }
 
 LinkFigures link_figures(SessionWorker& sw, const Session& s) noexcept {

@@ -132,7 +132,9 @@ struct SessionLayer::Impl {
   std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
   bool stopped = false;                                  // or disabled
   bool attach_off = false;                               // by set_attach_socket(false)
-  bool give_back_waits = false;                          // give_back_later has asked
+  bool trim_due = false;  // malloc has free memory to give back, from then on
+  TimeNs trim_at = 0;
+  bool give_back_waits = false;  // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;

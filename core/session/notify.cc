@@ -17,7 +17,8 @@ AppPort& port_of(const SessionWorker& sw, const AppWorker& a) noexcept {
 }
 
 void retry_later(SessionWorker& sw) noexcept {
-  if (sw.overflow_timer.is_running()) return;
+  // One that pauses long for a reader that has stopped must not hold up the others.
+  if (sw.overflow_timer.is_running() && sw.overflow_pause <= kOverflowRetry) return;
   sw.overflow_pause = kOverflowRetry;
   sw.worker->timer_start_in(sw.overflow_timer, kOverflowRetry);
 }
@@ -94,7 +95,8 @@ void tell_listener(SessionWorker& sw, Listener& l) noexcept {
 
 // False: there is no room for all that waits in the session.
 bool retry_session(SessionWorker& sw, Session& s, AppWorker& a) noexcept {
-  if (s.untold == 0 || s.untold_to != a.index) return true;  // it has gone, or has another owner
+  // It has gone, and its place is another's; or it has another owner.
+  if (s.untold == 0 || s.untold_to != a.index || s.app != a.app) return true;
   AppWorker* const owner = s.state == State::kClosing ? nullptr : owner_of(s);
   if (owner != &a) {
     const uint8_t what = std::exchange(s.untold, uint8_t{0});
@@ -193,7 +195,7 @@ void forget_backlog(SessionWorker& sw, AppPort& p) noexcept {
   p.overflow.clear();
   for (const SessionId id : std::exchange(p.waiting, {})) {
     Session& s = sw.pool.at(id);
-    if (s.untold == 0 || s.untold_to != a.index) continue;
+    if (s.untold == 0 || s.untold_to != a.index || s.app != a.app) continue;
     s.untold = 0;
     notify(sw, s, kNotifyRx | kNotifyForce);
   }

@@ -165,17 +165,20 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept 
 // With many connections each packet finds its own out of the cache. All of a frame are asked for at
 // once, and so are their sessions as soon as it is known which they are: the misses overlap.
 void prefetch_connections(TcpWorker& t, std::span<const FlowMatch> matches) noexcept {
+  ConnId previous = kNoConn;
   for (const FlowMatch& m : matches)
-    if (m.kind == FlowKind::kEstablished && m.worker == t.w.index &&
+    if (m.kind == FlowKind::kEstablished && m.worker == t.w.index && m.conn != previous &&
         kind_of(m.conn) == IdKind::kConnection)
-      t.connections.prefetch(m.conn);
+      t.connections.prefetch(previous = m.conn);
 }
 void prefetch_sessions(TcpWorker& t, std::span<const FlowMatch> matches) noexcept {
   if (!t.w.sessions->prefetch) return;
   std::array<SessionId, kFrameSize> sessions;
   std::size_t n = 0;
+  ConnId previous = kNoConn;
   for (const FlowMatch& m : matches) {
-    if (m.kind != FlowKind::kEstablished || m.worker != t.w.index) continue;
+    if (m.kind != FlowKind::kEstablished || m.worker != t.w.index || m.conn == previous) continue;
+    previous = m.conn;
     const Connection* c = t.connections.find(m.conn);
     if (c && c->session != kNoSession) sessions[n++] = c->session;
   }

@@ -14,7 +14,8 @@ constexpr unsigned kPageLog2 = 12;
 constexpr uint64_t kPage = 1ull << kPageLog2;
 constexpr uint64_t place_offset(uint64_t word) { return (word & kPlaceMask) << kPageLog2; }
 
-constexpr uint32_t kGiveBackBatch = 32;  // chunks lost at most if we die in give_back
+constexpr uint64_t kMostGivenBack = 2048;  // chunks in one call
+constexpr uint32_t kGiveBackBatch = 32;    // chunks lost at most if we die in give_back
 
 // Of the chunk at `offset`, which is in the segment: so is its word.
 std::atomic<uint32_t>& link_of(std::byte* base, uint64_t offset) noexcept {
@@ -119,14 +120,15 @@ void AppArena::free(Ref ref) noexcept {
 
 uint64_t AppArena::give_back() noexcept {
   uint64_t given = 0;
+  // Whoever frees meanwhile, and lists that lead back to themselves, do not keep us for long: the
+  // largest chunks first, and what is left over goes next time.
+  uint64_t left = kMostGivenBack;
   const uint32_t n = n_segments_.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < n; ++i) {
     const Segment& s = *segments_[i];
-    for (uint32_t c = 0; c < kChunkClasses; ++c) {
+    for (uint32_t c = kChunkClasses; c-- != 0;) {
       const uint64_t size = 1ull << (kMinChunkLog2 + c);
       List &warm = s.header().free_list[c], &cold = s.header().cold_list[c];
-      // Whoever frees meanwhile, and a list that leads back to itself, does not keep us for ever.
-      uint64_t left = s.size() / size;
       uint64_t batch[kGiveBackBatch];
       uint32_t k;
       do {

@@ -311,7 +311,8 @@ uint64_t DaemonArena::give_back(bool all) noexcept {
   if (all) flush_cached();
   while (warm_spans_.load(std::memory_order_relaxed) > keep) {
     ChunkId c = free_[kTopOrder];
-    while (page_of(c).next) c = page_of(c).next;  // the one that has been free longest
+    if (!all)
+      while (page_of(c).next) c = page_of(c).next;  // the one that has been free longest
     unlink_free(c);
     page_of(c).state = State::kUsed;  // nobody else's while the lock is open
     lock_.unlock();

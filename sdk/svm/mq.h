@@ -46,7 +46,8 @@ class MqProducer {
   // Whether the consumer has gone beyond that position. It says so itself: what follows from a lie
   // must be its own loss.
   bool is_read(uint32_t position) const noexcept {
-    return static_cast<int32_t>(q_->head.load(std::memory_order_acquire) - position) > 0;
+    // However long ago it was put there: only what the queue can hold is still in it.
+    return position - q_->head.load(std::memory_order_acquire) >= tail_.capacity();
   }
   // For choosing between consumers; may have changed by the time it is known.
   bool consumer_sleeps() const noexcept {

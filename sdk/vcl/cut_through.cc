@@ -59,8 +59,13 @@ bool CutThroughPair::map(WorkerEnds& ends) {
 }
 
 bool CutThroughPair::more_memory() {
+  // Who has been refused does not ask for each datagram.
+  const TimeNs now = sys::now();
+  if (now < ask_memory_again_at_.load(std::memory_order_relaxed)) return false;
   auto got = attachment_.add_arena(id_);
-  return got && map(*got);
+  if (got && map(*got)) return true;
+  ask_memory_again_at_.store(now + kAskAgain, std::memory_order_relaxed);
+  return false;
 }
 
 bool CutThroughPair::ring(svm::BellShared& bell, uint32_t end, uint32_t worker,

@@ -102,9 +102,10 @@ class CutThroughPair {
   svm::SegmentTable table_;
   svm::AppArena arena_{table_};
   std::array<std::atomic<int>, svm::kMaxAppWorkers> doorbells_[2];  // that we ring; 0 = not yet
-  std::atomic<TimeNs> ask_again_at_{0};                             // for one that could not be had
-  int own_doorbell_[2] = {-1, -1};                                  // by end, in bells_fd_
-  int bells_fd_ = -1;                                               // the AppWorker's
+  std::atomic<TimeNs> ask_memory_again_at_{0};
+  std::atomic<TimeNs> ask_again_at_{0};  // for one that could not be had
+  int own_doorbell_[2] = {-1, -1};       // by end, in bells_fd_
+  int bells_fd_ = -1;                    // the AppWorker's
   std::vector<Heard> heard_;
 };
 

@@ -362,8 +362,8 @@ int Session::reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_
   LOOM_DCHECK(!is_datagram());
   become_owner();
   cut_.vain_views = peer_closed();
-  if (cut_.vain_views) {  // TCP would take the first ones
-    static thread_local std::array<std::byte, 16384> nowhere;
+  if (cut_.vain_views) {                          // TCP would take the first ones
+    static std::array<std::byte, 16384> nowhere;  // of all threads: nobody reads it
     out[0] = svm::MutableByteView(nowhere).first(std::min<size_t>(n, nowhere.size()));
     views = 1;
     return 0;

@@ -312,6 +312,20 @@ TEST_F(DatagramLinksTest, TheDeathOfAServerIsTold) {
   expect_nothing_left();
 }
 
+TEST_F(DatagramLinksTest, TheLastAnswerOfAServerThatEndsComesFirst) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  Link from = map(c), to = map(s);
+  from.send("question");
+  EXPECT_EQ(to.take(), "question");
+  to.send("answer");
+  server.die();  // as a program does that has no more to say
+  bed.pump();
+  EXPECT_EQ(c.own->rx.refresh(), 0u);
+  EXPECT_EQ(from.take(), "answer");
+  client.close(*c.own);
+  expect_nothing_left();
+}
+
 TEST_F(DatagramLinksTest, TheDeathOfAClientLeavesWhatItHasSent) {
   Socket s = bind(server, 53), c = connect(client, 53);
   Link from = map(c), to = map(s);
@@ -365,9 +379,11 @@ TEST_F(DatagramLinksTest, RequestsAboutLinksThatAreNotThereDoNothing) {
 TEST_F(DatagramLinksTest, WhoCannotRingHasTheDaemonTell) {
   Socket s = bind(server, 53), c = connect(client, 53);
   forget_events(server);
+  ASSERT_TRUE(s.own->rx.arm());
   const svm::LinkEvent e{c.handle, 0, svm::link_serial(c.slot().word.load())};
-  client.push(svm::ToDaemon::kLinkRing, e);
+  for (int i = 0; i < 3; ++i) client.push(svm::ToDaemon::kLinkRing, e);
   EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s.handle);
+  EXPECT_TRUE(server.no_event()) << "one is enough until it sleeps again";
 }
 
 TEST_F(DatagramLinksTest, AnOperatorsResetEndsThem) {

@@ -42,6 +42,23 @@ TEST(Mq, KeepsOrderAndRefusesWhenFull) {
   }
 }
 
+TEST(Mq, KnowsForEverThatAnEventWasRead) {
+  Queue q(8);
+  for (uint32_t at = 0; at < 3; ++at) q.producer.push(1u, Payload{});
+  uint32_t position;
+  const Payload p{};
+  q.producer.push(1u, &p, sizeof p, &position);
+  MqEvent e;
+  for (int i = 0; i < 3; ++i) q.consumer.pop(e);
+  EXPECT_FALSE(q.producer.is_read(position));
+  q.consumer.pop(e);
+  EXPECT_TRUE(q.producer.is_read(position));
+  for (const uint32_t later : {1u, 0x7fffffffu, 0x80000000u, 0xfffffff0u}) {
+    q.shared->head.store(position + 1 + later);
+    EXPECT_TRUE(q.producer.is_read(position)) << later;
+  }
+}
+
 TEST(Mq, WakesOnlyASleeperAndOnlyOnce) {
   Queue q(8);
   q.producer.push(1u, Payload{});
