@@ -19,7 +19,8 @@ constexpr TimeNs kSliceTime = 250 * kMicrosecond;
 // comes or moves there meanwhile may be missed.
 template <class Fn>
 void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
-  for (uint32_t at = 0, end = 1; at < end;)
+  uint32_t at = 0, end = 1;
+  while (at < end) {
     l.engine.run_on_worker(worker, [&](Worker& w) {
       SessionWorker& sw = of(w);
       end = sw.pool.end();
@@ -31,6 +32,7 @@ void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
         if (s.state != State::kFree && s.state != State::kMigrated) fn(sw, s);
       }
     });
+  }
 }
 
 // fn(SessionWorker&, Session&) for each session that the application has on the worker; what is
