@@ -473,6 +473,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
     wait_until(lambda: not open_connections(), "the connection ends")
     peer.close_socket()
 
+    lab.cli(name, "retransmit", "10")
     # Nobody there: the kernel's end answers nothing at all, so the open is given up; a reset refuses at once.
     done = subprocess.run([app, "connect", HOST_IP4, "8"], input="x\n", env=env, capture_output=True, text=True, timeout=60)
     expect(done.returncode == 1 and "connect: " in done.stderr, f"{done.returncode}: {done.stderr!r}")
