@@ -4,10 +4,10 @@
 // at once, fragments and buffers of one datagram, and the time since a datagram's first fragment
 // came. A new datagram takes the place of the oldest one. A datagram that contradicts itself
 // (overlaps, RFC 5722 section 4 and RFC 8200 section 4.5, for IPv4 likewise; two different ends) is
-// given up with what is still to come of it, until its time is over.
+// given up; over IPv6 with what is still to come of it, until its time is over.
 //
 // Each fragment ends in exactly one Fate, which is counted when it is known: `add` says it for the
-// one it was given, `fates` counts those that were held before.
+// one it was given, the Count function is told those that were held before.
 //
 // Thread: the worker's; allocates when it is made and never after.
 #pragma once

@@ -127,7 +127,7 @@ TEST_F(HostileWake, WhoDoesNotFinishReadingKeepsNobody) {
     EXPECT_EQ(bad.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s->handle);
   };
   const MissingPage page;
-  if (!page.works) GTEST_SKIP() << "no userfaultfd";
+  if (!page.works) GTEST_SKIP() << "userfaultfd is root's here (vm.unprivileged_userfaultfd)";
   ring();
   std::thread reader([&] { EXPECT_EQ(::read(bad.eventfd, page.data(), 1), 1); });
   page.wait_for_fault();
