@@ -26,6 +26,8 @@ function(hostloom_add_api target)
     list(APPEND sources ${out}/${name}.api.h ${out}/${name}.api.cc)
     list(APPEND descriptions ${out}/json/${name}.api.json)
   endforeach()
+  # Each has the same names for its own.
+  set_source_files_properties(${sources} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   add_library(${target} STATIC ${sources})
   set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
