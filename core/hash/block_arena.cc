@@ -19,6 +19,7 @@ constexpr std::size_t kSystemPage = 4096;
 constexpr std::size_t kFirstStep = 64 << 10;
 constexpr std::size_t kLastStep = 16
                                   << 20;  // steps double up to here: few system calls, little waste
+constexpr std::size_t kHugeFrom = 4 << 20;
 }  // namespace
 
 BlockArena::~BlockArena() {
@@ -101,6 +102,8 @@ bool BlockArena::commit(std::size_t end) noexcept {
   std::size_t want = std::min(std::max(need, have + step_), whole);
   want = std::min((want + kSystemPage - 1) & ~(kSystemPage - 1), whole);
   if (mprotect(base_ + have, want - have, PROT_READ | PROT_WRITE) != 0) return false;
+  // A table this large is looked up all over: with small pages each look would miss the TLB.
+  if (have >= kHugeFrom) (void)madvise(base_ + have, want - have, MADV_HUGEPAGE);
   committed_.store(want / unit_bytes_, std::memory_order_relaxed);
   step_ = std::min(step_ * 2, kLastStep);
   return true;

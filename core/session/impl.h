@@ -69,7 +69,8 @@ struct SessionWorker {
   std::vector<SessionId> notify;       // whose application is to be told (kNotify*)
   std::vector<SessionId> telling;      // the ones of this round; swapped with notify
   std::vector<uint32_t> accepting;     // listeners with fresh connections
-  std::vector<SessionHandle> holding;  // that have chunks of ours (kHoldsChunks)
+  // That have chunks of ours (kHoldsChunks): as many as there are sessions, so it grows by pieces.
+  std::deque<SessionHandle> holding;
   std::size_t holding_next = 0;        // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;

@@ -161,7 +161,7 @@ class SessionPool {
   bool reserve(uint32_t n) noexcept { return slots_.reserve(n, true); }
 
  private:
-  SlotBlocks<Session, &Session::id, 256> slots_;
+  SlotBlocks<Session, &Session::id, 128> slots_;
   uint32_t fresh_generation_ = 1, latest_generation_ = 1;
   uint32_t in_use_ = 0;
 };

@@ -91,7 +91,7 @@ class Pool {
   }
 
  private:
-  static constexpr uint32_t kBlock = 128;
+  static constexpr uint32_t kBlock = 64;
   static constexpr uint8_t kUsed = 0x80;
   static constexpr uint8_t generation_of(uint8_t mark) noexcept { return mark & kIdGenerationMask; }
 

@@ -1,7 +1,10 @@
 // Storage for many objects of one kind on one worker: slots with stable addresses, found by index.
 // It grows by a block of slots at a time, whose pages the kernel gives when a slot is first used,
 // so that growing is one short system call however large the pool is; the pages of blocks that
-// have become empty go back, but for a few.
+// have become empty go back, but for a few. Blocks beyond the first 4 MB share huge pages, where
+// the system gives them (madvise(2)): what is looked at among very many objects lies far apart, and
+// with small pages each look would miss the TLB. Once a block of a huge page has gone back, the
+// others of it have small pages, until all have gone back.
 //
 // What a free slot holds: zeros, until it is first taken (and again after its block's pages went
 // back); later whatever its last user left, but for the 32-bit member that kLink names, which is
@@ -28,7 +31,9 @@ class SlotBlocks {
 
   explicit SlotBlocks(uint32_t limit = kNone) noexcept : limit_(limit) {}
   ~SlotBlocks() {
-    for (const Block& b : blocks_) munmap(b.slots, kBytes);
+    for (std::size_t i = 0; i < std::min<std::size_t>(blocks_.size(), kSingle); ++i)
+      munmap(blocks_[i].slots, kBytes);
+    for (const Extent& e : extents_) munmap(e.at, kExtent);
   }
   SlotBlocks(const SlotBlocks&) = delete;
   SlotBlocks& operator=(const SlotBlocks&) = delete;
@@ -44,6 +49,7 @@ class SlotBlocks {
       std::memcpy(&b.free, link(b, slot), sizeof b.free);
     else
       slot = b.fresh++;
+    if (!is_warm && with_room_ >= kSingle) ++extent_of(with_room_).present;
     if (b.used++ == 0 && is_warm) --n_warm_;
     const uint32_t index = with_room_ * kPerBlock + slot;
     if (!has_room(b, with_room_)) unlink(with_room_);
@@ -62,7 +68,10 @@ class SlotBlocks {
       return false;
     }
     // Emptied, it is the last one to be taken from.
-    (void)madvise(b.slots, kBytes, MADV_DONTNEED);
+    if (i < kSingle)
+      (void)madvise(b.slots, kBytes, MADV_DONTNEED);
+    else
+      give_pages(i);
     b.free = kNone;
     b.fresh = 0;
     unlink(i);
@@ -94,6 +103,10 @@ class SlotBlocks {
   static constexpr std::size_t kPage = 4096;
   static constexpr std::size_t kBytes = (sizeof(T) * kPerBlock + kPage - 1) & ~(kPage - 1);
   static_assert(alignof(T) <= kPage);
+  static constexpr std::size_t kExtent = 2 << 20;  // a huge page
+  static constexpr uint32_t kPerExtent = kExtent / kBytes;
+  static constexpr uint32_t kSingle = 2 * kPerExtent;  // the first blocks: each has its own pages
+  static_assert(kPerExtent > 0);
 
   struct Block {
     std::byte* slots = nullptr;
@@ -101,6 +114,12 @@ class SlotBlocks {
     uint32_t fresh = 0;     // slots from here on were never taken
     uint32_t used = 0;
     uint32_t next = kNone, prev = kNone;  // blocks with room
+  };
+  // Where kPerExtent blocks lie, of the last one perhaps fewer so far.
+  struct Extent {
+    std::byte* at = nullptr;
+    uint32_t present = 0;  // blocks that have been used and have their pages
+    bool is_huge = true;   // none of them has gone back
   };
 
   void* link(const Block& b, uint32_t slot) const noexcept {
@@ -114,19 +133,65 @@ class SlotBlocks {
   bool has_room(const Block& b, uint32_t i) const noexcept {
     return b.free != kNone || b.fresh < slots_of(i);
   }
+  Extent& extent_of(uint32_t i) noexcept { return extents_[(i - kSingle) / kPerExtent]; }
+
+  static std::byte* map(std::size_t bytes) noexcept {
+    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? nullptr : static_cast<std::byte*>(p);
+  }
+  static std::byte* map_block() noexcept {
+    std::byte* p = map(kBytes);
+    if (p) (void)madvise(p, kBytes, MADV_NOHUGEPAGE);  // one touched slot must not cost 2 MB
+    return p;
+  }
+  static std::byte* map_extent() noexcept {
+    std::byte* p = map(2 * kExtent);
+    if (!p) return nullptr;
+    const std::size_t before = -reinterpret_cast<uintptr_t>(p) % kExtent;
+    if (before != 0) munmap(p, before);
+    munmap(p + before + kExtent, kExtent - before);
+    (void)madvise(p + before, kExtent, MADV_HUGEPAGE);
+    return p + before;
+  }
+  // Of block i, beyond kSingle, and of what a huge page has brought for blocks never used. The
+  // kernel must not gather the others to a huge page again, which would bring back what went.
+  void give_pages(uint32_t i) noexcept {
+    Extent& e = extent_of(i);
+    const uint32_t first = i - (i - kSingle) % kPerExtent;
+    const bool is_last = --e.present == 0;
+    if (is_last || e.is_huge)
+      (void)madvise(e.at, kExtent, is_last ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    if (is_last) {
+      (void)madvise(e.at, kExtent, MADV_DONTNEED);
+    } else {
+      for (uint32_t j = first; e.is_huge && j < first + kPerExtent; ++j)
+        if (j >= blocks_.size() || blocks_[j].fresh == 0)
+          (void)madvise(e.at + (j - first) * kBytes, kBytes, MADV_DONTNEED);
+      (void)madvise(blocks_[i].slots, kBytes, MADV_DONTNEED);
+    }
+    e.is_huge = is_last;
+  }
   bool grow() noexcept {
     if (end() >= limit_) return false;
-    void* p = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) return false;
+    const auto i = static_cast<uint32_t>(blocks_.size());
+    const bool is_single = i < kSingle;
+    const uint32_t in_extent = is_single ? 0 : (i - kSingle) % kPerExtent;
+    std::byte* at = nullptr;
+    if (in_extent != 0)
+      at = extents_.back().at + in_extent * kBytes;
+    else
+      at = is_single ? map_block() : map_extent();
+    if (!at) return false;
     try {
-      blocks_.push_back({.slots = static_cast<std::byte*>(p)});
+      blocks_.push_back({.slots = at});
+      if (!is_single && in_extent == 0) extents_.push_back({.at = at});
     } catch (const std::bad_alloc&) {
-      munmap(p, kBytes);
+      blocks_.resize(i);
+      if (in_extent == 0) munmap(at, is_single ? kBytes : kExtent);
       return false;
     }
-    (void)madvise(p, kBytes, MADV_NOHUGEPAGE);  // one touched slot must not cost 2 MB
-    push_back(static_cast<uint32_t>(blocks_.size()) - 1);
+    push_back(i);
     return true;
   }
   void push_front(uint32_t i) noexcept {
@@ -150,6 +215,7 @@ class SlotBlocks {
   }
 
   std::vector<Block> blocks_;
+  std::vector<Extent> extents_;  // of blocks from kSingle on
   uint32_t with_room_ = kNone, last_ = kNone;
   uint32_t limit_;
   // Empty blocks that have been used and still have their pages, and how many of them may, so that

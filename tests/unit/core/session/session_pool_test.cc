@@ -27,7 +27,7 @@ void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 namespace loom::session {
 namespace {
 
-constexpr uint32_t kMany = 256 * 20;
+constexpr uint32_t kMany = 128 * 40;
 
 // Whether the page at `p` has memory behind it.
 bool is_resident(const void* p) {
@@ -80,6 +80,40 @@ TEST(SessionPool, NoHandleIsGivenOutTwice) {
     }
     for (const SessionId id : ids) pool.free(pool.at(id));
   }
+}
+
+// Of so many that blocks share huge pages: 4 MB have pages of their own.
+TEST(SessionPool, WhatSurvivorsDoNotNeedGoesBackAndTheyKeepTheirs) {
+  constexpr uint32_t kBlock = 128, kBlocks = 400, kCrowd = kBlock * kBlocks;
+  SessionPool pool;
+  std::set<std::pair<SessionId, uint32_t>> seen;
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto ids = fill(pool, kCrowd);
+    const uint32_t full = resident(pool);
+    for (const SessionId id : ids) {
+      EXPECT_TRUE(seen.emplace(id, pool.at(id).generation).second) << id << " in turn " << turn;
+      pool.at(id).accept_pos = id;
+    }
+    // One block in ten keeps a session.
+    std::vector<SessionId> left;
+    for (const SessionId id : ids)
+      if (id % (10 * kBlock) == 7)
+        left.push_back(id);
+      else
+        pool.free(pool.at(id));
+    EXPECT_EQ(pool.in_use(), left.size());
+    EXPECT_LT(resident(pool), full / 5);
+    for (const SessionId id : left) EXPECT_EQ(pool.at(id).accept_pos, id);
+    EXPECT_EQ(pool.at(3 * kBlock).state, State::kFree);
+    // And some come back beside them.
+    for (const SessionId id : fill(pool, 5 * kBlock)) pool.free(pool.at(id));
+    for (const SessionId id : left) {
+      EXPECT_EQ(pool.at(id).accept_pos, id);
+      pool.free(pool.at(id));
+    }
+    EXPECT_LT(resident(pool), full / 20);
+  }
+  EXPECT_LE(pool.end(), kCrowd + kBlock);
 }
 
 TEST(SessionPool, SlotsAreReusedBeforeThePoolGrows) {
