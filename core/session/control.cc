@@ -62,6 +62,31 @@ void give_back_later(Impl& layer) {
   layer.loop.after(kGiveBackSeconds, [&layer] { give_back(layer); });
 }
 
+bool list_sessions_of(Impl& l, uint32_t worker, const App& app, std::vector<ListedSession>& out) {
+  out.reserve(kMostListed);
+  bool goes_on = true, is_whole = false;
+  while (std::exchange(goes_on, false))
+    l.engine.run_on_worker(worker, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      const SessionList& list = app.sessions[worker];
+      if (list.size > kMostListed) return;
+      SessionId id = list.first;
+      if (!out.empty()) {
+        const Session* last = out.back().find(sw, app);
+        if (!last) return;
+        id = last->app_next;
+      }
+      const TimeNs until = l.engine.clock_now() + kSliceTime;
+      for (uint32_t n = 0; id != kNoSession; id = sw.pool.at(id).app_next) {
+        if (out.size() == kMostListed) return;
+        if (++n % kSliceLook == 0 && (goes_on = l.engine.clock_now() >= until)) return;
+        out.push_back({id, sw.pool.at(id).generation});
+      }
+      is_whole = true;
+    });
+  return is_whole;
+}
+
 Status reset_session(Impl& l, SessionHandle handle) {
   return with_session(l, handle, [](SessionWorker& sw, Session& s) {
     if (!(s.flags & kTransportUp) || s.state == State::kConnecting) return Status::kNotConnected;

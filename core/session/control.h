@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
-#include <utility>
+#include <vector>
 
 #include "session/impl.h"
 
@@ -14,6 +14,19 @@ namespace loom::session {
 // looked at once in kSliceLook sessions.
 constexpr uint32_t kSlice = 4096, kSliceLook = 32;
 constexpr TimeNs kSliceTime = 250 * kMicrosecond;
+
+// Runs step(SessionWorker&) -> bool on the worker until it says false, in slices.
+template <class Step>
+void in_slices(Impl& l, uint32_t worker, Step&& step) {
+  bool goes_on = true;
+  while (goes_on)
+    l.engine.run_on_worker(worker, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      const TimeNs until = l.engine.clock_now() + kSliceTime;
+      for (uint32_t n = 1; (goes_on = step(sw)); ++n)
+        if (n % kSliceLook == 0 && l.engine.clock_now() >= until) return;
+    });
+}
 
 // Visits the sessions of a worker in slices; fn(SessionWorker&, Session&) runs on the worker. What
 // comes or moves there meanwhile may be missed.
@@ -35,6 +48,22 @@ void for_each_session(Impl& l, uint32_t worker, Fn&& fn) {
   }
 }
 
+// A session as it was when it was listed: gone, or on another worker, if that is not it any more.
+struct ListedSession {
+  SessionId id = kNoSession;
+  uint32_t generation = 0;
+  // nullptr: it is not the application's here any more.
+  Session* find(SessionWorker& sw, const App& app) const noexcept {
+    Session& s = sw.pool.at(id);
+    return s.generation == generation && s.app == &app && s.state != State::kMigrated ? &s
+                                                                                      : nullptr;
+  }
+};
+// Those that the application has on the worker. False: more than kMostListed, or its list has
+// changed at the place that was being read; then visiting all of the worker costs no more.
+constexpr uint32_t kMostListed = 4096;
+bool list_sessions_of(Impl&, uint32_t worker, const App&, std::vector<ListedSession>& out);
+
 // fn(SessionWorker&, Session&) for each session that the application has on the worker; what is
 // opened there meanwhile may be missed. A few are visited at once, many in slices.
 template <class Fn>
@@ -45,17 +74,24 @@ void for_each_session_of(Impl& l, uint32_t worker, const App& app, Fn&& fn) {
     const SessionList& list = app.sessions[worker];
     if (list.size > kSliceLook) return;
     // Closing one may free another: its other end.
-    std::array<std::pair<SessionId, uint32_t>, kSliceLook> all;
+    std::array<ListedSession, kSliceLook> all;
     std::size_t n = 0;
     for (SessionId id = list.first; id != kNoSession; id = sw.pool.at(id).app_next)
       all[n++] = {id, sw.pool.at(id).generation};
-    for (const auto& [id, generation] : std::span(all).first(n))
-      if (Session& s = sw.pool.at(id); s.generation == generation) fn(sw, s);
+    for (const ListedSession& x : std::span(all).first(n))
+      if (Session* s = x.find(sw, app)) fn(sw, *s);
     is_done = true;
   });
   if (is_done) return;
-  for_each_session(l, worker, [&](SessionWorker& sw, Session& s) {
-    if (s.app == &app) fn(sw, s);
+  std::vector<ListedSession> all;
+  if (!list_sessions_of(l, worker, app, all))
+    return for_each_session(l, worker, [&](SessionWorker& sw, Session& s) {
+      if (s.app == &app) fn(sw, s);
+    });
+  in_slices(l, worker, [&, at = std::size_t{0}](SessionWorker& sw) mutable {
+    if (at == all.size()) return false;
+    if (Session* s = all[at++].find(sw, app)) fn(sw, *s);
+    return true;
   });
 }
 

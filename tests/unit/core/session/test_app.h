@@ -37,8 +37,12 @@ class SessionBed {
     config.runtime_dir = dir;
     EngineConfig e;
     e.buffers.buffers_per_numa = 4096;
-    e.clock = [](void* c) noexcept { return *static_cast<TimeNs*>(c); };
-    e.clock_context = &now;
+    e.clock = [](void* c) noexcept {
+      auto& bed = *static_cast<SessionBed*>(c);
+      ++bed.clock_looks;
+      return bed.now += bed.per_clock_look;
+    };
+    e.clock_context = this;
     e.n_workers = n_workers;
     engine = std::move(Engine::create(e)).value();
     if (add_transport)
@@ -123,6 +127,8 @@ class SessionBed {
   }
 
   TimeNs now = kSecond;
+  uint64_t clock_looks = 0;
+  TimeNs per_clock_look = 0;  // how long each takes
   std::string dir, log;
   PipeTransport pipe;
   TransportRegistry transports;
