@@ -268,11 +268,12 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
     layer.engine.run_on_worker(i, [&](Worker& w) {
       SessionWorker& sw = of(w);
       std::erase(sw.ports, p);
-      forget_backlog(sw, *p);
       std::erase_if(sw.backlogged,
                     [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
       app.live[index].store(nullptr, std::memory_order_release);
     });
+    app.overflowed.fetch_sub(static_cast<uint32_t>(p->overflow.size()), std::memory_order_relaxed);
+    tell_successors(layer, i, *a, p->waiting);
     drop_sessions(layer, i, app, *a, abort);
   }
   const uint64_t bit = 1ull << index;

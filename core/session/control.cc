@@ -87,6 +87,18 @@ bool list_sessions_of(Impl& l, uint32_t worker, const App& app, std::vector<List
   return is_whole;
 }
 
+void tell_successors(Impl& l, uint32_t worker, const AppWorker& gone,
+                     const std::deque<SessionId>& waiting) {
+  in_slices(l, worker, [&, at = std::size_t{0}](SessionWorker& sw) mutable {
+    if (at == waiting.size()) return false;
+    Session& s = sw.pool.at(waiting[at++]);
+    if (s.untold == 0 || s.untold_to != gone.index || s.app != gone.app) return true;
+    s.untold = 0;
+    notify(sw, s, kNotifyRx | kNotifyForce);
+    return true;
+  });
+}
+
 Status reset_session(Impl& l, SessionHandle handle) {
   return with_session(l, handle, [](SessionWorker& sw, Session& s) {
     if (!(s.flags & kTransportUp) || s.state == State::kConnecting) return Status::kNotConnected;

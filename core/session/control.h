@@ -95,6 +95,11 @@ void for_each_session_of(Impl& l, uint32_t worker, const App& app, Fn&& fn) {
   });
 }
 
+// What waited for a process that has gone (AppPort::waiting) is told to whom its sessions belong
+// now.
+void tell_successors(Impl&, uint32_t worker, const AppWorker& gone,
+                     const std::deque<SessionId>& waiting);
+
 // Runs fn(SessionWorker&, Session&) -> Status on the worker of the session with that handle.
 // kNotFound: there is none, or no more. kUnsupported: it is a listener's.
 template <class Fn>

@@ -298,8 +298,6 @@ void push_event(SessionWorker& s, AppWorker& a, svm::ToApp type, const T& payloa
 // The worker that the application's processes made owner of the session; nobody while it waits to
 // be accepted.
 AppWorker* owner_of(const Session&) noexcept;
-// The port is about to go: what waits in it is told to whom the sessions belong then.
-void forget_backlog(SessionWorker&, AppPort&) noexcept;
 // Sends what notify() collected and wakes the sleepers.
 void flush(SessionWorker&) noexcept;
 void overflow_tick(Worker&, Timer&) noexcept;

@@ -11,6 +11,7 @@ namespace {
 
 // A reader that has stopped is looked at less and less often.
 constexpr TimeNs kOverflowRetry = kMillisecond, kMaxOverflowRetry = 64 * kMillisecond;
+constexpr uint32_t kRetriesPerTick = 1024;  // of one queue: the others have their turn
 
 AppPort& port_of(const SessionWorker& sw, const AppWorker& a) noexcept {
   return *a.ports[sw.worker->index];
@@ -114,20 +115,21 @@ bool retry_session(SessionWorker& sw, Session& s, AppWorker& a) noexcept {
 // True: something went.
 bool retry_backlog(SessionWorker& sw, AppPort& p) noexcept {
   AppWorker& a = *p.app_worker;
-  bool any = false;
-  for (; !p.overflow.empty(); any = true) {
+  uint32_t n = 0;
+  for (; !p.overflow.empty() && n < kRetriesPerTick; ++n) {
     const svm::MqEvent& e = p.overflow.front();
-    if (a.events.push(e.type, e.payload, sizeof e.payload) != svm::MqProducer::Push::kOk)
-      return any;
+    const auto pushed = a.events.push(e.type, e.payload, sizeof e.payload);
+    if (pushed == svm::MqProducer::Push::kViolation) condemn(sw, *a.app);
+    if (pushed != svm::MqProducer::Push::kOk) return n != 0;
     p.overflow.pop_front();
     a.app->overflowed.fetch_sub(1, std::memory_order_relaxed);
     p.pushed = sw.any_pushed = true;
   }
-  for (; !p.waiting.empty() && !a.events.is_full(); any = true) {
-    if (!retry_session(sw, sw.pool.at(p.waiting.front()), a)) return any;
+  for (; !p.waiting.empty() && !a.events.is_full() && n < kRetriesPerTick; ++n) {
+    if (!retry_session(sw, sw.pool.at(p.waiting.front()), a)) break;
     p.waiting.pop_front();
   }
-  return any;
+  return n != 0;
 }
 
 }  // namespace
@@ -187,18 +189,6 @@ void push_event(SessionWorker& sw, AppWorker& a, svm::ToApp type, const void* pa
   std::memcpy(e.payload, payload, size);
   p.overflow.push_back(e);
   retry_later(sw);
-}
-
-void forget_backlog(SessionWorker& sw, AppPort& p) noexcept {
-  AppWorker& a = *p.app_worker;
-  a.app->overflowed.fetch_sub(static_cast<uint32_t>(p.overflow.size()), std::memory_order_relaxed);
-  p.overflow.clear();
-  for (const SessionId id : std::exchange(p.waiting, {})) {
-    Session& s = sw.pool.at(id);
-    if (s.untold == 0 || s.untold_to != a.index || s.app != a.app) continue;
-    s.untold = 0;
-    notify(sw, s, kNotifyRx | kNotifyForce);
-  }
 }
 
 void overflow_tick(Worker& w, Timer& t) noexcept {

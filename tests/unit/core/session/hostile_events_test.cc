@@ -157,6 +157,48 @@ TEST_F(HostileEvents, WhoNeverReadsItsEventsIsEnded) {
   EXPECT_EQ(bed.layer->stats().applications, 1u);
 }
 
+// A backlog goes in parts, so that others have their turn.
+TEST_F(HostileEvents, ALongBacklogGoesInParts) {
+  constexpr uint32_t kQueue = 4096, kMore = 3000, kPart = 1024;
+  svm::AttachRequest r{};
+  r.event_queue_size = kQueue;
+  bad = std::make_unique<TestApp>(bed, r);
+  for (uint32_t i = 0; i < kQueue + kMore; ++i) {
+    ASSERT_EQ(bad->requests.push(svm::ToDaemon::kGetInfo, svm::SessionEvent{a->handle, 0}),
+              svm::MqProducer::Push::kOk);
+    if (i % 64 == 0) bed.pump(0);
+  }
+  bed.pump(0);
+  const auto take_all = [&] {
+    svm::MqEvent e;
+    uint32_t n = 0;
+    while (bad->events.pop(e)) ++n;
+    return n;
+  };
+  ASSERT_EQ(take_all(), kQueue);
+  uint32_t n = 0;
+  for (int i = 0; i < 100 && n < kMore; ++i) {
+    bed.now += 100 * kMillisecond;
+    bed.engine->step();
+    const uint32_t part = take_all();
+    EXPECT_LE(part, kPart);
+    n += part;
+  }
+  EXPECT_EQ(n, kMore);
+}
+
+TEST_F(HostileEvents, AContradictionThatIsMetByTheBacklogEndsTheApplication) {
+  for (int i = 0; i < 3; ++i) {
+    push_all(svm::ToDaemon::kGetInfo, svm::SessionEvent{a->handle, 0});
+    bed.pump(0);
+  }
+  ASSERT_GT(bed.counter("event-overflow"), 0u);
+  bad->events.shared()->head.store(1000);  // beyond all that was written
+  bed.pump(100 * kMillisecond);
+  EXPECT_EQ(bed.counter("app-violation"), 1u);
+  EXPECT_NE(bed.log.find("ended"), std::string::npos);
+}
+
 // What happens to sessions waits in the sessions: it costs nothing beyond them, and ends nobody.
 TEST_F(HostileEvents, WhoDoesNotReadForAWhileIsToldOfEachSessionOnce) {
   constexpr uint32_t kSessions = 300;  // its queue has 64 places
@@ -211,6 +253,9 @@ TEST_F(HostileEvents, WhatWaitsForAProcessGoesToItsSuccessor) {
   child.push(svm::ToDaemon::kClaim, near.back()->handle);
   EXPECT_EQ(child.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, near.back()->handle);
   bad->die();
+  bed.per_clock_look = kMillisecond;  // in many slices
+  bed.pump();
+  bed.per_clock_look = 0;
   std::map<uint64_t, int> told;
   for (int quiet = 0; quiet < 3; ++quiet) {
     svm::MqEvent e;
