@@ -236,11 +236,29 @@ Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args, bool is_
   return status == Status::kUnsupported || to ? Status::kRefused : status;
 }
 
+// The flow that a session would have with that peer: for the peer, which may have it as its own
+// already.
+Endpoints flow_with(SessionWorker& sw, const Session& s, const TransportOps& ops,
+                    Endpoints to) noexcept {
+  ConnectionInfo c;
+  if (ops.info) ops.info(*sw.worker, s.conn, c);
+  to.local_port = c.endpoints.local_port;
+  if (!c.endpoints.local.is_zero() && c.endpoints.local.is_ip4 == to.remote.is_ip4) {
+    to.local = c.endpoints.local;
+  } else if (const NetOps* net = sw.worker->net) {
+    RouteInfo route{};
+    if (net->route(*sw.worker, to.remote, to.fib_index, &route) == Status::kOk)
+      to.local = route.source;
+  }
+  return to;
+}
+
 // True: `then` is called when the pair of applications is there that a link with the peer would
 // need, or cannot be made.
 template <class F>
-bool await_pair(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, F&& then) {
-  Session* to = find_datagram_peer(sw, *a.app, args.transport, args.endpoints);
+bool await_pair(SessionWorker& sw, AppWorker& a, TransportId transport, const Endpoints& e,
+                F&& then) {
+  Session* to = find_datagram_peer(sw, *a.app, transport, e);
   if (!to || pair_of(sw, *a.app, *to->app)) return false;
   return ask_pair(sw, a, *to->app, [then](SessionWorker& at, AppWorker& caller, Status) {
            then(at, caller);
@@ -283,9 +301,9 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
   } else {
     status = place_connect(sw, *a.app, e);
     if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new && await_pair(sw, a, args, [c](auto& at, auto& caller) {
-          connect(at, caller, c, {.deadline = 1});
-        }))
+    if (status == Status::kOk && is_new &&
+        await_pair(sw, a, args.transport, e,
+                   [c](auto& at, auto& caller) { connect(at, caller, c, {.deadline = 1}); }))
       return;
   }
   Session* s = nullptr;
@@ -335,8 +353,9 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
     args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
     if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
     if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new &&
-        await_pair(sw, a, args, [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
+    if (status == Status::kOk && is_new && p.remote.port != 0 &&
+        await_pair(sw, a, args.transport, flow_with(sw, *s, *ops, args.endpoints),
+                   [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
       return;
     if (status == Status::kOk) send_before(sw, *s);
     if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);

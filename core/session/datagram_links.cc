@@ -5,9 +5,10 @@
 #include <hostloom/net.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
-#include "session/impl.h"
+#include "session/control.h"
 
 namespace loom::session {
 namespace {
@@ -122,6 +123,7 @@ void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
 void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, LinkedSession& at,
               uint32_t slot, const Endpoints& e) noexcept {
   DatagramLink& l = *sw.datagram_links[index];
+  if (end == 0) l.seen = e;
   l.ends[end] = {s.id, slot};
   l.shared->ends[end].owner.store(s.shared->owner.load(std::memory_order_relaxed),
                                   std::memory_order_relaxed);
@@ -161,16 +163,27 @@ void tell_of_death(SessionWorker& sw, Session& peer) noexcept {
     sw.worker->sessions->soft_error(*sw.worker, peer.id, ResetReason::kRefused);
 }
 
-// The link that the request names, or nullptr.
+// Where the link is that the request names; nullptr: nowhere.
 LinkedSession* find_slot(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
   Session* s = find_session(sw, app, e.handle);
   LinkedSession* l = s ? linked(sw, *s) : nullptr;
   if (!l || e.slot >= l->slots.size() || l->slots[e.slot].link == kNoIndex ||
-      svm::link_serial(svm::link_word(l->slots[e.slot].serial, svm::kLinkFree)) != e.serial) {
+      svm::link_serial(svm::link_word(l->slots[e.slot].serial, svm::kLinkFree)) !=
+          svm::link_serial(e.word)) {
     if (s) ++sw.counters[kStaleHandle];  // ordinary: two processes of it may say so
     return nullptr;
   }
   return l;
+}
+
+// What the session would send to the other end's is allowed, as far as that is asked for each.
+bool may_stay(SessionWorker& sw, const DatagramLink& l) noexcept {
+  for (uint32_t end = 0; end < 2; ++end) {
+    if (l.ends[end].session == kNoSession) continue;
+    const Session& s = sw.pool.at(l.ends[end].session);
+    if (!may_answer(sw, s, end == 0 ? l.seen : turned(l.seen))) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -292,10 +305,25 @@ void set_link_owners(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
       sw.datagram_links[slot.link]->shared->ends[slot.end].owner.store(worker);
 }
 
+void review_links(Impl& layer) {
+  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
+    in_slices(layer, i, [at = std::size_t{0}](SessionWorker& sw) mutable {
+      if (at >= sw.datagram_links.size()) return false;
+      DatagramLink& l = *sw.datagram_links[at++];
+      if (l.is_open && !may_stay(sw, l)) end_link(sw, l);
+      return true;
+    });
+}
+
 void link_done(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
   LinkedSession* at = find_slot(sw, app, e);
   if (!at) return;
-  end_link(sw, *sw.datagram_links[at->slots[e.slot].link]);
+  DatagramLink& l = *sw.datagram_links[at->slots[e.slot].link];
+  const Session& s = sw.pool.at(l.ends[at->slots[e.slot].end].session);
+  end_link(sw, l);
+  // Processes that share the session have not seen the end yet, and may still look at what it has.
+  const uint64_t holders = s.shared->holders.load(std::memory_order_acquire) & app.live_mask();
+  if (svm::link_state(e.word) == svm::kLinkOpen && std::popcount(holders) > 1) return;
   let_go(sw, *at, e.slot);
   publish(*at, e.slot, svm::kLinkFree);
 }

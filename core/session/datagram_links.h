@@ -30,6 +30,7 @@ struct DatagramLink {
   svm::Ref ref = 0;
   uint32_t bell = 0, bit = 0;
   bool is_open = false;
+  Endpoints seen;  // by end 0
   End ends[2];
   uint32_t sizes[2] = {};  // of the fifos, as those are numbered
 };
@@ -63,6 +64,9 @@ void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,
 void release_links(SessionWorker&, Session&) noexcept;
 // The session's events go to another worker of its application.
 void set_link_owners(SessionWorker&, Session&, uint32_t worker) noexcept;
+// Rules have changed: links whose datagrams one of them is against end, and the transport asks for
+// each. Control thread.
+void review_links(SessionLayer::Impl&);
 // Requests: the application has let go of a link; it cannot ring the other end.
 void link_done(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
 void link_ring(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;

@@ -238,6 +238,7 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table, std::move(others)});
   if (!spec->tag.empty()) tags_[tag] = *number;
   recount();
+  if (spec->scope == RuleScope::kLocal) review_links(layer_);
   return {};
 }
 
@@ -301,6 +302,7 @@ Result<void> Filters::del_number(uint32_t number) {
   release_number(number);
   --n_rules_[index_of(gone.scope)];
   recount();
+  if (gone.scope == RuleScope::kLocal) review_links(layer_);  // it may have allowed some
   return {};
 }
 

@@ -9,7 +9,11 @@
 // count, and an end that finds a contradiction in it lets go of the link.
 //
 // A slot is free, open, ended (the fifos may be read until what was in them at the time is read;
-// nothing is written any more), and free again once the application has said kLinkDone.
+// nothing is written any more), and free again once the application has said kLinkDone. Processes
+// that share the session by fork() share its links: one of them lets go for all, when it has found
+// the link read to its end. It marks the slot before it says so, under the session's process lock,
+// and the others look at let_go_version under that lock before they touch any link. Said of a link
+// that was still open, while more than one process holds the session, kLinkDone only ends it.
 #pragma once
 #include "svm/protocol.h"
 
@@ -34,14 +38,16 @@ struct alignas(64) DatagramLinkSlot {
   Ref block;                   // CutThroughShared, in the pair's memory
   Ref bell;                    // BellShared
   uint32_t bell_bit;
-  uint32_t rx_size, tx_size;  // fifo limits, bytes
-  Endpoint local, remote;     // as this end sees them
+  uint32_t rx_size, tx_size;     // fifo limits, bytes
+  Endpoint local, remote;        // as this end sees them
+  std::atomic<uint32_t> let_go;  // serial of the last one that the application has let go of
 };
 static_assert(sizeof(DatagramLinkSlot) == 128);
 
 struct alignas(64) DatagramLinks {
   std::atomic<uint32_t> version;
-  uint32_t capacity;  // at most kMaxDatagramLinks; constant
+  uint32_t capacity;                     // at most kMaxDatagramLinks; constant
+  std::atomic<uint32_t> let_go_version;  // the application's; changes with any slot's let_go
   // DatagramLinkSlot slots[capacity] follow
 };
 static_assert(sizeof(DatagramLinks) == 64);

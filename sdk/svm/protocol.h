@@ -174,7 +174,7 @@ static_assert(sizeof(PeerEvent) <= sizeof(MqSlot::payload));
 // A link of a datagram session (datagram_links.h).
 struct LinkEvent {
   uint64_t handle;
-  uint32_t slot, serial;
+  uint32_t slot, word;  // the slot's word, as the application has seen it
 };
 
 struct ListenEvent {

@@ -136,83 +136,114 @@ void Session::on_peer_set(const svm::ConnectedEvent& e) {
     error_ = errno_of(e.status);
   }
   state_.store(State::kOpen, std::memory_order_release);
-  if (links_changed()) sync_links();
+  take_up_links();
 }
 
 // --- Links with other applications of this daemon
 
+// The daemon has said something of links; or a process that shares the session has let go of one,
+// which nobody may touch any more: to be looked at under the process lock. Under mutex_.
+bool Session::is_link_table_new() const noexcept {
+  if (!link_table_) return std::atomic_ref(shared_->block).load(std::memory_order_acquire) != 0;
+  return link_table_->version.load(std::memory_order_acquire) != links_seen_ ||
+         link_table_->let_go_version.load(std::memory_order_acquire) != links_let_go_;
+}
+
 // Under mutex_.
 bool Session::links_changed() const noexcept {
-  if (!is_datagram() || state() != State::kOpen) return false;
-  if (!link_table_) return std::atomic_ref(shared_->block).load(std::memory_order_acquire) != 0;
-  return links_over_ || link_table_->version.load(std::memory_order_acquire) != links_seen_;
+  return is_datagram() && state() == State::kOpen && (links_over_ || is_link_table_new());
 }
 
-void Session::tell_link(svm::ToDaemon type, const DatagramLink& l) noexcept {
-  worker_.send(*attachment_, daemon_worker(), type, svm::LinkEvent{handle_, l.slot(), l.serial()});
+void Session::tell_link(svm::ToDaemon type, uint32_t slot, uint32_t word) noexcept {
+  worker_.send(*attachment_, daemon_worker(), type, svm::LinkEvent{handle_, slot, word});
 }
 
-// Under the worker's mutex and mutex_.
-void Session::sync_links() {
+// The table that the daemon has made.
+void Session::enter_link_table() {
   static svm::DatagramLinks none{};  // where the reference leads nowhere
-  links_over_ = false;
-  if (!link_table_) {
-    const svm::Ref ref = std::atomic_ref(shared_->block).load(std::memory_order_acquire);
-    auto* t = attachment_->table().resolve_as<svm::DatagramLinks>(ref);
-    const uint32_t n = t ? t->capacity : 0;
-    const bool is_good =
-        n != 0 && n <= svm::kMaxDatagramLinks &&
-        attachment_->table().resolve_as<svm::DatagramLinks>(ref, n * sizeof(svm::DatagramLinkSlot));
-    link_table_ = is_good ? t : &none;
-    links_let_go_.assign(is_good ? n : 0, 0);
-    links_seen_ = 0;
-  }
-  const ProcessLock process_lock(*shared_);
-  // Another process may still look at it, and then it stays until the session ends.
-  const bool may_let_go = std::popcount(shared_->holders.load(std::memory_order_relaxed)) <= 1;
-  links_seen_ = link_table_->version.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < links_let_go_.size(); ++i) {
-    const svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[i];
+  const svm::Ref ref = std::atomic_ref(shared_->block).load(std::memory_order_acquire);
+  auto* t = attachment_->table().resolve_as<svm::DatagramLinks>(ref);
+  const uint32_t n = t ? t->capacity : 0;
+  const bool is_good =
+      n != 0 && n <= svm::kMaxDatagramLinks &&
+      attachment_->table().resolve_as<svm::DatagramLinks>(ref, n * sizeof(svm::DatagramLinkSlot));
+  link_table_ = is_good ? t : &none;
+  links_done_.assign(is_good ? n : 0, 0);
+}
+
+// Leaves what is not there any more: before others are taken up, which may have its bell.
+void Session::leave_links() {
+  std::erase_if(links_, [this](const auto& l) {
+    const svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[l->slot()];
     const uint32_t word = slot.word.load(std::memory_order_acquire);
-    const uint32_t state = svm::link_state(word), serial = svm::link_serial(word);
+    const bool is_there = svm::link_state(word) != svm::kLinkFree &&
+                          svm::link_serial(word) == l->serial() &&
+                          slot.let_go.load(std::memory_order_relaxed) != l->serial();
+    if (!is_there) l->leave(*this);
+    return !is_there;
+  });
+}
+
+// Takes up what there is in slot `i`, and lets go of it when it is of no more use.
+void Session::sync_link(uint32_t i) {
+  svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[i];
+  const uint32_t word = slot.word.load(std::memory_order_acquire);
+  const uint32_t serial = svm::link_serial(word);
+  const bool is_ended = svm::link_state(word) != svm::kLinkOpen;
+  if (svm::link_state(word) == svm::kLinkFree) return;
+  if (slot.let_go.load(std::memory_order_relaxed) != serial) {
     auto at =
         std::find_if(links_.begin(), links_.end(), [i](const auto& l) { return l->slot() == i; });
-    if (at != links_.end() && (state == svm::kLinkFree || (*at)->serial() != serial)) {
-      (*at)->leave(*this);
-      links_.erase(at);
-      at = links_.end();
-    }
-    if (state == svm::kLinkFree || (at == links_.end() && serial == links_let_go_[i])) continue;
     if (at == links_.end()) {
+      if (links_done_[i] == word) return;
       auto l = DatagramLink::open(worker_, *attachment_, *this, i, slot, word);
       if (!l) {  // no descriptors, say: the two go on by the transport
-        links_let_go_[i] = serial;
-        const svm::LinkEvent e{handle_, i, serial};
-        worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kLinkDone, e);
-        continue;
+        links_done_[i] = word;
+        // Who shares the session may still read what came before the end.
+        const bool is_shared = std::popcount(shared_->holders.load(std::memory_order_relaxed)) > 1;
+        if (!is_ended || !is_shared) tell_link(svm::ToDaemon::kLinkDone, i, word);
+        return;
       }
-      l->set_owner(shared_->owner.load(std::memory_order_relaxed));
       links_.push_back(std::move(l));
       at = links_.end() - 1;
     }
-    if (state != svm::kLinkOpen) (*at)->end();
-    if (!(*at)->is_done()) continue;
-    if (!may_let_go) {
-      (*at)->keep();
-      continue;
-    }
+    (*at)->set_owner(shared_->owner.load(std::memory_order_relaxed));
+    if (is_ended) (*at)->end();
+    if (!(*at)->is_done()) return;
     (*at)->leave(*this);
-    links_let_go_[i] = serial;
-    tell_link(svm::ToDaemon::kLinkDone, **at);
     links_.erase(at);
+    slot.let_go.store(serial, std::memory_order_relaxed);
+    link_table_->let_go_version.store(++links_let_go_, std::memory_order_release);
   }
+  if (std::exchange(links_done_[i], word) != word) tell_link(svm::ToDaemon::kLinkDone, i, word);
+}
+
+// Under the worker's mutex, mutex_ and the process lock.
+void Session::sync_links() {
+  links_over_ = false;
+  if (!link_table_) enter_link_table();
+  links_seen_ = link_table_->version.load(std::memory_order_acquire);
+  links_let_go_ = link_table_->let_go_version.load(std::memory_order_acquire);
+  const uint32_t read = link_read_ < links_.size() ? links_[link_read_]->slot() : ~0u;
+  leave_links();
+  for (uint32_t i = 0; i < links_done_.size(); ++i) sync_link(i);
+  const auto at =
+      std::find_if(links_.begin(), links_.end(), [&](const auto& l) { return l->slot() == read; });
+  link_read_ = at != links_.end() ? static_cast<uint32_t>(at - links_.begin()) : 0;
   turn_ %= static_cast<uint32_t>(links_.size() + 1);
   worker_.drop_unused_pairs();
 }
 
+// Under the worker's mutex and mutex_.
+void Session::take_up_links() {
+  if (!links_changed()) return;
+  const ProcessLock process_lock(*shared_);
+  sync_links();
+}
+
 void Session::look_at_links() {
   const std::lock_guard lock(mutex_);
-  if (links_changed()) sync_links();
+  take_up_links();
 }
 
 void Session::settle_links() {
@@ -274,14 +305,14 @@ uint32_t Session::tx_limit() {
 // The next datagram in turn: of the rx fifo (`from` is nullptr) or of a link.
 bool Session::find_datagram(DatagramLink*& from, svm::DatagramHeader& h) {
   from = nullptr;
-  if (links_.empty()) [[likely]]
+  if (!can_use_links()) [[likely]]
     return next_datagram(rx_.available(), h);
   const auto n = static_cast<uint32_t>(links_.size() + 1);
   for (uint32_t i = 0; i < n; ++i) {
     const uint32_t at = (turn_ + i) % n;
     from = at == 0 ? nullptr : links_[at - 1].get();
     const bool found = from ? from->next(h) : next_datagram(rx_.available(), h);
-    if (from && from->is_over()) links_over_ = true;
+    if (from && from->is_done()) links_over_ = true;
     if (!found) continue;
     turn_ = at;
     return true;
@@ -294,7 +325,7 @@ bool Session::links_readable() {
   svm::DatagramHeader h;
   for (const auto& l : links_) {
     if (l->next(h)) return true;
-    if (l->is_over()) links_over_ = true;
+    if (l->is_done()) links_over_ = true;
   }
   return false;
 }
@@ -304,7 +335,7 @@ bool Session::arm_links() {
   bool all = true;
   for (const auto& l : links_) {
     all &= l->arm();
-    if (l->is_over()) links_over_ = true;
+    if (l->is_done()) links_over_ = true;
   }
   return all;
 }
@@ -312,9 +343,9 @@ bool Session::arm_links() {
 // One attempt. Arms nothing: whoever waits looks by poll(), which does.
 ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
   if (!shared_) return cannot_receive();
+  const ProcessLock process_lock(*shared_);
   if (links_changed()) [[unlikely]]
     return kLinksChanged;
-  const ProcessLock process_lock(*shared_);
   become_owner();
   while (true) {
     if (const int error = datagram_error(true); error != 0) return -error;
@@ -337,7 +368,8 @@ ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn*
       if (!(flags & MSG_PEEK)) {
         if (from) {
           from->drop(h);
-          links_over_ |= from->is_over();
+          links_over_ |= from->is_done();
+          link_read_ = turn_ - 1;
         } else {
           rx_.drop(kHeader + h.length);
         }
@@ -375,29 +407,36 @@ ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, Datagram
 // --- Sending
 
 // False: there is no link to that address, or it is broken: by the transport. UDP_SEGMENT is cut
-// here; what the peer has no room for is dropped, as by Linux's loopback.
+// here; what the peer has no room for is dropped, as by Linux's loopback, and of one that is cut
+// what comes behind it, too.
 bool Session::send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
                            const svm::Endpoint& to, svm::DatagramHeader h) {
   DatagramLink* link = nullptr;
-  // Who answers has just read from it.
+  // Who answers has just read from it; more than one may lead there.
   for (uint32_t i = 0, count = static_cast<uint32_t>(links_.size()); i < count && !link; ++i)
-    if (DatagramLink& l = *links_[(turn_ + count - 2 + i) % count]; l.leads_to(to, out.source))
-      link = &l;
+    if (DatagramLink& l = *links_[(link_read_ + i) % count]; l.leads_to(to, out.source)) link = &l;
   if (!link) return false;
   if (out.tos < 0) h.tos = options_.dscp_tos;
   if (!(h.flags & kDatagramTtl)) h.ttl = kDefaultTtl;
   h.gso_size = 0;
   const size_t most = out.gso_size != 0 ? out.gso_size : n;
-  bool rings = false, is_broken = false;
+  bool rings = false;
+  auto sent = DatagramLink::Sent::kYes;
   size_t done = 0;
   do {
     h.length = static_cast<uint32_t>(std::min(most, n - done));
-    const auto sent = link->send(h, from, done);
+    sent = link->send(h, from, done);
+    if (sent == DatagramLink::Sent::kDropped) {
+      link->count_dropped(most == 0 ? 1 : static_cast<uint32_t>((n - done + most - 1) / most));
+      break;
+    }
     rings |= sent == DatagramLink::Sent::kRing;
-    is_broken = sent == DatagramLink::Sent::kBroken;
     done += h.length;
-  } while (done < n && !is_broken);
-  if (rings && !link->ring()) tell_link(svm::ToDaemon::kLinkRing, *link);
+  } while (done < n && sent != DatagramLink::Sent::kBroken);
+  const bool is_broken = sent == DatagramLink::Sent::kBroken;
+  if (rings && !link->ring())
+    tell_link(svm::ToDaemon::kLinkRing, link->slot(),
+              svm::link_word(link->serial(), svm::kLinkOpen));
   links_over_ |= is_broken;
   return !is_broken;
 }
@@ -405,9 +444,9 @@ bool Session::send_by_link(std::span<const iovec> from, size_t n, const Datagram
 // One attempt: header and payload together.
 ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out) {
   if (const int e = cannot_send(); e != 0) return e;
+  const ProcessLock process_lock(*shared_);
   if (links_changed()) [[unlikely]]
     return kLinksChanged;
-  const ProcessLock process_lock(*shared_);
   become_owner();
   if (remote_.port != 0)
     if (const int error = datagram_error(true); error != 0) return -error;

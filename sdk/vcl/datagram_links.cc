@@ -73,7 +73,7 @@ std::unique_ptr<DatagramLink> DatagramLink::open(AppWorker& worker, Attachment& 
 
 void DatagramLink::end() noexcept {
   if (std::exchange(is_ended_, true)) return;
-  left_ = rx_.refresh();
+  end_at_ = rx_.head() + rx_.refresh();
   if (rx_.violation()) (void)broken();
 }
 
@@ -89,13 +89,9 @@ bool DatagramLink::leads_to(const svm::Endpoint& to, const svm::Endpoint* source
 DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<const iovec> v,
                                       size_t from) noexcept {
   const uint32_t total = kHeader + h.length;
-  const auto drop = [this] {
-    own_->dropped.fetch_add(1, std::memory_order_relaxed);
-    return Sent::kDropped;
-  };
   while (true) {
     if (tx_.space() < total && tx_.refresh() < total) {
-      if (!tx_.violation()) return drop();
+      if (!tx_.violation()) return Sent::kDropped;
       break;
     }
     svm::MutableByteView views[kMaxViews];
@@ -104,7 +100,7 @@ DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<co
     size_t room = 0;
     for (uint32_t i = 0; i < n_views; ++i) room += views[i].size();
     if (room < total) {
-      if (!pair_->more_memory()) return drop();
+      if (!pair_->more_memory()) return Sent::kDropped;
       continue;
     }
     const iovec header{const_cast<svm::DatagramHeader*>(&h), kHeader};
@@ -124,7 +120,7 @@ uint32_t DatagramLink::readable() noexcept {
   const uint32_t n = rx_.available();
   if (rx_.violation()) [[unlikely]]
     (void)broken();
-  return is_ended_ ? std::min(n, left_) : n;
+  return is_ended_ ? std::min(n, left()) : n;
 }
 
 bool DatagramLink::next(svm::DatagramHeader& h) noexcept {
@@ -160,11 +156,7 @@ bool DatagramLink::peek(const svm::DatagramHeader& h, std::span<const iovec> to,
   return true;
 }
 
-void DatagramLink::drop(const svm::DatagramHeader& h) noexcept {
-  const uint32_t total = kHeader + h.length;
-  rx_.drop(total);
-  if (is_ended_) left_ -= std::min(left_, total);
-}
+void DatagramLink::drop(const svm::DatagramHeader& h) noexcept { rx_.drop(kHeader + h.length); }
 
 bool DatagramLink::arm() noexcept {
   if (is_ended_ || is_broken_) return true;  // nothing will come

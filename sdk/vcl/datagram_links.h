@@ -42,18 +42,16 @@ class DatagramLink {
   void end() noexcept;
   bool is_ended() const noexcept { return is_ended_; }
   // Of no more use: broken, or ended and read to the end.
-  bool is_done() const noexcept { return is_broken_ || (is_ended_ && left_ == 0); }
-  // And that is news.
-  bool is_over() const noexcept { return is_done() && !is_kept_; }
-  void keep() noexcept { is_kept_ = true; }
+  bool is_done() const noexcept { return is_broken_ || (is_ended_ && left() == 0); }
   void set_owner(uint32_t worker) noexcept { own_->owner.store(worker, std::memory_order_seq_cst); }
 
   // Whether it is the way to that address, from that source if one is named.
   bool leads_to(const svm::Endpoint& to, const svm::Endpoint* source) const noexcept;
   enum class Sent { kYes, kDropped, kBroken, kRing };
   // One datagram of the bytes [from, from + h.length) of `v`. kDropped: the peer does not keep up,
-  // or there is no memory; it is counted. kRing: sent, and the peer is to be rung.
+  // or there is no memory. kRing: sent, and the peer is to be rung.
   Sent send(const svm::DatagramHeader& h, std::span<const iovec> v, size_t from) noexcept;
+  void count_dropped(uint32_t n) noexcept { own_->dropped.fetch_add(n, std::memory_order_relaxed); }
   // False: it sleeps and could not be woken; the daemon can.
   bool ring() noexcept {
     return pair_->ring(*bell_, 1 - end_, peer_->owner.load(std::memory_order_relaxed), bit_);
@@ -74,6 +72,11 @@ class DatagramLink {
     return false;
   }
   uint32_t readable() noexcept;
+  // Of what there was at the end; other processes read it, too.
+  uint32_t left() const noexcept {
+    const auto n = static_cast<int32_t>(end_at_ - rx_.head());
+    return n > 0 ? static_cast<uint32_t>(n) : 0;
+  }
 
   std::shared_ptr<CutThroughPair> pair_;
   svm::BellShared* bell_ = nullptr;
@@ -84,8 +87,8 @@ class DatagramLink {
   svm::Ref bell_ref_ = 0;
   uint32_t bit_ = 0, end_ = 0;
   uint32_t slot_ = 0, serial_ = 0;
-  uint32_t left_ = 0;  // bytes to read, once it has ended
-  bool is_ended_ = false, is_broken_ = false, is_kept_ = false;
+  uint32_t end_at_ = 0;  // cursor of rx_ behind the last byte, once it has ended
+  bool is_ended_ = false, is_broken_ = false;
 };
 
 }  // namespace loom::vcl

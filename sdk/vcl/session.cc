@@ -3,6 +3,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "vcl/app_worker.h"
 
@@ -87,8 +88,8 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   cut_ = {};
   links_.clear();
   link_table_ = nullptr;
-  links_let_go_.clear();
-  links_seen_ = turn_ = 0;
+  links_done_.clear();
+  links_seen_ = links_let_go_ = turn_ = link_read_ = 0;
   links_over_ = false;
   local_ = remote_ = {};
   local_.is_ip4 = remote_.is_ip4 = is_ip4;
@@ -160,7 +161,8 @@ bool Session::is_sending_shut() const noexcept { return shut_wr_ || (cut_.pair &
 void Session::set_owner(uint32_t worker) noexcept {
   shared_->owner.store(worker, std::memory_order_seq_cst);
   if (cut_.pair) cut_.own->owner.store(worker, std::memory_order_seq_cst);
-  for (const auto& l : links_) l->set_owner(worker);
+  if (can_use_links())
+    for (const auto& l : links_) l->set_owner(worker);
 }
 
 bool Session::peer_closed() const noexcept {
@@ -329,7 +331,7 @@ void Session::on_connected(const svm::ConnectedEvent& e) {
   remote_ = e.remote;
   worker_.register_handle(handle_, *this);
   state_.store(State::kOpen, std::memory_order_release);
-  if (links_changed()) sync_links();
+  take_up_links();
 }
 
 // Enters an established session. False: the reference leads nowhere.
@@ -525,6 +527,8 @@ void Session::let_go() {
     stop_waiting();
     if ((listener_->holders.fetch_and(~bit) & ~bit) == 0) tell(svm::ToDaemon::kUnlisten);
   } else if (shared_) {
+    std::optional<ProcessLock> process_lock;
+    if (!links_.empty()) process_lock.emplace(*shared_);
     const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
     if (others == 0) {
       const bool is_hard = options_.linger_s == 0 && !is_datagram();  // those are sent in any case
@@ -533,7 +537,8 @@ void Session::let_go() {
                    self, static_cast<uint32_t>(std::countr_zero(others)))) {
       const auto next = static_cast<uint32_t>(std::countr_zero(others));
       if (cut_.pair) cut_.own->owner.store(next);
-      for (const auto& l : links_) l->set_owner(next);
+      if (can_use_links())
+        for (const auto& l : links_) l->set_owner(next);
       tell(svm::ToDaemon::kClaim);  // events go to one that is still here
     }
   }

@@ -246,7 +246,13 @@ class Session final : public Object, public ListNode<SessionTag> {
   void push_locked() noexcept;
   bool links_changed() const noexcept;
   void sync_links();
-  void tell_link(svm::ToDaemon type, const DatagramLink& l) noexcept;
+  void tell_link(svm::ToDaemon type, uint32_t slot, uint32_t word) noexcept;
+  bool is_link_table_new() const noexcept;
+  bool can_use_links() const noexcept { return !links_.empty() && !is_link_table_new(); }
+  void take_up_links();
+  void enter_link_table();
+  void leave_links();
+  void sync_link(uint32_t i);
   bool find_datagram(DatagramLink*& from, svm::DatagramHeader& h);
   bool links_readable();
   bool arm_links();
@@ -293,9 +299,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Of a datagram session.
   std::vector<std::unique_ptr<DatagramLink>> links_;
   svm::DatagramLinks* link_table_ = nullptr;  // nullptr: there was none yet
-  std::vector<uint32_t> links_let_go_;        // by slot: serial of the last one
+  std::vector<uint32_t> links_done_;          // by slot: of what word this process has said so
   uint32_t links_seen_ = 0;                   // the table's version
+  uint32_t links_let_go_ = 0;                 // its let_go_version
   uint32_t turn_ = 0;                         // what is read next: 0 the rx fifo, or a link
+  uint32_t link_read_ = 0;                    // in links_: where the last datagram came from
   bool links_over_ = false;                   // one of them is of no more use
   svm::ListenerShared* listener_ = nullptr;
   svm::AcceptConsumer accept_queue_;

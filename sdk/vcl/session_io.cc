@@ -438,9 +438,9 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
       break;
     case State::kOpen: {
       // Who only looks may be without the worker's mutex.
+      const ProcessLock process_lock(*shared_);
       if (!(wanted & kPollOnlyLook) && links_changed()) [[unlikely]]
         sync_links();
-      const ProcessLock process_lock(*shared_);
       become_owner();
       mask = poll_open(wanted, edge);
       break;
@@ -466,6 +466,7 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     tx_.refresh();
     if (tx_.used() == 0 || !tx_.want_space(tx_.size())) out |= kPollDrained;
   }
+  const bool has_links = can_use_links();
   while (true) {
     uint32_t in = 0;
     if (lost() != 0) {
@@ -481,15 +482,17 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
       return in | out;
     }
     const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
-    if (readable || (!links_.empty() && links_readable())) in = POLLIN | POLLRDNORM;
+    if (readable || (has_links && links_readable())) in = POLLIN | POLLRDNORM;
     if (ready != 0 && is_datagram() && datagram_error(false) != 0) in |= POLLERR;
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);
     if (rx_.violation()) [[unlikely]]
       return in | out | POLLIN | POLLRDNORM | POLLERR | POLLHUP;
-    if (satisfied || (rx_.arm(rx_.cached_available()) && (links_.empty() || arm_links())))
-      return in | out;
+    if (satisfied) return in | out;
+    bool is_quiet = rx_.arm(rx_.cached_available());
+    if (has_links) is_quiet &= arm_links();
+    if (is_quiet) return in | out;
   }
 }
 

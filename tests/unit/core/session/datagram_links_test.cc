@@ -140,7 +140,7 @@ struct DatagramLinksTest : testing::Test {
     return l;
   }
   void done(const Socket& s, uint32_t slot = 0) {
-    const svm::LinkEvent e{s.handle, slot, svm::link_serial(s.slot(slot).word.load())};
+    const svm::LinkEvent e{s.handle, slot, s.slot(slot).word.load()};
     s.app->push(svm::ToDaemon::kLinkDone, e);
   }
   static void forget_events(TestApp& a) {
@@ -230,6 +230,40 @@ TEST_F(DatagramLinksTest, ARuleAgainstTheAnswersKeepsAllOnTheTransport) {
   EXPECT_EQ(static_cast<Status>(ask(client, at(0, 0), at(1, 53)).status), Status::kRefused);
 }
 
+TEST_F(DatagramLinksTest, ARuleThatComesLaterEndsTheLinksThatItIsAgainst) {
+  Socket s = bind(server, 53), t = bind(server, 54);
+  Socket c = connect(client, 53), d = connect(client, 54);
+  session::RuleSpec rule;
+  rule.transport = bed.transports.find_proto(Transport::kProto);
+  rule.action = session::kActionAllow;
+  rule.scope = RuleScope::kLocal;
+  rule.match.local = *IpPrefix::parse("10.0.0.1/32");
+  rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
+  rule.match.local_port = 53;
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  rule.action = session::kActionDrop;
+  rule.scope = RuleScope::kGlobal;  // of packets
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  rule.scope = RuleScope::kLocal;  // instead of the one that allows
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  // So does the end of one that has kept another from being against it.
+  session::RuleSpec allow = rule;
+  allow.action = session::kActionAllow;
+  allow.match.local_port = 54;
+  ASSERT_TRUE(bed.layer->impl().filters->add(allow));
+  rule.match.local_port = 0;
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  ASSERT_TRUE(bed.layer->impl().filters->del(allow));
+  EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(t.count(svm::kLinkEnded), 1u);
+}
+
 TEST_F(DatagramLinksTest, AServerHasALinkWithEachOfItsClientsUpToABound) {
   Socket s = bind(server, 53);
   std::vector<Socket> clients;
@@ -294,6 +328,39 @@ TEST_F(DatagramLinksTest, ABoundSessionThatConnectsIsLinkedToo) {
   EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
 }
 
+// Its peer has it as its own, from before it was there: no more than that was known of it.
+TEST_F(DatagramLinksTest, WhoTakesAsItsPeerOneWhosePeerItIsIsLinked) {
+  Socket s = open(server, at(1, 53), at(2, 60));
+  EXPECT_EQ(s.table(), nullptr);
+  Socket c = bind(client, 60, 2);
+  ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
+}
+
+TEST_F(DatagramLinksTest, OneOfSeveralProcessesDoesNotTakeALinkFromTheOthers) {
+  Socket s = bind(server, 53), c = connect(client, 53);
+  TestApp child(bed, server);
+  s.own->shared->holders.store(1ull << server.reply.worker_index | 1ull
+                                                                       << child.reply.worker_index);
+  Link from = map(c), to = map(s);
+  from.send("for the child");
+  const svm::LinkEvent open{s.handle, 0, s.slot().word.load()};
+  server.push(svm::ToDaemon::kLinkDone, open);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  // Another one had not seen the end either when it said the same.
+  child.push(svm::ToDaemon::kLinkDone, open);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  done(c);
+  EXPECT_EQ(links(), 1u);
+  EXPECT_EQ(to.take(), "for the child");
+  // Who has seen it lets go of it for all.
+  done(s);
+  EXPECT_EQ(s.count(svm::kLinkFree), svm::kMaxDatagramLinks);
+  EXPECT_EQ(links(), 0u);
+}
+
 TEST_F(DatagramLinksTest, TheDeathOfAServerIsTold) {
   Socket s = bind(server, 53), c = connect(client, 53);
   Link from = map(c);
@@ -356,11 +423,12 @@ TEST_F(DatagramLinksTest, AnApplicationTalksToItself) {
 
 TEST_F(DatagramLinksTest, RequestsAboutLinksThatAreNotThereDoNothing) {
   Socket s = bind(server, 53), c = connect(client, 53);
-  const uint32_t serial = svm::link_serial(s.slot().word.load());
+  const uint32_t word = s.slot().word.load(),
+                 another = svm::link_word(svm::link_serial(word) + 1, svm::kLinkOpen);
   for (const auto type : {svm::ToDaemon::kLinkDone, svm::ToDaemon::kLinkRing})
     for (const svm::LinkEvent e :
-         {svm::LinkEvent{s.handle, 1, serial}, svm::LinkEvent{s.handle, ~0u, serial},
-          svm::LinkEvent{s.handle, 0, serial + 1}, svm::LinkEvent{c.handle, 0, serial},
+         {svm::LinkEvent{s.handle, 1, word}, svm::LinkEvent{s.handle, ~0u, word},
+          svm::LinkEvent{s.handle, 0, another}, svm::LinkEvent{c.handle, 0, word},
           svm::LinkEvent{0, 0, 0}})
       server.push(type, e);
   EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
@@ -380,7 +448,7 @@ TEST_F(DatagramLinksTest, WhoCannotRingHasTheDaemonTell) {
   Socket s = bind(server, 53), c = connect(client, 53);
   forget_events(server);
   ASSERT_TRUE(s.own->rx.arm());
-  const svm::LinkEvent e{c.handle, 0, svm::link_serial(c.slot().word.load())};
+  const svm::LinkEvent e{c.handle, 0, c.slot().word.load()};
   for (int i = 0; i < 3; ++i) client.push(svm::ToDaemon::kLinkRing, e);
   EXPECT_EQ(server.expect<svm::SessionEvent>(svm::ToApp::kRx).handle, s.handle);
   EXPECT_TRUE(server.no_event()) << "one is enough until it sleeps again";

@@ -185,6 +185,45 @@ TEST_F(DatagramLinks, WhatThePeerHasNoRoomForIsDroppedAndCounted) {
   EXPECT_NE(s.poll(POLLOUT, false) & POLLOUT, 0u);
 }
 
+// Of one that is cut, nothing comes behind a hole.
+TEST_F(DatagramLinks, SegmentsBehindOneThatIsDroppedAreDropped) {
+  Session& s = connect();
+  const std::string block(30'000, 'b');
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(send(s, block), 30'000);
+  DatagramOut out;
+  out.gso_size = 5'400;  // for which there is no more room; for the rest behind it there is
+  EXPECT_EQ(send(s, std::string(5'410, 's'), out), 5'410);
+  EXPECT_EQ(pair().shared->ends[0].dropped.load(), 2u);
+  EXPECT_EQ(pair().sent().size(), 2u);
+  EXPECT_EQ(send(s, ""), 0);
+  EXPECT_EQ(pair().sent().size(), 1u);
+}
+
+// Two clients that share an address, say: each gets the answers to its own questions.
+TEST_F(DatagramLinks, AnAnswerGoesWhereTheQuestionCameFrom) {
+  Session& s = connect();
+  (void)connect();
+  auto &one = pair(0), &two = pair(1);
+  svm::DatagramLinkSlot &first = one.slot(), &second = svm::link_slots(*one.links)[1];
+  second.end = 0;
+  second.block = two.slot().block;
+  second.bell = two.slot().bell;
+  second.bell_bit = FakeDaemon::Pair::kBit + 1;
+  second.rx_size = second.tx_size = FakeDaemon::Pair::kFifo;
+  second.local = first.local;
+  second.remote = first.remote;
+  second.word.store(svm::link_word(1, svm::kLinkOpen));
+  one.links->version.fetch_add(1);
+  for (const int i : {0, 1, 1, 0, 0, 1, 0, 1}) {
+    (i ? two : one).send_datagram("question");
+    EXPECT_EQ(receive(s).bytes, "question");
+    EXPECT_EQ(s.unread(), 0u);
+    EXPECT_EQ(send(s, "answer"), 6);
+    EXPECT_EQ((i ? two : one).sent().size(), 1u);
+    EXPECT_EQ((i ? one : two).sent().size(), 0u);
+  }
+}
+
 TEST_F(DatagramLinks, ASleeperIsRung) {
   Session& s = connect();
   s.set_nonblocking(false);
@@ -235,6 +274,82 @@ TEST_F(DatagramLinks, AnEndedLinkIsReadToItsEndAndLeft) {
   EXPECT_EQ(receive(s).n, -EAGAIN);
   pair().set_link(2, svm::kLinkOpen);
   EXPECT_EQ(receive(s).bytes, "too late");
+}
+
+// Processes that share a session by fork() share its links: here the test is the other one.
+struct SharedLinks : DatagramLinks {
+  Session* s = nullptr;
+  svm::AppFifoConsumer other;
+
+  void share() {
+    s = &connect();
+    auto& p = pair();
+    p.line->holders.fetch_or(1ull << 7);
+    other = svm::AppFifoConsumer(p.to_app(), p.table, FakeDaemon::Pair::kFifo);
+  }
+  std::string take() {
+    DatagramHeader h;
+    if (other.refresh() < sizeof h) return "";
+    other.dequeue(std::as_writable_bytes(std::span(&h, 1)));
+    std::string text(h.length, 0);
+    other.dequeue(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+  void expect_done(uint64_t n) {
+    while (daemon->events(svm::ToDaemon::kLinkDone) < n) std::this_thread::yield();
+    (void)daemon->n_sessions();
+    EXPECT_EQ(daemon->events(svm::ToDaemon::kLinkDone), n);
+  }
+};
+
+TEST_F(SharedLinks, TheOneThatReadsTheLastLetsGoForAll) {
+  share();
+  for (const char* text : {"one", "two", "three"}) pair().send_datagram(text);
+  EXPECT_EQ(receive(*s).bytes, "one");
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(s->unread(), 3u);  // it has seen the end
+  EXPECT_EQ(take(), "two");
+  EXPECT_EQ(receive(*s).bytes, "three");
+  expect_done(1);
+  EXPECT_EQ(pair().slot().let_go.load(), 1u);
+  EXPECT_EQ(pair().links->let_go_version.load(), 1u);
+}
+
+TEST_F(SharedLinks, NobodyTouchesALinkThatAnotherHasLetGoOf) {
+  share();
+  pair().send_datagram("one");
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(s->unread(), 3u);
+  EXPECT_EQ(take(), "one");
+  pair().slot().let_go.store(1);
+  pair().links->let_go_version.fetch_add(1);
+  // Its memory is another link's by now.
+  std::memset(static_cast<void*>(&pair().to_app()), 0, sizeof(svm::FifoShared));
+  svm::init_fifo(pair().to_app());
+  pair().send_datagram("no");
+  pair().to_app().consumer.armed.store(0);
+  pair().shared->ends[0].owner.store(33);
+  EXPECT_EQ(s->poll(POLLIN | kPollOnlyLook, true), 0u);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  EXPECT_EQ(s->poll(POLLIN, true), 0u);
+  EXPECT_EQ(s->unread(), 0u);
+  EXPECT_EQ(pair().to_app().consumer.armed.load(), 0u);
+  EXPECT_EQ(pair().shared->ends[0].owner.load(), 33u);
+  other = svm::AppFifoConsumer(pair().to_app(), pair().table, FakeDaemon::Pair::kFifo);
+  EXPECT_EQ(take(), "no");
+}
+
+// It was found to be broken while it was open: once it has ended, somebody says so again.
+TEST_F(SharedLinks, ABrokenOneIsLetGoOfOnceItHasEnded) {
+  share();
+  pair().send(std::string(10, 'x'));  // no whole header
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(1);
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(2);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(2);
 }
 
 TEST_F(DatagramLinks, ALinkThatComesLaterWakesAReader) {
