@@ -52,7 +52,7 @@ bool is_acceptable(const Connection& c, const Segment& s) noexcept {
 }  // namespace
 
 bool may_challenge(const TcpWorker& t, Stamp& last) noexcept {
-  if (last.is_set() && last.since(t.w.now) < kChallengeInterval) return false;
+  if (last.is_within(kChallengeInterval, t.w.now)) return false;
   last = Stamp::at(t.w.now);
   return true;
 }

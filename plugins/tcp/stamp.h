@@ -58,6 +58,11 @@ class Stamp {
     const uint32_t ms = ms_of(now) - ms_;
     return ms > -ms_of(kClocksDiffer) ? 0 : static_cast<TimeNs>(ms) * kMillisecond;
   }
+  // Less than `span` ago. Not for a clock that lies behind it, and so in 49 days wrong for no
+  // longer than that span: for limits of how often something is done.
+  constexpr bool is_within(TimeNs span, TimeNs now) const noexcept {
+    return is_set() && ms_of(now) - ms_ < ms_of(span);
+  }
 
  private:
   static constexpr uint32_t ms_of(TimeNs t) noexcept {

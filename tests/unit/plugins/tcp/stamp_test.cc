@@ -55,5 +55,20 @@ TEST(Stamp, WasJustNowForAClockThatLiesBehind) {
   EXPECT_EQ(Stamp::at(0).since(0), 0);  // which is 1 ms, so that it is not "never"
 }
 
+TEST(Stamp, LimitsNothingForLongerThanItIsTo) {
+  constexpr TimeNs kWrap = (TimeNs{1} << 32) * kMillisecond, kSpan = 500 * kMillisecond;
+  EXPECT_FALSE(Stamp().is_within(kSpan, 100 * kMillisecond));
+  for (const TimeNs then : {kSecond, kWrap - 200 * kMillisecond, 7 * kWrap - kMillisecond}) {
+    const Stamp s = Stamp::at(then);
+    EXPECT_TRUE(s.is_within(kSpan, then));
+    EXPECT_TRUE(s.is_within(kSpan, then + kSpan - 1));
+    EXPECT_FALSE(s.is_within(kSpan, then + kSpan));
+    EXPECT_FALSE(s.is_within(kSpan, then - kMillisecond));
+    // A minute before it all begins anew, since() takes the clock for one that lies behind.
+    for (const TimeNs before : {60 * kSecond, 30 * kSecond, kMillisecond})
+      EXPECT_FALSE(s.is_within(kSpan, then + kWrap - before));
+  }
+}
+
 }  // namespace
 }  // namespace loom::tcp
