@@ -140,6 +140,11 @@ class Engine {
   // ------------------------------------------------------------------------------ Driver work that
   // is done inside another node's call, shown under the driver's own node.
   static void add_runtime(Worker&, NodeId, uint64_t packets, uint64_t clocks) noexcept;
+  // Whether packets that worker `from` has handed to worker `to` (another one) wait with it, as
+  // that does not keep up: for what had better be dropped then. On worker `from`.
+  bool hand_off_waits(uint32_t from, uint32_t to) const noexcept {
+    return handoff_.has_waiting(from, to);
+  }
   RuntimeStats& stats() noexcept { return stats_; }
   // What happens beside packets. Workers note their sleeps in it, the control thread its barriers.
   EventLog& events() noexcept { return events_; }

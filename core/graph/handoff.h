@@ -29,6 +29,11 @@ class Handoff {
   // of them found the ring full and wait here.
   uint32_t push(uint32_t from, uint32_t to, NodeId, std::span<Buffer* const>) noexcept;
 
+  // Worker `from`: packets for `to` have found the ring full, and wait.
+  bool has_waiting(uint32_t from, uint32_t to) const noexcept {
+    return !ring(from, to)->waiting.empty();
+  }
+
   // Worker `from`, at the end of a round: shows what it pushed since, and what waited, to its
   // receivers. fn(to) is called for each that has something new, and must wake it if it sleeps.
   // Returns whether packets still wait for room.

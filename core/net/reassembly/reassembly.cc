@@ -19,6 +19,7 @@ using Table = ReassemblyTable;
 enum Next : uint16_t { kToDrop = kNextDrop, kToError, kToLocal };
 enum Counter : uint16_t {  // after the fates
   kHandedOff = Table::kFateCount,
+  kHandoffFull,
   kNoInterface,
   kBadHeader,
   kNoFragment,
@@ -44,6 +45,7 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"timed-out", Severity::kWarn, "fragments whose datagrams did not become whole in time"},
     {"flushed", Severity::kInfo, "fragments that were held when their interface went"},
     {"handed-off", Severity::kInfo, "fragments of datagrams that another worker collects"},
+    {"handoff-full", Severity::kWarn, "that worker does not keep up"},
     {"no-interface", Severity::kInfo, "fragments whose interface has gone"},
     {"bad-header", Severity::kError, "without whole IP headers in the first segment"},
     {"no-fragment", Severity::kError, "packets that are none"},
@@ -213,6 +215,12 @@ void reassemble(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
       const auto to =
           static_cast<uint32_t>((keyed_hash(p.key, net.fragment_secret) >> 32) % n_workers);
       if (to != w.index) {
+        // What waits for a worker waits with the sender, without a limit: not what anybody can
+        // send.
+        if (net.engine.hand_off_waits(w.index, to)) {
+          end(kHandoffFull, kToDrop);
+          continue;
+        }
         rt.count(kHandedOff);
         w.hand_off(to, rt.id, {&b, 1});
         continue;

@@ -363,6 +363,28 @@ class ReassemblyWorkersTest : public ReassemblyTest {
   ReassemblyWorkersTest() : ReassemblyTest(3) {}
 };
 
+// While the others stand still: what they are handed has a limit, whoever sends how many.
+TEST_F(ReassemblyWorkersTest, AWorkerThatDoesNotKeepUpIsNotHandedMore) {
+  constexpr uint32_t kRing = 1024;
+  for (const std::string family : {"ip4", "ip6"}) {
+    const NodeId node = host.engine->find_node(family + "-reassembly");
+    const auto counted = [&](const std::string& name) {
+      return host.counter(family + "-reassembly/" + name);
+    };
+    for (uint16_t id = 0; id < 6 * kRing; ++id) {
+      Buffer* b = host.make(family == "ip4" ? piece(udp(64), 0, 8, {.id = id})
+                                            : piece6(udp6(64), 0, 8, id));
+      b->rx_if = wire.index;
+      host.worker().enqueue_to_node(node, b);
+      if (id % 64 == 63) host.engine->step(0);
+    }
+    EXPECT_GE(counted("handed-off"), 2 * kRing);
+    EXPECT_LE(counted("handed-off"), 2 * (kRing + 1));
+    EXPECT_GT(counted("handoff-full"), kRing);
+    host.pass(61 * kSecond);  // what is held times out
+  }
+}
+
 TEST_F(ReassemblyWorkersTest, FragmentsOfADatagramMeetOnOneWorker) {
   const Bytes whole = udp(1000);
   for (uint16_t id = 0; id < 64; ++id) {
