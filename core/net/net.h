@@ -30,7 +30,7 @@ struct NetState;
 struct NetConfig {
   uint32_t max_interfaces = 1024;
   uint32_t max_neighbors = 16384;      // of both families; a full table drops and counts
-  uint32_t pending_per_neighbor = 16;  // packets that wait for a link-layer address
+  uint32_t pending_per_neighbor = 64;  // packets that wait for a link-layer address
   // That fragments of one family may take on one worker; 0: a sixteenth of a worker's share of all.
   uint32_t reassembly_buffers = 0;
   uint32_t icmp_errors_per_second = 1000;  // per worker and family; RFC 1812 section 4.3.2.8

@@ -165,6 +165,27 @@ void NeighborTable::publish(Neighbor& n) noexcept {
 
 // --- Waiting packets -----------------------------------------------------------------------------
 
+void NeighborTable::add_pending(Neighbor& n, Buffer* packet) noexcept {
+  if (n.last_pending)
+    std::memcpy(n.last_pending->opaque, &packet, sizeof packet);
+  else
+    n.first_pending = packet;
+  n.last_pending = packet;
+  ++n.n_pending;
+  ++n_pending_;
+}
+
+Buffer* NeighborTable::take_pending(Neighbor& n) noexcept {
+  if (n.n_pending == 0) return nullptr;
+  Buffer* const packet = n.first_pending;
+  --n_pending_;
+  if (--n.n_pending == 0)
+    n.first_pending = n.last_pending = nullptr;
+  else
+    std::memcpy(&n.first_pending, packet->opaque, sizeof n.first_pending);
+  return packet;
+}
+
 void NeighborTable::wait(Worker& w, Neighbor& n, Buffer* packet) noexcept {
   packet->adjacency = n.adjacency;
   if (n.state != NeighborState::kIncomplete) {  // answered while the packet was on its way here
@@ -172,14 +193,12 @@ void NeighborTable::wait(Worker& w, Neighbor& n, Buffer* packet) noexcept {
                       packet);
     return;
   }
-  const uint32_t limit = std::min(state_.config.pending_per_neighbor, Neighbor::kMaxPending);
-  if (n.n_pending == limit) {
-    w.free(n.pending[n.first_pending]);
-    n.first_pending = (n.first_pending + 1) % Neighbor::kMaxPending;
-    --n.n_pending;
+  const uint32_t most = n_pending_ < kManyPending ? Neighbor::kMaxPending : kFewPending;
+  while (n.n_pending >= std::min(state_.config.pending_per_neighbor, most)) {
+    w.free(take_pending(n));
     count(w, kQueueOverflow);
   }
-  n.pending[(n.first_pending + n.n_pending++) % Neighbor::kMaxPending] = packet;
+  add_pending(n, packet);
   if (!n.timer.is_running()) {  // a gateway that did not answer before: try again
     n.requests = 0;
     send_request(w, n);
@@ -188,10 +207,7 @@ void NeighborTable::wait(Worker& w, Neighbor& n, Buffer* packet) noexcept {
 
 void NeighborTable::send_pending(Worker& w, Neighbor& n) noexcept {
   const NodeId next = n.address.is_ip4 ? state_.nodes.ip4_rewrite : state_.nodes.ip6_rewrite;
-  for (; n.n_pending; --n.n_pending) {
-    w.enqueue_to_node(next, n.pending[n.first_pending]);
-    n.first_pending = (n.first_pending + 1) % Neighbor::kMaxPending;
-  }
+  while (Buffer* b = take_pending(n)) w.enqueue_to_node(next, b);
 }
 
 // RFC 1812 section 5.2.7.1 and RFC 4861 section 7.2.2: the senders are told that the host cannot be
@@ -199,9 +215,7 @@ void NeighborTable::send_pending(Worker& w, Neighbor& n) noexcept {
 void NeighborTable::fail_pending(Worker& w, Neighbor& n) noexcept {
   const bool is_ip4 = n.address.is_ip4;
   if (n.n_pending) count(w, kUnresolved, n.n_pending);
-  for (; n.n_pending; --n.n_pending) {
-    Buffer* b = n.pending[n.first_pending];
-    n.first_pending = (n.first_pending + 1) % Neighbor::kMaxPending;
+  while (Buffer* b = take_pending(n)) {
     request_icmp_error(*b, is_ip4 ? kIcmp4Unreachable : kIcmp6Unreachable,
                        is_ip4 ? kIcmp4HostUnreachable : kIcmp6AddressUnreachable);
     w.enqueue_to_node(is_ip4 ? state_.nodes.icmp4_error : state_.nodes.icmp6_error, b);
@@ -401,10 +415,7 @@ void NeighborTable::flush(Worker& w0) {
     Neighbor* n = by_index(i);
     if (!n) continue;
     w0.timer_stop(n->timer);
-    for (; n->n_pending; --n->n_pending) {
-      w0.free(n->pending[n->first_pending]);
-      n->first_pending = (n->first_pending + 1) % Neighbor::kMaxPending;
-    }
+    while (Buffer* b = take_pending(*n)) w0.free(b);
   }
 }
 

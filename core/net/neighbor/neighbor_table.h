@@ -31,7 +31,7 @@ namespace loom {
 struct NetState;
 
 struct Neighbor {
-  static constexpr uint32_t kMaxPending = 16;
+  static constexpr uint32_t kMaxPending = 64;  // the longest datagram has 54 fragments
   Timer timer;
   IfIndex interface = kNoIndex;
   IpAddress address;
@@ -44,8 +44,7 @@ struct Neighbor {
   TimeNs confirmed = 0;           // last answer, or when it was made
   TimeNs used = 0;                // last time packets were seen to go there
   uint32_t n_pending = 0;
-  uint32_t first_pending = 0;  // ring
-  std::array<Buffer*, kMaxPending> pending{};
+  Buffer *first_pending = nullptr, *last_pending = nullptr;  // a list through their opaque bytes
 };
 
 // What a received message says about its sender (RFC 4861 section 7.2.5, RFC 826).
@@ -64,6 +63,9 @@ class NeighborTable {
   static constexpr TimeNs kRetransTimer = kSecond, kReachableTime = 30 * kSecond,
                           kStaleCheck = 5 * kSecond;
   static constexpr NeighborLimits kDefaultLimits{.max_age = 600 * kSecond};  // as many as fit
+  // When so many packets wait, no neighbour has more than so few: who sends to a whole subnet takes
+  // no more buffers than that.
+  static constexpr uint32_t kManyPending = 1024, kFewPending = 16;
 
   enum Event : uint16_t {  // counters of the name-only node "neighbor-table"
     kCreated,
@@ -93,8 +95,8 @@ class NeighborTable {
   Neighbor* resolve(Worker& w, IfIndex interface, const IpAddress& address);
   Neighbor* find(IfIndex interface, const IpAddress& address) noexcept;
   Neighbor* by_index(uint32_t index) noexcept;
-  // The packet waits; takes ownership. With the queue full the oldest is dropped. Its adjacency is
-  // set, and when the address is known it goes to the rewrite node.
+  // The packet waits; takes ownership. With the queue full the oldest are dropped. Its adjacency is
+  // set, its opaque bytes are ours, and when the address is known it goes to the rewrite node.
   void wait(Worker& w, Neighbor& n, Buffer* packet) noexcept;
   void learn(Worker& w, const NeighborNews& news);
   // True while an answer from it is awaited.
@@ -136,6 +138,8 @@ class NeighborTable {
   void send_request(Worker& w, Neighbor& n) noexcept;
   void send_pending(Worker& w, Neighbor& n) noexcept;
   void fail_pending(Worker& w, Neighbor& n) noexcept;
+  void add_pending(Neighbor& n, Buffer* packet) noexcept;
+  Buffer* take_pending(Neighbor& n) noexcept;  // the oldest; nullptr: none
   void publish(Neighbor& n) noexcept;
   void count(Worker& w, Event e, uint32_t n = 1) noexcept;
   Status index_put(const Neighbor& n) noexcept;
@@ -151,6 +155,7 @@ class NeighborTable {
   std::vector<uint32_t> free_;
   std::vector<bool> is_live_;
   uint32_t n_slots_ = 0;
+  uint32_t n_pending_ = 0;          // of all neighbours
   std::array<uint32_t, 2> n_of_{};  // by is_ip4
   std::array<NeighborLimits, 2> limits_{kDefaultLimits, kDefaultLimits};
   uint32_t evict_at_ = 0;  // where the next search for a victim begins

@@ -105,14 +105,34 @@ TEST_F(ArpTest, RequestIsRepeatedEverySecondThreeTimesThenThePacketIsDropped) {
 }
 
 TEST_F(ArpTest, OnlyTheNewestPacketsWait) {
-  for (uint16_t i = 1; i <= 20; ++i) send("10.0.0.1", i);
+  for (uint16_t i = 1; i <= 68; ++i) send("10.0.0.1", i);
   wire.take_sent();
   EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 4u);
   arp(2, kPeer, "10.0.0.1", NetHost::kOwnMac, "10.0.0.2", NetHost::kOwnMac);
   const auto sent = wire.take_sent();
-  ASSERT_THAT(sent, SizeIs(16));
+  ASSERT_THAT(sent, SizeIs(64));
   EXPECT_EQ(get16(sent[0].bytes, 14 + 4), 5u);
-  EXPECT_EQ(get16(sent[15].bytes, 14 + 4), 20u);
+  EXPECT_EQ(get16(sent[63].bytes, 14 + 4), 68u);
+}
+
+TEST_F(ArpTest, WhenManyPacketsWaitEachNeighbourHasFew) {
+  constexpr uint32_t kFull = NeighborTable::kManyPending / Neighbor::kMaxPending;
+  const auto address = [](uint32_t i) { return "10.0.0." + std::to_string(100 + i); };
+  for (uint32_t i = 0; i < kFull; ++i)
+    for (uint16_t n = 0; n < Neighbor::kMaxPending; ++n) send(address(i), n);
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 0u);
+  for (uint16_t n = 0; n < 20; ++n) send("10.0.0.1", n);
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 4u);
+  // The next one of a neighbour that has more goes at the expense of those.
+  send(address(0));
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 4u + 64 - 15);
+  host.pass(4 * kSecond);
+  EXPECT_THAT(host.net->neighbors(), IsEmpty());
+  send("10.0.0.1");
+  for (uint16_t n = 0; n < 50; ++n) send("10.0.0.1", n);
+  wire.take_sent();
+  arp(2, kPeer, "10.0.0.1", NetHost::kOwnMac, "10.0.0.2", NetHost::kOwnMac);
+  EXPECT_THAT(wire.take_sent(), SizeIs(51));
 }
 
 TEST_F(ArpTest, UsedNeighbourIsProbedByUnicastAndForgottenWhenItIsSilent) {
