@@ -106,7 +106,10 @@ Result<void> Net::add_address(IfIndex index, const IpPrefix& prefix) {
   const bool is_ip4 = prefix.address.is_ip4;
   if (f->lender && (is_ip4 || !prefix.address.ip6().is_link_local()))
     return error(Status::kInUse, f->name + " borrows the addresses of " + f->lender->name);
-  if (!is_ip4) turn_ip6_on(s, *f);
+  if (!is_ip4) {
+    if (auto ok = may_have_ip6(*f); !ok) return ok;
+    turn_ip6_on(s, *f);
+  }
   if (!is_ip4 && f->address_list->ip6.empty() && !prefix.address.ip6().is_link_local()) {
     const IpPrefix link_local{IpAddress(link_local_of(f->mac)), 64};  // RFC 4291 section 2.1
     if (auto ok = add_address(index, link_local); !ok) return ok;

@@ -63,5 +63,7 @@ void announce_addresses(NetState& s, const Interface& f, bool is_new);
 void announce_borrowed_ip6(NetState& s, const Interface& f, const Ip6Address* only = nullptr);
 // The interface takes IPv6 packets; one that borrows has the IPv6 addresses as well from now on.
 void turn_ip6_on(NetState& s, Interface& f);
+Result<void> may_have_ip6(const Interface& f);
+Result<void> may_lose_ip6(const Interface& f);
 
 }  // namespace loom

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "net/interface/control.h"
+#include "net/ip6/fragment_header.h"
 #include "net/ip6/ip6_address.h"
 #include "net/ip6/nd_messages.h"
 #include "net/ip6/nd_wire.h"
@@ -13,7 +14,6 @@
 namespace loom {
 namespace {
 
-constexpr uint32_t kLeastIp6Mtu = 1280;  // RFC 8200 section 5
 constexpr std::size_t kMostTag = 63;
 
 AdjacencyKind own_kind(const Interface& f) {
@@ -98,12 +98,22 @@ Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
     return error(Status::kInvalid, "mtu " + std::to_string(mtu) + " is not from " +
                                        std::to_string(kLeastMtu) + " (RFC 791) to " +
                                        std::to_string(most));
+  std::vector<Interface*> all = sub_interfaces_of(s, *f);
+  all.push_back(f);
+  if (mtu < kIp6LeastMtu)
+    for (const Interface* i : all)
+      if (auto ok = may_lose_ip6(*i); !ok && !i->is_ip6_off.load())
+        return error(ok.error().code, "mtu " + std::to_string(mtu) +
+                                          " is too small for IPv6 (RFC 8200), and " +
+                                          ok.error().message);
   if (f->ops->set_mtu)
     if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
       return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
   f->mtu = mtu;
-  refresh_adjacencies(s, *f);
-  for (const Interface* sub : sub_interfaces_of(s, *f)) refresh_adjacencies(s, *sub);
+  for (const Interface* i : all) {
+    if (mtu < kIp6LeastMtu && !i->is_ip6_off.load()) (void)set_ip6_enabled(i->index, false);
+    refresh_adjacencies(s, *i);
+  }
   return {};
 }
 
@@ -111,7 +121,7 @@ Result<void> Net::set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu) {
   NetState& s = *state_;
   Interface* f = s.interfaces.find(index);
   if (!f) return no_interface(index);
-  const uint32_t least = is_ip4 ? kLeastMtu : kLeastIp6Mtu;
+  const uint32_t least = is_ip4 ? kLeastMtu : kIp6LeastMtu;
   if (mtu != 0 && (mtu < least || mtu > f->max_mtu))
     return error(Status::kInvalid, (is_ip4 ? "IPv4 mtu " : "IPv6 mtu ") + std::to_string(mtu) +
                                        " is neither 0 nor from " + std::to_string(least) + " to " +

@@ -55,6 +55,32 @@ class Settings : public ::testing::Test {
   FakeDevice& wire;
 };
 
+TEST_F(Settings, IPv6HasNoLinksBelow1280Bytes) {  // RFC 8200 section 5
+  const auto refusal = host.net->set_mtu(wire.index, 1279);
+  ASSERT_FALSE(refusal);
+  EXPECT_EQ(refusal.error().code, Status::kInUse);
+  EXPECT_THAT(refusal.error().message, HasSubstr("2001:db8::2/64"));
+  EXPECT_EQ(route_mtu("10.0.0.1"), 1500u);
+  must(host.net->set_mtu(wire.index, 1280));
+  must(host.net->del_address(wire.index, *IpPrefix::parse("2001:db8::2/64")));
+  // The link-local one is not the operator's, and goes.
+  must(host.net->set_mtu(wire.index, 1000));
+  EXPECT_THAT(host.net->state().interfaces.find(wire.index)->address_view().ip6, IsEmpty());
+  host.receive(wire, ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x86dd,
+                              make_ip6({.src = "fe80::1", .dst = "ff02::1"}, counting(8))));
+  EXPECT_EQ(host.counter("ip6-input/not-enabled"), 1u);
+  for (const auto& no : {host.net->add_address(wire.index, *IpPrefix::parse("2001:db8::2/64")),
+                         host.net->set_ip6_enabled(wire.index, true)})
+    EXPECT_THAT(no.error().message, HasSubstr("1000"));
+  must(host.net->set_mtu(wire.index, 1500));
+  must(host.net->add_address(wire.index, *IpPrefix::parse("2001:db8::2/64")));
+  EXPECT_EQ(route_mtu("2001:db8::1"), 1500u);
+  // One that never was larger.
+  FakeDevice& small = host.add_device({"10.1.0.2/24"}, NetHost::kAllCaps, 600);
+  EXPECT_FALSE(host.net->add_address(small.index, *IpPrefix::parse("2001:db8:1::2/64")));
+  must(host.net->set_mtu(small.index, 500));
+}
+
 TEST_F(Settings, AFamilysMtuIsOfItsPacketsOnly) {
   must(host.net->set_ip_mtu(wire.index, true, 576));
   EXPECT_THAT(send(true, 577), SizeIs(2));  // fragments
