@@ -3,10 +3,9 @@
 //   out   ip4-rewrite (the fragments, the packet's own buffers are freed) | drop
 #include <hostloom/checksum.h>
 
-#include "net/ip/fragment_payload.h"
+#include "net/ip/fragments.h"
 #include "net/ip4/nodes.h"
 #include "net/offload/tx_checksum.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
@@ -85,10 +84,7 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip4Header& ip, const Fra
   out.total_length = static_cast<uint16_t>(h.length + n);
   out.checksum = 0;
   out.checksum = ip4_header_checksum(out);
-  b->adjacency = packet.adjacency;
-  b->fib_index = packet.fib_index;
-  b->rx_if = packet.rx_if;
-  b->flags = kBufferLocallyOriginated;
+  describe_fragment(*b, packet, kBufferLocallyOriginated);
   return b;
 }
 
@@ -112,32 +108,17 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
   FragmentHeader first{.bytes = {}, .length = header};
   std::memcpy(first.bytes.data(), ip, header);
   const FragmentHeader later = later_header(*ip);
-  std::size_t n = 0;
-  for (uint32_t at = 0; at < payload; at += most) {
-    const uint32_t size = std::min(most, payload - at);
-    const FragmentHeader& h = at == 0 ? first : later;
-    Buffer* f = make_one(w, b, *ip, h, at, size, at + size == payload);
-    if (!f) {
-      w.free({out.data(), n});
-      return kNoBuffer;
-    }
-    out[n++] = f;
-  }
+  const std::size_t n =
+      cut_payload(w, payload, most, out, [&](uint32_t at, uint32_t size, bool is_last) {
+        return make_one(w, b, *ip, at == 0 ? first : later, at, size, is_last);
+      });
+  if (n == 0) return kNoBuffer;
   rt.enqueue_all({out.data(), n}, kToRewrite);
   return kFragmented;
 }
 
 void ip4_fragment(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  for (Buffer* b : in) {
-    const Counter counter = split(w, rt, *b);
-    rt.count(counter);
-    if (counter == kFragmented) {
-      w.free(b);
-      continue;
-    }
-    rt.set_error(*b, counter);
-    rt.enqueue_all({&b, 1}, kToDrop);
-  }
+  fragment_all(w, rt, in, kFragmented, kToDrop, [&](Buffer& b) { return split(w, rt, b); });
 }
 
 }  // namespace

@@ -3,12 +3,11 @@
 //   in    from ip6-rewrite, or from a transport that knows the path's MTU: data at the IPv6 header,
 //         the MTU in opaque, adjacency set or kNoIndex
 //   out   ip6-rewrite or ip6-lookup (the fragments, the packet's own buffers are freed) | drop
-//   cost  each byte is copied twice: packets that large are rare
-#include "net/ip/fragment_payload.h"
+//   cost  each byte is copied once
+#include "net/ip/fragments.h"
 #include "net/ip6/fragment_header.h"
 #include "net/ip6/nodes.h"
 #include "net/offload/tx_checksum.h"
-#include "net/state.h"
 
 namespace loom {
 namespace {
@@ -61,11 +60,7 @@ Buffer* make_one(Worker& w, const Buffer& packet, const Ip6Header& ip, uint32_t 
     w.free(b);
     return nullptr;
   }
-  b->adjacency = packet.adjacency;
-  b->fib_index = packet.fib_index;
-  b->rx_if = packet.rx_if;
-  b->tx_if = packet.tx_if;
-  b->flags = kBufferLocallyOriginated | kBufferIsIp6;
+  describe_fragment(*b, packet, kBufferLocallyOriginated | kBufferIsIp6);
   return b;
 }
 
@@ -90,31 +85,17 @@ Counter split(Worker& w, NodeRuntime& rt, Buffer& b) {
   std::array<Buffer*, kMostPayload / ((kIp6LeastMtu - kHeaders) & ~7u) + 1> out;
   if (payload > kMostPayload) return kTooLong;
   const uint32_t id = next_id(net_worker(w));
-  std::size_t n = 0;
-  for (uint32_t at = 0; at < payload; at += most) {
-    const uint32_t size = std::min(most, payload - at);
-    Buffer* f = make_one(w, b, *ip, id, at, size, at + size == payload);
-    if (!f) {
-      w.free({out.data(), n});
-      return kNoBuffer;
-    }
-    out[n++] = f;
-  }
+  const std::size_t n =
+      cut_payload(w, payload, most, out, [&](uint32_t at, uint32_t size, bool is_last) {
+        return make_one(w, b, *ip, id, at, size, is_last);
+      });
+  if (n == 0) return kNoBuffer;
   rt.enqueue_all({out.data(), n}, b.adjacency == kNoIndex ? kToLookup : kToRewrite);
   return kFragmented;
 }
 
 void ip6_fragment(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
-  for (Buffer* b : in) {
-    const Counter counter = split(w, rt, *b);
-    rt.count(counter);
-    if (counter == kFragmented) {
-      w.free(b);
-      continue;
-    }
-    rt.set_error(*b, counter);
-    rt.enqueue_all({&b, 1}, kToDrop);
-  }
+  fragment_all(w, rt, in, kFragmented, kToDrop, [&](Buffer& b) { return split(w, rt, b); });
 }
 
 }  // namespace
