@@ -14,43 +14,16 @@
 #include <cerrno>
 #include <cstring>
 
-#include "session/control.h"
+#include "session/attach.h"
 
 namespace loom::session {
-
-struct Visitor {
-  std::shared_ptr<Namespace> by;  // whose socket it came by
-  UniqueFd fd;
-  uint64_t watch = 0;
-};
-
 namespace {
 
-// Who has not attached has said nothing yet, or is about to be refused; a newcomer takes the place
-// of the one that has done so longest.
-constexpr std::size_t kMostVisitors = 64;
-constexpr double kRestSeconds = 1.0;
 // Replies on their way hold descriptors, of segments that may have gone. Applications wait for each
 // before they ask again; who has so many bytes of them unread (with what the kernel adds) does not.
 constexpr int kMostUnread = 32 << 10;
-constexpr double kSuspectSeconds =
-    1.0;  // after a process died: how long a claim may still be under way
 
-struct Reply {
-  svm::AttachReply body{};
-  std::vector<int> fds;
-  Reply() { body.version = svm::kProtocolVersion; }
-  void fail(Status s, const std::string& message) {
-    body.status = static_cast<int32_t>(s);
-    std::strncpy(body.message, message.c_str(), sizeof body.message - 1);
-    fds.clear();
-  }
-  void add_segment(const svm::Segment& s) {
-    if (body.n_segments == std::size(body.segments)) return;
-    body.segments[body.n_segments++] = {s.id(), s.kind(), s.size()};
-    fds.push_back(s.fd());
-  }
-};
+}  // namespace
 
 void send_reply(int socket, const Reply& r) {
   iovec iov{const_cast<svm::AttachReply*>(&r.body), sizeof r.body};
@@ -73,6 +46,8 @@ void send_reply(int socket, const Reply& r) {
   if (::sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) ::shutdown(socket, SHUT_RDWR);
 }
 
+namespace {
+
 // The application may have read it before us, and made it one whose reads wait.
 void drain_eventfd(Worker&, int fd, void*) noexcept {
   eventfd_t count;
@@ -87,6 +62,8 @@ svm::Segment* find_segment(App& app, uint32_t id) {
     if (s->id() == id) return s.get();
   return nullptr;
 }
+
+}  // namespace
 
 Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
                       const std::shared_ptr<Namespace>& ns) {
@@ -121,6 +98,8 @@ Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
   return layer.apps[*index].get();
 }
 
+namespace {
+
 Result<svm::Ref> make_queue(App& app, svm::MqShared*& queue) {
   const auto object = app.arena.alloc_object(svm::mq_bytes(app.event_queue_length));
   if (!object.ptr)
@@ -132,7 +111,9 @@ Result<svm::Ref> make_queue(App& app, svm::MqShared*& queue) {
 
 void on_request(Impl&, AppWorker&);
 
-// A new worker with its queues, installed on every daemon worker.
+}  // namespace
+
+// With its queues, installed on every daemon worker.
 Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   uint32_t index = 0;
   while (index < svm::kMaxAppWorkers && app.workers[index]) ++index;
@@ -215,104 +196,7 @@ void describe(const Impl& layer, const App& app, const AppWorker& a, Reply& r) {
   r.add_segment(*app.app_arenas.front());
 }
 
-// What this process held alone is closed. The worker has heard of its end.
-void drop_sessions(Impl& layer, uint32_t worker, App& app, const AppWorker& a, bool abort) {
-  const uint64_t bit = 1ull << a.index;
-  for_each_session_of(layer, worker, app, [&](SessionWorker& sw, Session& s) {
-    if (s.state == State::kConnecting) {
-      if (s.creator == a.index) app_close(sw, s, true);
-      return;
-    }
-    if (!s.shared || s.state == State::kClosing || s.state == State::kLingering) return;
-    const uint64_t left = s.shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
-    // With the last worker goes what nobody took, too.
-    if (s.state == State::kAccepted && !abort && app.live_mask() != 0) return;
-    const uint64_t others = left & app.live_mask();
-    if (abort || others == 0) {
-      end_links(sw, s, nullptr, true);
-      app_close(sw, s, abort);
-    } else if (s.shared->owner.load(std::memory_order_relaxed) == a.index) {
-      set_owner(sw, s, static_cast<uint32_t>(std::countr_zero(others)));
-      notify(sw, s, kNotifyRx | kNotifyForce);
-    }
-  });
-}
-
-// Connections that a process took from an accept queue just before it died, without claiming them.
-void drop_unclaimed(Impl& layer, App* app, uint64_t serial) {
-  if (!is_alive(layer, app, serial)) return;
-  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    for_each_session_of(layer, i, *app, [&](SessionWorker& sw, Session& s) {
-      if (s.state != State::kAccepted) return;
-      const Listener* l = layer.listener(s.listener);
-      if ((!l || l->app != app || l->accepts.is_taken(s.accept_pos)) &&
-          (s.shared->holders.load(std::memory_order_acquire) & app->live_mask()) == 0)
-        app_close(sw, s, true);
-    });
-}
-
-enum class Process : uint8_t { kGone, kMayLive };
-
-void remove_worker(Impl& layer, App& app, uint32_t index, bool abort,
-                   Process process = Process::kGone) {
-  const std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
-  layer.loop.unwatch_fd(a->watch);
-  if (!abort) {  // its last words: claims and closes, and those that are passed on
-    for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-      layer.engine.run_on_worker(i, [](Worker& w) { (void)poll_requests(of(w)); });
-    for (int hops = 0; hops < 2 && layer.engine.n_workers() > 1; ++hops) pass_over_workers(layer);
-  }
-  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i) {
-    AppPort* p = a->ports[i].get();
-    layer.engine.unwatch_fd(i, p->wake_fd.get());
-    layer.engine.run_on_worker(i, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      std::erase(sw.ports, p);
-      std::erase_if(sw.backlogged,
-                    [&](const Backlogged& b) { return b.app == &app && b.app_worker == index; });
-      app.live[index].store(nullptr, std::memory_order_release);
-    });
-    app.overflowed.fetch_sub(static_cast<uint32_t>(p->overflow.size()), std::memory_order_relaxed);
-    tell_successors(layer, i, *a, p->waiting);
-    drop_sessions(layer, i, app, *a, abort);
-  }
-  const uint64_t bit = 1ull << index;
-  for (uint32_t i = 0; i < layer.n_listeners; ++i) {
-    Listener* l = layer.listener(i);
-    if (!l || l->app != &app) continue;
-    const uint64_t left = l->shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
-    if (abort || (left & app.live_mask()) == 0) {
-      unlisten(layer, *l);
-      continue;
-    }
-    // It may have been chosen for a connection that is still in the queue.
-    (void)l->accepts.take_interest(index);
-    if (l->accepts.count() != 0)
-      layer.engine.run_on_worker(0, [&](Worker& w) {
-        notify_accept(of(w), *l);
-        flush(of(w));
-      });
-  }
-  // A process that does not know yet may still write to its queues: that memory is nobody else's as
-  // long as there is the application.
-  if (process == Process::kGone) {
-    app.arena.free_object(a->mq_ref);
-    for (auto& p : a->ports) app.arena.free_object(p->mq_ref);
-  }
-  layer.log(LogLevel::kInfo, "application '" + app.name + "' worker " + std::to_string(index) +
-                                 " (pid " + std::to_string(a->pid) + ") has gone");
-  note_application(layer, EventKind::kDetach, app, static_cast<uint64_t>(a->pid));
-  if (app.live_mask() == 0) {
-    app.detached = true;
-    free_application_if_unused(layer, app);
-    return;
-  }
-  if (layer.loop.after)
-    layer.loop.after(kSuspectSeconds,
-                     [layer = std::weak_ptr(layer.alive), &app, serial = app.serial] {
-                       if (const auto l = layer.lock()) drop_unclaimed(**l, &app, serial);
-                     });
-}
+namespace {
 
 // --- Requests
 // ----------------------------------------------------------------------------------------------------------
@@ -409,7 +293,7 @@ bool reads_replies(int socket) {
   return ::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread <= kMostUnread;
 }
 
-enum class Received { kRequest, kNothing, kEnd };
+}  // namespace
 
 Received receive(int socket, svm::AttachRequest& r) {
   // Descriptors that an application sends are not asked for: without room for them the kernel
@@ -422,6 +306,8 @@ Received receive(int socket, svm::AttachRequest& r) {
   r.namespace_id[sizeof r.namespace_id - 1] = 0;
   return Received::kRequest;
 }
+
+namespace {
 
 void on_request(Impl& layer, AppWorker& a) {
   svm::AttachRequest request;
@@ -439,149 +325,7 @@ void on_request(Impl& layer, AppWorker& a) {
   }
 }
 
-// Anybody may be refused as often as he likes.
-void log_refusal(Impl& layer, const char* app, const std::string& why) {
-  const TimeNs now = layer.engine.clock_now();
-  if (now < layer.refusals.next) {
-    ++layer.refusals.untold;
-    return;
-  }
-  layer.refusals.next = now + kSecond;
-  const uint64_t untold = std::exchange(layer.refusals.untold, 0);
-  layer.log(LogLevel::kWarn,
-            std::string("application '") + app + "' refused: " + why +
-                (untold ? "; " + std::to_string(untold) + " more were refused before it" : ""));
-}
-
-void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
-  svm::AttachRequest request;
-  switch (receive(v->fd.get(), request)) {
-    case Received::kNothing:
-      return;
-    case Received::kEnd:
-      layer.loop.unwatch_fd(v->watch);
-      return;
-    case Received::kRequest:
-      break;
-  }
-  const auto keep = v;  // unwatching destroys the callback that holds it
-  layer.loop.unwatch_fd(v->watch);
-  Reply r;
-  const auto refuse = [&](const Error& e) {
-    r.fail(e.code, e.message);
-    send_reply(keep->fd.get(), r);
-    log_refusal(layer, request.app_name, e.message);
-  };
-  if (request.op != svm::AttachOp::kAttach)
-    return refuse(error(Status::kInvalid, "the first request must be attach"));
-  const auto ns = admit(layer, *keep->by, request, keep->fd.get());
-  if (!ns) return refuse(ns.error());
-  if (layer.stopped)  // it was accepted before
-    return refuse(error(Status::kRefused, "the session layer is disabled"));
-  if (layer.attach_off) return refuse(error(Status::kRefused, "the attach socket is disabled"));
-  if (layer.drain_state.load(std::memory_order_relaxed) != DrainState::kOff) {
-    ++layer.drain.refused_apps;
-    return refuse(error(Status::kRefused, "the daemon drains: it takes no new applications"));
-  }
-  UniqueFd socket(::fcntl(keep->fd.get(), F_DUPFD_CLOEXEC, 0));
-  if (!socket)
-    return refuse(error(Status::kIo, std::string("attach connection: ") + std::strerror(errno)));
-  auto app = make_app(layer, request, *ns);
-  if (!app) return refuse(app.error());
-  auto a = make_worker(layer, **app, std::move(socket));
-  if (!a) {
-    refuse(a.error());
-    layer.apps[(*app)->index].reset();
-    return;
-  }
-  describe(layer, **app, **a, r);
-  send_reply((*a)->socket.get(), r);
-  layer.log(LogLevel::kInfo, "application '" + (*app)->name + "' attached" +
-                                 ((*ns)->is_default() ? "" : " to namespace '" + (*ns)->id + "'") +
-                                 " (pid " + std::to_string((*a)->pid) + ")");
-}
-
-// There are no descriptors for those who wait at the door: looks again later, as the socket stays
-// readable.
-void rest(Impl& layer, Namespace& ns) {
-  if (!layer.loop.after) return;
-  layer.loop.unwatch_fd(std::exchange(ns.socket.watch, 0));
-  layer.loop.after(kRestSeconds, [layer = std::weak_ptr(layer.alive),
-                                  ns = std::weak_ptr(layer.namespaces[ns.index])] {
-    const auto l = layer.lock();
-    const auto n = ns.lock();
-    if (l && n && n->socket.fd && n->socket.watch == 0) watch_socket(**l, *n);
-  });
-}
-
 }  // namespace
-
-void on_connection(Impl& layer, Namespace& ns) {
-  UniqueFd fd(::accept4(ns.socket.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd) {
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) rest(layer, ns);
-    return;
-  }
-  std::erase_if(layer.visitors, [](const auto& v) { return v.expired(); });
-  if (layer.visitors.size() >= kMostVisitors) {
-    const auto oldest = layer.visitors.front().lock();
-    layer.loop.unwatch_fd(oldest->watch);
-    layer.visitors.pop_front();
-  }
-  auto v = std::make_shared<Visitor>();
-  layer.visitors.push_back(v);
-  v->by = layer.namespaces[ns.index];
-  v->fd = std::move(fd);
-  v->watch = layer.loop.watch_fd(v->fd.get(), [&layer, v] { on_visitor(layer, v); });
-  if (v->watch == 0) layer.visitors.pop_back();
-}
-
-void end_application(Impl& layer, App& app, const char* why) {
-  if (app.detached) return;
-  layer.log(LogLevel::kError, "application '" + app.name + "' ended: " + why);
-  app.owner->end(layer, app);
-}
-
-void end_violator(Impl& layer, const App* app, uint64_t serial) {
-  const auto it = std::find_if(layer.apps.begin(), layer.apps.end(), [&](const auto& a) {
-    return a && a.get() == app && a->serial == serial;
-  });
-  if (it == layer.apps.end()) return;
-  App& a = **it;
-  if (!a.detached)
-    return end_application(layer, a,
-                           "its shared memory contradicts itself, or it stopped reading events");
-  // What they had written and not sent: nothing of it is believed.
-  for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    for_each_session_of(layer, i, a, [](SessionWorker& sw, Session& s) {
-      if (s.state == State::kClosing) app_close(sw, s, true);
-    });
-  free_application_if_unused(layer, a);
-}
-
-void end_external(Impl& layer, App& app) {
-  // What is between two workers is ended where it arrives.
-  app.condemned.store(true, std::memory_order_release);
-  for (uint32_t i = 0; i < svm::kMaxAppWorkers; ++i) {
-    if (!app.workers[i]) continue;
-    const bool last = std::popcount(app.live_mask()) == 1;
-    remove_worker(layer, app, i, true);
-    if (last) return;  // it may be gone
-  }
-}
-
-Status end_worker(Impl& layer, App& app, uint32_t worker) {
-  if (worker >= svm::kMaxAppWorkers || !app.workers[worker]) return Status::kNotFound;
-  remove_worker(layer, app, worker, false, Process::kMayLive);
-  return Status::kOk;
-}
-
-void close_all_applications(Impl& layer, const char* why) {
-  layer.stopped = true;
-  close_attach_sockets(layer);
-  for (std::size_t i = 0; i < layer.apps.size(); ++i)
-    if (layer.apps[i]) end_application(layer, *layer.apps[i], why);
-}
 
 bool is_alive(const Impl& layer, const App* app, uint64_t serial) {
   for (const auto& a : layer.apps)
@@ -593,17 +337,6 @@ bool note_come(const Impl& layer, App* app, uint64_t serial) {
   const bool alive = is_alive(layer, app, serial);
   if (alive) app->for_control.fetch_sub(1, std::memory_order_relaxed);
   return alive;
-}
-
-void free_application_if_unused(Impl& layer, App& app) {
-  // By identity: a posted reminder may come after the application went.
-  for (auto& a : layer.apps)
-    if (a.get() == &app && app.detached && app.n_sessions.load(std::memory_order_acquire) == 0) {
-      // The worker that let the last one go may still look at it.
-      pass_over_workers(layer);
-      forget_pairs(layer, app);
-      a.reset();
-    }
 }
 
 }  // namespace loom::session
