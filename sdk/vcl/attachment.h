@@ -76,6 +76,13 @@ class Attachment {
   uint64_t worker_bit() const noexcept { return 1ull << worker_index_; }
   uint32_t app_index() const noexcept { return app_index_; }
   uint32_t n_daemon_workers() const noexcept { return n_daemon_workers_; }
+  // Listeners live on all workers, and their handles name none. All that is said about them goes to
+  // the same one: who closes a listener and opens the next on its port must not overtake himself.
+  static constexpr uint32_t kListenerWorker = 0;
+  uint32_t daemon_worker_of(uint64_t handle) const noexcept {
+    const uint32_t worker = (handle >> 32) & 0xff;
+    return worker < n_daemon_workers() ? worker : kListenerWorker;
+  }
   uint32_t rx_fifo_size() const noexcept { return rx_fifo_size_; }
   uint32_t tx_fifo_size() const noexcept { return tx_fifo_size_; }
   // The routing table that the application's namespace had when this worker attached.

@@ -4,11 +4,11 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "vcl/app_worker.h"
+#include "vcl/datagram_put.h"
 #include "vcl/session.h"
 
 namespace loom::vcl {
@@ -16,7 +16,6 @@ namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
 constexpr size_t kMaxIp4Bytes = 65'507;  // 65535 without the headers of IPv4 and UDP
-constexpr size_t kMaxViews = 32;         // a datagram in the smallest chunks has 17
 // POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
 constexpr uint32_t kLeastTxFifo = 3 * (kMaxDatagramBytes + kHeader);
 constexpr uint32_t kLeastRxFifo = kMaxDatagramBytes + kHeader;  // an empty one takes any datagram
@@ -137,123 +136,6 @@ void Session::on_peer_set(const svm::ConnectedEvent& e) {
   }
   state_.store(State::kOpen, std::memory_order_release);
   take_up_links();
-}
-
-// --- Links with other applications of this daemon
-
-// The daemon has said something of links; or a process that shares the session has let go of one,
-// which nobody may touch any more: to be looked at under the process lock. Under mutex_.
-bool Session::is_link_table_new() const noexcept {
-  if (!link_table_) return std::atomic_ref(shared_->block).load(std::memory_order_acquire) != 0;
-  return link_table_->version.load(std::memory_order_acquire) != links_seen_ ||
-         link_table_->let_go_version.load(std::memory_order_acquire) != links_let_go_;
-}
-
-// Under mutex_.
-bool Session::links_changed() const noexcept {
-  return is_datagram() && state() == State::kOpen && (links_over_ || is_link_table_new());
-}
-
-void Session::tell_link(svm::ToDaemon type, uint32_t slot, uint32_t word) noexcept {
-  worker_.send(*attachment_, daemon_worker(), type, svm::LinkEvent{handle_, slot, word});
-}
-
-// The table that the daemon has made.
-void Session::enter_link_table() {
-  static svm::DatagramLinks none{};  // where the reference leads nowhere
-  const svm::Ref ref = std::atomic_ref(shared_->block).load(std::memory_order_acquire);
-  auto* t = attachment_->table().resolve_as<svm::DatagramLinks>(ref);
-  const uint32_t n = t ? t->capacity : 0;
-  const bool is_good =
-      n != 0 && n <= svm::kMaxDatagramLinks &&
-      attachment_->table().resolve_as<svm::DatagramLinks>(ref, n * sizeof(svm::DatagramLinkSlot));
-  link_table_ = is_good ? t : &none;
-  links_done_.assign(is_good ? n : 0, 0);
-}
-
-// Leaves what is not there any more: before others are taken up, which may have its bell.
-void Session::leave_links() {
-  std::erase_if(links_, [this](const auto& l) {
-    const svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[l->slot()];
-    const uint32_t word = slot.word.load(std::memory_order_acquire);
-    const bool is_there = svm::link_state(word) != svm::kLinkFree &&
-                          svm::link_serial(word) == l->serial() &&
-                          slot.let_go.load(std::memory_order_relaxed) != l->serial();
-    if (!is_there) l->leave(*this);
-    return !is_there;
-  });
-}
-
-// Takes up what there is in slot `i`, and lets go of it when it is of no more use.
-void Session::sync_link(uint32_t i) {
-  svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[i];
-  const uint32_t word = slot.word.load(std::memory_order_acquire);
-  const uint32_t serial = svm::link_serial(word);
-  const bool is_ended = svm::link_state(word) != svm::kLinkOpen;
-  if (svm::link_state(word) == svm::kLinkFree) return;
-  if (slot.let_go.load(std::memory_order_relaxed) != serial) {
-    auto at =
-        std::find_if(links_.begin(), links_.end(), [i](const auto& l) { return l->slot() == i; });
-    if (at == links_.end()) {
-      if (links_done_[i] == word) return;
-      auto l = DatagramLink::open(worker_, *attachment_, *this, i, slot, word);
-      if (!l) {  // no descriptors, say: the two go on by the transport
-        links_done_[i] = word;
-        // Who shares the session may still read what came before the end.
-        const bool is_shared = std::popcount(shared_->holders.load(std::memory_order_relaxed)) > 1;
-        if (!is_ended || !is_shared) tell_link(svm::ToDaemon::kLinkDone, i, word);
-        return;
-      }
-      links_.push_back(std::move(l));
-      at = links_.end() - 1;
-    }
-    (*at)->set_owner(shared_->owner.load(std::memory_order_relaxed));
-    if (is_ended) (*at)->end();
-    if (!(*at)->is_done()) return;
-    (*at)->leave(*this);
-    links_.erase(at);
-    slot.let_go.store(serial, std::memory_order_relaxed);
-    link_table_->let_go_version.store(++links_let_go_, std::memory_order_release);
-  }
-  if (std::exchange(links_done_[i], word) != word) tell_link(svm::ToDaemon::kLinkDone, i, word);
-}
-
-// Under the worker's mutex, mutex_ and the process lock.
-void Session::sync_links() {
-  links_over_ = false;
-  if (!link_table_) enter_link_table();
-  links_seen_ = link_table_->version.load(std::memory_order_acquire);
-  links_let_go_ = link_table_->let_go_version.load(std::memory_order_acquire);
-  const uint32_t read = link_read_ < links_.size() ? links_[link_read_]->slot() : ~0u;
-  leave_links();
-  for (uint32_t i = 0; i < links_done_.size(); ++i) sync_link(i);
-  const auto at =
-      std::find_if(links_.begin(), links_.end(), [&](const auto& l) { return l->slot() == read; });
-  link_read_ = at != links_.end() ? static_cast<uint32_t>(at - links_.begin()) : 0;
-  turn_ %= static_cast<uint32_t>(links_.size() + 1);
-  worker_.drop_unused_pairs();
-}
-
-// Under the worker's mutex and mutex_.
-void Session::take_up_links() {
-  if (!links_changed()) return;
-  const ProcessLock process_lock(*shared_);
-  sync_links();
-}
-
-void Session::look_at_links() {
-  const std::lock_guard lock(mutex_);
-  take_up_links();
-}
-
-void Session::settle_links() {
-  if (!is_datagram()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!links_changed()) return;
-  }
-  const std::lock_guard worker_lock(worker_.mutex());
-  look_at_links();
 }
 
 // --- Receiving
@@ -480,29 +362,20 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
   const uint32_t total = kHeader + h.length;
   if (total > tx_.size()) return -EMSGSIZE;
   while (true) {
-    if (tx_.space() < total && tx_.refresh() < total) {
-      if (tx_.violation()) break;
-      if (tx_.want_space(total)) return -EAGAIN;
-      continue;
+    switch (vcl::put_datagram(tx_, h, from, 0, [this] { return more_memory(); })) {
+      case Put::kDone:
+        if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
+        return static_cast<ssize_t>(n);
+      case Put::kFull:
+        if (tx_.want_space(total)) return -EAGAIN;
+        break;
+      case Put::kNoMemory:
+        return -ENOBUFS;
+      case Put::kViolation:
+        fail(EIO);
+        return cannot_send();
     }
-    svm::MutableByteView views[kMaxViews];
-    const uint32_t n_views = tx_.reserve(total, views);
-    if (tx_.violation()) break;
-    size_t room = 0;
-    for (uint32_t i = 0; i < n_views; ++i) room += views[i].size();
-    if (room < total) {
-      if (!more_memory()) return -ENOBUFS;
-      continue;
-    }
-    const iovec header{&h, sizeof h};
-    copy_out({&header, 1}, 0, {views, n_views}, 0, sizeof h);
-    copy_out(from, 0, {views, n_views}, sizeof h, n);
-    tx_.commit(total);
-    if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
-    return static_cast<ssize_t>(n);
   }
-  fail(EIO);
-  return cannot_send();
 }
 
 ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out) {

@@ -4,13 +4,13 @@
 #include <cstring>
 
 #include "vcl/app_worker.h"
+#include "vcl/datagram_put.h"
 #include "vcl/session.h"
 
 namespace loom::vcl {
 namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
-constexpr size_t kMaxViews = 32;  // a datagram in the smallest chunks has 17
 
 bool is_size(uint32_t n) noexcept { return n - 1 < 1u << 30; }
 
@@ -88,26 +88,14 @@ bool DatagramLink::leads_to(const svm::Endpoint& to, const svm::Endpoint* source
 
 DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<const iovec> v,
                                       size_t from) noexcept {
-  const uint32_t total = kHeader + h.length;
-  while (true) {
-    if (tx_.space() < total && tx_.refresh() < total) {
-      if (!tx_.violation()) return Sent::kDropped;
+  switch (put_datagram(tx_, h, v, from, [this] { return pair_->more_memory(); })) {
+    case Put::kDone:
+      return tx_.should_notify() ? Sent::kRing : Sent::kYes;
+    case Put::kFull:
+    case Put::kNoMemory:
+      return Sent::kDropped;
+    case Put::kViolation:
       break;
-    }
-    svm::MutableByteView views[kMaxViews];
-    const uint32_t n_views = tx_.reserve(total, views);
-    if (tx_.violation()) break;
-    size_t room = 0;
-    for (uint32_t i = 0; i < n_views; ++i) room += views[i].size();
-    if (room < total) {
-      if (!pair_->more_memory()) return Sent::kDropped;
-      continue;
-    }
-    const iovec header{const_cast<svm::DatagramHeader*>(&h), kHeader};
-    copy_out({&header, 1}, 0, {views, n_views}, 0, kHeader);
-    copy_out(v, from, {views, n_views}, kHeader, h.length);
-    tx_.commit(total);
-    return tx_.should_notify() ? Sent::kRing : Sent::kYes;
   }
   (void)broken();
   return Sent::kBroken;

@@ -21,10 +21,6 @@
 
 namespace loom::vcl {
 
-// Consecutive bytes of `v`, from any of them on.
-void copy_out(std::span<const iovec> v, size_t from, std::span<const svm::MutableByteView> to,
-              size_t skip, size_t n) noexcept;
-
 class AppWorker;
 
 class DatagramLink {

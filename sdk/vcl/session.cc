@@ -10,16 +10,6 @@
 namespace loom::vcl {
 namespace {
 
-constexpr uint32_t kMaxBacklogSlots = 1u << 20;
-
-// Listeners live on all workers, and their handles name none. All that is said about them goes to
-// the same one: who closes a listener and opens the next on its port must not overtake himself.
-constexpr uint32_t kListenerWorker = 0;
-uint32_t daemon_worker_of(uint64_t handle, const Attachment& a) noexcept {
-  const uint32_t worker = (handle >> 32) & 0xff;
-  return worker < a.n_daemon_workers() ? worker : kListenerWorker;
-}
-
 // A fifo that holds nothing would be full and empty at once.
 bool has_sizes(const svm::SessionLine& line) noexcept {
   constexpr uint32_t kMost = 1u << 30;
@@ -109,7 +99,7 @@ uint32_t Session::daemon_worker() const noexcept {
     const uint32_t worker = shared_->worker.load(std::memory_order_acquire);
     if (worker < attachment_->n_daemon_workers()) return worker;
   }
-  return daemon_worker_of(handle_, *attachment_);
+  return attachment_->daemon_worker_of(handle_);
 }
 
 void Session::tell(svm::ToDaemon type) noexcept {
@@ -197,67 +187,6 @@ int Session::bind(const svm::Endpoint& local) {
   local_ = local;
   bound_ = true;
   return 0;
-}
-
-int Session::listen(uint32_t backlog) {
-  if (const auto attached = worker_.attach(); !attached)
-    return -errno_of(static_cast<int32_t>(attached.error().code));
-  {
-    const std::lock_guard worker_lock(worker_.mutex());
-    const std::lock_guard lock(mutex_);
-    if (is_listener()) return 0;
-    if (state() != State::kIdle) return -EINVAL;
-    attachment_ = worker_.attached() ? worker_.attachment_locked() : nullptr;
-    if (!attachment_) return -ECONNREFUSED;
-    svm::ListenEvent e{};
-    e.context = context_ = worker_.register_context(*this);
-    e.proto = proto_;
-    e.local = local_;
-    e.backlog = backlog;
-    e.rx_fifo_size = rx_size;
-    e.tx_fifo_size = tx_size;
-    e.options = options_;
-    state_.store(State::kBinding, std::memory_order_release);
-    worker_.send(*attachment_, kListenerWorker, svm::ToDaemon::kListen, e);
-  }
-  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
-  int outcome;
-  do {
-    outcome = worker_.wait(*this, kPollSettled, deadline);
-  } while (outcome == -EINTR);
-  const std::lock_guard worker_lock(worker_.mutex());
-  const std::lock_guard lock(mutex_);
-  if (state() == State::kListening) return 0;
-  if (state() == State::kBinding) {  // no answer in time, or no descriptors to wait with
-    worker_.forget_context(context_, true);
-    error_ = outcome == -EAGAIN ? ETIMEDOUT : -outcome;
-  }
-  state_.store(State::kIdle, std::memory_order_release);
-  return -std::exchange(error_, 0);
-}
-
-void Session::on_bound(const svm::BoundEvent& e) {
-  const std::lock_guard lock(mutex_);
-  svm::ListenerShared* l = nullptr;
-  uint32_t capacity = 0;
-  if (e.status == 0) {
-    l = attachment_->table().resolve_as<svm::ListenerShared>(e.listener);
-    if (l) capacity = l->capacity;
-    if (!std::has_single_bit(capacity) || capacity > kMaxBacklogSlots ||
-        !attachment_->table().resolve(e.listener, svm::listener_bytes(capacity)))
-      l = nullptr;
-  }
-  if (!l) {
-    fail(e.status ? errno_of(e.status) : EIO);
-    return;
-  }
-  l->holders.fetch_or(attachment_->worker_bit());
-  listener_ = l;
-  accept_queue_ = svm::AcceptConsumer(*l, capacity);
-  handle_ = e.handle;
-  local_ = e.local;
-  worker_.register_handle(handle_, *this);
-  state_.store(State::kListening, std::memory_order_release);
 }
 
 int Session::connect(const svm::Endpoint& remote) {
@@ -379,100 +308,6 @@ bool Session::adopt_cut_through(svm::Ref ref, uint32_t end) {
   return true;
 }
 
-// --- Accepting
-
-// A thread in accept(). While it waits it is its own to decide what becomes of a connection that it
-// was chosen for: it takes it, or, however it leaves (cancelled, say), passes it on.
-class Session::Accepting {
- public:
-  explicit Accepting(Session& listener) : listener_(listener) {}
-  ~Accepting() {
-    if (!waits_) return;
-    const std::lock_guard worker_lock(listener_.worker_.mutex());
-    {
-      const std::lock_guard lock(listener_.mutex_);
-      --listener_.accepting_;
-    }
-    listener_.check_watched();
-  }
-  void waits() {
-    if (std::exchange(waits_, true)) return;
-    const std::lock_guard lock(listener_.mutex_);
-    ++listener_.accepting_;
-  }
-
- private:
-  Session& listener_;
-  bool waits_ = false;
-};
-
-int Session::accept(Session*& child, bool child_nonblocking) {
-  TimeNs deadline = 0;
-  Accepting accepting(*this);
-  while (true) {
-    svm::AcceptedSession a;
-    bool got = false;
-    {
-      const std::lock_guard lock(mutex_);
-      if (state() != State::kListening) return -EINVAL;
-      got = accept_queue_.pop(a);
-    }
-    if (got) {
-      Session* fresh = worker_.new_session(proto_, socket_is_ip4, child_nonblocking, a.handle);
-      bool good;
-      {
-        std::unique_lock worker_lock(worker_.mutex(), std::defer_lock);
-        if (a.cut_through != svm::CutThrough::kNo) worker_lock.lock();
-        const std::lock_guard lock(mutex_);
-        good = accept_one(*fresh, a);
-        n_accepted_ += good;
-      }
-      if (good) {
-        child = fresh;
-        return 0;
-      }
-      // Not ours to use, so the peer hears of it; the next one may be good.
-      {
-        const std::lock_guard lock(mutex_);
-        if (attachment_)
-          worker_.send(*attachment_, daemon_worker_of(a.handle, *attachment_),
-                       svm::ToDaemon::kReset, svm::SessionEvent{a.handle, 0});
-      }
-      fresh->unref();
-      continue;
-    }
-    if (nonblocking()) return -EAGAIN;
-    if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load());
-    accepting.waits();
-    if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
-  }
-}
-
-// The child starts with the listener's options, as on Linux.
-bool Session::accept_one(Session& child, svm::AcceptedSession& a) {
-  if (!attachment_) return false;  // the listener was closed meanwhile
-  child.attachment_ = attachment_;
-  child.handle_ = a.handle;
-  child.options_ = options_;
-  child.listener_index_ = index_;
-  child.rx_size = rx_size;
-  child.tx_size = tx_size;
-  child.reuse_addr = reuse_addr;
-  child.rcv_lowat.store(rcv_lowat.load());
-  child.rcv_timeout.store(rcv_timeout.load());
-  child.snd_timeout.store(snd_timeout.load());
-  child.local_ = {.is_ip4 = a.is_ip4, .reserved = 0, .port = a.local_port, .ip = {}};
-  child.remote_ = {.is_ip4 = a.is_ip4, .reserved = 0, .port = a.remote_port, .ip = {}};
-  std::memcpy(child.local_.ip, a.local_ip, sizeof a.local_ip);
-  std::memcpy(child.remote_.ip, a.remote_ip, sizeof a.remote_ip);
-  if (!child.adopt(a.session, a.handle, a.cut_through)) return false;
-  child.connect_reported_ = true;
-  child.state_.store(State::kOpen, std::memory_order_seq_cst);
-  if (attachment_->dead()) child.fail(ECONNRESET);  // the daemon went while nobody knew the child
-  child.tell(svm::ToDaemon::kClaim);
-  return true;
-}
-
 // --- Closing
 
 int Session::shutdown(int how) {
@@ -562,25 +397,6 @@ void Session::retire() {
   }
   attachment_.reset();
   worker_.sessions().put(this);
-}
-
-// The daemon wakes one interested worker per connection: one that has stopped waiting must not be
-// chosen, and if it was, somebody else has to hear of the connection. Under mutex_.
-void Session::stop_waiting() noexcept {
-  if (!listener_ || !attachment_ || attachment_->dead()) return;
-  const uint64_t others = listener_->holders.load() & ~attachment_->worker_bit();
-  const bool perhaps_chosen = accept_queue_.disarm(attachment_->worker_index());
-  if (perhaps_chosen && others != 0 && !accept_queue_.empty()) tell(svm::ToDaemon::kAcceptPass);
-}
-
-void Session::on_unwatched() {
-  const std::lock_guard lock(mutex_);
-  if (state() == State::kListening && accepting_ == 0) stop_waiting();
-}
-
-void Session::on_listener_closed() {
-  const std::lock_guard lock(mutex_);
-  if (state() == State::kListening) fail(ECONNABORTED);
 }
 
 void Session::on_daemon_gone() {
