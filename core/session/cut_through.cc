@@ -36,29 +36,37 @@ uint32_t bytes_in(SessionWorker& sw, const Session& s, bool written) noexcept {
 
 // --- Opening
 
-uint32_t new_link(SessionWorker& sw) {
-  if (sw.free_cut_throughs.empty()) {
-    sw.cut_throughs.push_back(std::make_unique<CutThroughLink>());
-    return static_cast<uint32_t>(sw.cut_throughs.size() - 1);
+// A place at a bell of the pair: which bell, and its bit there. False: no memory.
+bool take_bell(SessionWorker& sw, CutThroughPair& pair, uint32_t& at, uint32_t& bit) noexcept {
+  for (uint32_t i = 0; i < pair.bells.size(); ++i) {
+    auto& used = pair.bells[i].used;
+    if (used.all()) continue;
+    bit = 0;
+    while (used[bit]) ++bit;
+    used[bit] = true;
+    at = i;
+    return true;
   }
-  const uint32_t i = sw.free_cut_throughs.back();
-  sw.free_cut_throughs.pop_back();
-  return i;
+  const auto object = pair.arena.alloc_object(sizeof(svm::BellShared));
+  if (!object.ptr) {
+    ++sw.counters[kNoSegmentMemory];
+    return false;
+  }
+  CutThroughPair::Bell bell;
+  bell.shared = reinterpret_cast<svm::BellShared*>(object.ptr);
+  bell.ref = object.ref;
+  bell.used[0] = true;
+  pair.bells.push_back(bell);
+  at = static_cast<uint32_t>(pair.bells.size() - 1);
+  bit = 0;
+  return true;
 }
 
 // Takes the link's place in memory, or leaves nothing behind.
 Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const Endpoints& wanted,
                   uint8_t protocol) noexcept {
   CutThroughLink& l = *sw.cut_throughs[index];
-  const auto object = pair.arena.alloc_object(sizeof(svm::CutThroughShared));
-  if (!object.ptr) {
-    ++sw.counters[kNoSegmentMemory];
-    return Status::kNoMemory;
-  }
-  if (!take_bell(sw, pair, l.bell, l.bit)) {
-    pair.arena.free_object(object.ref);
-    return Status::kNoMemory;
-  }
+  if (!take_memory(sw, pair, l)) return Status::kNoMemory;
   l.endpoints = wanted;
   if (l.endpoints.local.is_zero()) l.endpoints.local = l.endpoints.remote;  // as Linux chooses
   // The addresses are taken as those of a connection are, but lead no packet anywhere: one that
@@ -70,33 +78,19 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
     status = flows.add(l.endpoints, protocol, FlowKind::kListener, worker, kNoIndex);
   if (status != Status::kOk) {
     if (status != Status::kInUse) flows.del(l.endpoints, protocol);  // open() may have succeeded
-    give_bell(pair, l.bell, l.bit);
-    pair.arena.free_object(object.ref);
+    give_memory(l);
     return status;
   }
-  l.pair = &pair;
-  l.shared = reinterpret_cast<svm::CutThroughShared*>(object.ptr);
-  l.ref = object.ref;
   l.protocol = protocol;
-  svm::init_fifo(l.shared->fifos[0]);
-  svm::init_fifo(l.shared->fifos[1]);
-  pair.n_links.fetch_add(1, std::memory_order_relaxed);
   return Status::kOk;
 }
 
 void drop_link(SessionWorker& sw, uint32_t index) noexcept {
   CutThroughLink& l = *sw.cut_throughs[index];
-  CutThroughPair& pair = *l.pair;
-  for (uint32_t end = 0; end < 2; ++end) {
-    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.sizes[end]);
-    fifo.release();
-  }
-  give_bell(pair, l.bell, l.bit);
-  pair.arena.free_object(l.ref);
+  give_memory(l);
   sw.layer->flows->del(l.endpoints, l.protocol);
   l = {};
   sw.free_cut_throughs.push_back(index);
-  pair.n_links.fetch_sub(1, std::memory_order_acq_rel);
   drain_progress(sw);
 }
 
@@ -138,7 +132,7 @@ Session* add_end(SessionWorker& sw, uint32_t index, uint32_t end, App& app, Tran
 Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Listener& listener,
                  CutThroughPair& pair) noexcept {
   const uint8_t protocol = sw.layer->transports.get(args.transport)->ip_protocol;
-  const uint32_t index = new_link(sw);
+  const uint32_t index = take_place(sw.cut_throughs, sw.free_cut_throughs);
   if (const Status status = build_link(sw, pair, index, args.endpoints, protocol);
       status != Status::kOk) {
     sw.free_cut_throughs.push_back(index);
@@ -272,29 +266,35 @@ CutThroughPair* pair_of(SessionWorker& sw, App& a, App& b) noexcept {
   return found == sw.pairs.end() ? nullptr : found->second;
 }
 
-bool take_bell(SessionWorker& sw, CutThroughPair& pair, uint32_t& at, uint32_t& bit) noexcept {
-  for (uint32_t i = 0; i < pair.bells.size(); ++i) {
-    auto& used = pair.bells[i].used;
-    if (used.all()) continue;
-    bit = 0;
-    while (used[bit]) ++bit;
-    used[bit] = true;
-    at = i;
-    return true;
-  }
-  const auto object = pair.arena.alloc_object(sizeof(svm::BellShared));
+bool take_memory(SessionWorker& sw, CutThroughPair& pair, LinkMemory& m) noexcept {
+  const auto object = pair.arena.alloc_object(sizeof(svm::CutThroughShared));
   if (!object.ptr) {
     ++sw.counters[kNoSegmentMemory];
     return false;
   }
-  CutThroughPair::Bell bell;
-  bell.shared = reinterpret_cast<svm::BellShared*>(object.ptr);
-  bell.ref = object.ref;
-  bell.used[0] = true;
-  pair.bells.push_back(bell);
-  at = static_cast<uint32_t>(pair.bells.size() - 1);
-  bit = 0;
+  if (!take_bell(sw, pair, m.bell, m.bit)) {
+    pair.arena.free_object(object.ref);
+    return false;
+  }
+  m.pair = &pair;
+  m.shared = reinterpret_cast<svm::CutThroughShared*>(object.ptr);
+  m.ref = object.ref;
+  svm::init_fifo(m.shared->fifos[0]);
+  svm::init_fifo(m.shared->fifos[1]);
+  pair.n_links.fetch_add(1, std::memory_order_relaxed);
   return true;
+}
+
+void give_memory(LinkMemory& m) noexcept {
+  CutThroughPair& pair = *m.pair;
+  for (uint32_t end = 0; end < 2; ++end) {
+    svm::AppFifoProducer fifo(m.shared->fifos[end], pair.app_arena, m.sizes[end]);
+    fifo.release();
+  }
+  pair.bells[m.bell].used[m.bit] = false;
+  pair.arena.free_object(m.ref);
+  m = {};
+  pair.n_links.fetch_sub(1, std::memory_order_acq_rel);  // the last: it may go now
 }
 
 bool takes_cut_through(SessionWorker& sw, const Listener& l, TransportId transport) noexcept {

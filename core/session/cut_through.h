@@ -25,16 +25,20 @@ namespace loom::session {
 struct CutThroughPair;
 struct ConnectArgs;
 
-// One such session: what its two ends share here. In SessionWorker::cut_throughs; ConnId is twice
-// its index, plus the end.
-struct CutThroughLink {
-  CutThroughPair* pair = nullptr;  // nullptr: free
+// What two ends share of the pair's memory: a fifo each way, and a place at a bell.
+struct LinkMemory {
+  CutThroughPair* pair = nullptr;  // nullptr: none
   svm::CutThroughShared* shared = nullptr;
   svm::Ref ref = 0;
   uint32_t bell = 0, bit = 0;
+  uint32_t sizes[2] = {};  // of the fifos, as those are numbered: the writer's end
+};
+
+// One such session: what its two ends share here. In SessionWorker::cut_throughs; ConnId is twice
+// its index, plus the end.
+struct CutThroughLink : LinkMemory {
   SessionId sessions[2] = {kNoSession, kNoSession};  // by end; kNoSession: it was freed
   bool open[2] = {};                                 // the end's application has not closed it
-  uint32_t sizes[2] = {};                            // of the fifos, as those are numbered
   struct {
     uint64_t serial = 0;  // of the application worker; 0: nobody
     uint32_t position = 0;
@@ -111,10 +115,19 @@ using WithPair = std::function<void(SessionWorker&, AppWorker&, Status)>;
 Status ask_pair(SessionWorker&, AppWorker&, App& callee, WithPair then);
 // nullptr: there is none on this worker.
 CutThroughPair* pair_of(SessionWorker&, App&, App&) noexcept;
-// A session's place at a bell of the pair: which bell, and its bit there. False: no memory.
-bool take_bell(SessionWorker&, CutThroughPair&, uint32_t& bell, uint32_t& bit) noexcept;
-inline void give_bell(CutThroughPair& pair, uint32_t bell, uint32_t bit) noexcept {
-  pair.bells[bell].used[bit] = false;
+// Fifos and bell for a link of the pair; false: there is no memory. And back, whatever is in them.
+bool take_memory(SessionWorker&, CutThroughPair&, LinkMemory&) noexcept;
+void give_memory(LinkMemory&) noexcept;
+// A free place in a worker's links, whose free ones are in `free`.
+template <class Link>
+uint32_t take_place(std::vector<std::unique_ptr<Link>>& links, std::vector<uint32_t>& free) {
+  if (free.empty()) {
+    links.push_back(std::make_unique<Link>());
+    return static_cast<uint32_t>(links.size() - 1);
+  }
+  const uint32_t i = free.back();
+  free.pop_back();
+  return i;
 }
 void cut_through_tick(Worker&, Timer&) noexcept;  // connects that wait for room in a backlog
 // Received bytes that the session's application has not read.

@@ -76,28 +76,11 @@ uint32_t free_slot(const LinkedSession& l) noexcept {
 // through when the link goes: not more than that.
 constexpr uint32_t kMostLinkBytes = 4u << 20;
 
-uint32_t new_link(SessionWorker& sw) {
-  if (sw.free_datagram_links.empty()) {
-    sw.datagram_links.push_back(std::make_unique<DatagramLink>());
-    return static_cast<uint32_t>(sw.datagram_links.size() - 1);
-  }
-  const uint32_t i = sw.free_datagram_links.back();
-  sw.free_datagram_links.pop_back();
-  return i;
-}
-
 void drop_link(SessionWorker& sw, uint32_t index) noexcept {
   DatagramLink& l = *sw.datagram_links[index];
-  CutThroughPair& pair = *l.pair;
-  for (uint32_t end = 0; end < 2; ++end) {
-    svm::AppFifoProducer fifo(l.shared->fifos[end], pair.app_arena, l.sizes[end]);
-    fifo.release();
-  }
-  give_bell(pair, l.bell, l.bit);
-  pair.arena.free_object(l.ref);
+  give_memory(l);
   l = {};
   sw.free_datagram_links.push_back(index);
-  pair.n_links.fetch_sub(1, std::memory_order_acq_rel);
 }
 
 // The session's application does not touch the link any more.
@@ -237,27 +220,12 @@ void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept 
   LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, *to);
   const uint32_t from_slot = free_slot(from_table), to_slot = free_slot(to_table);
   if (from_slot == kNoIndex || to_slot == kNoIndex) return;
-  const auto object = pair->arena.alloc_object(sizeof(svm::CutThroughShared));
-  if (!object.ptr) {
-    ++sw.counters[kNoSegmentMemory];
-    return;
-  }
-  uint32_t bell, bit;
-  if (!take_bell(sw, *pair, bell, bit)) {
-    pair->arena.free_object(object.ref);
-    return;
-  }
-  const uint32_t index = new_link(sw);
+  LinkMemory memory;
+  if (!take_memory(sw, *pair, memory)) return;
+  const uint32_t index = take_place(sw.datagram_links, sw.free_datagram_links);
   DatagramLink& l = *sw.datagram_links[index];
-  l.pair = pair;
-  l.shared = reinterpret_cast<svm::CutThroughShared*>(object.ptr);
-  l.ref = object.ref;
-  l.bell = bell;
-  l.bit = bit;
+  static_cast<LinkMemory&>(l) = memory;
   l.is_open = true;
-  svm::init_fifo(l.shared->fifos[0]);
-  svm::init_fifo(l.shared->fifos[1]);
-  pair->n_links.fetch_add(1, std::memory_order_relaxed);
   // An application that talks to itself has both ends.
   const uint32_t end = pair->apps[0] == s.app ? 0 : 1;
   l.sizes[end] = std::min(to->rx.size, kMostLinkBytes);

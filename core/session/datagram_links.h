@@ -20,19 +20,14 @@ namespace loom::session {
 struct Session;
 
 // What the two ends share here. In SessionWorker::datagram_links.
-struct DatagramLink {
+struct DatagramLink : LinkMemory {
   struct End {
     SessionId session = kNoSession;  // whose table has it in `slot`; kNoSession: it has let go
     uint32_t slot = 0;
   };
-  CutThroughPair* pair = nullptr;  // nullptr: free
-  svm::CutThroughShared* shared = nullptr;
-  svm::Ref ref = 0;
-  uint32_t bell = 0, bit = 0;
   bool is_open = false;
   Endpoints seen;  // by end 0
   End ends[2];
-  uint32_t sizes[2] = {};  // of the fifos, as those are numbered
 };
 
 // A session that has, or has had, links. In SessionWorker::linked, by its id.

@@ -1,6 +1,8 @@
 // The session layer from the inside: what its files share. Private to core/session/.
 //
-//   control thread   attach_server.cc   attach, fork, death of applications; listen and unlisten
+//   control thread   attach_server.cc   attach, fork, segments
+//                    process_end.cc     death of processes and applications
+//                    listeners.cc       listen and unlisten
 //   daemon workers   requests.cc        what applications ask by message queue
 //                    session_ops.cc     what transports call
 //                    lifecycle.cc       opening and ending sessions
@@ -36,7 +38,7 @@ struct Ops : SessionOps {
   SessionLayer::Impl* layer = nullptr;
 };
 
-struct Visitor;  // attach_server.cc: a connection that has not attached yet
+struct Visitor;  // visitors.cc: a connection that has not attached yet
 
 // Packets and requests that ended at node "session-queue", in the order of kQueueCounters.
 enum QueueCounter : uint16_t {
@@ -357,7 +359,7 @@ void grow(Impl&, App&, svm::SegmentKind);
 Result<uint32_t> free_app_index(Impl&);
 uint32_t fifo_size(uint32_t asked, uint32_t otherwise) noexcept;
 
-// --- attach_server.cc. Control thread.
+// --- attach_server.cc, visitors.cc, process_end.cc. Control thread.
 // --------------------------------------------------------------------------------
 
 // Somebody has come by the namespace's socket.
