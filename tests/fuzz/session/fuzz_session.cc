@@ -9,10 +9,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <hostloom/net.h>
-
 #include "fuzz.h"
 #include "tests/fuzz/session/hostile_app.h"
+#include "tests/unit/core/session/own_net.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
@@ -28,20 +27,6 @@ constexpr uint16_t kHonestPort = 80, kHostilePort = 90;
 }
 void check(bool holds, const char* what) {
   if (!holds) finding(what);
-}
-
-// Every address 10.x is this host's: the hostile ones reach each other by cut-through.
-const NetOps kNet{.struct_size = sizeof(NetOps),
-                  .route = [](Worker&, const IpAddress&, uint32_t,
-                              RouteInfo*) noexcept { return Status::kUnreachable; },
-                  .is_local = [](Worker&, const IpAddress& a,
-                                 uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-                  .generation = nullptr};
-
-svm::AttachRequest over_the_network() {
-  svm::AttachRequest r{};
-  r.flags = svm::kScopeGlobalOnly;
-  return r;
 }
 
 // The honest application: one stream to itself, through the transport.
@@ -108,7 +93,7 @@ struct Fuzz {
     for (const int fd : visitors) ::close(fd);
   }
   SessionBed& start(bool has_cut_through) {
-    if (has_cut_through) bed.engine->worker(0).net = &kNet;
+    if (has_cut_through) bed.engine->worker(0).net = &kOwnNet;
     return bed;
   }
   std::size_t n_sessions() {

@@ -1,24 +1,16 @@
 // Sessions between two applications: opened and ended by the daemon, which is on the way of no
 // byte.
 #include <fcntl.h>
-#include <hostloom/net.h>
 
 #include <random>
 
 #include "session/control.h"
 #include "svm/bell.h"
+#include "tests/unit/core/session/own_net.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
 namespace {
-
-// Every address 10.x is this host's.
-const NetOps kNet{.struct_size = sizeof(NetOps),
-                  .route = [](Worker&, const IpAddress&, uint32_t,
-                              RouteInfo*) noexcept { return Status::kUnreachable; },
-                  .is_local = [](Worker&, const IpAddress& a,
-                                 uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-                  .generation = nullptr};
 
 // One end, with the pair's memory mapped as an application maps it.
 struct End {
@@ -69,7 +61,7 @@ struct CutThroughTest : testing::Test {
   SessionBed bed;
   TestApp server{bed}, client{bed};
 
-  CutThroughTest() { bed.engine->worker(0).net = &kNet; }
+  CutThroughTest() { bed.engine->worker(0).net = &kOwnNet; }
 
   std::unique_ptr<End> open(TestApp& app, uint64_t handle, svm::Ref ref, svm::CutThrough which) {
     auto e = std::make_unique<End>();
@@ -464,7 +456,7 @@ TEST_F(CutThroughTest, ManySessionsShareAPairAndHaveBitsOfTheirOwn) {
 TEST(CutThroughScope, GlobalOnlyAsksTheTransportAndLocalOnlyNever) {
   for (const uint32_t scope : {svm::kScopeGlobalOnly, svm::kScopeLocalOnly}) {
     SessionBed bed;
-    bed.engine->worker(0).net = &kNet;
+    bed.engine->worker(0).net = &kOwnNet;
     svm::AttachRequest r{};
     r.flags = scope;
     TestApp server(bed, r), client(bed, r);

@@ -1,26 +1,11 @@
 // An application that dies after each step of what applications do: its socket closes, with its
 // last request looked at or not. Everything it held comes back, and nobody else notices.
-#include <hostloom/net.h>
-
+#include "tests/unit/core/session/own_net.h"
 #include "tests/unit/core/session/raw_attach.h"
 #include "tests/unit/core/session/test_app.h"
 
 namespace loom::test {
 namespace {
-
-// Every address 10.x is this host's.
-const NetOps kNet{.struct_size = sizeof(NetOps),
-                  .route = [](Worker&, const IpAddress&, uint32_t,
-                              RouteInfo*) noexcept { return Status::kUnreachable; },
-                  .is_local = [](Worker&, const IpAddress& a,
-                                 uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-                  .generation = nullptr};
-
-svm::AttachRequest over_the_network() {
-  svm::AttachRequest r{};
-  r.flags = svm::kScopeGlobalOnly;
-  return r;
-}
 
 // What the one that dies has so far. Steps say things; only kLook lets anybody hear them.
 struct Dying {
@@ -213,7 +198,7 @@ struct HostileDeath : testing::Test {
 TEST_F(HostileDeath, ThroughTheTransport) { die_after_each_step(); }
 
 TEST_F(HostileDeath, ByCutThrough) {
-  bed.engine->worker(0).net = &kNet;
+  bed.engine->worker(0).net = &kOwnNet;
   die_after_each_step();
 }
 
