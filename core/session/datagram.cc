@@ -75,7 +75,17 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   if (!(h.flags & kDatagramRemote)) {
     if (h.flags & kDatagramLocal) return Check::kBad;  // of which family would it be?
     out.ends = {};
-    return Check::kOk;
+    if (!sw.layer->filters->has_egress()) [[likely]]
+      return Check::kOk;
+    // A rule may have come since it was connected.
+    const TransportOps* ops = ops_of(sw, s);
+    ConnectionInfo info;
+    if (ops->info) ops->info(*sw.worker, s.conn, info);
+    if (info.endpoints.remote_port == 0) return Check::kOk;
+    ConnectArgs args{.transport = s.transport, .endpoints = info.endpoints};
+    Listener* to = nullptr;
+    const Status allowed = sw.layer->filters->filter_connect(sw, *s.app, args, true, to);
+    return allowed == Status::kOk ? Check::kOk : Check::kDenied;
   }
   const App& app = *s.app;
   Endpoints& e = out.ends;

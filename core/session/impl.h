@@ -137,6 +137,7 @@ struct SessionLayer::Impl {
   bool attach_off = false;                               // by set_attach_socket(false)
   bool trim_due = false;  // malloc has free memory to give back, from then on
   TimeNs trim_at = 0;
+  std::atomic<uint32_t> open_links{0};  // of datagrams, on all workers
   bool give_back_waits = false;  // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;

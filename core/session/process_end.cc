@@ -8,8 +8,8 @@
 namespace loom::session {
 namespace {
 
-constexpr double kSuspectSeconds =
-    1.0;  // after a process died: how long a claim may still be under way
+// After a process died: how long a claim may still be under way.
+constexpr double kSuspectSeconds = 1.0;
 
 // What this process held alone is closed. The worker has heard of its end.
 void drop_sessions(Impl& layer, uint32_t worker, App& app, const AppWorker& a, bool abort) {

@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 5;
+constexpr uint32_t kProtocolVersion = 6;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;

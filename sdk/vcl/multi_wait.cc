@@ -66,9 +66,10 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   const auto look_at_kernel = [&] {
     return n_kernel ? std::max(0, sys::poll_now(kernel, n_kernel)) : 0;
   };
+  for (const WaitEntry& e : entries)
+    if (e.object->kind() == Object::Kind::kSession) static_cast<Session*>(e.object)->settle_links();
   // Sessions tell their state without the worker's mutex, sets do not.
   if (!any_set(entries)) {
-    for (const WaitEntry& e : entries) static_cast<Session*>(e.object)->settle_links();
     if (const int n = look(entries, false); n != 0) return n + look_at_kernel();
   }
 

@@ -3,7 +3,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
 #include "vcl/app_worker.h"
 
@@ -362,8 +361,6 @@ void Session::let_go() {
     stop_waiting();
     if ((listener_->holders.fetch_and(~bit) & ~bit) == 0) tell(svm::ToDaemon::kUnlisten);
   } else if (shared_) {
-    std::optional<ProcessLock> process_lock;
-    if (!links_.empty()) process_lock.emplace(*shared_);
     const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
     if (others == 0) {
       const bool is_hard = options_.linger_s == 0 && !is_datagram();  // those are sent in any case

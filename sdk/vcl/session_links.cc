@@ -65,16 +65,22 @@ void Session::sync_link(uint32_t i) {
       if (links_done_[i] == word) return;
       auto l = DatagramLink::open(worker_, *attachment_, *this, i, slot, word);
       if (!l) {  // no descriptors, say: the two go on by the transport
-        links_done_[i] = word;
-        // Who shares the session may still read what came before the end.
+        // Who shares the session may still read what came before the end: another look comes.
         const bool is_shared = std::popcount(shared_->holders.load(std::memory_order_relaxed)) > 1;
-        if (!is_ended || !is_shared) tell_link(svm::ToDaemon::kLinkDone, i, word);
+        if (is_ended && is_shared) return;
+        links_done_[i] = word;
+        tell_link(svm::ToDaemon::kLinkDone, i, word);
         return;
       }
       links_.push_back(std::move(l));
       at = links_.end() - 1;
     }
-    (*at)->set_owner(shared_->owner.load(std::memory_order_relaxed));
+    // Who hands the session on names the new owner first, then tells the links, without the lock.
+    uint32_t owner;
+    do {
+      owner = shared_->owner.load();
+      (*at)->set_owner(owner);
+    } while (owner != shared_->owner.load());
     if (is_ended) (*at)->end();
     if (!(*at)->is_done()) return;
     (*at)->leave(*this);

@@ -10,6 +10,7 @@
 
 namespace loom {
 
+class Net;
 struct NetState;
 
 constexpr uint32_t kLeastMtu = 68;  // RFC 791
@@ -63,7 +64,9 @@ void announce_addresses(NetState& s, const Interface& f, bool is_new);
 void announce_borrowed_ip6(NetState& s, const Interface& f, const Ip6Address* only = nullptr);
 // The interface takes IPv6 packets; one that borrows has the IPv6 addresses as well from now on.
 void turn_ip6_on(NetState& s, Interface& f);
-Result<void> may_have_ip6(const Interface& f);
-Result<void> may_lose_ip6(const Interface& f);
+void turn_ip6_off(Net& net, Interface& f);
+Result<void> may_have_ip6(const Interface& f);  // its packets are large enough
+Result<void> may_lose_ip6(const Interface& f);  // it has no global address, of its own or borrowed
+void ip6_after_mtu(Net& net, NetState& s, Interface& f);  // its packets have another size
 
 }  // namespace loom

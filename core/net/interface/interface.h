@@ -55,6 +55,9 @@ struct RxQueue {
   std::atomic<RxMode> mode{RxMode::kAdaptive};
 };
 
+// IPv6 that an interface has not because its packets are too small for it.
+enum class Ip6Lost : uint8_t { kNot, kUnused, kLinkLocal };  // kLinkLocal: it had such an address
+
 struct Interface {
   IfIndex index = kNoIndex;
   std::string name;
@@ -78,8 +81,10 @@ struct Interface {
   std::atomic<uint32_t> ip4_fib_index{0}, ip6_fib_index{0};
   std::atomic<bool> is_admin_up{false}, is_link_up{true};
   std::atomic<const AddressList*> addresses{nullptr};  // never null once registered
-  std::atomic<bool> is_ip6_off{false};                 // by the operator: IPv6 packets are dropped
-  std::atomic<bool> is_unnumbered{false};              // it has a lender
+  std::atomic<bool> is_ip6_off{
+      false};                        // IPv6 packets are dropped; by the operator, or see ip6_lost
+  Ip6Lost ip6_lost = Ip6Lost::kNot;  // control thread
+  std::atomic<bool> is_unnumbered{false};  // it has a lender
   std::atomic<TimeNs> dad_until{0};  // until then an answer means a duplicate address (worker 0)
   std::vector<InterfaceWorkerCounters> counters;  // by worker
 

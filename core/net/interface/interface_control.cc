@@ -140,7 +140,10 @@ Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
   f.name = c.name;
   f.mac = c.mac == MacAddress{} ? random_mac() : c.mac;
   f.mtu = c.mtu;
-  f.is_ip6_off = !may_have_ip6(f);
+  if (!may_have_ip6(f)) {
+    f.is_ip6_off = true;
+    f.ip6_lost = Ip6Lost::kUnused;
+  }
   f.max_mtu = c.max_mtu;
   f.caps = c.caps;
   f.needs_offload = (c.caps & kEveryCap) != kEveryCap;

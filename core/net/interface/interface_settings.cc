@@ -110,8 +110,8 @@ Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
     if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
       return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
   f->mtu = mtu;
-  for (const Interface* i : all) {
-    if (mtu < kIp6LeastMtu && !i->is_ip6_off.load()) (void)set_ip6_enabled(i->index, false);
+  for (Interface* i : all) {
+    ip6_after_mtu(*this, s, *i);
     refresh_adjacencies(s, *i);
   }
   return {};

@@ -41,7 +41,10 @@ std::unique_ptr<Interface> make(const NetState& s, Interface& parent, std::strin
   f->parent = &parent;
   f->mac = parent.mac;
   f->mtu = parent.mtu.load();
-  f->is_ip6_off = !may_have_ip6(*f);
+  if (!may_have_ip6(*f)) {
+    f->is_ip6_off = true;
+    f->ip6_lost = Ip6Lost::kUnused;
+  }
   f->max_mtu = parent.max_mtu;
   f->caps = parent.caps;
   f->own_ops = {.name = parent.ops->name, .tx = no_tx};

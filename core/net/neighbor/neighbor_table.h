@@ -31,7 +31,7 @@ namespace loom {
 struct NetState;
 
 struct Neighbor {
-  static constexpr uint32_t kMaxPending = 64;  // the longest datagram has 54 fragments
+  static constexpr uint32_t kMaxPending = 64;  // fragments of the longest datagram: 54 over IPv6 at 1280
   Timer timer;
   IfIndex interface = kNoIndex;
   IpAddress address;

@@ -72,13 +72,26 @@ TEST_F(Settings, IPv6HasNoLinksBelow1280Bytes) {  // RFC 8200 section 5
   for (const auto& no : {host.net->add_address(wire.index, *IpPrefix::parse("2001:db8::2/64")),
                          host.net->set_ip6_enabled(wire.index, true)})
     EXPECT_THAT(no.error().message, HasSubstr("1000"));
+  // And comes back.
   must(host.net->set_mtu(wire.index, 1500));
+  EXPECT_EQ(host.net->state().interfaces.find(wire.index)->address_view().ip6.size(), 1u);
+  host.receive(wire, ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x86dd,
+                              make_ip6({.src = "fe80::1", .dst = "ff02::1"}, counting(8))));
+  EXPECT_EQ(host.counter("ip6-input/not-enabled"), 1u);
   must(host.net->add_address(wire.index, *IpPrefix::parse("2001:db8::2/64")));
   EXPECT_EQ(route_mtu("2001:db8::1"), 1500u);
   // One that never was larger.
   FakeDevice& small = host.add_device({"10.1.0.2/24"}, NetHost::kAllCaps, 600);
   EXPECT_FALSE(host.net->add_address(small.index, *IpPrefix::parse("2001:db8:1::2/64")));
   must(host.net->set_mtu(small.index, 500));
+  // One that borrows loses what it could use of IPv6, if that is not the operator's.
+  FakeDevice& borrower = host.add_device({}, NetHost::kAllCaps, 1500);
+  must(host.net->set_unnumbered(borrower.index, small.index));
+  must(host.net->set_mtu(borrower.index, 1000));
+  must(host.net->set_unnumbered(borrower.index, kNoIndex));
+  must(host.net->set_mtu(borrower.index, 1500));
+  must(host.net->set_unnumbered(borrower.index, wire.index));
+  EXPECT_THAT(host.net->set_mtu(borrower.index, 1000).error().message, HasSubstr("2001:db8::2/64"));
 }
 
 TEST_F(Settings, AFamilysMtuIsOfItsPacketsOnly) {

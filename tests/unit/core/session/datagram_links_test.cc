@@ -262,6 +262,20 @@ TEST_F(DatagramLinksTest, ARuleThatComesLaterEndsTheLinksThatItIsAgainst) {
   ASSERT_TRUE(bed.layer->impl().filters->del(allow));
   EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
   EXPECT_EQ(t.count(svm::kLinkEnded), 1u);
+  // What has no link any more is asked for datagram by datagram.
+  DatagramHeader h{};
+  h.length = 2;
+  const std::string datagram = std::string(reinterpret_cast<const char*>(&h), sizeof h) + "hi";
+  client.write(*d.own, datagram);
+  EXPECT_EQ(transport.sent.size(), 1u);
+  rule.match.local = *IpPrefix::parse("0.0.0.0/0");
+  rule.match.remote = *IpPrefix::parse("10.0.0.1/32");
+  rule.match.remote_port = 54;
+  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  client.write(*d.own, datagram);
+  EXPECT_EQ(transport.sent.size(), 1u);
+  client.write(*c.own, datagram);
+  EXPECT_EQ(transport.sent.size(), 2u);
 }
 
 TEST_F(DatagramLinksTest, AServerHasALinkWithEachOfItsClientsUpToABound) {

@@ -296,7 +296,9 @@ struct SharedLinks : DatagramLinks {
     return text;
   }
   void expect_done(uint64_t n) {
-    while (daemon->events(svm::ToDaemon::kLinkDone) < n) std::this_thread::yield();
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (daemon->events(svm::ToDaemon::kLinkDone) < n && std::chrono::steady_clock::now() < until)
+      std::this_thread::yield();
     (void)daemon->n_sessions();
     EXPECT_EQ(daemon->events(svm::ToDaemon::kLinkDone), n);
   }
