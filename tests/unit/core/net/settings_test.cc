@@ -88,7 +88,7 @@ TEST_F(Settings, IPv6HasNoLinksBelow1280Bytes) {  // RFC 8200 section 5
   FakeDevice& borrower = host.add_device({}, NetHost::kAllCaps, 1500);
   must(host.net->set_unnumbered(borrower.index, small.index));
   must(host.net->set_mtu(borrower.index, 1000));
-  must(host.net->set_unnumbered(borrower.index, kNoIndex));
+  must(host.net->clear_unnumbered(borrower.index));
   must(host.net->set_mtu(borrower.index, 1500));
   must(host.net->set_unnumbered(borrower.index, wire.index));
   EXPECT_THAT(host.net->set_mtu(borrower.index, 1000).error().message, HasSubstr("2001:db8::2/64"));
