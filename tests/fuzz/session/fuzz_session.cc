@@ -36,7 +36,10 @@ const NetOps kNet{.struct_size = sizeof(NetOps),
                               RouteInfo*) noexcept { return Status::kUnreachable; },
                   .is_local = [](Worker&, const IpAddress& a,
                                  uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-                  .generation = nullptr};
+                  .generation = nullptr,
+                  .route_group = nullptr,
+                  .listen_group = nullptr,
+                  .hears_group = nullptr};
 
 svm::AttachRequest over_the_network() {
   svm::AttachRequest r{};
