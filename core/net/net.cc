@@ -2,6 +2,8 @@
 #include "net/net.h"
 
 #include "net/ethernet/nodes.h"
+#include "net/group/group_wire.h"
+#include "net/group/nodes.h"
 #include "net/interface/nodes.h"
 #include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
@@ -19,7 +21,8 @@ const NodeInfo* const kNodes[] = {
     &kIp4Local,        &kIp4Rewrite,    &kIp4Fragment, &kIcmp4Input,      &kIcmp4Error,
     &kIp6Input,        &kIp6Lookup,     &kIp6Local,    &kIp6Rewrite,      &kIp6Fragment,
     &kIcmp6Input,      &kIcmp6Neighbor, &kIcmp6Error,  &kNeighborResolve, &kNeighborTable,
-    &kInterfaceOutput, &kTxOffload,     &kInterfaceTx, &kIp4Reassembly,   &kIp6Reassembly};
+    &kInterfaceOutput, &kTxOffload,     &kInterfaceTx, &kIp4Reassembly,   &kIp6Reassembly,
+    &kIgmpInput,       &kMldInput};
 
 Result<void> check(const NetConfig& c) {
   if (c.max_interfaces == 0 || c.max_interfaces > 65'536)
@@ -44,6 +47,7 @@ NetState::NetState(Engine& e, const NetConfig& c)
       routes([&e](std::function<void()> release) { e.after_grace(std::move(release)); }),
       neighbors(*this),
       neighbor_news(std::make_shared<NeighborNewsQueue>(e)),
+      group_reports(*this),
       handoff(e),
       ping_runs(e) {}
 
@@ -56,6 +60,9 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
   auto state = std::make_unique<NetState>(engine, config);
   NetState& s = *state;
   if (auto ok = s.neighbors.init(config.max_neighbors); !ok) return ok.error();
+  auto groups = GroupTable::create();
+  if (!groups) return groups.error();
+  s.groups = std::move(*groups);
   for (const bool is_ip6 : {false, true})
     if (auto main_table = s.routes.add_table(0, is_ip6, {}); !main_table) return main_table.error();
 
@@ -106,6 +113,7 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
                                        is_ip6 ? "icmp6-input" : "icmp4-input");
         !ok)
       return ok.error();
+  if (auto ok = net->add_ip_protocol(kProtoIgmp, false, "igmp-input"); !ok) return ok.error();
   return net;
 }
 
@@ -119,6 +127,7 @@ Net::~Net() {
   s.engine.run_on_worker(0, [&](Worker& w) {
     s.handoff.drain(w);
     s.neighbors.flush(w);
+    s.group_reports.stop(w);
   });
   flush_reassembly(s, kNoIndex);
   for (uint32_t i = 0; i < s.engine.n_workers(); ++i) s.engine.worker(i).net = nullptr;

@@ -46,6 +46,84 @@ bool is_local(Worker& w, const IpAddress& address, uint32_t fib_index) noexcept 
   return net_state(w).routes.is_local(address, fib_index);
 }
 
+bool is_multicast(const IpAddress& a) noexcept {
+  return a.is_ip4 ? a.ip4().is_multicast() : a.ip6().is_multicast();
+}
+
+bool is_usable(const Interface& f, bool is_ip4, uint32_t fib_index) noexcept {
+  const auto& fib = is_ip4 ? f.ip4_fib_index : f.ip6_fib_index;
+  return f.is_up() && fib.load(std::memory_order_relaxed) == fib_index;
+}
+
+// The interface that a group's packets leave by: the one that is named, or that has the source, or
+// by which the routing table reaches what lies behind routers, or the first that has an address.
+const Interface* interface_of(const NetState& net, const GroupDestination& d) noexcept {
+  const bool is_ip4 = d.to.is_ip4;
+  if (d.interface != kNoIndex) {
+    const Interface* f = net.interfaces.find(d.interface);
+    return f && is_usable(*f, is_ip4, d.fib_index) ? f : nullptr;
+  }
+  const Interface *owner = nullptr, *first = nullptr;
+  net.interfaces.for_each([&](const Interface& f) {
+    if (!is_usable(f, is_ip4, d.fib_index) || f.is_loopback) return;
+    const AddressList& addresses = f.address_view();
+    if (!owner && !d.source.is_zero() && addresses.has(d.source)) owner = &f;
+    if (!first && addresses.source_for(d.to)) first = &f;
+  });
+  if (owner || !d.source.is_zero()) return owner;
+  const IpAddress beyond = is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  const Adjacency a = net.adjacencies.read(net.routes.lookup(beyond, d.fib_index));
+  const Interface* by_route = a.tx_if == kNoIndex ? nullptr : net.interfaces.find(a.tx_if);
+  return by_route && is_usable(*by_route, is_ip4, d.fib_index) ? by_route : first;
+}
+
+Status route_group(Worker& w, const GroupDestination& d, RouteInfo* out) noexcept {
+  const NetState& net = net_state(w);
+  const Interface* f = nullptr;
+  RouteInfo r;
+  if (is_multicast(d.to)) {
+    f = interface_of(net, d);
+    if (f) r.adjacency = d.to.is_ip4 ? f->group4_adjacency : f->group6_adjacency;
+  } else if (d.to.is_ip4) {
+    const Adjacency a = net.adjacencies.read(net.routes.lookup(d.to, d.fib_index));
+    if (a.kind != AdjacencyKind::kBroadcast) return Status::kUnreachable;
+    f = a.tx_if == kNoIndex ? interface_of(net, d) : net.interfaces.find(a.tx_if);
+    if (f) r.adjacency = f->broadcast_adjacency;
+    r.is_broadcast = true;
+  }
+  if (!f || !f->is_up() || r.adjacency == kNoIndex) return Status::kUnreachable;
+  const IpAddress* source = f->address_view().source_for(d.to);
+  if (!source) return Status::kUnreachable;
+  r.tx_if = f->index;
+  r.mtu = f->mtu_of(d.to.is_ip4);
+  r.caps = f->caps;
+  r.source = *source;
+  *out = r;
+  return Status::kOk;
+}
+
+bool hears_group(Worker& w, IfIndex interface, const IpAddress& group) noexcept {
+  return net_state(w).groups->hears(interface, group);
+}
+
+// Worker 0 tells the neighbours.
+Status listen_group(Worker& w, uint64_t socket, IfIndex interface, const IpAddress& group,
+                    const GroupFilter& filter) noexcept {
+  NetState& net = net_state(w);
+  if (!is_multicast(group)) return Status::kInvalid;
+  if (!net.interfaces.find(interface)) return filter.is_nobody() ? Status::kOk : Status::kNotFound;
+  const GroupId id{interface, group};
+  const Status s = net.groups->listen(socket, id, filter);
+  if (s != Status::kOk) return s;
+  if (w.index == 0)
+    net.group_reports.changed(w, id);
+  else
+    net.engine.post_to_control([&net, id] {
+      net.engine.run_on_worker(0, [&](Worker& first) { net.group_reports.changed(first, id); });
+    });
+  return s;
+}
+
 }  // namespace
 
 Status source_on(Worker& w, IfIndex index, const IpAddress& destination, IpAddress* out) noexcept {
@@ -65,7 +143,10 @@ NetOps net_ops(NetState& state) {
   return {.struct_size = sizeof(NetOps),
           .route = route,
           .is_local = is_local,
-          .generation = &state.generation};
+          .generation = &state.generation,
+          .route_group = route_group,
+          .listen_group = listen_group,
+          .hears_group = hears_group};
 }
 
 }  // namespace loom

@@ -14,6 +14,8 @@
 
 #include "graph/engine.h"
 #include "net/adjacency/adjacency.h"
+#include "net/group/group_reports.h"
+#include "net/group/group_table.h"
 #include "net/interface/interface.h"
 #include "net/ip/rate_limit.h"
 #include "net/neighbor/handoff.h"
@@ -71,6 +73,8 @@ struct NetState {
   RouteTables routes;
   NeighborTable neighbors;
   std::shared_ptr<NeighborNewsQueue> neighbor_news;
+  std::unique_ptr<GroupTable> groups;  // never null
+  GroupReports group_reports;
   NeighborHandoff handoff;  // to worker 0, which owns the neighbours
   PingRuns ping_runs;
   const HashSecret fragment_secret = HashSecret::random();  // which worker collects a datagram

@@ -87,6 +87,7 @@ struct App {
   const OwnerOps* owner;
   uint32_t index = 0;
   uint64_t serial = 0;  // no other application of this daemon ever has it
+  uint32_t uid = 0;     // of its first process
   std::string name;
   std::shared_ptr<Namespace> ns;  // never null, and always the same
   MemoryCharge memory;

@@ -128,7 +128,10 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   a->wake = Waker::open();
   ucred cred{};
   socklen_t len = sizeof cred;
-  if (::getsockopt(a->socket.get(), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) a->pid = cred.pid;
+  if (::getsockopt(a->socket.get(), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) {
+    a->pid = cred.pid;
+    if (app.live_mask() == 0) app.uid = cred.uid;
+  }
   const auto undo = [&](Error e) {
     if (a->mq_ref) app.arena.free_object(a->mq_ref);
     for (auto& p : a->ports)

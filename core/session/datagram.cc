@@ -55,13 +55,16 @@ bool may_send_from(SessionWorker& sw, const App& app, const IpAddress& local,
   return w.net && w.net->is_local(w, local, fib);
 }
 
+bool is_multicast(const IpAddress& a) noexcept {
+  return a.is_ip4 ? a.ip4().is_multicast() : a.ip6().is_multicast();
+}
+
 enum class Check { kOk, kBad, kDenied };
 
 // From a header that the framing holds for, to what the transport gets.
 Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
             Datagram& out) noexcept {
   if ((h.flags & ~svm::kDatagramKnownFlags) || h.is_ip4 > 1) return Check::kBad;
-  if ((h.flags & kDatagramTtl) && h.ttl == 0) return Check::kBad;
   if (h.gso_size != 0 && h.length > uint32_t{h.gso_size} * svm::kMaxGsoSegments) return Check::kBad;
   svm::Endpoint local{}, remote{};
   local.is_ip4 = remote.is_ip4 = h.is_ip4;
@@ -72,6 +75,10 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   out.flags = h.flags;
   out.tos = h.tos;
   out.ttl = h.ttl;
+  // None leaves the host with a time to live of 0; groups may be here.
+  if ((h.flags & kDatagramTtl) && h.ttl == 0 &&
+      !(h.flags & kDatagramRemote && is_multicast(out.ends.remote)))
+    return Check::kBad;
   if (!(h.flags & kDatagramRemote)) {
     if (h.flags & kDatagramLocal) return Check::kBad;  // of which family would it be?
     out.ends = {};
@@ -219,6 +226,15 @@ Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const 
   return status;
 }
 
+// What is sent there is for this host, too, if somebody here listens.
+bool is_group(Worker& w, const IpAddress& a, uint32_t fib_index) noexcept {
+  GroupDestination d;
+  d.to = a;
+  d.fib_index = fib_index;
+  RouteInfo route;
+  return w.net && w.net->route_group && w.net->route_group(w, d, &route) == Status::kOk;
+}
+
 // Where a session without a peer may be: its table, and its address if it names one.
 Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   const Namespace& ns = *app.ns;
@@ -229,11 +245,15 @@ Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   if (interface != kNoIndex) {
     // Any of its own: the one that it would send from.
     if (e.local.is_zero()) return source_on(*sw.worker, interface, e.remote, &e.local);
-    return has_address(*sw.worker, interface, e.local) ? Status::kOk : Status::kNotFound;
+    return has_address(*sw.worker, interface, e.local) || is_group(*sw.worker, e.local, e.fib_index)
+               ? Status::kOk
+               : Status::kNotFound;
   }
   if (e.local.is_zero() || !sw.worker->net) return Status::kOk;
-  return sw.worker->net->is_local(*sw.worker, e.local, e.fib_index) ? Status::kOk
-                                                                    : Status::kNotFound;
+  return sw.worker->net->is_local(*sw.worker, e.local, e.fib_index) ||
+                 is_group(*sw.worker, e.local, e.fib_index)
+             ? Status::kOk
+             : Status::kNotFound;
 }
 
 // Of scope local; a redirect would need a listener, which datagrams do not have. Never
@@ -382,6 +402,38 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
   push_event(sw, a, svm::ToApp::kConnected, event);
 }
 
+void group(SessionWorker& sw, AppWorker& a, const svm::GroupEvent& g) noexcept {
+  svm::InfoEvent event{};
+  event.context = g.context;
+  Session* s = find_session(sw, *a.app, g.handle);
+  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
+  Status status;
+  if (!s || !(s->flags & kTransportUp) || s->state == State::kClosing) {
+    status = Status::kNotConnected;
+  } else if (!ops->group) {
+    status = Status::kUnsupported;
+  } else if (g.group.is_ip4 > 1 || g.source.is_ip4 > 1 || g.address.is_ip4 > 1 ||
+             g.op > static_cast<uint8_t>(GroupOp::kUnblockSource)) {
+    ++sw.counters[kBadRequest];
+    status = Status::kInvalid;
+  } else {
+    GroupRequest r;
+    r.op = static_cast<GroupOp>(g.op);
+    r.interface = g.interface - 1;  // 0: kNoIndex
+    r.group = endpoints_of(g.group, g.group).local;
+    r.source = endpoints_of(g.source, g.source).local;
+    r.address = endpoints_of(g.address, g.address).local;
+    const Namespace& ns = *a.app->ns;
+    r.fib_index = ns.fibs().of(r.group.is_ip4);
+    // One that is bound to an interface has no other.
+    const IfIndex only = ns.interface.load(std::memory_order_relaxed);
+    if (only != kNoIndex) r.interface = only;
+    status = r.fib_index == kNoIndex ? Status::kUnreachable : ops->group(*sw.worker, s->conn, r);
+  }
+  event.status = static_cast<int32_t>(status);
+  push_event(sw, a, svm::ToApp::kInfo, event);
+}
+
 bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
   Worker& w = *sw.worker;
   const TransportOps& ops = *ops_of(sw, s);
@@ -425,11 +477,25 @@ void flow_unbind(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stac
   of(w).layer->flows->del_listener(e, protocol, dual_stack);
 }
 
+Status flow_bind_shared(Worker& w, Endpoints& e, uint8_t protocol, bool dual_stack, ConnId conn,
+                        SessionId id, const SocketOptionsView& options) noexcept {
+  SessionWorker& sw = of(w);
+  const PortShare share{options.reuseport, options.reuseaddr, sw.pool.at(id).app->uid};
+  return sw.layer->flows->bind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,
+                                      share, w.ops->random(w));
+}
+
+void flow_unbind_shared(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stack,
+                        ConnId conn) noexcept {
+  of(w).layer->flows->unbind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn);
+}
+
 Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& chain, uint32_t offset,
                    uint32_t length) noexcept {
   SessionWorker& sw = of(w);
   svm::DatagramHeader h{};
   h.length = length;
+  h.gso_size = d.segment;
   h.flags = svm::kDatagramKnownFlags;
   h.is_ip4 = d.ends.remote.is_ip4;
   h.tos = d.tos;
@@ -442,21 +508,58 @@ Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& cha
   return store(sw, sw.pool.at(id), h, chain, offset);
 }
 
+namespace {
+// Of the errors in the rx fifo, those that the application has not read as far as is known.
+uint32_t errors_waiting(Session& s) noexcept {
+  if (!s.shared || s.error_end == 0) return 0;
+  auto rx = rx_of(s);
+  (void)rx.refresh();
+  if (rx.used() <= rx.tail() - s.error_end) s.n_errors = 0;
+  return s.n_errors;
+}
+
+Status store_error(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Buffer& chain,
+                   uint32_t offset) noexcept {
+  // With a full fifo the error is lost, as the datagrams behind it are.
+  const Status status = store(sw, s, h, chain, offset);
+  if (status != Status::kOk) return status;
+  s.error_end = rx_of(s).tail();
+  ++s.n_errors;
+  return status;
+}
+}  // namespace
+
 void soft_error(Worker& w, SessionId id, ResetReason reason) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
   // One at a time, as on Linux: who does not read must not lose datagrams to errors.
-  if (s.shared && s.error_end != 0) {
-    auto rx = rx_of(s);
-    (void)rx.refresh();
-    if (rx.used() > rx.tail() - s.error_end) return;
-  }
+  if (errors_waiting(s) != 0) return;
   svm::DatagramHeader h{};
   h.flags = svm::kDatagramError;
   h.error = errno_of(reason);
   Buffer nothing;
-  // With a full fifo the error is lost, as the datagrams behind it are.
-  if (store(sw, s, h, nothing, 0) == Status::kOk) s.error_end = rx_of(s).tail();
+  (void)store_error(sw, s, h, nothing, 0);
+}
+
+Status datagram_error(Worker& w, SessionId id, const DatagramError& e, const Buffer& chain,
+                      uint32_t offset, uint32_t length) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = sw.pool.at(id);
+  if (errors_waiting(s) >= svm::kMaxQueuedErrors) return Status::kAgain;
+  svm::DatagramHeader h{};
+  h.length = std::min(length, svm::kMaxQuoted);
+  h.gso_size = e.origin;
+  h.flags = svm::kDatagramError | svm::kDatagramQueued;
+  h.is_ip4 = e.ends.remote.is_ip4;
+  h.error = e.error;
+  h.tos = e.type;
+  h.ttl = e.code;
+  h.local_port = Be16(e.ends.local_port).raw();
+  h.remote_port = Be16(e.ends.remote_port).raw();
+  h.interface = e.info;
+  std::memcpy(h.local_ip, e.offender.bits.bytes.data(), sizeof h.local_ip);
+  std::memcpy(h.remote_ip, e.ends.remote.bits.bytes.data(), sizeof h.remote_ip);
+  return store_error(sw, s, h, chain, offset);
 }
 
 }  // namespace loom::session

@@ -15,6 +15,9 @@ constexpr FlowMatch unpack(uint64_t value) noexcept {
           static_cast<FlowKind>(value >> 40)};
 }
 
+// In the listeners' tables alone: `conn` is a PortGroups::Ref.
+constexpr auto kGroup = static_cast<FlowKind>(0xff);
+
 template <class Key>
 Key listener_key(Key k, bool any_address) noexcept {
   k.remote = {};
@@ -121,6 +124,10 @@ void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcep
         out[i] = unpack(value);
       else
         out[i] = {};
+      if (out[i].kind == kGroup) [[unlikely]] {
+        const uint64_t member = groups_.pick(out[i].conn, hashes[i] >> 32);
+        out[i] = member ? unpack(member) : FlowMatch{};
+      }
     }
     keys = keys.subspan(n);
     out += n;
@@ -192,6 +199,10 @@ bool FlowTables::bound_by_another(const Endpoints& e, uint8_t protocol, uint8_t 
       if (!table.find(Table::key_of(listener_key(key, any)), value)) continue;
       const FlowMatch m = unpack(value);
       if (m.kind == FlowKind::kBound && (m.conn != conn || m.worker != worker)) return true;
+      if (m.kind == kGroup) {
+        const std::lock_guard lock(groups_.mutex);
+        if (!groups_.contains(m.conn, pack(conn, worker, FlowKind::kBound))) return true;
+      }
     }
     return false;
   };
@@ -251,21 +262,86 @@ Status FlowTables::add_listener(Endpoints& e, uint8_t protocol, bool dual_stack,
   return Status::kInUse;
 }
 
-Status FlowTables::bind(Endpoints& e, uint8_t protocol, bool dual_stack, uint8_t worker,
-                        ConnId conn, uint64_t start) noexcept {
-  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+template <class Add>
+Status FlowTables::with_port(Endpoints& e, uint64_t start, Add&& add) noexcept {
   if (e.local_port != 0) {
-    const Status s = add_local(e, protocol, dual_stack, value);
+    const Status s = add();
     return s == Status::kExists ? Status::kInUse : s;
   }
   const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
   for (uint32_t tries = 0; tries < range; ++tries) {
     e.local_port = static_cast<uint16_t>(min_port_ + (start + tries) % range);
-    const Status s = add_local(e, protocol, dual_stack, value);
+    const Status s = add();
     if (s != Status::kExists) return s;
   }
   e.local_port = 0;
   return Status::kInUse;
+}
+
+Status FlowTables::bind(Endpoints& e, uint8_t protocol, bool dual_stack, uint8_t worker,
+                        ConnId conn, uint64_t start) noexcept {
+  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+  return with_port(e, start, [&] { return add_local(e, protocol, dual_stack, value); });
+}
+
+// alone: a port that nobody has.
+template <class Key>
+Status FlowTables::join(const Key& key, uint64_t value, const PortShare& share,
+                        bool alone) noexcept {
+  auto& table = listeners<Key>();
+  const auto k = std::remove_cvref_t<decltype(table)>::key_of(key);
+  uint64_t found;
+  if (table.find(k, found)) {
+    const FlowMatch m = unpack(found);
+    if (m.kind != kGroup || alone) return Status::kExists;
+    return groups_.join(m.conn, value, share);
+  }
+  const PortGroups::Ref group = groups_.create(value, share);
+  if (group == PortGroups::kNone) return Status::kNoMemory;
+  const Status s = table.add_if_absent(k, pack(group, 0, kGroup));
+  if (s != Status::kOk) groups_.drop(group);
+  return s;
+}
+
+template <class Key>
+void FlowTables::leave(const Key& key, uint64_t value) noexcept {
+  auto& table = listeners<Key>();
+  const auto k = std::remove_cvref_t<decltype(table)>::key_of(key);
+  uint64_t found;
+  if (!table.find(k, found)) return;
+  const FlowMatch m = unpack(found);
+  if (m.kind != kGroup || !groups_.leave(m.conn, value)) return;
+  (void)table.del(k);
+  groups_.drop(m.conn);
+}
+
+Status FlowTables::join_local(const Endpoints& e, uint8_t protocol, bool dual_stack, uint64_t value,
+                              const PortShare& share, bool alone) noexcept {
+  if (e.local.is_ip4) return join(listener_key(key4_of(e, protocol), false), value, share, alone);
+  const FlowKey6 key = listener_key(key6_of(e, protocol), false);
+  const Status s = join(key, value, share, alone);
+  if (s != Status::kOk || !dual_stack) return s;
+  const Status s4 = join(listener_key(key4_of(e, protocol), true), value, share, alone);
+  if (s4 != Status::kOk) leave(key, value);
+  return s4;
+}
+
+Status FlowTables::bind_shared(Endpoints& e, uint8_t protocol, bool dual_stack, uint8_t worker,
+                               ConnId conn, const PortShare& share, uint64_t start) noexcept {
+  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+  const bool alone = e.local_port == 0;
+  const std::lock_guard lock(groups_.mutex);
+  return with_port(e, start,
+                   [&] { return join_local(e, protocol, dual_stack, value, share, alone); });
+}
+
+void FlowTables::unbind_shared(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                               uint8_t worker, ConnId conn) noexcept {
+  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+  const std::lock_guard lock(groups_.mutex);
+  if (e.local.is_ip4) return leave(listener_key(key4_of(e, protocol), false), value);
+  leave(listener_key(key6_of(e, protocol), false), value);
+  if (dual_stack) leave(listener_key(key4_of(e, protocol), true), value);
 }
 
 void FlowTables::del_listener(const Endpoints& e, uint8_t protocol, bool dual_stack) noexcept {

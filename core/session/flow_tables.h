@@ -6,6 +6,7 @@
 #include <hostloom/session.h>
 
 #include "hash/bihash.h"
+#include "session/port_groups.h"
 #include "session/session_config.h"
 
 namespace loom::session {
@@ -40,6 +41,11 @@ class FlowTables {
   // section 3.3.1).
   Status bind(Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
               uint64_t start) noexcept;
+  // The same, of one that shares its end with others that agree to it (port_groups.h).
+  Status bind_shared(Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
+                     const PortShare&, uint64_t start) noexcept;
+  void unbind_shared(const Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker,
+                     ConnId) noexcept;
 
   std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
   // Memory of tables that are empty goes back to the kernel. Control thread.
@@ -61,11 +67,22 @@ class FlowTables {
   template <class Key>
   void del_key(const Key&) noexcept;
   Status add_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value) noexcept;
+  // `add(endpoints)` with the port that is asked for, or with each from `start` on.
+  template <class Add>
+  Status with_port(Endpoints&, uint64_t start, Add&& add) noexcept;
+  // In a group, under its mutex.
+  template <class Key>
+  Status join(const Key&, uint64_t value, const PortShare&, bool alone) noexcept;
+  template <class Key>
+  void leave(const Key&, uint64_t value) noexcept;
+  Status join_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value,
+                    const PortShare&, bool alone) noexcept;
   bool bound_by_another(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) const noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
 
   std::unique_ptr<Table4> established4_, half_open4_, listeners4_;
   std::unique_ptr<Table6> established6_, half_open6_, listeners6_;
+  mutable PortGroups groups_;  // its mutex
   HashSecret port_secret_;
   uint16_t min_port_ = 1024, max_port_ = 65535;
 };

@@ -252,6 +252,7 @@ struct ConnectArgs {
 // transport reports at once and the owner frees at once.
 Status open_connection(SessionWorker&, App&, const ConnectArgs&, Session** out) noexcept;
 SocketOptionsView options_view(const svm::SocketOptions&, char (&congestion)[16]) noexcept;
+void keep_groups_in_place(const App&, SocketOptionsView&) noexcept;
 Endpoints endpoints_of(const svm::Endpoint& local, const svm::Endpoint& remote) noexcept;
 svm::Endpoint endpoint_of(const IpAddress&, uint16_t port) noexcept;
 
@@ -270,6 +271,7 @@ bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffe
 void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
+void group(SessionWorker&, AppWorker&, const svm::GroupEvent&) noexcept;
 // The worker on which that connect is handled best: where its peer lives, if it has no port yet.
 uint32_t worker_for(SessionWorker&, const App&, const svm::ConnectEvent&) noexcept;
 // Sends what is in the tx fifo. True: there is more to do, look again.
@@ -280,9 +282,15 @@ void send_before(SessionWorker&, Session&) noexcept;
 // SessionOps.
 Status flow_bind(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId) noexcept;
 void flow_unbind(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+Status flow_bind_shared(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId, SessionId,
+                        const SocketOptionsView&) noexcept;
+void flow_unbind_shared(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack,
+                        ConnId) noexcept;
 Status rx_datagram(Worker&, SessionId, const Datagram&, const Buffer& chain, uint32_t offset,
                    uint32_t length) noexcept;
 void soft_error(Worker&, SessionId, ResetReason) noexcept;
+Status datagram_error(Worker&, SessionId, const DatagramError&, const Buffer& chain,
+                      uint32_t offset, uint32_t length) noexcept;
 
 // --- notify.cc
 // ---------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ Result<void> take_group(CliArgs& args, gid_t& out) {
   return take_id(
       args, "group",
       [](const std::string& name, uint32_t& id) {
-        const group* g = ::getgrnam(name.c_str());
+        const ::group* g = ::getgrnam(name.c_str());
         if (g) id = g->gr_gid;
         return g != nullptr;
       },

@@ -48,9 +48,10 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
                    .tx_fifo_size = c.tx_fifo_size,
                    .context = c.context,
                    .creator = static_cast<uint8_t>(a.index)};
+  keep_groups_in_place(*a.app, args.options);
   Endpoints& e = args.endpoints;
-  if (c.remote.port != 0 &&
-      c.local.is_ip4 != c.remote.is_ip4) {  // only meaningful when no address was bound
+  if (c.remote.port != 0 && !is_datagram &&  // those stay of both families
+      c.local.is_ip4 != c.remote.is_ip4) {   // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
   if (is_datagram) return open_datagram(sw, a, c, args, waited.deadline == 0);
@@ -119,13 +120,17 @@ void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
 uint32_t in_segments(uint32_t bytes, uint32_t mss) noexcept { return mss ? bytes / mss : 0; }
 uint32_t in_us(TimeNs t) noexcept { return static_cast<uint32_t>(t / kMicrosecond); }
 
-void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noexcept {
+// path_to: whose path's MTU is asked for, if not that of the connection.
+void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request,
+          const svm::Endpoint* path_to = nullptr) noexcept {
   svm::InfoEvent event{};
   event.context = request.context;
   Session* s = find_session(sw, *a.app, request.handle);
   const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
   if (!s || !(s->flags & kTransportUp) || !ops->info) {
     event.status = static_cast<int32_t>(Status::kNotConnected);
+  } else if (path_to && (!ops->path_mtu || path_to->is_ip4 > 1)) {
+    event.status = static_cast<int32_t>(Status::kUnsupported);
   } else {
     ConnectionInfo c;
     ops->info(*sw.worker, s->conn, c);
@@ -154,6 +159,11 @@ void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noe
     event.bytes_received = c.bytes_received;
     event.segs_out = c.segs_out;
     event.segs_in = c.segs_in;
+    if (path_to) {
+      const Endpoints e = endpoints_of(*path_to, *path_to);
+      const uint32_t fib = a.app->ns->fibs().of(e.remote.is_ip4);
+      event.pmtu = fib == kNoIndex ? 0 : ops->path_mtu(*sw.worker, s->conn, e.remote, fib);
+    }
   }
   push_event(sw, a, svm::ToApp::kInfo, event);
 }
@@ -263,6 +273,12 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return link_done(sw, *a.app, e.as<svm::LinkEvent>());
     case svm::ToDaemon::kLinkRing:
       return link_ring(sw, *a.app, e.as<svm::LinkEvent>());
+    case svm::ToDaemon::kGroup:
+      return group(sw, a, e.as<svm::GroupEvent>());
+    case svm::ToDaemon::kGetPath: {
+      const auto p = e.as<svm::PeerEvent>();
+      return info(sw, a, {p.handle, p.context}, &p.remote);
+    }
     case svm::ToDaemon::kGetInfo:
       return info(sw, a, e.as<svm::SessionEvent>());
     case svm::ToDaemon::kSetOption: {
@@ -271,7 +287,8 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       if (!s || !(s->flags & kTransportUp)) return;
       const TransportOps* ops = ops_of(sw, *s);
       char congestion[16];
-      const SocketOptionsView view = options_view(o.options, congestion);
+      SocketOptionsView view = options_view(o.options, congestion);
+      keep_groups_in_place(*a.app, view);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
       return;
     }
@@ -312,6 +329,20 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   return Status::kOk;
 }
 
+// In a namespace that is bound to an interface groups are reached by that one.
+void keep_groups_in_place(const App& app, SocketOptionsView& v) noexcept {
+  if (const IfIndex own = app.ns->interface.load(std::memory_order_relaxed); own != kNoIndex)
+    v.ip4_group_if = v.ip6_group_if = own;
+}
+
+namespace {
+// Linux's IP_PMTUDISC_INTERFACE and _OMIT do not ask the path either.
+PathMtu path_mtu_of(uint8_t option) noexcept {
+  if (option == 0) return PathMtu::kWant;
+  return option <= 4 ? static_cast<PathMtu>(option - 1) : PathMtu::kDont;
+}
+}  // namespace
+
 SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[16]) noexcept {
   std::memcpy(congestion, o.congestion, sizeof congestion);
   congestion[sizeof congestion - 1] = 0;
@@ -328,6 +359,20 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.keepcnt = o.keepcnt;
   v.user_timeout = o.user_timeout_ms * kMillisecond;
   v.congestion = congestion;
+  v.reuseaddr = o.reuseaddr;
+  v.ip4_path_mtu = path_mtu_of(o.ip4_path_mtu);
+  v.ip6_path_mtu = path_mtu_of(o.ip6_path_mtu);
+  v.dont_fragment6 = o.dont_fragment6;
+  v.ip4_errors = o.ip4_errors;
+  v.ip6_errors = o.ip6_errors;
+  v.gro = o.gro;
+  v.broadcast = o.broadcast;
+  v.ip4_group_if = o.ip4_group_if - 1;  // 0: kNoIndex
+  v.ip6_group_if = o.ip6_group_if - 1;
+  v.ip4_group_loop = !(o.group_off & svm::kIp4GroupLoopOff);
+  v.ip6_group_loop = !(o.group_off & svm::kIp6GroupLoopOff);
+  v.ip4_group_all = !(o.group_off & svm::kIp4GroupAllOff);
+  v.ip6_group_all = !(o.group_off & svm::kIp6GroupAllOff);
   return v;
 }
 

@@ -75,9 +75,12 @@ struct Session {
   State state = State::kFree;
   uint8_t flags = 0;
   TransportId transport = kNoTransport;
-  uint8_t creator = 0;      // application worker that asked for it, or 0xff
-  bool tail_held = false;   // the transport was told that the end of the tx fifo may wait
-  uint8_t lives_on = 0;     // worker, of a migrated one
+  uint8_t creator = 0;     // application worker that asked for it, or 0xff
+  bool tail_held = false;  // the transport was told that the end of the tx fifo may wait
+  union {
+    uint8_t lives_on = 0;  // worker, of a migrated one
+    uint8_t n_errors;      // datagrams, which do not migrate: how many of those before error_end
+  };
   uint8_t untold = 0;       // kNotifyRx, kNotifyTx: events that wait in an AppPort::waiting
   uint8_t untold_to = 0;    // the application worker whose port that is
   uint32_t generation = 1;  // 24 bits, never 0; changes whenever the slot is freed

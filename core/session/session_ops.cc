@@ -356,8 +356,11 @@ void fill_ops(Ops& o) noexcept {
   o.apps = &kAppCalls;
   o.flow_bind = flow_bind;
   o.flow_unbind = flow_unbind;
+  o.flow_bind_shared = flow_bind_shared;
+  o.flow_unbind_shared = flow_unbind_shared;
   o.rx_datagram = rx_datagram;
   o.soft_error = soft_error;
+  o.datagram_error = datagram_error;
   o.prefetch = prefetch;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);

@@ -9,6 +9,7 @@
 #include <new>
 #include <vector>
 
+#include <hostloom/interface.h>
 #include <hostloom/session.h>
 #include <hostloom/slots.h>
 
@@ -20,20 +21,45 @@ struct Connection {
   Endpoints ends;   // local: what the flow table has; remote_port 0: no peer
   IpAddress bound;  // local address that was asked for; zero: any
   bool v6only = false;
+  // SO_REUSEPORT, SO_REUSEADDR, when it was opened: shares its local end while it has no peer.
+  bool reuseport = false, reuseaddr = false;
   uint8_t tos = 0;
+  PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
+  bool dont_fragment6 = false;
+  bool ip4_errors = false, ip6_errors = false;  // wants to hear of all errors (IP_RECVERR)
+  bool gro = false;                             // takes several at once (UDP_GRO)
+  bool broadcast = false;                       // may send to broadcast addresses
+  bool ip4_group_loop = true, ip6_group_loop = true, ip4_group_all = true, ip6_group_all = true;
+  uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;  // to send to groups by
+  bool has_chosen_port = false;                               // the port was not asked for
+  bool has_group_peer = false;                                // a multicast or broadcast address
   // The way to the peer, good while the IP layer's generation is the same (and not 0).
   uint32_t route_generation = 0;
   uint32_t adjacency = kNoIndex, tx_if = kNoIndex, mtu = 0;
-  // What a router has said about the way (RFC 1191, RFC 8201); 0: nothing.
-  uint32_t pmtu = 0;
+  // What a router has said about it, as the worker knew when it had learnt `pmtu_news` times
+  // (destinations.h); 0: nothing.
+  uint32_t pmtu = 0, pmtu_news = ~0u;
   TimeNs pmtu_until = 0;
   uint64_t received = 0, sent = 0, overflowed = 0;  // datagrams
 
+  bool wants_errors(bool is_ip4) const noexcept { return is_ip4 ? ip4_errors : ip6_errors; }
+  bool shares_end() const noexcept { return reuseport || reuseaddr; }
   bool has_peer() const noexcept { return ends.remote_port != 0; }
   // Takes IPv4's datagrams on ::, too.
   bool dual_stack() const noexcept { return !bound.is_ip4 && bound.is_zero() && !v6only; }
   bool may_reach(bool is_ip4) const noexcept {
     return bound.is_ip4 == is_ip4 || (is_ip4 && dual_stack());
+  }
+};
+
+// What one without a peer has asked of a group (groups.h).
+struct Membership {
+  IfIndex interface = kNoIndex;
+  IpAddress group;
+  bool is_exclude = true;  // all but `sources`, or them alone
+  std::vector<IpAddress> sources;
+  bool lets(const IpAddress& source) const noexcept {
+    return (std::ranges::find(sources, source) != sources.end()) != is_exclude;
   }
 };
 

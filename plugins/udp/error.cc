@@ -4,12 +4,16 @@
 //   cost  a lookup each; rare
 //
 // Somebody on the path claims it (RFC 5927): only what quotes the 5-tuple of a session with a peer
-// is believed, and the worst it can do is one failed call, or smaller packets for ten minutes.
-// Sessions without a peer hear nothing, as on Linux without IP_RECVERR.
+// is believed, or of one without to where this worker has sent something lately, and the worst it
+// can do is one failed call, or smaller packets to that destination for ten minutes. Sessions
+// without a peer hear of nothing but the path's MTU, unless they want to (IP_RECVERR), and then of
+// as many as the session layer keeps.
+#include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
 #include <algorithm>
 
+#include "icmp_errors.h"
 #include "udp.h"
 
 namespace loom::udp {
@@ -17,6 +21,8 @@ namespace {
 enum Counter : uint16_t {
   kRefused,
   kPathMtu,
+  kQueued,
+  kQueueFull,
   kIgnored,
   kNoConnection,
   kTooShort,
@@ -25,13 +31,14 @@ enum Counter : uint16_t {
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"refused", Severity::kInfo, "port or protocol unreachable: the application is told"},
-    {"path-mtu", Severity::kInfo, "the path's MTU is smaller than was thought"},
+    {"path-mtu", Severity::kInfo, "the path's MTU is smaller than was thought; nobody is told"},
+    {"queued", Severity::kInfo, "told to an application that wants all errors (IP_RECVERR)"},
+    {"queue-full", Severity::kWarn, "the same, which does not read them"},
     {"ignored", Severity::kInfo, "errors that may pass (RFC 1122 section 4.1.3.3)"},
-    {"no-connection", Severity::kInfo, "quotes nothing that a session with a peer has sent"},
+    {"no-connection", Severity::kInfo, "quotes nothing that was sent, as far as is known"},
     {"too-short", Severity::kError, "quotes fewer than the 8 bytes of a UDP header"},
     {"handed-off", Severity::kInfo, "to the worker where the session lives"},
 };
-constexpr TimeNs kPathMtuAge = 600 * kSecond;  // RFC 1191 section 6.3, RFC 8201 section 5.3
 
 struct Ip4 {
   using Key = FlowKey4;
@@ -49,6 +56,11 @@ struct Ip4 {
   static bool is_mtu(const IcmpErrorNote& n) noexcept {
     return n.type == kIcmp4Unreachable && n.code == kIcmp4FragmentationNeeded;
   }
+  static uint16_t errno_of(const IcmpErrorNote& n) noexcept { return errno_of_icmp4(n); }
+  // Who lets routers split his packets has nothing to be told.
+  static bool is_told(const Connection& c, const IcmpErrorNote& n) noexcept {
+    return c.ip4_errors && !(is_mtu(n) && c.ip4_path_mtu == PathMtu::kDont);
+  }
 };
 struct Ip6 {
   using Key = FlowKey6;
@@ -62,7 +74,35 @@ struct Ip6 {
     return n.type == kIcmp6Unreachable && n.code == kIcmp6PortUnreachable;
   }
   static bool is_mtu(const IcmpErrorNote& n) noexcept { return n.type == kIcmp6PacketTooBig; }
+  static uint16_t errno_of(const IcmpErrorNote& n) noexcept { return errno_of_icmp6(n); }
+  static bool is_told(const Connection& c, const IcmpErrorNote&) noexcept { return c.ip6_errors; }
 };
+
+// With whose address said it, and what it quotes of the payload.
+template <class Ip>
+Counter queue(UdpWorker& u, const Connection& c, Buffer& b, const IcmpErrorNote& note,
+              uint32_t mtu) noexcept {
+  const auto& udp = *b.peek<UdpHeader>();
+  const auto& ip = *b.at<typename Ip::Header>(b.l3_offset);
+  DatagramError e;
+  e.ends.local = ip.src;
+  e.ends.remote = ip.dst;
+  e.ends.local_port = udp.src_port;
+  e.ends.remote_port = udp.dst_port;
+  e.ends.fib_index = b.fib_index;
+  e.offender = icmp_error_source(b, note);
+  e.error = Ip::errno_of(note);
+  e.origin = note.is_ip6 ? 3 : 2;
+  e.type = note.type;
+  e.code = note.code;
+  e.info = mtu;
+  if (e.error == 0) return kIgnored;
+  constexpr auto kHeader = static_cast<uint32_t>(sizeof(UdpHeader));
+  const uint32_t sent = std::max<uint32_t>(udp.length, kHeader);
+  const uint32_t quoted = std::min(b.length(), sent) - kHeader;
+  const Status s = u.w.sessions->datagram_error(u.w, c.session, e, b, kHeader, quoted);
+  return s == Status::kOk ? kQueued : kQueueFull;
+}
 
 template <class Ip>
 Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
@@ -80,20 +120,30 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
   key.fib_index = static_cast<uint16_t>(b.fib_index);
   FlowMatch m;
   Ip::lookup(u.w, key, m);
-  if (m.kind != FlowKind::kEstablished) return kNoConnection;
+  const bool has_peer = m.kind == FlowKind::kEstablished;
+  if (!has_peer && m.kind != FlowKind::kBound) return kNoConnection;
   worker = m.worker;
   if (worker != u.w.index) return kHandedOff;
   Connection* c = u.connections.find(m.conn);
   if (!c) return kNoConnection;
-  if (Ip::is_refusal(note)) {
-    u.w.sessions->soft_error(u.w, c->session, ResetReason::kRefused);
-    return kRefused;
-  }
   const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;
-  if (mtu == 0) return kIgnored;
-  if (c->pmtu == 0 || mtu < c->pmtu) c->pmtu = mtu;
-  c->pmtu_until = u.w.now + kPathMtuAge;
-  return kPathMtu;
+  if (mtu != 0) {
+    const IpAddress to(ip.dst);
+    Destination* d = has_peer ? &u.destinations.get(to, b.fib_index, u.w.now)
+                              : u.destinations.find(to, b.fib_index);
+    if (!d) return kNoConnection;
+    d->learn(mtu, u.w.now);
+    ++u.pmtu_news;
+  }
+  if (Ip::is_told(*c, note)) {
+    if (Ip::is_mtu(note) && mtu == 0) return kIgnored;
+    return queue<Ip>(u, *c, b, note, mtu);
+  }
+  if (mtu != 0) return kPathMtu;
+  if (!Ip::is_refusal(note)) return kIgnored;
+  if (!has_peer) return kNoConnection;
+  u.w.sessions->soft_error(u.w, c->session, ResetReason::kRefused);
+  return kRefused;
 }
 
 template <class Ip>

@@ -8,6 +8,7 @@
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
+#include "groups.h"
 #include "udp.h"
 
 namespace loom::udp {
@@ -42,7 +43,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"delivered", Severity::kInfo, "handed to a session"},
     {"no-port", Severity::kInfo, "nobody has the port; the sender is told"},
     {"no-port-group", Severity::kInfo,
-     "nobody has the port, and it was for a broadcast or multicast address: not answered"},
+     "nobody wants it, and it was for a broadcast or multicast address: not answered"},
     {"rcvbuf-full", Severity::kWarn, "dropped: the application does not keep up"},
     {"no-memory", Severity::kWarn, "dropped: no memory for the application's fifo"},
     {"closed", Severity::kInfo, "dropped: the session is being closed"},
@@ -138,9 +139,8 @@ Counter counter_of(Status s) noexcept {
   }
 }
 
-// One datagram, or, of a packet that the device has put together, each in turn.
 template <class Ip>
-Counter deliver(UdpWorker& u, Connection& c, Buffer& b, uint32_t payload) noexcept {
+Datagram describe(Buffer& b) noexcept {
   const auto& ip = *b.at<typename Ip::Header>(b.l3_offset);
   const auto& udp = *b.peek<UdpHeader>();
   Datagram d;
@@ -152,7 +152,16 @@ Counter deliver(UdpWorker& u, Connection& c, Buffer& b, uint32_t payload) noexce
   d.interface = b.rx_if;
   d.tos = Ip::tos(ip);
   d.ttl = Ip::ttl(ip);
-  const uint32_t most = b.gso_size != 0 ? b.gso_size : payload;
+  return d;
+}
+
+// One datagram, or, of a packet that the device has put together, each in turn, unless the socket
+// takes them as they are.
+template <class Ip>
+Counter deliver(UdpWorker& u, Connection& c, Buffer& b, uint32_t payload) noexcept {
+  Datagram d = describe<Ip>(b);
+  if (c.gro && b.gso_size != 0 && payload > b.gso_size) d.segment = b.gso_size;
+  const uint32_t most = b.gso_size != 0 && d.segment == 0 ? b.gso_size : payload;
   uint32_t done = 0;
   Status status;
   do {
@@ -160,7 +169,7 @@ Counter deliver(UdpWorker& u, Connection& c, Buffer& b, uint32_t payload) noexce
     status = u.w.sessions->rx_datagram(u.w, c.session, d, b,
                                        static_cast<uint32_t>(sizeof(UdpHeader)) + done, length);
     if (status != Status::kOk) break;
-    ++c.received;
+    c.received += d.segment == 0 ? 1 : (payload + d.segment - 1) / d.segment;
     done += length;
   } while (done < payload);
   c.overflowed += status == Status::kAgain;
@@ -173,8 +182,15 @@ Verdict<Next, Counter> dispatch(UdpWorker& u, Buffer& b, const FlowMatch& m,
   b.session = m.conn;
   if (m.kind == FlowKind::kDenied) [[unlikely]]
     return {kToDrop, kDenied};
-  if (m.kind != FlowKind::kEstablished && m.kind != FlowKind::kBound &&
-      m.kind != FlowKind::kHalfOpen) {
+  const bool has_peer = m.kind == FlowKind::kEstablished || m.kind == FlowKind::kHalfOpen;
+  if ((b.flags & kBufferNetGroup) && !has_peer) [[unlikely]] {
+    const GroupOutcome o = deliver_to_group(u, b, payload);
+    if (o.delivered != 0) return {kToNobody, kDelivered};
+    if (o.refused != 0) return {kToNobody, kRcvbufFull};
+    if (o.passed_on) return {kToNobody, kHandedOff};
+    return {kToDrop, kNoPortGroup};
+  }
+  if (!has_peer && m.kind != FlowKind::kBound) {
     if (b.flags & kBufferGroup) return {kToDrop, kNoPortGroup};  // RFC 1122 section 3.2.2
     Ip::request_unreachable(b);
     return {kToIcmpError, kNoPort};
@@ -185,6 +201,77 @@ Verdict<Next, Counter> dispatch(UdpWorker& u, Buffer& b, const FlowMatch& m,
   if (!c) [[unlikely]]
     return {kToDrop, kVanished};
   return {kToNobody, deliver<Ip>(u, *c, b, payload)};
+}
+
+// The well-formed packets of a frame, and what was found for them.
+template <class Ip>
+struct Found {
+  std::array<typename Ip::Key, kFrameSize> keys;
+  std::array<uint32_t, kFrameSize> payloads;
+  std::array<FlowMatch, kFrameSize> matches;
+  std::array<Buffer*, kFrameSize> packets;
+  std::size_t n = 0;
+};
+
+// How many packets from the ith on are one flow's datagrams of the same length, but for a shorter
+// last one, in packets that can be chained (UDP_GRO). 1: it goes alone.
+template <class Ip>
+std::size_t run_length(const Found<Ip>& f, std::size_t i) noexcept {
+  constexpr std::size_t kMost = 64;  // as Linux puts together
+  const auto header = [](Buffer& b) { return b.at<typename Ip::Header>(b.l3_offset); };
+  const auto is_plain = [](const Buffer& b) {
+    return b.gso_size == 0 && !b.next && !(b.flags & kBufferGroup);
+  };
+  Buffer& first = *f.packets[i];
+  const uint32_t size = f.payloads[i];
+  if (size == 0 || !is_plain(first)) return 1;
+  uint32_t total = size;
+  std::size_t n = 1;
+  for (; i + n < f.n && n < kMost; ++n) {
+    Buffer& b = *f.packets[i + n];
+    const uint32_t more = f.payloads[i + n];
+    if (std::memcmp(&f.keys[i], &f.keys[i + n], sizeof f.keys[i]) != 0 || !is_plain(b) ||
+        more == 0 || more > size || total + more > kMaxDatagramBytes || b.rx_if != first.rx_if ||
+        Ip::tos(*header(b)) != Ip::tos(*header(first)) ||
+        Ip::ttl(*header(b)) != Ip::ttl(*header(first)))
+      break;
+    total += more;
+    if (more < size) return n + 1;
+  }
+  return n;
+}
+
+// Gives the n packets from the ith on to the socket as one. The first becomes the chain of all.
+template <class Ip>
+Counter deliver_run(UdpWorker& u, Connection& c, Found<Ip>& f, std::size_t i,
+                    std::size_t n) noexcept {
+  Buffer& first = *f.packets[i];
+  Datagram d = describe<Ip>(first);
+  d.segment = static_cast<uint16_t>(f.payloads[i]);
+  constexpr auto kHeader = static_cast<uint32_t>(sizeof(UdpHeader));
+  first.len = kHeader + f.payloads[i];  // padding is not payload
+  Buffer* last = &first;
+  for (std::size_t k = i + 1; k < i + n; ++k) {
+    Buffer& b = *f.packets[k];
+    b.advance(kHeader);
+    b.len = f.payloads[k];
+    first.rest_len += b.len;
+    last->next = &b;
+    last = &b;
+  }
+  const Status s =
+      u.w.sessions->rx_datagram(u.w, c.session, d, first, kHeader, first.length() - kHeader);
+  if (s == Status::kOk) c.received += n;
+  if (s == Status::kAgain) c.overflowed += n;
+  return counter_of(s);
+}
+
+// The socket of this worker that takes several at once, or nullptr.
+Connection* taker_of_runs(UdpWorker& u, const FlowMatch& m) noexcept {
+  if ((m.kind != FlowKind::kEstablished && m.kind != FlowKind::kBound) || m.worker != u.w.index)
+    return nullptr;
+  Connection* c = u.connections.find(m.conn);
+  return c && c->gro ? c : nullptr;
 }
 
 struct Trace {
@@ -200,40 +287,52 @@ void format_trace(const void* record, std::string& out) {
 template <class Ip>
 void udp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   UdpWorker& u = udp_worker(w);
-  std::array<typename Ip::Key, kFrameSize> keys;
-  std::array<uint32_t, kFrameSize> payloads;
-  std::array<FlowMatch, kFrameSize> matches;
-  std::array<Buffer*, kFrameSize> good, leaving, ended;
+  Found<Ip> f;
+  std::array<Buffer*, kFrameSize> leaving, ended;
   std::array<uint16_t, kFrameSize> next;
   std::array<uint32_t, kCounterCount> counts{};
-  std::size_t n_good = 0, n_leaving = 0, n_ended = 0;
+  std::size_t n_leaving = 0, n_ended = 0;
   const auto leave = [&](Buffer* b, uint16_t to, uint16_t counter) {
     if (to == kToDrop) rt.set_error(*b, counter);
     leaving[n_leaving] = b;
     next[n_leaving++] = to;
   };
+  const auto note = [&](std::size_t i, Counter counter) {
+    ++counts[counter];
+    if (f.packets[i]->is_traced()) [[unlikely]]
+      if (auto* r = rt.trace<Trace>(*f.packets[i]))
+        *r = {f.matches[i].conn, f.payloads[i], counter};
+  };
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
-    const Counter c = parse<Ip>(*in[i], keys[n_good], payloads[n_good]);
+    const Counter c = parse<Ip>(*in[i], f.keys[f.n], f.payloads[f.n]);
     if (c == kWellFormed) [[likely]] {
-      good[n_good++] = in[i];
+      f.packets[f.n++] = in[i];
     } else {
       ++counts[c];
       leave(in[i], kToDrop, c);
     }
   }
-  Ip::lookup(w, std::span<const typename Ip::Key>(keys.data(), n_good), matches.data());
-  for (std::size_t i = 0; i < n_good; ++i) {
-    Buffer* const b = good[i];
-    const auto verdict = dispatch<Ip>(u, *b, matches[i], payloads[i]);
-    ++counts[verdict.counter];
-    if (b->is_traced()) [[unlikely]]
-      if (auto* r = rt.trace<Trace>(*b)) *r = {b->session, payloads[i], verdict.counter};
+  Ip::lookup(w, std::span<const typename Ip::Key>(f.keys.data(), f.n), f.matches.data());
+  for (std::size_t i = 0; i < f.n; ++i) {
+    Buffer* const b = f.packets[i];
+    if (u.n_gro != 0) [[unlikely]]
+      if (Connection* c = taker_of_runs(u, f.matches[i])) {
+        if (const std::size_t n = run_length(f, i); n > 1) {
+          const Counter counter = deliver_run(u, *c, f, i, n);
+          for (std::size_t k = i; k < i + n; ++k) note(k, counter);
+          ended[n_ended++] = b;  // the others are its chain now
+          i += n - 1;
+          continue;
+        }
+      }
+    const auto verdict = dispatch<Ip>(u, *b, f.matches[i], f.payloads[i]);
+    note(i, verdict.counter);
     if (verdict.next == kToNobody) [[likely]] {
       ended[n_ended++] = b;
     } else if (verdict.next == kToWorker) {
       b->flags |= kBufferL4ChecksumOk;
-      w.hand_off(matches[i].worker, rt.id, {&good[i], 1});
+      w.hand_off(f.matches[i].worker, rt.id, {&b, 1});
     } else {
       leave(b, verdict.next, verdict.counter);
     }

@@ -17,10 +17,14 @@ constexpr CounterInfo kCounters[] = {
     {"no-destination", Severity::kError, "no address was named, and the session has no peer"},
     {"no-route", Severity::kWarn, "no way to the destination; the application is told"},
     {"other-family", Severity::kError, "IPv6 from an IPv4 socket, or IPv4 from one for IPv6 only"},
-    {"to-group", Severity::kWarn, "to a broadcast or multicast address, which is not supported"},
+    {"not-broadcast", Severity::kWarn,
+     "to a broadcast address by a socket without SO_BROADCAST; the application is told"},
     {"too-long", Severity::kError, "longer than an IP packet can be; the application is told"},
     {"fragmented", Severity::kInfo,
      "IPv6, bigger than a router says the path takes: sent in fragments"},
+    {"too-big", Severity::kInfo,
+     "bigger than the path takes, and not to be fragmented; the application is told"},
+    {"looped-only", Severity::kInfo, "to a group, with a time to live of 0: stays in this host"},
 };
 static_assert(std::size(kCounters) == static_cast<std::size_t>(Sent::kCount));
 
@@ -86,11 +90,10 @@ void push_headers(UdpWorker& u, Buffer& b, const Way& way, uint8_t tos, uint8_t 
   b.tx_if = way.tx_if;
   if (e.remote.is_ip4) {
     set_checksum(b, udp, e.local.ip4(), e.remote.ip4(), u.config.csum_offload);
-    const bool may_fragment = !way.knows_path || b.length() + sizeof(Ip4Header) > way.mtu;
     // A fragment's id must not come again soon (RFC 6864 section 4.2).
-    const auto id = static_cast<uint16_t>(may_fragment ? u.w.random() : 0);
+    const auto id = static_cast<uint16_t>(way.may_fragment ? u.w.random() : 0);
     auto& ip = push_ip4_header(b, e.local.ip4(), e.remote.ip4(), kProtoUdp, tos, id, ttl);
-    if (may_fragment) {
+    if (way.may_fragment) {
       ip.flags_fragment = 0;
       ip.checksum = 0;
       ip.checksum = ip4_header_checksum(ip);

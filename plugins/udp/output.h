@@ -13,16 +13,17 @@ enum class Sent : uint8_t {
   kNoDestination,
   kNoRoute,
   kOtherFamily,
-  kToGroup,
+  kNotBroadcast,  // without SO_BROADCAST
   kTooLong,
   kFragmented,  // IPv6, by this host, to the MTU that is in opaque
+  kTooBig,      // for the path, and it was not to be fragmented
+  kLoopedOnly,  // to a group, with a time to live of 0
   kCount,
 };
 
 constexpr std::size_t kMtuAt = 4;  // in opaque, of fragmented ones
 
-// False for what no datagram can be sent to so far, and none may come from: zero, broadcast,
-// multicast.
+// False for zero, 255.255.255.255 and multicast. A subnet's broadcast address looks like any other.
 inline bool is_unicast(const IpAddress& a) noexcept {
   if (a.is_zero()) return false;
   if (!a.is_ip4) return !a.ip6().is_multicast();
@@ -32,14 +33,24 @@ inline bool is_unicast(const IpAddress& a) noexcept {
 // How one datagram leaves.
 struct Way {
   Endpoints ends;
-  uint32_t adjacency = kNoIndex, tx_if = kNoIndex, mtu = 0;
-  bool knows_path = true;  // a router that says the packet was too big is believed
-  bool is_narrow = false;  // and one has: mtu is the path's, not the link's
+  uint32_t adjacency = kNoIndex, tx_if = kNoIndex;
+  uint32_t link_mtu = 0, pmtu = 0;  // of the first link; what a router has said, 0: nothing
+  bool may_fragment = false;        // IPv4 without DF
+  bool is_group = false, is_broadcast = false;  // multicast or broadcast; broadcast
+  uint32_t mtu() const noexcept { return pmtu != 0 && pmtu < link_mtu ? pmtu : link_mtu; }
 };
 
-// Puts UDP and IP headers in front of the payload. IPv4's packets longer than `mtu` are sent
-// without DF and leave as fragments, or become some on their way; so do all where nobody would hear
-// that they were too big. IPv6's are split by this host alone, to `mtu`.
+// The way to an address, by route; ends.local is the route's source. False: there is none.
+bool find_way(UdpWorker&, const IpAddress& to, uint32_t fib_index, Way&) noexcept;
+// The same to a multicast or broadcast address: by the interface that has `source`, if that is not
+// zero, or by the one that the socket has chosen, or by route. False: it is none, or there is none.
+bool find_group_way(UdpWorker&, const Connection&, const IpAddress& to, const IpAddress& source,
+                    uint32_t fib_index, Way&) noexcept;
+bool find_way_to_peer(UdpWorker&, Connection&, Way&) noexcept;
+
+// Puts UDP and IP headers in front of the payload. IPv4's packets without DF leave as fragments
+// when they are longer than the link's MTU, or become some on their way. IPv6's are split by this
+// host alone.
 void push_headers(UdpWorker&, Buffer&, const Way&, uint8_t tos, uint8_t ttl) noexcept;
 
 // SOCK_DGRAM's send (send.cc): TransportOps::push_datagrams.

@@ -3,23 +3,41 @@
 
 #include <string>
 
+#include "groups.h"
 #include "output.h"
 
 namespace loom::udp {
 namespace {
 
+bool is_subnet_broadcast(UdpWorker& u, const IpAddress& a, uint32_t fib_index) noexcept {
+  GroupDestination d;
+  d.to = a;
+  d.fib_index = fib_index;
+  RouteInfo route;
+  return a.is_ip4 && !is_multicast(a) && u.w.net->route_group(u.w, d, &route) == Status::kOk;
+}
+
 // The addresses that `e` is to have, without the flow table: whether they may be.
 Status check_ends(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
-  if (!e.local.is_zero() && !u.w.net->is_local(u.w, e.local, e.fib_index))
-    return Status::kNotFound;  // it is nobody's, or a group's
+  if (!e.local.is_zero() && is_unicast(e.local) && !u.w.net->is_local(u.w, e.local, e.fib_index) &&
+      !is_subnet_broadcast(u, e.local, e.fib_index))
+    return Status::kNotFound;
   if (e.remote_port == 0) return Status::kOk;
-  if (!is_unicast(e.remote)) return Status::kInvalid;
-  return c.may_reach(e.remote.is_ip4) ? Status::kOk : Status::kInvalid;
+  if (e.remote.is_zero() || !c.may_reach(e.remote.is_ip4) || e.local.is_ip4 != e.remote.is_ip4)
+    return Status::kInvalid;
+  const bool is_broadcast =
+      !is_multicast(e.remote) &&
+      (!is_unicast(e.remote) || is_subnet_broadcast(u, e.remote, e.fib_index));
+  return is_broadcast && !c.broadcast ? Status::kPermission : Status::kOk;
 }
 
 // The 5-tuple with its source address and port, in the flow table.
 Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
+  if (e.local.is_zero()) {  // the route to a group says no source
+    Way way;
+    if (find_group_way(u, c, e.remote, e.local, e.fib_index, way)) e.local = way.ends.local;
+  }
   if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
   const Status s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
   if (s != Status::kOk) sessions.flow_del(u.w, e, kProtoUdp);
@@ -28,14 +46,68 @@ Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
 
 // The local end alone.
 Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
-  return u.w.sessions->flow_bind(u.w, e, kProtoUdp, c.dual_stack(), c.id);
+  const SessionOps& sessions = *u.w.sessions;
+  SocketOptionsView share;
+  share.reuseport = c.reuseport;
+  share.reuseaddr = c.reuseaddr;
+  const Status s = c.shares_end() ? sessions.flow_bind_shared(u.w, e, kProtoUdp, c.dual_stack(),
+                                                              c.id, c.session, share)
+                                  : sessions.flow_bind(u.w, e, kProtoUdp, c.dual_stack(), c.id);
+  if (s == Status::kOk) note_bound(u, c, e.local_port);
+  return s;
 }
 
 void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
+  if (e.remote_port == 0) note_unbound(u, c, e.local_port);
   if (e.remote_port != 0)
     u.w.sessions->flow_del(u.w, e, kProtoUdp);
+  else if (c.shares_end())
+    u.w.sessions->flow_unbind_shared(u.w, e, kProtoUdp, c.dual_stack(), c.id);
   else
     u.w.sessions->flow_unbind(u.w, e, kProtoUdp, c.dual_stack());
+}
+
+// What others have bound a 5-tuple may have, too, if it could be bound with them.
+Status claim_shared_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+  Endpoints alone = e;
+  alone.local = c.bound;
+  alone.remote = c.bound.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  alone.remote_port = 0;
+  if (const Status s = claim_bound(u, c, alone); s != Status::kOk) return s;
+  const Status s = claim_peer(u, c, e);
+  release(u, c, alone);
+  return s;
+}
+
+Status claim(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+  if (e.remote_port == 0) return claim_bound(u, c, e);
+  return c.shares_end() && e.local_port != 0 ? claim_shared_peer(u, c, e) : claim_peer(u, c, e);
+}
+
+void note_peer(UdpWorker& u, Connection& c) noexcept {
+  const Endpoints& e = c.ends;
+  c.has_group_peer = e.remote_port != 0 &&
+                     (!is_unicast(e.remote) || is_subnet_broadcast(u, e.remote, e.fib_index));
+}
+
+// Those that count whenever they change.
+void take_options(UdpWorker& u, Connection& c, const SocketOptionsView& o) noexcept {
+  c.tos = o.tos;
+  c.ip4_path_mtu = o.ip4_path_mtu;
+  c.ip6_path_mtu = o.ip6_path_mtu;
+  c.dont_fragment6 = o.dont_fragment6;
+  c.ip4_errors = o.ip4_errors;
+  c.ip6_errors = o.ip6_errors;
+  c.broadcast = o.broadcast;
+  c.ip4_group_loop = o.ip4_group_loop;
+  c.ip6_group_loop = o.ip6_group_loop;
+  c.ip4_group_all = o.ip4_group_all;
+  c.ip6_group_all = o.ip6_group_all;
+  c.ip4_group_if = o.ip4_group_if;
+  c.ip6_group_if = o.ip6_group_if;
+  u.n_gro += o.gro;
+  u.n_gro -= c.gro;
+  c.gro = o.gro;
 }
 
 Status connect(Worker& w, SessionId session, Endpoints& e, const SocketOptionsView& options,
@@ -43,18 +115,24 @@ Status connect(Worker& w, SessionId session, Endpoints& e, const SocketOptionsVi
   UdpWorker& u = udp_worker(w);
   Connection* c = u.connections.alloc();
   if (!c) return Status::kNoMemory;
-  if (e.remote_port != 0) e.local.is_ip4 = e.remote.is_ip4;
   c->session = session;
   c->bound = e.local;
   c->v6only = options.v6only;
-  c->tos = options.tos;
+  c->has_chosen_port = e.local_port == 0;
+  // An IPv6 socket with a peer of IPv4's stays one of both.
+  if (e.remote_port != 0 && e.local.is_zero()) e.local.is_ip4 = e.remote.is_ip4;
+  c->reuseport = options.reuseport;
+  c->reuseaddr = options.reuseaddr;
+  take_options(u, *c, options);
   Status s = check_ends(u, *c, e);
-  if (s == Status::kOk) s = e.remote_port != 0 ? claim_peer(u, *c, e) : claim_bound(u, *c, e);
+  if (s == Status::kOk) s = claim(u, *c, e);
   if (s != Status::kOk) {
+    u.n_gro -= c->gro;
     u.connections.free(*c);
     return s;
   }
   c->ends = e;
+  note_peer(u, *c);
   *out = c->id;
   return Status::kOk;
 }
@@ -75,6 +153,7 @@ Status set_peer(Worker& w, ConnId id, Endpoints& e) noexcept {
     if (const Status s = check_ends(u, *c, now); s != Status::kOk) return s;
   } else {
     now.local = c->bound;
+    if (c->has_chosen_port) now.local_port = 0;  // others may have that one; another is chosen
     now.remote = c->bound.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
     now.remote_port = 0;
   }
@@ -87,6 +166,8 @@ Status set_peer(Worker& w, ConnId id, Endpoints& e) noexcept {
     release(u, *c, c->ends);
     c->ends = now;
     c->route_generation = c->mtu = c->pmtu = 0;
+    c->pmtu_news = ~0u;
+    note_peer(u, *c);
   }
   e = c->ends;
   return Status::kOk;
@@ -94,6 +175,8 @@ Status set_peer(Worker& w, ConnId id, Endpoints& e) noexcept {
 
 void end(UdpWorker& u, Connection& c) noexcept {
   release(u, c, c.ends);
+  leave_all(u, c);
+  u.n_gro -= c.gro;
   u.connections.free(c);
 }
 
@@ -112,22 +195,38 @@ void abort(Worker& w, ConnId id) noexcept {
 }
 
 Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexcept {
-  Connection* c = udp_worker(w).connections.find(id);
+  UdpWorker& u = udp_worker(w);
+  Connection* c = u.connections.find(id);
   if (!c) return Status::kNotConnected;
-  c->tos = options.tos;
+  take_options(u, *c, options);
   return Status::kOk;
 }
 
 // Linux's states for UDP in /proc/net/udp: 1 with a peer, 7 without.
 void info(Worker& w, ConnId id, ConnectionInfo& out) noexcept {
   out = {};
-  const Connection* c = udp_worker(w).connections.find(id);
+  UdpWorker& u = udp_worker(w);
+  Connection* c = u.connections.find(id);
   if (!c) return;
   out.endpoints = c->ends;
   out.state = c->has_peer() ? 1 : 7;
-  out.pmtu = c->pmtu ? c->pmtu : c->mtu;
+  if (Way way; c->has_peer() && find_way_to_peer(u, *c, way)) out.pmtu = way.mtu();
   out.segs_in = static_cast<uint32_t>(c->received);
   out.segs_out = static_cast<uint32_t>(c->sent);
+}
+
+uint32_t path_mtu(Worker& w, ConnId id, const IpAddress& to, uint32_t fib_index) noexcept {
+  UdpWorker& u = udp_worker(w);
+  Connection* c = u.connections.find(id);
+  if (!c) return 0;
+  Way way;
+  const bool is_peer = c->has_peer() && c->ends.remote == to && c->ends.fib_index == fib_index;
+  if (!(is_peer ? find_way_to_peer(u, *c, way)
+                : find_group_way(u, *c, to, {}, fib_index, way) ||
+                      (is_unicast(to) && find_way(u, to, fib_index, way))))
+    return 0;
+  return (to.is_ip4 ? c->ip4_path_mtu : c->ip6_path_mtu) == PathMtu::kProbe ? way.link_mtu
+                                                                            : way.mtu();
 }
 
 void describe(Worker& w, ConnId id, std::string& out) noexcept {
@@ -156,6 +255,8 @@ const TransportOps kTransportOps{.name = "udp",
                                  .describe = describe,
                                  .session_of = session_of,
                                  .push_datagrams = push_datagrams,
-                                 .set_peer = set_peer};
+                                 .set_peer = set_peer,
+                                 .path_mtu = path_mtu,
+                                 .group = change_membership};
 
 }  // namespace loom::udp

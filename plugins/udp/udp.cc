@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "groups.h"
+
 namespace loom::udp {
 
 Shared& shared() noexcept {
@@ -22,7 +24,8 @@ Result<void> add_nodes(Host& host) {
     if (auto r = host.add_node(*node); !r) return r.error();
   Shared& s = shared();
   for (const auto& [node, id] :
-       {std::pair(&kUdp4Output, &s.output4), std::pair(&kUdp6Output, &s.output6)}) {
+       {std::pair(&kUdp4Output, &s.output4), std::pair(&kUdp6Output, &s.output6),
+        std::pair(&kUdpGroup, &s.group)}) {
     auto added = host.add_node(*node);
     if (!added) return added.error();
     *id = *added;

@@ -1,21 +1,30 @@
 // The plugin as a whole: registration, what all workers share, and what UDP has on one worker.
 // Shared state is written before the workers run and only read by them; a worker's is its own.
 #pragma once
+#include <array>
+#include <unordered_map>
+
 #include <hostloom/host.h>
 #include <hostloom/session.h>
 #include <hostloom/wire.h>
 
 #include "config.h"
 #include "connection.h"
+#include "destinations.h"
 
 namespace loom::udp {
 
 struct UdpWorker {
   UdpWorker(Worker& worker, const Config& c)
-      : w(worker), config(c), connections(c.max_connections) {}
+      : w(worker), config(c), connections(c.max_connections), destinations(worker.random()) {}
   Worker& w;
   const Config& config;
   Pool connections;
+  Destinations destinations;
+  std::unordered_multimap<uint16_t, ConnId> bound_ports;  // those without a peer
+  std::unordered_map<ConnId, std::vector<Membership>> memberships;
+  uint32_t n_gro = 0;      // connections that take several datagrams at once
+  uint32_t pmtu_news = 0;  // how often the path MTU of a destination has been learnt
 };
 
 // TransportOps carries no context pointer, so this is found by name. One stack per process.
@@ -24,7 +33,8 @@ struct Shared {
   Config config;
   uint32_t worker_slot = 0;
   TransportId transport = kNoTransport;
-  NodeId output4 = kNoNode, output6 = kNoNode;
+  NodeId output4 = kNoNode, output6 = kNoNode, group = kNoNode;
+  std::array<uint32_t, 256> n_bound{};  // by worker, atomic: sockets without a peer
 };
 Shared& shared() noexcept;
 

@@ -1,5 +1,6 @@
 #include "ldp/ancillary.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
@@ -19,6 +20,7 @@ enum Bit : uint8_t {
   kIp6Pktinfo = 1u << 3,
   kIp6Hops = 1u << 4,
   kIp6Class = 1u << 5,
+  kUdpGro = 1u << 6,
 };
 
 // 0: none of them.
@@ -31,6 +33,8 @@ uint8_t bit_of(int level, int name) noexcept {
     if (name == IPV6_RECVPKTINFO) return kIp6Pktinfo;
     if (name == IPV6_RECVHOPLIMIT) return kIp6Hops;
     if (name == IPV6_RECVTCLASS) return kIp6Class;
+  } else if (level == SOL_UDP) {
+    if (name == UDP_GRO) return kUdpGro;
   }
   return 0;
 }
@@ -130,6 +134,7 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
 bool set_ancillary(Session& s, int level, int name, int number) {
   const uint8_t bit = bit_of(level, name);
   if (bit == 0) return false;
+  if (bit == kUdpGro) s.change_options([&](svm::SocketOptions& o) { o.gro = number != 0; });
   if (number != 0)
     s.ancillary.fetch_or(bit);
   else
@@ -159,10 +164,46 @@ int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source) 
   return 0;
 }
 
+void give_error(Session& s, const vcl::DatagramIn& in, msghdr& m) {
+  const svm::DatagramHeader& h = in.header;
+  sock_extended_err e{};
+  e.ee_errno = h.error;
+  e.ee_origin = static_cast<uint8_t>(h.gso_size);
+  e.ee_type = h.tos;
+  e.ee_code = h.ttl;
+  e.ee_info = h.interface;
+  const bool is_known = e.ee_origin != SO_EE_ORIGIN_LOCAL;
+  Control control(m);
+  if (s.socket_is_ip4) {
+    struct {
+      sock_extended_err error;
+      sockaddr_in offender;
+    } all{e, {}};
+    if (is_known) {
+      all.offender.sin_family = AF_INET;
+      std::memcpy(&all.offender.sin_addr, h.local_ip, 4);
+    }
+    control.put(IPPROTO_IP, IP_RECVERR, all);
+    return;
+  }
+  struct {
+    sock_extended_err error;
+    sockaddr_in6 offender;
+  } all{e, {}};
+  if (is_known) {
+    all.offender.sin6_family = AF_INET6;
+    auto* ip = reinterpret_cast<uint8_t*>(&all.offender.sin6_addr);
+    std::memcpy(ip, kMapped, sizeof kMapped);
+    std::memcpy(h.is_ip4 ? ip + sizeof kMapped : ip, h.local_ip, h.is_ip4 ? 4 : 16);
+  }
+  control.put(IPPROTO_IPV6, IPV6_RECVERR, all);
+}
+
 void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
   const uint8_t wanted = s.ancillary.load(std::memory_order_relaxed);
   const svm::DatagramHeader& h = in.header;
   Control control(m);
+  if ((wanted & kUdpGro) && h.gso_size != 0) control.put(SOL_UDP, UDP_GRO, int{h.gso_size});
   if (h.is_ip4) {
     if (wanted & kIpPktinfo) {
       in_pktinfo info{};

@@ -9,8 +9,8 @@
 
 namespace loom::ldp {
 
-// IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS. False:
-// it is none of these.
+// IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS,
+// UDP_GRO. False: it is none of these.
 bool set_ancillary(vcl::Session& s, int level, int name, int number);
 bool get_ancillary(vcl::Session& s, int level, int name, int& number);
 
@@ -19,5 +19,7 @@ bool get_ancillary(vcl::Session& s, int level, int name, int& number);
 int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source);
 // Writes those that were asked for into `m`, and MSG_CTRUNC into its flags when they have no room.
 void give_control(vcl::Session& s, const vcl::DatagramIn& in, msghdr& m);
+// The same of an error: IP_RECVERR or IPV6_RECVERR, by the socket's family.
+void give_error(vcl::Session& s, const vcl::DatagramIn& in, msghdr& m);
 
 }  // namespace loom::ldp

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ldp/fd_table.h"
+#include "ldp/group_options.h"
 #include "ldp/libc.h"
 #include "ldp/options.h"
 #include "ldp/process.h"
@@ -21,8 +22,9 @@ namespace {
 struct Option {
   int level, name;
   socklen_t len;
-  std::byte value[32];
+  std::byte value[sizeof(group_source_req)];
 };
+constexpr size_t kMostOptions = 256;  // memberships are kept one by one
 
 struct Asked {
   std::vector<Option> options;
@@ -108,8 +110,10 @@ void note_option(int fd, int level, int name, const void* value, socklen_t len) 
   std::memcpy(o.value, value, len);
   const std::lock_guard lock(candidates().mutex);
   auto& options = candidates().asked[fd].options;
-  std::erase_if(options, [&](const Option& was) { return was.level == level && was.name == name; });
-  options.push_back(o);
+  if (!is_membership(level, name))
+    std::erase_if(options,
+                  [&](const Option& was) { return was.level == level && was.name == name; });
+  if (options.size() < kMostOptions) options.push_back(o);
 }
 
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {

@@ -20,7 +20,7 @@ namespace {
 
 std::mutex deciding;
 
-bool is_kernels(const svm::Endpoint& e) noexcept { return is_loopback(e) || is_group(e); }
+bool is_kernels(const svm::Endpoint& e) noexcept { return is_loopback(e); }
 
 // Opens a session with the candidate's options and addresses. Positive: the socket stays the
 // kernel's.
@@ -42,7 +42,9 @@ int open_session(int fd, const svm::Endpoint* local, const svm::Endpoint* peer) 
   // Without the transport everything is the kernel's; so is an address that Hostloom does not have.
   if (outcome == -EPROTONOSUPPORT) return 1;
   if (outcome == -EADDRNOTAVAIL && local && !is_wildcard(*local)) return 1;
-  return outcome == 0 ? become_session(fd, s.release()) : outcome;
+  if (outcome != 0) return outcome;
+  (void)s->ask_groups_later();  // the program has been told that it is a member
+  return become_session(fd, s.release());
 }
 
 int in_kernel(int fd, int (*call)(int, const sockaddr*, socklen_t), const sockaddr* addr,
@@ -145,6 +147,22 @@ ssize_t receive_datagram(Session& s, msghdr& m, int flags) {
   } else {
     m.msg_namelen = 0;
   }
+  return n;
+}
+
+ssize_t receive_datagram_error(Session& s, msghdr& m) {
+  vcl::DatagramIn in;
+  const ssize_t n = s.receive_error({m.msg_iov, m.msg_iovlen}, in);
+  if (n < 0) return n;
+  m.msg_flags = MSG_ERRQUEUE | (in.is_truncated ? MSG_TRUNC : 0);
+  give_error(s, in, m);
+  socklen_t len = m.msg_name ? m.msg_namelen : 0;
+  if (m.msg_name)  // where the datagram went
+    if (const int e =
+            give_name(in.from(), s.socket_is_ip4, static_cast<sockaddr*>(m.msg_name), &len);
+        e != 0)
+      return e;
+  m.msg_namelen = len;
   return n;
 }
 

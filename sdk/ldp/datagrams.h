@@ -1,7 +1,7 @@
 // Datagram sockets: where their home is decided, and what a message says beside its bytes.
 //
-// A candidate becomes Hostloom's when it is bound to an address that is not loopback's or a
-// group's, connected to one, or when it first sends to one; it stays the kernel's when the daemon
+// A candidate becomes Hostloom's when it is bound to an address that is not loopback's, connected
+// to one, or when it first sends to one, a group's included; it stays the kernel's when the daemon
 // has no such transport, or does not have the address. A socket that is Hostloom's reaches no
 // loopback address. Threads: any; one socket at a time is decided.
 #pragma once
@@ -24,6 +24,8 @@ int settle_datagrams(int fd, const sockaddr* addr, socklen_t len);
 // sendmsg() and recvmsg() of a session. Counts or negative errno.
 ssize_t transmit_datagram(vcl::Session& s, const msghdr& m, int flags);
 ssize_t receive_datagram(vcl::Session& s, msghdr& m, int flags);
+// With MSG_ERRQUEUE: an error of what was sent. -EAGAIN: there is none.
+ssize_t receive_datagram_error(vcl::Session& s, msghdr& m);
 
 // In the child: no other thread is deciding.
 void datagrams_after_fork() noexcept;

@@ -5,6 +5,7 @@
 
 #include "ldp/candidate.h"
 #include "ldp/fd_table.h"
+#include "ldp/group_options.h"
 #include "ldp/libc.h"
 #include "ldp/options.h"
 #include "ldp/process.h"
@@ -21,6 +22,8 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t len) no
   if (is_candidate(fd)) {
     // The kernel need not have the algorithms that Hostloom has.
     if (outcome == -ENOENT && level == IPPROTO_TCP && name == TCP_CONGESTION) outcome = 0;
+    // Nor the interfaces.
+    if (is_group_option(level, name) && candidate_is_datagram(fd)) outcome = 0;
     if (outcome == 0) note_option(fd, level, name, value, len);
   }
   return keep.status(outcome);

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cstring>
 
 #include "ldp/ancillary.h"
+#include "ldp/group_options.h"
 #include "vcl/app_worker.h"
 
 namespace loom::ldp {
@@ -48,6 +50,7 @@ int set_socket_option(Session& s, int name, int number, const void* value, sockl
   switch (name) {
     case SO_REUSEADDR:
       s.reuse_addr = number != 0;
+      if (s.is_datagram()) s.change_options([&](Options& o) { o.reuseaddr = number != 0; });
       return 0;
     case SO_REUSEPORT:
       s.change_options([&](Options& o) { o.reuseport = number != 0; });
@@ -78,6 +81,7 @@ int set_socket_option(Session& s, int name, int number, const void* value, sockl
       return 0;
     case SO_BROADCAST:
       s.broadcast = number != 0;
+      s.change_options([&](Options& o) { o.broadcast = number != 0; });
       return 0;
     case SO_OOBINLINE:
       return 0;  // there is no out-of-band data
@@ -224,10 +228,45 @@ int get_tcp_option(Session& s, int name, void* value, socklen_t* len) {
   }
 }
 
+bool is_error_option(int level, int name) noexcept {
+  return (level == IPPROTO_IP && name == IP_RECVERR) ||
+         (level == IPPROTO_IPV6 && name == IPV6_RECVERR);
+}
+// man 7 ip, 7 ipv6: what becomes of a datagram that is bigger than the path takes.
+bool is_path_option(int level, int name) noexcept {
+  return level == IPPROTO_IP ? name == IP_MTU_DISCOVER || name == IP_MTU
+                             : level == IPPROTO_IPV6 && (name == IPV6_MTU_DISCOVER ||
+                                                         name == IPV6_MTU || name == IPV6_DONTFRAG);
+}
+int set_path_option(Session& s, int level, int name, int number) {
+  if (level == IPPROTO_IPV6 && name == IPV6_DONTFRAG) {
+    s.change_options([&](Options& o) { o.dont_fragment6 = number != 0; });
+    return 0;
+  }
+  if (name == (level == IPPROTO_IP ? IP_MTU : IPV6_MTU)) return -ENOPROTOOPT;
+  if (number < IP_PMTUDISC_DONT || number > IP_PMTUDISC_OMIT) return -EINVAL;
+  s.change_options([&](Options& o) {
+    (level == IPPROTO_IP ? o.ip4_path_mtu : o.ip6_path_mtu) = static_cast<uint8_t>(1 + number);
+  });
+  return 0;
+}
+int get_path_option(Session& s, int level, int name) {
+  const Options o = s.options();
+  if (level == IPPROTO_IPV6 && name == IPV6_DONTFRAG) return o.dont_fragment6;
+  if (name == (level == IPPROTO_IP ? IP_MTU : IPV6_MTU)) {
+    const svm::Endpoint to = s.remote();
+    return to.port == 0 ? -ENOTCONN : s.path_mtu(to, false);
+  }
+  const uint8_t mode = level == IPPROTO_IP ? o.ip4_path_mtu : o.ip6_path_mtu;
+  return mode == 0 ? IP_PMTUDISC_WANT : mode - 1;
+}
+
 }  // namespace
 
 int set_option(Session& s, int level, int name, const void* value, socklen_t len) {
   if (!value) return -EFAULT;
+  if (s.is_datagram() && is_group_option(level, name))
+    return set_group_option(s, level, name, value, len);
   int number = 0;
   const bool is_text = level == IPPROTO_TCP && name == TCP_CONGESTION;
   const bool is_byte = level == IPPROTO_IP && len >= 1 && len < sizeof number;
@@ -249,11 +288,22 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     return 0;
   }
   if (s.is_datagram() && set_ancillary(s, level, name, number)) return 0;
+  if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT) {
+    if (number < 0 || number > 65'535) return -EINVAL;
+    s.gso_size.store(static_cast<uint16_t>(number));
+    return 0;
+  }
   const bool traffic_class =
       (level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS);
   if (traffic_class) {
     if (number < -1 || number > 255) return -EINVAL;
     s.change_options([&](Options& o) { o.dscp_tos = static_cast<uint8_t>(std::max(number, 0)); });
+    return 0;
+  }
+  if (s.is_datagram() && is_path_option(level, name))
+    return set_path_option(s, level, name, number);
+  if (s.is_datagram() && is_error_option(level, name)) {
+    s.hear_errors(level == IPPROTO_IP, number != 0);
     return 0;
   }
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
@@ -270,11 +320,25 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (level == SOL_SOCKET) return get_socket_option(s, name, value, len);
   if (level == IPPROTO_TCP)
     return s.is_datagram() ? -ENOPROTOOPT : get_tcp_option(s, name, value, len);
+  if (std::byte bytes[4]; s.is_datagram() && is_group_option(level, name)) {
+    const int n = get_group_option(s, level, name, bytes);
+    return n < 0 ? n : put(bytes, static_cast<size_t>(n), value, len);
+  }
   const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
   if (hops && s.is_datagram()) return put(s.ttl ? s.ttl : 64, value, len);
   int number;
   if (s.is_datagram() && get_ancillary(s, level, name, number)) return put(number, value, len);
+  if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT)
+    return put(s.gso_size.load(), value, len);
+  if (s.is_datagram() && is_path_option(level, name)) {
+    const int found = get_path_option(s, level, name);
+    return found < 0 ? found : put(found, value, len);
+  }
+  if (s.is_datagram() && is_error_option(level, name)) {
+    const Options o = s.options();
+    return put(level == IPPROTO_IP ? o.ip4_errors : o.ip6_errors, value, len);
+  }
   if ((level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS))
     return put(s.options().dscp_tos, value, len);
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && !s.socket_is_ip4)

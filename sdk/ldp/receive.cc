@@ -18,8 +18,10 @@ namespace loom::ldp {
 ssize_t receive(Session& s, std::span<const iovec> to, int flags) {
   if ((flags & MSG_OOB) && !s.is_datagram()) [[unlikely]]
     return -EINVAL;
-  if (flags & MSG_ERRQUEUE) [[unlikely]]
-    return -EAGAIN;  // there is no such data, ever
+  if (flags & MSG_ERRQUEUE) [[unlikely]] {
+    if (vcl::DatagramIn in; s.is_datagram()) return s.receive_error(to, in);
+    return -EAGAIN;  // a stream has no such data, ever
+  }
   return s.receive(to, flags);
 }
 
@@ -40,8 +42,8 @@ ssize_t read_into(Session& s, std::span<const iovec> to) {
 }
 
 ssize_t receive_datagram_message(Session& s, msghdr& m, int flags) {
-  if (flags & MSG_ERRQUEUE) return -EAGAIN;  // MSG_OOB means nothing here
-  return receive_datagram(s, m, flags);
+  if (flags & MSG_ERRQUEUE) return receive_datagram_error(s, m);
+  return receive_datagram(s, m, flags);  // MSG_OOB means nothing here
 }
 
 ssize_t receive_message(Session& s, msghdr* m, int flags) {
@@ -68,7 +70,12 @@ int receive_messages(Session& s, mmsghdr* messages, unsigned n, int flags,
     const int later = done != 0 && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0;
     const ssize_t got =
         receive_message(s, &messages[done].msg_hdr, (flags & ~MSG_WAITFORONE) | later);
-    if (got < 0) return done ? static_cast<int>(done) : static_cast<int>(got);
+    if (got < 0 && done != 0) {  // an error that came while this call slept is the next one's, too
+      if (s.is_datagram() && got != -EAGAIN && got != -EINTR)
+        s.put_back_error(static_cast<int>(-got));
+      return static_cast<int>(done);
+    }
+    if (got < 0) return static_cast<int>(got);
     messages[done++].msg_len = static_cast<unsigned>(got);
     if ((got == 0 && !s.is_datagram()) || (timeout && vcl::sys::now() >= deadline)) break;
   }

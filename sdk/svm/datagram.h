@@ -13,12 +13,14 @@
 namespace loom::svm {
 
 struct DatagramHeader {
-  uint32_t length;    // bytes of payload behind the header
-  uint16_t gso_size;  // tx: sent as datagrams of so many bytes (UDP_SEGMENT); 0 = as one
-  uint8_t flags;      // DatagramFlags; rx: all but kDatagramError, or that alone
-  uint8_t is_ip4;     // of both addresses
-  uint16_t error;     // rx, with kDatagramError: errno of the session's pending error
-  uint8_t tos, ttl;   // with kDatagramTos, kDatagramTtl
+  uint32_t length;  // bytes of payload behind the header
+  // tx: sent as datagrams of so many bytes (UDP_SEGMENT). rx: these are several of so many bytes,
+  // the last perhaps of fewer (UDP_GRO). 0 = one.
+  uint16_t gso_size;
+  uint8_t flags;     // DatagramFlags; rx: all but kDatagramError, or that alone
+  uint8_t is_ip4;    // of both addresses
+  uint16_t error;    // rx, with kDatagramError: errno of the session's pending error
+  uint8_t tos, ttl;  // with kDatagramTos, kDatagramTtl
   uint16_t local_port, remote_port;     // network order. tx: the local one means nothing
   uint32_t interface;                   // rx: index of the interface it came by
   uint8_t local_ip[16], remote_ip[16];  // wire order; IPv4 in the first four bytes
@@ -26,8 +28,15 @@ struct DatagramHeader {
 static_assert(sizeof(DatagramHeader) == 52);
 
 // Beside DatagramFlags, rx: not a datagram but an error of earlier ones, in its place among what
-// came. length is 0.
+// came. length is 0, unless kDatagramQueued is set.
 constexpr uint8_t kDatagramError = 1u << 7;
+// With kDatagramError: for MSG_ERRQUEUE, too (IP_RECVERR). Then `tos` and `ttl` are ICMP's type and
+// code, `gso_size` the origin (Linux's SO_EE_ORIGIN_*), `interface` the MTU with EMSGSIZE,
+// remote_ip and remote_port where the datagram went, local_ip who says so (zero: this host); the
+// payload is what the error quotes of the datagram's, at most kMaxQuoted bytes.
+constexpr uint8_t kDatagramQueued = 1u << 6;
+constexpr uint32_t kMaxQuoted = 512;
+constexpr uint32_t kMaxQueuedErrors = 32;  // that wait in a fifo; further ones are dropped
 constexpr uint8_t kDatagramKnownFlags =
     kDatagramRemote | kDatagramLocal | kDatagramTos | kDatagramTtl;
 constexpr uint32_t kMaxGsoSegments = 128;  // as Linux's UDP_MAX_SEGMENTS

@@ -127,6 +127,8 @@ enum class ToDaemon : uint32_t {
   kSetPeer,
   kLinkDone,  // LinkEvent: the application does not touch that link any more
   kLinkRing,  // LinkEvent: the other end is to look, and its doorbell cannot be had
+  kGetPath,   // PeerEvent: as kGetInfo, `pmtu` that of the path to `remote` (datagrams)  -> kInfo
+  kGroup,     // GroupEvent: membership of a group (datagrams)  -> kInfo, with `status` alone
 };
 
 struct SessionEvent {
@@ -148,6 +150,26 @@ struct SocketOptions {
   uint32_t user_timeout_ms;
   int32_t linger_s;     // -1 = off
   char congestion[16];  // TCP_CONGESTION, empty = default
+  // Of datagrams.
+  uint8_t reuseaddr;  // SO_REUSEADDR
+  // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER as 1 + Linux's number; 0 = default
+  uint8_t ip4_path_mtu, ip6_path_mtu;
+  uint8_t dont_fragment6;          // IPV6_DONTFRAG
+  uint8_t ip4_errors, ip6_errors;  // IP_RECVERR, IPV6_RECVERR
+  uint8_t gro;                     // UDP_GRO
+  uint8_t broadcast;               // SO_BROADCAST
+  // Index of an interface as programs see it (one more than Hostloom's); 0 = by route.
+  uint32_t ip4_group_if, ip6_group_if;
+  uint8_t group_off;  // GroupOff
+  uint8_t reserved[3];
+};
+
+// SocketOptions::group_off: what is on by default, and was switched off.
+enum GroupOff : uint8_t {
+  kIp4GroupLoopOff = 1u << 0,  // IP_MULTICAST_LOOP
+  kIp6GroupLoopOff = 1u << 1,
+  kIp4GroupAllOff = 1u << 2,  // IP_MULTICAST_ALL
+  kIp6GroupAllOff = 1u << 3,
 };
 
 // Of datagram transports remote port 0 is allowed: the session is bound and has no peer, and the
@@ -170,6 +192,17 @@ struct PeerEvent {
   Endpoint remote;  // port 0: no peer any more
 };
 static_assert(sizeof(PeerEvent) <= sizeof(MqSlot::payload));
+
+struct GroupEvent {
+  uint64_t handle;
+  uint32_t context;
+  uint8_t op;  // loom::GroupOp
+  uint8_t reserved[3];
+  uint32_t interface;      // as SocketOptions::ip4_group_if
+  Endpoint group, source;  // ports mean nothing
+  Endpoint address;        // of the interface, if its index is 0; zero = by route
+};
+static_assert(sizeof(GroupEvent) <= sizeof(MqSlot::payload));
 
 // A link of a datagram session (datagram_links.h).
 struct LinkEvent {

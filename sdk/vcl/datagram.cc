@@ -34,6 +34,15 @@ size_t length_of(std::span<const iovec> v) noexcept {
   return n;
 }
 
+bool is_multicast(const svm::Endpoint& e) noexcept {
+  return e.is_ip4 ? (e.ip[0] & 0xf0) == 0xe0 : e.ip[0] == 0xff;
+}
+bool is_all(const svm::Endpoint& e, uint8_t value) noexcept {
+  return std::all_of(e.ip, e.ip + (e.is_ip4 ? 4 : 16), [=](uint8_t b) { return b == value; });
+}
+bool is_limited_broadcast(const svm::Endpoint& e) noexcept { return e.is_ip4 && is_all(e, 255); }
+bool is_any(const svm::Endpoint& e) noexcept { return is_all(e, 0); }
+
 }  // namespace
 
 svm::Endpoint DatagramIn::from() const noexcept {
@@ -154,12 +163,17 @@ bool Session::next_datagram(uint32_t ready, svm::DatagramHeader& h) {
 // The errno of an error that is next in the rx fifo, or 0. The same ones right behind it are the
 // same news.
 int Session::datagram_error(bool take) {
+  if (hears_errors_) [[unlikely]]
+    collect_errors();
+  for (int* pending : {&error_, &queued_error_})
+    if (*pending != 0) return take ? std::exchange(*pending, 0) : *pending;
   int error = 0;
   svm::DatagramHeader h;
   while (next_datagram(rx_.available(), h) && (h.flags & svm::kDatagramError)) {
     if (error != 0 && error != h.error) break;
     error = h.error;
     if (!take) break;
+    if (error == EMSGSIZE) forget_paths();
     rx_.drop(kHeader + h.length);
   }
   return error;
@@ -337,25 +351,30 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
   if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
   if (!reaches(to)) return -ENETUNREACH;
   if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
+  const bool is_group = is_multicast(to);
+  if (is_limited_broadcast(to) && !options_.broadcast) return -EACCES;
+  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_);
+  const svm::Endpoint* source = !out.source && has_group_source ? &group_source_ : out.source;
   svm::DatagramHeader h{};
   h.length = static_cast<uint32_t>(n);
   h.gso_size = out.gso_size;
   h.is_ip4 = to.is_ip4;
-  if (out.to || out.source) {  // a source needs a destination of its family beside it
+  if (out.to || source || is_group) {  // a source needs a destination of its family beside it
     h.flags |= kDatagramRemote;
     h.remote_port = to.port;
     std::memcpy(h.remote_ip, to.ip, sizeof h.remote_ip);
   }
-  if (out.source) {
-    if (out.source->is_ip4 != to.is_ip4) return -EINVAL;
+  if (source) {
+    if (source->is_ip4 != to.is_ip4) return -EINVAL;
     h.flags |= kDatagramLocal;
-    std::memcpy(h.local_ip, out.source->ip, sizeof h.local_ip);
+    std::memcpy(h.local_ip, source->ip, sizeof h.local_ip);
   }
   if (out.tos >= 0) {
     h.flags |= kDatagramTos;
     h.tos = static_cast<uint8_t>(out.tos);
   }
-  if (const int hops = out.ttl >= 0 ? out.ttl : ttl; hops > 0) {
+  const int own_hops = is_group ? (to.is_ip4 ? ip4_group_hops : ip6_group_hops).load() : ttl;
+  if (const int hops = out.ttl >= 0 ? out.ttl : own_hops; hops > 0 || is_group) {
     h.flags |= kDatagramTtl;
     h.ttl = static_cast<uint8_t>(hops);
   }
@@ -379,11 +398,17 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
   }
 }
 
-ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out) {
+ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& asked) {
+  DatagramOut out = asked;
+  if (out.gso_size == 0) out.gso_size = gso_size.load(std::memory_order_relaxed);
   if (flags & (MSG_OOB | MSG_MORE)) return -EOPNOTSUPP;
   const size_t n = length_of(from);
   if (n > kMaxDatagramBytes) return -EMSGSIZE;
   if (out.gso_size != 0 && n > size_t{out.gso_size} * svm::kMaxGsoSegments) return -EINVAL;
+  if (uint32_t mtu = 0; const int e = check_path(n, out, mtu)) {
+    if (hears_errors_) add_local_error(out.to ? *out.to : remote(), mtu);
+    return e;
+  }
   TimeNs deadline = 0;
   bool has_deadline = false;
   while (true) {

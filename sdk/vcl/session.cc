@@ -67,7 +67,17 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   error_ = 0;
   handle_ = cookie = 0;
   accepting_ = 0;
-  context_ = info_context_ = 0;
+  context_ = info_context_ = info_question_ = 0;
+  info_is_common_ = false;
+  groups_later_.clear();
+  group_source_ = {};
+  ip4_group_hops.store(1, std::memory_order_relaxed);
+  ip6_group_hops.store(1, std::memory_order_relaxed);
+  paths_.fill({});
+  errors_.clear();
+  errors_seen_ = 0;
+  queued_error_ = 0;
+  hears_errors_ = false;
   listener_index_ = ~0u;
   n_accepted_ = 0;
   shared_ = nullptr;
@@ -86,6 +96,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   options_.linger_s = -1;
   rx_size = tx_size = 0;
   ttl = 0;
+  gso_size.store(0, std::memory_order_relaxed);
   ancillary.store(0, std::memory_order_relaxed);
   rcv_lowat.store(1, std::memory_order_relaxed);
   rcv_timeout.store(-1, std::memory_order_relaxed);
@@ -431,6 +442,11 @@ void Session::drop_holder(uint64_t bit) noexcept {
 
 // --- Facts
 
+void Session::put_back_error(int error) {
+  const std::lock_guard lock(mutex_);
+  if (state() == State::kOpen) error_ = error;
+}
+
 int Session::take_error() {
   const std::lock_guard lock(mutex_);
   if (error_) return std::exchange(error_, 0);
@@ -444,29 +460,47 @@ int Session::take_error() {
   return 0;
 }
 
-int Session::info(svm::InfoEvent& out) {
-  {
-    const std::lock_guard worker_lock(worker_.mutex());
-    const std::lock_guard lock(mutex_);
-    if (state() != State::kOpen) return -ENOTCONN;
-    if (!info_context_) {
-      info_ready_ = false;
-      info_context_ = worker_.register_context(*this);
-      const svm::SessionEvent e{handle_, info_context_};
-      worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo, e);
-    }
-  }
+// One question at a time: who finds another's under way shares the answer to the same one, else
+// waits for it, and asks then.
+int Session::ask_info(svm::InfoEvent& out, bool is_common,
+                      const std::function<void(uint32_t)>& ask) {
   const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
-  int outcome;
-  do {
-    outcome = worker_.wait(*this, kPollInfo, deadline);
-  } while (outcome == -EINTR);
-  if (outcome != 0) return outcome;
-  const std::lock_guard lock(mutex_);
-  if (!info_ready_) return -ENOTCONN;
-  if (info_.status != 0) return -errno_of(info_.status);
-  out = info_;
-  return 0;
+  while (true) {
+    uint32_t question;
+    bool is_ours;
+    {
+      const std::lock_guard worker_lock(worker_.mutex());
+      const std::lock_guard lock(mutex_);
+      if (state() != State::kOpen) return -ENOTCONN;
+      is_ours = info_context_ == 0 || (is_common && info_is_common_);
+      if (!info_context_) {
+        info_ready_ = false;
+        ++info_question_;
+        info_is_common_ = is_common;
+        info_context_ = worker_.register_context(*this);
+        ask(info_context_);
+      }
+      question = info_question_;
+    }
+    int outcome;
+    do {
+      outcome = worker_.wait(*this, kPollInfo, deadline);
+    } while (outcome == -EINTR);
+    if (outcome != 0) return outcome;
+    const std::lock_guard lock(mutex_);
+    if (!info_ready_ && (state() != State::kOpen || lost() != 0)) return -ENOTCONN;
+    if (!is_ours || question != info_question_ || !info_ready_) continue;
+    if (info_.status != 0) return -errno_of(info_.status);
+    out = info_;
+    return 0;
+  }
+}
+
+int Session::info(svm::InfoEvent& out) {
+  return ask_info(out, true, [this](uint32_t context) {
+    worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo,
+                 svm::SessionEvent{handle_, context});
+  });
 }
 
 void Session::on_info(const svm::InfoEvent& e) {

@@ -9,8 +9,12 @@
 #pragma once
 #include <sys/uio.h>
 
+#include <array>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "svm/accept_queue.h"
 #include "svm/datagram.h"
@@ -101,6 +105,30 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
   // The next call would return an error of earlier datagrams.
   bool has_error();
+  // That error is the next call's to return: it came when there was something else to return.
+  void put_back_error(int error);
+  // Of datagrams: IP_RECVERR, IPV6_RECVERR, and what MSG_ERRQUEUE reads (datagram_errors.cc). The
+  // header is as svm/datagram.h has it with kDatagramQueued. -EAGAIN: there is none.
+  void hear_errors(bool is_ip4, bool on);
+  ssize_t receive_error(std::span<const iovec> to, DatagramIn& in);
+  // The largest IP packet that goes there in one piece, bytes; or a negative errno. A round trip to
+  // the daemon, unless what it said within the last second will do (datagram_path.cc).
+  int path_mtu(const svm::Endpoint& to, bool may_be_known);
+  // Of datagrams (datagram_groups.cc): membership of a group; handle and context are filled in
+  // here. -ENODEV: no such interface; -EADDRINUSE, -EADDRNOTAVAIL: it is, or is not, a member.
+  // Before the session is open it is only noted, and asked by ask_groups_later().
+  int ask_group(const svm::GroupEvent& asked);
+  int ask_groups_later();
+  // IP_MULTICAST_IF: what is sent to groups of IPv4 leaves by the interface with that address, from
+  // it; zero: by route.
+  void set_group_source(const svm::Endpoint& e) {
+    const std::lock_guard lock(mutex_);
+    group_source_ = e;
+  }
+  svm::Endpoint group_source() {
+    const std::lock_guard lock(mutex_);
+    return group_source_;
+  }
   // Of datagrams: takes up links with other applications of this daemon, and lets go of those that
   // are over. Under the worker's mutex / under none.
   void look_at_links();
@@ -186,7 +214,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<uint32_t> rcv_lowat{1};
   std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
   uint64_t cookie = 0;
-  uint8_t ttl = 0;  // of datagrams sent; 0 = default
+  uint8_t ttl = 0;                                            // of datagrams sent; 0 = default
+  std::atomic<uint8_t> ip4_group_hops{1}, ip6_group_hops{1};  // the same to groups
+  std::atomic<uint16_t> gso_size{0};  // UDP_SEGMENT, unless a datagram has its own
   // What the program wants to be told with each datagram; the bits are the preload library's.
   std::atomic<uint8_t> ancillary{0};
 
@@ -265,6 +295,13 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
   bool reaches(const svm::Endpoint& to) const noexcept;
+  // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits. is_common:
+  // another thread's answer to the same will do.
+  int ask_info(svm::InfoEvent& out, bool is_common, const std::function<void(uint32_t)>& ask);
+  int check_path(size_t n, const DatagramOut& out, uint32_t& mtu);
+  void forget_paths() noexcept;
+  void collect_errors();
+  void add_local_error(const svm::Endpoint& to, uint32_t mtu);
 
   AppWorker& worker_;
   std::mutex mutex_;
@@ -311,7 +348,25 @@ class Session final : public Object, public ListNode<SessionTag> {
   svm::SocketOptions options_{};
   svm::InfoEvent info_{};
   uint32_t info_context_ = 0;
+  uint32_t info_question_ = 0;  // whose answer info_ is, or will be
   bool info_ready_ = false;
+  bool info_is_common_ = false;
+  std::vector<svm::GroupEvent> groups_later_;
+  svm::Endpoint group_source_{};
+  struct KnownPath {
+    svm::Endpoint to;
+    uint32_t mtu;
+    TimeNs until;
+  };
+  std::array<KnownPath, 8> paths_{};
+  struct QueuedError {
+    svm::DatagramHeader header;
+    std::string payload;
+  };
+  std::deque<QueuedError> errors_;
+  uint32_t errors_seen_ = 0;   // the rx fifo's cursor
+  int queued_error_ = 0;       // errno of one in the queue that no call has returned
+  bool hears_errors_ = false;  // has asked for them
 };
 
 // The bytes of `n` at most; f(views) returns how many it filled, or a negative errno.

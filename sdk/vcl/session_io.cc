@@ -181,6 +181,7 @@ uint32_t Session::unread() {
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
   const ProcessLock process_lock(*shared_);
+  if (hears_errors_) collect_errors();
   const uint32_t ready = rx_.refresh();
   svm::DatagramHeader h;
   DatagramLink* from;

@@ -74,6 +74,8 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
       return in | out;
     }
     const bool ended = shut_rd_ || peer_closed() || rx_.eof_ahead();
+    if (hears_errors_) [[unlikely]]
+      collect_errors();
     const uint32_t ready = rx_.available();
     const uint32_t low = std::min(rcv_lowat.load(std::memory_order_relaxed), rx_.size());
     if (ended) {
@@ -82,7 +84,9 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     }
     const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
     if (readable || (has_links && links_readable())) in = POLLIN | POLLRDNORM;
-    if (ready != 0 && is_datagram() && datagram_error(false) != 0) in |= POLLERR;
+    if (is_datagram() && ((ready != 0 && datagram_error(false) != 0) || error_ != 0 ||
+                          queued_error_ != 0 || !errors_.empty()))
+      in |= POLLERR;
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);

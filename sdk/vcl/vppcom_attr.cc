@@ -128,6 +128,8 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_GET_REUSEADDR:
       return v.put<uint32_t>(s.reuse_addr);
     case VPPCOM_ATTR_SET_REUSEADDR:
+      if (s.is_datagram())
+        if (const int e = set_flag(s, v, &Options::reuseaddr); e != VPPCOM_OK) return e;
       return set_plain(v, s.reuse_addr);
     case VPPCOM_ATTR_GET_REUSEPORT:
       return v.put<uint32_t>(s.options().reuseport);
@@ -136,6 +138,7 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_GET_BROADCAST:
       return v.put<uint32_t>(s.broadcast);
     case VPPCOM_ATTR_SET_BROADCAST:
+      if (const int e = set_flag(s, v, &Options::broadcast); e != VPPCOM_OK) return e;
       return set_plain(v, s.broadcast);
     case VPPCOM_ATTR_GET_V6ONLY:
       return v.put<uint32_t>(s.options().v6only);

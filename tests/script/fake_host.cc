@@ -287,10 +287,34 @@ void FakeHost::fill_worker_ops() {
 
 void FakeHost::fill_net_ops() {
   net_ops_.struct_size = sizeof net_ops_;
-  net_ops_.route = [](Worker& w, const IpAddress&, uint32_t, RouteInfo* out) noexcept {
-    if (!of(w).has_route) return Status::kUnreachable;
+  net_ops_.route = [](Worker& w, const IpAddress& to, uint32_t, RouteInfo* out) noexcept {
+    if (!of(w).has_route || of(w).subnet_broadcasts.contains(to)) return Status::kUnreachable;
     *out = of(w).route;
     return Status::kOk;
+  };
+  net_ops_.route_group = [](Worker& w, const GroupDestination& d, RouteInfo* out) noexcept {
+    FakeHost& self = of(w);
+    const bool is_multicast = d.to.is_ip4 ? d.to.ip4().is_multicast() : d.to.ip6().is_multicast();
+    const bool is_broadcast =
+        self.subnet_broadcasts.contains(d.to) || (d.to.is_ip4 && d.to.ip4().is_broadcast());
+    if (!self.has_route || (!is_multicast && !is_broadcast)) return Status::kUnreachable;
+    self.group_asked = d;
+    *out = self.route;
+    if (d.interface != kNoIndex) out->tx_if = d.interface;
+    out->is_broadcast = is_broadcast;
+    return Status::kOk;
+  };
+  net_ops_.listen_group = [](Worker& w, uint64_t, IfIndex interface, const IpAddress& group,
+                             const GroupFilter& f) noexcept {
+    if (interface == 66) return Status::kNotFound;
+    if (f.is_nobody())
+      of(w).listening.erase({interface, group});
+    else
+      of(w).listening[{interface, group}] = {f.is_exclude, {f.sources.begin(), f.sources.end()}};
+    return Status::kOk;
+  };
+  net_ops_.hears_group = [](Worker& w, IfIndex interface, const IpAddress& group) noexcept {
+    return of(w).listening.contains({interface, group});
   };
   net_ops_.is_local = [](Worker& w, const IpAddress& a, uint32_t) noexcept {
     return of(w).own.empty() || of(w).own.contains(a);

@@ -35,6 +35,15 @@ class FakeHost {
   uint32_t route_generation = 1;
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"
   std::set<IpAddress> own;     // what own_address() was asked for; empty: every address is local
+  // Beside 255.255.255.255 and multicast: what NetOps::route_group knows.
+  std::set<IpAddress> subnet_broadcasts;
+  // What sockets listen to (NetOps::listen_group), by interface and group.
+  struct Listening {
+    bool is_exclude;
+    std::vector<IpAddress> sources;
+  };
+  std::map<std::pair<IfIndex, IpAddress>, Listening> listening;
+  GroupDestination group_asked;  // the last one
   std::deque<Captured> captured;
   std::deque<std::pair<uint32_t, Captured>> handed_off;  // to a worker that is not here
   std::vector<std::pair<std::string, TransportOps>> transports;

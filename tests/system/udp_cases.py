@@ -4,6 +4,7 @@
 import json
 import pathlib
 import re
+import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
@@ -110,5 +111,152 @@ def overflow():
         expect_reclaimed(lab)
 
 
+def reuseport():
+    """Two processes on one port: flows are spread, each stays where it is, and those of one that goes move to the other."""
+    server = ("import os, socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+              "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1); s.bind(('0.0.0.0', 7000)); "
+              "print('port', 7000, flush=True)\n"
+              "while True:\n    data, peer = s.recvfrom(100); s.sendto(sys.argv[1].encode() + data, peer)")
+
+    def ask(sockets):
+        """Who answers each of them."""
+        answers = []
+        for i, s in enumerate(sockets):
+            s.sendto(b"%d" % i, (STACK_IP4, 7000))
+            answer = s.recv(100)
+            expect(answer[1:] == b"%d" % i, f"{answer} for {i}")
+            answers.append(answer[:1])
+        return answers
+
+    with Lab(workers=2) as lab:
+        with lab.program([PYTHON, "-c", server, "A"], name="a", env=lab.preload()) as a, \
+                lab.program([PYTHON, "-c", server, "B"], name="b", env=lab.preload()) as b:
+            port_of(lab, a), port_of(lab, b)
+            sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
+            for s in sockets:
+                s.settimeout(20)
+            first = ask(sockets)
+            expect(16 < first.count(b"A") < 48, f"not spread: {first}")
+            expect(ask(sockets) == first, "a flow has moved")
+            b.kill()
+            b.wait()
+
+            def moved():
+                """Until the daemon has seen the end of it, what goes there is lost."""
+                try:
+                    return ask(sockets) == [b"A"] * 64
+                except TimeoutError:
+                    return False
+
+            for s in sockets:
+                s.settimeout(1)
+            wait_until(moved, "all flows lead to the one that is left")
+        expect_reclaimed(lab)
+
+
+OPTIONS = [PYTHON, str(HERE / "datagram_options.py")]
+
+
+def options():
+    """IP_MTU_DISCOVER, the error queue and asyncio, against what the kernel does with the same program."""
+    with Lab() as lab:
+        for what, peer in (("path", HOST_IP4), ("errors", HOST_IP4), ("asyncio", STACK_IP4)):
+            lab.run([*OPTIONS, what, peer], env=lab.preload(), timeout=90)
+        lab.run([*OPTIONS, "errors", STACK_IP4], timeout=90)  # the program is right about Linux
+        lab.run([*OPTIONS, "asyncio", HOST_IP4], timeout=90)
+        expect(errors(lab, "udp4-error").get("queued", 0) > 0, "it was not Hostloom's error")
+        expect_reclaimed(lab)
+
+
+def traceroute():
+    """traceroute and tracepath find the other end, and what the path takes, by their error queues."""
+    with Lab() as lab:
+        done = lab.run([p.find("traceroute"), "-n", "-q", "1", "-w", "20", HOST_IP4], env=lab.preload(), timeout=90)
+        said = done.stdout.decode()
+        expect(re.search(rf"^ *1 +{re.escape(HOST_IP4)} ", said, re.M), f"traceroute says:\n{said}")
+        done = lab.run([p.find("tracepath"), "-n", HOST_IP4], env=lab.preload(), timeout=90)
+        said = done.stdout.decode()
+        expect("pmtu 1500" in said and "reached" in said, f"tracepath says:\n{said}")
+        expect(errors(lab, "udp4-error").get("queued", 0) > 1, "it was not Hostloom's error")
+        expect_reclaimed(lab)
+
+
+def gro():
+    """Datagrams that come together are given together to who takes them so."""
+    with Lab() as lab:
+        with lab.program([*OPTIONS, "gro", STACK_IP4, "7000"], name="gro", env=lab.preload()) as s:
+            port_of(lab, s)
+            flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                     f"[s.sendto(bytes(1000), ('{STACK_IP4}', 7000)) for _ in range(1000)]")
+
+            def together():
+                lab.run([PYTHON, "-c", flood])
+                return "several" in lab.output(s) or s.poll() is not None
+
+            wait_until(together, "several datagrams come by one call")
+            expect("several" in lab.output(s), lab.output(s))
+        expect_reclaimed(lab)
+
+
+def groups():
+    """Multicast and broadcast, from the kernel to Hostloom and the other way; the answer goes to the sender."""
+    def asks(own, to):
+        """A program that sends to a group by the interface with that address until it is answered."""
+        return ("import socket, sys\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)\n"
+                "s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\n"
+                f"s.setsockopt(0, socket.IP_MULTICAST_IF, socket.inet_aton('{own}'))\n"
+                f"s.bind(('{own}', 0))\n"
+                "for i in range(60):\n"
+                f"    s.sendto(b'hello', ('{to}', 7000))\n"
+                "    try:\n"
+                "        answer = s.recv(100)\n"
+                "    except TimeoutError:\n"
+                "        continue\n"
+                "    sys.exit(0 if answer == b'heard hello' else 'wrong answer')\n"
+                "sys.exit('no answer')")
+
+    with Lab() as lab:
+        for hears, asker, hear_env, ask_env in ((STACK_IP4, HOST_IP4, lab.preload(), None),
+                                                (HOST_IP4, STACK_IP4, None, lab.preload())):
+            for group in ("239.1.2.3", "10.88.0.255", "255.255.255.255"):
+                member = group if group.startswith("239") else "-"
+                with lab.program([*OPTIONS, "hear", hears, "7000", member], name="hear", env=hear_env) as s:
+                    port_of(lab, s)
+                    lab.run([PYTHON, "-c", asks(asker, group)], env=ask_env, timeout=90)
+                    wait_until(lambda: s.poll() is not None, "who hears has ended")
+                    expect(f"got hello from {asker}" in lab.output(s), f"{group}: {lab.output(s)}")
+        # Two members in two processes, one of them the sender's own.
+        receivers = ["UDP4-RECV:7000,reuseaddr,ip-add-membership=239.1.2.3:" + STACK_IP4, "STDOUT"]
+        with lab.program([p.find("socat"), "-u", *receivers], name="one", env=lab.preload()) as one, \
+                lab.program([p.find("socat"), "-u", *receivers], name="two", env=lab.preload()) as two:
+            send = [PYTHON, "-c", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                                  f"s.setsockopt(0, socket.IP_MULTICAST_IF, socket.inet_aton('{STACK_IP4}')); "
+                                  "s.sendto(b'to all', ('239.1.2.3', 7000))"]
+
+            def both():
+                lab.run(send, env=lab.preload())
+                return all("to all" in lab.output(each) for each in (one, two))
+
+            wait_until(both, "both members have it")
+        expect_reclaimed(lab)
+
+
+def dns():
+    """dnsmasq over Hostloom, asked by dig. (dig itself makes its system calls past libc, by libuv.)"""
+    with Lab() as lab:
+        serve = [p.find("dnsmasq"), "-k", "-C", "/dev/null", "-p", "5300", "--listen-address", STACK_IP4, "--no-resolv",
+                 "--bind-interfaces", "--no-hosts", "--user=root", "--pid-file=", "--address=/a.test/192.0.2.7"]
+        with lab.program(serve, name="dnsmasq", env=lab.preload()) as s:
+
+            def answered():
+                expect(s.poll() is None, f"dnsmasq ended:\n{lab.output(s)}")
+                ask = [p.find("dig"), "+short", "+tries=1", "+time=2", "-p", "5300", f"@{STACK_IP4}", "x.a.test"]
+                return lab.run(ask, check=False).stdout.strip() == b"192.0.2.7"
+
+            wait_until(answered, "dig has its answer")
+        expect_reclaimed(lab)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, traceroute, gro, groups, dns)

@@ -24,6 +24,7 @@ enum class AdjacencyKind : uint8_t {
   kBlackhole,   // a route that says drop
   kLocal,       // this host
   kBroadcast,   // a subnet's broadcast address: this host, and from this host to everybody
+  kMulticast,   // a link's groups: the link-layer destination follows from the packet's
   kGlean,       // a connected subnet: the destination is itself the neighbour to resolve
   kIncomplete,  // a neighbour whose link-layer address is not known
   kRewrite,     // a neighbour whose link-layer address is known

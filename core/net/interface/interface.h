@@ -103,6 +103,7 @@ struct Interface {
   std::string tag;  // the operator's own words
   uint32_t glean_adjacency = kNoIndex;
   uint32_t broadcast_adjacency = kNoIndex;
+  uint32_t group4_adjacency = kNoIndex, group6_adjacency = kNoIndex;  // to multicast addresses
 
   bool is_up() const noexcept {
     return is_admin_up.load(std::memory_order_relaxed) &&

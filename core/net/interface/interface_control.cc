@@ -52,8 +52,11 @@ Result<NodeId> input_node(Engine& engine, const char* name) {
 void remove_adjacencies(NetState& s, const Interface& f) {
   s.engine.run_on_worker(0, [&](Worker& w) {
     s.neighbors.forget_interface(w, f.index, /*went_down=*/false);
-    for (const uint32_t a : {f.glean_adjacency, f.broadcast_adjacency})
+    for (const uint32_t a :
+         {f.glean_adjacency, f.broadcast_adjacency, f.group4_adjacency, f.group6_adjacency})
       if (a != kNoIndex) s.adjacencies.remove(a, w.now);
+    s.groups->forget(f.index);
+    s.group_reports.forget(f.index);
   });
 }
 

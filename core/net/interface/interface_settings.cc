@@ -32,6 +32,15 @@ Adjacency broadcast_adjacency(const Interface& f) {
   return a;
 }
 
+Adjacency group_adjacency(const Interface& f, uint16_t type) {
+  Adjacency a = own_adjacency(f, AdjacencyKind::kMulticast);
+  if (f.is_ethernet) {
+    a.rewrite_length = sizeof(EthernetHeader);
+    a.rewrite = {{}, f.mac, Be16(type)};
+  }
+  return a;
+}
+
 // In what workers see of an interface: its own addresses of IPv6 are link-local when it borrows.
 bool is_borrowed(const Interface& f, const InterfaceAddress& a) {
   return f.lender && !a.prefix.address.ip6().is_link_local();
@@ -55,6 +64,8 @@ void add_adjacencies(NetState& s, Interface& f) {
   s.engine.run_on_worker(0, [&](Worker& w) {
     f.glean_adjacency = s.adjacencies.add(own_adjacency(f, own_kind(f)), w.now);
     if (f.is_ethernet) f.broadcast_adjacency = s.adjacencies.add(broadcast_adjacency(f), w.now);
+    f.group4_adjacency = s.adjacencies.add(group_adjacency(f, kEtherTypeIp4), w.now);
+    f.group6_adjacency = s.adjacencies.add(group_adjacency(f, kEtherTypeIp6), w.now);
   });
 }
 
@@ -63,6 +74,8 @@ void refresh_adjacencies(NetState& s, const Interface& f) {
     s.adjacencies.update(f.glean_adjacency, own_adjacency(f, own_kind(f)));
     if (f.broadcast_adjacency != kNoIndex)
       s.adjacencies.update(f.broadcast_adjacency, broadcast_adjacency(f));
+    s.adjacencies.update(f.group4_adjacency, group_adjacency(f, kEtherTypeIp4));
+    s.adjacencies.update(f.group6_adjacency, group_adjacency(f, kEtherTypeIp6));
     s.neighbors.refresh(f.index);
   });
   s.changed();

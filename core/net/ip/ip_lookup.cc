@@ -27,10 +27,15 @@ enum Counter : uint16_t {
   kCounterCount
 };
 
-// Groups that every host is in (RFC 4291 section 2.8).
-bool is_joined(const Interface* f, const Ip6Address& group) noexcept {
+// Groups that every host is in (RFC 1112 section 4; RFC 4291 section 2.8), and those that somebody
+// listens to.
+bool is_joined(const NetState& net, IfIndex interface, const Ip4Address& group) noexcept {
+  return group == Ip4Address{{224, 0, 0, 1}} || net.groups->hears(interface, group);
+}
+bool is_joined(const NetState& net, IfIndex interface, const Ip6Address& group) noexcept {
+  const Interface* f = net.interfaces.find(interface);
   if (!f) return false;
-  if (group == all_nodes()) return true;
+  if (group == all_nodes() || net.groups->hears(interface, group)) return true;
   for (const auto& a : f->address_view().ip6)
     if (solicited_node_of(a.prefix.address.ip6()) == group) return true;
   return false;
@@ -43,6 +48,10 @@ struct Ip4 : V4 {
                                                  "broadcast to another subnet (RFC 2644)"};
   // The adjacency by which the packet leaves; kNoIndex when its routing table is gone.
   static uint32_t way(const NetState& net, const Buffer& b, const Header& ip) noexcept {
+    if (ip.dst.is_multicast()) [[unlikely]]
+      return !(b.flags & kBufferLocallyOriginated) && is_joined(net, b.rx_if, ip.dst)
+                 ? kAdjacencyLocal
+                 : kAdjacencyBlackhole;
     const Ip4Fib* table = fib(net, b.fib_index);
     return table ? RouteTables::adjacency_of(table->lookup(ip.dst)) : kNoIndex;
   }
@@ -58,8 +67,7 @@ struct Ip6 : V6 {
     const Ip6Address dst = ip.dst;
     const bool is_own = b.flags & kBufferLocallyOriginated;
     if (dst.is_multicast()) [[unlikely]]
-      return !is_own && is_joined(net.interfaces.find(b.rx_if), dst) ? kAdjacencyLocal
-                                                                     : kAdjacencyBlackhole;
+      return !is_own && is_joined(net, b.rx_if, dst) ? kAdjacencyLocal : kAdjacencyBlackhole;
     const IfIndex link = is_own ? b.tx_if : b.rx_if;
     // Link-local ones are looked up on their link, not in a table (RFC 4291 section 2.5.6).
     if (dst.is_link_local() && link != kNoIndex) {
@@ -114,7 +122,7 @@ Verdict<Next, Counter> decide(const NodeContext& at, Buffer& b) noexcept {
   b.adjacency = way;
   const Adjacency a = at.net.adjacencies.read(way);
   if (a.kind == AdjacencyKind::kLocal) {
-    if (ip->dst.is_multicast()) [[unlikely]]  // of IPv6: this host is in no group of IPv4
+    if (ip->dst.is_multicast()) [[unlikely]]
       b.flags |= kBufferNetGroup;
     return {kToLocal, kLocal};
   }

@@ -7,9 +7,11 @@
 //   cost  BM_IpNForward has it with the nodes around
 // The time to live counts down here, for forwarded packets only, so that a packet which waits for a
 // neighbour pays once.
+#include "net/group/group_wire.h"
 #include "net/ip/node_loop.h"
 #include "net/ip4/nodes.h"
 #include "net/ip6/fragment_header.h"
+#include "net/ip6/ip6_address.h"
 #include "net/ip6/nodes.h"
 
 namespace loom {
@@ -45,7 +47,8 @@ struct Ip4 : V4 {
   static const FeatureArc& output(const NetState& net) noexcept { return *net.arcs.ip4_output; }
   static uint32_t mtu(const Adjacency& a) noexcept { return a.ip4_mtu; }
   static bool is_sendable(AdjacencyKind k) noexcept {
-    return k == AdjacencyKind::kRewrite || k == AdjacencyKind::kBroadcast;
+    return k == AdjacencyKind::kRewrite || k == AdjacencyKind::kBroadcast ||
+           k == AdjacencyKind::kMulticast;
   }
   static uint32_t header_length(const Header& ip) noexcept { return ip.header_length(); }
   static void count_down(Header& ip) noexcept {
@@ -74,7 +77,9 @@ struct Ip6 : V6 {
                                            "bigger than the link's MTU; the sender is told"};
   static const FeatureArc& output(const NetState& net) noexcept { return *net.arcs.ip6_output; }
   static uint32_t mtu(const Adjacency& a) noexcept { return a.ip6_mtu; }
-  static bool is_sendable(AdjacencyKind k) noexcept { return k == AdjacencyKind::kRewrite; }
+  static bool is_sendable(AdjacencyKind k) noexcept {
+    return k == AdjacencyKind::kRewrite || k == AdjacencyKind::kMulticast;
+  }
   // A packet to be segmented has TCP right behind the IPv6 header.
   static uint32_t header_length(const Header&) noexcept { return sizeof(Ip6Header); }
   static void count_down(Header& ip) noexcept { --ip.hop_limit; }
@@ -152,6 +157,8 @@ Verdict<uint16_t, Counter> rewrite(const NodeContext& at, Buffer& b) noexcept {
     return {kToDrop, kNoHeadroom};
   if (is_forwarded) Ip::count_down(*ip);
   b.tx_if = a.tx_if;
+  if (a.kind == AdjacencyKind::kMulticast) [[unlikely]]
+    a.rewrite.dst = multicast_mac_of(ip->dst);
   if (a.rewrite_length) {
     *b.prepend<EthernetHeader>() = a.rewrite;
     b.l2_offset = b.offset_of_data();

@@ -93,6 +93,8 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   b.l4_protocol = quoted->protocol;
   const uint32_t header = quoted->header_length();
   b.advance(sizeof(IcmpHeader));
+  const int outer = (b.offset_of_data() - b.l3_offset) / 4;
+  note.outer = static_cast<uint8_t>(outer > 0 && outer <= 255 ? outer : 0);
   b.l3_offset = b.offset_of_data();
   b.advance(header);
   b.l4_offset = b.offset_of_data();

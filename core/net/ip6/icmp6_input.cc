@@ -6,6 +6,7 @@
 #include <hostloom/checksum.h>
 #include <hostloom/ip_push.h>
 
+#include "net/group/group_wire.h"
 #include "net/ip/node_loop.h"
 #include "net/ip6/fragment_header.h"
 #include "net/ip6/nodes.h"
@@ -16,12 +17,14 @@ namespace {
 enum Next : uint16_t {
   kToDrop = kNextDrop,
   kToLookup,
-  kToNeighbor
+  kToNeighbor,
+  kToGroups
 };  // error handlers' arcs come after
 enum Counter : uint16_t {
   kEchoAnswered,
   kEchoReply,
   kNeighbor,
+  kGroupQuery,
   kErrorDelivered,
   kErrorIgnored,
   kIgnoredType,
@@ -40,9 +43,11 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"echo-answered", Severity::kInfo, "echo requests"},
     {"echo-reply", Severity::kInfo, "answers to this host's ping"},
     {"neighbor", Severity::kInfo, "neighbour solicitations and advertisements"},
+    {"group-query", Severity::kInfo, "queries of routers about groups (MLD)"},
     {"error-delivered", Severity::kInfo, "errors handed to the protocol they are about"},
     {"error-ignored", Severity::kInfo, "errors about a protocol that does not want them"},
-    {"ignored-type", Severity::kInfo, "router discovery, MLD and types that are not used"},
+    {"ignored-type", Severity::kInfo,
+     "router discovery, reports of MLD and types that are not used"},
     {"too-short", Severity::kError, "fewer than 8 bytes"},
     {"bad-checksum", Severity::kError, "wrong checksum"},
     {"echo-to-group", Severity::kInfo, "echo request to a multicast address"},
@@ -96,6 +101,8 @@ Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHea
   if (next == kNextDrop) return {kToDrop, kErrorIgnored};
   b.l4_protocol = protocol;
   b.advance(sizeof(IcmpHeader));
+  const int outer = (b.offset_of_data() - b.l3_offset) / 4;
+  note.outer = static_cast<uint8_t>(outer > 0 && outer <= 255 ? outer : 0);
   b.l3_offset = b.offset_of_data();
   b.advance(headers);
   b.l4_offset = b.offset_of_data();
@@ -124,6 +131,8 @@ Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
                                                    .ttl = ip.hop_limit});
       return {kToDrop, is_asked ? kEchoReply : kEchoReplyUnasked};
     }
+    case kMldQuery:
+      return {kToGroups, kGroupQuery};
     case kIcmp6NeighborSolicitation:
     case kIcmp6NeighborAdvertisement:
       return {kToNeighbor, kNeighbor};
@@ -142,6 +151,6 @@ Verdict<uint16_t, Counter> handle(const NodeContext& at, Buffer& b) noexcept {
 const NodeInfo kIcmp6Input{.name = "icmp6-input",
                            .run = decide_each<handle, kCounterCount>,
                            .counters = kCounters,
-                           .next = {"drop", "ip6-lookup", "icmp6-neighbor"}};
+                           .next = {"drop", "ip6-lookup", "icmp6-neighbor", "mld-input"}};
 
 }  // namespace loom

@@ -4,6 +4,7 @@
 // of struct Datagram stands before each datagram, so that boundaries are kept. The session layer
 // writes and reads those headers; the transport sees a Datagram beside a chain of payload.
 #pragma once
+#include <hostloom/interface.h>
 #include <hostloom/session.h>
 
 namespace loom {
@@ -23,8 +24,35 @@ struct Datagram {
   uint32_t flags = 0;             // DatagramFlags
   uint32_t interface = kNoIndex;  // received: by which it came
   uint8_t tos = 0, ttl = 0;
-  uint16_t reserved = 0;
+  // Received: these are several, of so many bytes each, the last one perhaps fewer; 0: it is one.
+  uint16_t segment = 0;
   uint64_t reserved2[3] = {};  // 0; a later version may use them
+};
+
+// What a socket asks of a group (man 7 ip, RFC 3678): its membership, or a source in it.
+enum class GroupOp : uint8_t {
+  kJoin,
+  kLeave,
+  kJoinSource,
+  kLeaveSource,
+  kBlockSource,
+  kUnblockSource,
+};
+struct GroupRequest {
+  GroupOp op = GroupOp::kJoin;
+  IfIndex interface = kNoIndex;  // kNoIndex: that of `address`, or by route
+  IpAddress group, source, address;
+  uint32_t fib_index = 0;
+};
+
+// An error of a datagram that was sent, as IP_RECVERR has it (man 7 ip).
+struct DatagramError {
+  Endpoints ends;              // of the datagram: this host's, and where it went
+  IpAddress offender;          // who says so; zero: this host, or not known
+  uint16_t error = 0;          // errno
+  uint8_t origin = 0;          // Linux's SO_EE_ORIGIN_*: 1 this host, 2 ICMP, 3 ICMPv6
+  uint8_t type = 0, code = 0;  // of ICMP
+  uint32_t info = 0;           // the MTU with EMSGSIZE
 };
 
 }  // namespace loom

@@ -15,7 +15,8 @@ namespace loom {
 
 struct SocketOptionsView;
 struct AppCalls;
-struct Datagram;  // datagram.h
+struct Datagram;       // datagram.h
+struct DatagramError;  // datagram.h
 
 // generation:24 | worker:8 | index:32. A stale handle is detected by its generation, not followed.
 // Never 0.
@@ -75,6 +76,15 @@ struct FlowMatch {
   FlowKind kind = FlowKind::kNone;
 };
 
+// What a datagram that is bigger than the path takes becomes (man 7 ip, IP_MTU_DISCOVER). Since
+// ABI 1.1.
+enum class PathMtu : uint8_t {
+  kDont,   // IPv4: in fragments, and routers may split it again
+  kWant,   // in fragments
+  kDo,     // refused
+  kProbe,  // refused when it is bigger than the link's MTU; what routers have said is not looked at
+};
+
 // Options of a socket as the transport gets them, at open and whenever they change. Times 0 =
 // transport's default.
 struct SocketOptionsView {
@@ -89,6 +99,17 @@ struct SocketOptionsView {
   TimeNs keepidle = 0, keepintvl = 0, user_timeout = 0;
   uint32_t keepcnt = 0;
   const char* congestion = "";  // controller's name, "" = default
+  // Of datagrams. Since ABI 1.1.
+  bool reuseaddr = false;
+  PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
+  bool dont_fragment6 = false;                  // IPV6_DONTFRAG: refused as with kDo
+  bool ip4_errors = false, ip6_errors = false;  // IP_RECVERR, IPV6_RECVERR
+  bool gro = false;                             // UDP_GRO: takes several at once
+  bool broadcast = false;                       // SO_BROADCAST: may send to broadcast addresses
+  // IP_MULTICAST_IF and IPV6_MULTICAST_IF: interface, kNoIndex = by route; _LOOP; _ALL.
+  uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;
+  bool ip4_group_loop = true, ip6_group_loop = true;
+  bool ip4_group_all = true, ip6_group_all = true;
 };
 
 // Why a session ends early: what the application's next call returns.
@@ -204,6 +225,22 @@ struct SessionOps {
   // Packets of these sessions are about to be handled: fetches what that takes into the cache, for
   // all of them at once. Changes nothing.
   void (*prefetch)(Worker&, std::span<const SessionId>) noexcept;
+
+  // --- Local ends that several sockets have (SO_REUSEPORT, SO_REUSEADDR). Since ABI 1.1.
+  // As flow_bind, of the connection of a session that shares its end with others which agree to it
+  // as well: all of them by reuseport and of one user, or all of them by reuseaddr. By reuseport
+  // each flow leads to one of them, the same as long as that one is there; by reuseaddr all flows
+  // lead to the latest. kInUse: not all agree. Ended by flow_unbind_shared.
+  Status (*flow_bind_shared)(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId,
+                             SessionId, const SocketOptionsView&) noexcept;
+  void (*flow_unbind_shared)(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack,
+                             ConnId) noexcept;
+
+  // An error with all that is known of it, for an application that wants that (ip4_errors,
+  // ip6_errors): its next call fails, and MSG_ERRQUEUE has the rest, with what the error quotes of
+  // the payload, `length` bytes from `offset` in the chain. kAgain: too many wait already.
+  Status (*datagram_error)(Worker&, SessionId, const DatagramError&, const Buffer& chain,
+                           uint32_t offset, uint32_t length) noexcept;
 };
 
 }  // namespace loom

@@ -141,6 +141,12 @@ struct TransportOps {
   // Gives an open connection another peer, or, with remote port 0, none. Of `ends` the remote end
   // is given; on kOk all of it is said. Otherwise nothing has changed.
   Status (*set_peer)(Worker&, ConnId, Endpoints& ends) noexcept = nullptr;
+  // The largest IP packet that can go to `remote` in one piece, in bytes; 0: there is no way to it.
+  uint32_t (*path_mtu)(Worker&, ConnId, const IpAddress& remote,
+                       uint32_t fib_index) noexcept = nullptr;
+  // kInUse: it is a member already; kNotFound: it is not, or there is no such interface;
+  // kInvalid; kNoMemory.
+  Status (*group)(Worker&, ConnId, const GroupRequest&) noexcept = nullptr;
 };
 
 }  // namespace loom

@@ -157,6 +157,7 @@ TEST_F(Icmp4Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(p.note.type, 3);
   EXPECT_EQ(p.note.code, 4);
   EXPECT_EQ(p.note.mtu, 1400u);  // RFC 1191 section 4
+  EXPECT_EQ(p.note.outer, (20 + 8) / 4);
   error(part(quoted, 0, 27));
   EXPECT_EQ(host.counter("icmp4-input/quote-cut-off"), 1u);
   Bytes bad = quoted;

@@ -183,7 +183,7 @@ TEST_F(Ip6Test, BadIcmpMessagesHaveTheirCounters) {
   expect_dropped(
       make_ip6({.src = kPeer, .dst = "ff02::1"}, make_icmp6(kPeer, "ff02::1", 128, 0, 1, {})),
       "icmp6-input/echo-to-group");
-  for (const uint8_t type : {130, 133, 134, 137})
+  for (const uint8_t type : {131, 133, 134, 137})
     expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, type, 0, 1, {})),
                    "icmp6-input/ignored-type");
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn}, make_icmp6(kPeer, kOwn, 129, 0, 1, {})),
@@ -204,6 +204,7 @@ TEST_F(Ip6Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(host.sink.packets[0].note.type, 2);
   EXPECT_EQ(host.sink.packets[0].note.mtu, 1280u);
   EXPECT_EQ(host.sink.packets[0].note.is_ip6, 1);
+  EXPECT_EQ(host.sink.packets[0].note.outer, (40 + 8) / 4);
   error(part(quoted, 0, 47));
   EXPECT_EQ(host.counter("icmp6-input/quote-cut-off"), 1u);
   // Of a packet that this host has split: its first fragment names the protocol.

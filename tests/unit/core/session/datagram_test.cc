@@ -394,6 +394,43 @@ TEST_F(DatagramTest, ErrorsThatNobodyReadsAreOne) {
   }
 }
 
+TEST_F(DatagramTest, ErrorsForTheQueueAreBounded) {
+  auto c = open();
+  DatagramError e;
+  e.ends.remote = Ip4Address{{192, 0, 2, 3}};
+  e.ends.remote_port = 7;
+  e.offender = Ip4Address{{10, 9, 9, 9}};
+  e.error = EHOSTUNREACH;
+  e.origin = 2;
+  e.type = 11;
+  e.info = 1300;
+  Buffer* quote = worker().alloc();
+  std::memset(quote->append(1000), 'q', 1000);
+  const auto fail = [&] {
+    const SessionId id = transport.connections[0].session;
+    return worker().sessions->datagram_error(worker(), id, e, *quote, 100, 900);
+  };
+  for (int turn = 0; turn < 3; ++turn) {
+    for (uint32_t i = 0; i < svm::kMaxQueuedErrors; ++i) EXPECT_EQ(fail(), Status::kOk);
+    EXPECT_EQ(fail(), Status::kAgain);
+    EXPECT_EQ(receive("data"), Status::kOk);
+    for (uint32_t i = 0; i < svm::kMaxQueuedErrors; ++i) {
+      const auto got = take(*c);
+      ASSERT_TRUE(got);
+      EXPECT_EQ(got->h.flags, svm::kDatagramError | svm::kDatagramQueued);
+      EXPECT_EQ(got->h.error, EHOSTUNREACH);
+      EXPECT_EQ(got->h.gso_size, 2);
+      EXPECT_EQ(got->h.tos, 11);
+      EXPECT_EQ(got->h.interface, 1300u);
+      EXPECT_EQ(got->h.remote_port, Be16(7).raw());
+      EXPECT_EQ(got->h.local_ip[1], 9);
+      EXPECT_EQ(got->payload, std::string(svm::kMaxQuoted, 'q'));
+    }
+    EXPECT_EQ(take(*c)->payload, "data");
+  }
+  worker().free(quote);
+}
+
 // A fifo of rubbish is not walked in one round.
 TEST_F(DatagramTest, DatagramsThatMakeNoSenseHaveTheirTurnAsOthersHave) {
   auto c = open();

@@ -20,7 +20,10 @@ inline const NetOps kDatagramNet{
         },
     .is_local = [](Worker&, const IpAddress& a,
                    uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-    .generation = nullptr};
+    .generation = nullptr,
+    .route_group = nullptr,
+    .listen_group = nullptr,
+    .hears_group = nullptr};
 
 struct DatagramTransport {
   static constexpr uint8_t kProto = 1, kIpProtocol = 254;

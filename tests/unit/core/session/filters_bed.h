@@ -30,7 +30,10 @@ inline const NetOps kNet{
         },
     .is_local = [](Worker&, const IpAddress& a,
                    uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-    .generation = nullptr};
+    .generation = nullptr,
+    .route_group = nullptr,
+    .listen_group = nullptr,
+    .hears_group = nullptr};
 
 inline svm::AttachRequest named(const char* name) {
   svm::AttachRequest r{};

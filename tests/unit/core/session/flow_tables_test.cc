@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <set>
+#include <thread>
+#include <vector>
 
 namespace loom::session {
 namespace {
@@ -80,6 +84,141 @@ TEST(FlowTables, DualStackListenerTakesBothFamiliesAndBlocksBoth) {
   EXPECT_EQ(t->add_listener(any4, kProtoTcp, false, 4), Status::kInUse);
   t->del_listener(any6, kProtoTcp, true);
   EXPECT_EQ(find(*t, flow(2, 80, 1)).kind, FlowKind::kNone);
+}
+
+// --- Several on one local end
+
+constexpr PortShare kReusePort{.reuseport = true, .reuseaddr = false, .uid = 7};
+constexpr PortShare kReuseAddr{.reuseport = false, .reuseaddr = true, .uid = 7};
+
+Status share(FlowTables& t, uint16_t port, ConnId conn, const PortShare& s, uint8_t worker = 0) {
+  Endpoints e = flow(0, port, 0);
+  e.local = IpAddress(Ip4Address{});
+  return t.bind_shared(e, kProtoTcp, false, worker, conn, s, 0);
+}
+void unshare(FlowTables& t, uint16_t port, ConnId conn, uint8_t worker = 0) {
+  Endpoints e = flow(0, port, 0);
+  e.local = IpAddress(Ip4Address{});
+  t.unbind_shared(e, kProtoTcp, false, worker, conn);
+}
+// Which connection each of many flows leads to.
+std::vector<ConnId> owners(const FlowTables& t, uint16_t port = 53) {
+  std::vector<ConnId> all;
+  for (uint16_t remote = 1; remote <= 4000; ++remote) {
+    const FlowMatch m = find(t, flow(9, port, remote));
+    EXPECT_EQ(m.kind, FlowKind::kBound);
+    all.push_back(m.conn);
+  }
+  return all;
+}
+
+TEST(FlowTables, FlowsAreSpreadOverThoseThatShareAPortAndStayWhereTheyAre) {
+  const auto t = std::move(FlowTables::create({})).value();
+  for (ConnId c = 1; c <= 4; ++c) ASSERT_EQ(share(*t, 53, c, kReusePort, c & 1), Status::kOk);
+  EXPECT_EQ(find(*t, flow(9, 53, 1)).worker, find(*t, flow(9, 53, 1)).conn & 1);
+  const auto before = owners(*t);
+  EXPECT_EQ(before, owners(*t));
+  for (ConnId c = 1; c <= 4; ++c)  // 1000 each; 6 standard deviations are 165
+    EXPECT_NEAR(std::ranges::count(before, c), 1000, 250) << c;
+  // One leaves: only its flows go elsewhere, and to all that are left.
+  unshare(*t, 53, 2, 0);
+  const auto after = owners(*t);
+  std::set<ConnId> heirs;
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (before[i] == 2)
+      heirs.insert(after[i]);
+    else
+      EXPECT_EQ(after[i], before[i]);
+  }
+  EXPECT_EQ(heirs, (std::set<ConnId>{1, 3, 4}));
+  // One joins: flows go to it alone.
+  ASSERT_EQ(share(*t, 53, 5, kReusePort), Status::kOk);
+  const auto joined = owners(*t);
+  for (std::size_t i = 0; i < after.size(); ++i)
+    EXPECT_TRUE(joined[i] == after[i] || joined[i] == 5);
+  EXPECT_NEAR(std::ranges::count(joined, ConnId{5}), 1000, 250);
+  // The last one takes the port with it.
+  for (const ConnId c : {1, 3, 4, 5}) {
+    EXPECT_EQ(find(*t, flow(9, 53, 1)).kind, FlowKind::kBound);
+    unshare(*t, 53, c, c & 1 && c != 5);
+  }
+  EXPECT_EQ(find(*t, flow(9, 53, 1)).kind, FlowKind::kNone);
+  EXPECT_EQ(share(*t, 53, 9, kReuseAddr), Status::kOk);
+}
+
+TEST(FlowTables, WhoSharesAPortHasToAgreeWithAllThatHaveIt) {
+  const auto t = std::move(FlowTables::create({})).value();
+  PortShare strangers = kReusePort;
+  strangers.uid = 8;
+  ASSERT_EQ(share(*t, 53, 1, kReusePort), Status::kOk);
+  EXPECT_EQ(share(*t, 53, 2, strangers), Status::kInUse);
+  EXPECT_EQ(share(*t, 53, 2, kReuseAddr), Status::kInUse);
+  Endpoints alone = flow(0, 53, 0);
+  alone.local = IpAddress(Ip4Address{});
+  EXPECT_EQ(t->bind(alone, kProtoTcp, false, 0, 3, 0), Status::kInUse);
+  ASSERT_EQ(t->bind(alone = flow(0, 54, 0), kProtoTcp, false, 0, 3, 0), Status::kOk);
+  EXPECT_EQ(t->bind_shared(alone, kProtoTcp, false, 0, 4, kReusePort, 0), Status::kInUse);
+  // Of either family: an IPv6 socket that takes both needs both.
+  Endpoints both;
+  both.local = both.remote = IpAddress(Ip6Address{});
+  both.local_port = 53;
+  EXPECT_EQ(t->bind_shared(both, kProtoTcp, true, 0, 5, strangers, 0), Status::kInUse);
+  EXPECT_EQ(t->bind_shared(both, kProtoTcp, true, 0, 5, kReusePort, 0), Status::kOk);
+  const auto all = owners(*t);
+  EXPECT_EQ(std::set<ConnId>(all.begin(), all.end()), (std::set<ConnId>{1, 5}));
+  // Without a port each gets its own.
+  Endpoints any = flow(0, 0, 0), next = any;
+  EXPECT_EQ(t->bind_shared(any, kProtoTcp, false, 0, 6, kReusePort, 0), Status::kOk);
+  EXPECT_EQ(t->bind_shared(next, kProtoTcp, false, 0, 7, kReusePort, 0), Status::kOk);
+  EXPECT_NE(any.local_port, next.local_port);
+}
+
+TEST(FlowTables, ByReuseAddressTheLatestGetsAll) {  // man 7 socket
+  const auto t = std::move(FlowTables::create({})).value();
+  for (ConnId c = 1; c <= 3; ++c) ASSERT_EQ(share(*t, 53, c, kReuseAddr), Status::kOk);
+  EXPECT_EQ(owners(*t), std::vector<ConnId>(4000, 3));
+  unshare(*t, 53, 1);
+  EXPECT_EQ(owners(*t), std::vector<ConnId>(4000, 3));
+  unshare(*t, 53, 3);
+  EXPECT_EQ(owners(*t), std::vector<ConnId>(4000, 2));
+}
+
+TEST(FlowTables, APeerMayBeOnAPortThatItSharesAndNotOnOthers) {
+  const auto t = std::move(FlowTables::create({})).value();
+  ASSERT_EQ(share(*t, 53, 1, kReusePort), Status::kOk);
+  ASSERT_EQ(share(*t, 53, 2, kReusePort), Status::kOk);
+  uint32_t counter = 0;
+  Endpoints e = flow(9, 53, 1);
+  EXPECT_EQ(t->open(e, kProtoTcp, 0, 3, counter), Status::kInUse);
+  EXPECT_EQ(t->open(e, kProtoTcp, 1, 2, counter), Status::kInUse);  // another worker's 2
+  EXPECT_EQ(t->open(e, kProtoTcp, 0, 2, counter), Status::kOk);
+}
+
+// Lookups meet groups whose slots become another group's at the same moment.
+TEST(FlowTables, AGroupThatGoesWhileItIsLookedUpIsNobodyElses) {
+  const auto t = std::move(FlowTables::create({})).value();
+  std::atomic<bool> stop{false};
+  std::thread changing([&] {
+    while (!stop)
+      for (const uint16_t port : {53, 54})
+        for (int turn = 0; turn < 2; ++turn)
+          for (ConnId c = 1; c <= 3; ++c) {
+            const ConnId conn = port * 100u + c;
+            if (turn == 0)
+              (void)share(*t, port, conn, kReusePort);
+            else
+              unshare(*t, port, conn);
+          }
+  });
+  for (int i = 0; i < 20'000; ++i) {
+    const uint16_t port = i & 1 ? 53 : 54;
+    const FlowMatch m = find(*t, flow(9, port, static_cast<uint16_t>(1 + i % 1000)));
+    if (m.kind != FlowKind::kNone) {
+      ASSERT_EQ(m.conn / 100, port);
+    }
+  }
+  stop = true;
+  changing.join();
 }
 
 }  // namespace

@@ -13,7 +13,10 @@ inline const NetOps kOwnNet{
                 RouteInfo*) noexcept { return Status::kUnreachable; },
     .is_local = [](Worker&, const IpAddress& a,
                    uint32_t) noexcept { return a.is_ip4 && a.ip4().bytes[0] == 10; },
-    .generation = nullptr};
+    .generation = nullptr,
+    .route_group = nullptr,
+    .listen_group = nullptr,
+    .hears_group = nullptr};
 
 // Whoever attaches so is reached through the transport, whatever the others do.
 inline svm::AttachRequest over_the_network() {

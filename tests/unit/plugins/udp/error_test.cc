@@ -11,10 +11,23 @@ struct UdpError : testing::TestWithParam<bool> {
   uint64_t count(const char* counter) { return bed.count(name() + "/" + counter); }
   ~UdpError() override { EXPECT_EQ(bed.fake.node_total(name()), bed.fake.packets_into(name())); }
 
-  // The error quotes a datagram of ours to the peer.
+  IpAddress router() const { return *IpAddress::parse(ip6() ? "2001:db8::fe" : "10.9.9.9"); }
+  // The error quotes a datagram of ours to the peer, with four bytes of payload.
   void error(uint8_t type, uint8_t code, uint32_t mtu = 0, uint16_t from_port = 40'000,
-             uint32_t cut = 0) {
+             uint32_t cut = 0, const std::string& payload = "") {
     Buffer* b = bed.fake.worker.alloc();
+    // The ICMP packet itself, from a router.
+    uint8_t outer;
+    if (ip6()) {
+      auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header) + 8));
+      ip.src = router().ip6();
+      outer = (sizeof(Ip6Header) + 8) / 4;
+    } else {
+      auto& ip = *reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header) + 8));
+      ip.src = router().ip4();
+      outer = (sizeof(Ip4Header) + 8) / 4;
+    }
+    b->advance(b->len);
     b->l3_offset = b->offset_of_data();
     if (ip6()) {
       auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
@@ -31,8 +44,12 @@ struct UdpError : testing::TestWithParam<bool> {
     UdpHeader h{};
     h.src_port = from_port;
     h.dst_port = 7;
+    h.length = static_cast<uint16_t>(sizeof h + 4);
     std::memcpy(b->append(sizeof h - cut), &h, sizeof h - cut);
-    const IcmpErrorNote note{.type = type, .code = code, .is_ip6 = ip6(), .mtu = mtu};
+    const auto size = static_cast<uint32_t>(payload.size());
+    std::memcpy(b->append(size), payload.data(), size);
+    const IcmpErrorNote note{
+        .type = type, .code = code, .is_ip6 = ip6(), .outer = outer, .mtu = mtu};
     std::memcpy(b->opaque, &note, sizeof note);
     bed.fake.deliver(name(), {b});
   }
@@ -112,6 +129,102 @@ TEST_P(UdpError, ASmallerPathMtuHoldsForTenMinutes) {  // RFC 1191, RFC 8201
   EXPECT_FALSE(fits());
   bed.fake.advance_to(bed.fake.worker.now + kSecond);
   EXPECT_TRUE(fits());
+}
+
+TEST_P(UdpError, APathMtuIsTheDestinationsForAllThatSendThere) {
+  const ConnId bound = bed.bind(40'000, ip6());
+  bed.options.ip4_path_mtu = bed.options.ip6_path_mtu = PathMtu::kDo;
+  const ConnId other = bed.bind(50'000, ip6());
+  const auto mtu = [&](uint32_t n) { ip6() ? error(2, 0, n) : error(3, 4, n); };
+  const Datagram there = bed.to(bed.remote(ip6()), 7);
+  const auto refused = [&] {
+    return bed.count(ip6() ? "udp6-output/too-big" : "udp4-output/too-big");
+  };
+  // Of what was never sent anywhere somebody makes it up (RFC 5927).
+  mtu(1300);
+  EXPECT_EQ(count("no-connection"), 1u);
+  bed.send(bound, std::string(1400, 'a'), there);
+  bed.send(other, std::string(1400, 'a'), there);
+  EXPECT_EQ(refused(), 0u);
+  mtu(1300);
+  EXPECT_EQ(count("path-mtu"), 1u);
+  bed.send(other, std::string(1400, 'a'), there);
+  EXPECT_EQ(refused(), 1u);
+  EXPECT_EQ(bed.ops().path_mtu(bed.fake.worker, other, bed.remote(ip6()), 0), 1300u);
+  // One that gets its peer later knows it as well; and one that had it before hears of more.
+  const ConnId peer = bed.connect(7, ip6());
+  ConnectionInfo info;
+  bed.ops().info(bed.fake.worker, peer, info);
+  EXPECT_EQ(info.pmtu, 1300u);
+  bed.ops().abort(bed.fake.worker, peer);
+  mtu(1290);
+  EXPECT_EQ(bed.ops().path_mtu(bed.fake.worker, other, bed.remote(ip6()), 0), 1290u);
+  bed.fake.advance_to(bed.fake.worker.now + 600 * kSecond);
+  bed.send(other, std::string(1400, 'a'), there);
+  EXPECT_EQ(refused(), 1u);
+  EXPECT_TRUE(bed.received.empty());
+}
+
+// --- IP_RECVERR, IPV6_RECVERR (man 7 ip)
+
+TEST_P(UdpError, WhoWantsAllErrorsHasThemWithWhatTheyQuote) {
+  bed.options.ip4_errors = !ip6();
+  bed.options.ip6_errors = ip6();
+  bed.bind(40'000, ip6());
+  struct Case {
+    uint8_t type4, code4, type6, code6;
+    int error4, error6;
+    uint32_t mtu;
+  };
+  for (const Case& c :
+       {Case{3, 3, 1, 4, ECONNREFUSED, ECONNREFUSED, 0},
+        Case{3, 1, 1, 0, EHOSTUNREACH, ENETUNREACH, 0}, Case{3, 13, 1, 1, EHOSTUNREACH, EACCES, 0},
+        Case{3, 200, 1, 200, EHOSTUNREACH, EPROTO, 0},
+        Case{11, 0, 3, 0, EHOSTUNREACH, EHOSTUNREACH, 0}, Case{12, 0, 4, 0, EPROTO, EPROTO, 0}}) {
+    // Routers quote more than there was (RFC 4884 pads).
+    ip6() ? error(c.type6, c.code6, 0, 40'000, 0, "probe")
+          : error(c.type4, c.code4, 0, 40'000, 0, "probe");
+    const auto& q = bed.queued.back();
+    EXPECT_EQ(q.session, 100u);
+    EXPECT_EQ(q.quoted, "prob");
+    EXPECT_EQ(q.e.error, ip6() ? c.error6 : c.error4);
+    EXPECT_EQ(q.e.origin, ip6() ? 3 : 2);
+    EXPECT_EQ(q.e.type, ip6() ? c.type6 : c.type4);
+    EXPECT_EQ(q.e.code, ip6() ? c.code6 : c.code4);
+    EXPECT_EQ(q.e.offender, router());
+    EXPECT_EQ(q.e.ends.remote, bed.remote(ip6()));
+    EXPECT_EQ(q.e.ends.remote_port, 7);
+    EXPECT_EQ(q.e.ends.local_port, 40'000);
+  }
+  EXPECT_EQ(count("queued"), 6u);
+  EXPECT_TRUE(bed.errors.empty());
+  bed.rx_answer = Status::kAgain;
+  port_unreachable();
+  EXPECT_EQ(count("queue-full"), 1u);
+}
+
+TEST_P(UdpError, TooBigIsToldToWhoWantsItByRoutersAndByThisHost) {
+  bed.options.ip4_errors = bed.options.ip6_errors = true;
+  bed.options.ip4_path_mtu = bed.options.ip6_path_mtu = PathMtu::kDo;
+  const ConnId c = bed.bind(40'000, ip6());
+  const Datagram there = bed.to(bed.remote(ip6()), 7);
+  bed.send(c, std::string(1400, 'a'), there);
+  ip6() ? error(2, 0, 1300) : error(3, 4, 1300);
+  ASSERT_EQ(bed.queued.size(), 1u);
+  EXPECT_EQ(bed.queued[0].e.error, EMSGSIZE);
+  EXPECT_EQ(bed.queued[0].e.info, 1300u);
+  bed.send(c, std::string(1400, 'b'), there);
+  ASSERT_EQ(bed.queued.size(), 2u);
+  EXPECT_EQ(bed.queued[1].e.error, EMSGSIZE);
+  EXPECT_EQ(bed.queued[1].e.info, 1300u);
+  EXPECT_EQ(bed.queued[1].e.origin, 1);
+  EXPECT_TRUE(bed.queued[1].e.offender.is_zero());
+  EXPECT_EQ(bed.queued[1].e.ends.remote, bed.remote(ip6()));
+  // Who lets others split it has nothing to do about it.
+  bed.options.ip4_path_mtu = PathMtu::kDont;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  ip6() ? error(2, 0, 1290) : error(3, 4, 1200);
+  EXPECT_EQ(bed.queued.size(), ip6() ? 3u : 2u);
 }
 
 }  // namespace

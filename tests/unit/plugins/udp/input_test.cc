@@ -168,6 +168,98 @@ TEST_P(UdpInput, WhatTheDevicePutTogetherIsTakenApart) {
   EXPECT_EQ(count("delivered"), 1u);
 }
 
+TEST_P(UdpInput, SocketsThatAgreeShareAPort) {  // SO_REUSEPORT
+  bed.options.reuseport = true;
+  const ConnId first = bed.bind(53, ip6());
+  const ConnId second = bed.bind(53, ip6());
+  bed.receive({}, ip6());
+  EXPECT_EQ(bed.received.back().session, 101u);
+  // With a peer it is found by that, and its end is one's again when the peer has gone.
+  Endpoints e;
+  e.remote = bed.remote(ip6());
+  e.remote_port = 7;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, second, e), Status::kOk);
+  bed.receive({.src_port = 8}, ip6());
+  EXPECT_EQ(bed.received.back().session, 100u);
+  bed.receive({.src_port = 7}, ip6());
+  EXPECT_EQ(bed.received.back().session, 101u);
+  e.remote_port = 0;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, second, e), Status::kOk);
+  bed.receive({.src_port = 8}, ip6());
+  EXPECT_EQ(bed.received.back().session, 101u);
+  // One that is opened with a peer has to agree as well, and is not among those without.
+  e = {};
+  e.local = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  e.local_port = 53;
+  e.remote = bed.remote(ip6());
+  e.remote_port = 9;
+  const ConnId third = bed.open(e);
+  bed.receive({.src_port = 10}, ip6());
+  EXPECT_EQ(bed.received.back().session, 101u);
+  bed.options.reuseport = false;
+  bed.options.reuseaddr = true;
+  e.remote_port = 11;
+  bed.open(e, Status::kInUse);
+  for (const ConnId c : {first, second, third}) bed.ops().abort(bed.fake.worker, c);
+  EXPECT_TRUE(bed.flows.empty());
+}
+
+// --- UDP_GRO
+
+TEST_P(UdpInput, WhoTakesSeveralAtOnceGetsWhatTheDeviceHasPutTogether) {
+  bed.options.gro = true;
+  bed.bind(53, ip6());
+  bed.receive({.payload = "aaaabbbbcc", .flags = kBufferL4ChecksumOk, .gso_size = 4}, ip6());
+  bed.receive({.payload = "dd", .flags = kBufferL4ChecksumOk, .gso_size = 4}, ip6());
+  ASSERT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(bed.received[0].payload, "aaaabbbbcc");
+  EXPECT_EQ(bed.received[0].d.segment, 4);
+  EXPECT_EQ(bed.received[1].payload, "dd");
+  EXPECT_EQ(bed.received[1].d.segment, 0);
+}
+
+TEST_P(UdpInput, DatagramsOfOneFlowAreGivenTogetherToWhoTakesThemSo) {
+  bed.options.gro = true;
+  const ConnId c = bed.bind(53, ip6());
+  using P = UdpBed::Packet;
+  bed.receive_all(
+      {P{.payload = "aaaa", .padding = 10}, P{.payload = "bbbb", .padding = 3},
+       P{.payload = "cc"},                                           // a shorter one is the last
+       P{.payload = "dddd"}, P{.payload = "eeeee"},                  // a longer one is the next
+       P{.payload = "fffff"}, P{.payload = "ggggg", .src_port = 8},  // another flow
+       P{.payload = ""}, P{.payload = ""}, P{.payload = "hh", .flags = kBufferLinkGroup},
+       P{.payload = "ii"}, P{.payload = "jj", .length = 10}, P{.payload = "kk", .length = 7},
+       P{.payload = "ll"}},
+      ip6());
+  std::vector<std::pair<std::string, int>> got;
+  for (const auto& r : bed.received) got.emplace_back(r.payload, r.d.segment);
+  const std::vector<std::pair<std::string, int>> expected{
+      {"aaaabbbbcc", 4}, {"dddd", 0}, {"eeeeefffff", 5}, {"ggggg", 0},
+      {"", 0},           {"", 0},     {"hh", 0},         {"iijjll", 2}};
+  EXPECT_EQ(got, expected);
+  EXPECT_EQ(count("delivered"), 13u);
+  EXPECT_EQ(count("length-short"), 1u);
+  // When there is no room for all of them none is taken, and each is counted.
+  bed.rx_answer = Status::kAgain;
+  bed.receive_all({P{}, P{}, P{}}, ip6());
+  EXPECT_EQ(count("rcvbuf-full"), 3u);
+  ConnectionInfo info;
+  bed.ops().info(bed.fake.worker, c, info);
+  EXPECT_EQ(info.segs_in, 13u);
+  // And no more than Linux would.
+  bed.rx_answer = Status::kOk;
+  bed.received.clear();
+  bed.receive_all(std::vector<P>(100, P{.payload = "x"}), ip6());
+  ASSERT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(bed.received[0].payload.size(), 64u);
+  // Who does not take them so any more has them one by one.
+  bed.options.gro = false;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.received.clear();
+  bed.receive_all({P{}, P{}}, ip6());
+  EXPECT_EQ(bed.received.size(), 2u);
+}
+
 TEST(UdpInputBothFamilies, ASocketOnAnyIp6AddressTakesIp4sUnlessItSaysNo) {
   UdpBed bed;
   const ConnId both = bed.bind(53, true);

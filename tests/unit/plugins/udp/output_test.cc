@@ -171,6 +171,56 @@ TEST_P(UdpOutput, WhatIsBiggerThanTheMtuIsFragmented) {
   EXPECT_EQ(count("sent"), 2u);
 }
 
+// man 7 ip, 7 ipv6: IP_MTU_DISCOVER.
+TEST_P(UdpOutput, WhatIsBiggerThanTheMtuBecomesWhatTheSocketWants) {
+  const uint32_t headers = ip6() ? 48 : 28;
+  const auto with = [&](PathMtu mode) {
+    bed.options = {};
+    (ip6() ? bed.options.ip6_path_mtu : bed.options.ip4_path_mtu) = mode;
+  };
+  const std::string fits(1500 - headers, 'a'), big(1501 - headers, 'a');
+  with(PathMtu::kDo);
+  const ConnId c = bed.connect(7, ip6());
+  bed.send(c, fits);
+  EXPECT_EQ(next().dont_fragment, !ip6());
+  bed.send(c, big);
+  EXPECT_EQ(count("too-big"), 1u);
+  EXPECT_EQ(bed.errors.back(), std::pair(SessionId{100}, ResetReason::kMessageSize));
+  EXPECT_EQ(bed.ops().path_mtu(bed.fake.worker, c, bed.remote(ip6()), 0), 1500u);
+  // Of an open one, too.
+  with(PathMtu::kProbe);
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, big);
+  EXPECT_EQ(count("too-big"), 2u);
+  with(PathMtu::kDont);
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, fits);
+  EXPECT_FALSE(next().dont_fragment);
+  bed.send(c, big);
+  EXPECT_FALSE(next().dont_fragment);
+  with(PathMtu::kWant);
+  bed.options.dont_fragment6 = true;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, big);
+  EXPECT_EQ(count("too-big"), ip6() ? 3u : 2u);
+  EXPECT_EQ(bed.errors.size(), ip6() ? 3u : 2u);
+}
+
+TEST_P(UdpOutput, ManyDestinationsHaveTheirOwnWays) {
+  const ConnId c = bed.bind(53, ip6());
+  for (int round = 0; round < 2; ++round)
+    for (int i = 0; i < 5000; ++i) {
+      IpAddress to = bed.remote(ip6());
+      to.bits.bytes[ip6() ? 15 : 3] = static_cast<uint8_t>(i);
+      to.bits.bytes[ip6() ? 14 : 2] = static_cast<uint8_t>(i >> 8);
+      bed.fake.route.adjacency = 1000 + static_cast<uint32_t>(i);
+      bed.send(c, "x", bed.to(to, 7));
+      const Sent s = next();
+      ASSERT_EQ(s.dst, to);
+      ASSERT_EQ(s.adjacency, 1000u + static_cast<uint32_t>(i));
+    }
+}
+
 TEST_P(UdpOutput, LongerThanAPacketCanBeIsRefused) {
   bed.fake.route.mtu = 65'535;
   const ConnId c = bed.connect(7, ip6());
@@ -196,13 +246,6 @@ TEST_P(UdpOutput, WithoutDestinationOrWayItIsCounted) {
   EXPECT_EQ(bed.fake.packets_into("drop"), 3u);
 }
 
-TEST_P(UdpOutput, GroupsAreNotSentTo) {
-  const ConnId c = bed.bind(53, ip6());
-  bed.send(c, "all", bed.to(*IpAddress::parse(ip6() ? "ff02::1" : "224.0.0.1"), 7));
-  if (!ip6()) bed.send(c, "all", bed.to(*IpAddress::parse("255.255.255.255"), 7));
-  EXPECT_EQ(count("to-group"), ip6() ? 1u : 2u);
-}
-
 TEST_P(UdpOutput, TheOtherFamilyIsRefusedUnlessTheSocketIsForBoth) {
   const ConnId c = bed.bind(53, ip6());
   bed.send(c, "x", bed.to(bed.remote(!ip6()), 7));
@@ -223,6 +266,14 @@ TEST_P(UdpOutput, ARouteThatChangesIsLookedUpAgain) {
   ++bed.fake.route_generation;
   bed.send(c, "x");
   EXPECT_EQ(next().adjacency, 8u);
+  // The same without a peer.
+  const ConnId b = bed.bind(53, ip6());
+  for (const uint32_t expected : {8u, 8u, 9u}) {
+    if (expected == 9) ++bed.fake.route_generation;
+    bed.send(b, "x", bed.to(bed.remote(ip6()), 7));
+    EXPECT_EQ(next().adjacency, expected);
+    bed.fake.route.adjacency = 9;
+  }
 }
 
 TEST_P(UdpOutput, APeerComesChangesAndGoes) {
@@ -256,17 +307,55 @@ TEST_P(UdpOutput, APeerComesChangesAndGoes) {
 TEST_P(UdpOutput, PeersThatCannotBeAreRefused) {
   const ConnId c = bed.bind(53, ip6());
   Endpoints e;
-  e.remote = *IpAddress::parse(ip6() ? "ff02::1" : "224.0.0.1");
+  e.remote = bed.remote(ip6());
   e.remote_port = 7;
-  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kInvalid);
   EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c + 1, e), Status::kNotConnected);
-  e.local = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
-  bed.open(e, Status::kInvalid);
+  e.remote = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kInvalid);
   e.remote = bed.remote(ip6());
   e.local = *IpAddress::parse(ip6() ? "2001:db8::66" : "10.0.0.66");
   bed.fake.own.insert(bed.local(ip6()));
   bed.open(e, Status::kNotFound);
   EXPECT_EQ(bed.flows.size(), ip6() ? 2u : 1u);
+}
+
+// man 2 connect: AF_UNSPEC. Linux lets go of a port that it has chosen.
+TEST_P(UdpOutput, APortThatWasChosenIsGivenUpWithThePeer) {
+  const ConnId c = bed.connect(7, ip6());
+  Endpoints e;
+  e.remote = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
+  EXPECT_EQ(e.local_port, 50'000);
+  bed.bind(40'000, ip6());
+  const ConnId b = bed.bind(53, ip6());
+  e.remote = bed.remote(ip6());
+  e.remote_port = 7;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, b, e), Status::kOk);
+  e.remote_port = 0;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, b, e), Status::kOk);
+  EXPECT_EQ(e.local_port, 53);
+}
+
+TEST(UdpOutputBothFamilies, AnIp4PeerDoesNotMakeAnIp6SocketOneOfIp4) {
+  UdpBed bed;
+  Endpoints e;
+  e.local = IpAddress(Ip6Address{});
+  e.remote = bed.remote(false);
+  e.remote_port = 7;
+  const ConnId c = bed.open(e);
+  bed.send(c, "x");
+  EXPECT_EQ(bed.count("udp4-output/sent"), 1u);
+  bed.fake.route.source = bed.local(true);
+  bed.send(c, "x", bed.to(bed.remote(true), 7));
+  EXPECT_EQ(bed.count("udp6-output/sent"), 1u);
+  e.remote = bed.remote(true);
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
+  bed.send(c, "x");
+  EXPECT_EQ(bed.count("udp6-output/sent"), 2u);
+  // With a name of its own it has one family.
+  e.local = bed.local(true);
+  e.remote = bed.remote(false);
+  bed.open(e, Status::kInvalid);
 }
 
 TEST_P(UdpOutput, InfoSaysWhatListingsShow) {

@@ -34,8 +34,16 @@ struct UdpBed {
   script::FakeHost fake;
   SessionOps sessions{};
   std::map<FlowId, Flow> flows;
+  std::map<FlowId, std::vector<std::pair<ConnId, bool>>> sharing;  // and whether by reuseport
+  SocketOptionsView options;                                       // of what is opened
   std::vector<Received> received;
   std::vector<std::pair<SessionId, ResetReason>> errors;
+  struct Queued {
+    SessionId session;
+    DatagramError e;
+    std::string quoted;
+  };
+  std::vector<Queued> queued;
   std::vector<SessionId> closed;
   Status rx_answer = Status::kOk;
   FlowKind force = FlowKind::kNone;  // what every lookup finds, if not this
@@ -82,6 +90,26 @@ struct UdpBed {
         EXPECT_EQ(self->flows.erase(bound_id(ip4)), 1u);
       }
     };
+    // Several on one end: the latest is found.
+    sessions.flow_bind_shared = [](Worker&, Endpoints& e, uint8_t, bool, ConnId c, SessionId,
+                                   const SocketOptionsView& o) noexcept {
+      if (e.local_port == 0) e.local_port = 50'000;
+      auto& all = self->sharing[bound_id(e)];
+      if (all.empty() && self->flows.contains(bound_id(e))) return Status::kInUse;
+      if (!all.empty() && all.front().second != o.reuseport) return Status::kInUse;
+      all.emplace_back(c, o.reuseport);
+      self->flows[bound_id(e)] = {FlowKind::kBound, c};
+      return Status::kOk;
+    };
+    sessions.flow_unbind_shared = [](Worker&, const Endpoints& e, uint8_t, bool,
+                                     ConnId c) noexcept {
+      auto& all = self->sharing[bound_id(e)];
+      EXPECT_EQ(std::erase_if(all, [&](const auto& each) { return each.first == c; }), 1u);
+      if (all.empty())
+        self->flows.erase(bound_id(e));
+      else
+        self->flows[bound_id(e)].conn = all.back().first;
+    };
     sessions.rx_datagram = [](Worker&, SessionId s, const Datagram& d, const Buffer& chain,
                               uint32_t offset, uint32_t length) noexcept {
       if (self->rx_answer != Status::kOk) return self->rx_answer;
@@ -90,6 +118,12 @@ struct UdpBed {
     };
     sessions.soft_error = [](Worker&, SessionId s, ResetReason r) noexcept {
       self->errors.emplace_back(s, r);
+    };
+    sessions.datagram_error = [](Worker&, SessionId s, const DatagramError& e, const Buffer& chain,
+                                 uint32_t offset, uint32_t length) noexcept {
+      if (self->rx_answer != Status::kOk) return self->rx_answer;
+      self->queued.push_back({s, e, bytes_of(chain).substr(offset, length)});
+      return Status::kOk;
     };
     sessions.closed = [](Worker&, SessionId s) noexcept { self->closed.push_back(s); };
     fake.worker.sessions = &sessions;
@@ -129,7 +163,6 @@ struct UdpBed {
   // --- What the session layer asks.
   const TransportOps& ops() { return fake.transports.at(0).second; }
   ConnId open(Endpoints e, Status expected = Status::kOk, bool v6only = false) {
-    SocketOptionsView options;
     options.v6only = v6only;
     ConnId c = kNoConn;
     EXPECT_EQ(ops().connect(fake.worker, next_session++, e, options, &c), expected);
@@ -186,6 +219,15 @@ struct UdpBed {
     uint16_t gso_size = 0;
   };
   void receive(const Packet& p, bool ip6 = false, std::optional<IpAddress> to = {}) {
+    fake.deliver(ip6 ? "udp6-input" : "udp4-input", {packet(p, ip6, to)});
+  }
+  // In one frame.
+  void receive_all(const std::vector<Packet>& all, bool ip6) {
+    std::vector<Buffer*> packets;
+    for (const Packet& p : all) packets.push_back(packet(p, ip6, {}));
+    fake.deliver(ip6 ? "udp6-input" : "udp4-input", packets);
+  }
+  Buffer* packet(const Packet& p, bool ip6, std::optional<IpAddress> to) {
     const IpAddress dst = to ? *to : local(ip6);
     std::string udp(sizeof(UdpHeader), 0);
     udp += p.payload;
@@ -226,7 +268,7 @@ struct UdpBed {
     b->flags |= p.flags;
     b->gso_size = p.gso_size;
     b->rx_if = 3;
-    fake.deliver(ip6 ? "udp6-input" : "udp4-input", {b});
+    return b;
   }
   uint64_t count(const std::string& path) { return fake.counter(path); }
 };

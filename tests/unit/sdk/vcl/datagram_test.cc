@@ -68,6 +68,10 @@ struct Datagrams : testing::Test {
   void inject_raw(const DatagramHeader& h, const std::string& payload) {
     daemon->inject(0, std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
   }
+  static ssize_t receive_error_of(Session& of) {
+    DatagramIn in;
+    return of.receive_error({}, in);
+  }
   void inject_error(int error) {
     DatagramHeader h{};
     h.flags = svm::kDatagramError;
@@ -352,6 +356,216 @@ TEST_F(Datagrams, TheDaemonsEndIsToldAsAnError) {
   std::thread reader([&] { EXPECT_EQ(receive(10).n, -ECONNRESET); });
   daemon->kill();
   reader.join();
+}
+
+// --- Not to be fragmented (IP_MTU_DISCOVER)
+
+TEST_F(Datagrams, WhatThePathDoesNotTakeInOnePieceIsRefusedIfItMustNotBeSplit) {
+  bind();
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  ASSERT_EQ(send(std::string(3000, 'x'), out), 3000);  // splitting is the default
+  EXPECT_EQ(daemon->events(svm::ToDaemon::kGetPath), 0u);
+  s->change_options([](svm::SocketOptions& o) { o.ip4_path_mtu = 1 + 2; });  // IP_PMTUDISC_DO
+  EXPECT_EQ(send(std::string(1473, 'x'), out), -EMSGSIZE);
+  EXPECT_EQ(send(std::string(1472, 'x'), out), 1472);  // 1500 with the headers of IP and UDP
+  EXPECT_EQ(send("x", out), 1);
+  out.gso_size = 1400;
+  EXPECT_EQ(send(std::string(2800, 'x'), out), 2800);
+  out.gso_size = 1473;
+  EXPECT_EQ(send(std::string(2800, 'x'), out), -EMSGSIZE);
+  EXPECT_EQ(sent(4).size(), 4u);
+  // What the daemon says anew counts at once when it is asked for, or when it has refused one.
+  daemon->set_path_mtu(1000);
+  EXPECT_EQ(s->path_mtu(to, false), 1000);
+  out.gso_size = 0;
+  EXPECT_EQ(send(std::string(1472, 'x'), out), -EMSGSIZE);
+  daemon->set_path_mtu(700);
+  EXPECT_EQ(send(std::string(900, 'x'), out), 900);
+  inject_error(EMSGSIZE);
+  EXPECT_EQ(receive(10).n, -EMSGSIZE);
+  EXPECT_EQ(send(std::string(900, 'x'), out), -EMSGSIZE);
+}
+
+TEST_F(Datagrams, ThreadsAskForPathsOneAfterTheOther) {
+  bind();
+  s->change_options([](svm::SocketOptions& o) { o.ip4_path_mtu = 1 + 2; });
+  std::vector<std::thread> threads;
+  for (uint8_t t = 0; t < 4; ++t)
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 50; ++i) {
+        svm::Endpoint to = end(9);
+        to.ip[3] = t;
+        EXPECT_EQ(s->path_mtu(to, false), 1500);
+        svm::InfoEvent info;
+        EXPECT_EQ(s->info(info), 0);
+        EXPECT_EQ(info.rtt, 1234u);
+      }
+    });
+  for (auto& t : threads) t.join();
+}
+
+// --- The error queue (IP_RECVERR)
+
+struct ErrorQueue : Datagrams {
+  void SetUp() override {
+    Datagrams::SetUp();
+    s->hear_errors(true, true);
+    bind();
+  }
+  void inject_queued(int error, const std::string& quoted, uint16_t origin = 2) {
+    DatagramHeader h{};
+    h.length = static_cast<uint32_t>(quoted.size());
+    h.flags = svm::kDatagramError | svm::kDatagramQueued;
+    h.error = static_cast<uint16_t>(error);
+    h.gso_size = origin;
+    h.is_ip4 = 1;
+    h.remote_port = htons(7);
+    inject_raw(h, quoted);
+  }
+  Got receive_error(size_t room = 100) {
+    Got g{0, std::string(room, '?'), {}};
+    const iovec v{g.bytes.data(), room};
+    g.n = s->receive_error({&v, 1}, g.in);
+    g.bytes.resize(g.n > 0 ? static_cast<size_t>(g.n) : 0);
+    return g;
+  }
+};
+
+TEST_F(ErrorQueue, AnErrorIsReturnedByOneCallAndReadFromTheQueue) {
+  EXPECT_EQ(daemon->options(0).ip4_errors, 1);
+  EXPECT_EQ(receive_error().n, -EAGAIN);
+  inject_queued(EHOSTUNREACH, "quoted");
+  EXPECT_EQ(s->poll(POLLIN | POLLOUT, false), static_cast<uint32_t>(POLLOUT | POLLERR));
+  EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+  EXPECT_EQ(s->poll(POLLIN, false), static_cast<uint32_t>(POLLERR));
+  const Got g = receive_error();
+  EXPECT_EQ(g.bytes, "quoted");
+  EXPECT_EQ(g.in.header.error, EHOSTUNREACH);
+  EXPECT_EQ(g.in.from().port, htons(7));
+  EXPECT_FALSE(g.in.is_truncated);
+  EXPECT_EQ(receive_error().n, -EAGAIN);
+  EXPECT_EQ(s->poll(POLLIN, false), 0u);
+}
+
+TEST_F(ErrorQueue, ErrorsBehindUnreadDatagramsAreFoundAndNotTakenForDatagrams) {
+  inject("one");
+  inject_queued(EHOSTUNREACH, "first");
+  inject("two");
+  inject_queued(ECONNREFUSED, "second");
+  EXPECT_EQ(receive_error(3).bytes, "fir");
+  EXPECT_EQ(s->take_error(), ECONNREFUSED);  // the next one's, as it has not been read
+  EXPECT_EQ(s->unread(), 3u);
+  EXPECT_EQ(receive(10).bytes, "one");
+  inject_queued(EHOSTUNREACH, "third");
+  EXPECT_EQ(receive_error().bytes, "second");
+  EXPECT_EQ(receive_error().bytes, "third");
+  // What the queue has told is no longer pending.
+  EXPECT_EQ(receive(10).bytes, "two");
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+  EXPECT_EQ(s->take_error(), 0);
+}
+
+TEST_F(ErrorQueue, WhatNobodyReadsIsBounded) {
+  for (int i = 0; i < 200; ++i) {
+    inject_queued(EHOSTUNREACH, std::to_string(i));
+    EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
+  }
+  int n = 0;
+  while (receive_error().n >= 0) ++n;
+  EXPECT_EQ(n, 64);
+  inject("data");
+  EXPECT_EQ(receive(10).bytes, "data");
+}
+
+TEST_F(ErrorQueue, WhatIsTooBigForThePathIsThereToo) {
+  s->change_options([](svm::SocketOptions& o) { o.ip4_path_mtu = 1 + 2; });
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  EXPECT_EQ(send(std::string(2000, 'x'), out), -EMSGSIZE);
+  const Got g = receive_error();
+  EXPECT_EQ(g.n, 0);
+  EXPECT_EQ(g.in.header.error, EMSGSIZE);
+  EXPECT_EQ(g.in.header.interface, 1500u);
+  EXPECT_EQ(g.in.header.gso_size, 1);
+  EXPECT_EQ(g.in.from().port, htons(9));
+}
+
+TEST_F(ErrorQueue, ASleeperIsWoken) {
+  std::thread other([this] { inject_queued(EHOSTUNREACH, "x"); });
+  EXPECT_EQ(worker->wait(*s, POLLIN | POLLERR, sys::kForever), 0);
+  other.join();
+  EXPECT_EQ(receive_error().bytes, "x");
+}
+
+TEST_F(Datagrams, WithoutAskingThereIsNoQueueAndAnErrorComesInItsPlace) {
+  bind();
+  EXPECT_EQ(receive_error_of(*s), -EAGAIN);
+  inject("one");
+  inject_error(ECONNREFUSED);
+  EXPECT_EQ(receive_error_of(*s), -EAGAIN);
+  EXPECT_EQ(receive(10).bytes, "one");
+  EXPECT_EQ(receive(10).n, -ECONNREFUSED);
+  s->put_back_error(ECONNREFUSED);
+  EXPECT_TRUE(s->has_error());
+  EXPECT_EQ(receive(10).n, -ECONNREFUSED);
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+}
+
+// --- Groups
+
+TEST_F(Datagrams, MembershipIsAskedForWhenThereIsASessionToAskFor) {
+  svm::GroupEvent g{};
+  g.group = end(0);
+  g.interface = 5;
+  g.op = static_cast<uint8_t>(GroupOp::kJoin);
+  EXPECT_EQ(s->ask_group(g), 0);
+  g.op = static_cast<uint8_t>(GroupOp::kBlockSource);
+  EXPECT_EQ(s->ask_group(g), 0);
+  bind();
+  EXPECT_EQ(daemon->events(svm::ToDaemon::kGroup), 0u);
+  EXPECT_EQ(s->ask_groups_later(), 0);
+  EXPECT_EQ(s->ask_groups_later(), 0);
+  daemon->run([&] {
+    ASSERT_EQ(daemon->groups().size(), 2u);
+    EXPECT_EQ(daemon->groups()[0].op, static_cast<uint8_t>(GroupOp::kJoin));
+    EXPECT_EQ(daemon->groups()[0].interface, 5u);
+    EXPECT_EQ(daemon->groups()[0].handle, s->handle());
+    EXPECT_EQ(daemon->groups()[1].op, static_cast<uint8_t>(GroupOp::kBlockSource));
+  });
+  daemon->answer_groups(static_cast<int32_t>(Status::kUnreachable));
+  EXPECT_EQ(s->ask_group(g), -ENODEV);
+  daemon->answer_groups(static_cast<int32_t>(Status::kInUse));
+  EXPECT_EQ(s->ask_group(g), -EADDRINUSE);
+}
+
+TEST_F(Datagrams, ToGroupsTheyGoWithTheirOwnTimeToLiveAndSource) {
+  bind();
+  s->ttl = 33;
+  svm::Endpoint group = end(9), everybody = end(9);
+  group.ip[0] = 239;
+  std::fill_n(everybody.ip, 4, uint8_t{255});
+  DatagramOut out;
+  out.to = &everybody;
+  EXPECT_EQ(send("x", out), -EACCES);
+  s->change_options([](svm::SocketOptions& o) { o.broadcast = 1; });
+  EXPECT_EQ(send("x", out), 1);
+  out.to = &group;
+  EXPECT_EQ(send("x", out), 1);
+  s->ip4_group_hops = 0;
+  svm::Endpoint own = end(0);
+  s->set_group_source(own);
+  EXPECT_EQ(send("x", out), 1);
+  const auto all = sent(3);
+  EXPECT_EQ(all[0].first.ttl, 33);
+  EXPECT_EQ(all[1].first.ttl, 1);
+  EXPECT_EQ(all[1].first.flags, kDatagramRemote | kDatagramTtl);
+  EXPECT_EQ(all[2].first.ttl, 0);
+  EXPECT_EQ(all[2].first.flags, kDatagramRemote | kDatagramTtl | kDatagramLocal);
+  EXPECT_EQ(all[2].first.local_ip[3], own.ip[3]);
 }
 
 }  // namespace

@@ -48,6 +48,11 @@ class FakeDaemon {
   void say(uint32_t type, const void* payload, uint32_t len);
   void inject_fin(size_t i);
   void inject_reset(size_t i, int error);
+  // What every path takes, in bytes.
+  void set_path_mtu(uint32_t bytes) { path_mtu_ = bytes; }
+  // What was asked of groups; on the thread. And how that is answered, as loom::Status.
+  const std::vector<svm::GroupEvent>& groups() const { return groups_; }
+  void answer_groups(int32_t status) { group_status_ = status; }
   // What session `i` has sent, taken out.
   std::string sent(size_t i);
   // A connection from the outside to the listener on `port`; its bytes are injected and read by the
@@ -109,9 +114,12 @@ class FakeDaemon {
   std::vector<std::unique_ptr<Session>> sessions_;  // never removed: tests look at closed ones
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Pair>> pairs_;
-  std::atomic<uint64_t> counts_[16] = {};
+  std::atomic<uint64_t> counts_[32] = {};
   std::atomic<uint64_t> workers_added_{0}, doorbells_asked_{0};
   std::atomic<bool> refuses_doorbells_{false};
+  std::atomic<uint32_t> path_mtu_{1500};
+  std::vector<svm::GroupEvent> groups_;
+  std::atomic<int32_t> group_status_{0};
   uint16_t next_port_ = 40000;
   bool lies_ = false;
 };

@@ -192,6 +192,22 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
     case ToDaemon::kSetOption:
       s.options = event.as<OptionEvent>().options;
       break;
+    case ToDaemon::kGroup: {
+      const auto g = event.as<GroupEvent>();
+      groups_.push_back(g);
+      InfoEvent info{};
+      info.context = g.context;
+      info.status = group_status_;
+      send(w, ToApp::kInfo, info);
+      break;
+    }
+    case ToDaemon::kGetPath: {
+      InfoEvent info{};
+      info.context = e.context;
+      info.pmtu = path_mtu_;
+      send(w, ToApp::kInfo, info);
+      break;
+    }
     case ToDaemon::kGetInfo: {
       InfoEvent info{};
       info.context = e.context;

@@ -1,0 +1,109 @@
+// Nodes "igmp-input" and "mld-input": queries of routers about groups (RFC 3376 section 4.1, RFC
+// 3810 section 5.1).
+//   in    IGMP packets for this host, data at their header; MLD queries from icmp6-input, checked
+//   out   the same node of worker 0, which answers | drop, in any case
+//   cost  rare
+#include <hostloom/checksum.h>
+
+#include "net/group/group_reports.h"
+#include "net/group/group_wire.h"
+#include "net/group/nodes.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+enum Counter : uint16_t { kQuery, kTooShort, kBadGroup, kHandedOff, kOther, kMore, kCounterCount };
+constexpr uint16_t kNotForHosts = kOther, kBadChecksum = kMore;  // of IGMP
+constexpr uint16_t kBadSource = kOther;                          // of MLD
+constexpr CounterInfo kIgmpCounters[kCounterCount] = {
+    {"query", Severity::kInfo, "queries of a router about groups"},
+    {"too-short", Severity::kError, "fewer bytes than a query has"},
+    {"bad-group", Severity::kError, "a query about an address that is no group's"},
+    {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"not-for-hosts", Severity::kInfo, "reports, and other messages that only routers look at"},
+    {"bad-checksum", Severity::kError, "wrong checksum"},
+};
+constexpr CounterInfo kMldCounters[kMore] = {
+    {"query", Severity::kInfo, "queries of a router about groups"},
+    {"too-short", Severity::kError, "fewer bytes than a query has"},
+    {"bad-group", Severity::kError, "a query about an address that is no group's"},
+    {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"bad-source", Severity::kError, "a query that is not from a link-local address"},
+};
+
+// A floating-point code of RFC 3376 section 4.1.1 (8 bits, 4 of them the mantissa's) or RFC 3810
+// section 5.1.3 (16 bits, 12 of them).
+uint32_t decode(uint32_t code, unsigned mantissa_bits) noexcept {
+  const uint32_t top = 1u << (mantissa_bits + 3);
+  if (code < top) return code;
+  const uint32_t mantissa = code & ((1u << mantissa_bits) - 1);
+  const uint32_t exponent = code >> mantissa_bits & 7;
+  return (mantissa | 1u << mantissa_bits) << (exponent + 3);
+}
+
+uint16_t igmp(Worker& w, Buffer& b) {
+  const auto* h = b.peek<IgmpHeader>();
+  if (!h) return kTooShort;
+  if (checksum_fold(checksum_add_chain(0, &b, 0, b.length())) != 0xffff) return kBadChecksum;
+  if (h->type != kIgmpQuery) return kNotForHosts;
+  const uint32_t bytes = b.length();
+  if (bytes != sizeof *h && bytes < sizeof *h + 4) return kTooShort;  // RFC 3376 section 7.1
+  GroupQuery q;
+  q.interface = b.rx_if;
+  q.group = h->group;
+  q.is_general = h->group.is_zero();
+  if (!q.is_general && !h->group.is_multicast()) return kBadGroup;
+  q.version = bytes > sizeof *h ? 3 : h->max_response == 0 ? 1 : 2;
+  const uint32_t tenths = q.version == 1   ? 100  // RFC 2236 section 4
+                          : q.version == 2 ? uint32_t{h->max_response}
+                                           : decode(h->max_response, 4);
+  q.max_response = tenths * 100 * kMillisecond;
+  net_state(w).group_reports.query(w, q);
+  return kQuery;
+}
+
+uint16_t mld(Worker& w, Buffer& b) {
+  const auto* h = b.peek<MldHeader>();
+  if (!h) return kTooShort;
+  const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+  if (!ip.src.is_link_local()) return kBadSource;
+  const uint32_t bytes = b.length();
+  if (bytes != sizeof *h && bytes < sizeof *h + 4) return kTooShort;  // RFC 3810 section 8.1
+  GroupQuery q;
+  q.interface = b.rx_if;
+  q.group = h->group;
+  q.is_general = h->group.is_zero();
+  if (!q.is_general && !h->group.is_multicast()) return kBadGroup;
+  q.version = bytes > sizeof *h ? 3 : 2;
+  q.max_response =
+      (q.version == 2 ? uint32_t{h->max_response} : decode(h->max_response, 12)) * kMillisecond;
+  net_state(w).group_reports.query(w, q);
+  return kQuery;
+}
+
+template <uint16_t (*kHandle)(Worker&, Buffer&), std::size_t kCounters>
+void run(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  std::array<uint32_t, kCounters> counts{};
+  for (Buffer* b : in) {
+    if (w.index != 0) {
+      ++counts[kHandedOff];
+      w.hand_off(0, rt.id, {&b, 1});
+      continue;
+    }
+    ++counts[kHandle(w, *b)];
+    w.free(b);
+  }
+  rt.add_counters(counts);
+}
+
+}  // namespace
+
+const NodeInfo kIgmpInput{.name = "igmp-input",
+                          .run = run<igmp, kCounterCount>,
+                          .counters = kIgmpCounters,
+                          .next = {"drop"}};
+const NodeInfo kMldInput{
+    .name = "mld-input", .run = run<mld, kMore>, .counters = kMldCounters, .next = {"drop"}};
+
+}  // namespace loom

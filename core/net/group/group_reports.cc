@@ -1,0 +1,149 @@
+#include "net/group/group_reports.h"
+
+#include <algorithm>
+
+#include "net/ip6/ip6_address.h"
+#include "net/state.h"
+
+namespace loom {
+namespace {
+
+bool is_reported(const IpAddress& group) noexcept {
+  if (group.is_ip4) return group != IpAddress(Ip4Address{{224, 0, 0, 1}});
+  return group.ip6() != all_nodes() && (group.bits.bytes[1] & 0x0f) > 1;
+}
+
+// From now to `within` later.
+TimeNs soon(Worker& w, TimeNs within) noexcept {
+  const auto range = static_cast<uint64_t>(std::max<TimeNs>(within, 1));
+  return w.now + 1 + static_cast<TimeNs>(w.random() % range);
+}
+
+void at_most(TimeNs& due, TimeNs when) noexcept {
+  if (due == 0 || when < due) due = when;
+}
+
+std::set<IpAddress> minus(const std::set<IpAddress>& a, const std::set<IpAddress>& b) {
+  std::set<IpAddress> rest;
+  std::ranges::set_difference(a, b, std::inserter(rest, rest.end()));
+  return rest;
+}
+
+}  // namespace
+
+void GroupReports::changed(Worker& w, const GroupId& id) {
+  if (!is_reported(id.group)) return;
+  const GroupState now = net_.groups->state(id);
+  Entry& e = entries_[id];
+  if (now == e.told) {
+    if (now.is_nobody() && e.n_left == 0) entries_.erase(id);
+    return;
+  }
+  e.change.clear();
+  if (now.is_exclude != e.told.is_exclude) {
+    e.change.push_back({now.is_exclude ? GroupRecord::kToEx : GroupRecord::kToIn, now.sources});
+  } else {  // RFC 3376 section 5.1
+    const auto more = minus(now.sources, e.told.sources),
+               fewer = minus(e.told.sources, now.sources);
+    const auto& allowed = now.is_exclude ? fewer : more;
+    const auto& blocked = now.is_exclude ? more : fewer;
+    if (!allowed.empty()) e.change.push_back({GroupRecord::kAllow, allowed});
+    if (!blocked.empty()) e.change.push_back({GroupRecord::kBlock, blocked});
+  }
+  e.told = now;
+  e.n_left = kRobustness;
+  tell_change(w, id, e);
+  if (e.change_at != 0) due(w, e.change_at);
+}
+
+void GroupReports::tell_change(Worker& w, const GroupId& id, Entry& e) {
+  const uint8_t v = version(w, id.interface, id.group.is_ip4);
+  if (v == 3) {
+    for (const Record& r : e.change)
+      (void)send_group_report(w, id.interface, id.group, r.type, r.sources);
+  } else if (!e.told.is_nobody()) {
+    (void)send_old_group_report(w, id.interface, id.group, v, false);
+  } else if (v == 2) {
+    (void)send_old_group_report(w, id.interface, id.group, v, true);
+  }
+  e.change_at = --e.n_left == 0 ? 0 : soon(w, kUnsolicitedInterval);
+}
+
+void GroupReports::tell_state(Worker& w, const GroupId& id, const GroupState& s) {
+  const uint8_t v = version(w, id.interface, id.group.is_ip4);
+  if (v != 3)
+    (void)send_old_group_report(w, id.interface, id.group, v, false);
+  else
+    (void)send_group_report(w, id.interface, id.group,
+                            s.is_exclude ? GroupRecord::kIsEx : GroupRecord::kIsIn, s.sources);
+}
+
+uint8_t GroupReports::version(Worker& w, IfIndex interface, bool is_ip4) const {
+  const auto at = links_.find({interface, is_ip4});
+  if (at == links_.end()) return 3;
+  if (w.now < at->second.v1_until) return 1;
+  return w.now < at->second.v2_until ? 2 : 3;
+}
+
+// RFC 3376 section 5.2. A query about sources is answered with all of the group's.
+void GroupReports::query(Worker& w, const GroupQuery& q) {
+  const bool is_ip4 = q.group.is_ip4;
+  if (!net_.interfaces.find(q.interface)) return;
+  if (q.version < 3) {
+    Link& link = links_[{q.interface, is_ip4}];
+    (q.version == 1 ? link.v1_until : link.v2_until) = w.now + kOlderQuerier;
+  }
+  const TimeNs when = soon(w, std::max(q.max_response, kLeastResponse));
+  if (q.is_general) {
+    at_most(links_[{q.interface, is_ip4}].general_at, when);
+  } else if (const auto at = entries_.find({q.interface, q.group});
+             at != entries_.end() && !at->second.told.is_nobody()) {
+    at_most(at->second.answer_at, when);
+  }
+  due(w, when);
+}
+
+void GroupReports::run(Worker& w) {
+  for (auto& [id, link] : links_) {
+    if (link.general_at == 0 || link.general_at > w.now) continue;
+    link.general_at = 0;
+    for (auto& [group, e] : entries_)
+      if (group.interface == id.first && group.group.is_ip4 == id.second && !e.told.is_nobody())
+        e.answer_at = w.now;
+  }
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    auto& [id, e] = *at;
+    if (e.answer_at != 0 && e.answer_at <= w.now) {
+      e.answer_at = 0;
+      tell_state(w, id, e.told);
+    }
+    if (e.change_at != 0 && e.change_at <= w.now) tell_change(w, id, e);
+    at = e.told.is_nobody() && e.change_at == 0 ? entries_.erase(at) : std::next(at);
+  }
+  for (const auto& [id, link] : links_)
+    if (link.general_at != 0) due(w, link.general_at);
+  for (const auto& [id, e] : entries_)
+    for (const TimeNs at : {e.change_at, e.answer_at})
+      if (at != 0) due(w, at);
+}
+
+void GroupReports::fired(Worker& w, Timer& t) noexcept {
+  static_cast<decltype(timer_)&>(t).self->run(w);
+}
+
+void GroupReports::due(Worker& w, TimeNs when) {
+  if (timer_.is_running() && next_ <= when) return;
+  timer_.self = this;
+  timer_.fired = fired;
+  next_ = when;
+  w.timer_start(timer_, when);
+}
+
+void GroupReports::forget(IfIndex interface) {
+  std::erase_if(entries_, [&](const auto& e) { return e.first.interface == interface; });
+  std::erase_if(links_, [&](const auto& l) { return l.first.first == interface; });
+}
+
+void GroupReports::stop(Worker& w) { w.timer_stop(timer_); }
+
+}  // namespace loom

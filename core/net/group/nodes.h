@@ -1,0 +1,7 @@
+// Nodes of this folder.
+#pragma once
+#include <hostloom/node.h>
+
+namespace loom {
+extern const NodeInfo kIgmpInput, kMldInput;
+}  // namespace loom

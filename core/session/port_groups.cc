@@ -1,0 +1,160 @@
+#include "session/port_groups.h"
+
+#include <algorithm>
+#include <new>
+
+namespace loom::session {
+namespace {
+
+bool agree(const PortShare& a, const PortShare& b) noexcept {
+  return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
+}
+
+}  // namespace
+
+PortGroups::Group* PortGroups::find(Ref ref) const noexcept {
+  const uint32_t index = ref & kIndexMask;
+  Chunk* chunk = chunks_[index / kChunk].load(std::memory_order_acquire);
+  if (!chunk) return nullptr;
+  Group& g = (*chunk)[index % kChunk];
+  return g.generation.load(std::memory_order_acquire) == ref >> kIndexBits ? &g : nullptr;
+}
+
+// The slots that were read may have become another group's meanwhile: then the version is another.
+uint64_t PortGroups::pick(Ref ref, uint64_t hash) const noexcept {
+  for (;;) {
+    const Group* g = find(ref);
+    if (!g) return 0;
+    const uint32_t version = g->version.load(std::memory_order_acquire);
+    const Slots* slots = g->slots.load(std::memory_order_acquire);
+    const uint64_t member = slots ? (*slots)[hash % kSlots].load(std::memory_order_acquire)
+                                  : g->sole.load(std::memory_order_acquire);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (g->version.load(std::memory_order_relaxed) == version && find(ref)) [[likely]]
+      return member;
+  }
+}
+
+PortGroups::Ref PortGroups::create(uint64_t member, const PortShare& share) noexcept {
+  if (free_.empty()) {
+    if (storage_.size() == kMaxChunks) return kNone;
+    const auto first = static_cast<uint32_t>(storage_.size()) * kChunk;
+    storage_.push_back(std::make_unique<Chunk>());
+    chunks_[first / kChunk].store(storage_.back().get(), std::memory_order_release);
+    // The last index of all would make kNone of the last generation.
+    for (uint32_t i = kChunk; i-- > 0;)
+      if (first + i != kIndexMask) free_.push_back(first + i);
+  }
+  const uint32_t index = free_.back();
+  free_.pop_back();
+  Group& g = (*storage_[index / kChunk])[index % kChunk];
+  g.members.push_back({member, share, 0});
+  g.sole.store(member, std::memory_order_release);
+  return g.generation.load(std::memory_order_relaxed) << kIndexBits | index;
+}
+
+Status PortGroups::join(Ref ref, uint64_t member, const PortShare& share) noexcept {
+  Group* g = find(ref);
+  if (!g) return Status::kInUse;
+  if (!std::ranges::all_of(g->members, [&](const Member& m) { return agree(m.share, share); }))
+    return Status::kInUse;
+  if (g->members.size() == kMaxMembers) return Status::kNoMemory;
+  g->members.push_back({member, share, 0});
+  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.reuseport)
+    take_share(*g, *slots, g->members.back());
+  settle(*g);
+  return Status::kOk;
+}
+
+bool PortGroups::leave(Ref ref, uint64_t member) noexcept {
+  Group* g = find(ref);
+  if (!g) return false;
+  const auto at = std::ranges::find(g->members, member, &Member::value);
+  if (at == g->members.end()) return false;
+  g->members.erase(at);
+  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && !g->members.empty())
+    give_share(*g, *slots, member);
+  settle(*g);
+  return g->members.empty();
+}
+
+void PortGroups::drop(Ref ref) noexcept {
+  Group* g = find(ref);
+  if (!g) return;
+  close_slots(*g);
+  g->members.clear();
+  g->generation.store(((ref >> kIndexBits) + 1) & 0xfff, std::memory_order_release);
+  g->version.fetch_add(1, std::memory_order_release);
+  g->sole.store(0, std::memory_order_release);
+  free_.push_back(ref & kIndexMask);
+}
+
+bool PortGroups::contains(Ref ref, uint64_t member) const noexcept {
+  const Group* g = find(ref);
+  return g && std::ranges::find(g->members, member, &Member::value) != g->members.end();
+}
+
+void PortGroups::settle(Group& g) noexcept {
+  const bool spreads = g.members.size() > 1 && std::ranges::all_of(g.members, [](const auto& m) {
+                         return m.share.reuseport;
+                       });
+  const bool has_slots = g.slots.load(std::memory_order_relaxed) != nullptr;
+  if (!g.members.empty()) g.sole.store(g.members.back().value, std::memory_order_release);
+  if (spreads && !has_slots) (void)open_slots(g);  // without memory the latest gets all
+  if (!spreads && has_slots) close_slots(g);
+}
+
+bool PortGroups::open_slots(Group& g) noexcept {
+  if (free_slots_.empty()) {
+    std::unique_ptr<Slots> more(new (std::nothrow) Slots{});
+    if (!more) return false;
+    free_slots_.push_back(more.get());
+    slots_.push_back(std::move(more));
+  }
+  Slots* slots = free_slots_.back();
+  free_slots_.pop_back();
+  for (Member& m : g.members) m.n_slots = 0;
+  // As they came: who was there alone keeps what is left when the others have their share.
+  Member& first = g.members.front();
+  for (auto& s : *slots) s.store(first.value, std::memory_order_release);
+  first.n_slots = kSlots;
+  for (std::size_t i = 1; i < g.members.size(); ++i) take_share(g, *slots, g.members[i]);
+  g.slots.store(slots, std::memory_order_release);
+  g.version.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
+void PortGroups::close_slots(Group& g) noexcept {
+  Slots* slots = g.slots.exchange(nullptr, std::memory_order_acq_rel);
+  if (!slots) return;
+  g.version.fetch_add(1, std::memory_order_acq_rel);
+  free_slots_.push_back(slots);
+}
+
+// From those that have more than the share of each.
+void PortGroups::take_share(Group& g, Slots& slots, Member& taker) noexcept {
+  uint32_t n_sharing = 0;
+  for (const Member& m : g.members) n_sharing += m.n_slots != 0 || &m == &taker;
+  const uint32_t share = kSlots / n_sharing;
+  for (auto& s : slots) {
+    if (taker.n_slots == share) return;
+    const auto owner =
+        std::ranges::find(g.members, s.load(std::memory_order_relaxed), &Member::value);
+    if (owner->n_slots <= share || &*owner == &taker) continue;
+    --owner->n_slots;
+    ++taker.n_slots;
+    s.store(taker.value, std::memory_order_release);
+  }
+}
+
+// To those that have least.
+void PortGroups::give_share(Group& g, Slots& slots, uint64_t leaver) noexcept {
+  for (auto& s : slots) {
+    if (s.load(std::memory_order_relaxed) != leaver) continue;
+    Member& heir = *std::ranges::min_element(g.members, {}, &Member::n_slots);
+    ++heir.n_slots;
+    s.store(heir.value, std::memory_order_release);
+  }
+}
+
+}  // namespace loom::session

@@ -1,0 +1,276 @@
+// Who gets what is sent to groups. Node "udp-group":
+//   in    datagrams to a group, data at the UDP header, l3_offset set, bytes of payload in opaque:
+//         copies that another worker, or this host itself, has made
+//   out   none: every socket of this worker that wants it has a copy
+//   cost  a copy for each socket, and one of the packet for each other worker that has sockets
+#include "groups.h"
+
+#include <cstring>
+
+namespace loom::udp {
+namespace {
+
+enum Counter : uint16_t { kDelivered, kNobody, kRefused, kNoPayload, kCounterCount };
+constexpr CounterInfo kCounters[kCounterCount] = {
+    {"delivered", Severity::kInfo, "handed to at least one session"},
+    {"nobody", Severity::kInfo, "no session of this worker wants it"},
+    {"rcvbuf-full", Severity::kWarn, "dropped: no application keeps up"},
+    {"too-short", Severity::kError, "fewer than the 8 bytes of a header"},
+};
+
+struct View {
+  IpAddress src, dst;
+  uint8_t tos, ttl;
+};
+View view_of(Buffer& b) noexcept {
+  if (*b.at<uint8_t>(b.l3_offset) >> 4 == 6) {
+    const auto& ip = *b.at<Ip6Header>(b.l3_offset);
+    return {ip.src, ip.dst, ip.traffic_class(), ip.hop_limit};
+  }
+  const auto& ip = *b.at<Ip4Header>(b.l3_offset);
+  return {ip.src, ip.dst, ip.tos, ip.ttl};
+}
+
+bool wants(const UdpWorker& u, const Connection& c, const View& v, const Buffer& b) noexcept {
+  if (!c.may_reach(v.dst.is_ip4) || c.ends.fib_index != b.fib_index) return false;
+  if (!c.bound.is_zero() && c.bound != v.dst) return false;
+  if (!is_multicast(v.dst)) return true;
+  if (const auto at = u.memberships.find(c.id); at != u.memberships.end())
+    for (const Membership& m : at->second)
+      if (m.interface == b.rx_if && m.group == v.dst) return m.lets(v.src);
+  return v.dst.is_ip4 ? c.ip4_group_all : c.ip6_group_all;
+}
+
+// A packet of this worker's own memory, from `from` bytes before the data on. nullptr: no buffers.
+Buffer* copy_of(Worker& w, const Buffer& chain, uint32_t before) noexcept {
+  Buffer* first = w.alloc();
+  Buffer* last = first;
+  const auto put = [&](const std::byte* bytes, uint32_t n) {
+    while (n != 0 && last) {
+      if (last->tailroom() == 0) {
+        last = last->next = w.alloc();
+        continue;
+      }
+      const uint32_t piece = std::min(n, last->tailroom());
+      std::memcpy(last->append(piece), bytes, piece);
+      if (last != first) first->rest_len += piece;
+      bytes += piece;
+      n -= piece;
+    }
+  };
+  if (first) put(chain.data - before, before);
+  for (const Buffer* b = &chain; b && last; b = b->next) put(b->data, b->len);
+  if (first && !last) {
+    w.free(first);
+    return nullptr;
+  }
+  if (!first) return nullptr;
+  first->l3_offset = first->offset_of_data();
+  first->advance(before);
+  first->l4_offset = first->offset_of_data();
+  first->rx_if = chain.rx_if;
+  first->fib_index = chain.fib_index;
+  first->flags |= kBufferNetGroup | kBufferL4ChecksumOk;
+  return first;
+}
+
+bool pass_on(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
+  Shared& s = shared();
+  bool any = false;
+  for (uint32_t i = 0; i < s.n_bound.size(); ++i) {
+    if (i == u.w.index || __atomic_load_n(&s.n_bound[i], __ATOMIC_RELAXED) == 0) continue;
+    Buffer* copy = copy_of(u.w, b, static_cast<uint32_t>(b.offset_of_data() - b.l3_offset));
+    if (!copy) continue;
+    std::memcpy(copy->opaque, &payload, sizeof payload);
+    u.w.hand_off(i, s.group, {&copy, 1});
+    any = true;
+  }
+  return any;
+}
+
+GroupOutcome deliver_here(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
+  GroupOutcome outcome;
+  const View v = view_of(b);
+  const auto& udp = *b.peek<UdpHeader>();
+  Datagram d;
+  d.ends.local = v.dst;
+  d.ends.remote = v.src;
+  d.ends.local_port = udp.dst_port;
+  d.ends.remote_port = udp.src_port;
+  d.ends.fib_index = b.fib_index;
+  d.interface = b.rx_if;
+  d.tos = v.tos;
+  d.ttl = v.ttl;
+  const auto [first, last] = u.bound_ports.equal_range(udp.dst_port);
+  for (auto at = first; at != last; ++at) {
+    Connection* c = u.connections.find(at->second);
+    if (!c || !wants(u, *c, v, b)) continue;
+    const Status s = u.w.sessions->rx_datagram(u.w, c->session, d, b,
+                                               static_cast<uint32_t>(sizeof(UdpHeader)), payload);
+    c->received += s == Status::kOk;
+    c->overflowed += s == Status::kAgain;
+    ++(s == Status::kOk ? outcome.delivered : outcome.refused);
+  }
+  return outcome;
+}
+
+void udp_group(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
+  UdpWorker& u = udp_worker(w);
+  std::array<uint32_t, kCounterCount> counts{};
+  for (Buffer* b : in) {
+    uint32_t payload;
+    std::memcpy(&payload, b->opaque, sizeof payload);
+    if (b->length() < sizeof(UdpHeader) + payload || !b->peek<UdpHeader>()) [[unlikely]] {
+      ++counts[kNoPayload];
+    } else {
+      const GroupOutcome o = deliver_here(u, *b, payload);
+      ++counts[o.delivered != 0 ? kDelivered : o.refused != 0 ? kRefused : kNobody];
+    }
+    w.free(b);
+  }
+  rt.add_counters(counts);
+}
+
+// The interface that is meant. kNoIndex: there is none.
+IfIndex interface_of(UdpWorker& u, const GroupRequest& r) noexcept {
+  if (r.interface != kNoIndex) return r.interface;
+  GroupDestination d;
+  d.to = r.group;
+  d.source = r.address;
+  d.fib_index = r.fib_index;
+  RouteInfo route;
+  return u.w.net->route_group(u.w, d, &route) == Status::kOk ? route.tx_if : kNoIndex;
+}
+
+uint64_t number_of(const UdpWorker& u, const Connection& c) noexcept {
+  return uint64_t{u.w.index} << 32 | c.id;
+}
+
+Status listen(UdpWorker& u, const Connection& c, const Membership& m) noexcept {
+  return u.w.net->listen_group(u.w, number_of(u, c), m.interface, m.group,
+                               {m.is_exclude, m.sources});
+}
+
+// What the membership becomes; one of nobody is none. kInUse and kNotFound: it is so already.
+Status apply(const GroupRequest& r, bool is_member, Membership& m) noexcept {
+  const auto at = std::ranges::find(m.sources, r.source);
+  const bool has = at != m.sources.end();
+  switch (r.op) {
+    case GroupOp::kJoin:
+      if (is_member) return Status::kInUse;
+      m.is_exclude = true;
+      return Status::kOk;
+    case GroupOp::kLeave:
+      if (!is_member) return Status::kNotFound;
+      m.is_exclude = false;
+      m.sources.clear();
+      return Status::kOk;
+    case GroupOp::kJoinSource:
+      if (is_member && m.is_exclude) return Status::kInvalid;
+      m.is_exclude = false;
+      break;
+    case GroupOp::kBlockSource:
+      if (!is_member) return Status::kNotFound;
+      if (!m.is_exclude) return Status::kInvalid;
+      break;
+    case GroupOp::kLeaveSource:
+    case GroupOp::kUnblockSource:
+      if (!is_member || !has) return Status::kNotFound;
+      if (m.is_exclude != (r.op == GroupOp::kUnblockSource)) return Status::kInvalid;
+      m.sources.erase(at);
+      return Status::kOk;
+  }
+  if (has) return Status::kNotFound;  // as Linux says: EADDRNOTAVAIL
+  if (m.sources.size() == kMaxGroupSources) return Status::kNoMemory;
+  m.sources.push_back(r.source);
+  return Status::kOk;
+}
+
+}  // namespace
+
+void note_bound(UdpWorker& u, const Connection& c, uint16_t port) noexcept {
+  u.bound_ports.emplace(port, c.id);
+  __atomic_fetch_add(&shared().n_bound[u.w.index], 1, __ATOMIC_RELAXED);
+}
+
+void note_unbound(UdpWorker& u, const Connection& c, uint16_t port) noexcept {
+  const auto [first, last] = u.bound_ports.equal_range(port);
+  for (auto at = first; at != last; ++at) {
+    if (at->second != c.id) continue;
+    u.bound_ports.erase(at);
+    __atomic_fetch_sub(&shared().n_bound[u.w.index], 1, __ATOMIC_RELAXED);
+    return;
+  }
+}
+
+GroupOutcome deliver_to_group(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
+  GroupOutcome o = deliver_here(u, b, payload);
+  o.passed_on = pass_on(u, b, payload);
+  return o;
+}
+
+void loop_back(UdpWorker& u, Buffer& sent, IfIndex by) noexcept {
+  Buffer* b = copy_of(u.w, sent, 0);
+  if (!b) return;
+  const auto header = static_cast<uint32_t>(
+      *b->at<uint8_t>(b->l3_offset) >> 4 == 6 ? sizeof(Ip6Header) : sizeof(Ip4Header));
+  b->advance(header);
+  b->l4_offset = b->offset_of_data();
+  b->rx_if = by;
+  const uint32_t payload = b->length() - static_cast<uint32_t>(sizeof(UdpHeader));
+  std::memcpy(b->opaque, &payload, sizeof payload);
+  (void)pass_on(u, *b, payload);
+  u.w.enqueue_to_node(shared().group, b);
+}
+
+Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
+  UdpWorker& u = udp_worker(w);
+  Connection* c = u.connections.find(id);
+  if (!c) return Status::kNotConnected;
+  const bool has_source = r.op != GroupOp::kJoin && r.op != GroupOp::kLeave;
+  if (!is_multicast(r.group) || (!c->may_reach(r.group.is_ip4) && c->bound != r.group) ||
+      (has_source && (r.source.is_ip4 != r.group.is_ip4 || r.source.is_zero())))
+    return Status::kInvalid;
+  auto& all = u.memberships[id];
+  const bool is_any = r.interface == kNoIndex && r.address.is_zero() && r.op != GroupOp::kJoin &&
+                      r.op != GroupOp::kJoinSource;
+  const IfIndex interface = is_any ? kNoIndex : interface_of(u, r);
+  auto at = std::ranges::find_if(all, [&](const Membership& m) {
+    return m.group == r.group && (is_any || m.interface == interface);
+  });
+  const bool is_member = at != all.end();
+  Status s = is_any || interface != kNoIndex ? Status::kOk : Status::kUnreachable;
+  if (s == Status::kOk && !is_member && all.size() == kMaxMemberships) s = Status::kNoMemory;
+  Membership m = is_member ? *at : Membership{interface, r.group, true, {}};
+  if (s == Status::kOk) s = apply(r, is_member, m);
+  if (s == Status::kOk) s = listen(u, *c, m);
+  if (s == Status::kOk) {
+    const bool is_nobody = !m.is_exclude && m.sources.empty();
+    if (is_nobody && is_member)
+      all.erase(at);
+    else if (is_member)
+      *at = std::move(m);
+    else if (!is_nobody)
+      all.push_back(std::move(m));
+  }
+  if (all.empty()) u.memberships.erase(id);
+  return s == Status::kNotFound && !is_any && interface == kNoIndex ? Status::kUnreachable : s;
+}
+
+void leave_all(UdpWorker& u, Connection& c) noexcept {
+  if (u.memberships.empty()) [[likely]]
+    return;
+  const auto at = u.memberships.find(c.id);
+  if (at == u.memberships.end()) return;
+  for (Membership& m : at->second) {
+    m.is_exclude = false;
+    m.sources.clear();
+    (void)listen(u, c, m);
+  }
+  u.memberships.erase(at);
+}
+
+const NodeInfo kUdpGroup{
+    .name = "udp-group", .run = udp_group, .counters = kCounters, .next = {"drop"}};
+
+}  // namespace loom::udp

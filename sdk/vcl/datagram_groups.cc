@@ -1,0 +1,46 @@
+// Session: membership of groups. The daemon's answer is waited for; before the session is open what
+// is asked is kept, and asked when it is.
+#include <cerrno>
+
+#include "vcl/app_worker.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr size_t kMostLater = 128;
+
+}  // namespace
+
+int Session::ask_group(const svm::GroupEvent& asked) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (state() == State::kIdle) {
+      if (groups_later_.size() == kMostLater) return -ENOBUFS;
+      groups_later_.push_back(asked);
+      return 0;
+    }
+  }
+  svm::InfoEvent answer;
+  const int e = ask_info(answer, false, [&](uint32_t context) {
+    svm::GroupEvent g = asked;
+    g.handle = handle_;
+    g.context = context;
+    worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGroup, g);
+  });
+  return e == -EHOSTUNREACH ? -ENODEV : e;  // no such interface
+}
+
+int Session::ask_groups_later() {
+  std::vector<svm::GroupEvent> all;
+  {
+    const std::lock_guard lock(mutex_);
+    all.swap(groups_later_);
+  }
+  int first = 0;
+  for (const svm::GroupEvent& g : all)
+    if (const int e = ask_group(g); first == 0) first = e;
+  return first;
+}
+
+}  // namespace loom::vcl

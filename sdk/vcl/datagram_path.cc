@@ -1,0 +1,69 @@
+// Session: what the way to a destination takes, for datagrams that are not to be fragmented
+// (IP_MTU_DISCOVER, IPV6_DONTFRAG), so that send() can say EMSGSIZE as the kernel's does. The
+// daemon knows; what it has said is believed for a second, and it looks at each datagram itself.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "vcl/app_worker.h"
+#include "vcl/session.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr uint32_t kIp4Headers = 28, kIp6Headers = 48;
+constexpr uint32_t kIp4Least = 576, kIp6Least = 1280;  // no path is taken to have less
+constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3;         // as SocketOptions has them
+
+bool same_address(const svm::Endpoint& a, const svm::Endpoint& b) noexcept {
+  return a.is_ip4 == b.is_ip4 && std::memcmp(a.ip, b.ip, a.is_ip4 ? 4 : 16) == 0;
+}
+
+}  // namespace
+
+int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
+  if (may_be_known) {
+    const TimeNs now = sys::now();
+    const std::lock_guard lock(mutex_);
+    for (const KnownPath& p : paths_)
+      if (now < p.until && same_address(p.to, to)) return static_cast<int>(p.mtu);
+  }
+  svm::InfoEvent info;
+  const int e = ask_info(info, false, [&](uint32_t context) {
+    worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
+                 svm::PeerEvent{handle_, context, 0, to});
+  });
+  if (e != 0) return e;
+  if (info.pmtu == 0) return -ENETUNREACH;
+  const std::lock_guard lock(mutex_);
+  // The same one again, or that which has been known longest.
+  auto at = std::ranges::find_if(paths_, [&](const auto& p) { return same_address(p.to, to); });
+  if (at == paths_.end()) at = std::ranges::min_element(paths_, {}, &KnownPath::until);
+  *at = {to, info.pmtu, sys::now() + kSecond};
+  return static_cast<int>(info.pmtu);
+}
+
+// Under mutex_.
+void Session::forget_paths() noexcept { paths_.fill({}); }
+
+// 0, or -EMSGSIZE: `to` is not reached by so many bytes in one piece, and they are not to be split.
+int Session::check_path(size_t n, const DatagramOut& out, uint32_t& mtu) {
+  svm::Endpoint to;
+  {
+    const std::lock_guard lock(mutex_);
+    if (state() != State::kOpen) return 0;
+    to = out.to ? *out.to : remote_;
+    const uint8_t mode = to.is_ip4 ? options_.ip4_path_mtu : options_.ip6_path_mtu;
+    const bool refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && options_.dont_fragment6);
+    if (to.port == 0 || !refuses) return 0;
+  }
+  const size_t payload = out.gso_size != 0 ? std::min<size_t>(n, out.gso_size) : n;
+  const size_t packet = payload + (to.is_ip4 ? kIp4Headers : kIp6Headers);
+  if (packet <= (to.is_ip4 ? kIp4Least : kIp6Least)) return 0;
+  const int takes = path_mtu(to, true);
+  if (takes < 0 || packet <= static_cast<size_t>(takes)) return 0;  // the daemon says what is wrong
+  mtu = static_cast<uint32_t>(takes);
+  return -EMSGSIZE;
+}
+
+}  // namespace loom::vcl

@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+"""Options of datagram sockets, as man 7 ip and 7 udp have them, over whatever network the process has.
+usage: datagram_options.py path|errors|asyncio PEER_ADDRESS
+       datagram_options.py hear OWN_ADDRESS PORT GROUP|-      says what comes, once, from whom
+       datagram_options.py gro OWN_ADDRESS PORT               until several came at once"""
+
+import asyncio
+import errno
+import select
+import socket
+import struct
+import sys
+
+IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
+DO, PROBE = 2, 3
+UDP_GRO = 104
+
+
+def expect(condition, what):
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+
+
+def failure(call, *arguments):
+    """The errno of a call that fails, or 0."""
+    try:
+        call(*arguments)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def path(peer):
+    """What is bigger than the path takes is split, or refused, as the socket wants."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    expect(failure(s.getsockopt, 0, IP_MTU) == errno.ENOTCONN, "IP_MTU without a peer")
+    s.connect((peer, 9))
+    expect(s.getsockopt(0, IP_MTU) == 1500, f"IP_MTU {s.getsockopt(0, IP_MTU)}")
+    expect(s.getsockopt(0, IP_MTU_DISCOVER) == 1, "IP_PMTUDISC_WANT is the default")
+    expect(s.send(bytes(3000)) == 3000, "split by default")
+    for mode in (DO, PROBE):
+        s.setsockopt(0, IP_MTU_DISCOVER, mode)
+        expect(failure(s.send, bytes(1473)) == errno.EMSGSIZE, f"too big in mode {mode}")
+    expect(failure(s.setsockopt, 0, IP_MTU_DISCOVER, 6) == errno.EINVAL, "a mode that does not exist")
+    t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    t.setsockopt(0, IP_MTU_DISCOVER, DO)
+    expect(t.sendto(bytes(1472), (peer, 9)) == 1472, "what fits")
+    expect(failure(t.sendto, bytes(1473), (peer, 9)) == errno.EMSGSIZE, "too big without a peer")
+
+
+def errors(peer):
+    """The error queue, of a socket without a peer, of this host and of the network."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(0, IP_RECVERR, 1)
+    s.setsockopt(0, IP_MTU_DISCOVER, DO)
+    expect(failure(s.recvmsg, 100, 1000, socket.MSG_ERRQUEUE) == errno.EAGAIN, "an empty queue")
+    expect(failure(s.sendto, bytes(1473), (peer, 9)) == errno.EMSGSIZE, "too big")
+    _, control, flags, name = s.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
+    expect(struct.unpack_from("IBBBBI", control[0][2]) == (errno.EMSGSIZE, 1, 0, 0, 0, 1500), f"{control}")
+    s.sendto(b"probe", (peer, 9))  # where nobody listens
+    poll = select.poll()
+    poll.register(s, select.POLLIN)
+    expect(poll.poll(60000) == [(s.fileno(), select.POLLERR)], "the error is announced")
+    expect(failure(s.recv, 100) == errno.ECONNREFUSED, "a call fails of it")
+    data, control, flags, name = s.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
+    expect(data == b"probe" and name == (peer, 9), f"{data} to {name}")
+    expect(flags & socket.MSG_ERRQUEUE, f"flags {flags}")
+    expect(control[0][:2] == (0, IP_RECVERR), f"{control}")
+    error, origin, kind, code, _, _ = struct.unpack_from("IBBBBI", control[0][2])
+    expect((error, origin, kind, code) == (errno.ECONNREFUSED, 2, 3, 3), f"{error} {origin} {kind} {code}")
+    expect(socket.inet_ntoa(control[0][2][20:24]) == peer, f"the offender: {control}")
+    expect(poll.poll(0) == [], "nothing is left")
+
+
+def over_asyncio(peer):
+    """A client and a server of asyncio in one event loop, with a broadcast of the client's to a peer of the kernel's."""
+
+    class Server(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def datagram_received(self, data, address):
+            self.transport.sendto(b"answer to " + data, address)
+
+    class Client(asyncio.DatagramProtocol):
+        def __init__(self):
+            self.answers = asyncio.Queue()
+
+        def datagram_received(self, data, address):
+            self.answers.put_nowait(data)
+
+        def error_received(self, error):
+            self.answers.put_nowait(error)
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        server, _ = await loop.create_datagram_endpoint(Server, local_addr=(peer, 0))
+        to = server.get_extra_info("sockname")
+        for connected in (True, False):
+            client, protocol = await loop.create_datagram_endpoint(
+                Client, remote_addr=to if connected else None, local_addr=None if connected else (peer, 0))
+            for i in range(100):
+                client.sendto(b"%d" % i, None if connected else to)
+                answer = await asyncio.wait_for(protocol.answers.get(), 60)
+                expect(answer == b"answer to %d" % i, f"{answer}")
+            client.close()
+        server.close()
+
+    asyncio.run(run())
+
+
+def hear(own, port, group):
+    """Says what comes to the port, to a group's address or a broadcast one, and answers it."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if group != "-":
+        s.setsockopt(0, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(own))
+    s.bind(("", port))
+    print("port", port, flush=True)
+    data, peer = s.recvfrom(100)
+    print("got", data.decode(), "from", peer[0], flush=True)
+    s.sendto(b"heard " + data, peer)
+
+
+def gro(own, port):
+    """Reads until one call brings several datagrams."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+    s.bind((own, port))
+    print("port", port, flush=True)
+    while True:
+        data, control, _, _ = s.recvmsg(65535, 100)
+        sizes = [struct.unpack("i", c[2])[0] for c in control if c[:2] == (socket.IPPROTO_UDP, UDP_GRO)]
+        if sizes:
+            expect(sizes == [1000], f"segments of {sizes}")
+            break
+        expect(len(data) == 1000, f"one of {len(data)}")
+    expect(len(data) > 1000 and len(data) % 1000 == 0, f"{len(data)} bytes")
+    print("several", flush=True)
+
+
+if __name__ == "__main__":
+    what, address = sys.argv[1:3]
+    if what == "hear":
+        hear(address, int(sys.argv[3]), sys.argv[4])
+    elif what == "gro":
+        gro(address, int(sys.argv[3]))
+    else:
+        {"path": path, "errors": errors, "asyncio": over_asyncio}[what](address)
+    print("passed")

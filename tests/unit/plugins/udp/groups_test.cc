@@ -1,0 +1,247 @@
+// Multicast and broadcast: who gets it, what is sent, memberships. man 7 ip, RFC 1112, RFC 3678.
+#include "udp_bed.h"
+
+namespace loom::test {
+namespace {
+
+struct UdpGroups : testing::TestWithParam<bool> {
+  UdpBed bed;
+  UdpGroups() { bed.fake.route.source = UdpBed::local(ip6()); }
+  bool ip6() const { return GetParam(); }
+  ~UdpGroups() override {
+    for (const char* name : {"udp4-input", "udp6-input", "udp-group", "udp4-output", "udp6-output"})
+      EXPECT_EQ(bed.fake.node_total(name), bed.fake.packets_into(name)) << name;
+  }
+  std::string input() const { return ip6() ? "udp6-input/" : "udp4-input/"; }
+  std::string output() const { return ip6() ? "udp6-output/" : "udp4-output/"; }
+  IpAddress group(int last = 1) const {
+    return *IpAddress::parse((ip6() ? "ff05::" : "239.1.1.") + std::to_string(last));
+  }
+  Status ask(ConnId c, GroupOp op, IfIndex interface = 3, std::optional<IpAddress> source = {}) {
+    GroupRequest r;
+    r.op = op;
+    r.group = group();
+    r.interface = interface;
+    r.source = source ? *source : IpAddress{};
+    r.address = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+    return bed.ops().group(bed.fake.worker, c, r);
+  }
+  ConnId bind_to(const IpAddress& a, uint16_t port = 53) {
+    Endpoints e;
+    e.local = a;
+    e.remote.is_ip4 = a.is_ip4;
+    e.local_port = port;
+    return bed.open(e);
+  }
+  void come(const IpAddress& to, uint16_t port = 53) {
+    bed.receive({.payload = "x", .dst_port = port, .flags = kBufferNetGroup}, ip6(), to);
+  }
+  // The sessions that have got something since the last call.
+  std::vector<SessionId> takers() {
+    std::vector<SessionId> all;
+    for (const auto& r : bed.received) all.push_back(r.session);
+    std::ranges::sort(all);
+    bed.received.clear();
+    return all;
+  }
+  using Ids = std::vector<SessionId>;
+};
+INSTANTIATE_TEST_SUITE_P(Ip, UdpGroups, testing::Bool(),
+                         [](const auto& i) { return i.param ? "v6" : "v4"; });
+
+TEST_P(UdpGroups, AllMembersOfThePortGetTheirOwnCopy) {
+  bed.options.reuseaddr = true;
+  (ip6() ? bed.options.ip6_group_all : bed.options.ip4_group_all) = false;
+  const ConnId any = bed.bind(53, ip6());  // 100
+  const ConnId named = bind_to(group());   // 101
+  bed.bind(53, ip6());                     // 102: no member
+  const ConnId other = bind_to(group(2));  // 103: another group's
+  bed.bind(54, ip6());                     // 104: another port
+  for (const ConnId c : {any, named, other}) EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kOk);
+  come(group());
+  EXPECT_EQ(takers(), (Ids{100, 101}));
+  EXPECT_EQ(bed.count(input() + "delivered"), 1u);
+  // Who has not said that it wants only its own groups gets all that come.
+  bed.options = {};
+  bed.options.reuseaddr = true;
+  bed.bind(53, ip6());  // 105
+  come(group());
+  EXPECT_EQ(takers(), (Ids{100, 101, 105}));
+  come(group(9), 55);
+  EXPECT_EQ(bed.count(input() + "no-port-group"), 1u);
+  bed.rx_answer = Status::kAgain;
+  come(group());
+  EXPECT_EQ(bed.count(input() + "rcvbuf-full"), 1u);
+  EXPECT_FALSE(bed.fake.listening.empty());
+  for (const ConnId c : {any, named, other}) bed.ops().abort(bed.fake.worker, c);
+  EXPECT_TRUE(bed.fake.listening.empty());
+}
+
+TEST_P(UdpGroups, SourcesAreLetThroughOrNot) {
+  const IpAddress peer = bed.remote(ip6());
+  IpAddress other = peer;
+  other.bits.bytes[ip6() ? 15 : 3] = 77;
+  const ConnId c = bed.bind(53, ip6());
+  // Those that are named.
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource, 3, other), Status::kOk);
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource, 3, other), Status::kNotFound);
+  EXPECT_EQ(ask(c, GroupOp::kBlockSource, 3, other), Status::kInvalid);
+  come(group());
+  EXPECT_EQ(takers(), Ids{});
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource, 3, peer), Status::kOk);
+  EXPECT_EQ(bed.fake.listening.at({3, group()}).sources, (std::vector{other, peer}));
+  come(group());
+  EXPECT_EQ(takers(), Ids{100});
+  EXPECT_EQ(ask(c, GroupOp::kLeaveSource, 3, other), Status::kOk);
+  EXPECT_EQ(ask(c, GroupOp::kLeaveSource, 3, other), Status::kNotFound);
+  EXPECT_EQ(ask(c, GroupOp::kLeaveSource, 3, peer), Status::kOk);
+  EXPECT_TRUE(bed.fake.listening.empty());
+  // All but those.
+  EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kOk);
+  EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kInUse);
+  EXPECT_EQ(ask(c, GroupOp::kBlockSource, 3, peer), Status::kOk);
+  come(group());
+  EXPECT_EQ(takers(), Ids{});
+  EXPECT_EQ(ask(c, GroupOp::kUnblockSource, 3, peer), Status::kOk);
+  come(group());
+  EXPECT_EQ(takers(), Ids{100});
+  EXPECT_EQ(ask(c, GroupOp::kLeave, kNoIndex), Status::kOk);  // of whatever interface
+  EXPECT_EQ(ask(c, GroupOp::kLeave, kNoIndex), Status::kNotFound);
+  EXPECT_TRUE(bed.fake.listening.empty());
+}
+
+TEST_P(UdpGroups, RequestsThatMakeNoSenseChangeNothing) {
+  const ConnId c = bed.bind(53, ip6());
+  EXPECT_EQ(ask(c + 1, GroupOp::kJoin), Status::kNotConnected);
+  EXPECT_EQ(ask(c, GroupOp::kJoin, 66), Status::kNotFound);
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource), Status::kInvalid);
+  GroupRequest r;
+  r.group = bed.remote(ip6());
+  EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), Status::kInvalid);
+  bed.fake.has_route = false;
+  EXPECT_EQ(ask(c, GroupOp::kJoin, kNoIndex), Status::kUnreachable);
+  bed.fake.has_route = true;
+  for (std::size_t i = 0; i < 100; ++i) {
+    r.group = group();
+    r.group.bits.bytes[ip6() ? 15 : 3] = static_cast<uint8_t>(i);
+    r.interface = 3;
+    EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), i < 64 ? Status::kOk : Status::kNoMemory);
+  }
+}
+
+TEST_P(UdpGroups, OtherWorkersWithSocketsGetACopy) {
+  bed.bind(53, ip6());
+  udp::shared().n_bound[2] = 1;
+  come(group());
+  EXPECT_EQ(takers(), Ids{100});
+  ASSERT_EQ(bed.fake.handed_off.size(), 1u);
+  EXPECT_EQ(bed.fake.handed_off[0].first, 2u);
+  EXPECT_EQ(bed.fake.handed_off[0].second.node, "udp-group");
+  // What comes from another worker goes no further.
+  Buffer* b = bed.fake.handed_off[0].second.packet;
+  bed.fake.handed_off.clear();
+  bed.fake.deliver("udp-group", {b});
+  EXPECT_EQ(takers(), Ids{100});
+  EXPECT_TRUE(bed.fake.handed_off.empty());
+  udp::shared().n_bound[2] = 0;
+}
+
+TEST_P(UdpGroups, WhatIsSentToAGroupStaysOnTheLinkAndComesBack) {
+  const ConnId c = bed.bind(53, ip6());
+  bed.send(c, "hello", bed.to(group(), 53));
+  ASSERT_EQ(bed.fake.captured.size(), 1u);
+  EXPECT_EQ(bed.fake.captured[0].node, ip6() ? "ip6-rewrite" : "ip4-rewrite");
+  Buffer& b = *bed.fake.captured[0].packet;
+  EXPECT_EQ(ip6() ? b.peek<Ip6Header>()->hop_limit : b.peek<Ip4Header>()->ttl, 1);
+  EXPECT_EQ(takers(), Ids{});  // nobody here listens
+  EXPECT_EQ(ask(c, GroupOp::kJoin, 1), Status::kOk);
+  bed.send(c, std::string(4000, 'y'), bed.to(group(), 53));
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].payload, std::string(4000, 'y'));
+  EXPECT_EQ(bed.received[0].d.ends.remote, bed.local(ip6()));
+  EXPECT_EQ(bed.received[0].d.ends.remote_port, 53);
+  EXPECT_EQ(bed.received[0].d.interface, 1u);
+  bed.received.clear();
+  // With a time to live of 0 it is only here.
+  const auto n_sent = bed.fake.captured.size();
+  Datagram d = bed.to(group(), 53);
+  d.flags |= kDatagramTtl;
+  d.ttl = 0;
+  bed.send(c, "here", d);
+  EXPECT_EQ(takers(), Ids{100});
+  EXPECT_EQ(bed.fake.captured.size(), n_sent);
+  EXPECT_EQ(bed.count(output() + "looped-only"), 1u);
+  // IP_MULTICAST_LOOP, IP_MULTICAST_IF
+  (ip6() ? bed.options.ip6_group_loop : bed.options.ip4_group_loop) = false;
+  (ip6() ? bed.options.ip6_group_if : bed.options.ip4_group_if) = 9;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, "out", bed.to(group(), 53));
+  EXPECT_EQ(takers(), Ids{});
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 9u);
+  EXPECT_EQ(bed.fake.group_asked.interface, 9u);
+}
+
+TEST_P(UdpGroups, AGroupMayBeThePeer) {
+  Endpoints e;
+  e.local = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  e.remote = group();
+  e.remote_port = 7;
+  const ConnId c = bed.open(e);
+  bed.send(c, "x");
+  ASSERT_EQ(bed.fake.captured.size(), 1u);
+  Buffer& b = *bed.fake.captured[0].packet;
+  EXPECT_EQ(ip6() ? IpAddress(b.peek<Ip6Header>()->dst) : IpAddress(b.peek<Ip4Header>()->dst),
+            group());
+  EXPECT_EQ(ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src),
+            bed.local(ip6()));
+}
+
+TEST_P(UdpGroups, WhoIsBoundToAGroupSendsFromTheInterfacesAddress) {
+  const ConnId c = bind_to(group());
+  bed.send(c, "x", bed.to(bed.remote(ip6()), 7));
+  ASSERT_EQ(bed.fake.captured.size(), 1u);
+  Buffer& b = *bed.fake.captured[0].packet;
+  EXPECT_EQ(ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src),
+            bed.local(ip6()));
+}
+
+TEST(UdpBroadcast, IsForThoseWhoSaidThatTheyWantIt) {  // man 7 socket: SO_BROADCAST
+  UdpBed bed;
+  bed.fake.route.source = UdpBed::local(false);
+  const IpAddress all = *IpAddress::parse("255.255.255.255"),
+                  subnet = *IpAddress::parse("10.0.0.255");
+  bed.fake.subnet_broadcasts.insert(subnet);
+  const ConnId c = bed.bind(53);
+  for (const IpAddress& to : {all, subnet}) {
+    bed.send(c, "x", bed.to(to, 53));
+    ASSERT_FALSE(bed.queued.empty());
+    EXPECT_EQ(bed.queued.back().e.error, EACCES);
+    Endpoints e;
+    e.local = Ip4Address{};
+    e.remote = to;
+    e.remote_port = 7;
+    bed.open(e, Status::kPermission);
+  }
+  EXPECT_EQ(bed.count("udp4-output/not-broadcast"), 2u);
+  bed.options.broadcast = true;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  for (const IpAddress& to : {all, subnet}) {
+    bed.received.clear();
+    bed.send(c, "x", bed.to(to, 53));
+    EXPECT_EQ(bed.fake.captured.back().packet->peek<Ip4Header>()->ttl, 64);
+    ASSERT_EQ(bed.received.size(), 1u);  // its own, too
+    EXPECT_EQ(bed.received[0].d.ends.local, to);
+    Endpoints e;
+    e.local = Ip4Address{};
+    e.remote = to;
+    e.remote_port = 7;
+    const ConnId p = bed.open(e);
+    bed.send(p, "x");
+    EXPECT_EQ(IpAddress(bed.fake.captured.back().packet->peek<Ip4Header>()->dst), to);
+    bed.ops().abort(bed.fake.worker, p);
+  }
+  EXPECT_EQ(bed.count("udp4-output/sent"), 4u);
+}
+
+}  // namespace
+}  // namespace loom::test
