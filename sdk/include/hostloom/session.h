@@ -89,6 +89,9 @@ struct SocketOptionsView {
   TimeNs keepidle = 0, keepintvl = 0, user_timeout = 0;
   uint32_t keepcnt = 0;
   const char* congestion = "";  // controller's name, "" = default
+  // At open: number of what the application wants besides (endpoint_settings.h); 0: nothing. Since
+  // ABI 1.1.
+  uint32_t settings = 0;
 };
 
 // Why a session ends early: what the application's next call returns.
@@ -204,6 +207,18 @@ struct SessionOps {
   // Packets of these sessions are about to be handled: fetches what that takes into the cache, for
   // all of them at once. Changes nothing.
   void (*prefetch)(Worker&, std::span<const SessionId>) noexcept;
+
+  // --- Bytes of sessions of TxKind::kInternal. Since ABI 1.1.
+  // Borrows the oldest bytes of the tx fifo, no copy: views filled in. What they say the
+  // application may change under the reader's eyes. Valid until tx_drop or the end of the session.
+  uint32_t (*tx_views)(Worker&, SessionId, std::span<std::span<const std::byte>> out) noexcept;
+  // Up to n bytes of memory behind the end of the rx fifo, as views to fill; 0: it is full
+  // (rx_want_space), nobody reads any more, or there is no memory now (kNoMemory counts it; ask
+  // again). rx_commit publishes the first n of them. No other call for this session between the
+  // two.
+  uint32_t (*rx_reserve)(Worker&, SessionId, uint32_t n,
+                         std::span<std::span<std::byte>> out) noexcept;
+  void (*rx_commit)(Worker&, SessionId, uint32_t n) noexcept;
 };
 
 }  // namespace loom
