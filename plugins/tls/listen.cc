@@ -22,7 +22,14 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->has_own = !settings->pairs.empty();
     settings->pairs.clear();
     l->settings = std::move(*settings);
-    const auto lower = s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
+    const auto listen_below = [&] {
+      return s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
+    };
+    auto lower = listen_below();
+    if (!lower && lower.error().code == Status::kClosed) {
+      if (const auto r = renew_application(); !r) return refuse(r.error());
+      lower = listen_below();
+    }
     if (!lower) return lower.error().code;
     l->lower = *lower;
     *out = s.next_listener++;
@@ -47,6 +54,18 @@ void close_listener(ConnId id) noexcept {
       }
   });
   s.listeners.erase(found);
+}
+
+Result<void> renew_application() {
+  Shared& s = shared();
+  Application* const ended = s.app;
+  s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
+  if (ended) s.host->remove_application(ended);
+  const auto app = s.host->add_application(kLowerOps);
+  if (!app) return app.error();
+  s.host->with_barrier([&] { s.app = *app; });
+  s.app_has_ended = false;
+  return {};
 }
 
 Result<void> reload() {

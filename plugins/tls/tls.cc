@@ -78,7 +78,8 @@ constexpr StatSet kStatSet{.prefix = "/sys/tls",
 
 Result<void> init(Host& host) {
   Shared& s = shared();
-  s = Shared{};
+  std::destroy_at(&s);
+  std::construct_at(&s);
   s.host = &host;
   auto transport = host.add_transport(kTransportOps);
   if (!transport) return transport.error();

@@ -4,6 +4,7 @@
 // (hostloom/app.h) that has one session of another transport for each of its connections. Neither
 // is known to the core by name: docs/transports.md explains the way by this plugin.
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 
@@ -34,8 +35,9 @@ struct Shared {
   TransportId transport = kNoTransport;
   uint32_t worker_slot = 0;
   std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
-  Application* app = nullptr;
-  ContextPtr client;                                      // of connections that name no settings
+  Application* app = nullptr;                       // changed only while the workers stand still
+  std::atomic<bool> app_has_ended{false};           // a worker has seen that
+  ContextPtr client;                                // of connections that name no settings
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   ConnId next_listener = 0;
 };
@@ -53,6 +55,9 @@ extern const AppOps kLowerOps;            // lower.cc
 // listen.cc: TransportOps. Control thread.
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
 void close_listener(ConnId) noexcept;
+// When the session layer is disabled applications end (hostloom/app.h): another one takes the place
+// of ours. Control thread.
+Result<void> renew_application();
 // Reads the configuration's files again, for listeners that show its certificate, and for clients.
 // Open sessions stay. An error: nothing has changed.
 Result<void> reload();

@@ -47,6 +47,7 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
   Shared& s = shared();
   TlsWorker& t = tls_worker(w);
   if (!s.client) return Status::kUnsupported;
+  if (!s.app) return Status::kRefused;
   if (t.stats[kUnderWay] >= s.config.max_handshakes) return Status::kNoMemory;
   Connection* c = t.open();
   if (!c) return Status::kNoMemory;
@@ -55,7 +56,11 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
   if (status != Status::kOk) {
     t.forget(*c);
-    return status;
+    if (status != Status::kClosed) return status;
+    // The session layer was disabled since: the next one finds another application.
+    if (!s.app_has_ended.exchange(true))
+      w.post_to_control([](void*) { (void)renew_application(); }, nullptr);
+    return Status::kRefused;
   }
   c->upper = upper;
   ++t.stats[kUnderWay];

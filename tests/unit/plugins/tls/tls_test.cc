@@ -141,6 +141,28 @@ TEST_F(Tls, HandshakesUnderWayEndWithTheirListener) {
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
+TEST_F(Tls, GoesOnWhenTheSessionLayerIsEnabledAgain) {
+  for (const bool connects_first : {false, true}) {
+    open();
+    if (HasFatalFailure()) return;
+    ASSERT_TRUE(bed.bed.layer->set_enabled(false));
+    bed.bed.pump();
+    near.reset();
+    far.reset();
+    bed.app.reset();
+    ASSERT_TRUE(bed.bed.layer->set_enabled(true));
+    bed.app = std::make_unique<test::TestApp>(bed.bed);
+    EXPECT_EQ(bed.stat(kConnections), 0u);
+    if (!connects_first) continue;
+    bed.start_connect(443);
+    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
+    bed.bed.pump();
+    bed.start_connect(81);  // nobody is there; but it has asked
+    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
+  }
+  open();
+}
+
 TEST(TlsVerify, AClientRefusesAServerThatItCannotBelieve) {
   struct Case {
     const char* what;
