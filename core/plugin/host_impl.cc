@@ -292,6 +292,15 @@ struct HostImpl::Table {
                            SessionHandle* out, std::string* message) {
     return split(of(h).parts_.sessions->listen(*app, *e, context), out, message);
   }
+  static Status app_listen_for(Host& h, Application* app, SessionId upper, const AppEndpoint* e,
+                               void* context, SessionHandle* out, std::string* message) {
+    return split(of(h).parts_.sessions->listen_for(*app, upper, *e, context), out, message);
+  }
+  static Status endpoint_settings(Host& h, uint32_t named, uint32_t number, std::string* out) {
+    const HostImpl& self = of(h);
+    return self.parts_.sessions ? self.parts_.sessions->endpoint_settings(named, number, out)
+                                : Status::kNotFound;
+  }
   static Status app_unlisten(Host& h, Application* app, SessionHandle listener) {
     return of(h).parts_.sessions->unlisten(*app, listener);
   }
@@ -332,6 +341,8 @@ struct HostImpl::Table {
       .remove_application = remove_application,
       .app_listen = app_listen,
       .app_unlisten = app_unlisten,
+      .app_listen_for = app_listen_for,
+      .endpoint_settings = endpoint_settings,
   };
 };
 

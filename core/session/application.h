@@ -173,6 +173,12 @@ struct Listener {
   uint32_t rx_size = 0, tx_size = 0;
   std::array<ConnId, svm::kMaxDaemonWorkers> conn;
   void* app_context = nullptr;  // in-process applications
+  // Of an internal transport's lower listener: the application in whose name it is open. Its
+  // namespace and scope decide where the listener is found.
+  App* for_app = nullptr;
+  App& face() const noexcept { return for_app ? *for_app : *app; }
+  // Of an internal transport's: what that calls it. It has no places, and no `conn`.
+  ConnId internal = kNoConn;
   svm::ListenerShared* shared = nullptr;
   svm::Ref shared_ref = 0;
   svm::AcceptProducer accepts;

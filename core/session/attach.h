@@ -14,6 +14,7 @@ namespace loom::session {
 struct Reply {
   svm::AttachReply body{};
   std::vector<int> fds;
+  std::string more;  // follows the body
   Reply() { body.version = svm::kProtocolVersion; }
   void fail(Status s, const std::string& message) {
     body.status = static_cast<int32_t>(s);
@@ -29,7 +30,8 @@ struct Reply {
 
 void send_reply(int socket, const Reply&);
 enum class Received { kRequest, kNothing, kEnd };
-Received receive(int socket, svm::AttachRequest&);
+// `more`: takes what follows the request, which settings alone may have.
+Received receive(int socket, svm::AttachRequest&, std::string* more = nullptr);
 // Whom a visitor's request makes: an application without workers, and one of its workers.
 Result<App*> make_app(Impl&, const svm::AttachRequest&, const std::shared_ptr<Namespace>&);
 Result<AppWorker*> make_worker(Impl&, App&, UniqueFd socket);

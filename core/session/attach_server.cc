@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include <hostloom/endpoint_settings.h>
+
 #include "session/attach.h"
 
 namespace loom::session {
@@ -26,11 +28,12 @@ constexpr int kMostUnread = 32 << 10;
 }  // namespace
 
 void send_reply(int socket, const Reply& r) {
-  iovec iov{const_cast<svm::AttachReply*>(&r.body), sizeof r.body};
+  iovec iov[2] = {{const_cast<svm::AttachReply*>(&r.body), sizeof r.body},
+                  {const_cast<char*>(r.more.data()), r.more.size()}};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * svm::kMaxReplyFds)];
   msghdr m{};
-  m.msg_iov = &iov;
-  m.msg_iovlen = 1;
+  m.msg_iov = iov;
+  m.msg_iovlen = 2;
   if (!r.fds.empty()) {
     const std::size_t bytes = sizeof(int) * r.fds.size();
     m.msg_control = control;
@@ -267,7 +270,33 @@ void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   }
 }
 
-void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
+void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, std::string bytes,
+                  Reply& r) {
+  const auto number = layer.settings.add(app, std::move(bytes), q.flags & svm::kOnce);
+  if (!number) return r.fail(number.error().code, number.error().message);
+  r.body.settings = *number;
+}
+
+// Of a session that lives where it was opened.
+void get_property(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  Status status = Status::kNotFound;
+  if (const uint32_t worker = handle_worker(q.handle); worker < layer.engine.n_workers())
+    layer.engine.run_on_worker(worker, [&](Worker& w) {
+      SessionWorker& sw = of(w);
+      const Session* s = find_session(sw, app, q.handle);
+      if (!s) return;
+      const TransportOps* ops = ops_of(sw, *s);
+      status = !(s->flags & kTransportUp) ? Status::kNotConnected
+               : ops->property            ? ops->property(w, s->conn, q.property, r.more)
+                                          : Status::kUnsupported;
+    });
+  if (status == Status::kOk && r.more.size() > svm::kMaxPropertyBytes) status = Status::kNoMemory;
+  if (status == Status::kOk) return;
+  r.more.clear();
+  r.fail(status, status_name(status));
+}
+
+void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, std::string more) {
   Reply r;
   UniqueFd child_end;
   switch (request.op) {
@@ -282,6 +311,16 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request) {
       break;
     case svm::AttachOp::kGetDoorbell:
       get_doorbell(layer, *a.app, request, r);
+      break;
+    case svm::AttachOp::kAddSettings:
+      add_settings(layer, *a.app, request, std::move(more), r);
+      break;
+    case svm::AttachOp::kDelSettings:
+      if (const Status s = layer.settings.remove(*a.app, request.settings); s != Status::kOk)
+        r.fail(s, "no settings " + std::to_string(request.settings));
+      break;
+    case svm::AttachOp::kGetProperty:
+      get_property(layer, *a.app, request, r);
       break;
     default:
       r.fail(Status::kUnsupported, "unknown request");
@@ -298,12 +337,25 @@ bool reads_replies(int socket) {
 
 }  // namespace
 
-Received receive(int socket, svm::AttachRequest& r) {
+Received receive(int socket, svm::AttachRequest& r, std::string* more) {
+  if (more) {
+    const ssize_t size = ::recv(socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC | MSG_PEEK);
+    constexpr auto kLeast = static_cast<ssize_t>(sizeof r);
+    if (size > kLeast + static_cast<ssize_t>(kMostSettingsBytes)) return Received::kEnd;
+    if (size > kLeast && r.op == svm::AttachOp::kAddSettings)
+      more->resize(static_cast<std::size_t>(size - kLeast));
+  }
+  iovec to[2] = {{&r, sizeof r}, {nullptr, 0}};
+  if (more) to[1] = {more->data(), more->size()};
+  msghdr m{};
+  m.msg_iov = to;
+  m.msg_iovlen = 2;
   // Descriptors that an application sends are not asked for: without room for them the kernel
   // closes them.
-  const ssize_t n = ::recv(socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC);
+  const ssize_t n = ::recvmsg(socket, &m, MSG_DONTWAIT | MSG_TRUNC);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;
-  if (n != static_cast<ssize_t>(sizeof r) || r.version != svm::kProtocolVersion)
+  if (n != static_cast<ssize_t>(sizeof r + (more ? more->size() : 0)) ||
+      r.version != svm::kProtocolVersion)
     return Received::kEnd;
   r.app_name[sizeof r.app_name - 1] = 0;
   r.namespace_id[sizeof r.namespace_id - 1] = 0;
@@ -314,7 +366,8 @@ namespace {
 
 void on_request(Impl& layer, AppWorker& a) {
   svm::AttachRequest request;
-  switch (receive(a.socket.get(), request)) {
+  std::string more;
+  switch (receive(a.socket.get(), request, &more)) {
     case Received::kNothing:
       return;
     case Received::kEnd:
@@ -323,7 +376,7 @@ void on_request(Impl& layer, AppWorker& a) {
     case Received::kRequest:
       if (!reads_replies(a.socket.get()))
         return remove_worker(layer, *a.app, a.index, false, Process::kMayLive);
-      answer(layer, a, request);
+      answer(layer, a, request, std::move(more));
       return;
   }
 }

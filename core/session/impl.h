@@ -24,6 +24,7 @@
 #include "session/application.h"
 #include "session/cut_through.h"
 #include "session/datagram_links.h"
+#include "session/endpoint_settings.h"
 #include "session/filters.h"
 #include "session/flow_tables.h"
 #include "session/migrate.h"
@@ -147,6 +148,7 @@ struct SessionLayer::Impl {
     std::function<void(const DrainStatus&)> on_change;
   } drain;
   // Any thread.
+  session::EndpointSettings settings;
   std::atomic<DrainState> drain_state{DrainState::kOff};
   std::atomic<bool> drain_check_asked{false};
 
@@ -327,6 +329,7 @@ struct ListenArgs {
   uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
   uint64_t holders = 0;                         // bits of its workers
   void* app_context = nullptr;
+  App* for_app = nullptr;  // Listener's
 };
 Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);

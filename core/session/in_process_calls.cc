@@ -32,29 +32,25 @@ const TransportOps& transport_of(const SessionWorker& sw, const Session& s) noex
   return *ops_of(sw, s);
 }
 
-Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* context,
-               SessionId* out) noexcept {
-  SessionWorker& sw = of(w);
-  auto& app = static_cast<InProcessApp&>(handle);
+// Between the endpoints given. `face`: whose place in the network it is from.
+Status open(SessionWorker& sw, InProcessApp& app, const App& face, const AppEndpoint& how,
+            const Endpoints& ends, void* context, SessionId* out) noexcept {
   if (app.condemned.load(std::memory_order_acquire)) return Status::kClosed;
-  const auto to = full_size_copy(remote, kLeastEndpoint);
-  if (!to) return Status::kInvalid;
-  ConnectArgs args{.transport = find_transport(*sw.layer, *to),
-                   .options = to->options,
-                   .rx_fifo_size = to->rx_fifo_size,
-                   .tx_fifo_size = to->tx_fifo_size};
+  ConnectArgs args{.transport = find_transport(*sw.layer, how),
+                   .endpoints = ends,
+                   .options = how.options,
+                   .rx_fifo_size = how.rx_fifo_size,
+                   .tx_fifo_size = how.tx_fifo_size};
   const TransportOps* ops = sw.layer->transports.get(args.transport);
   if (!ops || !ops->connect || ops->tx_kind == TxKind::kDatagram) return Status::kUnsupported;
-  if (to->port == 0) return Status::kInvalid;
-  Endpoints& e = args.endpoints;
-  e.remote = to->address;
-  e.remote_port = to->port;
-  e.fib_index = to->fib_index;
-  if (!e.remote.is_ip4) e.local = IpAddress(Ip6Address{});
-  if (Listener* to = nullptr; sw.layer->filters->has_egress()) [[unlikely]]
-    if (const Status status = sw.layer->filters->filter_connect(sw, app, args, true, to);
-        status != Status::kOk)
-      return status;
+  if (ends.remote_port == 0) return Status::kInvalid;
+  if (Listener* to = nullptr; sw.layer->filters->has_egress()) [[unlikely]] {
+    const Status status = sw.layer->filters->filter_connect(sw, face, args, true, to);
+    if (status != Status::kOk) return status;
+    if (to) return Status::kUnsupported;  // redirected, to where only `face` itself could go
+  }
+  if (&face != &app && (ops->tx_kind == TxKind::kInternal || !face.scope.global))
+    return Status::kUnsupported;
   Session* s = nullptr;
   if (const Status status = open_connection(sw, app, args, &s); status != Status::kOk)
     return status;
@@ -62,6 +58,28 @@ Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* 
   s->app_end.due |= AppEnd::kKnown;
   *out = s->id;
   return Status::kOk;
+}
+
+Status connect(Worker& w, Application& handle, const AppEndpoint& remote, void* context,
+               SessionId* out) noexcept {
+  auto& app = static_cast<InProcessApp&>(handle);
+  const auto to = full_size_copy(remote, kLeastEndpoint);
+  if (!to) return Status::kInvalid;
+  Endpoints e;
+  e.remote = to->address;
+  e.remote_port = to->port;
+  e.fib_index = to->fib_index;
+  if (!e.remote.is_ip4) e.local = IpAddress(Ip6Address{});
+  return open(of(w), app, app, *to, e, context, out);
+}
+
+Status connect_for(Worker& w, Application& handle, SessionId upper, const AppEndpoint& lower,
+                   const Endpoints& ends, void* context, SessionId* out) noexcept {
+  SessionWorker& sw = of(w);
+  const auto how = full_size_copy(lower, kLeastEndpoint);
+  if (!how || !sw.pool.contains(upper) || !sw.pool.at(upper).app) return Status::kInvalid;
+  auto& app = static_cast<InProcessApp&>(handle);
+  return open(sw, app, *sw.pool.at(upper).app, *how, ends, context, out);
 }
 
 // --- Receive
@@ -246,6 +264,7 @@ const AppCalls kAppCalls{
     .abort = abort,
     .info = info,
     .set_options = set_options,
+    .connect_for = connect_for,
 };
 
 }  // namespace loom::session

@@ -95,6 +95,41 @@ Result<SessionHandle> SessionLayer::listen(Application& handle, const AppEndpoin
   return (*listener)->handle();
 }
 
+Result<SessionHandle> SessionLayer::listen_for(Application& handle, SessionId upper,
+                                               const AppEndpoint& e, void* context) {
+  Impl& l = *impl_;
+  auto& app = static_cast<InProcessApp&>(handle);
+  const auto how = full_size_copy(e, kLeastEndpoint);
+  Listener* const above = l.listener(upper);
+  if (!how || !above) return error(Status::kInvalid, "no such endpoint or listener");
+  if (l.stopped || app.condemned.load(std::memory_order_acquire))
+    return error(Status::kClosed, "application '" + app.name + "' has ended");
+  const TransportId transport = find_transport(l, *how);
+  const TransportOps* ops = l.transports.get(transport);
+  // Another internal one would be found in the name of `app`, not of who asks.
+  if (!ops || ops->tx_kind == TxKind::kInternal)
+    return error(ops ? Status::kUnsupported : Status::kNotFound,
+                 "no transport '" + std::string(transport_name(*how)) + "' to listen on");
+  const auto listener = open_listener(l, app,
+                                      {.transport = transport,
+                                       .local = above->endpoints,
+                                       .fibs = above->fibs,
+                                       .options = above->options,
+                                       .backlog = above->backlog,
+                                       .rx_fifo_size = how->rx_fifo_size,
+                                       .tx_fifo_size = how->tx_fifo_size,
+                                       .holders = 1,
+                                       .app_context = context,
+                                       .for_app = above->app});
+  if (!listener) return listener.error();
+  above->endpoints.local_port = (*listener)->endpoints.local_port;
+  return (*listener)->handle();
+}
+
+Status SessionLayer::endpoint_settings(uint32_t named, uint32_t number, std::string* out) const {
+  return impl_->settings.read(named, number, out);
+}
+
 Status SessionLayer::unlisten(Application& handle, SessionHandle which) {
   Listener* l = impl_->listener(handle_index(which));
   if (!l || l->handle() != which || l->app != &static_cast<InProcessApp&>(handle))

@@ -50,7 +50,7 @@ Status claim(Impl& layer, uint8_t protocol, uint32_t listener, uint16_t port,
 
 // Takes the listener's places, on a port that all of them have free when it asks for none.
 Status take_places(Impl& layer, Listener& l, uint8_t protocol) {
-  l.places = places_of(layer, *l.app, l.endpoints, l.dual_stack, l.fibs);
+  l.places = places_of(layer, l.face(), l.endpoints, l.dual_stack, l.fibs);
   // One that is bound to an interface may wait for its first address, but not for one it names.
   if (l.places.empty() && !l.endpoints.local.is_zero()) return Status::kNotFound;
   if (l.endpoints.local_port != 0)
@@ -101,7 +101,9 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
 
 Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   const TransportOps* ops = layer.transports.get(args.transport);
-  if (!ops || !ops->listen) return error(Status::kUnsupported, "this transport cannot listen");
+  const bool is_internal = ops && ops->tx_kind == TxKind::kInternal;
+  if (!ops || !(is_internal ? !!ops->open_listener : !!ops->listen))
+    return error(Status::kUnsupported, "this transport cannot listen");
   const auto fail = [&](Status s) {
     return error(s, "listening on " + args.local.local.str() + " port " +
                         std::to_string(args.local.local_port) + ": " + status_name(s));
@@ -109,6 +111,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   auto l = std::make_unique<Listener>();
   l->app = &app;
   l->app_context = args.app_context;
+  l->for_app = args.for_app;
   l->transport = args.transport;
   l->endpoints = args.local;
   l->fibs = args.fibs;
@@ -144,14 +147,17 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   std::construct_at(&l->accepts, *l->shared, capacity, l->handle());
   l->shared->holders.store(args.holders, std::memory_order_release);
 
-  if (const Status taken = take_places(layer, *l, ops->ip_protocol); taken != Status::kOk) {
+  if (const Status taken = is_internal ? Status::kOk : take_places(layer, *l, ops->ip_protocol);
+      taken != Status::kOk) {
     layer.free_listeners.push_back(l->index);
     app.arena.free_object(object.ref);
     return fail(taken);
   }
   Listener* const raw = l.get();
   layer.listeners[raw->index].store(l.release(), std::memory_order_release);
-  if (const Status s = listen_on_workers(layer, *raw); s != Status::kOk) {
+  if (const Status s = is_internal ? ops->open_listener(raw->index, raw->options, &raw->internal)
+                                   : listen_on_workers(layer, *raw);
+      s != Status::kOk) {
     unlisten(layer, *raw);
     return fail(s);
   }
@@ -176,8 +182,11 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
                         .rx_fifo_size = e.rx_fifo_size,
                         .tx_fifo_size = e.tx_fifo_size,
                         .holders = 1ull << app_worker};
-  if (e.local.is_ip4 > 1) return answer(Status::kInvalid);
+  const uint32_t settings = e.options.settings;
+  if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings)))
+    return answer(Status::kInvalid);
   const auto l = open_listener(layer, app, args);
+  if (settings != 0) layer.settings.used(app, settings);
   if (!l) return answer(l.error().code);
   event.handle = (*l)->handle();
   event.listener = (*l)->shared_ref;
@@ -187,6 +196,7 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
 
 void unlisten(Impl& layer, Listener& l) {
   const TransportOps& ops = *layer.transports.get(l.transport);
+  if (l.internal != kNoConn) ops.close_listener(std::exchange(l.internal, kNoConn));
   release(layer, ops.ip_protocol, l.places);
   layer.filters->listeners_changed(*l.app, &l);
   unlisten_on_workers(layer, l);

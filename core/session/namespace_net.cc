@@ -41,7 +41,7 @@ void take_tables(Namespace& ns, const Interface& f) {
 // Brings a listener's places up to date. Connections stay.
 void move_listener(Impl& layer, Listener& l) {
   const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
-  std::vector<Place> now = places_of(layer, *l.app, l.endpoints, l.dual_stack, l.fibs);
+  std::vector<Place> now = places_of(layer, l.face(), l.endpoints, l.dual_stack, l.fibs);
   for (const Place& p : l.places)
     if (std::find(now.begin(), now.end(), p) == now.end())
       layer.flows->del_listener(p.at, protocol, p.dual_stack);
@@ -49,7 +49,7 @@ void move_listener(Impl& layer, Listener& l) {
     if (std::find(l.places.begin(), l.places.end(), p) != l.places.end()) return false;
     if (layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index) == Status::kOk)
       return false;
-    layer.log(LogLevel::kWarn, "application '" + l.app->name + "' cannot listen on " +
+    layer.log(LogLevel::kWarn, "application '" + l.face().name + "' cannot listen on " +
                                    p.at.local.str() + " port " + std::to_string(p.at.local_port) +
                                    ", too: somebody does");
     return true;
@@ -142,7 +142,8 @@ void interface_changed(Impl& layer, IfIndex index, bool has_gone) {
                                        moved.error().message);
     }
     for (uint32_t i = 0; i < layer.n_listeners; ++i)
-      if (Listener* l = layer.listener(i); l && l->app->ns == ns && !l->app->owner->in_this_process)
+      if (Listener* l = layer.listener(i);
+          l && l->internal == kNoConn && l->face().ns == ns && !l->face().owner->in_this_process)
         move_listener(layer, *l);
   }
 }

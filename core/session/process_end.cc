@@ -163,6 +163,7 @@ void free_application_if_unused(Impl& layer, App& app) {
       // The worker that let the last one go may still look at it.
       pass_over_workers(layer);
       forget_pairs(layer, app);
+      layer.settings.remove_all(app);
       a.reset();
     }
 }

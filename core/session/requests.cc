@@ -36,7 +36,9 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   const TransportOps* ops = layer.transports.get(transport);
   if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);
   const bool is_datagram = ops->tx_kind == TxKind::kDatagram;
-  if (!is_valid(c.remote) || (c.remote.port == 0 && !is_datagram)) {
+  const uint32_t settings = c.options.settings;
+  if (!is_valid(c.remote) || (c.remote.port == 0 && !is_datagram) ||
+      (settings != 0 && !layer.settings.has(*a.app, settings))) {
     ++sw.counters[kBadRequest];
     return refuse_connect(sw, a, c.context, Status::kInvalid);
   }
@@ -69,6 +71,7 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
     status = open_cut_through(sw, a, c, args, *l, waited);
   else if (a.app->scope.global)
     status = open_connection(sw, *a.app, args, &s);
+  if (settings != 0) layer.settings.used(*a.app, settings);
   if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
 }
 
@@ -373,6 +376,7 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.ip6_group_loop = !(o.group_off & svm::kIp6GroupLoopOff);
   v.ip4_group_all = !(o.group_off & svm::kIp4GroupAllOff);
   v.ip6_group_all = !(o.group_off & svm::kIp6GroupAllOff);
+  v.settings = o.settings;
   return v;
 }
 

@@ -89,6 +89,40 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
   return Visit::kAgain;
 }
 
+// Lets an internal transport take what it can. True: there is more to do, look again.
+bool offer(SessionWorker& sw, Session& s) noexcept {
+  const TransportOps& ops = *ops_of(sw, s);
+  if (!ops.tx_ready) return false;  // cut-through: nobody sends
+  const SessionId id = s.id;
+  const uint32_t generation = s.generation;
+  const auto queued = [&] {
+    auto tx = tx_of(s);
+    const uint32_t n = tx.refresh();
+    if (tx.violation()) [[unlikely]]
+      condemn(sw, *s.app);
+    return n;
+  };
+  const uint32_t before = queued();
+  ops.tx_ready(*sw.worker, s.conn, before);
+  if (sw.pool.at(id).generation != generation || !(s.flags & kTransportUp)) return false;
+  const uint32_t after = queued();
+  if (tx_of(s).violation()) return false;
+  if (after < before) ++sw.worker->work;
+  // What is left the transport waits with, or there is nothing: the next write announces itself.
+  return (after != 0 && after < before) || !tx_of(s).arm(after);
+}
+
+bool send_some(SessionWorker& sw, Session& s) noexcept {
+  switch (ops_of(sw, s)->tx_kind) {
+    case TxKind::kDatagram:
+      return send_datagrams(sw, s);
+    case TxKind::kInternal:
+      return offer(sw, s);
+    default:
+      return visit(sw, s) == Visit::kAgain;
+  }
+}
+
 void send_all(SessionWorker& sw) noexcept {
   std::swap(sw.ready, sw.sending);
   for (std::size_t i = 0; i < sw.sending.size(); ++i) {
@@ -98,8 +132,7 @@ void send_all(SessionWorker& sw) noexcept {
     if (!s.shared || !(s.flags & kTransportUp)) continue;
     const SessionId id = s.id;
     const uint32_t generation = s.generation;
-    const bool again = ops_of(sw, s)->tx_kind == TxKind::kDatagram ? send_datagrams(sw, s)
-                                                                   : visit(sw, s) == Visit::kAgain;
+    const bool again = send_some(sw, s);
     if (again && sw.pool.at(id).generation == generation) schedule(sw, s);
   }
   sw.sending.clear();

@@ -87,6 +87,12 @@ class SessionLayer {
   void remove_application(Application&);
   Result<SessionHandle> listen(Application&, const AppEndpoint& local, void* context);
   Status unlisten(Application&, SessionHandle listener);
+  // HostOps::app_listen_for.
+  Result<SessionHandle> listen_for(Application&, SessionId upper, const AppEndpoint& how,
+                                   void* context);
+
+  // HostOps::endpoint_settings. Any thread.
+  Status endpoint_settings(uint32_t named, uint32_t number, std::string* out) const;
 
   struct Impl;
   Impl& impl() noexcept { return *impl_; }  // for core/session/

@@ -45,7 +45,7 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
     }
     const Listener* l = layer.listener(out[i].conn);
     out[i] = {};
-    if (!l || l->conn[w.index] == kNoConn || !l->app->scope.global || is_hidden(sw, *l)) continue;
+    if (!l || l->conn[w.index] == kNoConn || !l->face().scope.global || is_hidden(sw, *l)) continue;
     out[i] = {l->conn[w.index], static_cast<uint8_t>(accepting_worker(layer, w.index, keys[i])),
               FlowKind::kListener};
   }
@@ -271,6 +271,31 @@ void rx_want_space(Worker& w, SessionId id) noexcept {
   }
 }
 
+uint32_t rx_reserve(Worker& w, SessionId id, uint32_t n,
+                    std::span<std::span<std::byte>> out) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared || s.state == State::kClosing || n == 0) return 0;
+  auto rx = rx_of(s);
+  const uint32_t views = rx.reserve(n, out);
+  if (rx.violation()) {
+    condemn(sw, *s.app);
+  } else if (views == 0 && rx.refresh() != 0) {  // there is space, so it was memory
+    ++sw.counters[kNoSegmentMemory];
+    ask_growth(sw, *s.app);
+  }
+  return views;
+}
+
+void rx_commit(Worker& w, SessionId id, uint32_t n) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared || s.state == State::kClosing) return;
+  rx_of(s).commit(n);
+  after_store(sw, s);
+  if (n != 0) notify(sw, s, kNotifyRx);
+}
+
 // --- Send
 // ------------------------------------------------------------------------------------------------------------------
 
@@ -288,6 +313,17 @@ uint32_t tx_queued(Worker& w, SessionId id) noexcept {
 bool tx_append(Worker& w, SessionId id, uint32_t offset, uint32_t length, Buffer& first) noexcept {
   SessionWorker& sw = of(w);
   return append_tx(sw, at(sw, id), offset, length, first);
+}
+
+uint32_t tx_views(Worker& w, SessionId id, std::span<std::span<const std::byte>> out) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (!s.shared) return 0;
+  auto tx = tx_of(s);
+  const uint32_t queued = tx.available();
+  const uint32_t views = queued == 0 ? 0 : tx.segments(0, queued, out);
+  if (tx.violation()) condemn(sw, *s.app);
+  return views;
 }
 
 void tx_drop(Worker& w, SessionId id, uint32_t n) noexcept {
@@ -362,6 +398,9 @@ void fill_ops(Ops& o) noexcept {
   o.soft_error = soft_error;
   o.datagram_error = datagram_error;
   o.prefetch = prefetch;
+  o.tx_views = tx_views;
+  o.rx_reserve = rx_reserve;
+  o.rx_commit = rx_commit;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

@@ -7,11 +7,15 @@ namespace {
 
 // The first entry that the session layer needs and `t` lacks, or null.
 const char* missing_entry(const TransportOps& t) noexcept {
-  if (!t.connect && !t.listen) return "connect or listen";
-  if (t.listen && !t.unlisten) return "unlisten";
   if (!t.close) return "close";
   if (!t.abort) return "abort";
-  if (t.tx_kind == TxKind::kInternal) return nullptr;  // moves its bytes itself
+  if (t.tx_kind == TxKind::kInternal) {  // moves its bytes itself
+    if (!t.connect && !t.open_listener) return "connect or open_listener";
+    if (t.open_listener && !t.close_listener) return "close_listener";
+    return t.tx_ready ? nullptr : "tx_ready";
+  }
+  if (!t.connect && !t.listen) return "connect or listen";
+  if (t.listen && !t.unlisten) return "unlisten";
   if (t.tx_kind == TxKind::kDatagram) {
     if (!t.connect) return "connect";
     return t.push_datagrams ? nullptr : "push_datagrams";

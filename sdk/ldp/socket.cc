@@ -10,6 +10,7 @@
 #include "ldp/libc.h"
 #include "ldp/names.h"
 #include "ldp/process.h"
+#include "ldp/transparent_tls.h"
 #include "vcl/include/vcl/vppcom.h"
 
 using namespace loom;
@@ -31,8 +32,9 @@ bool could_be_hostloom(int domain, int type, int protocol) noexcept {
 
 Held<Session> make_session(int fd) {
   const bool nonblocking = libc().fcntl(fd, F_GETFL) & O_NONBLOCK;
-  Held<Session> s(worker()->new_session(VPPCOM_PROTO_TCP, candidate_is_ip4(fd), nonblocking));
+  Held<Session> s(worker()->new_session(stream_proto(), candidate_is_ip4(fd), nonblocking));
   prepare_session(fd, *s);
+  prepare_tls(*s);
   return s;
 }
 

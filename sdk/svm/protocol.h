@@ -23,6 +23,7 @@ namespace loom::svm {
 constexpr uint32_t kProtocolVersion = 6;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
+constexpr uint32_t kMaxPropertyBytes = 16 << 10;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
 
 // --- Attach socket
@@ -40,6 +41,13 @@ enum class AttachOp : uint32_t {
   // datagrams, the same one as long as the pair lives. Reply to its own end: the end to be read. To
   // the other, with kToRing: the end to be written.
   kGetDoorbell = 5,
+  // Settings for endpoints (hostloom/endpoint_settings.h), whose bytes follow the request in the
+  // same message; with kOnce, for one listen or connect. Reply: their number.
+  kAddSettings = 6,
+  kDelSettings = 7,  // of `settings`; endpoints that have them stay as they are
+  // What the transport of session `handle` says of it by `property` (loom::SessionProperty). Reply:
+  // the value's bytes follow it in the same message.
+  kGetProperty = 8,
 };
 
 // AttachRequest::flags. Neither: sessions within the host by cut-through, all others by transports.
@@ -47,6 +55,7 @@ enum AttachFlags : uint32_t {
   kScopeLocalOnly = 1u << 0,   // no network: only applications of this daemon
   kScopeGlobalOnly = 1u << 1,  // no cut-through
   kToRing = 1u << 2,           // kGetDoorbell: to wake, not to be woken
+  kOnce = 1u << 3,             // kAddSettings
 };
 
 struct AttachRequest {
@@ -63,6 +72,9 @@ struct AttachRequest {
   uint32_t pair;        // id of a cut-through pair's first segment; 0: of the application itself
   uint16_t worker;      // kGetDoorbell
   uint16_t end;         // kGetDoorbell
+  uint32_t settings;    // kDelSettings
+  uint64_t handle;      // kGetProperty
+  uint32_t property;    // kGetProperty
   uint32_t reserved;
 };
 
@@ -85,6 +97,8 @@ struct AttachReply {
   uint32_t ip4_table, ip6_table;        // the namespace's, by the operator's numbers, now
   uint32_t n_segments;
   SegmentInfo segments[4];
+  uint32_t settings;  // kAddSettings: the number, above 0
+  uint32_t reserved;
   Ref app_mq;                        // MqShared, daemon -> this worker
   Ref daemon_mq[kMaxDaemonWorkers];  // MqShared, this worker -> daemon worker i
   char message[128];                 // for people, when status is not kOk
@@ -162,6 +176,7 @@ struct SocketOptions {
   uint32_t ip4_group_if, ip6_group_if;
   uint8_t group_off;  // GroupOff
   uint8_t reserved[3];
+  uint32_t settings;  // number of what AttachOp::kAddSettings has taken; 0: none. At open only
 };
 
 // SocketOptions::group_off: what is on by default, and was switched off.

@@ -47,13 +47,14 @@ AttachRequest new_request(AttachOp op) noexcept {
 }
 
 // One reply with its descriptors, all internal. kIo when the daemon is gone or silent.
-Result<AttachReply> receive_reply(int socket, std::vector<int>& fds) {
+Result<AttachReply> receive_reply(int socket, std::vector<int>& fds, std::string* more) {
   AttachReply reply;
-  iovec iov{&reply, sizeof reply};
+  if (more) more->resize(svm::kMaxPropertyBytes);
+  iovec iov[2] = {{&reply, sizeof reply}, {more ? more->data() : nullptr, more ? more->size() : 0}};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * svm::kMaxReplyFds)];
   msghdr m{};
-  m.msg_iov = &iov;
-  m.msg_iovlen = 1;
+  m.msg_iov = iov;
+  m.msg_iovlen = 2;
   m.msg_control = control;
   m.msg_controllen = sizeof control;
   ssize_t n;
@@ -71,6 +72,10 @@ Result<AttachReply> receive_reply(int socket, std::vector<int>& fds) {
     }
   }
   if (n == 0) return error(Status::kIo, "the daemon closed the attach socket");
+  if (more && n >= static_cast<ssize_t>(sizeof reply)) {
+    more->resize(static_cast<size_t>(n) - sizeof reply);
+    n = sizeof reply;
+  }
   if (n != sizeof reply || reply.version != svm::kProtocolVersion || (m.msg_flags & MSG_CTRUNC) ||
       reply.n_segments > std::size(reply.segments) ||
       reply.n_daemon_workers > svm::kMaxDaemonWorkers ||
@@ -183,22 +188,25 @@ Result<void> Attachment::become(WorkerEnds ends) {
   return {};
 }
 
-// Sends `r`, and sorts the descriptors of the reply into their places.
-Result<WorkerEnds> Attachment::request(const AttachRequest& r) {
+// Sends `r` and what follows it, and sorts the descriptors of the reply into their places.
+Result<WorkerEnds> Attachment::request(const AttachRequest& r, std::string_view more,
+                                       std::string* got) {
   const std::lock_guard lock(socket_mutex_);
   if (dead()) return error(Status::kClosed, "the daemon is gone");
-  iovec iov{const_cast<AttachRequest*>(&r), sizeof r};
+  iovec iov[2] = {{const_cast<AttachRequest*>(&r), sizeof r},
+                  {const_cast<char*>(more.data()), more.size()}};
   msghdr m{};
-  m.msg_iov = &iov;
-  m.msg_iovlen = 1;
+  m.msg_iov = iov;
+  m.msg_iovlen = 2;
   ssize_t n;
   do {
     n = sys::sendmsg(socket_, &m, MSG_NOSIGNAL);
   } while (n < 0 && errno == EINTR);
-  if (n != sizeof r) return os_error("no request on the attach socket");
+  if (n != static_cast<ssize_t>(sizeof r + more.size()))
+    return os_error("no request on the attach socket");
 
   std::vector<int> fds;
-  auto reply = receive_reply(socket_, fds);
+  auto reply = receive_reply(socket_, fds, got);
   WorkerEnds ends;
   size_t at = 0;
   const auto take = [&](int& place) {
@@ -321,6 +329,32 @@ bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& pu
   if (!got) return false;
   push = std::exchange(got->event_fd, -1);
   return true;
+}
+
+Result<uint32_t> Attachment::add_settings(const std::string& bytes, bool once) {
+  AttachRequest r = new_request(AttachOp::kAddSettings);
+  if (once) r.flags = svm::kOnce;
+  const auto got = request(r, bytes);
+  if (!got) return got.error();
+  return got->reply.settings;
+}
+
+Result<void> Attachment::del_settings(uint32_t number) {
+  AttachRequest r = new_request(AttachOp::kDelSettings);
+  r.settings = number;
+  const auto got = request(r);
+  if (!got) return got.error();
+  return {};
+}
+
+Result<std::string> Attachment::property(uint64_t handle, SessionProperty which) {
+  AttachRequest r = new_request(AttachOp::kGetProperty);
+  r.handle = handle;
+  r.property = static_cast<uint32_t>(which);
+  std::string value;
+  const auto got = request(r, {}, &value);
+  if (!got) return got.error();
+  return value;
 }
 
 // Called while a Ref is followed, by any thread.

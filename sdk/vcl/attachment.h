@@ -10,6 +10,8 @@
 #include <mutex>
 #include <vector>
 
+#include <hostloom/endpoint_settings.h>
+
 #include "svm/app_arena.h"
 #include "svm/mq.h"
 #include "svm/protocol.h"
@@ -60,6 +62,13 @@ class Attachment {
   // To ring, and what is to be kept open as long. False: as above.
   bool bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& push);
 
+  // Settings for endpoints (hostloom/endpoint_settings.h): their number. `once`: for one listen or
+  // connect.
+  Result<uint32_t> add_settings(const std::string& bytes, bool once);
+  Result<void> del_settings(uint32_t number);
+  // What the transport says of one of the application's sessions.
+  Result<std::string> property(uint64_t handle, SessionProperty which);
+
   // One more app-arena segment; false: the daemon refuses, or is gone.
   bool add_app_arena();
 
@@ -95,7 +104,9 @@ class Attachment {
   Result<void> take_over(WorkerEnds& ends);
   Result<void> map_segment(int fd, const svm::SegmentInfo& info);
   bool load_segment(uint32_t id);
-  Result<WorkerEnds> request(const svm::AttachRequest& request);
+  // `more` follows the request, `got` the reply.
+  Result<WorkerEnds> request(const svm::AttachRequest& request, std::string_view more = {},
+                             std::string* got = nullptr);
 
   std::mutex socket_mutex_;  // requests, and changes of segments_
   int socket_ = -1, event_fd_ = -1;

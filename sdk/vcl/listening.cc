@@ -23,6 +23,8 @@ int Session::listen(uint32_t backlog) {
     if (state() != State::kIdle) return -EINVAL;
     attachment_ = worker_.attached() ? worker_.attachment_locked() : nullptr;
     if (!attachment_) return -ECONNREFUSED;
+    const int64_t number = send_settings();
+    if (number < 0) return static_cast<int>(number);
     svm::ListenEvent e{};
     e.context = context_ = worker_.register_context(*this);
     e.proto = proto_;
@@ -31,6 +33,7 @@ int Session::listen(uint32_t backlog) {
     e.rx_fifo_size = rx_size;
     e.tx_fifo_size = tx_size;
     e.options = options_;
+    e.options.settings = static_cast<uint32_t>(number);
     state_.store(State::kBinding, std::memory_order_release);
     worker_.send(*attachment_, Attachment::kListenerWorker, svm::ToDaemon::kListen, e);
   }

@@ -94,6 +94,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   local_.is_ip4 = remote_.is_ip4 = is_ip4;
   options_ = {};
   options_.linger_s = -1;
+  settings.clear();
   rx_size = tx_size = 0;
   ttl = 0;
   gso_size.store(0, std::memory_order_relaxed);
@@ -199,6 +200,35 @@ int Session::bind(const svm::Endpoint& local) {
   return 0;
 }
 
+// What the daemon is told of `settings` for one listen or connect; 0: nothing. A negative errno:
+// it refuses, or has gone.
+int64_t Session::send_settings() {
+  if (settings.empty()) return 0;
+  const auto number = attachment_->add_settings(settings, true);
+  if (number) return *number;
+  return number.error().code == Status::kIo || number.error().code == Status::kClosed
+             ? -ECONNREFUSED
+             : -errno_of(static_cast<int32_t>(number.error().code));
+}
+
+int Session::property(SessionProperty which, std::string& value) {
+  std::shared_ptr<Attachment> attachment;
+  uint64_t handle = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (state() != State::kOpen) return -ENOTCONN;
+    attachment = attachment_;
+    handle = handle_;
+  }
+  auto got = attachment->property(handle, which);
+  if (!got)
+    return got.error().code == Status::kUnsupported
+               ? -ENOPROTOOPT
+               : -errno_of(static_cast<int32_t>(got.error().code));
+  value = std::move(*got);
+  return 0;
+}
+
 int Session::connect(const svm::Endpoint& remote) {
   if (is_datagram()) return open_datagrams(&remote);
   if (const auto attached = worker_.attach(); !attached)
@@ -224,6 +254,8 @@ int Session::connect(const svm::Endpoint& remote) {
       case State::kIdle: {
         attachment_ = worker_.attachment_locked();
         if (!attachment_) return -ECONNREFUSED;
+        const int64_t number = send_settings();
+        if (number < 0) return static_cast<int>(number);
         remote_ = remote;
         svm::ConnectEvent e{};
         e.context = context_ = worker_.register_context(*this);
@@ -235,6 +267,7 @@ int Session::connect(const svm::Endpoint& remote) {
         e.rx_fifo_size = rx_size;
         e.tx_fifo_size = tx_size;
         e.options = options_;
+        e.options.settings = static_cast<uint32_t>(number);
         connect_reported_ = false;
         state_.store(State::kConnecting, std::memory_order_release);
         worker_.send(*attachment_, context_ % attachment_->n_daemon_workers(),

@@ -73,6 +73,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   int accept(Session*& child, bool child_nonblocking);
   // how: SHUT_RD, SHUT_WR, SHUT_RDWR
   int shutdown(int how);
+  // What the transport says of an open session; asks the daemon. -ENOPROTOOPT: nothing of the kind.
+  int property(SessionProperty which, std::string& value);
   // The last close will send a reset.
   void abort_on_close();
   // SO_LINGER: sleeps until everything written was acknowledged, or its time is over.
@@ -208,6 +210,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool socket_is_ip4 = true;  // the domain of the socket: AF_INET, else AF_INET6
   bool reuse_addr = false, broadcast = false;
   uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
+  // What the next listen or connect is to have besides (hostloom/endpoint_settings.h).
+  std::string settings;
   // The limits to tell of: of datagrams those that hold, once there are fifos. Bytes.
   uint32_t rx_limit();
   uint32_t tx_limit();
@@ -258,6 +262,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   void set_owner(uint32_t worker) noexcept;
   ssize_t put_in_vain(size_t n) noexcept;
   void send_options() noexcept;
+  int64_t send_settings();
   void fail(int error) noexcept;
   void let_go();
 

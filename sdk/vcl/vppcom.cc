@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include <hostloom/endpoint_settings.h>
 #include <hostloom/transport.h>
 
 #include "vcl/vppcom_app.h"
@@ -223,8 +224,40 @@ int vppcom_worker_is_detached(void) {
   return w->core.attached() ? 0 : 1;
 }
 
-int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t*) { return VPPCOM_ENOTSUP; }
-int vppcom_del_cert_key_pair(uint32_t) { return VPPCOM_ENOTSUP; }
+namespace {
+
+std::shared_ptr<Attachment> current_attachment() {
+  VppcomWorker* w = vppcom_worker(vppcom_current());
+  if (!w || !w->core.attach()) return nullptr;
+  const std::lock_guard lock(w->core.mutex());
+  return w->core.attachment_locked();
+}
+
+}  // namespace
+
+int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t* pair) {
+  if (!pair || !pair->cert || !pair->key || pair->cert_len == 0 || pair->key_len == 0 ||
+      pair->cert_len > loom::kMostSettingsBytes || pair->key_len > loom::kMostSettingsBytes)
+    return VPPCOM_EINVAL;
+  const auto attachment = current_attachment();
+  if (!attachment) return VPPCOM_ECONNREFUSED;
+  std::string bytes;
+  add_setting(bytes, loom::Setting::kCertificate, {pair->cert, pair->cert_len});
+  add_setting(bytes, loom::Setting::kPrivateKey, {pair->key, pair->key_len});
+  const auto number = attachment->add_settings(bytes, false);
+  explicit_bzero(bytes.data(), bytes.size());
+  if (!number) return vppcom_error(-errno_of(static_cast<int32_t>(number.error().code)));
+  return static_cast<int>(*number);
+}
+
+int vppcom_del_cert_key_pair(uint32_t index) {
+  const auto attachment = current_attachment();
+  if (!attachment) return VPPCOM_ECONNREFUSED;
+  const auto done = attachment->del_settings(index);
+  if (done) return VPPCOM_OK;
+  if (done.error().code == loom::Status::kNotFound) return VPPCOM_ENOENT;
+  return vppcom_error(-errno_of(static_cast<int32_t>(done.error().code)));
+}
 
 namespace {
 constexpr const char* kProtoNames[] = {"TCP", "UDP", "NONE", "TLS", "QUIC", "DTLS", "SRTP", "HTTP"};

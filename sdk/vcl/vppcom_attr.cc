@@ -5,6 +5,8 @@
 #include <limits>
 #include <type_traits>
 
+#include <hostloom/endpoint_settings.h>
+
 #include "vcl/vppcom_app.h"
 
 using namespace loom::vcl;
@@ -22,6 +24,12 @@ class Value {
     if (!buffer_ || !len_ || *len_ < sizeof(T)) return VPPCOM_EINVAL;
     std::memcpy(buffer_, &value, sizeof value);
     *len_ = sizeof value;
+    return VPPCOM_OK;
+  }
+  int put_bytes(const std::string& value) noexcept {
+    if (!buffer_ || !len_ || *len_ < value.size()) return VPPCOM_EINVAL;
+    std::memcpy(buffer_, value.data(), value.size());
+    *len_ = static_cast<uint32_t>(value.size());
     return VPPCOM_OK;
   }
   template <class T>
@@ -73,6 +81,23 @@ uint32_t table_of(Session& s) {
   const std::lock_guard hold(worker.mutex());
   const Attachment* a = worker.current();
   return a ? a->table_of(s.socket_is_ip4) : 0;
+}
+int add_text(Session& s, const Value& v, loom::Setting type) {
+  if (!v.data() || v.size() == 0 || s.settings.size() + v.size() > loom::kMostSettingsBytes)
+    return VPPCOM_EINVAL;
+  add_setting(s.settings, type, {static_cast<const char*>(v.data()), v.size()});
+  return VPPCOM_OK;
+}
+int get_property(Session& s, Value& v, loom::SessionProperty which) {
+  std::string value;
+  if (const int e = s.property(which, value); e != 0) return vppcom_error(e);
+  return v.put_bytes(value);
+}
+int add_number(Session& s, const Value& v, loom::Setting type) {
+  uint32_t value;
+  if (!v.get(value)) return VPPCOM_EINVAL;
+  add_setting(s.settings, type, value);
+  return VPPCOM_OK;
 }
 int get_endpoint(Value& v, const svm::Endpoint& e) {
   vppcom_endpt_t* ep = v.endpoint();
@@ -207,9 +232,34 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       if (!v.get(table)) return VPPCOM_EINVAL;
       return table == table_of(s) ? VPPCOM_OK : VPPCOM_ENOTSUP;
     }
+    // For the next listen or connect; of servers several, chosen by the name that a client asks
+    // for.
+    case VPPCOM_ATTR_SET_CKPAIR:
+      return add_number(s, v, loom::Setting::kPair);
+    case VPPCOM_ATTR_SET_TLS_VERIFY:
+      return add_number(s, v, loom::Setting::kVerify);
+    case VPPCOM_ATTR_SET_TLS_SERVER_NAME:
+      return add_text(s, v, loom::Setting::kServerName);
+    case VPPCOM_ATTR_SET_TLS_ALPN:
+      return add_text(s, v, loom::Setting::kAlpn);
+    case VPPCOM_ATTR_SET_TLS_TRUST:
+      return add_text(s, v, loom::Setting::kTrust);
+    case VPPCOM_ATTR_GET_TLS_VERSION:
+      return get_property(s, v, loom::SessionProperty::kVersion);
+    case VPPCOM_ATTR_GET_TLS_CIPHER:
+      return get_property(s, v, loom::SessionProperty::kCipher);
+    case VPPCOM_ATTR_GET_TLS_ALPN:
+      return get_property(s, v, loom::SessionProperty::kAlpn);
+    case VPPCOM_ATTR_GET_TLS_SERVER_NAME:
+      return get_property(s, v, loom::SessionProperty::kServerName);
+    case VPPCOM_ATTR_GET_TLS_PEER_CERT:
+      return get_property(s, v, loom::SessionProperty::kPeerCertificate);
+    case VPPCOM_ATTR_GET_TLS_RESUMED:
+      return get_property(s, v, loom::SessionProperty::kIsResumed);
+    case VPPCOM_ATTR_GET_TLS_VERIFIED:
+      return get_property(s, v, loom::SessionProperty::kIsVerified);
     // Of transports that do not exist here.
     case VPPCOM_ATTR_SET_CONNECTED:
-    case VPPCOM_ATTR_SET_CKPAIR:
     case VPPCOM_ATTR_SET_ENDPT_EXT_CFG:
     case VPPCOM_ATTR_SET_IP_PKTINFO:
     case VPPCOM_ATTR_GET_IP_PKTINFO:

@@ -155,6 +155,10 @@ class Lab:
             raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if as_json else done.stdout
 
+    def applications(self):
+        """Those that come and go: not the plugins that are applications for as long as the daemon runs."""
+        return [a for a in self.cli("show", "app", as_json=True)["applications"] if a["name"] != "tls"]
+
     def preload(self, **more):
         """The environment of a program that is to run over Hostloom."""
         env = dict(os.environ, LD_PRELOAD=str(self.build / "lib/libvcl_ldpreload.so"),

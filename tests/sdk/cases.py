@@ -486,7 +486,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
     threading.Thread(target=refuse, daemon=True).start()
     done = subprocess.run([app, "connect", HOST_IP4, "9"], input="x\n", env=env, capture_output=True, text=True, timeout=30)
     expect(done.returncode == 1 and "ECONNREFUSED" in done.stderr, f"{done.returncode}: {done.stderr!r}")
-    wait_until(lambda: not lab.cli("show", "app", as_json=True)["applications"], "applications go")
+    wait_until(lambda: not lab.applications(), "applications go")
 
 
 def transport():

@@ -163,7 +163,7 @@ def disabled():
                 pass
             else:
                 raise Failure("the connection outlived the session layer")
-            wait_until(lambda: not m.dump("app_dump"), "no application is left")
+            wait_until(lambda: not lab.applications(), "no application is left")
             expect("disabled" in lab.cli("show", "session"), "show session says so")
         lab.cli("session", "enable")
         with p.Nginx(lab, p.served_by_hostloom(lab), port=8081, workers=1) as n:
@@ -183,7 +183,7 @@ def attach_socket():
             p.curl_matches(lab, n, "1k")
             server = [p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"]
             late = lab.run(server, check=False, timeout=20, env=lab.preload(LDP_DEBUG="0"))
-            expect(late.returncode != 0 and len(m.dump("app_dump")) == 1, f"a program came: {late}")
+            expect(late.returncode != 0 and len(lab.applications()) == 1, f"a program came: {late}")
             expect(m.call("session_sapi_enable_disable", is_enable=True)["retval"] == 0, "enable")
             expect(path.is_socket(), "the socket is back")
             with lab.program(server, env=lab.preload()):
@@ -344,7 +344,7 @@ def performance():
             other.request("perf_client_run", uri=uri, run_time=600, n_clients=3)
             wait_until(lambda: server()["open"] == 3, "a run is under way")
         wait_until(lambda: server()["open"] == 0, "the run has ended with its client")
-        wait_until(lambda: [a["app"] for a in m.dump("app_dump")] == [f"perf server {uri}"], "no application of a run is left")
+        wait_until(lambda: [a["name"] for a in lab.applications()] == [f"perf server {uri}"], "no application of a run is left")
         expect(m.call("perf_server_add_del", is_add=False, uri=uri)["retval"] == 0, "the server's end")
         expect(m.dump("perf_server_dump") == [] and not laboratory.can_connect(STACK_IP4, 1234), "it is gone")
 

@@ -33,7 +33,7 @@ def session_count(lab):
 
 
 def no_applications(lab):
-    return not lab.cli("show", "app", as_json=True)["applications"]
+    return not lab.applications()
 
 
 def expect_reclaimed(lab):
@@ -150,7 +150,7 @@ def application_death():
                 victim.wait()
                 wait_until(lambda: client.poll() is not None, "the client notices that its server died", 30)
                 p.curl_matches(lab, n, "10m")
-            wait_until(lambda: len(lab.cli("show", "app", as_json=True)["applications"]) == 1, "dead applications go")
+            wait_until(lambda: len(lab.applications()) == 1, "dead applications go")
         expect_reclaimed(lab)
 
 

@@ -31,7 +31,7 @@ def tap_packets(lab):
 
 
 def expect_reclaimed(lab, descriptors):
-    wait_until(lambda: not lab.cli("show", "app", as_json=True)["applications"], "the daemon forgets the applications")
+    wait_until(lambda: not lab.applications(), "the daemon forgets the applications")
     wait_until(lambda: not connections(lab), "all sessions end")
     wait_until(lambda: len(os.listdir(f"/proc/{lab.daemon.pid}/fd")) <= descriptors, "the daemon's descriptors are closed")
 

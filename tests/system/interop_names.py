@@ -21,7 +21,6 @@ ABSENT_COMMANDS = {
     "af-packet": ["create host-interface"],
     "memif": ["create memif socket", "create interface memif"],
     "UDP": ["show udp"],
-    "TLS": ["show tls"],
     "QUIC": ["show quic"],
 }
 

@@ -119,6 +119,9 @@ struct AppCalls {
   // `size`: of the structure as the caller knows it; fields behind that are not touched.
   Status (*info)(Worker&, SessionId, ConnectionInfo&, uint32_t size) noexcept;
   Status (*set_options)(Worker&, SessionId, const SocketOptionsView&, uint32_t size) noexcept;
+  // See AppSession::connect_for. Since ABI 1.1.
+  Status (*connect_for)(Worker&, Application&, SessionId upper, const AppEndpoint& how,
+                        const Endpoints& ends, void* context, SessionId* out) noexcept;
 };
 
 // One session, on its worker. A pair of words: made where it is needed, never kept.
@@ -134,6 +137,14 @@ class AppSession {
     const Status s = w.sessions->apps->connect(w, app, remote, context, &id);
     if (s != Status::kOk) return error(s, status_name(s));
     return id;
+  }
+
+  // The same for a transport that is an application (TxKind::kInternal), in TransportOps::connect:
+  // the lower connection of session `upper`, in whose namespace it is and whose rules hold for it.
+  // `how`: of it transport, fifo sizes and options count.
+  static Status connect_for(Worker& w, Application& app, SessionId upper, const AppEndpoint& how,
+                            const Endpoints& ends, void* context, SessionId* out) noexcept {
+    return w.sessions->apps->connect_for(w, app, upper, how, ends, context, out);
   }
 
   SessionId id() const noexcept { return id_; }

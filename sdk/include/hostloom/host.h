@@ -109,6 +109,16 @@ struct HostOps {
                        std::string* message);
   // Accepted sessions go on. On return `accepted` is not called again for it.
   Status (*app_unlisten)(Host&, Application*, SessionHandle listener);
+  // For a transport that is an application (TxKind::kInternal), in TransportOps::open_listener:
+  // listens where the listener `upper` is to be found, in its namespace, with its options and
+  // backlog. Of the endpoint transport and fifo sizes count. Since ABI 1.1.
+  Status (*app_listen_for)(Host&, Application*, SessionId upper, const AppEndpoint*, void* context,
+                           SessionHandle* out, std::string* message);
+  // The settings that an application has named for an endpoint (SocketOptionsView::settings), or
+  // others of the same application: hostloom/endpoint_settings.h. Any thread; takes a lock and
+  // allocates. Those for one endpoint alone are there until open_listener or connect returns.
+  // kNotFound. Since ABI 1.1.
+  Status (*endpoint_settings)(Host&, uint32_t named, uint32_t number, std::string* out);
 };
 
 class Host {
@@ -228,6 +238,17 @@ class Host {
     const Status s = ops->app_listen(*this, app, &e, context, &h, &m);
     if (s != Status::kOk) return error(s, std::move(m));
     return h;
+  }
+  Result<SessionHandle> app_listen_for(Application* app, SessionId upper, const AppEndpoint& e,
+                                       void* context) {
+    SessionHandle h = 0;
+    std::string m;
+    const Status s = ops->app_listen_for(*this, app, upper, &e, context, &h, &m);
+    if (s != Status::kOk) return error(s, std::move(m));
+    return h;
+  }
+  Status endpoint_settings(uint32_t named, uint32_t number, std::string* out) {
+    return ops->endpoint_settings(*this, named, number, out);
   }
   Status app_unlisten(Application* app, SessionHandle h) {
     return ops->app_unlisten(*this, app, h);

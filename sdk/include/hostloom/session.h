@@ -110,6 +110,9 @@ struct SocketOptionsView {
   uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;
   bool ip4_group_loop = true, ip6_group_loop = true;
   bool ip4_group_all = true, ip6_group_all = true;
+  // At open: number of what the application wants besides (endpoint_settings.h); 0: nothing. Since
+  // ABI 1.1.
+  uint32_t settings = 0;
 };
 
 // Why a session ends early: what the application's next call returns.
@@ -241,6 +244,18 @@ struct SessionOps {
   // the payload, `length` bytes from `offset` in the chain. kAgain: too many wait already.
   Status (*datagram_error)(Worker&, SessionId, const DatagramError&, const Buffer& chain,
                            uint32_t offset, uint32_t length) noexcept;
+
+  // --- Bytes of sessions of TxKind::kInternal. Since ABI 1.1.
+  // Borrows the oldest bytes of the tx fifo, no copy: views filled in. What they say the
+  // application may change under the reader's eyes. Valid until tx_drop or the end of the session.
+  uint32_t (*tx_views)(Worker&, SessionId, std::span<std::span<const std::byte>> out) noexcept;
+  // Up to n bytes of memory behind the end of the rx fifo, as views to fill; 0: it is full
+  // (rx_want_space), nobody reads any more, or there is no memory now (kNoMemory counts it; ask
+  // again). rx_commit publishes the first n of them. No other call for this session between the
+  // two.
+  uint32_t (*rx_reserve)(Worker&, SessionId, uint32_t n,
+                         std::span<std::span<std::byte>> out) noexcept;
+  void (*rx_commit)(Worker&, SessionId, uint32_t n) noexcept;
 };
 
 }  // namespace loom

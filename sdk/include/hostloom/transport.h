@@ -147,6 +147,28 @@ struct TransportOps {
   // kInUse: it is a member already; kNotFound: it is not, or there is no such interface;
   // kInvalid; kNoMemory.
   Status (*group)(Worker&, ConnId, const GroupRequest&) noexcept = nullptr;
+
+  // --- Transports that are applications themselves (TxKind::kInternal). Since ABI 1.1.
+  // Such a transport has sessions of its own, of another transport, by hostloom/app.h, and moves
+  // the bytes between the two itself (docs/transports.md). What is different for it: `listen`,
+  // `unlisten`, send_window and push_headers are not called. It is found in the network where its
+  // lower sessions are: these it opens in the upper one's name (AppSession::connect_for,
+  // Host::app_listen_for), so that namespaces and rules hold.
+  //
+  // Control thread, instead of `listen` on every worker. What it accepts below becomes a session by
+  // SessionOps::accepted with this id.
+  Status (*open_listener)(SessionId listener, const SocketOptionsView&,
+                          ConnId* out) noexcept = nullptr;
+  // Control thread. On return nothing is accepted for it any more, and what had begun is gone.
+  void (*close_listener)(ConnId) noexcept = nullptr;
+  // There are `queued` bytes in the tx fifo: takes some (SessionOps::tx_views, tx_drop), not many
+  // in one call. Called in a round in which the application has written, after tx_schedule, and
+  // again in the next one when some were taken and some are left. One that takes none waits.
+  void (*tx_ready)(Worker&, ConnId, uint32_t queued) noexcept = nullptr;
+
+  // --- Properties, one by one, for whoever asks (endpoint_settings.h: SessionProperty). Allocates:
+  // rare, on the worker. kUnsupported: the transport has none of that number. Since ABI 1.1.
+  Status (*property)(Worker&, ConnId, uint32_t which, std::string& out) noexcept = nullptr;
 };
 
 }  // namespace loom

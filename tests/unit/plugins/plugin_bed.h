@@ -36,6 +36,27 @@ class PluginBed {
                          SessionHandle* out, std::string* why) {
       return answer(of(h).bed.layer->listen(*a, *e, context), out, why);
     };
+    ops_.app_unlisten = [](Host& h, Application* a, SessionHandle l) {
+      return of(h).bed.layer->unlisten(*a, l);
+    };
+    ops_.app_listen_for = [](Host& h, Application* a, SessionId upper, const AppEndpoint* e,
+                             void* context, SessionHandle* out, std::string* why) {
+      return answer(of(h).bed.layer->listen_for(*a, upper, *e, context), out, why);
+    };
+    ops_.with_barrier = [](Host& h, void (*fn)(void*), void* arg) {
+      of(h).bed.engine->run_on_worker(0, [&](Worker&) { fn(arg); });
+    };
+    ops_.endpoint_settings = [](Host& h, uint32_t named, uint32_t number, std::string* out) {
+      return of(h).bed.layer->endpoint_settings(named, number, out);
+    };
+    ops_.add_transport = [](Host& h, const TransportOps* t, TransportId* out, std::string* why) {
+      return answer(of(h).bed.transports.add(*t), out, why);
+    };
+    ops_.allocate_worker_slot = [](Host& h) { return of(h).worker_slots_++; };
+    ops_.add_config_stanza = [](Host& h, const ConfigStanza* s, std::string*) {
+      of(h).stanza = *s;
+      return Status::kOk;
+    };
     ops_.add_api_module = [](Host& h, const ApiModule* m, std::string*) {
       return of(h).registry.add_module(*m) ? Status::kOk : Status::kExists;
     };
@@ -63,7 +84,8 @@ class PluginBed {
   CliTree cli;
   ApiRegistry registry;
   DirectClient client{registry};
-  StatSet stats;  // the last that was added
+  StatSet stats;        // the last that was added
+  ConfigStanza stanza;  // likewise
   std::string log;
 
  private:
@@ -78,6 +100,7 @@ class PluginBed {
   }
 
   HostOps ops_{};
+  uint32_t worker_slots_ = 0;
   std::deque<CliCommand> commands_;  // the tree points into it
 };
 

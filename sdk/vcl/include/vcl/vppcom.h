@@ -212,6 +212,22 @@ typedef enum {
   VPPCOM_ATTR_SET_USER_TIMEOUT,
   VPPCOM_ATTR_GET_CONGESTION, /* char[16] */
   VPPCOM_ATTR_SET_CONGESTION,
+  /* Of TLS, before listen or connect */
+  VPPCOM_ATTR_SET_TLS_SERVER_NAME, /* char[], buflen bytes: to ask for, and to find in the
+                                      certificate; without one that is the peer's address */
+  VPPCOM_ATTR_SET_TLS_ALPN,        /* char[]: names, each behind a byte of length (RFC 7301) */
+  VPPCOM_ATTR_SET_TLS_VERIFY,      /* uint32_t: of the peer's certificate 0 nothing is asked,
+                                      1 it is checked if there is one, 2 it must be there */
+  VPPCOM_ATTR_SET_TLS_TRUST,       /* char[]: PEM, certificates to believe instead of the host's */
+  /* Of an open session; buflen becomes the length, and there is no end mark. These ask the daemon.
+   */
+  VPPCOM_ATTR_GET_TLS_VERSION,     /* char[]: "TLSv1.3" */
+  VPPCOM_ATTR_GET_TLS_CIPHER,      /* char[] */
+  VPPCOM_ATTR_GET_TLS_ALPN,        /* char[]: length 0, none */
+  VPPCOM_ATTR_GET_TLS_SERVER_NAME, /* char[]: that the client has asked for */
+  VPPCOM_ATTR_GET_TLS_PEER_CERT,   /* uint8_t[]: DER; length 0, none */
+  VPPCOM_ATTR_GET_TLS_RESUMED,     /* uint32_t */
+  VPPCOM_ATTR_GET_TLS_VERIFIED,    /* uint32_t: the peer's certificate was asked for, and is good */
 } vppcom_attr_op_t;
 
 #pragma GCC visibility push(default)
@@ -241,7 +257,10 @@ int vppcom_mq_epoll_fd(void); /* the same; older name */
 /* 1 while the daemon is gone. */
 int vppcom_worker_is_detached(void);
 
-int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t* ckpair); /* ENOTSUP until TLS exists */
+/* PEM: the certificate with its chain, and its key. A number above 0, for VPPCOM_ATTR_SET_CKPAIR;
+ * the application's, as long as it is attached. */
+int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t* ckpair);
+/* ENOENT: none of the application's. Listeners and sessions that have it keep it. */
 int vppcom_del_cert_key_pair(uint32_t ckpair_index);
 
 int vppcom_unformat_proto(uint8_t* proto, char* proto_str);

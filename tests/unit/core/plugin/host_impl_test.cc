@@ -43,8 +43,8 @@ class HostImplTest : public ::testing::Test {
     config.buffers.buffers_per_numa = 4096;
     engine_ = must(Engine::create(config));
     net_ = must(Net::create(*engine_));
-    host_ = std::make_unique<HostImpl>(
-        HostImpl::Parts{*engine_, *net_, transports_, congestion_, cli_, stanzas_, messages_, stats_});
+    host_ = std::make_unique<HostImpl>(HostImpl::Parts{*engine_, *net_, transports_, congestion_,
+                                                       cli_, stanzas_, messages_, stats_});
     host_->log = [this](LogLevel, const char* who, const char* text) {
       log_.push_back(std::string(who) + ": " + text);
     };
@@ -104,6 +104,7 @@ TransportOps transport() {
   t.connect = [](Worker&, SessionId, Endpoints&, const SocketOptionsView&, ConnId*) noexcept {
     return Status::kOk;
   };
+  t.tx_ready = [](Worker&, ConnId, uint32_t) noexcept {};
   t.close = [](Worker&, ConnId, bool) noexcept {};
   t.abort = [](Worker&, ConnId) noexcept {};
   return t;

@@ -55,7 +55,13 @@ TEST(TransportRegistry, RefusesATableThatLacksWhatItsKindNeeds) {
   t.push_headers = nullptr;
   EXPECT_THAT(r.add(t).error().message, HasSubstr("'t' lacks push_headers"));
   t.tx_kind = TxKind::kInternal;  // such a transport moves its bytes itself
+  EXPECT_THAT(r.add(t).error().message, HasSubstr("'t' lacks tx_ready"));
+  t.tx_ready = [](Worker&, ConnId, uint32_t) noexcept {};
   EXPECT_TRUE(r.add(t));
+  t.open_listener = [](SessionId, const SocketOptionsView&, ConnId*) noexcept {
+    return Status::kOk;
+  };
+  EXPECT_THAT(r.add(t).error().message, HasSubstr("'t' lacks close_listener"));
   t = transport("u", 10);
   t.connect = nullptr;
   EXPECT_THAT(r.add(t).error().message, HasSubstr("lacks connect or listen"));

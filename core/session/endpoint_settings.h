@@ -1,0 +1,48 @@
+// Settings that applications have given for their endpoints (hostloom/endpoint_settings.h), by
+// number. What they say is the transports' affair. Private to core/session/.
+//
+// Threads: any; one lock, taken when an endpoint is opened, never for a packet.
+#pragma once
+#include <strings.h>
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include <hostloom/status.h>
+
+namespace loom::session {
+
+struct App;
+
+class EndpointSettings {
+ public:
+  static constexpr uint32_t kMostOfApp = 256;
+
+  // `once`: for one listen or connect, after which it goes. kNoMemory: the application has as many
+  // as it may.
+  Result<uint32_t> add(const App&, std::string bytes, bool once);
+  Status remove(const App&, uint32_t number);  // kNotFound: not one of its own
+  void remove_all(const App&);
+  bool has(const App&, uint32_t number) const;
+  // `number`: of the same application as `named`, which it has named for an endpoint.
+  Status read(uint32_t named, uint32_t number, std::string* out) const;
+  // It was named in a listen or connect that is done.
+  void used(const App&, uint32_t number);
+
+ private:
+  struct Entry {
+    uint64_t app = 0;  // App::serial
+    bool once = false;
+    std::string bytes;
+    Entry(uint64_t a, bool o, std::string b) : app(a), once(o), bytes(std::move(b)) {}
+    ~Entry() { explicit_bzero(bytes.data(), bytes.size()); }  // there may be keys
+  };
+  mutable std::mutex mutex_;
+  std::unordered_map<uint32_t, Entry> entries_;
+  std::unordered_map<uint64_t, uint32_t> of_app_;  // how many
+  uint32_t last_ = 0;
+};
+
+}  // namespace loom::session

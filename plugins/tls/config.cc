@@ -1,0 +1,114 @@
+// The stanza `tls { }`.
+#include "config.h"
+
+#include <openssl/ssl.h>
+
+namespace loom::tls {
+
+const char kConfigHelp[] =
+    "certificate FILE             PEM chain of listeners that name none of their own\n"
+    "key FILE                     PEM private key of that certificate\n"
+    "ca-cert-path PATH            file or folder of trusted certificates (default: the system's)\n"
+    "crl FILE                     PEM; certificates that it lists are refused\n"
+    "verify-server required|off   what clients ask of the server (default: required)\n"
+    "verify-client required|optional|off  what servers ask of clients (default: off)\n"
+    "min-version 1.2|1.3          (default: 1.2)\n"
+    "max-version 1.2|1.3          (default: 1.3)\n"
+    "ciphers LIST                 of TLS 1.2, in OpenSSL's notation\n"
+    "ciphersuites LIST            of TLS 1.3\n"
+    "groups LIST                  for the key exchange, as X25519:P-256\n"
+    "key-log FILE                 write each session's secrets there, for debugging\n"
+    "handshake-timeout SECONDS    (default: 10)\n"
+    "ticket-lifetime SECONDS      after which the keys of session tickets change (default: 3600)\n"
+    "max-handshakes N             under way, of a worker (default: 16384)\n"
+    "transport NAME               what the sessions run over (default: tcp)\n"
+    "fifo-size BYTES              of each fifo of those (default: 1m)";
+
+namespace {
+
+Result<int> version(ConfigReader& in, const ConfigNode& key) {
+  const auto word = in.text(key);
+  if (!word) return word.error();
+  if (*word == "1.2") return TLS1_2_VERSION;
+  if (*word == "1.3") return TLS1_3_VERSION;
+  return key.fail("'" + key.word + " " + *word + "': 1.2 or 1.3 is needed");
+}
+
+Result<Verify> verify(ConfigReader& in, const ConfigNode& key, bool may_be_optional) {
+  const auto word = in.text(key);
+  if (!word) return word.error();
+  if (*word == "required") return Verify::kRequired;
+  if (*word == "off") return Verify::kOff;
+  if (*word == "optional" && may_be_optional) return Verify::kOptional;
+  return key.fail("'" + key.word + " " + *word + "': required" +
+                  (may_be_optional ? ", optional" : "") + " or off is needed");
+}
+
+}  // namespace
+
+Result<void> apply_config(void* context, const ConfigNode& stanza) {
+  Config& c = *static_cast<Config*>(context);
+  ConfigReader in(stanza);
+  Result<void> outcome;
+  const auto store = [&outcome](auto& field, auto&& result) {
+    if (result)
+      field = static_cast<std::remove_reference_t<decltype(field)>>(*result);
+    else
+      outcome = result.error();
+  };
+  while (const ConfigNode* w = outcome ? in.next() : nullptr) {
+    const std::string& key = w->word;
+    if (key == "certificate") {
+      store(c.certificate, in.text(*w));
+    } else if (key == "key") {
+      store(c.key, in.text(*w));
+    } else if (key == "ca-cert-path") {
+      store(c.ca, in.text(*w));
+    } else if (key == "crl") {
+      store(c.crl, in.text(*w));
+    } else if (key == "verify-server") {
+      store(c.verify_server, verify(in, *w, false));
+    } else if (key == "verify-client") {
+      store(c.verify_client, verify(in, *w, true));
+    } else if (key == "min-version") {
+      store(c.least_version, version(in, *w));
+    } else if (key == "max-version") {
+      store(c.most_version, version(in, *w));
+    } else if (key == "ciphers") {
+      store(c.ciphers, in.text(*w));
+    } else if (key == "ciphersuites") {
+      store(c.ciphersuites, in.text(*w));
+    } else if (key == "groups") {
+      store(c.groups, in.text(*w));
+    } else if (key == "key-log") {
+      store(c.key_log, in.text(*w));
+    } else if (key == "handshake-timeout") {
+      uint64_t seconds = 0;
+      store(seconds, in.number(*w, 1, 3600));
+      c.handshake_timeout = seconds * kSecond;
+    } else if (key == "ticket-lifetime") {
+      uint64_t seconds = 0;
+      store(seconds, in.number(*w, 1, 7 * 24 * 3600));  // RFC 8446 section 4.6.1
+      c.ticket_lifetime = seconds * kSecond;
+    } else if (key == "max-handshakes") {
+      store(c.max_handshakes, in.number(*w, 1, 1u << 24));
+    } else if (key == "transport") {
+      store(c.transport, in.text(*w));
+      if (outcome && c.transport.size() > 15) return w->fail("a transport's name is shorter");
+    } else if (key == "fifo-size") {
+      store(c.fifo_size, in.size(*w, 64 << 10, 1u << 30));
+    } else {
+      return in.unknown(
+          *w, {"certificate", "key", "ca-cert-path", "crl", "verify-server", "verify-client",
+               "min-version", "max-version", "ciphers", "ciphersuites", "groups", "key-log",
+               "handshake-timeout", "ticket-lifetime", "max-handshakes", "transport", "fifo-size"});
+    }
+  }
+  if (outcome && c.least_version && c.most_version && c.least_version > c.most_version)
+    return stanza.fail("min-version is above max-version");
+  if (outcome && c.certificate.empty() != c.key.empty())
+    return stanza.fail("certificate and key go together");
+  return outcome;
+}
+
+}  // namespace loom::tls

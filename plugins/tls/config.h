@@ -1,0 +1,32 @@
+// Settings of the stanza `tls { }`.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include <hostloom/config.h>
+#include <hostloom/types.h>
+
+namespace loom::tls {
+
+enum class Verify : uint8_t { kOff, kOptional, kRequired };
+
+struct Config {
+  std::string transport = "tcp";  // below, by name in the registry
+  uint32_t fifo_size = 1u << 20;  // bytes, of each fifo of a lower session
+  std::string certificate, key;   // PEM files, for listeners that name no pair of their own
+  std::string ca;                 // PEM file or folder; "": the system's
+  std::string crl;                // PEM file: what it lists is refused; "": not looked at
+  Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
+  int least_version = 0, most_version = 0;    // OpenSSL's numbers; 0: 1.2 and 1.3
+  std::string ciphers, ciphersuites, groups;  // OpenSSL's notation; "": its defaults
+  std::string key_log;                        // file to append secrets to (NSS format); "": none
+  TimeNs handshake_timeout = 10 * kSecond;
+  TimeNs ticket_lifetime = 3600 * kSecond;  // of the keys of session tickets
+  uint32_t max_handshakes = 16'384;         // under way, of a worker
+};
+
+extern const char kConfigHelp[];
+// context: the Config.
+Result<void> apply_config(void* context, const ConfigNode&);
+
+}  // namespace loom::tls

@@ -1,0 +1,132 @@
+// One TLS connection: an application's session above, a session of ours below, OpenSSL between.
+//
+//   upper   fifos of plain bytes, by SessionOps: the transport's side of a session
+//   lower   fifos of records, by AppSession: the application's side of one of another transport
+//
+// It lives from the lower session's beginning until that says `closed`; the upper one may come
+// later (server) and go earlier. All of it on the worker where both sessions live.
+#pragma once
+#include <openssl/ssl.h>
+
+#include <memory>
+#include <vector>
+
+#include <hostloom/app.h>
+#include <hostloom/stats.h>
+
+#include "resume.h"
+
+namespace loom::tls {
+
+struct Listener;
+struct TlsWorker;
+
+// Plain bytes of a record, at most (RFC 8446 section 5.1), and what a record may have besides.
+constexpr uint32_t kMaxPlain = 16'384, kMaxRecord = kMaxPlain + 512;
+constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes each way: then it is the others' turn
+
+struct Connection {
+  enum class State : uint8_t {
+    kConnecting,  // client: the lower session is on its way
+    kHandshake,
+    kOpen,
+    kEnding,  // nobody is above any more; what we have said is on its way to the peer
+  };
+
+  TlsWorker* at = nullptr;
+  SSL* ssl = nullptr;
+  SessionId upper = kNoSession, lower = kNoSession;
+  ConnId self = kNoConn;
+  State state = State::kConnecting;
+  bool is_server = false;
+  bool shut = false;             // the application writes no more: close_notify after what is left
+  bool closed = false;           // it does not read either
+  bool said_close = false;       // close_notify is sent
+  bool heard_close = false;      // and has come
+  bool receiving = false;        // receive() runs
+  bool again = false;            // and is to begin anew
+  uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
+  uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
+  Listener* listener = nullptr;  // server, until the handshake is done
+  // Records that the lower session had no room for. While there are any, none is made, and nothing
+  // is read that may be answered: so these are few.
+  std::vector<std::byte> unsent;
+  std::string resume_key;  // client: what its sessions are kept under (resume.h)
+  Timer timer;  // handshake: gives up. Ending: lets go. Open: memory was short, tries again
+
+  AppSession below() const noexcept;
+};
+
+enum Stat : uint16_t {
+  kServerHandshakes,
+  kClientHandshakes,
+  kResumed,
+  kHandshakesFailed,
+  kHandshakesTimedOut,
+  kRefused,
+  kAlertsReceived,
+  kVerifyFailed,
+  kTruncated,
+  kBadRecords,
+  kBytesIn,
+  kBytesOut,
+  kUnderWay,
+  kConnections,
+  kStatCount
+};
+extern const StatInfo kStats[kStatCount];
+
+struct TlsWorker {
+  explicit TlsWorker(Worker& worker) : w(worker) {}
+  ~TlsWorker();
+  // A connection with an id; null: no memory.
+  Connection* open() noexcept;
+  void forget(Connection&) noexcept;
+  Connection& get(ConnId id) noexcept { return *connections[id]; }
+
+  Worker& w;
+  std::vector<std::unique_ptr<Connection>> connections;  // by id; null: free
+  std::vector<ConnId> free;
+  StatCounter stats[kStatCount];
+  SessionCache sessions;
+  // Handshakes of this round: what they took so far.
+  TimeNs round = 0, spent = 0;
+};
+
+inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }
+
+// --- bio.cc
+// OpenSSL's connection with the lower session. False: no memory.
+bool attach_bio(Connection&) noexcept;
+// Sends what is unsent. False: the rest goes when there is room; `writable` calls again.
+bool flush(Connection&) noexcept;
+
+// --- handshake.cc
+// Goes on with it as far as what has come allows.
+void handshake(Connection&) noexcept;
+void begin_client(Connection&) noexcept;  // the lower session is connected
+void start_timer(Connection&, TimeNs) noexcept;
+// The connection ends by our doing: whoever is above hears `reason`, the peer the alert that
+// OpenSSL has written.
+void fail(Connection&, ResetReason reason) noexcept;
+// The lower session has gone, or never came: whoever is above hears it.
+void lost(Connection&, Status, ResetReason) noexcept;
+// Nobody is above from now on. What is unsent is sent, then the lower session ended.
+void end_below(Connection&) noexcept;
+
+// --- receive.cc
+// From the lower session into the upper one's rx fifo.
+void receive(Connection&) noexcept;
+// kEnding: what comes is nobody's.
+void discard(Connection&) noexcept;
+
+// --- send.cc
+// From the upper session's tx fifo into the lower session; close_notify behind the last byte.
+void send(Connection&) noexcept;
+
+// --- context.cc
+// Takes what OpenSSL has against the last call: counts it, and empties its queue. Whether the
+// peer's certificate was the reason.
+void note_errors(TlsWorker&, const SSL*) noexcept;
+
+}  // namespace loom::tls

@@ -1,0 +1,318 @@
+// Contexts: what a configuration and a key pair come to in OpenSSL.
+#include "context.h"
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "connection.h"
+#include "tickets.h"
+
+namespace loom::tls {
+namespace {
+
+template <class T, void (*kFree)(T*)>
+struct Free {
+  void operator()(T* p) const noexcept { kFree(p); }
+};
+using X509Ptr = std::unique_ptr<X509, Free<X509, X509_free>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY, EVP_PKEY_free>>;
+using BioPtr = std::unique_ptr<BIO, Free<BIO, BIO_free_all>>;
+
+Error fail(const std::string& what) { return {Status::kInvalid, what + ": " + openssl_error()}; }
+
+// Nobody is there to be asked for a passphrase.
+int no_passphrase(char*, int, int, void*) { return -1; }
+
+BioPtr reader_of(const std::string& pem) {
+  return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
+
+int use(SSL_CTX* c, X509* x, EVP_PKEY* k, STACK_OF(X509) * chain) {
+  return SSL_CTX_use_cert_and_key(c, x, k, chain, 1);
+}
+int use(SSL* c, X509* x, EVP_PKEY* k, STACK_OF(X509) * chain) {
+  return SSL_use_cert_and_key(c, x, k, chain, 1);
+}
+void free_chain(STACK_OF(X509) * s) { sk_X509_pop_free(s, X509_free); }
+
+template <class Target>
+Result<void> use_key_pair(Target* c, const KeyPair& pair) {
+  const BioPtr text = reader_of(pair.certificate);
+  const X509Ptr leaf(PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr));
+  if (!leaf) return fail("the certificate");
+  const std::unique_ptr<STACK_OF(X509), Free<STACK_OF(X509), free_chain>> chain(sk_X509_new_null());
+  while (X509* next = PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr))
+    if (!sk_X509_push(chain.get(), next)) X509_free(next);
+  ERR_clear_error();  // the end of the text is one
+  const BioPtr key_text = reader_of(pair.key);
+  const KeyPtr key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, no_passphrase, nullptr));
+  if (!key) return fail("the private key");
+  if (use(c, leaf.get(), key.get(), chain.get()) != 1) return fail("certificate and key");
+  return {};
+}
+
+using StorePtr = std::unique_ptr<X509_STORE, Free<X509_STORE, X509_STORE_free>>;
+
+Result<StorePtr> store_of(const std::string& pem) {
+  StorePtr store(X509_STORE_new());
+  const BioPtr text = reader_of(pem);
+  int n = 0;
+  while (X509* raw = PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr)) {
+    const X509Ptr x(raw);
+    n += X509_STORE_add_cert(store.get(), raw);
+  }
+  if (n == 0) return fail("the trusted certificates");
+  ERR_clear_error();
+  return store;
+}
+
+Result<void> trust(SSL_CTX* c, const Config& config) {
+  if (config.ca.empty()) {
+    if (SSL_CTX_set_default_verify_paths(c) != 1) return fail("the system's certificates");
+  } else {
+    struct stat s {};
+    if (::stat(config.ca.c_str(), &s) != 0)
+      return error(Status::kInvalid, "ca-cert-path " + config.ca + ": " + std::strerror(errno));
+    const bool is_folder = S_ISDIR(s.st_mode);
+    if ((is_folder ? SSL_CTX_load_verify_dir(c, config.ca.c_str())
+                   : SSL_CTX_load_verify_file(c, config.ca.c_str())) != 1)
+      return fail("ca-cert-path " + config.ca);
+  }
+  if (config.crl.empty()) return {};
+  X509_STORE* store = SSL_CTX_get_cert_store(c);
+  X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+  if (!lookup || X509_load_crl_file(lookup, config.crl.c_str(), X509_FILETYPE_PEM) < 1)
+    return fail("crl " + config.crl);
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+  return {};
+}
+
+// One line a secret, by one call of write: lines of several workers do not mix.
+void log_key(const SSL* ssl, const char* line) {
+  const auto fd = reinterpret_cast<intptr_t>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  const std::string text = std::string(line) + "\n";
+  (void)!::write(static_cast<int>(fd), text.data(), text.size());
+}
+
+Result<void> log_keys(SSL_CTX* c, const std::string& path) {
+  static std::string opened_path;  // one file for all contexts; control thread
+  static int fd = -1;
+  if (fd < 0 || opened_path != path) {
+    fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return error(Status::kInvalid, "key-log " + path + ": " + std::strerror(errno));
+    opened_path = path;
+  }
+  SSL_CTX_set_app_data(c, reinterpret_cast<void*>(static_cast<intptr_t>(fd)));
+  SSL_CTX_set_keylog_callback(c, log_key);
+  return {};
+}
+
+Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config) {
+  ContextPtr c(SSL_CTX_new(method));
+  if (!c) return error(Status::kNoMemory, openssl_error());
+  SSL_CTX* const raw = c.get();
+  const int least = config.least_version ? config.least_version : TLS1_2_VERSION;
+  if (SSL_CTX_set_min_proto_version(raw, least) != 1 ||
+      SSL_CTX_set_max_proto_version(raw, config.most_version) != 1)
+    return fail("the versions");
+  if (!config.ciphers.empty() && SSL_CTX_set_cipher_list(raw, config.ciphers.c_str()) != 1)
+    return fail("ciphers " + config.ciphers);
+  if (!config.ciphersuites.empty() &&
+      SSL_CTX_set_ciphersuites(raw, config.ciphersuites.c_str()) != 1)
+    return fail("ciphersuites " + config.ciphersuites);
+  if (!config.groups.empty() && SSL_CTX_set1_groups_list(raw, config.groups.c_str()) != 1)
+    return fail("groups " + config.groups);
+  if (!config.key_log.empty())
+    if (auto r = log_keys(raw, config.key_log); !r) return r.error();
+  // No state of the other direction: an idle session has no buffers. Renegotiation is refused
+  // (RFC 5746 or not), compression too.
+  SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_options(
+      raw, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  if (auto r = trust(raw, config); !r) return r.error();
+  return c;
+}
+
+// What a listener's first context has besides; freed with it.
+struct Extra {
+  explicit Extra(TimeNs ticket_lifetime) : tickets(ticket_lifetime) {}
+  TicketKeys tickets;
+  std::vector<ContextPtr> others;  // of further certificates
+  std::string alpn;
+};
+
+int extra_index() {
+  static const int index = SSL_CTX_get_ex_new_index(
+      0, nullptr, nullptr, nullptr, [](void*, void* extra, CRYPTO_EX_DATA*, int, long, void*) {
+        delete static_cast<Extra*>(extra);
+      });
+  return index;
+}
+
+// The first of ours that the client offers (RFC 7301 section 3.2), or the alert.
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* n, const unsigned char* offered,
+                    unsigned offered_size, void* arg) {
+  const std::string& ours = static_cast<const Extra*>(arg)->alpn;
+  unsigned char* chosen = nullptr;
+  const int found =
+      SSL_select_next_proto(&chosen, n, reinterpret_cast<const unsigned char*>(ours.data()),
+                            static_cast<unsigned>(ours.size()), offered, offered_size);
+  *out = chosen;
+  return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+// The certificate for the name that the client asks for (RFC 6066 section 3), wildcards as in
+// RFC 6125; the first one when none is.
+int choose_site(SSL* ssl, int*, void* arg) {
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  if (!name) return SSL_TLSEXT_ERR_NOACK;
+  const auto is_for = [name](SSL_CTX* c) {
+    return X509_check_host(SSL_CTX_get0_certificate(c), name, 0, 0, nullptr) == 1;
+  };
+  if (is_for(SSL_get_SSL_CTX(ssl))) return SSL_TLSEXT_ERR_OK;
+  for (const ContextPtr& c : static_cast<const Extra*>(arg)->others)
+    if (is_for(c.get())) {
+      SSL_set_SSL_CTX(ssl, c.get());
+      return SSL_TLSEXT_ERR_OK;
+    }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
+// A client's server has sent a ticket. 1: the reference is ours now.
+int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
+  auto* c = static_cast<Connection*>(SSL_get_app_data(ssl));
+  if (!c || c->resume_key.empty() || !SSL_SESSION_is_resumable(session)) return 0;
+  try {
+    c->at->sessions.put(c->resume_key, session);
+    return 1;
+  } catch (const std::bad_alloc&) {
+    return 1;  // it was put, or freed with what was to be put
+  }
+}
+
+// A context with one certificate.
+Result<ContextPtr> make_site(const Config& config, const Settings& settings, const KeyPair& pair) {
+  auto c = make_context(TLS_server_method(), config);
+  if (!c) return c;
+  SSL_CTX* const raw = c->get();
+  if (auto r = use_key_pair(raw, pair); !r) return r.error();
+  const Verify verify = settings.verify.value_or(config.verify_client);
+  if (verify != Verify::kOff)
+    SSL_CTX_set_verify(
+        raw, SSL_VERIFY_PEER | (verify == Verify::kRequired ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+        nullptr);
+  if (!settings.trust.empty()) {
+    auto store = store_of(settings.trust);
+    if (!store) return store.error();
+    SSL_CTX_set1_verify_cert_store(raw, store->get());
+  }
+  // Sessions live in tickets alone; nothing is kept for them here.
+  SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
+  (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));
+  constexpr unsigned char kName[] = "hostloom";
+  (void)SSL_CTX_set_session_id_context(raw, kName, sizeof kName - 1);
+  return c;
+}
+
+}  // namespace
+
+std::string openssl_error() {
+  const unsigned long code = ERR_peek_last_error();
+  ERR_clear_error();
+  if (code == 0) return "not taken";
+  const char* reason = ERR_reason_error_string(code);
+  return reason ? reason : "error " + std::to_string(code);
+}
+
+void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
+  while (const unsigned long code = ERR_get_error()) {
+    if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
+    const int reason = ERR_GET_REASON(code);
+    if (reason >= SSL_AD_REASON_OFFSET)
+      ++t.stats[kAlertsReceived];
+    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(ssl) != X509_V_OK)
+      ++t.stats[kVerifyFailed];
+  }
+}
+
+Result<ContextPtr> make_server_context(const Config& config, const Settings& settings) {
+  std::vector<KeyPair> pairs = settings.pairs;
+  if (pairs.empty()) {
+    if (config.certificate.empty())
+      return error(Status::kInvalid, "there is no certificate (tls { certificate FILE key FILE })");
+    auto pair = read_key_pair(config.certificate, config.key);
+    if (!pair) return pair.error();
+    pairs.push_back(std::move(*pair));
+  }
+  auto first = make_site(config, settings, pairs[0]);
+  if (!first) return first;
+  auto extra = std::make_unique<Extra>(config.ticket_lifetime);
+  extra->alpn = settings.alpn;
+  for (std::size_t i = 1; i < pairs.size(); ++i) {
+    auto site = make_site(config, settings, pairs[i]);
+    if (!site) return site;
+    extra->others.push_back(std::move(*site));
+  }
+  SSL_CTX* const c = first->get();
+  bool is_good = extra->tickets.attach(c);
+  for (const ContextPtr& other : extra->others) is_good &= extra->tickets.attach(other.get());
+  if (!extra->alpn.empty()) SSL_CTX_set_alpn_select_cb(c, choose_protocol, extra.get());
+  if (!extra->others.empty()) {
+    SSL_CTX_set_tlsext_servername_callback(c, choose_site);
+    SSL_CTX_set_tlsext_servername_arg(c, extra.get());
+  }
+  if (!is_good || SSL_CTX_set_ex_data(c, extra_index(), extra.get()) != 1)
+    return error(Status::kNoMemory, openssl_error());
+  (void)extra.release();  // the context's now
+  return first;
+}
+
+Result<ContextPtr> make_client_context(const Config& config) {
+  auto c = make_context(TLS_client_method(), config);
+  if (!c) return c;
+  SSL_CTX_set_verify(
+      c->get(), config.verify_server == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  SSL_CTX_set_session_cache_mode(c->get(),
+                                 SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+  SSL_CTX_sess_set_new_cb(c->get(), keep_session);
+  return c;
+}
+
+Result<void> apply_client_settings(SSL* ssl, const Settings& s, const IpAddress& server) {
+  X509_VERIFY_PARAM* const expected = SSL_get0_param(ssl);
+  const auto address = IpAddress::parse(s.server_name);
+  bool is_taken = true;
+  if (s.server_name.empty() || address) {  // without a name its certificate is for its address
+    const IpAddress& a = address ? *address : server;
+    const auto* bytes = reinterpret_cast<const unsigned char*>(a.bits.bytes.data());
+    is_taken &= X509_VERIFY_PARAM_set1_ip(expected, bytes, a.is_ip4 ? 4 : 16) == 1;
+  } else {
+    is_taken &= X509_VERIFY_PARAM_set1_host(expected, s.server_name.c_str(), 0) == 1;
+    is_taken &= SSL_set_tlsext_host_name(ssl, s.server_name.c_str()) == 1;
+  }
+  if (!s.alpn.empty())  // 0 is its success
+    is_taken &= SSL_set_alpn_protos(ssl, reinterpret_cast<const unsigned char*>(s.alpn.data()),
+                                    static_cast<unsigned>(s.alpn.size())) == 0;
+  if (s.verify)
+    SSL_set_verify(ssl, *s.verify == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  if (!is_taken) return fail("the settings");
+  if (!s.trust.empty()) {
+    auto store = store_of(s.trust);
+    if (!store) return store.error();
+    SSL_set1_verify_cert_store(ssl, store->get());
+  }
+  if (!s.pairs.empty()) return use_key_pair(ssl, s.pairs[0]);
+  return {};
+}
+
+}  // namespace loom::tls

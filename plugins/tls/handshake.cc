@@ -1,0 +1,170 @@
+// Handshakes, and how connections end by our doing.
+//   cost  a private-key operation each: once those of a round have taken kSlice, the others wait
+//   for
+//         the next round
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include <time.h>
+
+#include "tls.h"
+
+namespace loom::tls {
+namespace {
+
+constexpr TimeNs kSlice = kMillisecond;        // of a round
+constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to end its direction, too
+constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody is above any more
+
+TimeNs clock_now() noexcept {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<TimeNs>(t.tv_sec) * kSecond + static_cast<TimeNs>(t.tv_nsec);
+}
+
+void timer_fired(Worker& w, Timer& t) noexcept {
+  Connection& c = LOOM_TIMER_OWNER(Connection, timer, t);
+  switch (c.state) {
+    case Connection::State::kConnecting:
+    case Connection::State::kHandshake:
+      ++c.at->stats[kHandshakesTimedOut];
+      return fail(c, ResetReason::kTimedOut);
+    case Connection::State::kOpen:
+      return receive(c);
+    case Connection::State::kEnding:
+      return AppSession(w, c.lower).close();
+  }
+}
+
+void handshake_over(Connection& c) noexcept {
+  if (c.state != Connection::State::kHandshake && c.state != Connection::State::kConnecting) return;
+  c.at->w.timer_stop(c.timer);
+  --c.at->stats[kUnderWay];
+  if (c.listener) --c.listener->under_way[c.at->w.index];
+  c.listener = nullptr;
+  c.state = Connection::State::kEnding;
+}
+
+Status status_of(ResetReason r) noexcept {
+  switch (r) {
+    case ResetReason::kTimedOut:
+      return Status::kTimedOut;
+    case ResetReason::kRefused:
+      return Status::kRefused;
+    case ResetReason::kUnreachable:
+      return Status::kUnreachable;
+    case ResetReason::kNoMemory:
+      return Status::kNoMemory;
+    default:
+      return Status::kReset;
+  }
+}
+
+// Tells whoever is above, unless it has heard before.
+void tell(Connection& c, Status status, ResetReason reason) noexcept {
+  const SessionId upper = std::exchange(c.upper, kNoSession);
+  const bool was_open = c.state == Connection::State::kOpen;
+  handshake_over(c);
+  if (upper == kNoSession) return;
+  Worker& w = c.at->w;
+  if (was_open)
+    w.sessions->reset(w, upper, reason);
+  else
+    w.sessions->connected(w, upper, status, Endpoints{});
+}
+
+void opened(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  Listener* const l = c.listener;
+  handshake_over(c);
+  c.state = Connection::State::kOpen;
+  ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
+  if (SSL_session_reused(c.ssl)) ++c.at->stats[kResumed];
+  ConnectionInfo info;
+  (void)c.below().info(info);
+  if (!c.is_server) {
+    w.sessions->connected(w, c.upper, Status::kOk, info.endpoints);
+  } else if (w.sessions->accepted(w, l->upper, shared().transport, c.self, info.endpoints,
+                                  &c.upper) != Status::kOk) {
+    ++c.at->stats[kRefused];
+    c.upper = kNoSession;
+    c.state = Connection::State::kEnding;
+    return c.below().abort();
+  }
+  receive(c);
+}
+
+// A client whose server is not the one it wants, or cannot be believed.
+bool is_verify_failure(const Connection& c) noexcept {
+  return !c.is_server && SSL_get_verify_result(c.ssl) != X509_V_OK &&
+         SSL_get_verify_mode(c.ssl) != SSL_VERIFY_NONE;
+}
+
+}  // namespace
+
+void start_timer(Connection& c, TimeNs delay) noexcept {
+  c.timer.fired = timer_fired;
+  c.at->w.timer_start_in(c.timer, delay);
+}
+
+void begin_client(Connection& c) noexcept {
+  c.state = Connection::State::kHandshake;
+  handshake(c);
+}
+
+void handshake(Connection& c) noexcept {
+  TlsWorker& t = *c.at;
+  if (t.round != t.w.now) {
+    t.round = t.w.now;
+    t.spent = 0;
+  }
+  if (t.spent >= kSlice && c.below().unread() != 0) return c.below().want_readable();
+  if (!flush(c)) return;
+  const TimeNs begun = clock_now();
+  ERR_clear_error();
+  const int done = SSL_do_handshake(c.ssl);
+  t.spent += clock_now() - begun;
+  if (done == 1) return opened(c);
+  if (SSL_get_error(c.ssl, done) == SSL_ERROR_WANT_READ) {
+    if (!c.below().eof()) return;
+    ++t.stats[kHandshakesFailed];
+    return fail(c, ResetReason::kPeerReset);
+  }
+  ++t.stats[kHandshakesFailed];
+  note_errors(t, c.ssl);
+  if (!is_verify_failure(c)) return fail(c, ResetReason::kPeerReset);
+  tell(c, Status::kPermission, ResetReason::kAborted);
+  end_below(c);
+}
+
+void fail(Connection& c, ResetReason reason) noexcept {
+  tell(c, status_of(reason), reason);
+  end_below(c);
+}
+
+void lost(Connection& c, Status status, ResetReason reason) noexcept {
+  if (c.state == Connection::State::kHandshake) ++c.at->stats[kHandshakesFailed];
+  tell(c, status, reason);
+  c.state = Connection::State::kEnding;
+}
+
+void end_below(Connection& c) noexcept {
+  handshake_over(c);
+  c.state = Connection::State::kEnding;
+  AppSession lower = c.below();
+  if (!flush(c)) return start_timer(c, kLinger);  // `writable` comes back here
+  lower.shutdown();
+  start_timer(c, kLinger);
+  discard(c);
+}
+
+void discard(Connection& c) noexcept {
+  AppSession lower = c.below();
+  const uint32_t n = lower.unread();
+  lower.consume(n);
+  c.discarded += n;
+  if (c.discarded > kMostDiscarded) return lower.abort();  // RFC 1122 section 4.2.2.13
+  if ((lower.ended() || c.heard_close) && c.unsent.empty()) lower.close();
+}
+
+}  // namespace loom::tls

@@ -1,0 +1,90 @@
+// Listeners: an upper one, whose connections the application takes, and a lower one, where they
+// come from. Control thread.
+#include "tls.h"
+
+namespace loom::tls {
+
+Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* out) noexcept {
+  Shared& s = shared();
+  const auto refuse = [&](const Error& e) {
+    s.host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
+    return e.code;
+  };
+  try {
+    auto l = std::make_unique<Listener>();
+    l->upper = upper;
+    l->under_way.resize(s.host->n_workers());
+    auto settings = settings_of(*s.host, options.settings);
+    if (!settings) return refuse(settings.error());
+    auto context = make_server_context(s.config, *settings);
+    if (!context) return refuse(context.error());
+    l->context = std::move(*context);
+    l->has_own = !settings->pairs.empty();
+    settings->pairs.clear();
+    l->settings = std::move(*settings);
+    const auto listen_below = [&] {
+      return s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
+    };
+    auto lower = listen_below();
+    if (!lower && lower.error().code == Status::kClosed) {
+      if (const auto r = renew_application(); !r) return refuse(r.error());
+      lower = listen_below();
+    }
+    if (!lower) return lower.error().code;
+    l->lower = *lower;
+    *out = s.next_listener++;
+    s.listeners[*out] = std::move(l);
+    return Status::kOk;
+  } catch (const std::bad_alloc&) {
+    return Status::kNoMemory;
+  }
+}
+
+void close_listener(ConnId id) noexcept {
+  Shared& s = shared();
+  const auto found = s.listeners.find(id);
+  if (found == s.listeners.end()) return;
+  Listener* const l = found->second.get();
+  (void)s.host->app_unlisten(s.app, l->lower);  // it may have ended without our doing
+  s.host->run_on_all_workers([&](Worker& w) {
+    for (const auto& c : tls_worker(w).connections)
+      if (c && c->listener == l) {
+        AppSession(w, c->lower).abort();
+        lost(*c, Status::kReset, ResetReason::kAborted);
+      }
+  });
+  s.listeners.erase(found);
+}
+
+Result<void> renew_application() {
+  Shared& s = shared();
+  Application* const ended = s.app;
+  s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
+  if (ended) s.host->remove_application(ended);
+  const auto app = s.host->add_application(kLowerOps);
+  if (!app) return app.error();
+  s.host->with_barrier([&] { s.app = *app; });
+  s.app_has_ended = false;
+  return {};
+}
+
+Result<void> reload() {
+  Shared& s = shared();
+  auto client = make_client_context(s.config);
+  if (!client) return client.error();
+  std::vector<std::pair<Listener*, ContextPtr>> fresh;
+  for (const auto& [id, l] : s.listeners) {
+    if (l->has_own) continue;
+    auto context = make_server_context(s.config, l->settings);
+    if (!context) return context.error();
+    fresh.emplace_back(l.get(), std::move(*context));
+  }
+  // Handshakes under way hold what they began with.
+  s.host->with_barrier([&] {
+    std::swap(s.client, *client);
+    for (auto& [l, context] : fresh) std::swap(l->context, context);
+  });
+  return {};
+}
+
+}  // namespace loom::tls

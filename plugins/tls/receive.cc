@@ -1,0 +1,100 @@
+// Records in: decrypted by OpenSSL into the memory of the application's fifo.
+#include <openssl/err.h>
+
+#include <algorithm>
+
+#include "tls.h"
+
+namespace loom::tls {
+namespace {
+
+constexpr TimeNs kMemoryRetry = kMillisecond;
+
+enum class Step : uint8_t { kGoOn, kWait, kOver };
+
+// The lower session has ended without close_notify: bytes may be missing (RFC 8446 section 6.1).
+Step truncated(Connection& c) noexcept {
+  ++c.at->stats[kTruncated];
+  fail(c, ResetReason::kPeerReset);
+  return Step::kOver;
+}
+
+Step broken(Connection& c) noexcept {
+  ++c.at->stats[kBadRecords];
+  note_errors(*c.at, c.ssl);
+  fail(c, ResetReason::kPeerReset);
+  return Step::kOver;
+}
+
+// No more bytes will come.
+Step peer_closed(Connection& c) noexcept {
+  c.heard_close = true;
+  if (c.upper != kNoSession) c.at->w.sessions->peer_closed(c.at->w, c.upper);
+  if (!c.shut) return Step::kOver;
+  send(c);
+  return Step::kOver;
+}
+
+// Waits until the application has read, or there is memory.
+Step wait_for_room(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  if (w.sessions->rx_space(w, c.upper) != 0)
+    start_timer(c, kMemoryRetry);
+  else
+    w.sessions->rx_want_space(w, c.upper);
+  return Step::kWait;
+}
+
+// At most one record's bytes.
+Step receive_some(Connection& c, uint32_t most) noexcept {
+  Worker& w = c.at->w;
+  std::span<std::byte> to[1];
+  if (w.sessions->rx_reserve(w, c.upper, most, std::span(to)) == 0) return wait_for_room(c);
+  size_t got = 0;
+  ERR_clear_error();
+  const int done = SSL_read_ex(c.ssl, to[0].data(), to[0].size(), &got);
+  w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
+  c.at->stats[kBytesIn] += got;
+  if (done == 1) return Step::kGoOn;
+  switch (SSL_get_error(c.ssl, done)) {
+    case SSL_ERROR_WANT_READ:
+      return Step::kGoOn;
+    case SSL_ERROR_ZERO_RETURN:
+      return peer_closed(c);
+    default:
+      return broken(c);
+  }
+}
+
+void receive_all(Connection& c) noexcept {
+  AppSession lower = c.below();
+  const uint32_t begun = c.taken;
+  for (Step step = Step::kGoOn; step == Step::kGoOn;) {
+    if (!c.unsent.empty()) return;  // `writable` goes on
+    const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
+    const uint32_t unread = lower.unread();
+    if (plain == 0 && unread == 0) {
+      if (lower.ended()) (void)truncated(c);
+      return;
+    }
+    // With a record half read OpenSSL has all that this session needs to be called again for.
+    if (plain == 0 && c.taken - begun >= kMostPerCall) return lower.want_readable();
+    step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain));
+  }
+}
+
+}  // namespace
+
+void receive(Connection& c) noexcept {
+  if (c.state != Connection::State::kOpen || c.heard_close || c.upper == kNoSession) return;
+  c.again = true;
+  if (c.receiving) return;
+  c.receiving = true;
+  while (c.again && c.state == Connection::State::kOpen && !c.heard_close) {
+    c.again = false;
+    receive_all(c);
+  }
+  c.receiving = c.again = false;
+}
+
+}  // namespace loom::tls

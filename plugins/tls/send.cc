@@ -1,0 +1,64 @@
+// Records out: encrypted by OpenSSL straight from the application's fifo.
+#include <openssl/err.h>
+
+#include <algorithm>
+
+#include "tls.h"
+
+namespace loom::tls {
+namespace {
+
+// Both directions have ended, or nobody is there to hear the other one.
+void finish(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  w.sessions->closed(w, std::exchange(c.upper, kNoSession));
+  end_below(c);
+}
+
+// Behind the last byte: close_notify, then the end of the lower direction.
+void say_close(Connection& c) noexcept {
+  if (!c.said_close) {
+    c.said_close = true;
+    ERR_clear_error();
+    (void)SSL_shutdown(c.ssl);  // what it cannot write waits in `unsent`
+    if (!flush(c)) return;
+  }
+  c.below().shutdown();
+  if (c.closed || c.heard_close) finish(c);
+}
+
+// One record. False: the connection has failed.
+bool encrypt(Connection& c, std::span<const std::byte> plain) noexcept {
+  Worker& w = c.at->w;
+  size_t n = 0;
+  ERR_clear_error();
+  if (SSL_write_ex(c.ssl, plain.data(), plain.size(), &n) != 1) {
+    note_errors(*c.at, c.ssl);
+    fail(c, ResetReason::kAborted);
+    return false;
+  }
+  w.sessions->tx_drop(w, c.upper, static_cast<uint32_t>(n));
+  c.at->stats[kBytesOut] += n;
+  return true;
+}
+
+}  // namespace
+
+void send(Connection& c) noexcept {
+  if (c.state != Connection::State::kOpen || c.upper == kNoSession || !flush(c)) return;
+  Worker& w = c.at->w;
+  AppSession lower = c.below();
+  std::span<const std::byte> plain[1];
+  for (uint32_t left = kMostPerCall; left != 0 && !c.said_close;) {
+    if (w.sessions->tx_views(w, c.upper, std::span(plain)) == 0) break;
+    // The lower fifo has at least 64 KB: there will be so much room.
+    if (lower.space() < kMaxRecord) return lower.want_writable(kMaxRecord);
+    const std::size_t n = std::min<std::size_t>({plain[0].size(), kMaxPlain, left});
+    if (!encrypt(c, plain[0].first(n))) return;
+    left -= static_cast<uint32_t>(n);
+    if (!c.unsent.empty()) return;
+  }
+  if (c.shut && w.sessions->tx_queued(w, c.upper) == 0) say_close(c);
+}
+
+}  // namespace loom::tls

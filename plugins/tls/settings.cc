@@ -1,0 +1,129 @@
+#include "settings.h"
+
+#include <hostloom/endpoint_settings.h>
+
+#include <openssl/evp.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace loom::tls {
+namespace {
+
+constexpr std::size_t kMostPem = 1u << 20;
+constexpr std::size_t kMostPairs = 64, kMostName = 253;
+
+bool is_protocol_list(std::string_view list) noexcept {
+  while (!list.empty()) {
+    const std::size_t n = static_cast<unsigned char>(list[0]);
+    if (n == 0 || n + 1 > list.size()) return false;
+    list.remove_prefix(n + 1);
+  }
+  return true;
+}
+
+Result<std::string> read_file(const std::string& path) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> f{std::fopen(path.c_str(), "re"), std::fclose};
+  if (!f) return error(Status::kInvalid, path + ": " + std::strerror(errno));
+  std::string text;
+  char part[4096];
+  while (const std::size_t n = std::fread(part, 1, sizeof part, f.get())) {
+    text.append(part, n);
+    if (text.size() > kMostPem) return error(Status::kInvalid, path + " is larger than 1 MB");
+  }
+  return text;
+}
+
+// A pair's number may be another's later, so the pairs themselves count, too.
+std::string digest_of(const std::string& bytes, const std::vector<KeyPair>& pairs) {
+  std::string digest(EVP_MAX_MD_SIZE, 0);
+  unsigned n = 0;
+  EVP_MD_CTX* const c = EVP_MD_CTX_new();
+  bool is_good = c && EVP_DigestInit_ex(c, EVP_sha256(), nullptr) == 1 &&
+                 EVP_DigestUpdate(c, bytes.data(), bytes.size()) == 1;
+  for (const KeyPair& p : pairs)
+    is_good = is_good && EVP_DigestUpdate(c, p.certificate.data(), p.certificate.size()) == 1;
+  is_good =
+      is_good && EVP_DigestFinal_ex(c, reinterpret_cast<unsigned char*>(digest.data()), &n) == 1;
+  EVP_MD_CTX_free(c);
+  digest.resize(is_good ? n : 0);
+  return digest;
+}
+
+// The pair that another settings object of the same application has.
+Result<KeyPair> pair_of(Host& host, uint32_t named, uint32_t number) {
+  std::string bytes;
+  KeyPair pair;
+  if (host.endpoint_settings(named, number, &bytes) != Status::kOk)
+    return error(Status::kNotFound, "there is no certificate " + std::to_string(number));
+  (void)read_settings(bytes, [&](Setting type, std::string_view value) {
+    if (type == Setting::kCertificate) pair.certificate = value;
+    if (type == Setting::kPrivateKey) pair.key = value;
+  });
+  if (pair.certificate.empty() || pair.key.empty())
+    return error(Status::kInvalid, "settings " + std::to_string(number) + " are no certificate");
+  return pair;
+}
+
+}  // namespace
+
+Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::string& key_file) {
+  auto certificate = read_file(certificate_file);
+  if (!certificate) return certificate.error();
+  auto key = read_file(key_file);
+  if (!key) return key.error();
+  return KeyPair{std::move(*certificate), std::move(*key)};
+}
+
+Result<Settings> settings_of(Host& host, uint32_t number) {
+  Settings s;
+  if (number == 0) return s;
+  std::string bytes;
+  if (host.endpoint_settings(number, number, &bytes) != Status::kOk)
+    return error(Status::kNotFound, "there are no settings " + std::to_string(number));
+  KeyPair own;
+  std::vector<uint32_t> pairs;
+  bool is_valid = true;
+  is_valid &= read_settings(bytes, [&](Setting type, std::string_view value) {
+    switch (type) {
+      case Setting::kCertificate:
+        own.certificate = value;
+        break;
+      case Setting::kPrivateKey:
+        own.key = value;
+        break;
+      case Setting::kPair:
+        pairs.push_back(number_setting(value));
+        break;
+      case Setting::kServerName:
+        s.server_name = value;
+        is_valid &= value.size() <= kMostName && value.find('\0') == value.npos;
+        break;
+      case Setting::kAlpn:
+        s.alpn = value;
+        is_valid &= is_protocol_list(value);
+        break;
+      case Setting::kVerify:
+        is_valid &= number_setting(value) <= static_cast<uint32_t>(Verify::kRequired);
+        s.verify = static_cast<Verify>(number_setting(value));
+        break;
+      case Setting::kTrust:
+        s.trust = value;
+        break;
+    }
+  });
+  if (!is_valid || pairs.size() > kMostPairs || own.certificate.empty() != own.key.empty())
+    return error(Status::kInvalid, "settings " + std::to_string(number) + " make no sense");
+  if (!own.key.empty()) s.pairs.push_back(std::move(own));
+  for (const uint32_t p : pairs) {
+    auto pair = pair_of(host, number, p);
+    if (!pair) return pair.error();
+    s.pairs.push_back(std::move(*pair));
+  }
+  s.digest = digest_of(bytes, s.pairs);
+  return s;
+}
+
+}  // namespace loom::tls

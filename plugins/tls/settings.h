@@ -1,0 +1,31 @@
+// What an application wants of one endpoint (hostloom/endpoint_settings.h), read and checked.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <hostloom/host.h>
+
+#include "config.h"
+
+namespace loom::tls {
+
+// A certificate with its chain, and its private key. PEM, the certificate itself first.
+struct KeyPair {
+  std::string certificate, key;
+};
+
+struct Settings {
+  std::vector<KeyPair> pairs;  // the first is for clients that ask for no name, or for another's
+  std::string server_name;
+  std::string alpn;   // ProtocolNameList without its length; valid
+  std::string trust;  // PEM; "": the configuration's
+  std::optional<Verify> verify;
+  std::string digest;  // SHA-256 of all of them; "": nothing is wanted
+};
+
+// `number`: SocketOptionsView::settings; 0: nothing is wanted. What makes no sense is refused.
+Result<Settings> settings_of(Host&, uint32_t number);
+Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::string& key_file);
+
+}  // namespace loom::tls

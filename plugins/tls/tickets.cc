@@ -1,0 +1,104 @@
+#include "tickets.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <time.h>
+
+#include <cstring>
+
+namespace loom::tls {
+namespace {
+
+TimeNs steady_now() noexcept {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<TimeNs>(t.tv_sec) * kSecond + static_cast<TimeNs>(t.tv_nsec);
+}
+
+int keys_index() noexcept {
+  static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
+}
+
+bool start_mac(EVP_MAC_CTX* mac, const TicketKeys::Key& key) noexcept {
+  char digest[] = "SHA256";
+  const OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY,
+                                        const_cast<unsigned char*>(key.mac.data()), key.mac.size()),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end()};
+  return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+// OpenSSL's callback: -1 failure, 0 no ticket (or not one of ours), 1 good, 2 good and to be
+// renewed.
+int use_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+            EVP_MAC_CTX* mac, int is_writing) noexcept {
+  auto* keys = static_cast<TicketKeys*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), keys_index()));
+  if (!keys) return -1;
+  TicketKeys::Key key;
+  bool is_old = false;
+  int done = -1;
+  if (is_writing) {
+    if (keys->writing(steady_now(), key) && RAND_bytes(iv, 16) == 1 &&
+        EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv) == 1 &&
+        start_mac(mac, key)) {
+      std::memcpy(name, key.name.data(), key.name.size());
+      done = 1;
+    }
+  } else if (!keys->reading(steady_now(), name, key, is_old)) {
+    done = 0;  // a whole handshake, then
+  } else if (start_mac(mac, key) &&
+             EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv) == 1) {
+    // A client of TLS 1.3 uses each ticket once: it gets another (RFC 8446 section C.4).
+    done = is_old || SSL_version(ssl) >= TLS1_3_VERSION ? 2 : 1;
+  }
+  OPENSSL_cleanse(&key, sizeof key);
+  return done;
+}
+
+}  // namespace
+
+TicketKeys::~TicketKeys() { OPENSSL_cleanse(keys_, sizeof keys_); }
+
+bool TicketKeys::attach(SSL_CTX* c) noexcept {
+  return SSL_CTX_set_ex_data(c, keys_index(), this) == 1 &&
+         SSL_CTX_set_tlsext_ticket_key_evp_cb(c, use_key) == 1;
+}
+
+bool TicketKeys::turn(TimeNs now) noexcept {
+  if (since_ != 0 && now - since_ < lifetime_) return true;
+  // After a pause of two lifetimes nothing that was written is to be read any more.
+  has_previous_ = since_ != 0 && now - since_ < 2 * lifetime_;
+  keys_[1] = keys_[0];
+  since_ = now;
+  return RAND_bytes(keys_[0].name.data(), 16) == 1 &&
+         RAND_priv_bytes(keys_[0].cipher.data(), 32) == 1 &&
+         RAND_priv_bytes(keys_[0].mac.data(), 32) == 1;
+}
+
+bool TicketKeys::writing(TimeNs now, Key& out) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!turn(now)) {
+    since_ = 0;
+    return false;
+  }
+  out = keys_[0];
+  return true;
+}
+
+bool TicketKeys::reading(TimeNs now, const unsigned char* name, Key& out, bool& is_old) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (since_ == 0 || !turn(now)) return false;
+  for (int i = 0; i < 1 + has_previous_; ++i)
+    if (CRYPTO_memcmp(name, keys_[i].name.data(), keys_[i].name.size()) == 0) {
+      out = keys_[i];
+      is_old = i != 0;
+      return true;
+    }
+  return false;
+}
+
+}  // namespace loom::tls

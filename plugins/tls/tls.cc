@@ -1,0 +1,123 @@
+// Registration, life-cycle, and what workers have; see tls.h and connection.h.
+#include "tls.h"
+
+namespace loom::tls {
+
+Shared& shared() noexcept {
+  static Shared s;
+  return s;
+}
+
+const StatInfo kStats[kStatCount] = {
+    {"server-handshakes"},
+    {"client-handshakes"},
+    {"resumed"},
+    {"handshakes-failed"},
+    {"handshakes-timed-out"},
+    {"refused"},
+    {"alerts-received"},
+    {"verify-failed"},
+    {"truncated"},
+    {"bad-records"},
+    {"bytes-in"},
+    {"bytes-out"},
+    {"handshakes-under-way", StatKind::kGauge},
+    {"connections", StatKind::kGauge},
+};
+
+TlsWorker::~TlsWorker() {
+  for (const auto& c : connections)
+    if (c) SSL_free(c->ssl);
+}
+
+Connection* TlsWorker::open() noexcept {
+  try {
+    auto c = std::make_unique<Connection>();
+    if (free.empty()) {
+      free.reserve(connections.size() + 1);  // forget() gives back without asking for memory
+      connections.push_back(nullptr);
+      free.push_back(static_cast<ConnId>(connections.size() - 1));
+    }
+    c->self = free.back();
+    c->at = this;
+    free.pop_back();
+    Connection* const raw = c.get();
+    connections[raw->self] = std::move(c);
+    ++stats[kConnections];
+    return raw;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+void TlsWorker::forget(Connection& c) noexcept {
+  w.timer_stop(c.timer);
+  SSL_free(c.ssl);
+  const ConnId id = c.self;
+  connections[id] = nullptr;
+  free.push_back(id);
+  --stats[kConnections];
+}
+
+namespace {
+
+constexpr ConfigStanza kStanza{
+    .name = "tls",
+    .help = kConfigHelp,
+    .context = nullptr,
+    .apply = [](void*, const ConfigNode& n) { return apply_config(&shared().config, n); }};
+
+constexpr StatSet kStatSet{.prefix = "/sys/tls",
+                           .stats = kStats,
+                           .read = [](void*, uint32_t worker, std::span<uint64_t> out) noexcept {
+                             const TlsWorker* t = shared().workers[worker].get();
+                             for (std::size_t i = 0; i < out.size(); ++i) out[i] = t->stats[i];
+                           }};
+
+}  // namespace
+
+Result<void> init(Host& host) {
+  Shared& s = shared();
+  std::destroy_at(&s);
+  std::construct_at(&s);
+  s.host = &host;
+  auto transport = host.add_transport(kTransportOps);
+  if (!transport) return transport.error();
+  s.transport = *transport;
+  s.worker_slot = host.allocate_worker_slot();
+  if (auto r = register_commands(host); !r) return r;
+  if (auto r = host.add_stats(kStatSet); !r) return r;
+  return host.add_config_stanza(kStanza);
+}
+
+Result<void> start(Host& host) {
+  Shared& s = shared();
+  // What is configured must be usable, before somebody needs it.
+  if (!s.config.certificate.empty()) {
+    if (const auto c = make_server_context(s.config, {}); !c)
+      return error(Status::kInvalid, c.error().message);
+  }
+  auto client = make_client_context(s.config);
+  if (!client) return client.error();
+  s.client = std::move(*client);
+  s.workers.resize(host.n_workers());
+  host.run_on_all_workers([&s](Worker& w) {
+    s.workers[w.index] = std::make_unique<TlsWorker>(w);
+    w.plugin_data[s.worker_slot] = s.workers[w.index].get();
+  });
+  const auto app = host.add_application(kLowerOps);
+  if (!app) return app.error();
+  s.app = *app;
+  return {};
+}
+
+void stop(Host& host) {
+  Shared& s = shared();
+  if (s.app) host.remove_application(std::exchange(s.app, nullptr));
+  host.run_on_all_workers([&s](Worker& w) { w.plugin_data[s.worker_slot] = nullptr; });
+  s.workers.clear();
+  s.listeners.clear();
+  s.client.reset();
+}
+
+}  // namespace loom::tls

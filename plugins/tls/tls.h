@@ -1,0 +1,71 @@
+// What all parts of the plugin share, and how it is registered.
+//
+// The plugin is a transport (TxKind::kInternal) to the session layer, and an application
+// (hostloom/app.h) that has one session of another transport for each of its connections. Neither
+// is known to the core by name: docs/transports.md explains the way by this plugin.
+#pragma once
+#include <atomic>
+#include <map>
+#include <memory>
+
+#include <hostloom/cli.h>
+#include <hostloom/host.h>
+
+#include "config.h"
+#include "connection.h"
+#include "context.h"
+
+namespace loom::tls {
+
+constexpr uint8_t kProto = 3;  // VPPCOM_PROTO_TLS
+
+// Made and destroyed on the control thread; there as long as one of its handshakes is.
+struct Listener {
+  SessionId upper = kNoSession;
+  SessionHandle lower = 0;
+  ContextPtr context;    // changed only while the workers stand still
+  Settings settings;     // without certificates
+  bool has_own = false;  // its certificates are the application's, not the configuration's
+  std::vector<uint32_t> under_way;  // handshakes, by worker; each its own
+};
+
+struct Shared {
+  Host* host = nullptr;
+  Config config;
+  TransportId transport = kNoTransport;
+  uint32_t worker_slot = 0;
+  std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
+  Application* app = nullptr;                       // changed only while the workers stand still
+  std::atomic<bool> app_has_ended{false};           // a worker has seen that
+  ContextPtr client;                                // of connections that name no settings
+  std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
+  ConnId next_listener = 0;
+};
+Shared& shared() noexcept;
+
+inline TlsWorker& tls_worker(Worker& w) noexcept {
+  return *static_cast<TlsWorker*>(w.plugin_data[shared().worker_slot]);
+}
+// How lower sessions are opened.
+AppEndpoint lower_endpoint(const SocketOptionsView&) noexcept;
+
+extern const TransportOps kTransportOps;  // transport.cc
+extern const AppOps kLowerOps;            // lower.cc
+
+// listen.cc: TransportOps. Control thread.
+Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
+void close_listener(ConnId) noexcept;
+// When the session layer is disabled applications end (hostloom/app.h): another one takes the place
+// of ours. Control thread.
+Result<void> renew_application();
+// Reads the configuration's files again, for listeners that show its certificate, and for clients.
+// Open sessions stay. An error: nothing has changed.
+Result<void> reload();
+
+Result<void> register_commands(Host&);  // cli.cc
+
+Result<void> init(Host&);
+Result<void> start(Host&);
+void stop(Host&);
+
+}  // namespace loom::tls

@@ -1,0 +1,178 @@
+// The transport's side: what the session layer calls for upper sessions.
+#include <openssl/x509.h>
+
+#include <cstring>
+
+#include <hostloom/endpoint_settings.h>
+
+#include "tls.h"
+
+namespace loom::tls {
+
+AppEndpoint lower_endpoint(const SocketOptionsView& options) noexcept {
+  const Config& config = shared().config;
+  AppEndpoint e;
+  std::memset(e.transport, 0, sizeof e.transport);
+  std::memcpy(e.transport, config.transport.data(), config.transport.size());
+  e.rx_fifo_size = e.tx_fifo_size = config.fifo_size;
+  e.options = options;
+  return e;
+}
+
+namespace {
+
+Connection& at(Worker& w, ConnId conn) noexcept { return tls_worker(w).get(conn); }
+
+// Allocates: an endpoint's settings, and OpenSSL's object.
+Status prepare(Connection& c, const IpAddress& server, uint16_t port, uint32_t settings) {
+  Shared& s = shared();
+  const auto wanted = settings_of(*s.host, settings);
+  if (!wanted) return wanted.error().code;
+  c.ssl = SSL_new(s.client.get());
+  if (!c.ssl || !attach_bio(c)) return Status::kNoMemory;
+  if (const auto r = apply_client_settings(c.ssl, *wanted, server); !r) return r.error().code;
+  SSL_set_connect_state(c.ssl);
+  SSL_set_app_data(c.ssl, &c);
+  if (settings != 0 && wanted->digest.empty()) return Status::kOk;  // no memory: nothing is kept
+  c.resume_key = server.str() + "/" + std::to_string(port) + "/" + wanted->digest;
+  if (SSL_SESSION* s = c.at->sessions.take(c.resume_key)) {
+    (void)SSL_set_session(c.ssl, s);
+    SSL_SESSION_free(s);
+  }
+  return Status::kOk;
+}
+
+Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsView& options,
+               ConnId* out) noexcept {
+  Shared& s = shared();
+  TlsWorker& t = tls_worker(w);
+  if (!s.client) return Status::kUnsupported;
+  if (!s.app) return Status::kRefused;
+  if (t.stats[kUnderWay] >= s.config.max_handshakes) return Status::kNoMemory;
+  Connection* c = t.open();
+  if (!c) return Status::kNoMemory;
+  Status status = prepare(*c, ends.remote, ends.remote_port, options.settings);
+  if (status == Status::kOk)
+    status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
+  if (status != Status::kOk) {
+    t.forget(*c);
+    if (status != Status::kClosed) return status;
+    // The session layer was disabled since: the next one finds another application.
+    if (!s.app_has_ended.exchange(true))
+      w.post_to_control([](void*) { (void)renew_application(); }, nullptr);
+    return Status::kRefused;
+  }
+  c->upper = upper;
+  ++t.stats[kUnderWay];
+  start_timer(*c, s.config.handshake_timeout);
+  *out = c->self;
+  return Status::kOk;
+}
+
+void tx_ready(Worker& w, ConnId conn, uint32_t) noexcept { send(at(w, conn)); }
+void rx_drained(Worker& w, ConnId conn) noexcept { receive(at(w, conn)); }
+
+void shutdown(Worker& w, ConnId conn) noexcept {
+  Connection& c = at(w, conn);
+  c.shut = true;
+  w.sessions->tx_schedule(w, c.upper);
+}
+
+// The session layer forgets the session when it is said to be closed, which the last byte's leaving
+// for below is enough for.
+void close(Worker& w, ConnId conn, bool unread) noexcept {
+  Connection& c = at(w, conn);
+  c.shut = c.closed = true;
+  if (!unread) return w.sessions->tx_schedule(w, c.upper);
+  const SessionId upper = std::exchange(c.upper, kNoSession);
+  c.below().abort();  // the peer must not believe that its bytes were read (RFC 2525)
+  w.sessions->closed(w, upper);
+}
+
+void abort(Worker& w, ConnId conn) noexcept {
+  Connection& c = at(w, conn);
+  c.upper = kNoSession;
+  c.below().abort();
+}
+
+Status set_options(Worker& w, ConnId conn, const SocketOptionsView& o) noexcept {
+  return at(w, conn).below().set_options(o);
+}
+
+void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept { (void)at(w, conn).below().info(i); }
+
+void describe(Worker& w, ConnId conn, std::string& out) {
+  const Connection& c = at(w, conn);
+  out += std::string("  tls: ") + SSL_get_version(c.ssl) + " " + SSL_get_cipher_name(c.ssl);
+  if (SSL_session_reused(c.ssl)) out += " resumed";
+  if (const char* name = SSL_get_servername(c.ssl, TLSEXT_NAMETYPE_host_name))
+    out += std::string(" for ") + name;
+  out += c.heard_close ? " peer has closed\n" : "\n";
+}
+
+Status property(Worker& w, ConnId conn, uint32_t which, std::string& out) {
+  SSL* const ssl = at(w, conn).ssl;
+  const auto number = [&](bool value) {
+    const uint32_t n = value;
+    out.assign(reinterpret_cast<const char*>(&n), sizeof n);
+  };
+  switch (static_cast<SessionProperty>(which)) {
+    case SessionProperty::kVersion:
+      out = SSL_get_version(ssl);
+      return Status::kOk;
+    case SessionProperty::kCipher:
+      out = SSL_get_cipher_name(ssl);
+      return Status::kOk;
+    case SessionProperty::kAlpn: {
+      const unsigned char* name = nullptr;
+      unsigned n = 0;
+      SSL_get0_alpn_selected(ssl, &name, &n);
+      out.assign(reinterpret_cast<const char*>(name), n);
+      return Status::kOk;
+    }
+    case SessionProperty::kServerName:
+      if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)) out = name;
+      return Status::kOk;
+    case SessionProperty::kPeerCertificate: {
+      X509* const x = SSL_get0_peer_certificate(ssl);
+      const int n = x ? i2d_X509(x, nullptr) : 0;
+      if (n <= 0) return Status::kOk;
+      out.resize(static_cast<std::size_t>(n));
+      auto* to = reinterpret_cast<unsigned char*>(out.data());
+      (void)i2d_X509(x, &to);
+      return Status::kOk;
+    }
+    case SessionProperty::kIsResumed:
+      number(SSL_session_reused(ssl));
+      return Status::kOk;
+    case SessionProperty::kIsVerified:
+      number(SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get0_peer_certificate(ssl) &&
+             SSL_get_verify_result(ssl) == X509_V_OK);
+      return Status::kOk;
+  }
+  return Status::kUnsupported;
+}
+
+}  // namespace
+
+const TransportOps kTransportOps{
+    .name = "tls",
+    .proto = kProto,
+    .ip_protocol = 0,
+    .tx_kind = TxKind::kInternal,
+    .connect = connect,
+    .rx_drained = rx_drained,
+    .shutdown = shutdown,
+    .close = close,
+    .abort = abort,
+    .set_options = set_options,
+    .info = info,
+    .describe = [](Worker& w, ConnId conn, std::string& out) noexcept { describe(w, conn, out); },
+    .open_listener = open_listener,
+    .close_listener = close_listener,
+    .tx_ready = tx_ready,
+    .property = [](Worker& w, ConnId conn, uint32_t which,
+                   std::string& out) noexcept { return property(w, conn, which, out); },
+};
+
+}  // namespace loom::tls

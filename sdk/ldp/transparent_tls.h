@@ -1,0 +1,13 @@
+// LDP_TRANSPARENT_TLS: a program that knows nothing of TLS speaks it. Its stream sockets are TLS
+// sessions of the daemon's; it reads and writes plain bytes.
+#pragma once
+#include "vcl/session.h"
+
+namespace loom::ldp {
+
+// VPPCOM_PROTO_* of the program's stream sockets.
+uint8_t stream_proto() noexcept;
+// Gives it the certificate that LDP_TLS_CERT_FILE and LDP_TLS_KEY_FILE name. Nothing otherwise.
+void prepare_tls(vcl::Session&);
+
+}  // namespace loom::ldp

@@ -1,0 +1,26 @@
+"""Certificates for system tests, made by the openssl program in a folder."""
+
+import subprocess
+
+KEY_TYPES = {"rsa": "-newkey rsa:2048", "ec": "-newkey ec -pkeyopt ec_paramgen_curve:P-256", "ed25519": "-newkey ed25519"}
+
+
+class Authority:
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        self.pem = folder / "ca.pem"
+        self._openssl(f"req -x509 {KEY_TYPES['ec']} -nodes -keyout ca.key -out ca.pem -days 10 -subj /CN=authority")
+
+    def _openssl(self, words):
+        done = subprocess.run(["openssl"] + words.split(), cwd=self.folder, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"openssl {words}: {done.stderr}")
+
+    def make(self, name, key_type="ec", alternatives="DNS:server.test,IP:10.88.0.2,IP:10.88.0.1", self_signed=False, days=10):
+        """The certificate's and the key's file."""
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName={alternatives}\n")
+        self._openssl(f"req -new {KEY_TYPES[key_type]} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
+        signer = f"-signkey {name}.key" if self_signed else "-CA ca.pem -CAkey ca.key -CAcreateserial"
+        self._openssl(f"x509 -req -in {name}.csr {signer} -days {days} -extfile {name}.ext -out {name}.pem")
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"

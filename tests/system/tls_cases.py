@@ -1,0 +1,165 @@
+#!/usr/bin/python3
+"""System tests of TLS: other people's TLS at the kernel's side. usage: tls_cases.py CASE"""
+
+import hashlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from cases import PYTHON, expect, expect_reclaimed  # noqa: E402
+from certificates import KEY_TYPES, Authority  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Lab, wait_until  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent / "programs"
+VERSIONS = ("1.2", "1.3")
+
+
+def tls_lab(authority, more=""):
+    return Lab(config_extra=f"tls {{ ca-cert-path {authority.pem} {more} }}")
+
+
+def vcl(lab, *words):
+    return [PYTHON, str(HERE / "vcl_tls.py"), str(lab.build / "lib/libvppcom.so"), *map(str, words)]
+
+
+def vcl_env(lab):
+    env = lab.preload()
+    del env["LD_PRELOAD"]
+    return env
+
+
+def served(lab, *words, name="vcl"):
+    return lab.program(vcl(lab, "server", *words), name=name, env=vcl_env(lab))
+
+
+def listening(lab, server):
+    wait_until(lambda: "listening" in lab.output(server) or server.poll() is not None, "the server listens")
+    expect(server.poll() is None, f"the server ended:\n{lab.output(server)}{lab.daemon_tail()}")
+
+
+def asked(lab, *words):
+    return lab.run(vcl(lab, "client", *words), env=vcl_env(lab), timeout=90).stdout.decode().strip()
+
+
+def figures(lab):
+    return {name: int(value) for name, value in lab.cli("show", "tls", as_json=True).items()}
+
+
+def s_client(port, data, *options):
+    """What openssl s_client gets back for the data; its complaints."""
+    done = subprocess.run(["openssl", "s_client", "-connect", f"{STACK_IP4}:{port}", "-quiet", "-no_ign_eof",
+                           "-verify_return_error", *map(str, options)], input=data, capture_output=True, timeout=60)
+    return done.stdout, done.stderr.decode(errors="replace")
+
+
+def server():
+    """A server of libvppcom, and openssl s_client, gnutls-cli and Python as clients: every version and kind of key."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        with tls_lab(ca) as lab:
+            data = hashlib.shake_128(b"x").digest(300_000).hex().encode() + b"\n"
+            for port, key_type in enumerate(KEY_TYPES, 4430):
+                cert, key = ca.make(f"server-{key_type}", key_type)
+                with served(lab, STACK_IP4, port, f"{cert},{key}", "echo,other") as s:
+                    listening(lab, s)
+                    for version in VERSIONS:
+                        client = [PYTHON, str(HERE / "tls_client.py"), STACK_IP4, str(port), str(ca.pem), "server.test", version,
+                                  "1000000"]
+                        out = lab.run(client, timeout=60).stdout.decode()
+                        expect(f"TLSv{version} echo same" in out, f"{key_type} {version}: {out}")
+                    gnutls = subprocess.run(["gnutls-cli", "--x509cafile", str(ca.pem), "--sni-hostname", "server.test",
+                                             "--verify-hostname", "server.test", "-p", str(port), STACK_IP4],
+                                            input=data[:1000] + b"\n", capture_output=True, timeout=60)
+                    expect(data[:1000] in gnutls.stdout, f"gnutls-cli: {gnutls.stdout.decode(errors='replace')[-500:]}"
+                                                         f"{gnutls.stderr.decode(errors='replace')[-500:]}")
+            seen = figures(lab)
+            expect(seen["server-handshakes"] >= 9 and seen["handshakes-failed"] == 0, f"{seen}")
+            expect_reclaimed(lab)
+
+
+def client():
+    """A client of libvppcom and servers of Python's ssl: every version; certificates that are not to be believed."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        with tls_lab(ca) as lab:
+            for version in VERSIONS:
+                for key_type in KEY_TYPES:
+                    cert, key = ca.make(f"server-{key_type}", key_type)
+                    command = [PYTHON, str(HERE / "tls_server.py"), HOST_IP4, "0", str(cert), str(key), version]
+                    with lab.program(command, name="server") as s:
+                        wait_until(lambda: "port" in lab.output(s), "the server listens")
+                        port = lab.output(s).split()[1]
+                        expect(asked(lab, HOST_IP4, port, "server.test", 2_000_000) == "same", f"{key_type} {version}")
+                        expect(asked(lab, HOST_IP4, port, "", 1000) == "same", "by its address")
+                        expect("EACCES" in asked(lab, HOST_IP4, port, "another.test", 1000), "the name is wrong")
+            for what, wanted in (("self", {"self_signed": True}), ("nobody", {"alternatives": "DNS:nobody.test"})):
+                cert, key = ca.make(what, **wanted)
+                command = [PYTHON, str(HERE / "tls_server.py"), HOST_IP4, "0", str(cert), str(key), "1.3"]
+                with lab.program(command, name="server") as s:
+                    wait_until(lambda: "port" in lab.output(s), "the server listens")
+                    out = asked(lab, HOST_IP4, lab.output(s).split()[1], "server.test", 1000)
+                    expect("EACCES" in out, f"{what}: {out}")
+            expect(figures(lab)["verify-failed"] >= 8, f"{figures(lab)}")
+            expect_reclaimed(lab)
+
+
+def transparent():
+    """LDP_TRANSPARENT_TLS: nginx without TLS serves https, and curl without it fetches by http what is https."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("server")
+        with tls_lab(ca) as lab:
+            env = dict(LDP_TRANSPARENT_TLS="1", LDP_TLS_CERT_FILE=str(cert), LDP_TLS_KEY_FILE=str(key))
+            program = [PYTHON, "-u", "-m", "http.server", "--bind", STACK_IP4, "--directory", str(lab.dir), "8443"]
+            body = hashlib.shake_128(b"file").digest(3_000_000)
+            (lab.dir / "file").write_bytes(body)
+            with lab.program(program, name="http", env=lab.preload(**env)) as s:
+                lab.wait_listening_over_hostloom(s, STACK_IP4, 8443)
+                url = f"https://{STACK_IP4}:8443/file"
+                for options in (["--tls-max", "1.2"], ["--tlsv1.3"]):
+                    got = lab.run([p.find("curl"), "-sS", "--cacert", str(ca.pem), *options, url]).stdout
+                    expect(got == body, f"curl {options}: {len(got)} bytes")
+                wget = lab.run(["wget", "-q", "-O", "-", f"--ca-certificate={ca.pem}", url]).stdout
+                expect(wget == body, f"wget: {len(wget)} bytes")
+                refused = lab.run([p.find("curl"), "-sS", url], check=False)
+                expect(refused.returncode == 60, f"curl without the authority: {refused.returncode}")
+            expect_reclaimed(lab)
+
+
+def inside():
+    """An application inside the daemon, with the start-up file's certificate; 10,000 handshakes leave nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("server")
+        with tls_lab(ca, f"certificate {cert} key {key}") as lab:
+            www = lab.dir / "www"
+            www.mkdir()
+            body = hashlib.shake_128(b"page").digest(2_000_000)
+            (www / "page").write_bytes(body)
+            lab.cli("http", "static", "server", "www-root", str(www), "uri", f"tls://{STACK_IP4}/443")
+            got = lab.run([p.find("curl"), "-sS", "--cacert", str(ca.pem), f"https://{STACK_IP4}/page"]).stdout
+            expect(got == body, f"{len(got)} bytes")
+
+            def handshakes(n):
+                lab.run([PYTHON, str(HERE / "tls_handshakes.py"), STACK_IP4, "443", str(ca.pem), str(n)], timeout=400)
+                wait_until(lambda: figures(lab)["connections"] == 0, "all connections end")
+
+            def resident():
+                status = pathlib.Path(f"/proc/{lab.daemon.pid}/status").read_text()
+                return int(status.split("VmRSS:")[1].split()[0])
+
+            handshakes(2000)
+            before = resident()
+            handshakes(8000)
+            seen = figures(lab)
+            expect(seen["server-handshakes"] >= 10_000 and seen["handshakes-under-way"] == 0, f"{seen}")
+            expect(seen["resumed"] >= 4000, f"half of them resume: {seen}")
+            expect(resident() - before < 8 << 10, f"{resident() - before} KB more after 8,000 handshakes")
+
+
+if __name__ == "__main__":
+    laboratory.run_case(server, client, transparent, inside)

@@ -1,0 +1,190 @@
+// Transports that are applications themselves: what the session layer does for them, shown by one
+// that turns every bit.
+#include "tests/unit/core/session/flip_transport.h"
+
+#include "session/control.h"
+
+namespace loom::test {
+namespace {
+
+std::string pattern(std::size_t n) {
+  std::string s(n, 0);
+  for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<char>(i * 7 + i / 251);
+  return s;
+}
+
+struct Internal : testing::Test {
+  SessionBed bed;
+  FlipTransport flip{bed};
+  TestApp app{bed};
+
+  void TearDown() override {
+    app.die();
+    bed.pump();
+    EXPECT_EQ(session::n_sessions(bed.layer->impl()), 0u);
+  }
+  int32_t listen(TestApp& a, uint16_t port, uint8_t proto = FlipTransport::kProto) {
+    svm::ListenEvent e{};
+    e.proto = proto;
+    e.local = TestApp::end(port);
+    e.backlog = 4;
+    a.push(svm::ToDaemon::kListen, e);
+    const auto bound = a.expect<svm::BoundEvent>(svm::ToApp::kBound);
+    if (bound.status == 0) {
+      a.listener = a.table.resolve_as<svm::ListenerShared>(bound.listener);
+      listener = bound.handle;
+      listening_on = Be16::from_raw(bound.local.port);
+    }
+    return bound.status;
+  }
+  svm::ConnectedEvent try_connect(TestApp& a, uint16_t port) {
+    svm::ConnectEvent e{};
+    e.proto = FlipTransport::kProto;
+    e.remote = TestApp::end(port);
+    e.local.is_ip4 = 1;
+    a.push(svm::ToDaemon::kConnect, e);
+    return a.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+  }
+  void open(uint16_t port = 80) {
+    ASSERT_EQ(listen(app, port), 0);
+    const auto c = try_connect(app, port);
+    ASSERT_EQ(c.status, 0);
+    EXPECT_EQ(Be16::from_raw(c.remote.port), port);
+    near = app.connection(c.handle, c.session);
+    far = app.accept();
+    ASSERT_TRUE(far);
+  }
+  uint64_t listener = 0;
+  uint16_t listening_on = 0;
+  std::unique_ptr<TestApp::Connection> near, far;
+};
+
+TEST_F(Internal, BytesGoBothWaysAndAreTurnedOnTheWay) {
+  open();
+  app.write(*near, "hello");
+  EXPECT_EQ(app.read(*far), "hello");
+  const std::string big = pattern(500'000);
+  for (auto* from : {near.get(), far.get()}) {
+    auto* to = from == near.get() ? far.get() : near.get();
+    std::string got;
+    std::size_t sent = 0;
+    while (got.size() < big.size()) {
+      sent += app.write(*from, std::string_view(big).substr(sent));
+      const std::string more = app.read(*to);
+      ASSERT_FALSE(more.empty()) << "stuck after " << got.size();
+      got += more;
+    }
+    EXPECT_EQ(got, big);
+  }
+}
+
+TEST_F(Internal, ATransportThatTakesLittleIsOfferedTheRestInTheNextRounds) {
+  flip.most_per_call = 1000;
+  open();
+  flip.offered.clear();
+  app.write(*near, pattern(3500));
+  EXPECT_EQ(app.read(*far), pattern(3500));
+  EXPECT_EQ(flip.offered, (std::vector<uint32_t>{3500, 2500, 1500, 500}));
+  app.write(*near, "x");  // it has armed: the next write is announced
+  EXPECT_EQ(flip.offered.back(), 1u);
+}
+
+TEST_F(Internal, AReaderThatStopsStopsTheSenderAcrossBothSessions) {
+  open();
+  const std::string block(64 << 10, 'x');
+  uint64_t sent = 0, got = 0;
+  while (const uint32_t n = app.write(*near, block)) sent += n;
+  EXPECT_LT(sent, 64u << 20);  // the fifos of four sessions
+  EXPECT_EQ(app.write(*near, block), 0u);
+  while (got < sent) {
+    const auto n = app.read(*far).size();
+    ASSERT_NE(n, 0u) << "stuck after " << got << " of " << sent;
+    got += n;
+  }
+  EXPECT_GT(app.write(*near, block), 0u);
+}
+
+TEST_F(Internal, EndsAreToldAndNothingIsLeft) {
+  open();
+  app.write(*near, "last words");
+  app.push(svm::ToDaemon::kShutdown, near->handle);
+  EXPECT_EQ(app.read(*far), "last words");
+  EXPECT_TRUE(far->rx.eof());
+  app.write(*far, "answer");
+  EXPECT_EQ(app.read(*near), "answer");
+  app.close(*far);
+  EXPECT_TRUE(near->rx.eof());
+  app.close(*near);
+  bed.pump();
+  EXPECT_EQ(session::n_sessions(bed.layer->impl()), 0u);
+}
+
+TEST_F(Internal, AnAbortBelowIsAResetAbove) {
+  open();
+  app.push(svm::ToDaemon::kReset, near->handle);
+  EXPECT_TRUE(far->rx.reset());
+  app.close(*far);
+  bed.pump();
+  EXPECT_EQ(session::n_sessions(bed.layer->impl()), 0u);
+}
+
+TEST_F(Internal, AListenerIsFoundWhereItsLowerOneIs) {
+  ASSERT_EQ(listen(app, 80), 0);
+  EXPECT_TRUE(bed.pipe.listeners.contains(80));
+  TestApp other(bed);
+  EXPECT_EQ(listen(other, 80, PipeTransport::kProto), static_cast<int32_t>(Status::kInUse));
+  app.push(svm::ToDaemon::kUnlisten, listener);  // it is held
+  EXPECT_TRUE(bed.pipe.listeners.contains(80));
+  app.listener->holders.store(0);
+  app.push(svm::ToDaemon::kUnlisten, listener);
+  EXPECT_FALSE(bed.pipe.listeners.contains(80));
+  EXPECT_TRUE(flip.listeners.empty());
+  EXPECT_EQ(listen(other, 80, PipeTransport::kProto), 0);
+}
+
+TEST_F(Internal, PortZeroIsThePortOfTheLowerListener) {
+  ASSERT_EQ(listen(app, 0), 0);
+  EXPECT_NE(listening_on, 0);
+  EXPECT_TRUE(bed.pipe.listeners.contains(listening_on));
+}
+
+TEST_F(Internal, AFailedConnectBelowFailsAbove) {
+  EXPECT_EQ(try_connect(app, 81).status, static_cast<int32_t>(Status::kRefused));
+  EXPECT_EQ(try_connect(app, 1).status, static_cast<int32_t>(Status::kUnreachable));
+  EXPECT_EQ(session::n_sessions(bed.layer->impl()), 0u);
+}
+
+TEST_F(Internal, ALocalApplicationIsNotSeenByWayOfALowerListener) {
+  svm::AttachRequest r{};
+  r.flags = svm::kScopeLocalOnly;
+  TestApp local(bed, r);
+  ASSERT_EQ(listen(local, 80), 0);
+  uint32_t seen = 0;
+  for (uint32_t i = 0; i < bed.layer->impl().n_listeners; ++i)
+    for (const session::Place& p : bed.layer->impl().listener(i)->places) {
+      ++seen;
+      EXPECT_EQ(p.at.fib_index, session::local_table(0, 0));
+    }
+  EXPECT_EQ(seen, 1u);
+  EXPECT_NE(try_connect(local, 80).status, 0);  // it has no network to connect by
+}
+
+TEST_F(Internal, AnApplicationThatDiesTakesBothSessionsAlong) {
+  open();
+  {
+    TestApp second(bed);
+    ASSERT_EQ(try_connect(second, 80).status, 0);
+    EXPECT_EQ(session::n_sessions(bed.layer->impl()), 8u);
+  }
+  bed.pump();
+  const auto orphan = app.accept();
+  ASSERT_TRUE(orphan);
+  EXPECT_TRUE(orphan->rx.eof() || orphan->rx.reset());
+  app.die();
+  bed.pump();
+  EXPECT_EQ(session::n_sessions(bed.layer->impl()), 0u);
+  EXPECT_TRUE(flip.listeners.empty());
+}
+
+}  // namespace
+}  // namespace loom::test

@@ -1,0 +1,49 @@
+// The stanza `tls { }`, and what cannot be configured.
+#include "config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <openssl/ssl.h>
+
+#include "config/parser.h"
+
+namespace loom::tls {
+namespace {
+
+using ::testing::HasSubstr;
+
+Result<Config> parsed(const std::string& text) {
+  auto tree = parse_config(text, "t.conf");
+  if (!tree) return tree.error();
+  Config c;
+  if (auto r = apply_config(&c, tree->children.at(0)); !r) return r.error();
+  return c;
+}
+
+TEST(TlsConfig, KeysAreTaken) {
+  const auto c = parsed(
+      "tls { certificate c.pem key k.pem ca-cert-path /ca crl r.pem verify-client optional "
+      "min-version 1.3 max-handshakes 7 handshake-timeout 3 fifo-size 128k transport pipe "
+      "verify-server off groups X25519 key-log k.log ciphers A ciphersuites B }");
+  ASSERT_TRUE(c) << c.error().message;
+  EXPECT_EQ(c->certificate, "c.pem");
+  EXPECT_EQ(c->verify_client, Verify::kOptional);
+  EXPECT_EQ(c->verify_server, Verify::kOff);
+  EXPECT_EQ(c->least_version, TLS1_3_VERSION);
+  EXPECT_EQ(c->handshake_timeout, 3 * kSecond);
+  EXPECT_EQ(c->fifo_size, 128u << 10);
+  EXPECT_EQ(c->max_handshakes, 7u);
+}
+
+TEST(TlsConfig, WhatMakesNoSenseIsRefusedWithItsLine) {
+  EXPECT_THAT(parsed("tls {\n min-version 1.1 }").error().message, HasSubstr("t.conf:2"));
+  EXPECT_THAT(parsed("tls { verify-server maybe }").error().message, HasSubstr("required or off"));
+  EXPECT_THAT(parsed("tls { certificate x }").error().message, HasSubstr("go together"));
+  EXPECT_THAT(parsed("tls { min-version 1.3 max-version 1.2 }").error().message,
+              HasSubstr("above max-version"));
+  EXPECT_THAT(parsed("tls { cyphers x }").error().message, HasSubstr("ciphers"));
+}
+
+}  // namespace
+}  // namespace loom::tls

@@ -1,0 +1,138 @@
+// Peers that mean no good, or whose bytes come in unlikely pieces.
+#include "tls_bed.h"
+
+namespace loom::tls {
+namespace {
+
+struct TlsHostile : testing::Test {
+  TlsBed bed;
+  TlsBed::Link link, far;
+
+  void listen_and_link() {
+    ASSERT_EQ(bed.listen(443), 0);
+    link = bed.connect(443, test::PipeTransport::kProto);
+  }
+  void write_in_pieces(const std::string& records, std::size_t piece) {
+    for (std::size_t at = 0; at < records.size(); at += piece)
+      bed.app->write(*link, std::string_view(records).substr(at, piece));
+  }
+};
+
+TEST_F(TlsHostile, RecordsMayBeSplitAtEveryByte) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient);
+  for (int i = 0; i < 10 && !SSL_is_init_finished(peer.ssl()); ++i) {
+    (void)peer.shake();
+    write_in_pieces(peer.records(), 1);
+    peer.feed(bed.app->read(*link));
+  }
+  ASSERT_TRUE(SSL_is_init_finished(peer.ssl()));
+  write_in_pieces(peer.records(), 1);  // Finished
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  const std::string text = pattern(700);
+  for (std::size_t at = 0; at < text.size(); at += 7)
+    peer.write(std::string_view(text).substr(at, 7));
+  write_in_pieces(peer.records(), 1);
+  EXPECT_EQ(bed.app->read(*far), text);
+  peer.write(pattern(16'384));
+  write_in_pieces(peer.records(), 1021);
+  EXPECT_TRUE(bed.app->read(*far) == pattern(16'384));
+  SSL_shutdown(peer.ssl());
+  write_in_pieces(peer.records(), 1);
+  EXPECT_TRUE(far->rx.eof());
+}
+
+TEST_F(TlsHostile, GarbageInsteadOfAHandshakeIsAnsweredByAnAlert) {
+  listen_and_link();
+  bed.app->write(*link, "GET / HTTP/1.0\r\n\r\n");
+  bed.bed.pump();
+  EXPECT_EQ(bed.stat(kHandshakesFailed), 1u);
+  EXPECT_EQ(bed.stat(kUnderWay), 0u);
+  EXPECT_TRUE(link->rx.eof() || link->rx.reset());
+  EXPECT_FALSE(bed.accept());
+}
+
+TEST_F(TlsHostile, ARecordThatWasTamperedWithEndsTheSession) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  peer.write("good");
+  bed.app->write(*link, peer.records());
+  peer.write("evil");
+  std::string record = peer.records();
+  record.back() = static_cast<char>(record.back() ^ 1);
+  bed.app->write(*link, record);
+  EXPECT_EQ(bed.app->read(*far), "good");
+  EXPECT_TRUE(far->rx.reset());
+  EXPECT_EQ(bed.stat(kBadRecords), 1u);
+  peer.feed(bed.app->read(*link));
+  (void)peer.read();
+  EXPECT_EQ(ERR_GET_REASON(ERR_peek_last_error()), SSL_R_SSLV3_ALERT_BAD_RECORD_MAC);
+  ERR_clear_error();
+}
+
+TEST_F(TlsHostile, AnAlertInMidStreamIsAnErrorBehindTheBytesBeforeIt) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient,
+            [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); });
+  peer.exchange(*bed.app, *link);
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  peer.write("before");
+  std::string records = peer.records();
+  records += std::string("\x15\x03\x03\x00\x02\x02\x28", 7);  // not encrypted: refused as well
+  bed.app->write(*link, records);
+  EXPECT_EQ(bed.app->read(*far), "before");
+  EXPECT_TRUE(far->rx.reset());
+}
+
+TEST_F(TlsHostile, RenegotiationIsRefused) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient,
+            [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); });
+  peer.exchange(*bed.app, *link);
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  ASSERT_EQ(SSL_renegotiate(peer.ssl()), 1);
+  (void)peer.shake();
+  const std::string hello = peer.records();
+  ASSERT_FALSE(hello.empty());
+  bed.app->write(*link, hello);
+  const std::string answer = bed.app->read(*link);
+  ASSERT_FALSE(answer.empty());
+  EXPECT_EQ(answer[0], 21);  // an alert: no_renegotiation, and no ServerHello
+  EXPECT_EQ(bed.stat(kServerHandshakes), 1u);
+}
+
+TEST_F(TlsHostile, MoreHandshakesThanTheBacklogAreRefused) {
+  ASSERT_EQ(bed.listen(443), 0);
+  std::vector<TlsBed::Link> links;
+  for (int i = 0; i < 20; ++i) {
+    links.push_back(bed.connect(443, test::PipeTransport::kProto));
+    ASSERT_TRUE(links.back());
+  }
+  EXPECT_EQ(bed.stat(kUnderWay), 16u);
+  EXPECT_EQ(bed.stat(kRefused), 4u);
+}
+
+TEST_F(TlsHostile, AReaderThatHasGoneIsNotWrittenToForEver) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  bed.app->close(*far);
+  for (int i = 0; i < 40; ++i) {
+    peer.write(pattern(16'000));
+    bed.app->write(*link, peer.records());
+    bed.bed.pump();
+  }
+  EXPECT_TRUE(link->rx.reset());
+  EXPECT_EQ(bed.stat(kConnections), 0u);
+}
+
+}  // namespace
+}  // namespace loom::tls
