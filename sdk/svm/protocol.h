@@ -165,15 +165,16 @@ struct SocketOptions {
   int32_t linger_s;     // -1 = off
   char congestion[16];  // TCP_CONGESTION, empty = default
   // Of datagrams.
-  uint8_t reuseaddr : 1;       // SO_REUSEADDR
+  uint8_t reuseaddr;           // SO_REUSEADDR
+  uint8_t broadcast;           // SO_BROADCAST
   uint8_t dont_fragment6 : 1;  // IPV6_DONTFRAG
   uint8_t ip4_errors : 1;      // IP_RECVERR
   uint8_t ip6_errors : 1;      // IPV6_RECVERR
   uint8_t gro : 1;             // UDP_GRO
-  uint8_t broadcast : 1;       // SO_BROADCAST
   // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER as 1 + Linux's number; 0 = default
   uint8_t ip4_path_mtu, ip6_path_mtu;
   uint8_t group_off;  // GroupOff
+  uint8_t reserved[2];
   // Index of an interface as programs see it (one more than Hostloom's); 0 = by route.
   uint32_t ip4_group_if, ip6_group_if;
   uint32_t settings;  // number of what AttachOp::kAddSettings has taken; 0: none. At open only

@@ -85,7 +85,10 @@ void Session::add_local_error(const svm::Endpoint& to, uint32_t mtu) {
 
 void Session::hear_errors(bool is_ip4, bool on) {
   change_options([&](svm::SocketOptions& o) {
-    (is_ip4 ? o.ip4_errors : o.ip6_errors) = on;
+    if (is_ip4)
+      o.ip4_errors = on;
+    else
+      o.ip6_errors = on;
     hears_errors_ |= on;  // for good: some may be on their way
   });
 }
