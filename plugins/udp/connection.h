@@ -32,6 +32,7 @@ struct Connection {
   bool ip4_group_loop = true, ip6_group_loop = true, ip4_group_all = true, ip6_group_all = true;
   uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;  // to send to groups by
   bool has_chosen_port = false;                               // the port was not asked for
+  bool is_group_bound = false;                                // `bound` is such an address
   bool has_group_peer = false;                                // a multicast or broadcast address
   // The way to the peer, good while the IP layer's generation is the same (and not 0).
   uint32_t route_generation = 0;
@@ -44,6 +45,9 @@ struct Connection {
 
   bool wants_errors(bool is_ip4) const noexcept { return is_ip4 ? ip4_errors : ip6_errors; }
   bool shares_end() const noexcept { return reuseport || reuseaddr; }
+  // What it sends leaves from the address that was bound. RFC 1122 section 3.2.1.3: not from a
+  // group's, nor a broadcast one.
+  bool has_source() const noexcept { return !bound.is_zero() && !is_group_bound; }
   bool has_peer() const noexcept { return ends.remote_port != 0; }
   // Takes IPv4's datagrams on ::, too.
   bool dual_stack() const noexcept { return !bound.is_ip4 && bound.is_zero() && !v6only; }

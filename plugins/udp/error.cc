@@ -126,13 +126,11 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
   if (worker != u.w.index) return kHandedOff;
   Connection* c = u.connections.find(m.conn);
   if (!c) return kNoConnection;
+  const IpAddress to(ip.dst);
+  if (!has_peer && !u.destinations.find(to, b.fib_index)) return kNoConnection;
   const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;
   if (mtu != 0) {
-    const IpAddress to(ip.dst);
-    Destination* d = has_peer ? &u.destinations.get(to, b.fib_index, u.w.now)
-                              : u.destinations.find(to, b.fib_index);
-    if (!d) return kNoConnection;
-    d->learn(mtu, u.w.now);
+    u.destinations.get(to, b.fib_index, u.w.now).learn(mtu, u.w.now);
     ++u.pmtu_news;
   }
   if (Ip::is_told(*c, note)) {

@@ -131,11 +131,14 @@ void udp_group(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
   rt.add_counters(counts);
 }
 
-// The interface that is meant. kNoIndex: there is none.
+// The interface that is meant. kNoIndex: there is none. To leave, what is no member's is found out
+// anyway, and the interface may be down by now.
 IfIndex interface_of(UdpWorker& u, const GroupRequest& r) noexcept {
-  if (r.interface != kNoIndex) return r.interface;
+  const bool joins = r.op == GroupOp::kJoin || r.op == GroupOp::kJoinSource;
+  if (r.interface != kNoIndex && !joins) return r.interface;
   GroupDestination d;
   d.to = r.group;
+  d.interface = r.interface;  // then of the socket's table only
   d.source = r.address;
   d.fib_index = r.fib_index;
   RouteInfo route;

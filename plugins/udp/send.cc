@@ -48,7 +48,7 @@ class Batch {
 
 // To where the datagram says, from the address that it names, or that was bound, or by route.
 bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noexcept {
-  const bool names_source = !d.ends.local.is_zero(), has_source = is_unicast(c.bound);
+  const bool names_source = !d.ends.local.is_zero(), has_source = c.has_source();
   const IpAddress& from = names_source || !has_source ? d.ends.local : c.bound;
   if ((!is_unicast(d.ends.remote) || !find_way(u, d.ends.remote, d.ends.fib_index, way)) &&
       !find_group_way(u, c, d.ends.remote, from, d.ends.fib_index, way))

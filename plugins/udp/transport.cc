@@ -17,6 +17,15 @@ bool is_subnet_broadcast(UdpWorker& u, const IpAddress& a, uint32_t fib_index) n
   return a.is_ip4 && !is_multicast(a) && u.w.net->route_group(u.w, d, &route) == Status::kOk;
 }
 
+// Bound to one, it hears what is sent there, and sends from another.
+bool is_group_or_broadcast(UdpWorker& u, const IpAddress& a, uint32_t fib_index) noexcept {
+  return !a.is_zero() && (!is_unicast(a) || is_subnet_broadcast(u, a, fib_index));
+}
+
+IpAddress any_of(bool is_ip4) noexcept {
+  return is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+}
+
 // The addresses that `e` is to have, without the flow table: whether they may be.
 Status check_ends(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
   if (!e.local.is_zero() && is_unicast(e.local) && !u.w.net->is_local(u.w, e.local, e.fib_index) &&
@@ -119,8 +128,10 @@ Status connect(Worker& w, SessionId session, Endpoints& e, const SocketOptionsVi
   c->bound = e.local;
   c->v6only = options.v6only;
   c->has_chosen_port = e.local_port == 0;
+  c->is_group_bound = is_group_or_broadcast(u, e.local, e.fib_index);
+  if (e.remote_port != 0 && c->is_group_bound) e.local = any_of(e.local.is_ip4);  // by route
   // An IPv6 socket with a peer of IPv4's stays one of both.
-  if (e.remote_port != 0 && e.local.is_zero()) e.local.is_ip4 = e.remote.is_ip4;
+  if (e.remote_port != 0 && c->bound.is_zero()) e.local.is_ip4 = e.remote.is_ip4;
   c->reuseport = options.reuseport;
   c->reuseaddr = options.reuseaddr;
   take_options(u, *c, options);
@@ -148,8 +159,8 @@ Status set_peer(Worker& w, ConnId id, Endpoints& e) noexcept {
     now.remote_port = e.remote_port;
     now.fib_index = e.fib_index;
     now.local = c->bound;
-    if (now.local.is_zero())  // by route
-      now.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+    if (c->is_group_bound) now.local = any_of(c->bound.is_ip4);  // by route
+    if (c->bound.is_zero()) now.local = any_of(e.remote.is_ip4);
     if (const Status s = check_ends(u, *c, now); s != Status::kOk) return s;
   } else {
     now.local = c->bound;

@@ -22,8 +22,10 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t len) no
   if (is_candidate(fd)) {
     // The kernel need not have the algorithms that Hostloom has.
     if (outcome == -ENOENT && level == IPPROTO_TCP && name == TCP_CONGESTION) outcome = 0;
-    // Nor the interfaces.
-    if (is_group_option(level, name) && candidate_is_datagram(fd)) outcome = 0;
+    // Nor the interfaces. What is wrong with the call itself stays wrong.
+    const bool is_networks = outcome == -ENODEV || outcome == -EADDRNOTAVAIL ||
+                             outcome == -EADDRINUSE || outcome == -ENOBUFS;
+    if (is_networks && is_group_option(level, name) && candidate_is_datagram(fd)) outcome = 0;
     if (outcome == 0) note_option(fd, level, name, value, len);
   }
   return keep.status(outcome);

@@ -438,7 +438,12 @@ int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& 
 
 int AppWorker::wait(Object& o, uint32_t mask, TimeNs deadline) {
   // A call with a timeout is not restarted after a signal (signal(7)).
-  return wait_until(o, deadline, deadline == sys::kForever, [&] { return o.poll(mask) != 0; });
+  return wait_until(o, deadline, deadline == sys::kForever,
+                    [&] { return o.poll(mask | kPollForCall) != 0; });
+}
+
+int AppWorker::wait_answer(Session& s, uint32_t context, TimeNs deadline) {
+  return wait_until(s, deadline, true, [&] { return s.has_answer(context); });
 }
 
 int AppWorker::wait_beyond(Session& s, uint32_t seen, TimeNs deadline) {

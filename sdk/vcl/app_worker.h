@@ -64,6 +64,7 @@ class AppWorker {
   int wait(Object& o, uint32_t mask, TimeNs deadline);
   // Until session `s` has more than `seen` unread bytes, or ends.
   int wait_beyond(Session& s, uint32_t seen, TimeNs deadline);
+  int wait_answer(Session& s, uint32_t context, TimeNs deadline);
   // Until it takes `n` bytes at once, or none any more.
   int wait_room(Session& s, uint32_t n, TimeNs deadline);
 

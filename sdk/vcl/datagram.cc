@@ -217,6 +217,21 @@ bool Session::find_datagram(DatagramLink*& from, svm::DatagramHeader& h) {
   return false;
 }
 
+// Of the next datagram, or 0. Errors that are before it become pending.
+uint32_t Session::next_length() {
+  svm::DatagramHeader h;
+  DatagramLink* from;
+  while (true) {
+    if (hears_errors_) collect_errors();
+    if (!find_datagram(from, h)) return 0;
+    if (from || !(h.flags & svm::kDatagramError)) return h.length;
+    if (hears_errors_ && (h.flags & svm::kDatagramQueued)) continue;
+    if (h.error == EMSGSIZE) forget_paths();
+    if (error_ == 0) error_ = h.error;
+    rx_.drop(kHeader + h.length);
+  }
+}
+
 bool Session::links_readable() {
   svm::DatagramHeader h;
   for (const auto& l : links_) {
@@ -248,6 +263,7 @@ ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn*
     svm::DatagramHeader h;
     DatagramLink* from;
     if (find_datagram(from, h)) {
+      if (!from && (h.flags & svm::kDatagramError)) continue;  // it came after the look for errors
       uint32_t n = 0;
       if (from) {
         if (!from->peek(h, to, n)) {
@@ -353,7 +369,8 @@ ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const Datag
   if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
   const bool is_group = is_multicast(to);
   if (is_limited_broadcast(to) && !options_.broadcast) return -EACCES;
-  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_);
+  // A socket that is bound to an address sends from that.
+  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_) && !bound_source_;
   const svm::Endpoint* source = !out.source && has_group_source ? &group_source_ : out.source;
   svm::DatagramHeader h{};
   h.length = static_cast<uint32_t>(n);

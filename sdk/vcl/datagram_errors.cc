@@ -30,8 +30,11 @@ void Session::collect_errors() {
     const uint32_t length = e.header.length;
     if (length > ready - at - kHeader) break;  // next_datagram() finds out when it comes to it
     const bool is_queued = e.header.flags & svm::kDatagramQueued;
-    if (is_queued && e.header.gso_size != kLocalOrigin) queued_error_ = e.header.error;
-    if (is_queued && errors_.size() < kMostErrors) {
+    const bool is_local = e.header.gso_size == kLocalOrigin;
+    if (is_queued && !is_local) queued_error_ = e.header.error;
+    if (is_queued && is_local && e.header.error == EACCES) {  // a mistake: some call is to fail
+      error_ = EACCES;
+    } else if (is_queued && errors_.size() < kMostErrors) {
       e.header.length = std::min(length, svm::kMaxQuoted);
       e.payload.resize(e.header.length);
       (void)rx_.peek(at + kHeader, std::as_writable_bytes(std::span(e.payload)));

@@ -22,7 +22,7 @@ int Session::ask_group(const svm::GroupEvent& asked) {
     }
   }
   svm::InfoEvent answer;
-  const int e = ask_info(answer, false, [&](uint32_t context) {
+  const int e = ask_info(answer, [&](uint32_t context) {
     svm::GroupEvent g = asked;
     g.handle = handle_;
     g.context = context;

@@ -29,7 +29,7 @@ int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
       if (now < p.until && same_address(p.to, to)) return static_cast<int>(p.mtu);
   }
   svm::InfoEvent info;
-  const int e = ask_info(info, false, [&](uint32_t context) {
+  const int e = ask_info(info, [&](uint32_t context) {
     worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
                  svm::PeerEvent{handle_, context, 0, to});
   });

@@ -35,10 +35,12 @@ class Watch : public ListNode<WatchTag> {
 
 // Bits beside poll(2)'s in readiness masks.
 constexpr uint32_t kPollSettled = 1u << 24;  // connect, listen: the daemon has answered
-constexpr uint32_t kPollInfo = 1u << 25;     // the answer to a kGetInfo is there
 constexpr uint32_t kPollDrained = 1u << 26;  // everything written was acknowledged
 // In `wanted`: only look, and arm nothing, because nobody is going to wait yet.
 constexpr uint32_t kPollOnlyLook = 1u << 27;
+// In `wanted`: for a call that waits for just that, not for a program that polls. Of errors only
+// those that the call would return end it.
+constexpr uint32_t kPollForCall = 1u << 28;
 
 class Object {
  public:

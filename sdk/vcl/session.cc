@@ -1,5 +1,6 @@
 #include "vcl/session.h"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -62,13 +63,13 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   socket_is_ip4 = is_ip4;
   state_.store(State::kIdle, std::memory_order_relaxed);
   set_nonblocking(nonblocking);
-  bound_ = shut_rd_ = shut_wr_ = error_taken_ = abort_ = connect_reported_ = info_ready_ = false;
+  bound_ = bound_source_ = shut_rd_ = shut_wr_ = error_taken_ = abort_ = connect_reported_ = false;
   reuse_addr = broadcast = false;
   error_ = 0;
   handle_ = cookie = 0;
   accepting_ = 0;
-  context_ = info_context_ = info_question_ = 0;
-  info_is_common_ = false;
+  context_ = 0;
+  questions_.clear();
   groups_later_.clear();
   group_source_ = {};
   ip4_group_hops.store(1, std::memory_order_relaxed);
@@ -197,6 +198,8 @@ int Session::bind(const svm::Endpoint& local) {
   if (state() != State::kIdle || bound_) return -EINVAL;
   local_ = local;
   bound_ = true;
+  const bool is_group = local.is_ip4 ? (local.ip[0] & 0xf0) == 0xe0 : local.ip[0] == 0xff;
+  bound_source_ = !is_group && std::ranges::any_of(local.ip, [](uint8_t b) { return b != 0; });
   return 0;
 }
 
@@ -395,7 +398,7 @@ void Session::let_go() {
   if (!attachment_) return;
   if (context_ && (state() == State::kConnecting || state() == State::kBinding))
     worker_.forget_context(context_, !shared_);
-  if (info_context_) worker_.forget_context(info_context_, false);
+  for (const Question& q : questions_) worker_.forget_context(q.context, false);
   if (handle_) worker_.forget_handle(handle_, *this);
   if (cut_.pair) cut_.pair->leave(cut_.bell_ref, cut_.end, cut_.bit, *this);
   for (const auto& l : links_) l->leave(*this);
@@ -458,7 +461,7 @@ void Session::after_fork() noexcept {
   new (&mutex_) std::mutex;
   dismiss_thread_watches();
   accepting_ = 0;
-  info_context_ = 0;
+  questions_.clear();  // the parent's threads have asked them
   if (state() == State::kConnecting || state() == State::kBinding) {
     context_ = 0;
     if (shared_)  // only its peer was to change
@@ -493,44 +496,39 @@ int Session::take_error() {
   return 0;
 }
 
-// One question at a time: who finds another's under way shares the answer to the same one, else
-// waits for it, and asks then.
-int Session::ask_info(svm::InfoEvent& out, bool is_common,
-                      const std::function<void(uint32_t)>& ask) {
+// Each question has its answer, which stays until who has asked has taken it.
+int Session::ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask) {
   const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
-  while (true) {
-    uint32_t question;
-    bool is_ours;
-    {
-      const std::lock_guard worker_lock(worker_.mutex());
-      const std::lock_guard lock(mutex_);
-      if (state() != State::kOpen) return -ENOTCONN;
-      is_ours = info_context_ == 0 || (is_common && info_is_common_);
-      if (!info_context_) {
-        info_ready_ = false;
-        ++info_question_;
-        info_is_common_ = is_common;
-        info_context_ = worker_.register_context(*this);
-        ask(info_context_);
-      }
-      question = info_question_;
-    }
-    int outcome;
-    do {
-      outcome = worker_.wait(*this, kPollInfo, deadline);
-    } while (outcome == -EINTR);
-    if (outcome != 0) return outcome;
+  uint32_t context;
+  {
+    const std::lock_guard worker_lock(worker_.mutex());
     const std::lock_guard lock(mutex_);
-    if (!info_ready_ && (state() != State::kOpen || lost() != 0)) return -ENOTCONN;
-    if (!is_ours || question != info_question_ || !info_ready_) continue;
-    if (info_.status != 0) return -errno_of(info_.status);
-    out = info_;
-    return 0;
+    if (state() != State::kOpen) return -ENOTCONN;
+    context = worker_.register_context(*this);
+    questions_.push_back({context, false, {}});
+    ask(context);
   }
+  int outcome;
+  do {
+    outcome = worker_.wait_answer(*this, context, deadline);
+  } while (outcome == -EINTR);
+  const std::lock_guard worker_lock(worker_.mutex());
+  const std::lock_guard lock(mutex_);
+  const auto at = std::ranges::find(questions_, context, &Question::context);
+  if (at == questions_.end()) return -ENOTCONN;  // the session has begun another life
+  const Question q = *at;
+  questions_.erase(at);
+  if (!q.is_answered) {
+    worker_.forget_context(context, false);
+    return outcome != 0 ? outcome : -ENOTCONN;
+  }
+  if (q.answer.status != 0) return -errno_of(q.answer.status);
+  out = q.answer;
+  return 0;
 }
 
 int Session::info(svm::InfoEvent& out) {
-  return ask_info(out, true, [this](uint32_t context) {
+  return ask_info(out, [this](uint32_t context) {
     worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetInfo,
                  svm::SessionEvent{handle_, context});
   });
@@ -538,9 +536,10 @@ int Session::info(svm::InfoEvent& out) {
 
 void Session::on_info(const svm::InfoEvent& e) {
   const std::lock_guard lock(mutex_);
-  info_ = e;
-  info_ready_ = true;
-  info_context_ = 0;
+  const auto at = std::ranges::find(questions_, e.context, &Question::context);
+  if (at == questions_.end()) return;
+  at->answer = e;
+  at->is_answered = true;
 }
 
 }  // namespace loom::vcl

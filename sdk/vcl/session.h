@@ -156,6 +156,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   void on_unwatched() override;
   // More than `seen` bytes, or no more to come; otherwise arms. For MSG_PEEK with MSG_WAITALL.
   bool readable_beyond(uint32_t seen);
+  // The answer to that question, or none to come.
+  bool has_answer(uint32_t context);
   // Room for `n` bytes, or none to come; otherwise asks for it. For writes of all or nothing.
   bool has_room(uint32_t n);
 
@@ -289,6 +291,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   void leave_links();
   void sync_link(uint32_t i);
   bool find_datagram(DatagramLink*& from, svm::DatagramHeader& h);
+  uint32_t next_length();
   bool links_readable();
   bool arm_links();
   bool send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
@@ -300,9 +303,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
   bool reaches(const svm::Endpoint& to) const noexcept;
-  // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits. is_common:
-  // another thread's answer to the same will do.
-  int ask_info(svm::InfoEvent& out, bool is_common, const std::function<void(uint32_t)>& ask);
+  // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits.
+  int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask);
   int check_path(size_t n, const DatagramOut& out, uint32_t& mtu);
   void forget_paths() noexcept;
   void collect_errors();
@@ -314,6 +316,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<bool> nonblocking_{false};
   uint8_t proto_ = 0;
   bool bound_ = false;
+  bool bound_source_ = false;  // to an address that datagrams may leave from
   bool shut_rd_ = false, shut_wr_ = false;
   bool error_taken_ = false;  // the fifo's reset was reported
   bool abort_ = false;
@@ -351,11 +354,12 @@ class Session final : public Object, public ListNode<SessionTag> {
   svm::AcceptConsumer accept_queue_;
   svm::Endpoint local_{}, remote_{};
   svm::SocketOptions options_{};
-  svm::InfoEvent info_{};
-  uint32_t info_context_ = 0;
-  uint32_t info_question_ = 0;  // whose answer info_ is, or will be
-  bool info_ready_ = false;
-  bool info_is_common_ = false;
+  struct Question {
+    uint32_t context;
+    bool is_answered;
+    svm::InfoEvent answer;
+  };
+  std::vector<Question> questions_;  // one for each thread that waits for its answer
   std::vector<svm::GroupEvent> groups_later_;
   svm::Endpoint group_source_{};
   struct KnownPath {

@@ -181,12 +181,8 @@ uint32_t Session::unread() {
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
   const ProcessLock process_lock(*shared_);
-  if (hears_errors_) collect_errors();
   const uint32_t ready = rx_.refresh();
-  svm::DatagramHeader h;
-  DatagramLink* from;
-  if (is_datagram()) return find_datagram(from, h) ? h.length : 0;
-  return ready;
+  return is_datagram() ? next_length() : ready;
 }
 
 // --- Sending

@@ -14,7 +14,8 @@ constexpr int kMostLooks = 8;  // at a session whose other end goes on writing
 
 uint32_t Session::poll(uint32_t wanted, bool edge) {
   const std::lock_guard lock(mutex_);
-  constexpr uint32_t kAlways = POLLERR | POLLHUP;
+  // A call that waits hears of ends by what it waits for, and of errors by poll_open().
+  const uint32_t always = wanted & kPollForCall ? 0 : POLLERR | POLLHUP;
   uint32_t mask = 0;
   switch (state()) {
     case State::kIdle:
@@ -33,7 +34,7 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
       break;
     case State::kFailed:
       mask = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLRDHUP | POLLHUP | kPollSettled |
-             kPollInfo | kPollDrained | (error_ ? POLLERR : 0);
+             kPollDrained | (error_ ? POLLERR : 0);
       break;
     case State::kOpen: {
       // Who only looks may be without the worker's mutex.
@@ -45,11 +46,11 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
       break;
     }
   }
-  return mask & (wanted | kAlways);
+  return mask & (wanted | always);
 }
 
 uint32_t Session::poll_open(uint32_t wanted, bool edge) {
-  uint32_t out = kPollSettled | (info_ready_ ? kPollInfo : 0);
+  uint32_t out = kPollSettled;
   if (shut_wr_ || peer_closed()) {
     out |= POLLOUT | POLLWRNORM;
     if (cut_.wrote_in_vain) out |= POLLHUP | (error_taken_ ? 0 : POLLERR);
@@ -70,7 +71,7 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     uint32_t in = 0;
     if (lost() != 0) {
       in = POLLIN | POLLRDNORM | POLLRDHUP | POLLOUT | POLLWRNORM | POLLHUP | kPollDrained |
-           kPollInfo | (error_taken_ ? 0 : POLLERR);
+           (error_taken_ ? 0 : POLLERR);
       return in | out;
     }
     const bool ended = shut_rd_ || peer_closed() || rx_.eof_ahead();
@@ -84,9 +85,15 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
     }
     const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
     if (readable || (has_links && links_readable())) in = POLLIN | POLLRDNORM;
-    if (is_datagram() && ((ready != 0 && datagram_error(false) != 0) || error_ != 0 ||
-                          queued_error_ != 0 || !errors_.empty()))
-      in |= POLLERR;
+    if (is_datagram()) {
+      const bool is_pending =
+          (ready != 0 && datagram_error(false) != 0) || error_ != 0 || queued_error_ != 0;
+      // What only MSG_ERRQUEUE reads ends no other call, or that would wait and fail for ever.
+      if (wanted & kPollForCall)
+        in |= is_pending ? wanted & (POLLIN | (remote_.port != 0 ? POLLOUT : 0)) : 0;
+      else if (is_pending || !errors_.empty())
+        in |= POLLERR;
+    }
     // Nothing that was asked for, or an edge: an event is due for whatever comes next, be it end of
     // file or a reset that nobody asked for by name.
     const bool satisfied = !edge && ((in | out) & wanted);
@@ -115,6 +122,13 @@ bool Session::readable_beyond(uint32_t seen) {
   const ProcessLock process_lock(*shared_);
   if (rx_.refresh() > seen || rx_.violation()) return true;
   return lost() != 0 || peer_closed() || shut_rd_ || !rx_.arm(seen);
+}
+
+// Who waits for it is woken by the answer; what has become of the session is only looked at.
+bool Session::has_answer(uint32_t context) {
+  const std::lock_guard lock(mutex_);
+  const auto at = std::ranges::find(questions_, context, &Question::context);
+  return at == questions_.end() || at->is_answered || state() != State::kOpen || lost() != 0;
 }
 
 }  // namespace loom::vcl

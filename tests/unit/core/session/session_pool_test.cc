@@ -20,6 +20,9 @@ void* operator new(std::size_t n) {
   if (!p) throw std::bad_alloc();
   return p;
 }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept {
+  return no_memory ? nullptr : std::malloc(n);
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 // NOLINTEND

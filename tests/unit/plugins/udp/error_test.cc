@@ -170,7 +170,10 @@ TEST_P(UdpError, APathMtuIsTheDestinationsForAllThatSendThere) {
 TEST_P(UdpError, WhoWantsAllErrorsHasThemWithWhatTheyQuote) {
   bed.options.ip4_errors = !ip6();
   bed.options.ip6_errors = ip6();
-  bed.bind(40'000, ip6());
+  const ConnId bound = bed.bind(40'000, ip6());
+  port_unreachable();  // of what was never sent
+  EXPECT_EQ(count("no-connection"), 1u);
+  bed.send(bound, "prob", bed.to(bed.remote(ip6()), 7));
   struct Case {
     uint8_t type4, code4, type6, code6;
     int error4, error6;

@@ -205,6 +205,48 @@ TEST_P(UdpGroups, WhoIsBoundToAGroupSendsFromTheInterfacesAddress) {
             bed.local(ip6()));
 }
 
+// RFC 1122 section 3.2.1.3, whenever the peer is named.
+TEST_P(UdpGroups, WithAPeerNeitherDoesIt) {
+  const auto source_of_last = [&] {
+    Buffer& b = *bed.fake.captured.back().packet;
+    return ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src);
+  };
+  std::vector<IpAddress> bound{group()};
+  if (!ip6()) {
+    bound.push_back(*IpAddress::parse("10.0.0.255"));
+    bed.fake.subnet_broadcasts.insert(bound.back());
+  }
+  for (const IpAddress& a : bound) {
+    Endpoints e;
+    e.remote = bed.remote(ip6());
+    e.remote_port = 7;
+    const ConnId c = bind_to(a);
+    bed.send(c, "x", bed.to(e.remote, 7));
+    EXPECT_EQ(source_of_last(), bed.local(ip6()));
+    Endpoints later = e;
+    ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, later), Status::kOk);
+    EXPECT_EQ(later.local, bed.local(ip6()));
+    bed.send(c, "x");
+    EXPECT_EQ(source_of_last(), bed.local(ip6()));
+    bed.ops().abort(bed.fake.worker, c);
+    e.local = a;
+    e.local_port = 54;
+    const ConnId at_once = bed.open(e);
+    bed.send(at_once, "x");
+    EXPECT_EQ(source_of_last(), bed.local(ip6()));
+    bed.ops().abort(bed.fake.worker, at_once);
+  }
+}
+
+TEST_P(UdpGroups, AnInterfaceIsAskedForInTheSocketsTable) {
+  const ConnId c = bed.bind(53, ip6());
+  ASSERT_EQ(ask(c, GroupOp::kJoin, 9), Status::kOk);
+  EXPECT_EQ(bed.fake.group_asked.interface, 9u);
+  bed.fake.has_route = false;
+  EXPECT_EQ(ask(c, GroupOp::kJoin, 8), Status::kUnreachable);
+  EXPECT_EQ(ask(c, GroupOp::kLeave, 9), Status::kOk);
+}
+
 TEST(UdpBroadcast, IsForThoseWhoSaidThatTheyWantIt) {  // man 7 socket: SO_BROADCAST
   UdpBed bed;
   bed.fake.route.source = UdpBed::local(false);

@@ -242,6 +242,15 @@ TEST_F(Datagrams, WithoutAPeerAnErrorStopsNoSending) {
   EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
 }
 
+TEST_F(Datagrams, TheLengthOfTheNextIsNotAnErrors) {
+  bind();
+  inject_error(EHOSTUNREACH);
+  inject("data");
+  EXPECT_EQ(s->unread(), 4u);
+  EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
+  EXPECT_EQ(receive(10).bytes, "data");
+}
+
 TEST_F(Datagrams, NeitherOutOfBandNorInPieces) {
   ASSERT_EQ(s->connect(end(9)), 0);
   EXPECT_EQ(s->send("x", 1, MSG_OOB), -EOPNOTSUPP);
@@ -494,6 +503,46 @@ TEST_F(ErrorQueue, WhatIsTooBigForThePathIsThereToo) {
   EXPECT_EQ(g.in.from().port, htons(9));
 }
 
+TEST_F(ErrorQueue, WhatOnlyTheQueueHasEndsNoCallThatWaits) {
+  inject_queued(EHOSTUNREACH, "x");
+  EXPECT_EQ(receive(10).n, -EHOSTUNREACH);
+  s->set_nonblocking(false);
+  s->rcv_timeout = 20 * kMillisecond;
+  EXPECT_EQ(receive(10).n, -EAGAIN);  // and not for ever
+  s->rcv_timeout = -1;
+  std::thread other([this] { inject("data"); });
+  EXPECT_EQ(receive(10).bytes, "data");
+  other.join();
+  s->change_options([](svm::SocketOptions& o) { o.ip4_path_mtu = 1 + 2; });
+  EXPECT_EQ(s->path_mtu(end(9), false), 1500);
+}
+
+TEST_F(ErrorQueue, AMistakeIsReturnedByACallAndNotQueued) {
+  inject_queued(EACCES, "x", 1);
+  EXPECT_EQ(receive(10).n, -EACCES);
+  EXPECT_EQ(receive(10).n, -EAGAIN);
+  EXPECT_EQ(receive_error().n, -EAGAIN);
+}
+
+// Whoever looks meets them at any moment.
+TEST_F(ErrorQueue, ErrorsThatComeMeanwhileAreNeverDatagrams) {
+  constexpr int kTimes = 3000;
+  std::thread other([this] {
+    for (int i = 0; i < kTimes; ++i) i % 2 ? inject_error(EHOSTUNREACH) : inject_queued(EPROTO, "");
+    inject("end");
+  });
+  for (bool at_end = false; !at_end;) {
+    EXPECT_TRUE(s->unread() == 0 || s->unread() == 3);
+    const Got g = receive(10);
+    at_end = g.n >= 0;
+    if (at_end) {
+      EXPECT_EQ(g.bytes, "end");
+    }
+    while (receive_error().n >= 0) {}
+  }
+  other.join();
+}
+
 TEST_F(ErrorQueue, ASleeperIsWoken) {
   std::thread other([this] { inject_queued(EHOSTUNREACH, "x"); });
   EXPECT_EQ(worker->wait(*s, POLLIN | POLLERR, sys::kForever), 0);
@@ -540,6 +589,37 @@ TEST_F(Datagrams, MembershipIsAskedForWhenThereIsASessionToAskFor) {
   EXPECT_EQ(s->ask_group(g), -ENODEV);
   daemon->answer_groups(static_cast<int32_t>(Status::kInUse));
   EXPECT_EQ(s->ask_group(g), -EADDRINUSE);
+}
+
+TEST_F(Datagrams, EachRequestIsMadeOnce) {
+  bind();
+  constexpr uint32_t kThreads = 4, kTimes = 100;
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < kThreads; ++t)
+    threads.emplace_back([this, t] {
+      svm::GroupEvent g{};
+      g.group = end(0);
+      g.op = static_cast<uint8_t>(GroupOp::kJoin);
+      for (uint32_t i = 0; i < kTimes; ++i) {
+        g.interface = t * kTimes + i;
+        EXPECT_EQ(s->ask_group(g), 0);
+      }
+    });
+  for (auto& t : threads) t.join();
+  daemon->run([&] { EXPECT_EQ(daemon->groups().size(), kThreads * kTimes); });
+}
+
+TEST_F(Datagrams, WhoIsBoundToAnAddressSendsFromItToGroupsToo) {
+  svm::Endpoint own = end(53), group = end(9), other = end(0);
+  ASSERT_EQ(s->bind(own), 0);
+  ASSERT_EQ(s->open_datagrams(nullptr), 0);
+  other.ip[3] = 77;
+  s->set_group_source(other);
+  group.ip[0] = 239;
+  DatagramOut out;
+  out.to = &group;
+  EXPECT_EQ(send("x", out), 1);
+  EXPECT_EQ(sent(1)[0].first.flags & kDatagramLocal, 0);
 }
 
 TEST_F(Datagrams, ToGroupsTheyGoWithTheirOwnTimeToLiveAndSource) {
