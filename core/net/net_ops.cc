@@ -56,7 +56,8 @@ bool is_usable(const Interface& f, bool is_ip4, uint32_t fib_index) noexcept {
 }
 
 // The interface that a group's packets leave by: the one that is named, or that has the source, or
-// by which the routing table reaches what lies behind routers, or the first that has an address.
+// that a route to the group leads to, or by which the routing table reaches what lies behind
+// routers, or the first that has an address.
 const Interface* interface_of(const NetState& net, const GroupDestination& d) noexcept {
   const bool is_ip4 = d.to.is_ip4;
   if (d.interface != kNoIndex) {
@@ -70,11 +71,15 @@ const Interface* interface_of(const NetState& net, const GroupDestination& d) no
     if (!owner && !d.source.is_zero() && addresses.has(d.source)) owner = &f;
     if (!first && addresses.source_for(d.to)) first = &f;
   });
-  if (owner || !d.source.is_zero()) return owner;
+  // A loopback interface's address names none of them.
+  if (owner || (!d.source.is_zero() && !net.routes.is_local(d.source, d.fib_index))) return owner;
   const IpAddress beyond = is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
-  const Adjacency a = net.adjacencies.read(net.routes.lookup(beyond, d.fib_index));
-  const Interface* by_route = a.tx_if == kNoIndex ? nullptr : net.interfaces.find(a.tx_if);
-  return by_route && is_usable(*by_route, is_ip4, d.fib_index) ? by_route : first;
+  for (const IpAddress& to : {d.to, beyond}) {
+    const Adjacency a = net.adjacencies.read(net.routes.lookup(to, d.fib_index));
+    const Interface* f = a.tx_if == kNoIndex ? nullptr : net.interfaces.find(a.tx_if);
+    if (f && !f->is_loopback && is_usable(*f, is_ip4, d.fib_index)) return f;
+  }
+  return first;
 }
 
 Status route_group(Worker& w, const GroupDestination& d, RouteInfo* out) noexcept {

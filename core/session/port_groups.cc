@@ -10,6 +10,17 @@ bool agree(const PortShare& a, const PortShare& b) noexcept {
   return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
 }
 
+// For so many more. vector says by an exception that there is no memory.
+template <class T>
+bool has_room(std::vector<T>& v, std::size_t n) noexcept {
+  try {
+    if (v.capacity() - v.size() < n) v.reserve(std::max(v.size() + n, 2 * v.size()));
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 PortGroups::Group* PortGroups::find(Ref ref) const noexcept {
@@ -27,7 +38,7 @@ uint64_t PortGroups::pick(Ref ref, uint64_t hash) const noexcept {
     if (!g) return 0;
     const uint32_t version = g->version.load(std::memory_order_acquire);
     const Slots* slots = g->slots.load(std::memory_order_acquire);
-    const uint64_t member = slots ? (*slots)[hash % kSlots].load(std::memory_order_acquire)
+    const uint64_t member = slots ? slots->values[hash % kSlots].load(std::memory_order_acquire)
                                   : g->sole.load(std::memory_order_acquire);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (g->version.load(std::memory_order_relaxed) == version && find(ref)) [[likely]]
@@ -39,15 +50,18 @@ PortGroups::Ref PortGroups::create(uint64_t member, const PortShare& share) noex
   if (free_.empty()) {
     if (storage_.size() == kMaxChunks) return kNone;
     const auto first = static_cast<uint32_t>(storage_.size()) * kChunk;
-    storage_.push_back(std::make_unique<Chunk>());
+    std::unique_ptr<Chunk> more(new (std::nothrow) Chunk);
+    if (!more || !has_room(storage_, 1) || !has_room(free_, first + kChunk)) return kNone;
+    storage_.push_back(std::move(more));
     chunks_[first / kChunk].store(storage_.back().get(), std::memory_order_release);
     // The last index of all would make kNone of the last generation.
     for (uint32_t i = kChunk; i-- > 0;)
       if (first + i != kIndexMask) free_.push_back(first + i);
   }
   const uint32_t index = free_.back();
-  free_.pop_back();
   Group& g = (*storage_[index / kChunk])[index % kChunk];
+  if (!has_room(g.members, 1)) return kNone;
+  free_.pop_back();
   g.members.push_back({member, share, 0});
   g.sole.store(member, std::memory_order_release);
   return g.generation.load(std::memory_order_relaxed) << kIndexBits | index;
@@ -58,10 +72,10 @@ Status PortGroups::join(Ref ref, uint64_t member, const PortShare& share) noexce
   if (!g) return Status::kInUse;
   if (!std::ranges::all_of(g->members, [&](const Member& m) { return agree(m.share, share); }))
     return Status::kInUse;
-  if (g->members.size() == kMaxMembers) return Status::kNoMemory;
+  if (g->members.size() == kMaxMembers || !has_room(g->members, 1)) return Status::kNoMemory;
   g->members.push_back({member, share, 0});
   if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.reuseport)
-    take_share(*g, *slots, g->members.back());
+    take_share(*g, *slots);
   settle(*g);
   return Status::kOk;
 }
@@ -71,9 +85,10 @@ bool PortGroups::leave(Ref ref, uint64_t member) noexcept {
   if (!g) return false;
   const auto at = std::ranges::find(g->members, member, &Member::value);
   if (at == g->members.end()) return false;
+  const auto index = static_cast<std::size_t>(at - g->members.begin());
   g->members.erase(at);
   if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && !g->members.empty())
-    give_share(*g, *slots, member);
+    give_share(*g, *slots, index);
   settle(*g);
   return g->members.empty();
 }
@@ -107,18 +122,21 @@ void PortGroups::settle(Group& g) noexcept {
 bool PortGroups::open_slots(Group& g) noexcept {
   if (free_slots_.empty()) {
     std::unique_ptr<Slots> more(new (std::nothrow) Slots{});
-    if (!more) return false;
+    // All of them may be free at once.
+    if (!more || !has_room(slots_, 1) || !has_room(free_slots_, slots_.size() + 1)) return false;
     free_slots_.push_back(more.get());
     slots_.push_back(std::move(more));
   }
   Slots* slots = free_slots_.back();
   free_slots_.pop_back();
   for (Member& m : g.members) m.n_slots = 0;
-  // As they came: who was there alone keeps what is left when the others have their share.
-  Member& first = g.members.front();
-  for (auto& s : *slots) s.store(first.value, std::memory_order_release);
-  first.n_slots = kSlots;
-  for (std::size_t i = 1; i < g.members.size(); ++i) take_share(g, *slots, g.members[i]);
+  const std::size_t n = g.members.size();
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    const std::size_t owner = i * n / kSlots;
+    slots->owners[i] = static_cast<uint16_t>(owner);
+    slots->values[i].store(g.members[owner].value, std::memory_order_release);
+    ++g.members[owner].n_slots;
+  }
   g.slots.store(slots, std::memory_order_release);
   g.version.fetch_add(1, std::memory_order_release);
   return true;
@@ -131,29 +149,32 @@ void PortGroups::close_slots(Group& g) noexcept {
   free_slots_.push_back(slots);
 }
 
-// From those that have more than the share of each.
-void PortGroups::take_share(Group& g, Slots& slots, Member& taker) noexcept {
-  uint32_t n_sharing = 0;
-  for (const Member& m : g.members) n_sharing += m.n_slots != 0 || &m == &taker;
-  const uint32_t share = kSlots / n_sharing;
-  for (auto& s : slots) {
-    if (taker.n_slots == share) return;
-    const auto owner =
-        std::ranges::find(g.members, s.load(std::memory_order_relaxed), &Member::value);
-    if (owner->n_slots <= share || &*owner == &taker) continue;
-    --owner->n_slots;
+// To the member that has come last, from those that have more than the share of each.
+void PortGroups::take_share(Group& g, Slots& slots) noexcept {
+  Member& taker = g.members.back();
+  const auto share = static_cast<uint32_t>(kSlots / g.members.size());
+  for (std::size_t i = 0; i < kSlots && taker.n_slots != share; ++i) {
+    Member& owner = g.members[slots.owners[i]];
+    if (owner.n_slots <= share || &owner == &taker) continue;
+    --owner.n_slots;
     ++taker.n_slots;
-    s.store(taker.value, std::memory_order_release);
+    slots.owners[i] = static_cast<uint16_t>(g.members.size() - 1);
+    slots.values[i].store(taker.value, std::memory_order_release);
   }
 }
 
-// To those that have least.
-void PortGroups::give_share(Group& g, Slots& slots, uint64_t leaver) noexcept {
-  for (auto& s : slots) {
-    if (s.load(std::memory_order_relaxed) != leaver) continue;
-    Member& heir = *std::ranges::min_element(g.members, {}, &Member::n_slots);
-    ++heir.n_slots;
-    s.store(heir.value, std::memory_order_release);
+// To those that have least. The leaver's index is the next one's by now.
+void PortGroups::give_share(Group& g, Slots& slots, std::size_t leaver) noexcept {
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    uint16_t& owner = slots.owners[i];
+    if (owner != leaver) {
+      if (owner > leaver) --owner;
+      continue;
+    }
+    const auto heir = std::ranges::min_element(g.members, {}, &Member::n_slots);
+    ++heir->n_slots;
+    owner = static_cast<uint16_t>(heir - g.members.begin());
+    slots.values[i].store(heir->value, std::memory_order_release);
   }
 }
 

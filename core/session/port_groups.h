@@ -54,7 +54,10 @@ class PortGroups {
     PortShare share;
     uint32_t n_slots;
   };
-  using Slots = std::array<std::atomic<uint64_t>, kSlots>;
+  struct Slots {
+    std::array<std::atomic<uint64_t>, kSlots> values{};
+    std::array<uint16_t, kSlots> owners{};  // indices of the members; under `mutex`
+  };
   struct Group {
     // Changes before anything that was reachable from here is used for another group.
     std::atomic<uint32_t> version{0};
@@ -71,8 +74,8 @@ class PortGroups {
   void settle(Group&) noexcept;  // after a change of members: slots or not
   bool open_slots(Group&) noexcept;
   void close_slots(Group&) noexcept;
-  static void take_share(Group&, Slots&, Member&) noexcept;
-  static void give_share(Group&, Slots&, uint64_t leaver) noexcept;
+  static void take_share(Group&, Slots&) noexcept;
+  static void give_share(Group&, Slots&, std::size_t leaver) noexcept;
 
   std::array<std::atomic<Chunk*>, kMaxChunks> chunks_{};
   std::vector<std::unique_ptr<Chunk>> storage_;

@@ -3,6 +3,8 @@
 //   in    IGMP packets for this host, data at their header; MLD queries from icmp6-input, checked
 //   out   the same node of worker 0, which answers | drop, in any case
 //   cost  rare
+#include <algorithm>
+
 #include <hostloom/checksum.h>
 
 #include "net/group/group_reports.h"
@@ -13,24 +15,39 @@
 namespace loom {
 namespace {
 
-enum Counter : uint16_t { kQuery, kTooShort, kBadGroup, kHandedOff, kOther, kMore, kCounterCount };
+enum Counter : uint16_t {
+  kQuery,
+  kTooShort,
+  kBadGroup,
+  kHandedOff,
+  kNotOfLink,
+  kOther,
+  kMore,
+  kCounterCount
+};
 constexpr uint16_t kNotForHosts = kOther, kBadChecksum = kMore;  // of IGMP
-constexpr uint16_t kBadSource = kOther;                          // of MLD
+constexpr uint16_t kBadSource = kOther, kNoAlert = kMore;        // of MLD
 constexpr CounterInfo kIgmpCounters[kCounterCount] = {
     {"query", Severity::kInfo, "queries of a router about groups"},
     {"too-short", Severity::kError, "fewer bytes than a query has"},
     {"bad-group", Severity::kError, "a query about an address that is no group's"},
     {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"not-of-link", Severity::kError, "a query of another TTL than 1, or sent to another group"},
     {"not-for-hosts", Severity::kInfo, "reports, and other messages that only routers look at"},
     {"bad-checksum", Severity::kError, "wrong checksum"},
 };
-constexpr CounterInfo kMldCounters[kMore] = {
+constexpr CounterInfo kMldCounters[kCounterCount] = {
     {"query", Severity::kInfo, "queries of a router about groups"},
     {"too-short", Severity::kError, "fewer bytes than a query has"},
     {"bad-group", Severity::kError, "a query about an address that is no group's"},
     {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"not-of-link", Severity::kError, "a query of another hop limit than 1"},
     {"bad-source", Severity::kError, "a query that is not from a link-local address"},
+    {"no-router-alert", Severity::kError, "a query without that option"},
 };
+
+constexpr uint8_t kHopByHop = 0, kPad1 = 0, kRouterAlert = 5;
+constexpr Ip4Address kAllSystems{{224, 0, 0, 1}};
 
 // A floating-point code of RFC 3376 section 4.1.1 (8 bits, 4 of them the mantissa's) or RFC 3810
 // section 5.1.3 (16 bits, 12 of them).
@@ -54,6 +71,10 @@ uint16_t igmp(Worker& w, Buffer& b) {
   q.group = h->group;
   q.is_general = h->group.is_zero();
   if (!q.is_general && !h->group.is_multicast()) return kBadGroup;
+  // From beyond a router nobody changes the version that is spoken here (RFC 3376 section 9.1).
+  const auto& ip = *b.at<Ip4Header>(b.l3_offset);
+  if (ip.ttl != 1 || (q.is_general && ip.dst.is_multicast() && ip.dst != kAllSystems))
+    return kNotOfLink;
   q.version = bytes > sizeof *h ? 3 : h->max_response == 0 ? 1 : 2;
   const uint32_t tenths = q.version == 1   ? 100  // RFC 2236 section 4
                           : q.version == 2 ? uint32_t{h->max_response}
@@ -63,11 +84,27 @@ uint16_t igmp(Worker& w, Buffer& b) {
   return kQuery;
 }
 
+// RFC 2711. In the hop-by-hop options, which follow the header directly.
+bool has_router_alert(Buffer& b, const Ip6Header& ip) noexcept {
+  if (ip.next_header != kHopByHop) return false;
+  const auto* p = reinterpret_cast<const uint8_t*>(&ip + 1);
+  const auto most =
+      static_cast<uint32_t>(b.offset_of_data() - b.l3_offset - static_cast<int>(sizeof ip));
+  const uint32_t n = most < 8 ? 0 : std::min(8 * (p[1] + 1u), most);
+  for (uint32_t at = 2; at + 2 <= n;) {
+    if (p[at] == kRouterAlert) return true;
+    at += p[at] == kPad1 ? 1 : 2u + p[at + 1];
+  }
+  return false;
+}
+
 uint16_t mld(Worker& w, Buffer& b) {
   const auto* h = b.peek<MldHeader>();
   if (!h) return kTooShort;
   const auto& ip = *b.at<Ip6Header>(b.l3_offset);
   if (!ip.src.is_link_local()) return kBadSource;
+  if (ip.hop_limit != 1) return kNotOfLink;  // RFC 3810 section 6.2
+  if (!has_router_alert(b, ip)) return kNoAlert;
   const uint32_t bytes = b.length();
   if (bytes != sizeof *h && bytes < sizeof *h + 4) return kTooShort;  // RFC 3810 section 8.1
   GroupQuery q;
@@ -103,7 +140,9 @@ const NodeInfo kIgmpInput{.name = "igmp-input",
                           .run = run<igmp, kCounterCount>,
                           .counters = kIgmpCounters,
                           .next = {"drop"}};
-const NodeInfo kMldInput{
-    .name = "mld-input", .run = run<mld, kMore>, .counters = kMldCounters, .next = {"drop"}};
+const NodeInfo kMldInput{.name = "mld-input",
+                         .run = run<mld, kCounterCount>,
+                         .counters = kMldCounters,
+                         .next = {"drop"}};
 
 }  // namespace loom

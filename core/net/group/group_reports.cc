@@ -1,6 +1,7 @@
 #include "net/group/group_reports.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "net/ip6/ip6_address.h"
 #include "net/state.h"
@@ -39,34 +40,70 @@ void GroupReports::changed(Worker& w, const GroupId& id) {
     if (now.is_nobody() && e.n_left == 0) entries_.erase(id);
     return;
   }
-  e.change.clear();
-  if (now.is_exclude != e.told.is_exclude) {
-    e.change.push_back({now.is_exclude ? GroupRecord::kToEx : GroupRecord::kToIn, now.sources});
-  } else {  // RFC 3376 section 5.1
+  // RFC 3376 section 5.1: what is still to be told of an earlier change is told with this one.
+  const bool is_pending = e.n_left != 0;
+  e.is_mode_change = now.is_exclude != e.told.is_exclude || (is_pending && e.is_mode_change);
+  if (e.is_mode_change) {
+    e.change = {{now.is_exclude ? GroupRecord::kToEx : GroupRecord::kToIn, now.sources}};
+  } else {
     const auto more = minus(now.sources, e.told.sources),
                fewer = minus(e.told.sources, now.sources);
-    const auto& allowed = now.is_exclude ? fewer : more;
-    const auto& blocked = now.is_exclude ? more : fewer;
-    if (!allowed.empty()) e.change.push_back({GroupRecord::kAllow, allowed});
-    if (!blocked.empty()) e.change.push_back({GroupRecord::kBlock, blocked});
+    std::set<IpAddress> allowed = now.is_exclude ? fewer : more;
+    std::set<IpAddress> blocked = now.is_exclude ? more : fewer;
+    for (const Record& r : is_pending ? std::exchange(e.change, {}) : std::vector<Record>{}) {
+      const bool is_allow = r.type == GroupRecord::kAllow;
+      const std::set<IpAddress> still = minus(r.sources, is_allow ? blocked : allowed);
+      (is_allow ? allowed : blocked).insert(still.begin(), still.end());
+    }
+    e.change.clear();
+    if (!allowed.empty()) e.change.push_back({GroupRecord::kAllow, std::move(allowed)});
+    if (!blocked.empty()) e.change.push_back({GroupRecord::kBlock, std::move(blocked)});
   }
   e.told = now;
   e.n_left = kRobustness;
   tell_change(w, id, e);
-  if (e.change_at != 0) due(w, e.change_at);
+  if (e.change_at != 0)
+    due(w, e.change_at);
+  else if (e.told.is_nobody() && e.answer_at == 0)
+    entries_.erase(id);
 }
 
+bool GroupReports::can_tell(const GroupId& id) const {
+  const Interface* f = net_.interfaces.find(id.interface);
+  return f && f->is_up() && f->is_ethernet;
+}
+
+// Without a buffer it is tried again; what nobody can be told now, came_up() tells.
 void GroupReports::tell_change(Worker& w, const GroupId& id, Entry& e) {
+  if (!can_tell(id)) {
+    e.n_left = 0;
+    e.change_at = 0;
+    return;
+  }
   const uint8_t v = version(w, id.interface, id.group.is_ip4);
+  bool is_told = true;
   if (v == 3) {
     for (const Record& r : e.change)
-      (void)send_group_report(w, id.interface, id.group, r.type, r.sources);
+      is_told &= send_group_report(w, id.interface, id.group, r.type, r.sources);
   } else if (!e.told.is_nobody()) {
-    (void)send_old_group_report(w, id.interface, id.group, v, false);
+    is_told = send_old_group_report(w, id.interface, id.group, v, false);
   } else if (v == 2) {
-    (void)send_old_group_report(w, id.interface, id.group, v, true);
+    is_told = send_old_group_report(w, id.interface, id.group, v, true);
   }
-  e.change_at = --e.n_left == 0 ? 0 : soon(w, kUnsolicitedInterval);
+  if (is_told) --e.n_left;
+  e.change_at = e.n_left == 0 ? 0 : soon(w, kUnsolicitedInterval);
+}
+
+// Within the time between two reports, as all hosts of a link may come up together.
+void GroupReports::came_up(Worker& w, IfIndex interface) {
+  for (auto& [id, e] : entries_) {
+    if (id.interface != interface || e.told.is_nobody()) continue;
+    e.change = {{e.told.is_exclude ? GroupRecord::kToEx : GroupRecord::kToIn, e.told.sources}};
+    e.is_mode_change = true;
+    e.n_left = kRobustness;
+    e.change_at = soon(w, kUnsolicitedInterval);
+    due(w, e.change_at);
+  }
 }
 
 void GroupReports::tell_state(Worker& w, const GroupId& id, const GroupState& s) {
@@ -92,6 +129,14 @@ void GroupReports::query(Worker& w, const GroupQuery& q) {
   if (q.version < 3) {
     Link& link = links_[{q.interface, is_ip4}];
     (q.version == 1 ? link.v1_until : link.v2_until) = w.now + kOlderQuerier;
+  }
+  if (q.is_general && q.version < 3) {  // RFC 2236 section 3: each group at its own time
+    for (auto& [id, e] : entries_) {
+      if (id.interface != q.interface || id.group.is_ip4 != is_ip4 || e.told.is_nobody()) continue;
+      at_most(e.answer_at, soon(w, std::max(q.max_response, kLeastResponse)));
+      due(w, e.answer_at);
+    }
+    return;
   }
   const TimeNs when = soon(w, std::max(q.max_response, kLeastResponse));
   if (q.is_general) {

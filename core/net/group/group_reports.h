@@ -8,9 +8,9 @@
 //
 // Threads: worker 0.
 #pragma once
-#include <deque>
 #include <map>
-#include <span>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include <hostloom/timer.h>
@@ -46,6 +46,8 @@ class GroupReports {
   // The table has changed.
   void changed(Worker&, const GroupId&);
   void query(Worker&, const GroupQuery&);
+  // It can send now: whoever is behind it knows nothing of its groups.
+  void came_up(Worker&, IfIndex);
   void forget(IfIndex);
   void stop(Worker&);  // before the worker goes
 
@@ -57,6 +59,7 @@ class GroupReports {
   struct Entry {
     GroupState told;
     std::vector<Record> change;           // told again
+    bool is_mode_change = false;          // `change` is of all that is wanted
     unsigned n_left = 0;                  // times that `change` is still to be told
     TimeNs change_at = 0, answer_at = 0;  // 0: not due
   };
@@ -69,6 +72,7 @@ class GroupReports {
   void run(Worker&);
   void due(Worker&, TimeNs when);  // there is something to do then, at the latest
   uint8_t version(Worker&, IfIndex, bool is_ip4) const;
+  bool can_tell(const GroupId&) const;
   void tell_change(Worker&, const GroupId&, Entry&);
   void tell_state(Worker&, const GroupId&, const GroupState&);
 

@@ -44,7 +44,7 @@ IfIndex InterfaceTable::add(std::unique_ptr<Interface> interface) {
   for (uint32_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].load(std::memory_order_relaxed)) continue;
     interface->index = i;
-    used_ = std::max(used_, i + 1);
+    used_.store(std::max(end(), i + 1), std::memory_order_release);
     slots_[i].store(interface.release(), std::memory_order_release);
     return i;
   }
@@ -56,7 +56,7 @@ std::unique_ptr<Interface> InterfaceTable::remove(IfIndex i) {
 }
 
 IfIndex InterfaceTable::find_by_name(std::string_view name) const noexcept {
-  for (uint32_t i = 0; i < used_; ++i)
+  for (uint32_t i = 0, n = end(); i < n; ++i)
     if (const Interface* f = find(i); f && f->name == name) return i;
   return kNoIndex;
 }

@@ -102,8 +102,8 @@ struct Interface {
   uint32_t ip4_table = 0, ip6_table = 0;
   std::string tag;  // the operator's own words
   uint32_t glean_adjacency = kNoIndex;
-  uint32_t broadcast_adjacency = kNoIndex;
-  uint32_t group4_adjacency = kNoIndex, group6_adjacency = kNoIndex;  // to multicast addresses
+  std::atomic<uint32_t> broadcast_adjacency{kNoIndex};  // these are read by workers
+  std::atomic<uint32_t> group4_adjacency{kNoIndex}, group6_adjacency{kNoIndex};  // of multicast
 
   bool is_up() const noexcept {
     return is_admin_up.load(std::memory_order_relaxed) &&
@@ -139,16 +139,17 @@ class InterfaceTable {
   IfIndex add(std::unique_ptr<Interface> interface);
   std::unique_ptr<Interface> remove(IfIndex i);  // under the barrier
   IfIndex find_by_name(std::string_view name) const noexcept;
-  uint32_t end() const noexcept { return used_; }  // every index is below
+  // Every index is below.
+  uint32_t end() const noexcept { return used_.load(std::memory_order_acquire); }
   template <class Fn>
   void for_each(Fn&& fn) const {
-    for (uint32_t i = 0; i < used_; ++i)
+    for (uint32_t i = 0, n = end(); i < n; ++i)
       if (Interface* f = find(i)) fn(*f);
   }
 
  private:
   std::vector<std::atomic<Interface*>> slots_;
-  uint32_t used_ = 0;  // slots from here on were never filled
+  std::atomic<uint32_t> used_{0};  // slots from here on were never filled
 };
 
 }  // namespace loom

@@ -52,8 +52,8 @@ Result<NodeId> input_node(Engine& engine, const char* name) {
 void remove_adjacencies(NetState& s, const Interface& f) {
   s.engine.run_on_worker(0, [&](Worker& w) {
     s.neighbors.forget_interface(w, f.index, /*went_down=*/false);
-    for (const uint32_t a :
-         {f.glean_adjacency, f.broadcast_adjacency, f.group4_adjacency, f.group6_adjacency})
+    for (const uint32_t a : {f.glean_adjacency, f.broadcast_adjacency.load(),
+                             f.group4_adjacency.load(), f.group6_adjacency.load()})
       if (a != kNoIndex) s.adjacencies.remove(a, w.now);
     s.groups->forget(f.index);
     s.group_reports.forget(f.index);
@@ -116,7 +116,10 @@ void state_changed(NetState& s, Interface& f, bool was_up) {
   if (was_up && !is_up)
     s.engine.run_on_worker(
         0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
-  if (!was_up && is_up) announce_addresses(s, f, /*is_new=*/true);
+  if (!was_up && is_up) {
+    announce_addresses(s, f, /*is_new=*/true);
+    s.engine.run_on_worker(0, [&](Worker& w) { s.group_reports.came_up(w, f.index); });
+  }
   notify(s, f, false);
   for (Interface* sub : sub_interfaces_of(s, f)) {
     const bool sub_was_up = sub->is_up();

@@ -4,6 +4,7 @@
 //         padding cut off
 #include <hostloom/checksum.h>
 
+#include "net/group/group_wire.h"
 #include "net/ip/node_loop.h"
 #include "net/ip/trim.h"
 #include "net/ip4/nodes.h"
@@ -69,6 +70,11 @@ Counter check_options(const Ip4Header& ip) noexcept {
   return kOk;
 }
 
+// A switch that asks about groups has no address (RFC 4541 section 2.1.1).
+bool may_have_no_source(const Ip4Header& ip) noexcept {
+  return ip.protocol == kProtoIgmp && ip.dst.is_multicast();
+}
+
 Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
   const Interface* f = at.net.interfaces.find(b.rx_if);
   if (!f) [[unlikely]]
@@ -95,7 +101,7 @@ Verdict<uint16_t, Counter> check(const NodeContext& at, Buffer& b) noexcept {
   if (ip->ttl == 0) [[unlikely]]
     return {kToDrop, kTtlZero};
   if (ip->src.is_multicast() || ip->src.is_broadcast() || ip->src.is_loopback() ||
-      ip->src.is_zero()) [[unlikely]]
+      (ip->src.is_zero() && !may_have_no_source(*ip))) [[unlikely]]
     return {kToDrop, kMartianSource};
   if (ip->dst.is_loopback() || ip->dst.is_zero()) [[unlikely]]
     return {kToDrop, kMartianDestination};

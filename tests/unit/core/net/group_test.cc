@@ -54,24 +54,28 @@ class GroupTest : public ::testing::Test {
     EXPECT_EQ(plain_sum(part(packet, 0, 24)), 0xffff);
     EXPECT_EQ(part(packet, 24), body);
   }
-  void igmp(Bytes body, const char* to = "224.0.0.1") {
+  void igmp(Bytes body, const char* to = "224.0.0.1", const char* from = "10.0.0.1",
+            uint8_t ttl = 1) {
     put16(body, 2, 0);
     put16(body, 2, plain_checksum(body));
     host.receive(wire,
                  ethernet("01:00:5e:00:00:01", NetHost::kPeerMac, 0x0800,
-                          make_ip4({.src = "10.0.0.1", .dst = to, .protocol = 2, .ttl = 1}, body)));
+                          make_ip4({.src = from, .dst = to, .protocol = 2, .ttl = ttl}, body)));
   }
   static Bytes query4(const Bytes& group, uint8_t code, bool is_v3 = true) {
     Bytes b = Bytes{0x11, code, 0, 0} + group;
     return is_v3 ? b + Bytes{2, 125, 0, 0} : b;
   }
-  void mld(uint16_t code, const Bytes& group, bool is_v2 = true, const char* from = kRouterLocal) {
+  void mld(uint16_t code, const Bytes& group, bool is_v2 = true, const char* from = kRouterLocal,
+           const Bytes& options = {5, 2, 0, 0, 1, 0}, uint8_t hops = 1) {
     Bytes rest = group;
     if (is_v2) rest = rest + Bytes{2, 125, 0, 0};
+    const Bytes icmp = make_icmp6(from, "ff02::1", 130, 0, uint32_t{code} << 16, rest);
     host.receive(
-        wire, ethernet("33:33:00:00:00:01", NetHost::kPeerMac, 0x86dd,
-                       make_ip6({.src = from, .dst = "ff02::1", .hop_limit = 1},
-                                make_icmp6(from, "ff02::1", 130, 0, uint32_t{code} << 16, rest))));
+        wire,
+        ethernet("33:33:00:00:00:01", NetHost::kPeerMac, 0x86dd,
+                 make_ip6({.src = from, .dst = "ff02::1", .next_header = 0, .hop_limit = hops},
+                          Bytes{58, 0} + options + icmp)));
   }
 
   NetHost host;
@@ -183,7 +187,62 @@ TEST_F(GroupTest, JoiningAndLeavingAreToldTwice) {  // RFC 3376 section 5.1
   now = sent();
   ASSERT_THAT(now, SizeIs(2));
   expect_report(now[1], report(kToIn, ip4("239.1.2.3")));
-  EXPECT_FALSE(host.engine->next_deadline(0) && *host.engine->next_deadline(0) < host.now);
+  host.pass(1000 * kSecond);
+  EXPECT_THAT(sent(), IsEmpty());
+}
+
+TEST_F(GroupTest, AChangeThatIsToBeToldAgainIsToldWithTheNext) {  // RFC 3376 section 5.1
+  want(1, kGroup4, true);
+  want(2, kGroup4, true, {kOther4});
+  want(1, kGroup4, false);
+  auto now = sent();
+  ASSERT_THAT(now, SizeIs(2));
+  expect_report(now[1], report(kToEx, ip4("239.1.2.3"), {ip4("192.0.2.8")}));
+  host.pass(10 * kSecond);
+  EXPECT_THAT(sent(), SizeIs(1));
+  want(3, kGroup4, true);
+  want(3, kGroup4, false);
+  now = sent();
+  ASSERT_THAT(now, SizeIs(2));
+  expect_report(now[1], report(kBlock, ip4("239.1.2.3"), {ip4("192.0.2.8")}));
+}
+
+TEST_F(GroupTest, AnInterfaceThatComesUpTellsOfItsGroups) {
+  want(1, kGroup4, true);
+  host.pass(10 * kSecond);
+  (void)sent();
+  must(host.net->set_admin(wire.index, false));
+  want(1, kGroup4, false);
+  want(1, *IpAddress::parse("239.9.9.9"), true);
+  host.pass(10 * kSecond);
+  EXPECT_THAT(sent(), IsEmpty());
+  must(host.net->set_admin(wire.index, true));
+  host.pass(10 * kSecond);
+  std::vector<Bytes> reports;
+  for (const Bytes& p : sent())
+    if (p.at(9) == 2) reports.push_back(p);
+  ASSERT_THAT(reports, SizeIs(2));
+  for (const Bytes& p : reports) expect_report(p, report(kToEx, ip4("239.9.9.9")));
+}
+
+TEST_F(GroupTest, QueriesFromBeyondTheLinkAreNotBelieved) {
+  want(1, kGroup4, true);
+  want(1, kGroup6, true);
+  host.pass(2 * kSecond);
+  (void)sent();
+  igmp(query4(ip4("0.0.0.0"), 0, false), "224.0.0.1", "192.0.2.7", 64);  // would make it version 1
+  igmp(query4(ip4("0.0.0.0"), 100), "239.1.2.3");
+  EXPECT_EQ(host.counter("igmp-input/not-of-link"), 2u);
+  mld(1000, ip6("::"), false, kRouterLocal, {5, 2, 0, 0, 1, 0}, 64);
+  EXPECT_EQ(host.counter("mld-input/not-of-link"), 1u);
+  mld(1000, ip6("::"), false, kRouterLocal, {1, 4, 0, 0, 0, 0});
+  mld(1000, ip6("::"), false, kRouterLocal, {0, 0, 0, 0, 1, 0});
+  EXPECT_EQ(host.counter("mld-input/no-router-alert"), 2u);
+  host.pass(20 * kSecond);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  igmp(query4(ip4("0.0.0.0"), 10), "224.0.0.1", "0.0.0.0");  // a switch's, RFC 4541
+  host.pass(2 * kSecond);
+  EXPECT_THAT(sent(), SizeIs(1));
 }
 
 TEST_F(GroupTest, SourcesOfAllSocketsAreMerged) {  // RFC 3376 section 3.2

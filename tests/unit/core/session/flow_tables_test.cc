@@ -197,9 +197,10 @@ TEST(FlowTables, APeerMayBeOnAPortThatItSharesAndNotOnOthers) {
 // Lookups meet groups whose slots become another group's at the same moment.
 TEST(FlowTables, AGroupThatGoesWhileItIsLookedUpIsNobodyElses) {
   const auto t = std::move(FlowTables::create({})).value();
-  std::atomic<bool> stop{false};
-  std::thread changing([&] {
-    while (!stop)
+  constexpr int kLeastTurns = 200;
+  std::atomic<int> turns{0};
+  const std::jthread changing([&](const std::stop_token& stop) {
+    for (; !stop.stop_requested(); ++turns)
       for (const uint16_t port : {53, 54})
         for (int turn = 0; turn < 2; ++turn)
           for (ConnId c = 1; c <= 3; ++c) {
@@ -210,15 +211,13 @@ TEST(FlowTables, AGroupThatGoesWhileItIsLookedUpIsNobodyElses) {
               unshare(*t, port, conn);
           }
   });
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 20'000 || turns < kLeastTurns; ++i) {
     const uint16_t port = i & 1 ? 53 : 54;
     const FlowMatch m = find(*t, flow(9, port, static_cast<uint16_t>(1 + i % 1000)));
     if (m.kind != FlowKind::kNone) {
       ASSERT_EQ(m.conn / 100, port);
     }
   }
-  stop = true;
-  changing.join();
 }
 
 }  // namespace
