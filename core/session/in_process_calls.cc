@@ -82,6 +82,12 @@ Status connect_for(Worker& w, Application& handle, SessionId upper, const AppEnd
   return open(sw, app, *sw.pool.at(upper).app, *how, ends, context, out);
 }
 
+uint64_t owner(Worker& w, SessionId upper) noexcept {
+  SessionWorker& sw = of(w);
+  const App* const app = sw.pool.contains(upper) ? sw.pool.at(upper).app : nullptr;
+  return app ? app->serial : 0;
+}
+
 // --- Receive
 
 uint32_t unread(Worker& w, SessionId id) noexcept {
@@ -265,6 +271,7 @@ const AppCalls kAppCalls{
     .info = info,
     .set_options = set_options,
     .connect_for = connect_for,
+    .owner = owner,
 };
 
 }  // namespace loom::session

@@ -183,8 +183,10 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
                         .tx_fifo_size = e.tx_fifo_size,
                         .holders = 1ull << app_worker};
   const uint32_t settings = e.options.settings;
-  if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings)))
+  if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings))) {
+    if (settings != 0) layer.settings.used(app, settings);
     return answer(Status::kInvalid);
+  }
   const auto l = open_listener(layer, app, args);
   if (settings != 0) layer.settings.used(app, settings);
   if (!l) return answer(l.error().code);

@@ -20,6 +20,16 @@ bool is_heard(const AppPort& p) noexcept {
          a.app->for_control.load(std::memory_order_relaxed) < App::kMostForControl;
 }
 
+// Settings that are for one connect go with it, whatever comes of it.
+struct UsedSettings {
+  Impl& layer;
+  const App& app;
+  uint32_t number;
+  ~UsedSettings() {
+    if (number != 0) layer.settings.used(app, number);
+  }
+};
+
 }  // namespace
 
 void refuse_connect(SessionWorker& sw, AppWorker& a, uint32_t context, Status status) noexcept {
@@ -32,13 +42,15 @@ void refuse_connect(SessionWorker& sw, AppWorker& a, uint32_t context, Status st
 void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
              const Waited& waited) noexcept {
   Impl& layer = *sw.layer;
+  const uint32_t settings = c.options.settings;
+  const UsedSettings used{layer, *a.app, settings};
   const TransportId transport = layer.transports.find_proto(c.proto);
   const TransportOps* ops = layer.transports.get(transport);
   if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);
   const bool is_datagram = ops->tx_kind == TxKind::kDatagram;
-  const uint32_t settings = c.options.settings;
+  const bool is_new = waited.deadline == 0;  // one that has waited has used its settings
   if (!is_valid(c.remote) || (c.remote.port == 0 && !is_datagram) ||
-      (settings != 0 && !layer.settings.has(*a.app, settings))) {
+      (settings != 0 && is_new && !layer.settings.has(*a.app, settings))) {
     ++sw.counters[kBadRequest];
     return refuse_connect(sw, a, c.context, Status::kInvalid);
   }
@@ -56,13 +68,13 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
       c.local.is_ip4 != c.remote.is_ip4) {   // only meaningful when no address was bound
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
-  if (is_datagram) return open_datagram(sw, a, c, args, waited.deadline == 0);
+  if (is_datagram) return open_datagram(sw, a, c, args, is_new);
   if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
     return refuse_connect(sw, a, c.context, placed);
   Listener* l = nullptr;
   Status status = Status::kOk;
   if (layer.filters->has_egress()) [[unlikely]]
-    status = layer.filters->filter_connect(sw, *a.app, args, waited.deadline == 0, l);
+    status = layer.filters->filter_connect(sw, *a.app, args, is_new, l);
   if (status != Status::kOk) return refuse_connect(sw, a, c.context, status);
   if (!l) l = find_cut_through(sw, *a.app, args);
   status = Status::kUnreachable;  // for an application that sees no network
@@ -71,7 +83,6 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
     status = open_cut_through(sw, a, c, args, *l, waited);
   else if (a.app->scope.global)
     status = open_connection(sw, *a.app, args, &s);
-  if (settings != 0) layer.settings.used(*a.app, settings);
   if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
 }
 

@@ -103,13 +103,16 @@ bool offer(SessionWorker& sw, Session& s) noexcept {
     return n;
   };
   const uint32_t before = queued();
+  const uint32_t head = tx_of(s).head();
   ops.tx_ready(*sw.worker, s.conn, before);
   if (sw.pool.at(id).generation != generation || !(s.flags & kTransportUp)) return false;
   const uint32_t after = queued();
   if (tx_of(s).violation()) return false;
-  if (after < before) ++sw.worker->work;
+  // Not by what is queued: the application may have written as much meanwhile.
+  const bool has_taken = tx_of(s).head() != head;
+  if (has_taken) ++sw.worker->work;
   // What is left the transport waits with, or there is nothing: the next write announces itself.
-  return (after != 0 && after < before) || !tx_of(s).arm(after);
+  return (after != 0 && has_taken) || !tx_of(s).arm(after);
 }
 
 bool send_some(SessionWorker& sw, Session& s) noexcept {

@@ -79,10 +79,12 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
 // Whether its namespace may have another session. If not, the peer tries again, as with a full
 // backlog.
 bool may_accept(SessionWorker& sw, const Listener& l) noexcept {
-  if (has_room(*l.app)) [[likely]]
+  // One of a transport that is an application is to become one of whom it listens for.
+  const App& full = has_room(*l.app) ? l.face() : *l.app;
+  if (has_room(full)) [[likely]]
     return true;
   ++sw.counters[kNamespaceFull];
-  l.app->ns->refused_sessions.fetch_add(1, std::memory_order_relaxed);
+  full.ns->refused_sessions.fetch_add(1, std::memory_order_relaxed);
   return false;
 }
 

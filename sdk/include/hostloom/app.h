@@ -122,6 +122,9 @@ struct AppCalls {
   // See AppSession::connect_for. Since ABI 1.1.
   Status (*connect_for)(Worker&, Application&, SessionId upper, const AppEndpoint& how,
                         const Endpoints& ends, void* context, SessionId* out) noexcept;
+  // For a transport that is an application: whose session `upper` is. Another number for each
+  // application, and none has that of one that has gone. Since ABI 1.1.
+  uint64_t (*owner)(Worker&, SessionId upper) noexcept;
 };
 
 // One session, on its worker. A pair of words: made where it is needed, never kept.

@@ -3,6 +3,7 @@
 // steps. For tests of the session layer. One worker.
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -158,6 +159,7 @@ class FlipTransport {
     o.tx_ready = [](Worker& w, ConnId c, uint32_t queued) noexcept {
       self->offered.push_back(queued);
       send(w, at(c));
+      if (self->meanwhile) std::exchange(self->meanwhile, nullptr)();
     };
     o.rx_drained = [](Worker& w, ConnId c) noexcept { receive(w, at(c)); };
     o.shutdown = [](Worker& w, ConnId c) noexcept {
@@ -184,7 +186,8 @@ class FlipTransport {
   std::map<ConnId, std::unique_ptr<Listener>> listeners;
   ConnId next_listener = 0;
   uint32_t most_per_call = ~0u;
-  std::vector<uint32_t> offered;  // what tx_ready was told
+  std::vector<uint32_t> offered;    // what tx_ready was told
+  std::function<void()> meanwhile;  // once, behind a tx_ready: what an application does then
 };
 
 }  // namespace loom::test

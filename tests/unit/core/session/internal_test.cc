@@ -89,6 +89,18 @@ TEST_F(Internal, ATransportThatTakesLittleIsOfferedTheRestInTheNextRounds) {
   EXPECT_EQ(flip.offered.back(), 1u);
 }
 
+TEST_F(Internal, AsMuchWrittenMeanwhileAsWasTakenIsNoReasonToWait) {
+  flip.most_per_call = 1000;
+  open();
+  const std::string text = pattern(3000);
+  flip.meanwhile = [&] {  // the daemon is at it: nobody is to be told
+    near->tx.enqueue(svm::bytes_of(text.data() + 1000, 2000));
+    EXPECT_FALSE(near->tx.should_notify());
+  };
+  app.write(*near, std::string_view(text).substr(0, 1000));
+  EXPECT_EQ(app.read(*far), text);
+}
+
 TEST_F(Internal, AReaderThatStopsStopsTheSenderAcrossBothSessions) {
   open();
   const std::string block(64 << 10, 'x');
