@@ -23,6 +23,9 @@ struct TlsWorker;
 
 // Plain bytes of a record, at most (RFC 8446 section 5.1), and what a record may have besides.
 constexpr uint32_t kMaxPlain = 16'384, kMaxRecord = kMaxPlain + 512;
+constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to do what is left to do
+constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody reads any more
+constexpr uint32_t kMostLingering = 1024;      // of a worker: handshakes that have failed
 constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes each way: then it is the others' turn
 
 struct Connection {
@@ -43,6 +46,9 @@ struct Connection {
   bool closed = false;           // it does not read either
   bool said_close = false;       // close_notify is sent
   bool heard_close = false;      // and has come
+  bool was_open = false;         // its handshake was done once
+  bool lingers = false;          // counted in TlsWorker::lingering
+  bool blocked = false;          // nothing is sent before a message of the peer's is complete
   bool receiving = false;        // receive() runs
   bool again = false;            // and is to begin anew
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
@@ -89,6 +95,7 @@ struct TlsWorker {
   std::vector<ConnId> free;
   StatCounter stats[kStatCount];
   SessionCache sessions;
+  uint32_t lingering = 0;  // connections whose handshake has failed, and which are still there
   // Handshakes of this round: what they took so far.
   TimeNs round = 0, spent = 0;
 };

@@ -7,6 +7,7 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,9 @@ struct Free {
 using X509Ptr = std::unique_ptr<X509, Free<X509, X509_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY, EVP_PKEY_free>>;
 using BioPtr = std::unique_ptr<BIO, Free<BIO, BIO_free_all>>;
+
+// One signature of 16384 bits takes a worker a second.
+constexpr int kMostKeyBits = 4096;
 
 Error fail(const std::string& what) { return {Status::kInvalid, what + ": " + openssl_error()}; }
 
@@ -56,13 +60,38 @@ Result<void> use_key_pair(Target* c, const KeyPair& pair) {
   const BioPtr key_text = reader_of(pair.key);
   const KeyPtr key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, no_passphrase, nullptr));
   if (!key) return fail("the private key");
+  if (EVP_PKEY_get_bits(key.get()) > kMostKeyBits)
+    return error(Status::kInvalid, "the private key has " +
+                                       std::to_string(EVP_PKEY_get_bits(key.get())) +
+                                       " bits, more than " + std::to_string(kMostKeyBits));
   if (use(c, leaf.get(), key.get(), chain.get()) != 1) return fail("certificate and key");
   return {};
 }
 
-using StorePtr = std::unique_ptr<X509_STORE, Free<X509_STORE, X509_STORE_free>>;
+// Whose certificates an application has brought has no list of ours, or one of those configured.
+int allow_without_list(int is_good, X509_STORE_CTX* c) {
+  if (is_good || X509_STORE_CTX_get_error(c) != X509_V_ERR_UNABLE_TO_GET_CRL) return is_good;
+  X509_STORE_CTX_set_error(c, X509_V_OK);
+  return 1;
+}
 
-Result<StorePtr> store_of(const std::string& pem) {
+// What is revoked by `host`'s lists is refused here, too.
+bool add_lists(X509_STORE* store, X509_STORE* host) {
+  bool is_good = X509_STORE_lock(host) == 1, has_lists = false;
+  if (!is_good) return false;
+  STACK_OF(X509_OBJECT)* const objects = X509_STORE_get0_objects(host);
+  for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i)
+    if (X509_CRL* list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i))) {
+      is_good &= X509_STORE_add_crl(store, list) == 1;
+      has_lists = true;
+    }
+  X509_STORE_unlock(host);
+  if (!has_lists) return is_good;
+  X509_STORE_set_verify_cb(store, allow_without_list);
+  return is_good && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+}
+
+Result<StorePtr> store_of(const std::string& pem, SSL_CTX* context) {
   StorePtr store(X509_STORE_new());
   const BioPtr text = reader_of(pem);
   int n = 0;
@@ -71,24 +100,26 @@ Result<StorePtr> store_of(const std::string& pem) {
     n += X509_STORE_add_cert(store.get(), raw);
   }
   if (n == 0) return fail("the trusted certificates");
+  if (!add_lists(store.get(), SSL_CTX_get_cert_store(context)))
+    return error(Status::kNoMemory, openssl_error());
   ERR_clear_error();
   return store;
 }
 
-Result<void> trust(SSL_CTX* c, const Config& config) {
+Result<void> trust(X509_STORE* store, const Config& config) {
   if (config.ca.empty()) {
-    if (SSL_CTX_set_default_verify_paths(c) != 1) return fail("the system's certificates");
+    if (X509_STORE_set_default_paths(store) != 1) return fail("the system's certificates");
+    ERR_clear_error();  // of what is not there
   } else {
     struct stat s {};
     if (::stat(config.ca.c_str(), &s) != 0)
       return error(Status::kInvalid, "ca-cert-path " + config.ca + ": " + std::strerror(errno));
     const bool is_folder = S_ISDIR(s.st_mode);
-    if ((is_folder ? SSL_CTX_load_verify_dir(c, config.ca.c_str())
-                   : SSL_CTX_load_verify_file(c, config.ca.c_str())) != 1)
+    if ((is_folder ? X509_STORE_load_path(store, config.ca.c_str())
+                   : X509_STORE_load_file(store, config.ca.c_str())) != 1)
       return fail("ca-cert-path " + config.ca);
   }
   if (config.crl.empty()) return {};
-  X509_STORE* store = SSL_CTX_get_cert_store(c);
   X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   if (!lookup || X509_load_crl_file(lookup, config.crl.c_str(), X509_FILETYPE_PEM) < 1)
     return fail("crl " + config.crl);
@@ -96,19 +127,29 @@ Result<void> trust(SSL_CTX* c, const Config& config) {
   return {};
 }
 
-// One line a secret, by one call of write: lines of several workers do not mix.
-void log_key(const SSL* ssl, const char* line) {
+// One line a secret, by one call: lines of several workers do not mix.
+void log_key(const SSL* ssl, const char* line) noexcept {
   const auto fd = reinterpret_cast<intptr_t>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  const std::string text = std::string(line) + "\n";
-  (void)!::write(static_cast<int>(fd), text.data(), text.size());
+  char end[] = "\n";
+  const iovec parts[2] = {{const_cast<char*>(line), std::strlen(line)}, {end, 1}};
+  (void)!::writev(static_cast<int>(fd), parts, 2);
 }
 
 Result<void> log_keys(SSL_CTX* c, const std::string& path) {
   static std::string opened_path;  // one file for all contexts; control thread
   static int fd = -1;
   if (fd < 0 || opened_path != path) {
-    fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return error(Status::kInvalid, "key-log " + path + ": " + std::strerror(errno));
+    const int opened =
+        ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    // One that was there before has the rights that somebody else gave it.
+    struct stat s {};
+    if (opened < 0 || ::fstat(opened, &s) != 0 ||
+        (S_ISREG(s.st_mode) && (s.st_mode & 0777) != 0600 && ::fchmod(opened, 0600) != 0)) {
+      const int why = errno;
+      if (opened >= 0) ::close(opened);
+      return error(Status::kInvalid, "key-log " + path + ": " + std::strerror(why));
+    }
+    fd = opened;
     opened_path = path;
   }
   SSL_CTX_set_app_data(c, reinterpret_cast<void*>(static_cast<intptr_t>(fd)));
@@ -116,7 +157,7 @@ Result<void> log_keys(SSL_CTX* c, const std::string& path) {
   return {};
 }
 
-Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config) {
+Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, X509_STORE* store) {
   ContextPtr c(SSL_CTX_new(method));
   if (!c) return error(Status::kNoMemory, openssl_error());
   SSL_CTX* const raw = c.get();
@@ -137,9 +178,11 @@ Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config) 
   // (RFC 5746 or not), compression too.
   SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // One record a call: a peer's KeyUpdates (RFC 8446 section 4.6.3) count like its data.
+  SSL_CTX_clear_mode(raw, SSL_MODE_AUTO_RETRY);
   SSL_CTX_set_options(
       raw, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-  if (auto r = trust(raw, config); !r) return r.error();
+  SSL_CTX_set1_cert_store(raw, store);
   return c;
 }
 
@@ -201,8 +244,9 @@ int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
 }
 
 // A context with one certificate.
-Result<ContextPtr> make_site(const Config& config, const Settings& settings, const KeyPair& pair) {
-  auto c = make_context(TLS_server_method(), config);
+Result<ContextPtr> make_site(const Config& config, const Settings& settings, X509_STORE* store,
+                             const KeyPair& pair) {
+  auto c = make_context(TLS_server_method(), config, store);
   if (!c) return c;
   SSL_CTX* const raw = c->get();
   if (auto r = use_key_pair(raw, pair); !r) return r.error();
@@ -212,9 +256,9 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, con
         raw, SSL_VERIFY_PEER | (verify == Verify::kRequired ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
         nullptr);
   if (!settings.trust.empty()) {
-    auto store = store_of(settings.trust);
-    if (!store) return store.error();
-    SSL_CTX_set1_verify_cert_store(raw, store->get());
+    auto own = store_of(settings.trust, raw);
+    if (!own) return own.error();
+    SSL_CTX_set1_verify_cert_store(raw, own->get());
   }
   // Sessions live in tickets alone; nothing is kept for them here.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
@@ -245,7 +289,15 @@ void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
   }
 }
 
-Result<ContextPtr> make_server_context(const Config& config, const Settings& settings) {
+Result<StorePtr> make_store(const Config& config) {
+  StorePtr store(X509_STORE_new());
+  if (!store) return error(Status::kNoMemory, openssl_error());
+  if (auto r = trust(store.get(), config); !r) return r.error();
+  return store;
+}
+
+Result<ContextPtr> make_server_context(const Config& config, const Settings& settings,
+                                       X509_STORE* store) {
   std::vector<KeyPair> pairs = settings.pairs;
   if (pairs.empty()) {
     if (config.certificate.empty())
@@ -254,19 +306,23 @@ Result<ContextPtr> make_server_context(const Config& config, const Settings& set
     if (!pair) return pair.error();
     pairs.push_back(std::move(*pair));
   }
-  auto first = make_site(config, settings, pairs[0]);
+  auto first = make_site(config, settings, store, pairs[0]);
   if (!first) return first;
   auto extra = std::make_unique<Extra>(config.ticket_lifetime);
   extra->alpn = settings.alpn;
   for (std::size_t i = 1; i < pairs.size(); ++i) {
-    auto site = make_site(config, settings, pairs[i]);
+    auto site = make_site(config, settings, store, pairs[i]);
     if (!site) return site;
     extra->others.push_back(std::move(*site));
   }
   SSL_CTX* const c = first->get();
   bool is_good = extra->tickets.attach(c);
   for (const ContextPtr& other : extra->others) is_good &= extra->tickets.attach(other.get());
-  if (!extra->alpn.empty()) SSL_CTX_set_alpn_select_cb(c, choose_protocol, extra.get());
+  if (!extra->alpn.empty()) {
+    SSL_CTX_set_alpn_select_cb(c, choose_protocol, extra.get());
+    for (const ContextPtr& other : extra->others)  // it is asked for that of the chosen site
+      SSL_CTX_set_alpn_select_cb(other.get(), choose_protocol, extra.get());
+  }
   if (!extra->others.empty()) {
     SSL_CTX_set_tlsext_servername_callback(c, choose_site);
     SSL_CTX_set_tlsext_servername_arg(c, extra.get());
@@ -277,8 +333,8 @@ Result<ContextPtr> make_server_context(const Config& config, const Settings& set
   return first;
 }
 
-Result<ContextPtr> make_client_context(const Config& config) {
-  auto c = make_context(TLS_client_method(), config);
+Result<ContextPtr> make_client_context(const Config& config, X509_STORE* store) {
+  auto c = make_context(TLS_client_method(), config, store);
   if (!c) return c;
   SSL_CTX_set_verify(
       c->get(), config.verify_server == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
@@ -307,7 +363,7 @@ Result<void> apply_client_settings(SSL* ssl, const Settings& s, const IpAddress&
     SSL_set_verify(ssl, *s.verify == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (!is_taken) return fail("the settings");
   if (!s.trust.empty()) {
-    auto store = store_of(s.trust);
+    auto store = store_of(s.trust, SSL_get_SSL_CTX(ssl));
     if (!store) return store.error();
     SSL_set1_verify_cert_store(ssl, store->get());
   }

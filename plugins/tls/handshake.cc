@@ -12,9 +12,7 @@
 namespace loom::tls {
 namespace {
 
-constexpr TimeNs kSlice = kMillisecond;        // of a round
-constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to end its direction, too
-constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody is above any more
+constexpr TimeNs kSlice = kMillisecond;  // of a round
 
 TimeNs clock_now() noexcept {
   timespec t;
@@ -30,6 +28,7 @@ void timer_fired(Worker& w, Timer& t) noexcept {
       ++c.at->stats[kHandshakesTimedOut];
       return fail(c, ResetReason::kTimedOut);
     case Connection::State::kOpen:
+      if (c.closed && c.blocked) return fail(c, ResetReason::kTimedOut);
       return receive(c);
     case Connection::State::kEnding:
       return AppSession(w, c.lower).close();
@@ -78,6 +77,7 @@ void opened(Connection& c) noexcept {
   Listener* const l = c.listener;
   handshake_over(c);
   c.state = Connection::State::kOpen;
+  c.was_open = true;
   ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
   if (SSL_session_reused(c.ssl)) ++c.at->stats[kResumed];
   ConnectionInfo info;
@@ -91,6 +91,7 @@ void opened(Connection& c) noexcept {
     c.state = Connection::State::kEnding;
     return c.below().abort();
   }
+  if (c.shut && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);  // while connecting
   receive(c);
 }
 
@@ -151,7 +152,15 @@ void lost(Connection& c, Status status, ResetReason reason) noexcept {
 void end_below(Connection& c) noexcept {
   handshake_over(c);
   c.state = Connection::State::kEnding;
+  // Its records are made: nothing of it is needed for the rest.
+  SSL_free(std::exchange(c.ssl, nullptr));
   AppSession lower = c.below();
+  // A peer that has cost no more than a few bytes may cost no more than that.
+  if (!c.was_open && !c.lingers) {
+    if (c.at->lingering >= kMostLingering) return lower.abort();
+    c.lingers = true;
+    ++c.at->lingering;
+  }
   if (!flush(c)) return start_timer(c, kLinger);  // `writable` comes back here
   lower.shutdown();
   start_timer(c, kLinger);

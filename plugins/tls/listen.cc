@@ -16,11 +16,9 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->under_way.resize(s.host->n_workers());
     auto settings = settings_of(*s.host, options.settings);
     if (!settings) return refuse(settings.error());
-    auto context = make_server_context(s.config, *settings);
+    auto context = make_server_context(s.config, *settings, s.store.get());
     if (!context) return refuse(context.error());
     l->context = std::move(*context);
-    l->has_own = !settings->pairs.empty();
-    settings->pairs.clear();
     l->settings = std::move(*settings);
     const auto listen_below = [&] {
       return s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
@@ -70,18 +68,21 @@ Result<void> renew_application() {
 
 Result<void> reload() {
   Shared& s = shared();
-  auto client = make_client_context(s.config);
+  auto store = make_store(s.config);
+  if (!store) return store.error();
+  auto client = make_client_context(s.config, store->get());
   if (!client) return client.error();
   std::vector<std::pair<Listener*, ContextPtr>> fresh;
   for (const auto& [id, l] : s.listeners) {
-    if (l->has_own) continue;
-    auto context = make_server_context(s.config, l->settings);
+    auto context = make_server_context(s.config, l->settings, store->get());
     if (!context) return context.error();
     fresh.emplace_back(l.get(), std::move(*context));
   }
   // Handshakes under way hold what they began with.
   s.host->with_barrier([&] {
+    std::swap(s.store, *store);
     std::swap(s.client, *client);
+    ++s.generation;
     for (auto& [l, context] : fresh) std::swap(l->context, context);
   });
   return {};

@@ -45,17 +45,32 @@ Step wait_for_room(Connection& c) noexcept {
   return Step::kWait;
 }
 
+// The application has closed: what still comes is nobody's, and the peer hears so when it is much
+// (RFC 1122 section 4.2.2.13).
+Step unwanted(Connection& c, std::size_t n) noexcept {
+  c.discarded += static_cast<uint32_t>(n);
+  if (c.discarded <= kMostDiscarded) return Step::kGoOn;
+  Worker& w = c.at->w;
+  const SessionId upper = std::exchange(c.upper, kNoSession);
+  c.state = Connection::State::kEnding;
+  c.below().abort();
+  w.sessions->closed(w, upper);
+  return Step::kOver;
+}
+
 // At most one record's bytes.
 Step receive_some(Connection& c, uint32_t most) noexcept {
   Worker& w = c.at->w;
-  std::span<std::byte> to[1];
-  if (w.sessions->rx_reserve(w, c.upper, most, std::span(to)) == 0) return wait_for_room(c);
+  std::byte nowhere[kMaxPlain];
+  std::span<std::byte> to[1] = {nowhere};
+  if (!c.closed && w.sessions->rx_reserve(w, c.upper, most, std::span(to)) == 0)
+    return wait_for_room(c);
   size_t got = 0;
   ERR_clear_error();
   const int done = SSL_read_ex(c.ssl, to[0].data(), to[0].size(), &got);
-  w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
+  if (!c.closed) w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
   c.at->stats[kBytesIn] += got;
-  if (done == 1) return Step::kGoOn;
+  if (done == 1) return c.closed ? unwanted(c, got) : Step::kGoOn;
   switch (SSL_get_error(c.ssl, done)) {
     case SSL_ERROR_WANT_READ:
       return Step::kGoOn;
@@ -95,6 +110,10 @@ void receive(Connection& c) noexcept {
     receive_all(c);
   }
   c.receiving = c.again = false;
+  if (!c.blocked || c.state != Connection::State::kOpen || SSL_in_init(c.ssl)) return;
+  c.blocked = false;
+  c.at->w.timer_stop(c.timer);
+  if (c.upper != kNoSession) c.at->w.sessions->tx_schedule(c.at->w, c.upper);
 }
 
 }  // namespace loom::tls

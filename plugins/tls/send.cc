@@ -15,24 +15,39 @@ void finish(Connection& c) noexcept {
   end_below(c);
 }
 
+// The peer has begun a message of a handshake (a KeyUpdate, say) and not ended it: OpenSSL sends
+// nothing meanwhile. receive() goes on; nobody waits for ever who is gone.
+void wait_for_peer(Connection& c) noexcept {
+  c.blocked = true;
+  if (c.closed && !c.timer.is_running()) start_timer(c, kLinger);
+}
+
 // Behind the last byte: close_notify, then the end of the lower direction.
 void say_close(Connection& c) noexcept {
   if (!c.said_close) {
-    c.said_close = true;
+    if (SSL_in_init(c.ssl)) return wait_for_peer(c);
     ERR_clear_error();
-    (void)SSL_shutdown(c.ssl);  // what it cannot write waits in `unsent`
+    if (SSL_shutdown(c.ssl) < 0) {  // what it cannot write waits in `unsent`
+      note_errors(*c.at, c.ssl);
+      return fail(c, ResetReason::kAborted);
+    }
+    c.said_close = true;
     if (!flush(c)) return;
   }
   c.below().shutdown();
   if (c.closed || c.heard_close) finish(c);
 }
 
-// One record. False: the connection has failed.
+// One record. False: the connection has failed, or the peer is to end a message first.
 bool encrypt(Connection& c, std::span<const std::byte> plain) noexcept {
   Worker& w = c.at->w;
   size_t n = 0;
   ERR_clear_error();
-  if (SSL_write_ex(c.ssl, plain.data(), plain.size(), &n) != 1) {
+  if (const int done = SSL_write_ex(c.ssl, plain.data(), plain.size(), &n); done != 1) {
+    if (SSL_get_error(c.ssl, done) == SSL_ERROR_WANT_READ) {
+      wait_for_peer(c);
+      return false;
+    }
     note_errors(*c.at, c.ssl);
     fail(c, ResetReason::kAborted);
     return false;

@@ -95,6 +95,7 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
         own.key = value;
         break;
       case Setting::kPair:
+        is_valid &= value.size() == sizeof(uint32_t);
         pairs.push_back(number_setting(value));
         break;
       case Setting::kServerName:
@@ -106,7 +107,8 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
         is_valid &= is_protocol_list(value);
         break;
       case Setting::kVerify:
-        is_valid &= number_setting(value) <= static_cast<uint32_t>(Verify::kRequired);
+        is_valid &= value.size() == sizeof(uint32_t) &&
+                    number_setting(value) <= static_cast<uint32_t>(Verify::kRequired);
         s.verify = static_cast<Verify>(number_setting(value));
         break;
       case Setting::kTrust:

@@ -53,6 +53,7 @@ Connection* TlsWorker::open() noexcept {
 void TlsWorker::forget(Connection& c) noexcept {
   w.timer_stop(c.timer);
   SSL_free(c.ssl);
+  if (c.lingers) --lingering;
   const ConnId id = c.self;
   connections[id] = nullptr;
   free.push_back(id);
@@ -92,12 +93,15 @@ Result<void> init(Host& host) {
 
 Result<void> start(Host& host) {
   Shared& s = shared();
+  auto store = make_store(s.config);
+  if (!store) return error(Status::kInvalid, store.error().message);
+  s.store = std::move(*store);
   // What is configured must be usable, before somebody needs it.
   if (!s.config.certificate.empty()) {
-    if (const auto c = make_server_context(s.config, {}); !c)
+    if (const auto c = make_server_context(s.config, {}, s.store.get()); !c)
       return error(Status::kInvalid, c.error().message);
   }
-  auto client = make_client_context(s.config);
+  auto client = make_client_context(s.config, s.store.get());
   if (!client) return client.error();
   s.client = std::move(*client);
   s.workers.resize(host.n_workers());
@@ -118,6 +122,7 @@ void stop(Host& host) {
   s.workers.clear();
   s.listeners.clear();
   s.client.reset();
+  s.store.reset();
 }
 
 }  // namespace loom::tls

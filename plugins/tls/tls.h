@@ -23,9 +23,8 @@ constexpr uint8_t kProto = 3;  // VPPCOM_PROTO_TLS
 struct Listener {
   SessionId upper = kNoSession;
   SessionHandle lower = 0;
-  ContextPtr context;    // changed only while the workers stand still
-  Settings settings;     // without certificates
-  bool has_own = false;  // its certificates are the application's, not the configuration's
+  ContextPtr context;               // changed only while the workers stand still
+  Settings settings;                // with its own certificates, if it has any: for reload
   std::vector<uint32_t> under_way;  // handshakes, by worker; each its own
 };
 
@@ -37,6 +36,8 @@ struct Shared {
   std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
   Application* app = nullptr;                       // changed only while the workers stand still
   std::atomic<bool> app_has_ended{false};           // a worker has seen that
+  StorePtr store;                                   // of all contexts; changed with `client`
+  uint32_t generation = 0;                          // of `client`, that of others' sessions ends
   ContextPtr client;                                // of connections that name no settings
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   ConnId next_listener = 0;
@@ -58,8 +59,9 @@ void close_listener(ConnId) noexcept;
 // When the session layer is disabled applications end (hostloom/app.h): another one takes the place
 // of ours. Control thread.
 Result<void> renew_application();
-// Reads the configuration's files again, for listeners that show its certificate, and for clients.
-// Open sessions stay. An error: nothing has changed.
+// Reads the configuration's files again, for listeners, those with certificates of their own
+// included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
+// has changed.
 Result<void> reload();
 
 Result<void> register_commands(Host&);  // cli.cc

@@ -24,8 +24,9 @@ namespace {
 Connection& at(Worker& w, ConnId conn) noexcept { return tls_worker(w).get(conn); }
 
 // Allocates: an endpoint's settings, and OpenSSL's object.
-Status prepare(Connection& c, const IpAddress& server, uint16_t port, uint32_t settings) {
+Status prepare(Connection& c, SessionId upper, const Endpoints& ends, uint32_t settings) {
   Shared& s = shared();
+  const IpAddress& server = ends.remote;
   const auto wanted = settings_of(*s.host, settings);
   if (!wanted) return wanted.error().code;
   c.ssl = SSL_new(s.client.get());
@@ -34,7 +35,14 @@ Status prepare(Connection& c, const IpAddress& server, uint16_t port, uint32_t s
   SSL_set_connect_state(c.ssl);
   SSL_set_app_data(c.ssl, &c);
   if (settings != 0 && wanted->digest.empty()) return Status::kOk;  // no memory: nothing is kept
-  c.resume_key = server.str() + "/" + std::to_string(port) + "/" + wanted->digest;
+  // What one application may resume another has not been granted; nor is a server of another table
+  // the same.
+  c.resume_key = server.str();
+  for (const uint64_t part :
+       {uint64_t{ends.remote_port}, uint64_t{ends.fib_index}, uint64_t{s.generation},
+        c.at->w.sessions->apps->owner(c.at->w, upper)})
+    c.resume_key += "/" + std::to_string(part);
+  c.resume_key += "/" + wanted->digest;
   if (SSL_SESSION* s = c.at->sessions.take(c.resume_key)) {
     (void)SSL_set_session(c.ssl, s);
     SSL_SESSION_free(s);
@@ -51,7 +59,7 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
   if (t.stats[kUnderWay] >= s.config.max_handshakes) return Status::kNoMemory;
   Connection* c = t.open();
   if (!c) return Status::kNoMemory;
-  Status status = prepare(*c, ends.remote, ends.remote_port, options.settings);
+  Status status = prepare(*c, upper, ends, options.settings);
   if (status == Status::kOk)
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
   if (status != Status::kOk) {
@@ -83,7 +91,14 @@ void shutdown(Worker& w, ConnId conn) noexcept {
 void close(Worker& w, ConnId conn, bool unread) noexcept {
   Connection& c = at(w, conn);
   c.shut = c.closed = true;
-  if (!unread) return w.sessions->tx_schedule(w, c.upper);
+  if (!unread) {
+    if (c.state == Connection::State::kOpen) {
+      w.timer_stop(c.timer);  // nobody waits for memory any more
+      receive(c);
+    }
+    if (c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);
+    return;
+  }
   const SessionId upper = std::exchange(c.upper, kNoSession);
   c.below().abort();  // the peer must not believe that its bytes were read (RFC 2525)
   w.sessions->closed(w, upper);

@@ -36,8 +36,33 @@ inline std::string text_of(BIO* b) {
 
 inline EVP_PKEY* make_key(const std::string& type) {
   if (type == "RSA") return EVP_RSA_gen(2048);
+  if (type == "RSA 4104") return EVP_RSA_gen(4104);
   if (type == "EC") return EVP_EC_gen("P-256");
   return EVP_PKEY_Q_keygen(nullptr, nullptr, type.c_str());
+}
+
+// What the authority has revoked: one serial number.
+inline std::string make_crl(const Pem& authority, long serial) {
+  X509_CRL* const crl = X509_CRL_new();
+  X509_CRL_set_version(crl, 1);
+  X509_CRL_set_issuer_name(crl, X509_get_subject_name(authority.x509.get()));
+  ASN1_TIME* const at = X509_gmtime_adj(nullptr, -3600);
+  X509_CRL_set1_lastUpdate(crl, at);
+  X509_REVOKED* const revoked = X509_REVOKED_new();
+  ASN1_INTEGER* const number = ASN1_INTEGER_new();
+  ASN1_INTEGER_set(number, serial);
+  X509_REVOKED_set_serialNumber(revoked, number);
+  X509_REVOKED_set_revocationDate(revoked, at);
+  X509_CRL_add0_revoked(crl, revoked);
+  ASN1_INTEGER_free(number);
+  X509_gmtime_adj(at, 24 * 3600);
+  X509_CRL_set1_nextUpdate(crl, at);
+  ASN1_TIME_free(at);
+  X509_CRL_sign(crl, authority.pkey.get(), EVP_sha256());
+  BIO* const b = BIO_new(BIO_s_mem());
+  PEM_write_bio_X509_CRL(b, crl);
+  X509_CRL_free(crl);
+  return text_of(b);
 }
 
 inline Pem make_certificate(const Wanted& w) {

@@ -134,5 +134,71 @@ TEST_F(TlsHostile, AReaderThatHasGoneIsNotWrittenToForEver) {
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
+TEST_F(TlsHostile, WhoSendsToAClosedSessionIsReset) {
+  listen_and_link();
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  far = bed.accept();
+  ASSERT_TRUE(far);
+  while (bed.app->write(*far, pattern(60'000)) != 0) {}  // nobody reads it: there is no end to send
+  bed.app->close(*far);
+  ASSERT_EQ(bed.stat(kConnections), 1u);
+  for (int i = 0; i < 8; ++i) {
+    peer.write(pattern(16'000));
+    bed.app->write(*link, peer.records());
+    bed.bed.pump();
+  }
+  EXPECT_TRUE(link->rx.reset());
+  EXPECT_EQ(bed.stat(kConnections), 0u);
+}
+
+TEST_F(TlsHostile, AMessageInPiecesHoldsTheOtherDirectionUntilItIsWhole) {
+  ASSERT_EQ(bed.listen(443, test::PipeTransport::kProto), 0);
+  const Pem pair = make_certificate({.issuer = &bed.authority});
+  Peer peer(
+      Peer::Role::kServer,
+      [](SSL_CTX* c) {
+        SSL_CTX_set_max_send_fragment(c, 512);
+        SSL_CTX_set_session_ticket_cb(
+            c,
+            [](SSL* s, void*) {
+              const std::string large(900, 'x');
+              return SSL_SESSION_set1_ticket_appdata(SSL_get0_session(s), large.data(),
+                                                     large.size());
+            },
+            nullptr, nullptr);
+      },
+      &pair);
+  bed.start_connect(443);
+  link = bed.accept();
+  ASSERT_TRUE(link);
+  std::string tickets;
+  for (int i = 0; i < 5 && !SSL_is_init_finished(peer.ssl()); ++i) {
+    peer.feed(bed.app->read(*link));
+    (void)peer.shake();
+    tickets = peer.records();
+    if (!SSL_is_init_finished(peer.ssl())) bed.app->write(*link, tickets);
+  }
+  const auto done = bed.outcome();
+  ASSERT_EQ(done.status, 0);
+  const auto near = bed.app->connection(done.handle, done.session);
+  ASSERT_GT(tickets.size(), 600u);
+  const std::size_t first =
+      5 + (static_cast<uint8_t>(tickets[3]) << 8) + static_cast<uint8_t>(tickets[4]);
+  ASSERT_LT(first, 600u);
+  bed.app->write(*link, tickets.substr(0, first));
+  bed.app->write(*near, "hello");
+  bed.app->push(svm::ToDaemon::kShutdown, near->handle);
+  EXPECT_EQ(bed.app->read(*link), "");
+  EXPECT_FALSE(near->rx.reset());
+  bed.app->write(*link, tickets.substr(first));
+  bed.bed.pump();
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "hello");
+  EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
+  bed.app->push(svm::ToDaemon::kReset, near->handle);
+  bed.app->close(*link);
+}
+
 }  // namespace
 }  // namespace loom::tls

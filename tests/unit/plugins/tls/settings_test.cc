@@ -1,5 +1,7 @@
 // What applications say of their endpoints: certificates by name, protocols, names, trust. And
 // sessions that are resumed.
+#include <set>
+
 #include "resume.h"
 #include "tickets.h"
 #include "tls_bed.h"
@@ -11,13 +13,19 @@ struct TlsSettings : testing::Test {
   TlsBed bed;
   TlsBed::Link link, far;
 
-  // Whose certificate a client sees that asks for `name`.
-  std::string certificate_for(const char* name) {
+  // Whose certificate a client sees that asks for `name`; `protocol`: and which it agrees on.
+  std::string certificate_for(const char* name, std::string* protocol = nullptr) {
     Peer peer(Peer::Role::kClient);
     if (name) SSL_set_tlsext_host_name(peer.ssl(), name);
+    constexpr unsigned char kOffered[] = "\x02h2";
+    if (protocol) SSL_set_alpn_protos(peer.ssl(), kOffered, sizeof kOffered - 1);
     const auto to = bed.connect(443, test::PipeTransport::kProto);
     peer.exchange(*bed.app, *to);
     const auto from = bed.accept();
+    const unsigned char* chosen = nullptr;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(peer.ssl(), &chosen, &n);
+    if (protocol) protocol->assign(reinterpret_cast<const char*>(chosen), n);
     X509* x = SSL_get0_peer_certificate(peer.ssl());
     char subject[64] = "";
     if (x)
@@ -38,7 +46,13 @@ TEST_F(TlsSettings, TheCertificateIsTheOneForTheNameThatIsAskedFor) {
     ASSERT_NE(number, 0u);
     add_setting(settings, Setting::kPair, number);
   }
+  add_setting(settings, Setting::kAlpn, std::string_view("\x02h2"));
   ASSERT_EQ(bed.listen(443, kProto, bed.add_settings(settings)), 0);
+  for (const char* name : {"first.test", "other.test"}) {  // protocols are those of all
+    std::string protocol;
+    (void)certificate_for(name, &protocol);
+    EXPECT_EQ(protocol, "h2") << name;
+  }
   EXPECT_EQ(certificate_for(nullptr), "holder 11");
   EXPECT_EQ(certificate_for("first.test"), "holder 11");
   EXPECT_EQ(certificate_for("a.wild.test"), "holder 12");
@@ -171,6 +185,18 @@ TEST_F(TlsSettings, WhatMakesNoSenseIsRefused) {
                        bed.add_settings(TlsBed::pair_settings(
                            {.certificate = "x", .key = "y", .x509 = {}, .pkey = {}}))),
             0);
+  for (const std::string_view value : {"", "\x02", "\x02\x02\x02", "12345678"}) {
+    SCOPED_TRACE(value);
+    for (const Setting type : {Setting::kVerify, Setting::kPair}) {
+      s.clear();
+      add_setting(s, type, value);
+      const auto lines = bed.log.size();
+      EXPECT_NE(bed.listen(443, kProto, bed.add_settings(s)), 0);
+      EXPECT_NE(bed.log.find("make no sense", lines), std::string::npos);
+    }
+  }
+  const Pem large = make_certificate({.key_type = "RSA 4104"});
+  EXPECT_NE(bed.listen(443, kProto, bed.add_settings(TlsBed::pair_settings(large))), 0);
   const Pem a = make_certificate({}), b = make_certificate({});
   EXPECT_NE(bed.listen(443, kProto,
                        bed.add_settings(TlsBed::pair_settings(
@@ -191,8 +217,10 @@ TEST_F(TlsSettings, AnApplicationHasSoManyAndThoseForOnceGo) {
   for (int i = 0; i < 300; ++i) {
     const uint32_t number = bed.add_settings(s);
     ASSERT_NE(number, 0u);
-    bed.start_connect(1, kProto, number);  // unreachable: it was used all the same
-    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kUnreachable));
+    const bool has_port = i % 2 == 0;  // 1: unreachable; it was used all the same
+    bed.start_connect(has_port, kProto, number);
+    EXPECT_EQ(bed.outcome().status,
+              static_cast<int32_t>(has_port ? Status::kUnreachable : Status::kInvalid));
   }
   uint32_t last = 0;
   for (uint32_t i = 0; i < session::EndpointSettings::kMostOfApp; ++i)
@@ -229,6 +257,64 @@ TEST_F(TlsSettings, AClientThatComesAgainResumes) {
   add_setting(settings, Setting::kServerName, std::string_view("server.test"));
   ASSERT_TRUE(bed.connect(443, kProto, bed.add_settings(settings)));
   EXPECT_EQ(bed.stat(kResumed), 4u);
+}
+
+TEST_F(TlsSettings, WhatIsRevokedIsRefusedAfterAReloadEverywhere) {
+  const Pem pair = make_certificate({.issuer = &bed.authority});
+  const Pem client = make_certificate({.issuer = &bed.authority, .serial = 7});
+  const auto is_taken = [&](uint16_t port, svm::ListenerShared* listener) {
+    Peer peer(Peer::Role::kClient, {}, &client);
+    bed.app->listener = listener;
+    const auto to = bed.connect(port, test::PipeTransport::kProto);
+    peer.exchange(*bed.app, *to);
+    const auto from = bed.accept();
+    ERR_clear_error();
+    bed.app->push(svm::ToDaemon::kReset, to->handle);
+    if (from) bed.app->close(*from);
+    return !!from;
+  };
+  std::vector<std::pair<uint16_t, svm::ListenerShared*>> listeners;
+  for (const bool has_trust : {false, true}) {
+    std::string settings = TlsBed::pair_settings(pair);
+    add_setting(settings, Setting::kVerify, uint32_t{2});
+    if (has_trust) add_setting(settings, Setting::kTrust, bed.authority.certificate);
+    const auto port = static_cast<uint16_t>(443 + has_trust);
+    ASSERT_EQ(bed.listen(port, kProto, bed.add_settings(settings)), 0);
+    listeners.emplace_back(port, bed.app->listener);
+  }
+  for (const auto& [port, listener] : listeners) EXPECT_TRUE(is_taken(port, listener)) << port;
+  for (const long revoked : {8, 7}) {
+    shared().config.crl = bed.write("crl.pem", make_crl(bed.authority, revoked));
+    ASSERT_EQ(bed.run("tls reload").status, Status::kOk);
+    for (const auto& [port, listener] : listeners)
+      EXPECT_EQ(is_taken(port, listener), revoked != 7) << port;
+  }
+}
+
+TEST_F(TlsSettings, SessionsAreKeptForOneApplicationUntilAReload) {
+  ASSERT_EQ(bed.listen(443), 0);
+  std::set<std::string> keys;
+  const auto key = [&] {
+    const auto near = bed.connect(443);
+    EXPECT_TRUE(near);
+    std::string k;
+    for (const auto& c : shared().workers[0]->connections)
+      if (c && !c->is_server && c->upper != kNoSession) k = c->resume_key;
+    if (near) bed.app->push(svm::ToDaemon::kReset, near->handle);
+    bed.bed.pump();
+    return k;
+  };
+  const std::string first = key();
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(key(), first);
+  keys.insert(first);
+  auto other = std::make_unique<test::TestApp>(bed.bed);
+  std::swap(bed.app, other);
+  keys.insert(key());
+  std::swap(bed.app, other);
+  EXPECT_EQ(bed.run("tls reload").status, Status::kOk);
+  keys.insert(key());
+  EXPECT_EQ(keys.size(), 3u);
 }
 
 TEST_F(TlsSettings, TicketsAreGoodForTheirListenerAlone) {
