@@ -43,6 +43,12 @@ def records(compiler, include, headers):
     return found
 
 
+def is_taken(field, now):
+    """A field that meant nothing has got a name, and is what it was otherwise."""
+    return now and field[1].endswith(" reserved") and now[0] == field[0] and \
+        now[1].rsplit(" ", 1)[0] == field[1].rsplit(" ", 1)[0]
+
+
 def differences(old, new):
     for name, (size, fields) in sorted(old.items()):
         if name not in new:
@@ -50,7 +56,7 @@ def differences(old, new):
             continue
         new_size, new_fields = new[name]
         for field, now in zip(fields, new_fields + [None] * len(fields)):
-            if field != now:
+            if field != now and not is_taken(field, now):
                 yield f"{name}: the field '{field[1]}' at {field[0]} is now '{now[1]}' at {now[0]}" if now else \
                     f"{name}: the field '{field[1]}' is gone"
         sized = fields and fields[0] == ("0", "uint32_t struct_size")
