@@ -55,6 +55,7 @@ struct BihashOptions {
   std::size_t buckets = 1024;  // rounded up to a power of two; expected keys / 4 is good
   std::size_t max_bytes = std::size_t{1} << 30;  // most memory for pages; reserved, not committed
   uint64_t seed = 0;                             // 0: from the kernel. Anything else is for tests.
+  bool touch = false;  // the buckets take their memory at once, and no look at one faults
 };
 
 template <std::size_t KeyBytes>

@@ -12,8 +12,9 @@ Result<std::unique_ptr<Bihash<KeyBytes>>> Bihash<KeyBytes>::create(const BihashO
   std::unique_ptr<Bihash> table(new (std::nothrow) Bihash);
   if (!table) return error(Status::kNoMemory, "no memory for a hash table");
   // Anonymous pages read as zero, and a zero word is an empty bucket.
-  void* p = mmap(nullptr, n * sizeof(uint64_t), PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* p =
+      mmap(nullptr, n * sizeof(uint64_t), PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | (options.touch ? MAP_POPULATE : MAP_NORESERVE), -1, 0);
   if (p == MAP_FAILED)
     return error(Status::kNoMemory, "no memory for " + std::to_string(n) + " buckets");
   table->buckets_ = static_cast<std::atomic<uint64_t>*>(p);

@@ -20,6 +20,7 @@ constexpr std::size_t kFirstStep = 64 << 10;
 constexpr std::size_t kLastStep = 16
                                   << 20;  // steps double up to here: few system calls, little waste
 constexpr std::size_t kHugeFrom = 4 << 20;
+constexpr std::size_t kHugePage = 2 << 20;
 }  // namespace
 
 BlockArena::~BlockArena() {
@@ -79,7 +80,14 @@ std::size_t BlockArena::give_back() noexcept {
     lock_.unlock();
     return 0;
   }
-  // Whoever allocates while the lock is open gets units that were never handed out.
+  // Whoever allocates while the lock is open gets units that were never handed out; of a huge page
+  // none, as the rest of it would keep its memory when the used part of it goes.
+  if (next_ * unit_bytes_ > kHugeFrom) {
+    const auto base = reinterpret_cast<std::uintptr_t>(base_);
+    const std::size_t whole =
+        ((base + next_ * unit_bytes_ + kHugePage - 1) & ~(kHugePage - 1)) - base;
+    next_ = std::min(whole / unit_bytes_, committed_.load(std::memory_order_relaxed));
+  }
   const std::size_t end = next_;
   std::fill(std::begin(free_), std::end(free_), 0);
   again_ = again_end_ = 0;

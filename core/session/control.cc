@@ -45,10 +45,11 @@ void give_back(Impl& layer) {
     if (app) has_come_to_rest |= give_back(*app);
   layer.flows->give_back();
   // Lists of sessions, grown while there were many. It stops whoever allocates meanwhile: rarely.
-  layer.trim_due |= has_come_to_rest;
-  if (const TimeNs now = layer.engine.clock_now(); layer.trim_due && now >= layer.trim_at) {
+  // Twice, as others free theirs after the first has come to rest.
+  if (has_come_to_rest) layer.trims_due = 2;
+  if (const TimeNs now = layer.engine.clock_now(); layer.trims_due != 0 && now >= layer.trim_at) {
     malloc_trim(0);
-    layer.trim_due = false;
+    --layer.trims_due;
     layer.trim_at = now + kTrimEvery;
   }
   reap_pairs(layer);

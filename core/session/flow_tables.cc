@@ -75,7 +75,7 @@ Result<std::unique_ptr<FlowTables>> FlowTables::create(const SessionConfig& c) {
   std::unique_ptr<FlowTables> t(new FlowTables);
   const auto make = [](auto& table, std::size_t buckets) -> Result<void> {
     using Table = typename std::remove_reference_t<decltype(table)>::element_type;
-    auto made = Table::create({.buckets = buckets});
+    auto made = Table::create({.buckets = buckets, .touch = true});
     if (!made) return made.error();
     table = std::move(*made);
     return {};

@@ -67,14 +67,14 @@ struct SessionWorker {
   std::vector<AppPort*> ports;  // installed here
   // Lists of sessions. One that has gone stays listed, without the flag; a slot that is used again
   // may be listed twice. Who takes an entry looks at the flag first.
-  std::vector<SessionId> ready;        // may send (kInReady)
-  std::vector<SessionId> sending;      // the ones of this round; swapped with ready
-  std::vector<SessionId> notify;       // whose application is to be told (kNotify*)
-  std::vector<SessionId> telling;      // the ones of this round; swapped with notify
-  std::vector<uint32_t> accepting;     // listeners with fresh connections
+  std::vector<SessionId> ready;     // may send (kInReady)
+  std::vector<SessionId> sending;   // the ones of this round; swapped with ready
+  std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
+  std::vector<SessionId> telling;   // the ones of this round; swapped with notify
+  std::vector<uint32_t> accepting;  // listeners with fresh connections
   // That have chunks of ours (kHoldsChunks): as many as there are sessions, so it grows by pieces.
   std::deque<SessionHandle> holding;
-  std::size_t holding_next = 0;        // where this look at them is
+  std::size_t holding_next = 0;  // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
   Timer holding_timer, overflow_timer, starved_timer, backlog_timer, hearing_timer;
@@ -136,10 +136,10 @@ struct SessionLayer::Impl {
   std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
   bool stopped = false;                                  // or disabled
   bool attach_off = false;                               // by set_attach_socket(false)
-  bool trim_due = false;  // malloc has free memory to give back, from then on
+  uint32_t trims_due = 0;  // how often malloc is to give free memory back, from then on
   TimeNs trim_at = 0;
   std::atomic<uint32_t> open_links{0};  // of datagrams, on all workers
-  bool give_back_waits = false;  // give_back_later has asked
+  bool give_back_waits = false;         // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;

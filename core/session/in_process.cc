@@ -173,7 +173,7 @@ void end_all(Impl& layer, App& app) {
 }  // namespace
 
 const OwnerOps kInProcessOwner{
-    .make_segment = svm::Segment::create_anonymous,
+    .make_segment = svm::Segment::create_private,
     .in_this_process = true,
     .end = end_all,
     .accepted = accepted,

@@ -317,12 +317,23 @@ uint64_t DaemonArena::give_back(bool all) noexcept {
     page_of(c).state = State::kUsed;  // nobody else's while the lock is open
     lock_.unlock();
     regions_[c >> kPageBits]->segment->give_back(page_offset(c), 1ull << kMaxChunkLog2);
+    forget_inside(c);
     given += 1ull << kMaxChunkLog2;
     lock_.lock();
     push_free(c, kTopOrder, State::kFreeCold);
   }
   lock_.unlock();
   return all ? given + give_back_blocks() : given;
+}
+
+// What is known of the pages inside a span that is one block: zeros, again without memory.
+void DaemonArena::forget_inside(ChunkId span) const noexcept {
+  constexpr std::uintptr_t kSystemPage = 4096;
+  Page* first = &page_of(span);
+  const auto from =
+      (reinterpret_cast<std::uintptr_t>(first + 1) + kSystemPage - 1) & ~(kSystemPage - 1);
+  const auto to = reinterpret_cast<std::uintptr_t>(first + kSpanPages) & ~(kSystemPage - 1);
+  (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
 }
 
 uint64_t DaemonArena::give_back_blocks() noexcept {

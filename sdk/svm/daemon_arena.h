@@ -146,6 +146,8 @@ class DaemonArena {
   void unlink_free(ChunkId c) noexcept;
   bool open_span() noexcept;
   uint64_t give_back_blocks() noexcept;
+  void forget_inside(
+      ChunkId span) const noexcept;  // of a span taken out of the lists; without lock_
   void count_spans(int32_t n) noexcept {
     free_spans_.store(free_spans() + static_cast<uint32_t>(n), std::memory_order_relaxed);
   }

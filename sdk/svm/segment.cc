@@ -58,14 +58,14 @@ Error os_error(const char* call, uint64_t size) {
 
 }  // namespace
 
-Result<std::unique_ptr<Segment>> Segment::make(uint64_t size, SegmentKind kind, bool anonymous) {
+Result<std::unique_ptr<Segment>> Segment::make(uint64_t size, SegmentKind kind, Memory memory) {
   if (size <= kSegmentDataOffset || size > kMaxSize - kPage)
     return error(Status::kInvalid,
                  "segment size " + std::to_string(size) + " is not above 4096 and below 2^40");
   size = (size + kPage - 1) & ~(kPage - 1);
 
   int fd = -1;
-  if (!anonymous) {
+  if (memory == Memory::kFile) {
     fd = memfd_create("hostloom", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return os_error("memfd_create", size);
     if (ftruncate(fd, static_cast<off_t>(size)) != 0 ||
@@ -75,13 +75,16 @@ Result<std::unique_ptr<Segment>> Segment::make(uint64_t size, SegmentKind kind, 
       return e;
     }
   }
-  const int flags = MAP_SHARED | MAP_NORESERVE | (anonymous ? MAP_ANONYMOUS : 0);
+  const int flags = MAP_NORESERVE | (memory == Memory::kPrivate ? MAP_PRIVATE : MAP_SHARED) |
+                    (memory == Memory::kFile ? 0 : MAP_ANONYMOUS);
   void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, 0);
   if (base == MAP_FAILED) {
     auto e = os_error("mmap", size);
     if (fd >= 0) close(fd);
     return e;
   }
+  if (memory == Memory::kPrivate && size > kSmallPages)
+    (void)madvise(static_cast<std::byte*>(base) + kSmallPages, size - kSmallPages, MADV_HUGEPAGE);
   const uint32_t id = ids().take();
   if (id == 0) {
     munmap(base, size);
@@ -96,15 +99,19 @@ Result<std::unique_ptr<Segment>> Segment::make(uint64_t size, SegmentKind kind, 
   h->size = size;
   h->bump.store(kSegmentDataOffset, std::memory_order_relaxed);
   return std::unique_ptr<Segment>(
-      new Segment(static_cast<std::byte*>(base), size, id, kind, fd, true));
+      new Segment(static_cast<std::byte*>(base), size, id, kind, fd, true, memory));
 }
 
 Result<std::unique_ptr<Segment>> Segment::create(uint64_t size, SegmentKind kind) {
-  return make(size, kind, false);
+  return make(size, kind, Memory::kFile);
 }
 
 Result<std::unique_ptr<Segment>> Segment::create_anonymous(uint64_t size, SegmentKind kind) {
-  return make(size, kind, true);
+  return make(size, kind, Memory::kAnonymous);
+}
+
+Result<std::unique_ptr<Segment>> Segment::create_private(uint64_t size, SegmentKind kind) {
+  return make(size, kind, Memory::kPrivate);
 }
 
 Result<std::unique_ptr<Segment>> Segment::map(int fd, uint32_t id, SegmentKind kind,
@@ -136,7 +143,7 @@ Result<std::unique_ptr<Segment>> Segment::map(int fd, uint32_t id, SegmentKind k
                  "segment " + std::to_string(id) + " has another header than was announced");
   }
   return std::unique_ptr<Segment>(
-      new Segment(static_cast<std::byte*>(base), size, id, kind, fd, false));
+      new Segment(static_cast<std::byte*>(base), size, id, kind, fd, false, Memory::kFile));
 }
 
 Segment::~Segment() {
@@ -146,9 +153,9 @@ Segment::~Segment() {
 }
 
 void Segment::give_back(uint64_t offset, uint64_t len) const noexcept {
-  // Punches a hole in the file behind the mapping, which the seals allow. Should it fail the pages
-  // stay resident, which is only a cost.
-  (void)madvise(base_ + offset, len, MADV_REMOVE);
+  // Punches a hole in the file behind the mapping, if it has one, which the seals allow. Should it
+  // fail the pages stay resident, which is only a cost.
+  (void)madvise(base_ + offset, len, memory_ == Memory::kPrivate ? MADV_DONTNEED : MADV_REMOVE);
 }
 
 SegmentTable::SegmentTable(uint32_t capacity)

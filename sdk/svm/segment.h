@@ -1,5 +1,5 @@
 // Segments: shared memory as a memfd (sealed: nobody can resize it under a mapping) or, for
-// in-process applications and tests, anonymous memory.
+// in-process applications and tests, memory without a file.
 //
 // Ownership: Segment unmaps and closes in its destructor; whoever holds pointers or zero-copy views
 // into it must be gone by then. Threads: a Segment is immutable once made.
@@ -18,8 +18,13 @@ class Segment {
   // Daemon: a new memfd of `size` bytes (rounded up to 4 KB) with an id that no other living
   // segment of this process has. Memory is only reserved; pages come when they are touched.
   static Result<std::unique_ptr<Segment>> create(uint64_t size, SegmentKind kind);
-  // The same without a file: fd() is -1, and no other process can map it.
+  // The same without a file: fd() is -1, and but for children of fork() no process has it.
   static Result<std::unique_ptr<Segment>> create_anonymous(uint64_t size, SegmentKind kind);
+  // The same for this process alone. Behind the first kSmallPages bytes it is of huge pages where
+  // the system gives them: what many sessions have there lies far apart, and with small pages each
+  // look at one would miss the TLB.
+  static Result<std::unique_ptr<Segment>> create_private(uint64_t size, SegmentKind kind);
+  static constexpr uint64_t kSmallPages = 8 << 20;
   // Application: maps what the daemon passed; takes `fd` over, also on failure. The file and its
   // header must agree with the announced id, kind and size.
   static Result<std::unique_ptr<Segment>> map(int fd, uint32_t id, SegmentKind kind, uint64_t size);
@@ -49,9 +54,18 @@ class Segment {
   void give_back(uint64_t offset, uint64_t len) const noexcept;
 
  private:
-  Segment(std::byte* base, uint64_t size, uint32_t id, SegmentKind kind, int fd, bool owns_id)
-      : base_(base), size_(size), id_(id), kind_(kind), fd_(fd), owns_id_(owns_id) {}
-  static Result<std::unique_ptr<Segment>> make(uint64_t size, SegmentKind kind, bool anonymous);
+  enum class Memory : uint8_t { kFile, kAnonymous, kPrivate };
+
+  Segment(std::byte* base, uint64_t size, uint32_t id, SegmentKind kind, int fd, bool owns_id,
+          Memory memory)
+      : base_(base),
+        size_(size),
+        id_(id),
+        kind_(kind),
+        fd_(fd),
+        owns_id_(owns_id),
+        memory_(memory) {}
+  static Result<std::unique_ptr<Segment>> make(uint64_t size, SegmentKind kind, Memory memory);
 
   std::byte* base_;
   uint64_t size_;
@@ -59,6 +73,7 @@ class Segment {
   SegmentKind kind_;
   int fd_;
   bool owns_id_;  // made here, so the id is ours to give back
+  Memory memory_;
 };
 
 // Segments by id, for following a Ref. The daemon keeps one per application, with only the app

@@ -2,7 +2,9 @@
 #include "hash/block_arena.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -114,6 +116,34 @@ TEST(BlockArena, GivesItsMemoryBackWhenNoBlockIsInUse) {
     const auto* p = static_cast<const uint8_t*>(arena.at(b.offset));
     for (std::size_t j = 0; j < 128u << b.log2; ++j) ASSERT_EQ(p[j], b.mark);
     arena.free(b.offset, b.log2);
+  }
+}
+
+TEST(BlockArena, TheRestOfAHugePageGoesBackWithWhatWasUsedOfIt) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, 64 << 20));
+  const auto* base = static_cast<std::byte*>(arena.at(0));
+  const auto resident = [&] {
+    std::vector<unsigned char> pages(arena.committed_bytes() / 4096);
+    EXPECT_EQ(mincore(arena.at(0), pages.size() * 4096, pages.data()), 0);
+    return std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return p & 1; });
+  };
+  const auto fill = [&] {  // ends just behind the beginning of what may be a huge page
+    std::vector<uint32_t> blocks;
+    std::uintptr_t end = 0;
+    do {
+      blocks.push_back(arena.alloc(0));
+      *static_cast<uint8_t*>(arena.at(blocks.back())) = 1;
+      end = reinterpret_cast<std::uintptr_t>(base) + (blocks.back() + 1) * 4096ul;
+    } while (blocks.size() < 2000 || end % (2 << 20) != 4096);
+    return blocks;
+  };
+  for (int round = 0; round < 3; ++round) {
+    const auto blocks = fill();
+    EXPECT_GE(resident(), static_cast<long>(blocks.size()));
+    for (const uint32_t b : blocks) arena.free(b, 0);
+    EXPECT_GE(arena.give_back(), blocks.size() * 4096);
+    EXPECT_EQ(resident(), 0);
   }
 }
 

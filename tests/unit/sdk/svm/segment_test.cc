@@ -60,13 +60,17 @@ TEST(Segment, LivingSegmentsHaveDistinctIds) {
 }
 
 TEST(Segment, GivesPagesBackToTheKernel) {
-  auto s = Segment::create(1 << 20, SegmentKind::kDaemonArena);
-  std::memset((*s)->base() + 8192, 1, 65536);
-  (*s)->give_back(8192, 65536);
-  unsigned char resident[16];
-  ASSERT_EQ(mincore((*s)->base() + 8192, 65536, resident), 0);
-  for (const auto r : resident) EXPECT_EQ(r & 1, 0);
-  EXPECT_EQ((*s)->base()[8192], std::byte{0});
+  for (const auto create : {Segment::create, Segment::create_anonymous, Segment::create_private}) {
+    auto s = create(16 << 20, SegmentKind::kDaemonArena);
+    for (const uint64_t at : {uint64_t{8192}, Segment::kSmallPages + (3 << 20)}) {
+      std::memset((*s)->base() + at, 1, 65536);
+      (*s)->give_back(at, 65536);
+      unsigned char resident[16];
+      ASSERT_EQ(mincore((*s)->base() + at, 65536, resident), 0);
+      for (const auto r : resident) EXPECT_EQ(r & 1, 0);
+      EXPECT_EQ((*s)->base()[at], std::byte{0});
+    }
+  }
 }
 
 TEST(SegmentTable, ResolvesOnlyWhatLiesInside) {
