@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -215,6 +216,15 @@ class Lab:
     def output(self, child):
         child.output_file.flush()
         return pathlib.Path(child.output_file.name).read_text(errors="replace")
+
+    def port_of(self, server):
+        """What a program says of itself that prints `port N`. Programs may write a line in pieces, so it is the whole one."""
+        def said():
+            return re.search(r"^port (\d+)\n", self.output(server), re.M)
+        wait_until(lambda: said() or server.poll() is not None, "the server is bound")
+        if not said():
+            raise Failure(f"the server ended:\n{self.output(server)}{self.daemon_tail()}")
+        return said()[1]
 
     def run(self, command, timeout=120, core=None, check=True, **kw):
         if core is not None:

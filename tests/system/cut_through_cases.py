@@ -163,7 +163,7 @@ def datagrams():
             expect(by_transport <= 3, f"{by_transport} datagrams went by the transport")
             lab.stop(s)
             echo = lab.spawn([PYTHON, str(HERE / "programs" / "datagram_echo.py"), address, "7001"], name="echo", env=lab.preload())
-            wait_until(lambda: "port" in lab.output(echo), "the echo server is bound")
+            lab.port_of(echo)
             lab.run([PYTHON, str(HERE / "programs" / "datagrams.py"), address, "7001", "1400"], env=lab.preload(), timeout=90)
             lab.stop(echo)
         for reverse in ([], ["-R"]):

@@ -91,8 +91,7 @@ def client():
                     cert, key = ca.make(f"server-{key_type}", key_type)
                     command = [PYTHON, str(HERE / "tls_server.py"), HOST_IP4, "0", str(cert), str(key), version]
                     with lab.program(command, name="server") as s:
-                        wait_until(lambda: "port" in lab.output(s), "the server listens")
-                        port = lab.output(s).split()[1]
+                        port = lab.port_of(s)
                         expect(asked(lab, HOST_IP4, port, "server.test", 2_000_000) == "same", f"{key_type} {version}")
                         expect(asked(lab, HOST_IP4, port, "", 1000) == "same", "by its address")
                         expect("EACCES" in asked(lab, HOST_IP4, port, "another.test", 1000), "the name is wrong")
@@ -100,8 +99,7 @@ def client():
                 cert, key = ca.make(what, **wanted)
                 command = [PYTHON, str(HERE / "tls_server.py"), HOST_IP4, "0", str(cert), str(key), "1.3"]
                 with lab.program(command, name="server") as s:
-                    wait_until(lambda: "port" in lab.output(s), "the server listens")
-                    out = asked(lab, HOST_IP4, lab.output(s).split()[1], "server.test", 1000)
+                    out = asked(lab, HOST_IP4, lab.port_of(s), "server.test", 1000)
                     expect("EACCES" in out, f"{what}: {out}")
             expect(figures(lab)["verify-failed"] >= 8, f"{figures(lab)}")
             expect_reclaimed(lab)

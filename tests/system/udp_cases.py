@@ -16,13 +16,6 @@ from lab import HOST_IP4, HOST_IP6, STACK_IP4, STACK_IP6, Lab, wait_until  # noq
 HERE = pathlib.Path(__file__).resolve().parent / "programs"
 
 
-def port_of(lab, server):
-    wait_until(lambda: "port" in lab.output(server) or server.poll() is not None, "the echo server is bound")
-    found = re.search(r"port (\d+)", lab.output(server))
-    expect(found, f"the echo server ended:\n{lab.output(server)}{lab.daemon_tail()}")
-    return found[1]
-
-
 def errors(lab, node):
     """The counters of a node, by name."""
     return {e["reason"]: int(e["count"]) for e in lab.cli("show", "errors", as_json=True)["errors"] if e["node"] == node}
@@ -40,7 +33,7 @@ def programs(n_workers=1):
             for server, server_env, client_env in ((host, None, lab.preload()), (stack, lab.preload(), None)):
                 echo = [PYTHON, str(HERE / "datagram_echo.py"), server, "0"]
                 with lab.program(echo, name="echo", env=server_env) as s:
-                    client = [PYTHON, str(HERE / "datagrams.py"), server, port_of(lab, s), "20000"]
+                    client = [PYTHON, str(HERE / "datagrams.py"), server, lab.port_of(s), "20000"]
                     lab.run(client, env=client_env, timeout=90)
         # It was Hostloom that did all this.
         for family in "46":
@@ -55,11 +48,11 @@ def programs(n_workers=1):
             expect(errors(lab, "udp4-input").get("handed-off", 0) > 0, "nothing was handed off")
         # On any address, and one that is the kernel's alone.
         with lab.program([PYTHON, str(HERE / "datagram_echo.py"), "0.0.0.0", "7777"], name="any", env=lab.preload()) as s:
-            port_of(lab, s)
+            lab.port_of(s)
             lab.run([PYTHON, str(HERE / "datagrams.py"), STACK_IP4, "7777", "1400"], timeout=90)
         with lab.program([PYTHON, str(HERE / "datagram_echo.py"), "127.0.0.1", "0"], name="loopback",
                          env=lab.preload()) as s:
-            lab.run([PYTHON, str(HERE / "datagrams.py"), "127.0.0.1", port_of(lab, s), "5000"], env=lab.preload(),
+            lab.run([PYTHON, str(HERE / "datagrams.py"), "127.0.0.1", lab.port_of(s), "5000"], env=lab.preload(),
                     timeout=90)
         expect_reclaimed(lab)
 
@@ -68,7 +61,7 @@ def without_plugin():
     """A daemon without UDP: datagram sockets are the kernel's, and streams are not."""
     with Lab(config_extra="plugins { plugin udp.so { disable } }") as lab:
         with lab.program([PYTHON, str(HERE / "datagram_echo.py"), HOST_IP4, "0"], name="echo", env=lab.preload()) as s:
-            lab.run([PYTHON, str(HERE / "datagrams.py"), HOST_IP4, port_of(lab, s), "5000"], env=lab.preload(), timeout=90)
+            lab.run([PYTHON, str(HERE / "datagrams.py"), HOST_IP4, lab.port_of(s), "5000"], env=lab.preload(), timeout=90)
         lab.run([PYTHON, str(HERE / "echo_blocking.py"), STACK_IP4, HOST_IP4], env=lab.preload(), timeout=60)
         expect_reclaimed(lab)
 
@@ -97,7 +90,7 @@ def overflow():
                    f"s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768); s.bind(('{STACK_IP4}', 7000)); "
                    "print('port', 7000, flush=True); signal.pause()")
         with lab.program([PYTHON, "-c", sleeper], name="sleeper", env=lab.preload()) as s:
-            port_of(lab, s)
+            lab.port_of(s)
             flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
                      f"[s.sendto(bytes(1000), ('{STACK_IP4}', 7000)) for _ in range(1000)]")
 
@@ -131,7 +124,7 @@ def reuseport():
     with Lab(workers=2) as lab:
         with lab.program([PYTHON, "-c", server, "A"], name="a", env=lab.preload()) as a, \
                 lab.program([PYTHON, "-c", server, "B"], name="b", env=lab.preload()) as b:
-            port_of(lab, a), port_of(lab, b)
+            lab.port_of(a), lab.port_of(b)
             sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(64)]
             for s in sockets:
                 s.settimeout(20)
@@ -185,7 +178,7 @@ def gro():
     """Datagrams that come together are given together to who takes them so."""
     with Lab() as lab:
         with lab.program([*OPTIONS, "gro", STACK_IP4, "7000"], name="gro", env=lab.preload()) as s:
-            port_of(lab, s)
+            lab.port_of(s)
             flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
                      f"[s.sendto(bytes(1000), ('{STACK_IP4}', 7000)) for _ in range(1000)]")
 
@@ -222,7 +215,7 @@ def groups():
             for group in ("239.1.2.3", "10.88.0.255", "255.255.255.255"):
                 member = group if group.startswith("239") else "-"
                 with lab.program([*OPTIONS, "hear", hears, "7000", member], name="hear", env=hear_env) as s:
-                    port_of(lab, s)
+                    lab.port_of(s)
                     lab.run([PYTHON, "-c", asks(asker, group)], env=ask_env, timeout=90)
                     wait_until(lambda: s.poll() is not None, "who hears has ended")
                     expect(f"got hello from {asker}" in lab.output(s), f"{group}: {lab.output(s)}")
