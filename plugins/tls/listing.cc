@@ -42,7 +42,7 @@ std::string property(const Connection& c, SessionProperty which) {
 
 // Before and after it is open, OpenSSL's object may be somebody else's, or gone.
 void describe_tls(const Connection& c, ConnectionRow& row) {
-  if (c.state != Connection::State::kOpen) return;
+  if (c.state != Connection::State::kOpen || !c.ssl) return;
   row.version = property(c, SessionProperty::kVersion);
   row.cipher = property(c, SessionProperty::kCipher);
   row.alpn = printable(property(c, SessionProperty::kAlpn));
