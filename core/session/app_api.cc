@@ -1,7 +1,10 @@
-// Applications over the binary API: listed, and workers of them removed. Attaching is refused here:
-// an application needs descriptors and queues of ours, which only the attach socket gives (see
+// Applications over the binary API: listed, workers of them removed, and certificates given that
+// they may use (endpoint_settings.h). Attaching is refused here: an application needs descriptors
+// and queues of ours, which only the attach socket gives (see
 // docs/decisions/0007-applications-attach-over-their-own-socket.md). Control thread.
 #include "session/app_api.h"
+
+#include <hostloom/endpoint_settings.h>
 
 #include "api/registry.h"
 #include "session.api.h"
@@ -52,6 +55,22 @@ int32_t add_del_worker(Impl& l, WayToAttach& way, const api::AppWorkerAddDel& re
   return 0;
 }
 
+// The certificate and behind it its key, PEM both.
+api::AppAddCertKeyPairReply add_pair(Impl& l, const api::AppAddCertKeyPair& request) {
+  const std::string_view both(reinterpret_cast<const char*>(request.certkey.data()),
+                              request.certkey.size());
+  if (request.cert_len == 0 || request.cert_len >= both.size())
+    return {.retval = kApiInvalidValue, .index = ~0u};
+  std::string bytes;
+  bytes.reserve(both.size() + 16);  // the key is not left behind in a smaller one
+  add_setting(bytes, Setting::kCertificate, both.substr(0, request.cert_len));
+  add_setting(bytes, Setting::kPrivateKey, both.substr(request.cert_len));
+  const auto number = l.settings.add_of_operator(std::move(bytes));
+  if (number) return {.index = *number};
+  l.log(LogLevel::kWarn, "API message app_add_cert_key_pair: " + number.error().message);
+  return {.retval = api_retval(number.error().code), .index = ~0u};
+}
+
 }  // namespace
 
 void add_app_handlers(ApiRegistry& registry, Impl& l) {
@@ -78,6 +97,17 @@ void add_app_handlers(ApiRegistry& registry, Impl& l) {
             .retval = l.stopped ? kFeatureDisabled : add_del_worker(l, *way, request),
             .wrk_index = request.wrk_index,
             .is_add = request.is_add};
+      });
+  registry.handle<api::AppAddCertKeyPair, api::AppAddCertKeyPairReply>(
+      [&l](ApiCall&, const api::AppAddCertKeyPair& request) {
+        if (l.stopped) return api::AppAddCertKeyPairReply{.retval = kFeatureDisabled, .index = ~0u};
+        return add_pair(l, request);
+      });
+  registry.handle<api::AppDelCertKeyPair, api::AppDelCertKeyPairReply>(
+      [&l](ApiCall&, const api::AppDelCertKeyPair& request) {
+        return api::AppDelCertKeyPairReply{
+            .retval = l.stopped ? kFeatureDisabled
+                                : api_retval(l.settings.remove_of_operator(request.index))};
       });
 }
 

@@ -1,6 +1,11 @@
 // Settings that applications have given for their endpoints (hostloom/endpoint_settings.h), by
 // number. What they say is the transports' affair. Private to core/session/.
 //
+// Some are the operator's, who gives them by the binary API: certificates that programs may use and
+// never see. Applications of the default namespace may name them beside their own, by
+// Setting::kPair; those of other namespaces, which are kept apart from this host's affairs, may
+// not.
+//
 // Threads: any; one lock, taken when an endpoint is opened, never for a packet.
 #pragma once
 #include <strings.h>
@@ -27,18 +32,31 @@ class EndpointSettings {
   void remove_all(const App&);
   bool has(const App&, uint32_t number) const;
   // `number`: of the same application as `named`, which it has named for an endpoint.
+  // Or of the operator, when that application may use those.
   Status read(uint32_t named, uint32_t number, std::string* out) const;
   // It was named in a listen or connect that is done.
   void used(const App&, uint32_t number);
 
+  // The operator's, as many as an application may have; they stay until they are removed.
+  Result<uint32_t> add_of_operator(std::string bytes);
+  Status remove_of_operator(uint32_t number);
+
  private:
+  static constexpr uint64_t kOperator = 0;  // no application's serial
+
   struct Entry {
-    uint64_t app = 0;  // App::serial
+    uint64_t app = kOperator;  // App::serial
     bool once = false;
+    bool may_name_operators = false;
     std::string bytes;
-    Entry(uint64_t a, bool o, std::string b) : app(a), once(o), bytes(std::move(b)) {}
+    Entry(uint64_t a, bool o, bool may, std::string b)
+        : app(a), once(o), may_name_operators(may), bytes(std::move(b)) {}
     ~Entry() { explicit_bzero(bytes.data(), bytes.size()); }  // there may be keys
   };
+  Result<uint32_t> add(uint64_t owner, const std::string& who, std::string bytes, bool once,
+                       bool may_name_operators);
+  Status remove(uint64_t owner, uint32_t number);
+
   mutable std::mutex mutex_;
   std::unordered_map<uint32_t, Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> of_app_;  // how many

@@ -1,16 +1,102 @@
-// show tls
-#include "tls.h"
+// show tls, show tls connections, show tls listeners, tls reload
+#include <time.h>
+
+#include <cstdio>
+
+#include "listing.h"
 
 namespace loom::tls {
 namespace {
 
+constexpr std::size_t kMostRows = 10'000;  // of a listing; the messages have no end
+
+// As `show session` writes them.
+std::string handle_text(SessionHandle h) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(h));
+  return text;
+}
+std::string endpoint_text(const IpAddress& a, uint16_t port) {
+  return (a.is_ip4 ? a.str() : "[" + a.str() + "]") + ":" + std::to_string(port);
+}
+
 Result<void> show(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
-  for (std::size_t i = 0; i < kStatCount; ++i) {
-    uint64_t n = 0;
-    for (const auto& t : shared().workers)
-      if (t) n += t->stats[i];
-    reply.field(kStats[i].name, std::to_string(n));
+  const auto values = counters();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    reply.field(kStats[i].name, std::to_string(values[i]));
+  return {};
+}
+
+Result<ConnectionFilter> filter_of(CliArgs& args) {
+  using State = Connection::State;
+  ConnectionFilter f;
+  while (!args.done()) {
+    const bool is_local = args.accept("local-port");
+    if (is_local || args.accept("remote-port")) {
+      const auto port = args.number("port", 1, 65535);
+      if (!port) return port.error();
+      (is_local ? f.local_port : f.remote_port) = static_cast<uint16_t>(*port);
+    } else if (args.accept("state")) {
+      for (const State s : {State::kConnecting, State::kHandshake, State::kOpen, State::kEnding})
+        if (args.peek() == state_name(s)) f.state = s;
+      if (!f.state || args.peek() != state_name(*f.state)) return args.unknown();
+      args.next();
+    } else {
+      return args.unknown();
+    }
+  }
+  return f;
+}
+
+// "server resumed verified"
+std::string traits_of(const ConnectionRow& r) {
+  return std::string(r.is_server ? "server" : "client") + (r.is_resumed ? " resumed" : "") +
+         (r.is_verified ? " verified" : "");
+}
+
+Result<void> show_connections(Host&, void*, CliArgs& args, CliReply& reply) {
+  const auto filter = filter_of(args);
+  if (!filter) return filter.error();
+  std::vector<ConnectionRow> rows;
+  ConnectionScan scan(*filter);
+  while (rows.size() < kMostRows && scan.next(rows)) {}
+  const bool is_cut = rows.size() > kMostRows;
+  if (is_cut) rows.resize(kMostRows);
+  CliTable& t = reply.table("connections", {"session", "worker", "state", "local", "remote", "is",
+                                            "version", "cipher", "protocol", "for", "peer"});
+  for (const ConnectionRow& r : rows)
+    t.rows.push_back({r.session == kNoHandle ? "-" : handle_text(r.session),
+                      std::to_string(r.worker), state_name(r.state),
+                      endpoint_text(r.ends.local, r.ends.local_port),
+                      endpoint_text(r.ends.remote, r.ends.remote_port), traits_of(r), r.version,
+                      r.cipher, r.alpn, r.server_name, r.peer});
+  if (is_cut) reply.line("and more; say which ports or state, or ask by tls_connection_dump");
+  return {};
+}
+
+std::string date_of(uint64_t seconds) {
+  const auto at = static_cast<time_t>(seconds);
+  tm parts{};
+  char text[32] = "-";
+  if (seconds != 0 && gmtime_r(&at, &parts))
+    (void)std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return text;
+}
+
+const char* verify_name(Verify v) noexcept {
+  return v == Verify::kOff ? "off" : v == Verify::kOptional ? "optional" : "required";
+}
+
+Result<void> show_listeners(Host&, void*, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  CliTable& t = reply.table("listeners", {"lower", "certificates", "subject", "until (UTC)",
+                                          "verify-client", "protocols", "handshakes"});
+  for (const auto& [id, l] : shared().listeners) {
+    const ListenerRow r = describe(*l);
+    t.rows.push_back({handle_text(r.lower), std::to_string(r.certificates), r.subject,
+                      date_of(r.not_after), verify_name(r.verify), r.alpn,
+                      std::to_string(r.handshakes)});
   }
   return {};
 }
@@ -20,22 +106,33 @@ Result<void> reload_files(Host&, void*, CliArgs& args, CliReply&) {
   return reload();
 }
 
-constexpr CliCommand kReload{
-    .path = "tls reload",
-    .help =
-        "Reads certificate, key, trusted certificates and CRL of the start-up file again. Open "
-        "sessions go on; certificates that applications gave are theirs.",
-    .run = reload_files};
-
-constexpr CliCommand kShow{.path = "show tls",
-                           .help = "Handshakes, connections, bytes and failures of all workers.",
-                           .run = show};
+constexpr CliCommand kCommands[] = {
+    {.path = "tls reload",
+     .help =
+         "Reads certificate, key, trusted certificates and CRL of the start-up file again. Open "
+         "sessions go on; certificates that applications gave are theirs.",
+     .run = reload_files},
+    {.path = "show tls",
+     .help = "Handshakes, connections, bytes and failures of all workers.",
+     .run = show},
+    {.path = "show tls connections",
+     .syntax = "[state connecting|handshake|open|ending] [local-port N] [remote-port N]",
+     .help = "Connections: what was agreed on, and with whom.",
+     .run = show_connections},
+    {.path = "show tls listeners",
+     .syntax = "",
+     .help =
+         "Listeners: their certificates, and what they ask of clients. lower: the listener that "
+         "connections come from.",
+     .run = show_listeners},
+};
 
 }  // namespace
 
 Result<void> register_commands(Host& host) {
-  if (auto r = host.add_cli_command(kReload); !r) return r;
-  return host.add_cli_command(kShow);
+  for (const CliCommand& c : kCommands)
+    if (auto r = host.add_cli_command(c); !r) return r;
+  return {};
 }
 
 }  // namespace loom::tls

@@ -87,6 +87,7 @@ Result<void> init(Host& host) {
   s.transport = *transport;
   s.worker_slot = host.allocate_worker_slot();
   if (auto r = register_commands(host); !r) return r;
+  if (auto r = add_api(host); !r) return r;
   if (auto r = host.add_stats(kStatSet); !r) return r;
   return host.add_config_stanza(kStanza);
 }

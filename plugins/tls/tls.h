@@ -65,6 +65,7 @@ Result<void> renew_application();
 Result<void> reload();
 
 Result<void> register_commands(Host&);  // cli.cc
+Result<void> add_api(Host&);            // api.cc
 
 Result<void> init(Host&);
 Result<void> start(Host&);

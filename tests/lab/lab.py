@@ -156,6 +156,10 @@ class Lab:
             raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if as_json else done.stdout
 
+    def has_plugin(self, name):
+        """Whether the build has it: some are left out where a library is missing."""
+        return (self.build / f"lib/hostloom/plugins/{name}.so").exists()
+
     def applications(self):
         """Those that come and go: not the plugins that are applications for as long as the daemon runs."""
         return [a for a in self.cli("show", "app", as_json=True)["applications"] if a["name"] != "tls"]

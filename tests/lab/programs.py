@@ -53,6 +53,14 @@ def find(program):
     raise Failure(f"'{program}' is not installed; ./quickstart says which packages are needed")
 
 
+def compiled(lab, source, *libraries):
+    """A program of tests/bench, compiled once a laboratory. Its path."""
+    program = lab.dir / source.stem
+    if not program.exists():
+        lab.run([find("c++"), "-std=c++20", "-O2", "-o", str(program), str(source), *libraries], timeout=120)
+    return program
+
+
 def wait_listening(lab, child, side, port):
     if side.client_env:  # it is asked as its clients will
         lab.wait_listening_over_hostloom(child, side.server, port)
@@ -110,7 +118,9 @@ class HttpStatic:
 # --- nginx ------------------------------------------------------------------------------------------------------------
 
 class Nginx:
-    def __init__(self, lab, side, port=8080, workers=1, core=None, keepalive=True):
+    """servers: of its configuration, a function of the folder of files; else one at the port, without TLS."""
+
+    def __init__(self, lab, side, port=8080, workers=1, core=None, keepalive=True, servers=None):
         self.lab, self.side, self.port, self.core = lab, side, port, core
         self.dir = lab.dir / f"nginx-{side.name.replace(' ', '-')}-{port}"
         self.www = self.dir / "www"
@@ -120,6 +130,7 @@ class Nginx:
             data = hashlib.shake_128(name.encode()).digest(size)
             (self.www / name).write_bytes(data)
             self.files[name] = hashlib.sha256(data).hexdigest()
+        servers = servers(self.www) if servers else f"server {{ listen {side.server}:{port} backlog=4096; root {self.www}; }}"
         self.conf = self.dir / "nginx.conf"
         self.conf.write_text(f"""
 worker_processes {workers};
@@ -137,7 +148,7 @@ http {{
   open_file_cache max=100;
   client_body_temp_path {self.dir}/body; proxy_temp_path {self.dir}/proxy; fastcgi_temp_path {self.dir}/fastcgi;
   uwsgi_temp_path {self.dir}/uwsgi; scgi_temp_path {self.dir}/scgi;
-  server {{ listen {side.server}:{port} backlog=4096; root {self.www}; }}
+  {servers}
 }}
 """)
 
@@ -230,10 +241,7 @@ def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), poll
 
 def datagram_load(lab, side, how, size, seconds=3, port=7100, cores=(None, None)):
     """how: "ping", round trips a second; "flood", datagrams that arrive a second. Of one connected socket and a bound one."""
-    program = lab.dir / "datagram_load"
-    if not program.exists():
-        source = laboratory.TOP / "tests" / "bench" / "datagrams" / "datagram_load.cc"
-        lab.run([find("c++"), "-std=c++20", "-O2", "-o", str(program), str(source)], timeout=120)
+    program = compiled(lab, laboratory.TOP / "tests" / "bench" / "datagrams" / "datagram_load.cc")
     with lab.program([str(program), "serve", side.server, str(port)], name="datagram-server", env=side.server_env,
                      core=cores[1]) as s:
         laboratory.wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "the server is bound")

@@ -49,13 +49,6 @@ def figures(lab):
     return {name: int(value) for name, value in lab.cli("show", "tls", as_json=True).items()}
 
 
-def s_client(port, data, *options):
-    """What openssl s_client gets back for the data; its complaints."""
-    done = subprocess.run(["openssl", "s_client", "-connect", f"{STACK_IP4}:{port}", "-quiet", "-no_ign_eof",
-                           "-verify_return_error", *map(str, options)], input=data, capture_output=True, timeout=60)
-    return done.stdout, done.stderr.decode(errors="replace")
-
-
 def server():
     """A server of libvppcom, and openssl s_client, gnutls-cli and Python as clients: every version and kind of key."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """TLS by libvppcom, as a C program would use it.
 
-usage: vcl_tls.py LIBVPPCOM server ADDRESS PORT CERT,KEY[+CERT,KEY...] [ALPN]
+usage: vcl_tls.py LIBVPPCOM server ADDRESS PORT CERT,KEY|INDEX[+CERT,KEY...] [ALPN]
        vcl_tls.py LIBVPPCOM client ADDRESS PORT NAME BYTES [CERT,KEY]
 
-The server says "listening", then echoes one connection after the other. The client sends BYTES bytes, closes its sending
-side, expects the same bytes and an orderly end, and says "same", or names the error of connect or read.
+INDEX: of a pair that the operator has added. The server says "listening", then echoes one connection after the other.
+The client sends BYTES bytes, closes its sending side, expects the same bytes and an orderly end, and says "same", or
+names the error of connect or read.
 """
 
 import ctypes
@@ -58,6 +59,9 @@ def set_attr(session, op, value):
 
 
 def use_pair(session, files):
+    if files.isdigit():
+        set_attr(session, SET_CKPAIR, struct.pack("=I", int(files)))
+        return None
     cert, key = (open(f, "rb").read() for f in files.split(","))
     number = call("add_cert_key_pair", ctypes.byref(Pair(cert, key, len(cert), len(key))))
     set_attr(session, SET_CKPAIR, struct.pack("=I", number))
@@ -82,7 +86,7 @@ def serve(address, port, pairs, alpn=""):
         set_attr(listener, SET_ALPN, b"".join(bytes([len(p)]) + p.encode() for p in alpn.split(",")))
     call("session_bind", listener, ctypes.byref(endpoint(address, int(port))))
     call("session_listen", listener, 64)
-    for n in numbers:  # what listens keeps them
+    for n in filter(None, numbers):  # what listens keeps them
         call("del_cert_key_pair", n)
     print("listening", flush=True)
     while True:

@@ -11,7 +11,7 @@ namespace loom::test {
 
 constexpr int32_t kNoSuchEntry = -6, kInvalidSessionId = -148, kNotConnected = -78,
                   kUnsupported = -126, kInvalidValue2 = -8, kFeatureDisabled = -30,
-                  kNotAttached = -118;
+                  kNotAttached = -118, kLimitExceeded = -162;
 using Kind = api::SessionKind;
 using State = api::SessionState;
 

@@ -1,10 +1,13 @@
 // Sessions and applications over the binary API: listed with filters, reset, their processes
 // removed.
+#include <hostloom/endpoint_settings.h>
+
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <set>
 
+#include "session/namespaces.h"
 #include "tests/unit/core/session/session_api_bed.h"
 
 namespace loom::test {
@@ -165,12 +168,66 @@ TEST_F(SessionApiTest, AWorkerIsRemovedAsIfItsProcessHadEnded) {
   EXPECT_TRUE(sessions().empty());
 }
 
+TEST_F(SessionApiTest, CertificatesOfTheOperatorsAreForTheDefaultNamespaceAlone) {
+  const auto add = [&](std::string_view certificate, std::string_view key) {
+    api::AppAddCertKeyPair request{.cert_len = static_cast<uint16_t>(certificate.size())};
+    for (const char c : std::string(certificate) + std::string(key))
+      request.certkey.push_back(static_cast<uint8_t>(c));
+    const auto reply = client.call<api::AppAddCertKeyPairReply>(request);
+    EXPECT_EQ(reply.index == ~0u, reply.retval != 0);
+    return std::pair(reply.retval, reply.index);
+  };
+  const auto del = [&](uint32_t index) {
+    return client.call<api::AppDelCertKeyPairReply>(api::AppDelCertKeyPair{.index = index}).retval;
+  };
+  EXPECT_EQ(add("", "key").first, kApiInvalidValue);
+  EXPECT_EQ(add("certificate", "").first, kApiInvalidValue);
+  EXPECT_EQ(client.call<api::AppAddCertKeyPairReply>(api::AppAddCertKeyPair{.cert_len = 9}).retval,
+            kApiInvalidValue);
+  const auto [status, pair] = add("certificate", "key");
+  ASSERT_EQ(status, 0);
+
+  ASSERT_TRUE(session::add_namespace(bed.layer->impl(), {.id = "blue"}));
+  svm::AttachRequest r{};
+  std::strcpy(r.namespace_id, "blue");
+  TestApp blue(bed, r);
+  ASSERT_EQ(blue.reply.status, 0);
+  auto& settings = bed.layer->impl().settings;
+  std::string bytes;
+  for (const auto& a : bed.layer->impl().apps) {
+    if (!a) continue;
+    const uint32_t own = settings.add(*a, {}, false).value();
+    const bool may = a->ns->is_default();
+    EXPECT_EQ(bed.layer->endpoint_settings(own, pair, &bytes),
+              may ? Status::kOk : Status::kNotFound);
+    EXPECT_FALSE(settings.has(*a, pair)) << "it is not settings of an endpoint's own";
+    EXPECT_EQ(settings.remove(*a, pair), Status::kNotFound);
+    EXPECT_EQ(bed.layer->endpoint_settings(pair, own, &bytes), Status::kNotFound);
+    EXPECT_EQ(del(own), kNoSuchEntry);
+  }
+  std::string seen;
+  EXPECT_TRUE(read_settings(bytes, [&](Setting type, std::string_view value) {
+    seen += std::to_string(static_cast<uint32_t>(type)) + std::string(value) + " ";
+  }));
+  EXPECT_EQ(seen, "1certificate 2key ");
+  for (uint32_t i = 1; i < session::EndpointSettings::kMostOfApp; ++i)
+    ASSERT_EQ(add("c", "k").first, 0);
+  EXPECT_EQ(add("c", "k").first, kLimitExceeded);
+  EXPECT_EQ(del(pair), 0);
+  EXPECT_EQ(del(pair), kNoSuchEntry);
+  EXPECT_EQ(add("c", "k").first, 0);
+}
+
 TEST_F(SessionApiTest, WithTheLayerDisabledApplicationsAreNotDealtWith) {
   ASSERT_TRUE(bed.layer->set_enabled(false));
   EXPECT_EQ(client.call<api::AppAttachReply>(api::AppAttach{}).retval, kFeatureDisabled);
   EXPECT_EQ(client.call<api::ApplicationDetachReply>(api::ApplicationDetach{}).retval,
             kFeatureDisabled);
   EXPECT_EQ(client.call<api::AppWorkerAddDelReply>(api::AppWorkerAddDel{.is_add = false}).retval,
+            kFeatureDisabled);
+  EXPECT_EQ(client.call<api::AppAddCertKeyPairReply>(api::AppAddCertKeyPair{}).retval,
+            kFeatureDisabled);
+  EXPECT_EQ(client.call<api::AppDelCertKeyPairReply>(api::AppDelCertKeyPair{}).retval,
             kFeatureDisabled);
 }
 

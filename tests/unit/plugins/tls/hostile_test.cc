@@ -12,6 +12,14 @@ struct TlsHostile : testing::Test {
     ASSERT_EQ(bed.listen(443), 0);
     link = bed.connect(443, test::PipeTransport::kProto);
   }
+  // `peer` is the client of a session that is open; `far` is the application's end.
+  void open(Peer& peer) {
+    listen_and_link();
+    peer.exchange(*bed.app, *link);
+    far = bed.accept();
+    ASSERT_TRUE(far);
+  }
+  static void only_tls12(SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); }
   void write_in_pieces(const std::string& records, std::size_t piece) {
     for (std::size_t at = 0; at < records.size(); at += piece)
       bed.app->write(*link, std::string_view(records).substr(at, piece));
@@ -54,11 +62,8 @@ TEST_F(TlsHostile, GarbageInsteadOfAHandshakeIsAnsweredByAnAlert) {
 }
 
 TEST_F(TlsHostile, ARecordThatWasTamperedWithEndsTheSession) {
-  listen_and_link();
   Peer peer(Peer::Role::kClient);
-  peer.exchange(*bed.app, *link);
-  far = bed.accept();
-  ASSERT_TRUE(far);
+  open(peer);
   peer.write("good");
   bed.app->write(*link, peer.records());
   peer.write("evil");
@@ -75,12 +80,8 @@ TEST_F(TlsHostile, ARecordThatWasTamperedWithEndsTheSession) {
 }
 
 TEST_F(TlsHostile, AnAlertInMidStreamIsAnErrorBehindTheBytesBeforeIt) {
-  listen_and_link();
-  Peer peer(Peer::Role::kClient,
-            [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); });
-  peer.exchange(*bed.app, *link);
-  far = bed.accept();
-  ASSERT_TRUE(far);
+  Peer peer(Peer::Role::kClient, only_tls12);
+  open(peer);
   peer.write("before");
   std::string records = peer.records();
   records += std::string("\x15\x03\x03\x00\x02\x02\x28", 7);  // not encrypted: refused as well
@@ -90,12 +91,8 @@ TEST_F(TlsHostile, AnAlertInMidStreamIsAnErrorBehindTheBytesBeforeIt) {
 }
 
 TEST_F(TlsHostile, RenegotiationIsRefused) {
-  listen_and_link();
-  Peer peer(Peer::Role::kClient,
-            [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); });
-  peer.exchange(*bed.app, *link);
-  far = bed.accept();
-  ASSERT_TRUE(far);
+  Peer peer(Peer::Role::kClient, only_tls12);
+  open(peer);
   ASSERT_EQ(SSL_renegotiate(peer.ssl()), 1);
   (void)peer.shake();
   const std::string hello = peer.records();
@@ -119,11 +116,8 @@ TEST_F(TlsHostile, MoreHandshakesThanTheBacklogAreRefused) {
 }
 
 TEST_F(TlsHostile, AReaderThatHasGoneIsNotWrittenToForEver) {
-  listen_and_link();
   Peer peer(Peer::Role::kClient);
-  peer.exchange(*bed.app, *link);
-  far = bed.accept();
-  ASSERT_TRUE(far);
+  open(peer);
   bed.app->close(*far);
   for (int i = 0; i < 40; ++i) {
     peer.write(pattern(16'000));
@@ -135,11 +129,8 @@ TEST_F(TlsHostile, AReaderThatHasGoneIsNotWrittenToForEver) {
 }
 
 TEST_F(TlsHostile, WhoSendsToAClosedSessionIsReset) {
-  listen_and_link();
   Peer peer(Peer::Role::kClient);
-  peer.exchange(*bed.app, *link);
-  far = bed.accept();
-  ASSERT_TRUE(far);
+  open(peer);
   while (bed.app->write(*far, pattern(60'000)) != 0) {}  // nobody reads it: there is no end to send
   bed.app->close(*far);
   ASSERT_EQ(bed.stat(kConnections), 1u);
@@ -152,52 +143,86 @@ TEST_F(TlsHostile, WhoSendsToAClosedSessionIsReset) {
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
-TEST_F(TlsHostile, AMessageInPiecesHoldsTheOtherDirectionUntilItIsWhole) {
-  ASSERT_EQ(bed.listen(443, test::PipeTransport::kProto), 0);
+// A server, OpenSSL's, whose tickets are longer than its records: a message comes in pieces, and
+// between two of them a client of ours can send nothing.
+struct TlsPieces : TlsHostile {
   const Pem pair = make_certificate({.issuer = &bed.authority});
-  Peer peer(
-      Peer::Role::kServer,
-      [](SSL_CTX* c) {
-        SSL_CTX_set_max_send_fragment(c, 512);
-        SSL_CTX_set_session_ticket_cb(
-            c,
-            [](SSL* s, void*) {
-              const std::string large(900, 'x');
-              return SSL_SESSION_set1_ticket_appdata(SSL_get0_session(s), large.data(),
-                                                     large.size());
+  Peer peer{Peer::Role::kServer,
+            [](SSL_CTX* c) {
+              SSL_CTX_set_max_send_fragment(c, 512);
+              SSL_CTX_set_session_ticket_cb(
+                  c,
+                  [](SSL* s, void*) {
+                    const std::string large(900, 'x');
+                    return SSL_SESSION_set1_ticket_appdata(SSL_get0_session(s), large.data(),
+                                                           large.size());
+                  },
+                  nullptr, nullptr);
             },
-            nullptr, nullptr);
-      },
-      &pair);
-  bed.start_connect(443);
-  link = bed.accept();
-  ASSERT_TRUE(link);
-  std::string tickets;
-  for (int i = 0; i < 5 && !SSL_is_init_finished(peer.ssl()); ++i) {
-    peer.feed(bed.app->read(*link));
-    (void)peer.shake();
-    tickets = peer.records();
-    if (!SSL_is_init_finished(peer.ssl())) bed.app->write(*link, tickets);
+            &pair};
+  TlsBed::Link near;
+  std::string rest;  // of the message, when its first piece has come
+
+  void open_in_pieces() {
+    ASSERT_EQ(bed.listen(443, test::PipeTransport::kProto), 0);
+    bed.start_connect(443);
+    link = bed.accept();
+    ASSERT_TRUE(link);
+    std::string tickets;
+    for (int i = 0; i < 5 && !SSL_is_init_finished(peer.ssl()); ++i) {
+      peer.feed(bed.app->read(*link));
+      (void)peer.shake();
+      tickets = peer.records();
+      if (!SSL_is_init_finished(peer.ssl())) bed.app->write(*link, tickets);
+    }
+    const auto done = bed.outcome();
+    ASSERT_EQ(done.status, 0);
+    near = bed.app->connection(done.handle, done.session);
+    ASSERT_GT(tickets.size(), 600u);
+    const std::size_t first =
+        5 + (static_cast<uint8_t>(tickets[3]) << 8) + static_cast<uint8_t>(tickets[4]);
+    ASSERT_LT(first, 600u);
+    bed.app->write(*link, tickets.substr(0, first));
+    rest = tickets.substr(first);
   }
-  const auto done = bed.outcome();
-  ASSERT_EQ(done.status, 0);
-  const auto near = bed.app->connection(done.handle, done.session);
-  ASSERT_GT(tickets.size(), 600u);
-  const std::size_t first =
-      5 + (static_cast<uint8_t>(tickets[3]) << 8) + static_cast<uint8_t>(tickets[4]);
-  ASSERT_LT(first, 600u);
-  bed.app->write(*link, tickets.substr(0, first));
+};
+
+TEST_F(TlsPieces, AMessageInPiecesHoldsTheOtherDirectionUntilItIsWhole) {
+  open_in_pieces();
+  if (HasFatalFailure()) return;
   bed.app->write(*near, "hello");
   bed.app->push(svm::ToDaemon::kShutdown, near->handle);
   EXPECT_EQ(bed.app->read(*link), "");
   EXPECT_FALSE(near->rx.reset());
-  bed.app->write(*link, tickets.substr(first));
+  bed.app->write(*link, rest);
   bed.bed.pump();
   peer.feed(bed.app->read(*link));
   EXPECT_EQ(peer.read(), "hello");
   EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
   bed.app->push(svm::ToDaemon::kReset, near->handle);
   bed.app->close(*link);
+}
+
+TEST_F(TlsPieces, APieceThatNeverComesIsNotWaitedForForEver) {
+  open_in_pieces();
+  if (HasFatalFailure()) return;
+  bed.app->write(*near, "hello");
+  bed.app->close(*near);
+  EXPECT_EQ(bed.stat(kConnections), 1u);
+  for (int i = 0; i < 3; ++i) bed.bed.pump(kLinger + kSecond);
+  EXPECT_EQ(bed.stat(kConnections), 0u);
+  EXPECT_TRUE(link->rx.eof() || link->rx.reset());
+}
+
+TEST_F(TlsHostile, WhoClosesWithBytesUnreadResets) {  // RFC 2525 section 2.17
+  Peer peer(Peer::Role::kClient);
+  open(peer);
+  peer.write("nobody reads this");
+  bed.app->write(*link, peer.records());
+  bed.bed.pump();
+  bed.app->close(*far);
+  EXPECT_TRUE(link->rx.reset());
+  EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
 }  // namespace

@@ -195,6 +195,19 @@ TEST_F(TlsSettings, WhatMakesNoSenseIsRefused) {
       EXPECT_NE(bed.log.find("make no sense", lines), std::string::npos);
     }
   }
+  for (const std::string& name : {std::string(254, 'a'), std::string("a\0b", 3)}) {
+    s.clear();
+    add_setting(s, Setting::kServerName, name);
+    bed.start_connect(443, kProto, bed.add_settings(s));
+    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kInvalid));
+  }
+  const uint32_t pair = bed.add_settings(TlsBed::pair_settings(bed.server), false);
+  for (const std::size_t n : {64u, 65u}) {
+    s.clear();
+    for (std::size_t i = 0; i < n; ++i) add_setting(s, Setting::kPair, pair);
+    EXPECT_EQ(bed.listen(static_cast<uint16_t>(1000 + n), kProto, bed.add_settings(s)) == 0,
+              n <= 64);
+  }
   const Pem large = make_certificate({.key_type = "RSA 4104"});
   EXPECT_NE(bed.listen(443, kProto, bed.add_settings(TlsBed::pair_settings(large))), 0);
   const Pem a = make_certificate({}), b = make_certificate({});
@@ -293,9 +306,10 @@ TEST_F(TlsSettings, WhatIsRevokedIsRefusedAfterAReloadEverywhere) {
 
 TEST_F(TlsSettings, SessionsAreKeptForOneApplicationUntilAReload) {
   ASSERT_EQ(bed.listen(443), 0);
+  ASSERT_EQ(bed.listen(444), 0);
   std::set<std::string> keys;
-  const auto key = [&] {
-    const auto near = bed.connect(443);
+  const auto key = [&](uint16_t port = 443) {
+    const auto near = bed.connect(port);
     EXPECT_TRUE(near);
     std::string k;
     for (const auto& c : shared().workers[0]->connections)
@@ -308,13 +322,14 @@ TEST_F(TlsSettings, SessionsAreKeptForOneApplicationUntilAReload) {
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(key(), first);
   keys.insert(first);
+  keys.insert(key(444));
   auto other = std::make_unique<test::TestApp>(bed.bed);
   std::swap(bed.app, other);
   keys.insert(key());
   std::swap(bed.app, other);
   EXPECT_EQ(bed.run("tls reload").status, Status::kOk);
   keys.insert(key());
-  EXPECT_EQ(keys.size(), 3u);
+  EXPECT_EQ(keys.size(), 4u);
 }
 
 TEST_F(TlsSettings, TicketsAreGoodForTheirListenerAlone) {

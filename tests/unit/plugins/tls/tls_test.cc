@@ -34,6 +34,8 @@ TEST_F(Tls, BytesGoBothWaysWhateverTheirNumber) {
     }
     EXPECT_TRUE(got == big);
   }
+  EXPECT_EQ(bed.stat(kBytesOut), 2 * big.size());
+  EXPECT_EQ(bed.stat(kBytesIn), 2 * big.size());
 }
 
 TEST_F(Tls, EachDirectionEndsWithCloseNotify) {
@@ -201,6 +203,24 @@ TEST(TlsVerify, AClientRefusesAServerThatItCannotBelieve) {
       ERR_clear_error();
     }
     bed.app->close(*link);
+  }
+}
+
+TEST(TlsVerify, AClientThatCannotBelieveUsSaysSo) {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    TlsBed bed;
+    ASSERT_EQ(bed.listen(443), 0);
+    Peer peer(Peer::Role::kClient, [version](SSL_CTX* c) {
+      SSL_CTX_set_max_proto_version(c, version);
+      SSL_CTX_set_verify(c, SSL_VERIFY_PEER, nullptr);  // and it believes nobody
+    });
+    const auto link = bed.connect(443, test::PipeTransport::kProto);
+    peer.exchange(*bed.app, *link);
+    ERR_clear_error();
+    EXPECT_FALSE(bed.accept());
+    EXPECT_EQ(bed.stat(kAlertsReceived), 1u);
+    EXPECT_EQ(bed.stat(kHandshakesFailed), 1u);
+    EXPECT_EQ(bed.stat(kVerifyFailed), 0u);  // that was not ours
   }
 }
 

@@ -17,8 +17,18 @@ class Authority:
         if done.returncode != 0:
             raise RuntimeError(f"openssl {words}: {done.stderr}")
 
+    def revoke(self, *names):
+        """The file of a list that has those certificates on it."""
+        (self.folder / "ca.cnf").write_text("[ca]\ndefault_ca = here\n[here]\ndatabase = index.txt\ncertificate = ca.pem\n"
+                                            "private_key = ca.key\ndefault_md = sha256\ndefault_crl_days = 10\n")
+        (self.folder / "index.txt").touch()
+        for name in names:
+            self._openssl(f"ca -config ca.cnf -revoke {name}.pem")
+        self._openssl("ca -config ca.cnf -gencrl -out crl.pem")
+        return self.folder / "crl.pem"
+
     def make(self, name, key_type="ec", alternatives="DNS:server.test,IP:10.88.0.2,IP:10.88.0.1", self_signed=False, days=10):
-        """The certificate's and the key's file."""
+        """The certificate's and the key's file. days: before it expires; -1, it did a day ago."""
         (self.folder / f"{name}.ext").write_text(f"subjectAltName={alternatives}\n")
         self._openssl(f"req -new {KEY_TYPES[key_type]} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
         signer = f"-signkey {name}.key" if self_signed else "-CA ca.pem -CAkey ca.key -CAcreateserial"

@@ -1,0 +1,232 @@
+#!/usr/bin/python3
+"""System tests of TLS with real servers and clients over the kernel, and of its messages. usage: tls_peer_cases.py CASE"""
+
+import hashlib
+import os
+import pathlib
+import re
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+import programs as p  # noqa: E402
+from cases import expect, expect_reclaimed  # noqa: E402
+from certificates import KEY_TYPES, Authority  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, wait_until  # noqa: E402
+from messages import Messages  # noqa: E402
+from tls_cases import asked, figures, listening, served, tls_lab  # noqa: E402
+
+VERSIONS = {"1.2": "-tls1_2", "1.3": "-tls1_3"}  # of s_client and s_server
+MATRIX = [(key_type, version) for key_type in KEY_TYPES for version in VERSIONS]
+BODY = hashlib.shake_128(b"body").digest(1_500_000)
+
+
+def fetched(lab, url, *options, env=None):
+    return lab.run([p.find("curl"), "-sS", "--fail", *options, url], env=env, timeout=60).stdout
+
+
+def s_client(port, *options, data=b"", until=()):
+    """What openssl s_client says until it has said all of those, or ends."""
+    command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:{port}", "-ign_eof", *map(str, options)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as c:
+        try:
+            c.stdin.write(data)
+            c.stdin.flush()
+            said, deadline = b"", time.monotonic() + 60
+            while not until or not all(u.encode() in said for u in until):
+                ready = select.select([c.stdout], [], [], max(0, deadline - time.monotonic()))[0]
+                part = os.read(c.stdout.fileno(), 1 << 16) if ready else b""
+                if not part:
+                    break
+                said += part
+        finally:
+            c.kill()
+    return said.decode(errors="replace")
+
+
+def s_server(lab, cert, key, version, *options):
+    """openssl s_server over the kernel, which serves the laboratory's folder; and its port."""
+    with socket.create_server((HOST_IP4, 0)) as s:
+        port = s.getsockname()[1]
+    command = ["openssl", "s_server", "-accept", f"{HOST_IP4}:{port}", "-cert", str(cert), "-key", str(key), VERSIONS[version],
+               "-WWW", *options]
+    return lab.program(command, name="s_server", cwd=lab.dir), port
+
+
+def nginx():
+    """nginx with TLS over the kernel and ours as client; nginx without it, where TLS is the daemon's, for curl and wrk."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        pairs = {key_type: ca.make(f"server-{key_type}", key_type) for key_type in KEY_TYPES}
+        with tls_lab(ca) as lab:
+            ports = {combination: 8440 + i for i, combination in enumerate(MATRIX)}
+
+            def servers(www):
+                return "\n".join(f"server {{ listen {HOST_IP4}:{port} ssl; root {www}; ssl_protocols TLSv{version}; "
+                                 f"ssl_certificate {pairs[key_type][0]}; ssl_certificate_key {pairs[key_type][1]}; }}"
+                                 for (key_type, version), port in ports.items())
+
+            # A client that knows no TLS asks by http.
+            env = lab.preload(LDP_TRANSPARENT_TLS="1")
+            with p.Nginx(lab, p.Side("nginx-ssl", HOST_IP4), port=8440, servers=servers) as n:
+                for combination, port in ports.items():
+                    got = fetched(lab, f"http://{HOST_IP4}:{port}/10m", env=env)
+                    expect(hashlib.sha256(got).hexdigest() == n.files["10m"], f"{combination}: {len(got)} bytes")
+            seen = figures(lab)
+            expect(seen["client-handshakes"] >= len(MATRIX) and seen["verify-failed"] == 0, f"{seen}")
+
+            for key_type, (cert, key) in pairs.items():
+                env = lab.preload(LDP_TRANSPARENT_TLS="1", LDP_TLS_CERT_FILE=str(cert), LDP_TLS_KEY_FILE=str(key))
+                side = p.Side(f"nginx-{key_type}", STACK_IP4, server_env=env)
+                with p.Nginx(lab, side, port=8443, workers=2) as n:
+                    url = f"https://{STACK_IP4}:8443"
+                    for options in (["--tls-max", "1.2"], ["--tlsv1.3"]):
+                        got = fetched(lab, f"{url}/10m", "--cacert", str(ca.pem), *options)
+                        expect(hashlib.sha256(got).hexdigest() == n.files["10m"], f"{key_type} {options}: {len(got)} bytes")
+                    for more in ([], ["-H", "Connection: close"]):
+                        said = lab.run([p.find("wrk"), *more, "-t", "1", "-c", "16", "-d", "1s", f"{url}/1k"], timeout=60).stdout.decode()
+                        done = re.search(r"(\d+) requests in", said)
+                        expect(done and int(done[1]) > 0 and "Socket errors" not in said and "Non-2xx" not in said, f"wrk {more}:\n{said}")
+            expect_reclaimed(lab)
+
+
+def openssl():
+    """openssl s_server and s_client: every version and kind of key."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        pairs = {key_type: ca.make(f"server-{key_type}", key_type) for key_type in KEY_TYPES}
+        with tls_lab(ca) as lab:
+            (lab.dir / "body").write_bytes(BODY)
+            env = lab.preload(LDP_TRANSPARENT_TLS="1")
+            for key_type, version in MATRIX:
+                program, port = s_server(lab, *pairs[key_type], version)
+                with program as s:
+                    wait_until(lambda: "ACCEPT" in lab.output(s), "s_server listens")
+                    got = fetched(lab, f"http://{HOST_IP4}:{port}/body", env=env)
+                    expect(got == BODY, f"s_server {key_type} {version}: {len(got)} bytes\n{lab.output(s)}")
+            for port, (key_type, (cert, key)) in enumerate(pairs.items(), 4430):
+                with served(lab, STACK_IP4, port, f"{cert},{key}") as s:
+                    listening(lab, s)
+                    for version, option in VERSIONS.items():
+                        said = s_client(port, option, "-CAfile", ca.pem, "-verify_return_error", "-verify_hostname", "server.test",
+                                        data=b"there and back\n", until=("there and back", f"TLSv{version}"))
+                        expect("there and back" in said and f"New, TLSv{version}" in said and "Verify return code: 0" in said,
+                               f"s_client {key_type} {version}:\n{said}")
+            expect(figures(lab)["handshakes-failed"] == 0, f"{figures(lab)}")
+            expect_reclaimed(lab)
+
+
+def refused():
+    """Certificates that are not to be believed, on either side: the other one hears why."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
+        unknown = ca.make("unknown", self_signed=True)
+        bad = (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48))  # RFC 8446 section 6
+        crl = ca.revoke("revoked")
+        with tls_lab(ca, f"crl {crl} verify-client required") as lab:
+            for version in VERSIONS:
+                for what, pair, alert in (*bad, ("another name", good, 42)):
+                    program, port = s_server(lab, *pair, version)
+                    with program as s:
+                        wait_until(lambda: "ACCEPT" in lab.output(s), "s_server listens")
+                        name = "another.test" if what == "another name" else "server.test"
+                        out = asked(lab, HOST_IP4, port, name, 10)
+                        expect("EACCES" in out, f"{what} {version}: {out}")
+                        wait_until(lambda: f"SSL alert number {alert}" in lab.output(s), f"s_server hears of {what} in {version}", 20)
+            verified = figures(lab)["verify-failed"]
+            expect(verified == 4 * len(VERSIONS), f"{figures(lab)}")
+
+            with served(lab, STACK_IP4, 4430, f"{good[0]},{good[1]}") as s:
+                listening(lab, s)
+                for version, option in VERSIONS.items():
+                    missing = ("none", None, 116 if version == "1.3" else 40)
+                    for what, pair, alert in (*bad, missing):
+                        own = ["-cert", pair[0], "-key", pair[1]] if pair else []
+                        said = s_client(4430, option, "-CAfile", ca.pem, *own, until=(f"SSL alert number {alert}",))
+                        expect(f"SSL alert number {alert}" in said, f"{what} {version}:\n{said}")
+                    said = s_client(4430, option, "-CAfile", ca.pem, "-cert", good[0], "-key", good[1], data=b"believed\n",
+                                    until=("believed",))
+                    expect("believed" in said, f"good {version}:\n{said}")
+                # What the peer finds wrong we hear.
+                before = figures(lab)
+                for trust in (["-CAfile", ca.pem, "-verify_hostname", "another.test"], ["-CAfile", unknown[0]]):
+                    said = s_client(4430, "-tls1_3", "-verify_return_error", *trust)
+                    expect("verify error" in said, said)
+                wait_until(lambda: figures(lab)["alerts-received"] == before["alerts-received"] + 2, "both alerts have come", 20)
+            seen = figures(lab)
+            expect(seen["verify-failed"] == verified + 3 * len(VERSIONS), f"none of a missing certificate: {seen}")
+            expect_reclaimed(lab)
+
+
+def resumed():
+    """openssl s_client comes again with its sessions: by -reconnect, and by a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("server")
+        with tls_lab(ca) as lab:
+            with served(lab, STACK_IP4, 4430, f"{cert},{key}") as s:
+                listening(lab, s)
+                said = s_client(4430, "-tls1_2", "-CAfile", ca.pem, "-reconnect", data=b"again\n", until=("again",))
+                expect(said.count("Reused, TLSv1.2") == 5 and figures(lab)["resumed"] == 5, f"{figures(lab)}\n{said}")
+                for n, (version, option) in enumerate(VERSIONS.items()):
+                    session = pathlib.Path(folder) / f"session-{version}"
+                    said = s_client(4430, option, "-CAfile", ca.pem, "-sess_out", session, data=b"first\n", until=("first",))
+                    expect(f"New, TLSv{version}" in said, said)
+                    said = s_client(4430, option, "-CAfile", ca.pem, "-sess_in", session, data=b"second\n", until=("second", "Reused"))
+                    expect(f"Reused, TLSv{version}" in said and "second" in said, said)
+                    wait_until(lambda: figures(lab)["resumed"] == 6 + n, f"{version} is counted", 20)
+            expect(figures(lab)["server-handshakes"] == 10, f"{figures(lab)}")
+            expect_reclaimed(lab)
+
+
+def messages():
+    """A pair of the operator's, by the binary API; listeners, connections and counters are listed; files are read again."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("operator")
+        with tls_lab(ca) as lab, Messages(lab.dir / "run/api.sock") as m:
+            text = cert.read_bytes() + key.read_bytes()
+            added = m.call("app_add_cert_key_pair", cert_len=cert.stat().st_size, certkey_len=len(text), certkey=text)
+            expect(added["retval"] == 0 and added["index"] > 0, f"{added}")
+            with served(lab, STACK_IP4, 4430, added["index"], "echo,other") as s:
+                listening(lab, s)
+                listener, = m.dump("tls_listener_dump")
+                expect((listener["subject"], listener["alpn"], listener["certificates"]) == ("CN=operator", "echo,other", 1), f"{listener}")
+                ports = {x["handle"]: x["local_port"] for x in m.dump("session_dump", transport="tcp")}
+                expect(ports.get(listener["lower_handle"]) == 4430, f"{listener} {ports}")
+                context = ssl.create_default_context(cafile=ca.pem)
+                context.set_alpn_protocols(["echo"])
+                with socket.create_connection((STACK_IP4, 4430), timeout=30) as raw:
+                    c = context.wrap_socket(raw, server_hostname="server.test")
+                    c.sendall(b"x")
+                    expect(c.recv(1) == b"x", "an echo")
+                    port = c.getsockname()[1]
+                    found, = m.dump("tls_connection_dump", state=3, remote_port=port)
+                    expect((found["version"], found["alpn"], found["server_name"], found["is_server"], found["peer"])
+                           == (c.version(), "echo", "server.test", True, ""), f"{found}")
+                    expect(found["cipher"] == c.cipher()[0] and found["local"]["un"][:4] == socket.inet_aton(STACK_IP4), f"{found}")
+                    handles = [x["handle"] for x in m.dump("session_dump", transport="tls", remote_port=port)]
+                    expect(handles == [found["session_handle"]], f"{handles} {found}")
+                    shown, = lab.cli("show", "tls", "connections", "remote-port", str(port), as_json=True)["connections"]
+                    expect((shown["for"], shown["is"], shown["state"]) == ("server.test", "server", "open"), f"{shown}")
+                    c.unwrap().close()
+                counted = {x["name"]: x["value"] for x in m.call("tls_counters_get")["counters"]}
+                expect(counted["server-handshakes"] == figures(lab)["server-handshakes"] == 1, f"{counted}")
+                expect(m.call("tls_reload")["retval"] == 0, "reload")
+                expect(m.call("app_del_cert_key_pair", index=added["index"])["retval"] == 0, "taken back")
+                expect(m.call("app_del_cert_key_pair", index=added["index"])["retval"] == -6, "once")
+                expect(m.dump("tls_listener_dump")[0]["subject"] == "CN=operator", "who listens keeps it")
+            with served(lab, STACK_IP4, 4431, added["index"]) as s:
+                wait_until(lambda: "listen:" in lab.output(s), "it is nobody's any more")
+            expect_reclaimed(lab)
+
+
+if __name__ == "__main__":
+    laboratory.run_case(nginx, openssl, refused, resumed, messages)
