@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "cli.h"
 #include "groups.h"
 #include "path_news.h"
 
@@ -50,6 +51,7 @@ Result<void> init(Host& host) noexcept {
   if (!transport) return transport.error();
   s.transport = *transport;
   s.worker_slot = host.allocate_worker_slot();
+  if (auto r = add_commands(host); !r) return r;
   return host.add_config_stanza(kStanza);
 }
 
