@@ -7,7 +7,7 @@
 //                    session_ops.cc     what transports call
 //                    lifecycle.cc       opening and ending sessions
 //                    send.cc            node "session-queue"
-//                    datagram.cc        datagrams in both directions
+//                    datagram.cc        datagrams in both directions; datagram_requests.cc
 //                    notify.cc          events to applications
 //                    migrate.cc         sessions that move to another worker
 //   both             external_owner.cc  sessions of applications outside the process
@@ -30,6 +30,7 @@
 #include "session/migrate.h"
 #include "session/namespaces.h"
 #include "session/session_layer.h"
+#include "session/wanted_links.h"
 #include "transport/registry.h"
 
 namespace loom::session {
@@ -67,14 +68,14 @@ struct SessionWorker {
   std::vector<AppPort*> ports;  // installed here
   // Lists of sessions. One that has gone stays listed, without the flag; a slot that is used again
   // may be listed twice. Who takes an entry looks at the flag first.
-  std::vector<SessionId> ready;        // may send (kInReady)
-  std::vector<SessionId> sending;      // the ones of this round; swapped with ready
-  std::vector<SessionId> notify;       // whose application is to be told (kNotify*)
-  std::vector<SessionId> telling;      // the ones of this round; swapped with notify
-  std::vector<uint32_t> accepting;     // listeners with fresh connections
+  std::vector<SessionId> ready;     // may send (kInReady)
+  std::vector<SessionId> sending;   // the ones of this round; swapped with ready
+  std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
+  std::vector<SessionId> telling;   // the ones of this round; swapped with notify
+  std::vector<uint32_t> accepting;  // listeners with fresh connections
   // That have chunks of ours (kHoldsChunks): as many as there are sessions, so it grows by pieces.
   std::deque<SessionHandle> holding;
-  std::size_t holding_next = 0;        // where this look at them is
+  std::size_t holding_next = 0;  // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
   Timer holding_timer, overflow_timer, starved_timer, backlog_timer, hearing_timer;
@@ -94,6 +95,7 @@ struct SessionWorker {
   std::vector<std::unique_ptr<DatagramLink>> datagram_links;
   std::vector<uint32_t> free_datagram_links;
   std::unordered_map<SessionId, LinkedSession> linked;
+  WantedLinks wanted_links;
 };
 
 }  // namespace loom::session
@@ -139,7 +141,7 @@ struct SessionLayer::Impl {
   bool trim_due = false;  // malloc has free memory to give back, from then on
   TimeNs trim_at = 0;
   std::atomic<uint32_t> open_links{0};  // of datagrams, on all workers
-  bool give_back_waits = false;  // give_back_later has asked
+  bool give_back_waits = false;         // give_back_later has asked
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;
@@ -265,7 +267,7 @@ extern const NodeInfo kSessionQueue;
 void schedule(SessionWorker&, Session&) noexcept;
 bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffer& first) noexcept;
 
-// --- datagram.cc. Sessions of transports of TxKind::kDatagram.
+// --- datagram.cc, datagram_requests.cc. Sessions of transports of TxKind::kDatagram.
 // ------------------------------------------------------------------------------------
 
 // connect() with or without a peer: place, rules, and open. Answers in any case; where a pair of
@@ -274,6 +276,9 @@ void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, Connect
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
 void group(SessionWorker&, AppWorker&, const svm::GroupEvent&) noexcept;
+// The flow that a session would have with the peer of `to`: for the peer, which may have it as its
+// own already.
+Endpoints flow_with(SessionWorker&, const Session&, const TransportOps&, Endpoints to) noexcept;
 // The worker on which that connect is handled best: where its peer lives, if it has no port yet.
 uint32_t worker_for(SessionWorker&, const App&, const svm::ConnectEvent&) noexcept;
 // Sends what is in the tx fifo. True: there is more to do, look again.
