@@ -8,6 +8,7 @@
 
 #include <functional>
 
+#include "datagram_calls.h"
 #include "fake_pair.h"
 #include "vcl/app_worker.h"
 #include "vcl/session.h"
@@ -20,7 +21,7 @@ using test::FakeDaemon;
 // Called where a thread is about to sleep in the kernel.
 inline std::function<void()> before_sleep;
 
-struct DatagramLinks : testing::Test {
+struct DatagramLinks : testing::Test, DatagramCalls {
   void SetUp() override {
     ::alarm(100);  // a call that never returns ends the test
     Config config;
@@ -58,22 +59,6 @@ struct DatagramLinks : testing::Test {
     return *s;
   }
   FakeDaemon::Pair& pair(size_t i = 0) { return daemon->pair(i); }
-  static ssize_t send(Session& s, std::string text, const DatagramOut& out = {}) {
-    const iovec v{text.data(), text.size()};
-    return s.send_datagram({&v, 1}, 0, out);
-  }
-  struct Got {
-    ssize_t n;
-    std::string bytes;
-    DatagramIn in{};
-  };
-  static Got receive(Session& s, int flags = 0, size_t room = 70'000) {
-    Got g{0, std::string(room, '?'), {}};
-    const iovec v{g.bytes.data(), room};
-    g.n = s.receive_datagram({&v, 1}, flags, &g.in);
-    g.bytes.resize(std::min<size_t>(room, g.n > 0 ? static_cast<size_t>(g.n) : 0));
-    return g;
-  }
   // By the transport, from the same peer.
   void inject(const std::string& payload, size_t session = 0) {
     DatagramHeader h{};
