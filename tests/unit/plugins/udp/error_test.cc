@@ -69,11 +69,15 @@ TEST_P(UdpError, PortUnreachableIsToldToTheConnected) {
 }
 
 TEST_P(UdpError, TheBoundAndStrangersHearNothing) {
-  bed.bind(40'000, ip6());
+  const ConnId c = bed.bind(40'000, ip6());
   port_unreachable();
   port_unreachable(1);
-  EXPECT_TRUE(bed.errors.empty());
   EXPECT_EQ(count("no-connection"), 2u);
+  // Nor of what it has sent there: a call that concerns another destination must not fail.
+  bed.send(c, "hello", bed.to(bed.remote(ip6()), 7));
+  port_unreachable();
+  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_EQ(count("no-connection"), 3u);
 }
 
 TEST_P(UdpError, ErrorsThatMayPassAreIgnored) {
@@ -209,6 +213,24 @@ TEST_P(UdpError, AWorkerThatHasNotSentThereForgetsWhatItIsTold) {
   bed.fake.deliver("udp-path-mtu", {news, bed.fake.worker.alloc()});
   EXPECT_EQ(bed.count("udp-path-mtu/not-sent-there"), 1u);
   EXPECT_EQ(bed.count("udp-path-mtu/too-short"), 1u);
+}
+
+TEST(UdpDestinations, WhatARouterHasSaidIsForgottenLast) {
+  udp::Destinations all(7);
+  const auto address = [](uint32_t i) {
+    return IpAddress(Ip4Address{{10, static_cast<uint8_t>(i >> 16), static_cast<uint8_t>(i >> 8),
+                                 static_cast<uint8_t>(i)}});
+  };
+  constexpr uint32_t kMany = 20 * udp::Destinations::kEntries;
+  all.get(address(0), 0, 1).learn(1300, 1);
+  for (uint32_t i = 1; i < kMany; ++i) (void)all.get(address(i), 0, 1 + i);
+  const udp::Destination* known = all.find(address(0), 0);
+  ASSERT_NE(known, nullptr);
+  EXPECT_EQ(known->path_mtu(1), 1300u);
+  EXPECT_EQ(all.n_known_paths(1), 1u);
+  // Once it is old it is one like the others.
+  for (uint32_t i = 1; i < kMany; ++i) (void)all.get(address(i), 0, 1 + udp::kPathMtuAge + i);
+  EXPECT_EQ(all.find(address(0), 0), nullptr);
 }
 
 // --- IP_RECVERR, IPV6_RECVERR (man 7 ip)
