@@ -4,8 +4,7 @@
 //   out   chains with a Datagram beside each, to push_datagrams; whole datagrams in rx fifos
 //   cost  received payload is copied once, into the fifo; what is sent is referred to, as streams'
 //
-// A session is bound (its transport takes what comes to its local end) or has a peer as well. It
-// never is a listener. What waits in the tx fifo at close is sent before the transport is told.
+// What waits in the tx fifo at close is sent before the transport is told.
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
@@ -34,6 +33,7 @@ struct Outbox {
   alignas(Datagram) std::byte data_bytes[kMostChains * sizeof(Datagram)];
   uint32_t n = 0;
   uint32_t taken = 0;  // bytes of the fifo, headers included
+  enum class Way : uint8_t { kNone, kPeer, kNamed } way = Way::kNone;  // of the last one
   Datagram* data() noexcept { return reinterpret_cast<Datagram*>(data_bytes); }
   void add(Buffer* b, const Datagram& d) noexcept {
     std::construct_at(data() + n, d);
@@ -155,6 +155,9 @@ bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept 
           ++sw.counters[kNoBuffers];
           return true;
         }
+        out.way = !(h.flags & kDatagramRemote)  ? Outbox::Way::kPeer
+                  : !(h.flags & kDatagramLocal) ? Outbox::Way::kNamed
+                                                : Outbox::Way::kNone;
         break;
       case Check::kBad:
         ++sw.counters[kBadDatagram];
@@ -226,75 +229,6 @@ Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const 
   return status;
 }
 
-// What is sent there is for this host, too, if somebody here listens.
-bool is_group(Worker& w, const IpAddress& a, uint32_t fib_index) noexcept {
-  GroupDestination d;
-  d.to = a;
-  d.fib_index = fib_index;
-  RouteInfo route;
-  return w.net && w.net->route_group && w.net->route_group(w, d, &route) == Status::kOk;
-}
-
-// Where a session without a peer may be: its table, and its address if it names one.
-Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
-  const Namespace& ns = *app.ns;
-  e.remote = e.local.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
-  e.fib_index = ns.fibs().of(e.local.is_ip4);
-  if (e.fib_index == kNoIndex) return Status::kUnreachable;
-  const IfIndex interface = ns.interface.load(std::memory_order_relaxed);
-  if (interface != kNoIndex) {
-    // Any of its own: the one that it would send from.
-    if (e.local.is_zero()) return source_on(*sw.worker, interface, e.remote, &e.local);
-    return has_address(*sw.worker, interface, e.local) || is_group(*sw.worker, e.local, e.fib_index)
-               ? Status::kOk
-               : Status::kNotFound;
-  }
-  if (e.local.is_zero() || !sw.worker->net) return Status::kOk;
-  return sw.worker->net->is_local(*sw.worker, e.local, e.fib_index) ||
-                 is_group(*sw.worker, e.local, e.fib_index)
-             ? Status::kOk
-             : Status::kNotFound;
-}
-
-// Of scope local; a redirect would need a listener, which datagrams do not have. Never
-// kUnsupported: who has another network to try would do so, past the rule.
-Status pass_rules(SessionWorker& sw, const App& app, ConnectArgs& args, bool is_new) noexcept {
-  if (!sw.layer->filters->has_egress()) [[likely]]
-    return Status::kOk;
-  Listener* to = nullptr;
-  const Status status = sw.layer->filters->filter_connect(sw, app, args, is_new, to);
-  return status == Status::kUnsupported || to ? Status::kRefused : status;
-}
-
-// The flow that a session would have with that peer: for the peer, which may have it as its own
-// already.
-Endpoints flow_with(SessionWorker& sw, const Session& s, const TransportOps& ops,
-                    Endpoints to) noexcept {
-  ConnectionInfo c;
-  if (ops.info) ops.info(*sw.worker, s.conn, c);
-  to.local_port = c.endpoints.local_port;
-  if (!c.endpoints.local.is_zero() && c.endpoints.local.is_ip4 == to.remote.is_ip4) {
-    to.local = c.endpoints.local;
-  } else if (const NetOps* net = sw.worker->net) {
-    RouteInfo route{};
-    if (net->route(*sw.worker, to.remote, to.fib_index, &route) == Status::kOk)
-      to.local = route.source;
-  }
-  return to;
-}
-
-// True: `then` is called when the pair of applications is there that a link with the peer would
-// need, or cannot be made.
-template <class F>
-bool await_pair(SessionWorker& sw, AppWorker& a, TransportId transport, const Endpoints& e,
-                F&& then) {
-  Session* to = find_datagram_peer(sw, *a.app, transport, e);
-  if (!to || pair_of(sw, *a.app, *to->app)) return false;
-  return ask_pair(sw, a, *to->app, [then](SessionWorker& at, AppWorker& caller, Status) {
-           then(at, caller);
-         }) == Status::kOk;
-}
-
 uint16_t errno_of(ResetReason r) noexcept {
   switch (r) {
     case ResetReason::kRefused:
@@ -314,124 +248,11 @@ uint16_t errno_of(ResetReason r) noexcept {
 
 }  // namespace
 
-void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, ConnectArgs& args,
-                   bool is_new) noexcept {
-  Endpoints& e = args.endpoints;
-  Status status = Status::kOk;
-  if (c.local.is_ip4 > 1) {
-    ++sw.counters[kBadRequest];
-    status = Status::kInvalid;
-  } else if (!a.app->scope.global) {
-    status = Status::kUnreachable;
-  } else if (c.remote.port == 0) {
-    // Both families on one port need one table for both.
-    const FibPair fibs = a.app->ns->fibs();
-    if (fibs.ip4 != fibs.ip6) args.options.v6only = true;
-    status = place_bound(sw, *a.app, e);
-  } else {
-    status = place_connect(sw, *a.app, e);
-    if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new &&
-        await_pair(sw, a, args.transport, e,
-                   [c](auto& at, auto& caller) { connect(at, caller, c, {.deadline = 1}); }))
-      return;
-  }
-  Session* s = nullptr;
-  if (status == Status::kOk) status = open_connection(sw, *a.app, args, &s);
-  if (status != Status::kOk) refuse_connect(sw, a, c.context, status);
-}
-
 void send_before(SessionWorker& sw, Session& s) noexcept {
   const SessionId id = s.id;
   const uint32_t generation = s.generation;
   for (int i = 0; i < kMaxVisitsBefore; ++i)
     if (!send_datagrams(sw, s) || sw.pool.at(id).generation != generation) return;
-}
-
-uint32_t worker_for(SessionWorker& sw, const App& app, const svm::ConnectEvent& c) noexcept {
-  uint32_t worker = sw.worker->index;
-  const TransportId transport = sw.layer->transports.find_proto(c.proto);
-  const TransportOps* ops = sw.layer->transports.get(transport);
-  if (!ops || ops->tx_kind != TxKind::kDatagram || c.remote.port == 0 || c.local.port != 0 ||
-      c.remote.is_ip4 > 1 || c.local.is_ip4 != c.remote.is_ip4)
-    return worker;
-  Endpoints e = endpoints_of(c.local, c.remote);
-  if (place_connect(sw, app, e) == Status::kOk)
-    (void)find_datagram_peer(sw, app, transport, e, &worker);
-  return worker;
-}
-
-void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_new) noexcept {
-  svm::ConnectedEvent event{};
-  event.context = p.context;
-  Session* s = find_session(sw, *a.app, p.handle);
-  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
-  Status status = Status::kOk;
-  ConnectArgs args;
-  if (!s || !s->shared || !(s->flags & kTransportUp) || s->state == State::kClosing) {
-    status = Status::kNotConnected;
-  } else if (ops->tx_kind != TxKind::kDatagram || !ops->set_peer) {
-    status = Status::kUnsupported;
-  } else if (p.remote.is_ip4 > 1) {
-    ++sw.counters[kBadRequest];
-    status = Status::kInvalid;
-  } else {
-    svm::Endpoint any{};
-    any.is_ip4 = p.remote.is_ip4;
-    args.transport = s->transport;
-    args.endpoints = endpoints_of(any, p.remote);
-    args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
-    if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
-    if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new && p.remote.port != 0 &&
-        await_pair(sw, a, args.transport, flow_with(sw, *s, *ops, args.endpoints),
-                   [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
-      return;
-    if (status == Status::kOk) send_before(sw, *s);
-    if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);
-    if (status == Status::kOk) {
-      end_links(sw, *s, p.remote.port != 0 ? &p.remote : nullptr);
-      if (p.remote.port != 0) link_datagrams(sw, *s, args.endpoints);
-      event.handle = handle_of(sw, *s);
-      event.session = s->shared_ref;
-      event.local = endpoint_of(args.endpoints.local, args.endpoints.local_port);
-      event.remote = endpoint_of(args.endpoints.remote, args.endpoints.remote_port);
-    }
-  }
-  event.status = static_cast<int32_t>(status);
-  push_event(sw, a, svm::ToApp::kConnected, event);
-}
-
-void group(SessionWorker& sw, AppWorker& a, const svm::GroupEvent& g) noexcept {
-  svm::InfoEvent event{};
-  event.context = g.context;
-  Session* s = find_session(sw, *a.app, g.handle);
-  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
-  Status status;
-  if (!s || !(s->flags & kTransportUp) || s->state == State::kClosing) {
-    status = Status::kNotConnected;
-  } else if (!ops->group) {
-    status = Status::kUnsupported;
-  } else if (g.group.is_ip4 > 1 || g.source.is_ip4 > 1 || g.address.is_ip4 > 1 ||
-             g.op > static_cast<uint8_t>(GroupOp::kUnblockSource)) {
-    ++sw.counters[kBadRequest];
-    status = Status::kInvalid;
-  } else {
-    GroupRequest r;
-    r.op = static_cast<GroupOp>(g.op);
-    r.interface = g.interface - 1;  // 0: kNoIndex
-    r.group = endpoints_of(g.group, g.group).local;
-    r.source = endpoints_of(g.source, g.source).local;
-    r.address = endpoints_of(g.address, g.address).local;
-    const Namespace& ns = *a.app->ns;
-    r.fib_index = ns.fibs().of(r.group.is_ip4);
-    // One that is bound to an interface has no other.
-    const IfIndex only = ns.interface.load(std::memory_order_relaxed);
-    if (only != kNoIndex) r.interface = only;
-    status = r.fib_index == kNoIndex ? Status::kUnreachable : ops->group(*sw.worker, s->conn, r);
-  }
-  event.status = static_cast<int32_t>(status);
-  push_event(sw, a, svm::ToApp::kInfo, event);
 }
 
 bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
@@ -461,7 +282,10 @@ bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
     if (out.n != 0) {
       sw.counters[kSentChains] += out.n;
       w.work += out.n;
+      const Endpoints to = out.data()[out.n - 1].ends;
       ops.push_datagrams(w, s.conn, {out.chains, out.n}, out.data());
+      if (out.way != Outbox::Way::kNone && s.state == State::kOpen)
+        want_link(sw, s, out.way == Outbox::Way::kNamed ? &to : nullptr);
     }
     return is_sound;
   }

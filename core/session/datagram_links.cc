@@ -34,13 +34,6 @@ bool can_link(const TransportOps& ops) noexcept {
          ops.proto < kFirstPrivateProto;
 }
 
-// The same flow as the other end sees it.
-Endpoints turned(Endpoints e) noexcept {
-  std::swap(e.local, e.remote);
-  std::swap(e.local_port, e.remote_port);
-  return e;
-}
-
 // The daemon's word, and the version behind it.
 void publish(LinkedSession& l, uint32_t slot, svm::LinkState state) noexcept {
   svm::DatagramLinkSlot& shared = svm::link_slots(*l.shared)[slot];
@@ -104,6 +97,25 @@ void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
   }
 }
 
+constexpr TimeNs kIdle = kSecond;
+
+// A place in the table, or kNoIndex: links by which nothing has gone for a while end, and their
+// places are free once their applications have let go of them.
+uint32_t find_slot(SessionWorker& sw, LinkedSession& at) noexcept {
+  const uint32_t slot = free_slot(at);
+  if (slot != kNoIndex || sw.worker->now < at.next_look) return slot;
+  at.next_look = sw.worker->now + kIdle;
+  for (const LinkedSession::Slot& used : at.slots) {
+    DatagramLink& l = *sw.datagram_links[used.link];
+    uint32_t written = 0;  // as its ends say: it is their link
+    for (const svm::FifoShared& f : l.shared->fifos)
+      written += f.producer.tail.load(std::memory_order_relaxed);
+    if (std::exchange(l.was_looked_at, true) && written == l.written) end_link(sw, l);
+    l.written = written;
+  }
+  return kNoIndex;
+}
+
 void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, LinkedSession& at,
               uint32_t slot, const Endpoints& e) noexcept {
   DatagramLink& l = *sw.datagram_links[index];
@@ -148,7 +160,7 @@ void tell_of_death(SessionWorker& sw, Session& peer) noexcept {
 }
 
 // Where the link is that the request names; nullptr: nowhere.
-LinkedSession* find_slot(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
+LinkedSession* find_named(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
   Session* s = find_session(sw, app, e.handle);
   LinkedSession* l = s ? linked(sw, *s) : nullptr;
   if (!l || e.slot >= l->slots.size() || l->slots[e.slot].link == kNoIndex ||
@@ -205,7 +217,7 @@ Session* find_datagram_peer(SessionWorker& sw, const App& app, TransportId trans
              : nullptr;
 }
 
-void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept {
+void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e, bool has_peer) noexcept {
   Session* to = find_datagram_peer(sw, *s.app, s.transport, e);
   if (!to || to == &s || !s.shared) return;
   CutThroughPair* pair = pair_of(sw, *s.app, *to->app);
@@ -216,10 +228,10 @@ void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e) noexcept 
       if (slot.link != kNoIndex && sw.datagram_links[slot.link]->is_open && same(slot.remote, peer))
         return;
   const Endpoints back = turned(e);
-  if (!may_answer(sw, *to, back)) return;
-  if (!open_table(sw, s, true) || !open_table(sw, *to, false)) return;
+  if (!may_answer(sw, *to, back) || !may_answer(sw, s, e)) return;
+  if (!open_table(sw, s, has_peer) || !open_table(sw, *to, false)) return;
   LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, *to);
-  const uint32_t from_slot = free_slot(from_table), to_slot = free_slot(to_table);
+  const uint32_t from_slot = find_slot(sw, from_table), to_slot = find_slot(sw, to_table);
   if (from_slot == kNoIndex || to_slot == kNoIndex) return;
   LinkMemory memory;
   if (!take_memory(sw, *pair, memory)) return;
@@ -288,7 +300,7 @@ void review_links(Impl& layer) {
 }
 
 void link_done(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
-  LinkedSession* at = find_slot(sw, app, e);
+  LinkedSession* at = find_named(sw, app, e);
   if (!at) return;
   DatagramLink& l = *sw.datagram_links[at->slots[e.slot].link];
   const Session& s = sw.pool.at(l.ends[at->slots[e.slot].end].session);
@@ -301,7 +313,7 @@ void link_done(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexc
 }
 
 void link_ring(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {
-  const LinkedSession* at = find_slot(sw, app, e);
+  const LinkedSession* at = find_named(sw, app, e);
   if (!at) return;
   const LinkedSession::Slot& slot = at->slots[e.slot];
   const SessionId peer = sw.datagram_links[slot.link]->ends[1 - slot.end].session;

@@ -3,9 +3,11 @@
 // its ports and its own fifos; a link is one more way for what the two send each other, by fifos
 // and bells that both applications map (svm/datagram_links.h). Private to core/session/.
 //
-// A link is made when a session gets its peer, if that is on the same worker. It ends when either
-// session does or gets another peer, and its memory goes when both applications have let go of it.
-// Who has no link (kMaxDatagramLinks; too little memory; another worker) goes by the transport.
+// A link is made when a session gets its peer, if that is on the same worker, or later, when it is
+// wanted (wanted_links.h). It ends when either session does or gets another peer, or when nothing
+// has gone by it for a second and another wants its place; its memory goes when both applications
+// have let go of it. Who has no link (kMaxDatagramLinks; too little memory; another worker) goes by
+// the transport.
 //
 // Threads: the worker of both sessions.
 #pragma once
@@ -19,6 +21,13 @@ namespace loom::session {
 
 struct Session;
 
+// The same flow as the other end sees it.
+inline Endpoints turned(Endpoints e) noexcept {
+  std::swap(e.local, e.remote);
+  std::swap(e.local_port, e.remote_port);
+  return e;
+}
+
 // What the two ends share here. In SessionWorker::datagram_links.
 struct DatagramLink : LinkMemory {
   struct End {
@@ -26,7 +35,9 @@ struct DatagramLink : LinkMemory {
     uint32_t slot = 0;
   };
   bool is_open = false;
-  Endpoints seen;  // by end 0
+  bool was_looked_at = false;
+  uint32_t written = 0;  // by both ends, when it was looked at
+  Endpoints seen;        // by end 0
   End ends[2];
 };
 
@@ -41,6 +52,7 @@ struct LinkedSession {
   svm::DatagramLinks* shared = nullptr;
   svm::Ref ref = 0;
   uint32_t version = 0;
+  TimeNs next_look = 0;  // for links that nobody uses
   std::vector<Slot> slots;
 };
 
@@ -49,8 +61,9 @@ struct LinkedSession {
 // which it lives, when that is another one, else this one.
 Session* find_datagram_peer(SessionWorker&, const App&, TransportId, const Endpoints&,
                             uint32_t* elsewhere = nullptr) noexcept;
-// Links the session with its peer, if there is a pair of their applications and room.
-void link_datagrams(SessionWorker&, Session&, const Endpoints&) noexcept;
+// Links the session with its peer, or with one of those that it has without one, if there is a pair
+// of their applications and room.
+void link_datagrams(SessionWorker&, Session&, const Endpoints&, bool has_peer = true) noexcept;
 // Ends all links of the session but the one with `keep`. has_died: its application has ended
 // without closing it, and a peer that waits for it is told.
 void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,

@@ -7,7 +7,7 @@
 //                    session_ops.cc     what transports call
 //                    lifecycle.cc       opening and ending sessions
 //                    send.cc            node "session-queue"
-//                    datagram.cc        datagrams in both directions
+//                    datagram.cc        datagrams in both directions; datagram_requests.cc
 //                    notify.cc          events to applications
 //                    migrate.cc         sessions that move to another worker
 //   both             external_owner.cc  sessions of applications outside the process
@@ -30,6 +30,7 @@
 #include "session/migrate.h"
 #include "session/namespaces.h"
 #include "session/session_layer.h"
+#include "session/wanted_links.h"
 #include "transport/registry.h"
 
 namespace loom::session {
@@ -94,6 +95,7 @@ struct SessionWorker {
   std::vector<std::unique_ptr<DatagramLink>> datagram_links;
   std::vector<uint32_t> free_datagram_links;
   std::unordered_map<SessionId, LinkedSession> linked;
+  WantedLinks wanted_links;
 };
 
 }  // namespace loom::session
@@ -265,7 +267,7 @@ extern const NodeInfo kSessionQueue;
 void schedule(SessionWorker&, Session&) noexcept;
 bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffer& first) noexcept;
 
-// --- datagram.cc. Sessions of transports of TxKind::kDatagram.
+// --- datagram.cc, datagram_requests.cc. Sessions of transports of TxKind::kDatagram.
 // ------------------------------------------------------------------------------------
 
 // connect() with or without a peer: place, rules, and open. Answers in any case; where a pair of
@@ -274,6 +276,9 @@ void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, Connect
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
 void group(SessionWorker&, AppWorker&, const svm::GroupEvent&) noexcept;
+// The flow that a session would have with the peer of `to`: for the peer, which may have it as its
+// own already.
+Endpoints flow_with(SessionWorker&, const Session&, const TransportOps&, Endpoints to) noexcept;
 // The worker on which that connect is handled best: where its peer lives, if it has no port yet.
 uint32_t worker_for(SessionWorker&, const App&, const svm::ConnectEvent&) noexcept;
 // Sends what is in the tx fifo. True: there is more to do, look again.

@@ -4,6 +4,7 @@
 // kEntries at most, in sets of kWays; a new one takes the place of the one in its set that was used
 // longest ago, those with a path MTU last. What is forgotten is looked up, or learnt, again.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <vector>
@@ -59,6 +60,11 @@ class Destinations {
     }
     d->used = now;
     return *d;
+  }
+  uint64_t n_known_paths(TimeNs now) const noexcept {
+    return static_cast<uint64_t>(
+        std::count_if(entries_.begin(), entries_.end(),
+                      [&](const auto& d) { return !d.is_free && d.path_mtu(now) != 0; }));
   }
 
  private:

@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "icmp_errors.h"
+#include "path_news.h"
 #include "udp.h"
 
 namespace loom::udp {
@@ -129,10 +130,7 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
   const IpAddress to(ip.dst);
   if (!has_peer && !u.destinations.find(to, b.fib_index)) return kNoConnection;
   const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;
-  if (mtu != 0) {
-    u.destinations.get(to, b.fib_index, u.w.now).learn(mtu, u.w.now);
-    ++u.pmtu_news;
-  }
+  if (mtu != 0) learn_path_mtu(u, to, b.fib_index, mtu);
   if (Ip::is_told(*c, note)) {
     if (Ip::is_mtu(note) && mtu == 0) return kIgnored;
     return queue<Ip>(u, *c, b, note, mtu);

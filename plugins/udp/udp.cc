@@ -3,7 +3,9 @@
 
 #include <utility>
 
+#include "cli.h"
 #include "groups.h"
+#include "path_news.h"
 
 namespace loom::udp {
 
@@ -25,7 +27,7 @@ Result<void> add_nodes(Host& host) {
   Shared& s = shared();
   for (const auto& [node, id] :
        {std::pair(&kUdp4Output, &s.output4), std::pair(&kUdp6Output, &s.output6),
-        std::pair(&kUdpGroup, &s.group)}) {
+        std::pair(&kUdpGroup, &s.group), std::pair(&kUdpPathMtu, &s.path_mtu)}) {
     auto added = host.add_node(*node);
     if (!added) return added.error();
     *id = *added;
@@ -49,11 +51,13 @@ Result<void> init(Host& host) noexcept {
   if (!transport) return transport.error();
   s.transport = *transport;
   s.worker_slot = host.allocate_worker_slot();
+  if (auto r = add_commands(host); !r) return r;
   return host.add_config_stanza(kStanza);
 }
 
 Result<void> start(Host& host) noexcept {
   Shared& s = shared();
+  s.n_workers = host.n_workers();
   host.run_on_all_workers(
       [&s](Worker& w) { w.plugin_data[s.worker_slot] = new UdpWorker(w, s.config); });
   return {};

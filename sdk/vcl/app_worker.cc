@@ -14,21 +14,16 @@ constexpr TimeNs kCheckInterval = 100 * kMillisecond;
 constexpr TimeNs kUnsentRetry = kMillisecond;
 // Cut-through pairs that stay mapped without sessions; what the daemon has given up holds no pages.
 constexpr std::ptrdiff_t kUnusedPairs = 4;
-constexpr uint32_t kMaxRounds = 8;  // of taking what peers ring meanwhile
 
 uint32_t daemon_worker_of(uint64_t handle) noexcept { return (handle >> 32) & 0xff; }
 
 // A doorbell that is not reached, or has more to read, ends the next sleep: no harm.
 // What wakes is a socket of datagrams, of few: but for somebody who rings on, it is quiet then.
 void forget_rings_of(int fd) noexcept {
-  char ring[8];
-  for (int i = 0; i < 16 && sys::read(fd, ring, sizeof ring) > 0; ++i) {}
-}
-
-void forget_rings(int bells_fd) noexcept {
-  epoll_event events[16];
-  const int n = sys::epoll_look(bells_fd, events, 16);
-  for (int i = 0; i < n; ++i) forget_rings_of(events[i].data.fd);
+  mmsghdr rings[16]{};
+  if (sys::recvmmsg(fd, rings, 16, MSG_DONTWAIT) >= 0 || errno != ENOTSOCK) return;
+  uint64_t count;  // an eventfd
+  (void)!sys::read(fd, &count, sizeof count);
 }
 
 }  // namespace
@@ -169,6 +164,17 @@ void AppWorker::drop_unused_pairs() {
                 [&](const auto& p) { return p.use_count() == 1 && unused-- > kUnusedPairs; });
 }
 
+// Under mutex_.
+void AppWorker::forget_bells() noexcept {
+  if (pairs_.size() == 1) {
+    pairs_[0]->for_each_doorbell(forget_rings_of);
+    return;
+  }
+  epoll_event events[16];
+  const int n = sys::epoll_look(bells_fd_, events, 16);
+  for (int i = 0; i < n; ++i) forget_rings_of(events[i].data.fd);
+}
+
 // --- Objects
 
 Session* AppWorker::new_session(uint8_t proto, bool is_ip4, bool nonblocking, uint64_t handle) {
@@ -298,7 +304,7 @@ void AppWorker::drain() {
     flush_unsent();
   if (events_fd_ >= 0 && attachment_) {
     forget_rings_of(attachment_->event_fd());
-    forget_rings(bells_fd_);
+    forget_bells();
   }
   if (!dispatch_all() && events_fd_ < 0) return;
   // The producer has cleared the flag on our behalf; others still sleep and rely on it.
@@ -396,10 +402,8 @@ void AppWorker::end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken
   --sleepers_;
   if (woken.detached) detach();
   if (!attachment_) return;
-  if (woken.queue) {
-    forget_rings_of(attachment_->event_fd());
-  }
-  if (woken.bells) forget_rings(bells_fd_);
+  if (woken.queue) forget_rings_of(attachment_->event_fd());
+  if (woken.bells) forget_bells();
   if (sleepers_ == 0)
     finish_sleep();
   else if (woken.queue || woken.bells)  // others rely on the flags that our waking has cleared
@@ -427,7 +431,7 @@ int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& 
     if (ready()) return 0;
     if (deadline != sys::kForever && sys::now() >= deadline) return -EAGAIN;
     if (const int e = thread.prepare(*this); e != 0) return e;
-    if (!begin_sleep(thread, rung)) continue;
+    if (spin(lock, thread, deadline, rung) || !begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, sleep_limit());
     const auto woken = sleep(lock, thread, [&] { return thread.sleep(-1, until, nullptr); });
     if (woken.error == 0 || (restartable && signals_restart())) continue;

@@ -87,6 +87,10 @@ class AppWorker {
   // ring. A peer that rings without end must at last make a system call for each look.
   bool begin_sleep(ThreadWaiter& thread, uint32_t& rung);
   void end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken);
+  // Before begin_sleep: looks for a moment, without the mutex, whether something comes (spin.h).
+  // True: it has been without the mutex, look again.
+  bool spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
+            uint32_t& rung);
   // After begin_sleep: runs `sleep_now` without the mutex, then ends the sleep, even when the
   // thread is cancelled in it.
   template <class F>
@@ -104,8 +108,11 @@ class AppWorker {
     };
     ThreadWaiter::Woken copy;
     End end{*this, lock, thread, {}};
+    const bool may_spin = !pairs_.empty();
     lock.unlock();
+    const TimeNs begin = may_spin ? sys::now() : 0;
     copy = end.woken = sleep_now();
+    if (may_spin) thread.gauge().slept(sys::now() - begin, config_.spin);
     return copy;
   }
   // Odd while attached; changes with every attachment.
@@ -147,6 +154,8 @@ class AppWorker {
     std::byte payload[sizeof(svm::MqSlot::payload)];
   };
 
+  static constexpr uint32_t kMaxRounds = 8;  // of taking what peers ring meanwhile
+
   template <class Ready>
   int wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& ready);
   void install(std::shared_ptr<Attachment> a);
@@ -159,6 +168,7 @@ class AppWorker {
   Before prepare_sleep() noexcept;
   void prepare_for_sleepers();
   void finish_sleep() noexcept;
+  void forget_bells() noexcept;
   void dispatch(const svm::MqEvent& e);
   bool flush_unsent() noexcept;
   Session* find(uint64_t handle) const noexcept;

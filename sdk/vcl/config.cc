@@ -37,6 +37,7 @@ const std::vector<std::string_view> kKeys = {"add-segment-size",
                                              "segment-baseva",
                                              "segment-size",
                                              "session-timeout",
+                                             "spin-us",
                                              "tls-engine",
                                              "tx-fifo-size",
                                              "uid",
@@ -127,7 +128,14 @@ Result<double> seconds(ConfigReader& in, const ConfigNode& key) {
   return value;
 }
 
+Result<TimeNs> microseconds(ConfigReader& in, const ConfigNode& key, uint64_t most) {
+  const auto value = in.number(key, 0, most);
+  if (!value) return value.error();
+  return static_cast<TimeNs>(*value) * kMicrosecond;
+}
+
 constexpr uint64_t kMega = 1ull << 20, kGiga = 1ull << 30;
+constexpr uint64_t kMostSpin = 1000;  // us
 
 Result<void> apply(const ConfigNode& stanza, Config& c) {
   ConfigReader in(stanza);
@@ -163,6 +171,8 @@ Result<void> apply(const ConfigNode& stanza, Config& c) {
       store(c.app_timeout, seconds(in, *w));
     else if (key == "session-timeout")
       store(c.session_timeout, seconds(in, *w));
+    else if (key == "spin-us")
+      store(c.spin, microseconds(in, *w, kMostSpin));
     else if (key == "namespace-id")
       store(c.namespace_id, in.text(*w));
     else if (key == "namespace-secret")

@@ -7,6 +7,7 @@
 #include <string>
 
 #include <hostloom/status.h>
+#include <hostloom/types.h>
 
 namespace loom::vcl {
 
@@ -19,8 +20,9 @@ struct Config {
   uint32_t rx_fifo_size = 1u << 20, tx_fifo_size = 1u << 20;              // bytes
   uint32_t event_queue_size = 2048;                                       // slots
   double app_timeout = 600, session_timeout = 600;                        // seconds
-  bool require_stack = false;  // preload: fail, instead of using the kernel, without a daemon
-  uint32_t debug = 0;          // 1 = say on standard error why something fell back to the kernel
+  TimeNs spin = 50 * kMicrosecond;  // that a thread looks for peers' news before it sleeps; 0: none
+  bool require_stack = false;       // preload: fail, instead of using the kernel, without a daemon
+  uint32_t debug = 0;  // 1 = say on standard error why something fell back to the kernel
   // Accepted for compatibility; nothing here depends on them.
   uint64_t heap_size = 0;
   bool scope_local = false, scope_global = false;

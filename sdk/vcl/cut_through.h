@@ -8,6 +8,7 @@
 //
 // Threads: what is marked so under the AppWorker's mutex; ringing from any thread.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -15,8 +16,8 @@
 #include <vector>
 
 #include "svm/app_arena.h"
-#include "svm/bell.h"
 #include "vcl/attachment.h"
+#include "vcl/spin.h"
 
 namespace loom::vcl {
 
@@ -69,6 +70,16 @@ class CutThroughPair {
   }
   void end_sleep() noexcept {
     for (Heard& h : heard_) svm::bell::end_sleep(row(h));
+  }
+  // What is looked at before a sleep. False: it is too much.
+  bool gather(Bells& bells) noexcept {
+    return std::all_of(heard_.begin(), heard_.end(),
+                       [&](const Heard& h) { return bells.add(row(h)); });
+  }
+  template <class F>
+  void for_each_doorbell(F&& f) {
+    for (const int fd : own_doorbell_)
+      if (fd >= 0) f(fd);
   }
   // After fork, in the child, which is another worker: new locks, and no doorbells yet.
   void after_fork() noexcept;

@@ -65,6 +65,9 @@ inline ssize_t sendmsg(int fd, const msghdr* m, int flags) noexcept {
 inline ssize_t recvmsg(int fd, msghdr* m, int flags) noexcept {
   return syscall(SYS_recvmsg, fd, m, flags);
 }
+inline int recvmmsg(int fd, mmsghdr* m, unsigned n, int flags) noexcept {
+  return static_cast<int>(syscall(SYS_recvmmsg, fd, m, n, flags, nullptr));
+}
 inline int setsockopt(int fd, int level, int name, const void* v, socklen_t len) noexcept {
   return static_cast<int>(syscall(SYS_setsockopt, fd, level, name, v, len));
 }

@@ -104,6 +104,7 @@ int ThreadWaiter::prepare(AppWorker& worker) {
 }
 
 void ThreadWaiter::wake() noexcept {
+  if (spinning_) news_.store(true, std::memory_order_relaxed);
   if (!asleep_ || woken_) return;
   woken_ = true;
   (void)set_interest(epfd_, EPOLL_CTL_MOD, wake_fd_, EPOLLIN);

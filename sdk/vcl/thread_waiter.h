@@ -8,6 +8,7 @@
 // in which it is not interested else.
 #pragma once
 #include "vcl/object.h"
+#include "vcl/spin.h"
 #include "vcl/sys.h"
 
 namespace loom::vcl {
@@ -31,6 +32,13 @@ class ThreadWaiter {
   int prepare(AppWorker& worker);
   // Any thread, under the worker's mutex: ends its sleep. A thread that is awake looks for itself.
   void wake() noexcept;
+  // What waits instead of sleeping (spin.h) looks at has_news() without the mutex.
+  void set_spinning(bool is) noexcept {
+    spinning_ = is;
+    news_.store(false, std::memory_order_relaxed);
+  }
+  bool has_news() const noexcept { return news_.load(std::memory_order_relaxed); }
+  SpinGauge& gauge() noexcept { return gauge_; }
   // Around sleep(), under the worker's mutex.
   void set_asleep() noexcept { asleep_ = true; }
   void set_awake() noexcept;
@@ -59,7 +67,9 @@ class ThreadWaiter {
   int queue_fd_ = -1, socket_fd_ = -1, bells_fd_ = -1;
   uint64_t epoch_ = 0;  // of the attachment that epfd_ watches
   AppWorker* worker_ = nullptr;
-  bool asleep_ = false, woken_ = false;
+  bool asleep_ = false, woken_ = false, spinning_ = false;
+  std::atomic<bool> news_{false};  // while it spins: wake() was called
+  SpinGauge gauge_;
 };
 
 // Whether a call that a signal has interrupted should go on: every handler of the process has

@@ -240,10 +240,11 @@ def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), poll
 # --- Datagrams --------------------------------------------------------------------------------------------------------
 
 def datagram_load(lab, side, how, size, seconds=3, port=7100, cores=(None, None)):
-    """how: "ping", round trips a second; "flood", datagrams that arrive a second. Of one connected socket and a bound one."""
+    """how: "ping", round trips a second; "flood", datagrams that arrive a second. Of one connected socket and a bound one;
+    with "ping-to" neither has a peer."""
     program = compiled(lab, laboratory.TOP / "tests" / "bench" / "datagrams" / "datagram_load.cc")
-    with lab.program([str(program), "serve", side.server, str(port)], name="datagram-server", env=side.server_env,
-                     core=cores[1]) as s:
+    with lab.program(side.wrap_server([str(program), "serve", side.server, str(port)]), name="datagram-server",
+                     env=side.server_env, core=cores[1]) as s:
         laboratory.wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "the server is bound")
         done = lab.run([str(program), how, side.server, str(port), str(seconds), str(size)], timeout=seconds + 60,
                        env=side.client_env, core=cores[0])

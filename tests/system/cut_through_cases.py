@@ -165,6 +165,10 @@ def datagrams():
             echo = lab.spawn([PYTHON, str(HERE / "programs" / "datagram_echo.py"), address, "7001"], name="echo", env=lab.preload())
             lab.port_of(echo)
             lab.run([PYTHON, str(HERE / "programs" / "datagrams.py"), address, "7001", "1400"], env=lab.preload(), timeout=90)
+            before = sent_by_transport(lab)
+            lab.run(DATAGRAMS + ["ask", address, "7001", "300"], env=lab.preload(), timeout=90)
+            by_transport = sent_by_transport(lab) - before
+            expect(by_transport < 20, f"{by_transport} of 300 questions without a peer, and answers, went by the transport")
             lab.stop(echo)
         for reverse in ([], ["-R"]):
             before = sent_by_transport(lab)

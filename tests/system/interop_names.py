@@ -20,7 +20,6 @@ COMMANDS = """
 ABSENT_COMMANDS = {
     "af-packet": ["create host-interface"],
     "memif": ["create memif socket", "create interface memif"],
-    "UDP": ["show udp"],
     "QUIC": ["show quic"],
 }
 

@@ -1,8 +1,9 @@
 // Datagrams between two programs, as fast as they go. Plain sockets, so that it runs over the
 // kernel and over Hostloom alike.
 //   datagram_load serve ADDRESS PORT
-//   datagram_load ping|flood ADDRESS PORT SECONDS BYTES      prints a rate, per second
-// ping: one datagram at a time, there and back; counts round trips. flood: one way without a pause;
+//   datagram_load ping|ping-to|flood ADDRESS PORT SECONDS BYTES      prints a rate, per second
+// ping: one datagram at a time, there and back; counts round trips. ping-to: the same by sendto(),
+// without a peer. flood: one way without a pause;
 // counts what has arrived, as the server says afterwards.
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -76,15 +77,17 @@ int main(int argc, char** argv) {
   const int fd = open_socket(argv[2], argv[3], at);
   const auto* name = reinterpret_cast<const sockaddr*>(&at);
   if (std::strcmp(argv[1], "serve") == 0) return bind(fd, name, sizeof at) != 0 ? 1 : serve(fd);
-  if (argc < 6 || connect(fd, name, sizeof at) != 0) return 1;
-  const bool is_ping = std::strcmp(argv[1], "ping") == 0;
+  const bool has_peer = std::strcmp(argv[1], "ping-to") != 0;
+  if (argc < 6 || (has_peer && connect(fd, name, sizeof at) != 0)) return 1;
+  const bool is_ping = std::strncmp(argv[1], "ping", 4) == 0;
   const auto size = static_cast<size_t>(std::atoi(argv[5]));
   if (size < 1 || size > sizeof buffer) return 2;
   const auto begin = Clock::now(), end = begin + std::chrono::seconds(std::atoi(argv[4]));
   uint64_t done = 0;
   for (; Clock::now() < end; ++done) {
     buffer[0] = is_ping ? kPing : kFlood;
-    if (send(fd, buffer, size, 0) < 0) return 1;
+    if (sendto(fd, buffer, size, 0, has_peer ? nullptr : name, has_peer ? 0 : sizeof at) < 0)
+      return 1;
     if (is_ping && recv(fd, buffer, sizeof buffer, 0) < 0) return 1;
   }
   const std::chrono::duration<double> took = Clock::now() - begin;

@@ -1,8 +1,8 @@
 """Datagram sockets of two programs on one daemon. usage: datagram_peer.py serve ADDRESS PORT | hold ADDRESS PORT |
-talk ADDRESS PORT N
+talk ADDRESS PORT N | ask ADDRESS PORT N
 
 serve: answers each datagram with its source's address, its bytes and what came beside it. hold: connects, has one answer,
-and waits for another that does not come. talk: N clients that ask in turn, by each way of waiting.
+and waits for another that does not come. talk: N clients that ask in turn, by each way of waiting. ask: N datagrams that are echoed, without connect.
 """
 import select
 import socket
@@ -109,4 +109,12 @@ def talk():
     print("ok", flush=True)
 
 
-{"serve": serve, "hold": hold, "talk": talk}[what]()
+def ask_without_peer():
+    with fresh() as s:
+        for i in range(int(sys.argv[4])):
+            s.sendto(b"%d" % i, (address, port))
+            got, who = s.recvfrom(65536)
+            expect(got == b"%d" % i and who[:2] == (address, port), f"asked {i}, got {got} from {who}")
+
+
+{"serve": serve, "hold": hold, "talk": talk, "ask": ask_without_peer}[what]()

@@ -69,11 +69,15 @@ TEST_P(UdpError, PortUnreachableIsToldToTheConnected) {
 }
 
 TEST_P(UdpError, TheBoundAndStrangersHearNothing) {
-  bed.bind(40'000, ip6());
+  const ConnId c = bed.bind(40'000, ip6());
   port_unreachable();
   port_unreachable(1);
-  EXPECT_TRUE(bed.errors.empty());
   EXPECT_EQ(count("no-connection"), 2u);
+  // Nor of what it has sent there: a call that concerns another destination must not fail.
+  bed.send(c, "hello", bed.to(bed.remote(ip6()), 7));
+  port_unreachable();
+  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_EQ(count("no-connection"), 3u);
 }
 
 TEST_P(UdpError, ErrorsThatMayPassAreIgnored) {
@@ -163,6 +167,70 @@ TEST_P(UdpError, APathMtuIsTheDestinationsForAllThatSendThere) {
   bed.send(other, std::string(1400, 'a'), there);
   EXPECT_EQ(refused(), 1u);
   EXPECT_TRUE(bed.received.empty());
+}
+
+TEST_P(UdpError, WhatOneWorkerHearsOfAPathTheOthersAreTold) {
+  udp::shared().n_workers = 3;
+  const ConnId c = bed.bind(40'000, ip6());
+  const auto mtu = [&](uint32_t n) { ip6() ? error(2, 0, n) : error(3, 4, n); };
+  const auto known = [&] { return bed.ops().path_mtu(bed.fake.worker, c, bed.remote(ip6()), 0); };
+  bed.send(c, "first", bed.to(bed.remote(ip6()), 7));
+  mtu(1300);
+  auto& told = bed.fake.handed_off;
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].first, 1u);
+  EXPECT_EQ(told[1].first, 2u);
+  EXPECT_EQ(told[0].second.node, "udp-path-mtu");
+  mtu(1300);  // known to all
+  mtu(1400);
+  EXPECT_EQ(told.size(), 2u);
+  mtu(1290);
+  ASSERT_EQ(told.size(), 4u);
+  Buffer *first = told[0].second.packet, *second = told[2].second.packet;
+  told.pop_front();
+  told.erase(told.begin() + 1);
+  // As a worker that has sent there, and has heard nothing.
+  bed.fake.advance_to(bed.fake.worker.now + 600 * kSecond);
+  const uint32_t link = known();
+  EXPECT_GT(link, 1300u);
+  bed.fake.deliver("udp-path-mtu", {first});
+  EXPECT_EQ(known(), 1300u);
+  bed.fake.deliver("udp-path-mtu", {second});
+  EXPECT_EQ(known(), 1290u);
+  EXPECT_EQ(bed.count("udp-path-mtu/learnt"), 2u);
+  EXPECT_EQ(told.size(), 2u) << "it goes no further";
+}
+
+TEST_P(UdpError, AWorkerThatHasNotSentThereForgetsWhatItIsTold) {
+  udp::shared().n_workers = 2;
+  const ConnId c = bed.bind(40'000, ip6());
+  bed.send(c, "first", bed.to(bed.remote(ip6()), 7));
+  ip6() ? error(2, 0, 1300) : error(3, 4, 1300);
+  Buffer* news = bed.fake.handed_off.at(0).second.packet;
+  bed.fake.handed_off.clear();
+  udp::stop(bed.fake.host);
+  EXPECT_TRUE(udp::start(bed.fake.host));
+  bed.fake.deliver("udp-path-mtu", {news, bed.fake.worker.alloc()});
+  EXPECT_EQ(bed.count("udp-path-mtu/not-sent-there"), 1u);
+  EXPECT_EQ(bed.count("udp-path-mtu/too-short"), 1u);
+}
+
+TEST(UdpDestinations, WhatARouterHasSaidIsForgottenLast) {
+  udp::Destinations all(7);
+  const auto address = [](uint32_t i) {
+    return IpAddress(Ip4Address{{10, static_cast<uint8_t>(i >> 16), static_cast<uint8_t>(i >> 8),
+                                 static_cast<uint8_t>(i)}});
+  };
+  constexpr uint32_t kMany = 20 * udp::Destinations::kEntries;
+  all.get(address(0), 0, 1).learn(1300, 1);
+  for (uint32_t i = 1; i < kMany; ++i) (void)all.get(address(i), 0, 1 + i);
+  const udp::Destination* known = all.find(address(0), 0);
+  ASSERT_NE(known, nullptr);
+  EXPECT_EQ(known->path_mtu(1), 1300u);
+  EXPECT_EQ(all.n_known_paths(1), 1u);
+  // Once it is old it is one like the others.
+  for (uint32_t i = 1; i < kMany; ++i) (void)all.get(address(i), 0, 1 + udp::kPathMtuAge + i);
+  EXPECT_EQ(all.find(address(0), 0), nullptr);
 }
 
 // --- IP_RECVERR, IPV6_RECVERR (man 7 ip)

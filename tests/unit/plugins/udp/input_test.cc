@@ -260,6 +260,23 @@ TEST_P(UdpInput, DatagramsOfOneFlowAreGivenTogetherToWhoTakesThemSo) {
   EXPECT_EQ(bed.received.size(), 2u);
 }
 
+// What is told beside them is told once.
+TEST_P(UdpInput, OnlyDatagramsThatCameAlikeAreGivenTogether) {
+  bed.options.gro = true;
+  bed.bind(53, ip6());
+  using P = UdpBed::Packet;
+  bed.receive_all({P{.payload = "aa"}, P{.payload = "bb", .tos = 0}, P{.payload = "cc", .tos = 0},
+                   P{.payload = "dd", .tos = 0, .ttl = 3}},
+                  ip6());
+  ASSERT_EQ(bed.received.size(), 3u);
+  EXPECT_EQ(bed.received[0].payload, "aa");
+  EXPECT_EQ(bed.received[0].d.tos, 0xb8);
+  EXPECT_EQ(bed.received[1].payload, "bbcc");
+  EXPECT_EQ(bed.received[1].d.ttl, 61);
+  EXPECT_EQ(bed.received[2].payload, "dd");
+  EXPECT_EQ(bed.received[2].d.ttl, 3);
+}
+
 TEST(UdpInputBothFamilies, ASocketOnAnyIp6AddressTakesIp4sUnlessItSaysNo) {
   UdpBed bed;
   const ConnId both = bed.bind(53, true);

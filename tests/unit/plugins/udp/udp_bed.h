@@ -217,6 +217,7 @@ struct UdpBed {
     uint32_t cut = 0;                    // bytes that the packet has fewer than its IP header says
     uint32_t flags = 0;                  // BufferFlags
     uint16_t gso_size = 0;
+    uint8_t tos = 0xb8, ttl = 61;
   };
   void receive(const Packet& p, bool ip6 = false, std::optional<IpAddress> to = {}) {
     fake.deliver(ip6 ? "udp6-input" : "udp4-input", {packet(p, ip6, to)});
@@ -244,18 +245,18 @@ struct UdpBed {
     b->l3_offset = b->offset_of_data();
     if (ip6) {
       auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
-      ip.version_class_flow = 6u << 28 | 0xb8u << 20;
+      ip.version_class_flow = 6u << 28 | uint32_t{p.tos} << 20;
       ip.payload_length = size;
       ip.next_header = kProtoUdp;
-      ip.hop_limit = 61;
+      ip.hop_limit = p.ttl;
       ip.src = remote(true).ip6();
       ip.dst = dst.ip6();
     } else {
       auto& ip = *reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header)));
       ip.version_ihl = 0x45;
-      ip.tos = 0xb8;
+      ip.tos = p.tos;
       ip.total_length = static_cast<uint16_t>(size + sizeof(Ip4Header));
-      ip.ttl = 61;
+      ip.ttl = p.ttl;
       ip.protocol = kProtoUdp;
       ip.src = remote(false).ip4();
       ip.dst = dst.ip4();

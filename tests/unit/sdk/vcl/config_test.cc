@@ -26,7 +26,7 @@ TEST(VclConfig, ReadsEveryKindOfValue) {
                                  "  app-socket-api /tmp/x.sock # trailing\n"
                                  "  rx-fifo-size 4000000\n  tx-fifo-size 64k\n"
                                  "  segment-size 512M add-segment-size 1g\n"
-                                 "  session-timeout 1.5\n"
+                                 "  session-timeout 1.5 spin-us 20\n"
                                  "  app-scope-local\n  use-mq-eventfd\n"
                                  "  namespace-id blue namespace-secret 1234\n"
                                  "  event-queue-size 4096 uid 1000 gid 1000\n"
@@ -40,6 +40,7 @@ TEST(VclConfig, ReadsEveryKindOfValue) {
   EXPECT_EQ(c.segment_size, 512ull << 20);
   EXPECT_EQ(c.add_segment_size, 1ull << 30);
   EXPECT_DOUBLE_EQ(c.session_timeout, 1.5);
+  EXPECT_EQ(c.spin, 20 * kMicrosecond);
   EXPECT_TRUE(c.scope_local);
   EXPECT_FALSE(c.scope_global);
   EXPECT_EQ(c.namespace_id, "blue");
@@ -56,6 +57,7 @@ TEST(VclConfig, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(c.rx_fifo_size, 1u << 20);
   EXPECT_EQ(c.event_queue_size, 2048u);
   EXPECT_EQ(c.session_timeout, 600);
+  EXPECT_EQ(c.spin, 50 * kMicrosecond);
 }
 
 TEST(VclConfig, AnUnknownKeyIsNamedWithItsLineAndTheNearestOne) {
@@ -72,6 +74,7 @@ TEST(VclConfig, RefusesWhatItCannotRead) {
   EXPECT_THAT(failure("tcp { }"), HasSubstr("'tcp'"));
   EXPECT_THAT(failure("vcl { max-workers 65 }"), HasSubstr("max-workers 65"));
   EXPECT_THAT(failure("vcl { session-timeout soon }"), HasSubstr("soon"));
+  EXPECT_THAT(failure("vcl { spin-us 1001 }"), HasSubstr("spin-us 1001"));
 }
 
 TEST(VclConfig, TheEnvironmentOverridesTheFile) {

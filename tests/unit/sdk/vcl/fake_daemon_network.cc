@@ -176,6 +176,12 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
     return;
   }
   Session& s = *sessions_[index];
+  const auto answer = [&](uint32_t context, auto&& fill) {
+    InfoEvent info{};
+    info.context = context;
+    fill(info);
+    send(w, ToApp::kInfo, info);
+  };
   switch (type) {
     case ToDaemon::kClaim:
       // What came while the owner changed may have been announced to the old one.
@@ -195,27 +201,18 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
     case ToDaemon::kGroup: {
       const auto g = event.as<GroupEvent>();
       groups_.push_back(g);
-      InfoEvent info{};
-      info.context = g.context;
-      info.status = group_status_;
-      send(w, ToApp::kInfo, info);
+      answer(g.context, [&](InfoEvent& info) { info.status = group_status_; });
       break;
     }
-    case ToDaemon::kGetPath: {
-      InfoEvent info{};
-      info.context = e.context;
-      info.pmtu = path_mtu_;
-      send(w, ToApp::kInfo, info);
+    case ToDaemon::kGetPath:
+      answer(e.context, [&](InfoEvent& info) { info.pmtu = path_mtu_; });
       break;
-    }
-    case ToDaemon::kGetInfo: {
-      InfoEvent info{};
-      info.context = e.context;
-      info.state = 1;
-      info.rtt = 1234;
-      send(w, ToApp::kInfo, info);
+    case ToDaemon::kGetInfo:
+      answer(e.context, [](InfoEvent& info) {
+        info.state = 1;
+        info.rtt = 1234;
+      });
       break;
-    }
     default:
       break;
   }

@@ -1,0 +1,58 @@
+// AppWorker: looking for a moment before sleeping (spin.h).
+#include "vcl/spin.h"
+
+#include <array>
+
+#include "vcl/app_worker.h"
+
+namespace loom::vcl {
+namespace {
+
+constexpr size_t kMostPairs = 8;    // with more of them somebody is always ringing
+constexpr int kLooksPerClock = 16;  // reading the clock costs as much as a few looks
+
+bool has_two_cores() noexcept {
+  static const bool has = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+  return has;
+}
+
+}  // namespace
+
+bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
+                     uint32_t& rung) {
+  // Where others sleep the doorbells are rung anyway, and whom they wake shares what has come. One
+  // round is left to begin_sleep(), which has to announce the bells before the last.
+  if (sleepers_ != 0 || rung + 1 >= kMaxRounds || pairs_.empty() || pairs_.size() > kMostPairs ||
+      !attachment_ || config_.spin == 0 || !has_two_cores() || !thread.gauge().wants())
+    return false;
+  // What is looked at stays mapped.
+  const std::shared_ptr<Attachment> attachment = attachment_;
+  std::array<std::shared_ptr<CutThroughPair>, kMostPairs> pairs;
+  std::copy(pairs_.begin(), pairs_.end(), pairs.begin());
+  Bells bells;
+  for (const auto& pair : pairs_)
+    if (!pair->gather(bells)) return false;
+  if (bells.empty()) return false;
+  const svm::MqConsumer queue = attachment->queue();
+  const TimeNs until = std::min(deadline, sys::now() + config_.spin);
+  thread.set_spinning(true);
+  lock.unlock();
+  bool has_come = false;
+  do {
+    for (int i = 0; i < kLooksPerClock && !has_come; ++i) {
+      __builtin_ia32_pause();
+      has_come = !bells.are_quiet() || !queue.empty() || thread.has_news();
+    }
+  } while (!has_come && sys::now() < until);
+  lock.lock();
+  thread.set_spinning(false);
+  if (has_come) {
+    ++rung;  // who rings without end does not keep it awake for ever
+    thread.gauge().found();
+  } else {
+    thread.gauge().missed();
+  }
+  return true;
+}
+
+}  // namespace loom::vcl

@@ -1,0 +1,165 @@
+// Datagram sessions of two applications, and the links between them as each end maps them.
+#pragma once
+#include "tests/unit/core/session/datagram_transport.h"
+#include "tests/unit/core/session/test_app.h"
+
+namespace loom::test::links {
+
+using svm::DatagramHeader;
+using Transport = DatagramTransport;
+
+inline svm::AttachRequest named(const char* name, uint32_t flags = 0) {
+  svm::AttachRequest r{};
+  std::strcpy(r.app_name, name);
+  r.rx_fifo_size = r.tx_fifo_size = 128 << 10;
+  r.flags = flags;
+  return r;
+}
+
+inline svm::Endpoint at(uint8_t host, uint16_t port) {
+  svm::Endpoint e{};
+  e.is_ip4 = 1;
+  e.port = Be16(port).raw();
+  if (host != 0) e.ip[0] = 10;
+  e.ip[3] = host;
+  return e;
+}
+
+// A session, and its application's way to its links.
+struct Socket {
+  TestApp* app = nullptr;
+  uint64_t handle = 0;
+  svm::Endpoint local{};
+  std::unique_ptr<TestApp::Connection> own;
+
+  svm::DatagramLinks* table() const {
+    const svm::Ref ref = own->shared->block;
+    return ref ? app->table.resolve_as<svm::DatagramLinks>(ref) : nullptr;
+  }
+  svm::DatagramLinkSlot& slot(uint32_t i = 0) const { return svm::link_slots(*table())[i]; }
+  uint32_t count(svm::LinkState state) const {
+    uint32_t n = 0;
+    for (uint32_t i = 0; table() && i < table()->capacity; ++i)
+      n += svm::link_state(slot(i).word.load()) == state;
+    return n;
+  }
+};
+
+// A link, with the pair's memory mapped as an application maps it.
+struct Link {
+  std::vector<std::unique_ptr<svm::Segment>> segments;
+  std::unique_ptr<svm::SegmentTable> table = std::make_unique<svm::SegmentTable>();
+  std::unique_ptr<svm::AppArena> arena = std::make_unique<svm::AppArena>(*table);
+  svm::CutThroughShared* shared = nullptr;
+  svm::AppFifoConsumer rx;
+  svm::AppFifoProducer tx;
+
+  void send(std::string_view text) {
+    DatagramHeader h{};
+    h.length = static_cast<uint32_t>(text.size());
+    std::string bytes(reinterpret_cast<const char*>(&h), sizeof h);
+    bytes += text;
+    EXPECT_EQ(tx.enqueue(svm::bytes_of(bytes.data(), bytes.size())), bytes.size());
+  }
+  std::string take() {
+    DatagramHeader h;
+    if (rx.refresh() < sizeof h) return "";
+    rx.dequeue(std::as_writable_bytes(std::span(&h, 1)));
+    std::string text(h.length, 0);
+    rx.dequeue(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+};
+
+struct DatagramLinksTest : testing::Test {
+  DatagramLinksTest() {
+    EXPECT_TRUE(bed.transports.add(transport.ops()));
+    bed.engine->worker(0).net = &kDatagramNet;
+  }
+  // Behind what is told about links.
+  static svm::ConnectedEvent answer(TestApp& a) {
+    svm::MqEvent event{};
+    while (a.events.pop(event))
+      if (static_cast<svm::ToApp>(event.type) == svm::ToApp::kConnected)
+        return event.as<svm::ConnectedEvent>();
+    ADD_FAILURE() << "no answer";
+    return {};
+  }
+  svm::ConnectedEvent ask(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
+    svm::ConnectEvent e{};
+    e.context = 5;
+    e.proto = Transport::kProto;
+    e.local = local;
+    e.remote = remote;
+    a.push(svm::ToDaemon::kConnect, e);
+    return answer(a);
+  }
+  Socket open(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
+    const auto c = ask(a, local, remote);
+    EXPECT_EQ(c.status, 0);
+    EXPECT_EQ(c.cut_through, svm::CutThrough::kNo);
+    return {&a, c.handle, c.local, a.connection(c.handle, c.session)};
+  }
+  Socket bind(TestApp& a, uint16_t port, uint8_t host = 0) {
+    return open(a, at(host, port), at(0, 0));
+  }
+  Socket connect(TestApp& a, uint16_t port, uint8_t host = 1) {
+    return open(a, at(0, 0), at(host, port));
+  }
+  Status set_peer(Socket& s, svm::Endpoint remote) {
+    svm::PeerEvent e{};
+    e.handle = s.handle;
+    e.context = 6;
+    e.remote = remote;
+    s.app->push(svm::ToDaemon::kSetPeer, e);
+    return static_cast<Status>(answer(*s.app).status);
+  }
+  Link map(const Socket& s, uint32_t slot = 0) {
+    Link l;
+    const svm::DatagramLinkSlot& shared = s.slot(slot);
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kGetSegment;
+    r.pair = r.segment_id = svm::ref_segment(shared.block);
+    const auto reply = s.app->ask(r);
+    EXPECT_EQ(reply.status, 0) << reply.message;
+    for (uint32_t i = 0; i < reply.n_segments; ++i) {
+      const auto& info = reply.segments[i];
+      l.segments.push_back(svm::Segment::map(s.app->fds[i], info.id, info.kind, info.size).value());
+      EXPECT_TRUE(l.table->add(*l.segments.back()));
+      if (info.kind == svm::SegmentKind::kAppArena) {
+        EXPECT_TRUE(l.arena->add_segment(*l.segments.back()));
+      }
+    }
+    l.shared = l.table->resolve_as<svm::CutThroughShared>(shared.block);
+    EXPECT_NE(l.shared, nullptr);
+    l.rx = svm::AppFifoConsumer(l.shared->fifos[1 - shared.end], *l.table, shared.rx_size);
+    l.tx = svm::AppFifoProducer(l.shared->fifos[shared.end], *l.arena, shared.tx_size);
+    return l;
+  }
+  void done(const Socket& s, uint32_t slot = 0) {
+    const svm::LinkEvent e{s.handle, slot, s.slot(slot).word.load()};
+    s.app->push(svm::ToDaemon::kLinkDone, e);
+  }
+  static void forget_events(TestApp& a) {
+    svm::MqEvent e;
+    while (a.events.pop(e)) {}
+  }
+  std::size_t links() {
+    auto& sw = *bed.layer->impl().workers[0];
+    return sw.datagram_links.size() - sw.free_datagram_links.size();
+  }
+  // Everything that was there for links has gone, in time.
+  void expect_nothing_left() {
+    EXPECT_EQ(links(), 0u);
+    EXPECT_TRUE(bed.layer->impl().workers[0]->linked.empty());
+    for (int i = 0; i < 3; ++i) bed.pump(6 * kSecond);
+    EXPECT_TRUE(bed.layer->impl().pairs.empty());
+  }
+
+  Transport transport;
+  SessionBed bed;
+  TestApp server{bed, named("server")}, client{bed, named("client")};
+};
+
+}  // namespace loom::test::links
