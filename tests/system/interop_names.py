@@ -19,7 +19,6 @@ COMMANDS = """
 
 ABSENT_COMMANDS = {
     "af-packet": ["create host-interface"],
-    "memif": ["create memif socket", "create interface memif"],
     "QUIC": ["show quic"],
 }
 
@@ -35,8 +34,6 @@ MESSAGES = """
 # Requests; their replies and details go with them.
 ABSENT_MESSAGES = {
     "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
-    "memif": ["memif_create_v2", "memif_delete", "memif_dump", "memif_socket_filename_add_del_v2",
-              "memif_socket_filename_dump"],
     "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
     "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],
 }

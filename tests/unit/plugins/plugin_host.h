@@ -1,6 +1,8 @@
 // What a plugin sees of the daemon, in virtual time: the IP layer on devices in memory (NetHost),
 // commands and the binary API without sockets. Stepped by the test.
 #pragma once
+#include <poll.h>
+
 #include "cli/tree.h"
 #include "config/stanza_registry.h"
 #include "plugin/host_impl.h"
@@ -16,6 +18,11 @@ class PluginHost : public ApiHost {
     impl_.log = [this](LogLevel, const char* who, const char* text) {
       log += std::string(who) + ": " + text + "\n";
     };
+    impl_.watch_fd = [this](int fd, std::function<void()> readable) {
+      watched_[++last_watch_] = {fd, std::move(readable)};
+      return last_watch_;
+    };
+    impl_.unwatch_fd = [this](uint64_t handle) { watched_.erase(handle); };
   }
   Host& host() { return impl_.host(); }
 
@@ -34,9 +41,29 @@ class PluginHost : public ApiHost {
     return o.text;
   }
 
+  // Rounds, and watched descriptors that are readable, until there is nothing left to do.
+  void settle() {
+    for (bool again = true; again;) {
+      run();
+      again = false;
+      for (const auto& [handle, watch] : std::map(watched_)) {
+        pollfd p{.fd = watch.fd, .events = POLLIN, .revents = 0};
+        if (!watched_.contains(handle) || poll(&p, 1, 0) != 1) continue;
+        watch.readable();
+        again = true;
+      }
+    }
+  }
+
   std::string log;
 
  private:
+  struct Watch {
+    int fd;
+    std::function<void()> readable;
+  };
+  std::map<uint64_t, Watch> watched_;
+  uint64_t last_watch_ = 0;
   TransportRegistry transports_;
   CcRegistry congestion_;
   CliTree tree_;

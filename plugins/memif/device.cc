@@ -1,0 +1,169 @@
+// The driver's functions that run on workers. No system calls but the ones that wake, and are woken
+// by, a peer that sleeps.
+#include "device.h"
+
+#include "memifs.h"
+
+namespace loom::memif {
+namespace {
+
+enum Next : uint16_t { kToEthernet, kToIp4, kToIp6 };
+
+constexpr CounterInfo kCounters[kRxCounterCount] = {
+    {"received", Severity::kInfo, "packets handed to ethernet-input, ip4-input or ip6-input"},
+    {"runt", Severity::kError, "shorter than an Ethernet header, or empty"},
+    {"too-long", Severity::kError, "longer than 65,535 bytes behind the Ethernet header"},
+    {"bad-version", Severity::kError, "in mode ip, neither IPv4 nor IPv6"},
+    {"no-buffers", Severity::kWarn, "calls that left packets in the ring: the pool was empty"},
+    {"bad-cursor", Severity::kError, "ends the link: the peer's cursor is beyond the ring"},
+    {"bad-chain", Severity::kError, "ends the link: a packet goes on where there is nothing"},
+    {"bad-region", Severity::kError, "ends the link: a descriptor of an unknown region"},
+    {"bad-range", Severity::kError, "ends the link: a descriptor leads out of its region"},
+};
+
+void add(uint64_t& counter, uint64_t n) noexcept {  // one writer, this worker
+  __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
+}
+void add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {
+  if (n != 0) counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+// Once a link: the control thread takes it away.
+void fail(Worker& w, Device& d, Fault f) noexcept {
+  Fault none = Fault::kNone;
+  if (d.fault.compare_exchange_strong(none, f))
+    w.post_to_control([](void* memifs) { static_cast<Memifs*>(memifs)->end_faulty_links(); },
+                      d.memifs);
+}
+
+Link* sound_link(const Device& d) noexcept {
+  Link* link = d.link.load(std::memory_order_acquire);
+  return link && d.fault.load(std::memory_order_relaxed) == Fault::kNone ? link : nullptr;
+}
+
+// Counts what a call found; returns how many packets were dropped.
+uint32_t note(Worker& w, NodeRuntime& rt, Device& d, const Taken& all,
+              const RxCounts& counts) noexcept {
+  uint32_t dropped = 0;
+  for (uint16_t c = 0; c < kRxCounterCount; ++c) {
+    if (counts[c] == 0) continue;
+    rt.count(c, counts[c]);
+    if (c != kReceived && c != kNoBuffers) dropped += counts[c];
+  }
+  InterfaceCounters& sum = *d.rx_counters[w.index];
+  if (all.n != 0) {
+    add(sum.packets, all.n);
+    add(sum.bytes, all.bytes);
+  }
+  if (dropped != 0) add(sum.errors, dropped);
+  return dropped;
+}
+
+// Has the peers of a queue's rings wake us. False: a packet came meanwhile, and the queue goes on
+// being polled. Not all peers put a barrier between publishing a packet and looking whether we
+// sleep: one that has seen no need to wake us shows its packet within the time that is waited here.
+constexpr int kLooks = 16;  // with a pause in between: about a microsecond
+
+template <class F>
+bool arm(F&& each_ring) noexcept {
+  bool is_new = false, is_empty = true;
+  each_ring([&](RxRing& r) {
+    if (r.is_masked) r.set_masked(false), is_new = true;
+  });
+  for (int i = 0; is_empty && i < (is_new ? kLooks : 1); ++i) {
+    __builtin_ia32_pause();
+    each_ring([&](RxRing& r) { is_empty &= r.ready() == 0; });
+  }
+  return is_empty;
+}
+
+void hand_on(NodeRuntime& rt, const Link& link, std::span<Buffer* const> packets) noexcept {
+  if (link.is_ethernet) return rt.enqueue_all(packets, kToEthernet);
+  std::array<uint16_t, kFrameSize> next;
+  for (std::size_t i = 0; i < packets.size(); ++i)
+    next[i] = static_cast<uint8_t>(*packets[i]->data) >> 4 == 4 ? kToIp4 : kToIp6;
+  rt.enqueue(packets, next.data());
+}
+
+}  // namespace
+
+const NodeInfo kInputNode{
+    .name = "memif-input",
+    .run = nullptr,  // named for the listing of what the driver does inside interface-input
+    .kind = NodeKind::kInput,
+    .counters = kCounters,
+    .next = {"ethernet-input", "ip4-input", "ip6-input"},
+};
+
+// Polled once its descriptor has become readable, and for as long as it finds packets
+// (interface-input); a call that finds none leaves the queue armed. Who polls all the time does
+// not pay a system call a round for wake-ups that nobody needs: every 32nd call takes them back.
+uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
+  Device& d = *static_cast<Device*>(device);
+  RxQueue& q = *d.queues[queue];
+  if (q.is_armed && q.n_calls++ % 32 == 0) q.ear.consume();
+  Link* link = sound_link(d);
+  const auto n_rings = link ? static_cast<uint32_t>(link->rx.size()) : 0;
+  if (queue >= n_rings) {
+    q.is_armed = true;  // for the next link
+    return 0;
+  }
+  const auto n_queues = static_cast<uint32_t>(d.queues.size());
+  const uint32_t mine = (n_rings - queue - 1) / n_queues + 1;  // queue, queue + n_queues, ...
+  const auto each_ring = [&](auto&& fn) {
+    for (uint32_t i = 0; i < mine; ++i) fn(*link->rx[queue + (q.turn + i) % mine * n_queues]);
+  };
+  std::array<Buffer*, kFrameSize> packets;
+  RxCounts counts{};
+  Taken all;
+  each_ring([&](RxRing& ring) {
+    if (all.fault != Fault::kNone || all.n == packets.size()) return;
+    const Taken taken = take(w, *link, ring, std::span(packets).subspan(all.n), counts);
+    all.n += taken.n;
+    all.bytes += taken.bytes;
+    all.fault = taken.fault;
+    if (taken.n != 0 && !ring.is_masked) ring.set_masked(true);
+  });
+  ++q.turn;
+  const uint32_t dropped = note(w, rt, d, all, counts);
+  if (all.fault != Fault::kNone) [[unlikely]]
+    fail(w, d, all.fault);
+  for (uint32_t i = 0; i < all.n; ++i) packets[i]->rx_if = d.index;
+  if (all.n != 0) hand_on(rt, *link, {packets.data(), all.n});
+  const uint32_t found = all.n + dropped;
+  if (found != 0) {
+    q.is_armed = false;
+    return found;
+  }
+  if (!q.is_armed) {
+    q.is_armed = true;
+    q.n_calls = 0;
+  }
+  // What came meanwhile is one more round's work.
+  return arm(each_ring) || all.fault != Fault::kNone ? 0 : 1;
+}
+
+uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> packets) noexcept {
+  Device& d = *static_cast<Device*>(device);
+  Link* link = sound_link(d);
+  if (!link) {
+    add(d.tx_counters.no_peer, packets.size());
+    w.free(packets);
+    return static_cast<uint32_t>(packets.size());
+  }
+  TxRing& ring = *link->tx[queue % link->tx.size()];
+  const bool is_shared = link->tx.size() < d.config.n_tx_queues;
+  while (is_shared && ring.is_busy.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
+  const Put done = put(*link, ring, packets);
+  if (is_shared) ring.is_busy.clear(std::memory_order_release);
+  add(d.tx_counters.too_long, done.too_long);
+  if (done.fault != Fault::kNone) [[unlikely]] {
+    add(d.tx_counters.faults[static_cast<std::size_t>(done.fault)], 1);
+    fail(w, d, done.fault);
+  }
+  add(d.tx_counters.ring_full, packets.size() - done.n);
+  w.free(packets.first(done.n));
+  return done.n;
+}
+
+}  // namespace loom::memif

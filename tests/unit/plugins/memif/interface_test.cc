@@ -1,0 +1,304 @@
+// Interfaces: two ends in one daemon, peers that fail while packets flow, sleep and wake-up,
+// commands and messages.
+#include <poll.h>
+
+#include "bed.h"
+#include "memif.api.h"
+
+namespace loom::memif {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Interfaces : ::testing::Test {
+  Bed bed;
+  uint64_t counter(const std::string& name) { return bed.h.counter("memif-input/" + name); }
+};
+
+TEST_F(Interfaces, TwoEndsFindEachOtherAndPacketsCross) {
+  Device& master = bed.master();
+  Device& slave = bed.slave();
+  ASSERT_TRUE(bed.is_up(master));
+  ASSERT_TRUE(bed.is_up(slave));
+  EXPECT_EQ(slave.peer_interface, "memif1/0");
+  EXPECT_EQ(master.peer_interface, "memif2/0");
+  EXPECT_EQ(slave.peer_name, "Hostloom");
+  const auto before = bed.received(master), before_slave = bed.received(slave);
+  EXPECT_EQ(bed.send(slave, {packet(60), packet(1514), packet(9000)}), 3u);
+  EXPECT_EQ(bed.send(master, {packet(61)}), 1u);
+  EXPECT_EQ(bed.received(master).packets - before.packets, 3u);
+  EXPECT_EQ(bed.received(master).bytes - before.bytes, 60u + 1514 + 9000);
+  EXPECT_EQ(bed.received(slave).packets - before_slave.packets, 1u);
+  EXPECT_GE(counter("received"), 4u);
+}
+
+TEST_F(Interfaces, ThePeerGoesAndComes) {
+  Device& master = bed.master();
+  Device& slave = bed.slave();
+  for (int i = 0; i < 3; ++i) {
+    bed.up("memif1/0", false);
+    EXPECT_FALSE(bed.is_up(slave));
+    EXPECT_EQ(slave.last_reason, "the peer says: interface is down");
+    const uint64_t lost = slave.tx_counters.no_peer;
+    EXPECT_EQ(bed.send(slave, {packet(60)}), 1u);
+    EXPECT_EQ(slave.tx_counters.no_peer, lost + 1);
+    bed.up("memif1/0");
+    bed.ticks(16);
+    EXPECT_TRUE(bed.is_up(slave));
+    EXPECT_TRUE(bed.is_up(master));
+    const uint64_t received = bed.received(master).packets;
+    EXPECT_EQ(bed.send(slave, {packet(60)}), 1u);
+    EXPECT_EQ(bed.received(master).packets, received + 1);
+  }
+  EXPECT_EQ(slave.n_connected, 4u);
+  bed.h.ok("delete interface memif memif1/0");
+  bed.h.settle();
+  EXPECT_FALSE(bed.is_up(slave));
+  EXPECT_EQ(slave.last_reason, "the peer says: interface deleted");
+}
+
+TEST_F(Interfaces, AllQueuesAreUsedAlsoWhenThePeerHasMoreOrFewer) {
+  Device& master = bed.master("rx-queues 2 tx-queues 3");
+  Device& slave = bed.slave("rx-queues 1 tx-queues 5");
+  ASSERT_TRUE(bed.is_up(slave));
+  EXPECT_EQ(master.link.load()->rx.size(), 5u);
+  EXPECT_EQ(master.link.load()->tx.size(), 1u);
+  const uint64_t before = bed.received(master).packets, back = bed.received(slave).packets;
+  for (uint16_t q = 0; q < 5; ++q) EXPECT_EQ(bed.send(slave, {packet(60, q)}, q), 1u);
+  for (uint16_t q = 0; q < 3; ++q) EXPECT_EQ(bed.send(master, {packet(60, q)}, q), 1u);
+  EXPECT_EQ(bed.received(master).packets - before, 5u);
+  EXPECT_EQ(bed.received(slave).packets - back, 3u);
+}
+
+TEST_F(Interfaces, AFullRingIsCounted) {
+  Device& master = bed.master();
+  PlayedSlave peer(bed);
+  ASSERT_TRUE(peer.say_all());
+  const uint64_t before = master.tx_counters.ring_full;
+  peer.m2s().head = 2;  // offers two buffers
+  EXPECT_EQ(bed.send(master, {packet(60, 1), packet(60, 2), packet(60, 3)}), 2u);
+  EXPECT_EQ(master.tx_counters.ring_full, before + 1);
+  EXPECT_EQ(peer.m2s().tail, 2);
+  EXPECT_EQ(std::memcmp(peer.base + PlayedSlave::buffer(1, 1), packet(60, 2).data(), 60), 0);
+}
+
+TEST_F(Interfaces, FaultsEndTheLinkWithAReasonAndACounter) {
+  Device& master = bed.master();
+  struct Case {
+    const char *counter, *reason;
+    void (*spoil)(PlayedSlave&);
+  };
+  const Case cases[] = {
+      {"bad-cursor", "Ring cursor is beyond the ring", [](PlayedSlave& p) { p.s2m().head = 17; }},
+      {"bad-chain", "Packet chain has no end",
+       [](PlayedSlave& p) {
+         p.s2m().descriptors[0].flags = kDescriptorNext;
+         p.s2m().head = 1;
+       }},
+      {"bad-region", "Descriptor of an unknown region",
+       [](PlayedSlave& p) {
+         p.s2m().descriptors[0].region = 1;
+         p.s2m().head = 1;
+       }},
+      {"bad-range", "Descriptor leads out of its region",
+       [](PlayedSlave& p) {
+         p.s2m().descriptors[0].offset = PlayedSlave::kSize;
+         p.s2m().head = 1;
+       }},
+  };
+  for (const Case& c : cases) {
+    PlayedSlave peer(bed);
+    ASSERT_TRUE(peer.say_all()) << c.counter;
+    c.spoil(peer);
+    peer.wake();
+    EXPECT_EQ(peer.goodbye(), c.reason);
+    EXPECT_FALSE(bed.is_up(master));
+    EXPECT_EQ(master.last_reason, c.reason);
+    EXPECT_EQ(counter(c.counter), 1u) << c.counter;
+  }
+  for (const int fault : {1, 3, 4, 5}) {
+    PlayedSlave peer(bed);
+    ASSERT_TRUE(peer.say_all()) << fault;
+    peer.m2s().head = fault == 1 ? 17 : 16;
+    Descriptor& d = peer.m2s().descriptors[0];
+    if (fault == 3) d.region = 1;
+    if (fault == 4) d.offset = PlayedSlave::kSize;
+    if (fault == 5) d.length = 0;
+    EXPECT_EQ(bed.send(master, {packet(60)}), 0u);
+    EXPECT_EQ(peer.goodbye(), fault_reason(static_cast<Fault>(fault)));
+    EXPECT_EQ(master.tx_counters.faults[fault], 1u);
+  }
+  PlayedSlave good(bed);
+  EXPECT_TRUE(good.say_all());
+}
+
+TEST_F(Interfaces, WhatIsNoPacketIsCounted) {
+  Device& master = bed.master();
+  PlayedSlave peer(bed);
+  ASSERT_TRUE(peer.say_all());
+  peer.s2m().descriptors[0].length = 13;
+  peer.s2m().head = 1;
+  peer.wake();
+  EXPECT_EQ(counter("runt"), 1u);
+  EXPECT_EQ(bed.received(master).errors, 1u);
+  EXPECT_EQ(peer.s2m().tail, 1);
+  EXPECT_TRUE(bed.is_up(master));
+}
+
+// --- Sleep
+
+bool is_readable(int fd) {
+  pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&p, 1, 0) == 1;
+}
+
+TEST_F(Interfaces, WhoFindsNothingAsksToBeWokenAndWhoPollsDoesNot) {
+  bed.master();
+  PlayedSlave peer(bed);
+  ASSERT_TRUE(peer.say_all());
+  EXPECT_EQ(peer.s2m().flags, 0) << "there is nothing yet";
+  const int fd = bed.device("memif1/0").queues[0]->ear.fd();
+  EXPECT_FALSE(is_readable(fd));
+  for (uint16_t i = 1; i < 100; ++i) {
+    peer.s2m().descriptors[(i - 1) % PlayedSlave::kSlots].length = 60;
+    __atomic_store_n(&peer.s2m().head, i, __ATOMIC_RELEASE);
+    ASSERT_EQ(eventfd_write(peer.events[0].get(), 1), 0);
+    EXPECT_TRUE(is_readable(fd));
+    for (int round = 0; peer.s2m().tail != i && round < 3; ++round) bed.h.engine->step(0);
+    ASSERT_EQ(peer.s2m().tail, i);
+    EXPECT_EQ(peer.s2m().flags, kRingMaskInterrupt) << "it polls";
+    bed.h.settle();
+    EXPECT_EQ(peer.s2m().flags, 0);
+    EXPECT_FALSE(is_readable(fd));
+  }
+}
+
+TEST_F(Interfaces, APeerThatSleepsIsWoken) {
+  Device& master = bed.master();
+  PlayedSlave peer(bed);
+  ASSERT_TRUE(peer.say_all());
+  peer.m2s().head = 16;
+  peer.m2s().flags = kRingMaskInterrupt;
+  bed.send(master, {packet(60)});
+  EXPECT_FALSE(is_readable(peer.events[1].get()));
+  peer.m2s().flags = 0;
+  bed.send(master, {packet(60), packet(60)});
+  eventfd_t n = 0;
+  ASSERT_EQ(eventfd_read(peer.events[1].get(), &n), 0);
+  EXPECT_EQ(n, 1u) << "once for all that is sent at once";
+}
+
+// --- Commands and messages
+
+TEST_F(Interfaces, CommandsRefuseWhatCannotBe) {
+  bed.master();
+  for (const auto& [line, says] : {
+           std::pair("create interface memif socket-id 7 id 0 master", "no memif socket 7"),
+           {"create interface memif socket-id 1 id 0 slave", "it exists already"},
+           {"create interface memif socket-id 1 id 1 ring-size 1000", "not a power of two"},
+           {"create interface memif socket-id 1 id 1 ring-size 32768", "from 1 to 16384"},
+           {"create interface memif socket-id 1 id 1 rx-queues 65", "from 1 to 64"},
+           {"create interface memif socket-id 1 id 1 buffer-size 0", "from 1 to 65535"},
+           {"create interface memif socket-id 1 id 1 mode punt", "'ethernet' or 'ip'"},
+           {"create interface memif socket-id 1 id 1 secret abcdefghijklmnopqrstuvwxy",
+            "more than 24 characters"},
+           {"create interface memif socket-id 1 id 1 hw-addr 01:02:03:04:05:06", "unicast"},
+           {"create interface memif socket-id 1 id 1 buffer-size 65535 ring-size 16384 slave "
+            "rx-queues 8",
+            "more than 1073741824"},
+           {"create interface memif socket-id 1 id 1 what", "'what'"},
+           {"create memif socket id 1 filename /else", "already"},
+           {"create memif socket id 3 filename x", "not an absolute path"},
+           {"create memif socket id 3", "not an absolute path"},
+           {"delete memif socket id 1", "has 1 interfaces"},
+           {"delete memif socket id 9", "no memif socket 9"},
+           {"delete memif socket id 0", "stays"},
+           {"delete interface memif tap0", "no memif interface 'tap0'"},
+           {"delete interface memif sw_if_index 77", "not a memif interface"},
+           {"show memif tap0", "no memif interface"},
+       })
+    EXPECT_THAT(bed.h.refusal(line), HasSubstr(says)) << line;
+}
+
+TEST_F(Interfaces, AFileThatIsNoLeftOverSocketStays) {
+  const std::string plain = bed.file + ".plain";
+  close(open(plain.c_str(), O_CREAT | O_WRONLY, 0600));
+  bed.h.ok("create memif socket id 5 filename " + plain);
+  EXPECT_THAT(bed.h.refusal("create interface memif socket-id 5 id 0 master"),
+              HasSubstr("Address already in use"));
+  EXPECT_EQ(access(plain.c_str(), F_OK), 0);
+  unlink(plain.c_str());
+  bed.master();
+  EXPECT_THAT(bed.h.refusal("create interface memif socket-id 2 id 7 master"),
+              HasSubstr("Address already in use"))
+      << "somebody listens";
+  // One whose listener has died is replaced.
+  const std::string left = bed.file + ".left";
+  must(listen_at(left));
+  bed.h.ok("create memif socket id 6 filename " + left);
+  bed.h.ok("create interface memif socket-id 6 id 0 master");
+  bed.h.ok("delete interface memif memif6/0");
+  EXPECT_NE(access(left.c_str(), F_OK), 0);
+}
+
+TEST_F(Interfaces, ShowSaysWhatThereIs) {
+  bed.master("ring-size 256");
+  bed.slave("secret xyz");
+  const std::string all = bed.h.ok("show memif");
+  for (const char* part : {"memif1/0", "memif2/0", "master", "slave", "256", "Hostloom"})
+    EXPECT_THAT(all, HasSubstr(part));
+  EXPECT_THAT(all, HasSubstr(bed.file));
+  EXPECT_THAT(all, Not(HasSubstr("xyz")));
+  EXPECT_THAT(bed.h.ok("show memif memif1/0"), Not(HasSubstr("slave")));
+  std::string text;
+  describe(&bed.device("memif1/0"), text);
+  EXPECT_THAT(text, HasSubstr("connected to Hostloom (memif2/0), rings: rx 1024 tx 1024"));
+  EXPECT_THAT(text, HasSubstr("ring-full 0"));
+}
+
+TEST_F(Interfaces, MessagesDoWhatTheCommandsDo) {
+  auto& h = bed.h;
+  const std::string file = bed.file + ".api";
+  auto added = h.call<api::MemifSocketFilenameAddDelV2Reply>(
+      api::MemifSocketFilenameAddDelV2{.is_add = true, .socket_filename = file});
+  EXPECT_EQ(added.retval, 0);
+  EXPECT_EQ(added.socket_id, 3u);
+  EXPECT_EQ(h.dump<api::MemifSocketFilenameDetails>(api::MemifSocketFilenameDump{}).size(), 4u);
+  api::MemifCreateV2 create{.role = api::MemifRole::kMemifRoleApiMaster,
+                            .mode = api::MemifMode::kMemifModeApiIp,
+                            .id = 5,
+                            .socket_id = 3,
+                            .ring_size = 64,
+                            .buffer_size = 512};
+  const auto made = h.call<api::MemifCreateV2Reply>(create);
+  ASSERT_EQ(made.retval, 0);
+  EXPECT_EQ(h.call<api::MemifCreateV2Reply>(create).sw_if_index, ~0u);
+  EXPECT_THAT(h.log, HasSubstr("memif_create_v2: memif3/5 refused: it exists already"));
+  create.id = 6;
+  create.ring_size = 63;
+  EXPECT_NE(h.call<api::MemifCreateV2Reply>(create).retval, 0);
+  create.ring_size = 0;
+  create.role = static_cast<api::MemifRole>(2);
+  EXPECT_NE(h.call<api::MemifCreateV2Reply>(create).retval, 0);
+  bed.up("memif3/5");
+  const auto all = h.dump<api::MemifDetails>(api::MemifDump{});
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].sw_if_index, made.sw_if_index);
+  EXPECT_EQ(all[0].id, 5u);
+  EXPECT_EQ(all[0].ring_size, 64u);
+  EXPECT_EQ(all[0].buffer_size, 512u);
+  EXPECT_EQ(all[0].mode, api::MemifMode::kMemifModeApiIp);
+  EXPECT_EQ(all[0].flags, api::IfStatusFlags::kIfStatusApiFlagAdminUp);
+  EXPECT_EQ(all[0].if_name, "memif3/5");
+  api::MemifSocketFilenameAddDelV2 del{.is_add = false, .socket_id = 3};
+  EXPECT_NE(h.call<api::MemifSocketFilenameAddDelV2Reply>(del).retval, 0) << "in use";
+  EXPECT_EQ(h.call<api::MemifDeleteReply>(api::MemifDelete{.sw_if_index = made.sw_if_index}).retval,
+            0);
+  EXPECT_EQ(h.call<api::MemifDeleteReply>(api::MemifDelete{.sw_if_index = made.sw_if_index}).retval,
+            -2);
+  EXPECT_EQ(h.call<api::MemifSocketFilenameAddDelV2Reply>(del).retval, 0);
+}
+
+}  // namespace
+}  // namespace loom::memif
