@@ -51,6 +51,7 @@ struct Connection {
   bool blocked = false;          // nothing is sent before a message of the peer's is complete
   bool receiving = false;        // receive() runs
   bool again = false;            // and is to begin anew
+  bool gone = false;             // the lower session was reset: what is written goes nowhere
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
@@ -124,6 +125,9 @@ void end_below(Connection&) noexcept;
 // --- receive.cc
 // From the lower session into the upper one's rx fifo.
 void receive(Connection&) noexcept;
+// The lower session was reset: the same for all that had come before, as far as there is room. The
+// last chance, as the lower session goes.
+void receive_rest(Connection&) noexcept;
 // kEnding: what comes is nobody's.
 void discard(Connection&) noexcept;
 

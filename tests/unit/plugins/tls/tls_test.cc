@@ -97,6 +97,46 @@ TEST_F(Tls, ATruncatedStreamIsAnErrorAndNotItsEnd) {
   bed.app->close(*link);
 }
 
+TEST_F(Tls, WhatCameBeforeAResetIsReadBeforeTheError) {
+  const std::string text = pattern(100'000);
+  // The application has read what it had when the reset comes, or has not, and there is no room.
+  for (const bool has_room : {true, false}) {
+    SCOPED_TRACE(has_room);
+    if (has_room) {
+      ASSERT_EQ(bed.listen(443), 0);
+    }
+    const auto link = bed.connect(443, test::PipeTransport::kProto);
+    Peer peer(Peer::Role::kClient);
+    peer.exchange(*bed.app, *link);
+    far = bed.accept();
+    ASSERT_TRUE(far);
+    peer.write(text);
+    const std::string records = peer.records();
+    for (std::size_t sent = 0; sent < records.size();) {
+      const uint32_t n = bed.app->write(*link, std::string_view(records).substr(sent));
+      ASSERT_NE(n, 0u);
+      sent += n;
+    }
+    std::string got;
+    if (has_room) {  // and the daemon has not heard of it
+      got.resize(far->rx.refresh());
+      ASSERT_LT(got.size(), text.size());
+      got.resize(far->rx.dequeue(std::as_writable_bytes(std::span(got))));
+    }
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
+    EXPECT_TRUE(far->rx.reset());
+    EXPECT_EQ(far->rx.error(), ECONNRESET);
+    got += bed.app->read(*far);
+    EXPECT_TRUE(text.starts_with(got));
+    if (has_room)
+      EXPECT_EQ(got.size(), text.size());
+    else
+      EXPECT_EQ(got.size(), 64u << 10);
+    EXPECT_EQ(bed.stat(kConnections), 0u);
+    bed.app->close(*far);
+  }
+}
+
 TEST_F(Tls, APeerThatClosesInOrderIsAnEnd) {
   ASSERT_EQ(bed.listen(443), 0);
   const auto link = bed.connect(443, test::PipeTransport::kProto);
