@@ -2,44 +2,76 @@
 
 #include <hostloom/endpoint_settings.h>
 
+#include <vector>
+
 #include "session/application.h"
 
 namespace loom::session {
+namespace {
+
+template <class Fn>
+void tell_transports(const TransportRegistry& transports, Fn TransportOps::*entry,
+                     uint32_t number) {
+  for (TransportId id = 0; id < transports.end_id(); ++id)
+    if (const TransportOps* ops = transports.get(id); ops && ops->*entry) (ops->*entry)(number);
+}
+
+}  // namespace
+
+void EndpointSettings::tell_gone(uint32_t number) const {
+  tell_transports(transports_, &TransportOps::settings_gone, number);
+}
 
 Result<uint32_t> EndpointSettings::add(const App& app, std::string bytes, bool once) {
   if (bytes.size() > kMostSettingsBytes || !read_settings(bytes, [](Setting, std::string_view) {}))
     return error(Status::kInvalid, "these are not settings of an endpoint");
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   uint32_t& n = of_app_[app.serial];
   if (n >= kMostOfApp)
     return error(Status::kNoMemory, "application '" + app.name + "' has the " +
                                         std::to_string(kMostOfApp) + " settings that it may have");
   do last_ = last_ % 0x7fffffff + 1;  // an int to programs
   while (entries_.contains(last_));
-  entries_.try_emplace(last_, app.serial, once, std::move(bytes));
+  const uint32_t number = last_;
+  entries_.try_emplace(number, app.serial, once, std::move(bytes));
   ++n;
-  return last_;
+  lock.unlock();
+  tell_transports(transports_, &TransportOps::settings_given, number);
+  lock.lock();
+  entries_.at(number).is_known = true;
+  return number;
 }
 
 Status EndpointSettings::remove(const App& app, uint32_t number) {
-  const std::lock_guard lock(mutex_);
-  const auto it = entries_.find(number);
-  if (it == entries_.end() || it->second.app != app.serial) return Status::kNotFound;
-  entries_.erase(it);
-  --of_app_[app.serial];
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = entries_.find(number);
+    if (it == entries_.end() || it->second.app != app.serial) return Status::kNotFound;
+    entries_.erase(it);
+    --of_app_[app.serial];
+  }
+  tell_gone(number);
   return Status::kOk;
 }
 
 void EndpointSettings::remove_all(const App& app) {
-  const std::lock_guard lock(mutex_);
-  if (of_app_.erase(app.serial) != 0)
-    std::erase_if(entries_, [&](const auto& e) { return e.second.app == app.serial; });
+  std::vector<uint32_t> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    if (of_app_.erase(app.serial) == 0) return;
+    std::erase_if(entries_, [&](const auto& e) {
+      if (e.second.app != app.serial) return false;
+      gone.push_back(e.first);
+      return true;
+    });
+  }
+  for (const uint32_t number : gone) tell_gone(number);
 }
 
 bool EndpointSettings::has(const App& app, uint32_t number) const {
   const std::lock_guard lock(mutex_);
   const auto it = entries_.find(number);
-  return it != entries_.end() && it->second.app == app.serial;
+  return it != entries_.end() && it->second.app == app.serial && it->second.is_known;
 }
 
 Status EndpointSettings::read(uint32_t named, uint32_t number, std::string* out) const {
@@ -52,11 +84,16 @@ Status EndpointSettings::read(uint32_t named, uint32_t number, std::string* out)
 }
 
 void EndpointSettings::used(const App& app, uint32_t number) {
-  const std::lock_guard lock(mutex_);
-  const auto it = entries_.find(number);
-  if (it == entries_.end() || it->second.app != app.serial || !it->second.once) return;
-  entries_.erase(it);
-  --of_app_[app.serial];
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = entries_.find(number);
+    if (it == entries_.end() || it->second.app != app.serial || !it->second.once ||
+        !it->second.is_known)
+      return;
+    entries_.erase(it);
+    --of_app_[app.serial];
+  }
+  tell_gone(number);
 }
 
 }  // namespace loom::session

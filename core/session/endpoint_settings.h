@@ -12,6 +12,8 @@
 
 #include <hostloom/status.h>
 
+#include "transport/registry.h"
+
 namespace loom::session {
 
 struct App;
@@ -20,8 +22,10 @@ class EndpointSettings {
  public:
   static constexpr uint32_t kMostOfApp = 256;
 
-  // `once`: for one listen or connect, after which it goes. kNoMemory: the application has as many
-  // as it may.
+  explicit EndpointSettings(const TransportRegistry& transports) : transports_(transports) {}
+
+  // Control thread: transports hear of them before anybody can name them. `once`: for one listen or
+  // connect, after which it goes. kNoMemory: the application has as many as it may.
   Result<uint32_t> add(const App&, std::string bytes, bool once);
   Status remove(const App&, uint32_t number);  // kNotFound: not one of its own
   void remove_all(const App&);
@@ -35,11 +39,15 @@ class EndpointSettings {
   struct Entry {
     uint64_t app = 0;  // App::serial
     bool once = false;
+    bool is_known = false;  // to the transports
     std::string bytes;
     Entry(uint64_t a, bool o, std::string b) : app(a), once(o), bytes(std::move(b)) {}
     ~Entry() { explicit_bzero(bytes.data(), bytes.size()); }  // there may be keys
   };
-  mutable std::mutex mutex_;
+  void tell_gone(uint32_t number) const;
+
+  const TransportRegistry& transports_;
+  mutable std::mutex mutex_;  // not held while transports are told
   std::unordered_map<uint32_t, Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> of_app_;  // how many
   uint32_t last_ = 0;

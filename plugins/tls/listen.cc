@@ -72,6 +72,7 @@ Result<void> reload() {
   if (!store) return store.error();
   auto client = make_client_context(s.config, store->get());
   if (!client) return client.error();
+  const auto wishes = s.wishes.renewed(*s.host, store->get());
   std::vector<std::pair<Listener*, ContextPtr>> fresh;
   for (const auto& [id, l] : s.listeners) {
     auto context = make_server_context(s.config, l->settings, store->get());
@@ -82,6 +83,7 @@ Result<void> reload() {
   s.host->with_barrier([&] {
     std::swap(s.store, *store);
     std::swap(s.client, *client);
+    s.wishes.take(*wishes);
     ++s.generation;
     for (auto& [l, context] : fresh) std::swap(l->context, context);
   });

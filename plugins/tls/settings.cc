@@ -44,7 +44,8 @@ std::string digest_of(const std::string& bytes, const std::vector<KeyPair>& pair
   bool is_good = c && EVP_DigestInit_ex(c, EVP_sha256(), nullptr) == 1 &&
                  EVP_DigestUpdate(c, bytes.data(), bytes.size()) == 1;
   for (const KeyPair& p : pairs)
-    is_good = is_good && EVP_DigestUpdate(c, p.certificate.data(), p.certificate.size()) == 1;
+    is_good = is_good && EVP_DigestUpdate(c, p.certificate.data(), p.certificate.size()) == 1 &&
+              EVP_DigestUpdate(c, p.key.data(), p.key.size()) == 1;
   is_good =
       is_good && EVP_DigestFinal_ex(c, reinterpret_cast<unsigned char*>(digest.data()), &n) == 1;
   EVP_MD_CTX_free(c);

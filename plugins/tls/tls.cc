@@ -121,6 +121,8 @@ void stop(Host& host) {
   host.run_on_all_workers([&s](Worker& w) { w.plugin_data[s.worker_slot] = nullptr; });
   s.workers.clear();
   s.listeners.clear();
+  ClientSettingsTable had;
+  s.wishes.take(had);
   s.client.reset();
   s.store.reset();
 }

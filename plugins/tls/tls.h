@@ -11,9 +11,11 @@
 #include <hostloom/cli.h>
 #include <hostloom/host.h>
 
+#include "client_settings.h"
 #include "config.h"
 #include "connection.h"
 #include "context.h"
+#include "trust.h"
 
 namespace loom::tls {
 
@@ -38,7 +40,8 @@ struct Shared {
   std::atomic<bool> app_has_ended{false};           // a worker has seen that
   StorePtr store;                                   // of all contexts; changed with `client`
   uint32_t generation = 0;                          // of `client`, that of others' sessions ends
-  ContextPtr client;                                // of connections that name no settings
+  ContextPtr client;                                // of all connections to servers
+  ClientSettingsTable wishes;                       // and what applications want of theirs
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   ConnId next_listener = 0;
 };

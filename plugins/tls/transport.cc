@@ -23,12 +23,14 @@ namespace {
 
 Connection& at(Worker& w, ConnId conn) noexcept { return tls_worker(w).get(conn); }
 
-// Allocates: an endpoint's settings, and OpenSSL's object.
+// Allocates: OpenSSL's object.
 Status prepare(Connection& c, SessionId upper, const Endpoints& ends, uint32_t settings) {
+  static const auto kNothing = std::make_shared<const ClientSettings>();
   Shared& s = shared();
   const IpAddress& server = ends.remote;
-  const auto wanted = settings_of(*s.host, settings);
-  if (!wanted) return wanted.error().code;
+  ClientSettingsTable::Ptr wanted = kNothing;
+  if (settings != 0)
+    if (const Status status = s.wishes.find(settings, wanted); status != Status::kOk) return status;
   c.ssl = SSL_new(s.client.get());
   if (!c.ssl || !attach_bio(c)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, *wanted, server); !r) return r.error().code;
@@ -84,6 +86,14 @@ void shutdown(Worker& w, ConnId conn) noexcept {
   Connection& c = at(w, conn);
   c.shut = true;
   w.sessions->tx_schedule(w, c.upper);
+}
+
+void settings_given(uint32_t number) noexcept {
+  Shared& s = shared();
+  try {
+    if (s.store) s.wishes.given(*s.host, number, s.store.get());
+  } catch (const std::bad_alloc&) {  // it will not be found
+  }
 }
 
 // The session layer forgets the session when it is said to be closed, which the last byte's leaving
@@ -188,6 +198,8 @@ const TransportOps kTransportOps{
     .tx_ready = tx_ready,
     .property = [](Worker& w, ConnId conn, uint32_t which,
                    std::string& out) noexcept { return property(w, conn, which, out); },
+    .settings_given = settings_given,
+    .settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); },
 };
 
 }  // namespace loom::tls
