@@ -270,7 +270,7 @@ void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   }
 }
 
-void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, std::string bytes,
+void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, SecretString bytes,
                   Reply& r) {
   const auto number = layer.settings.add(app, std::move(bytes), q.flags & svm::kOnce);
   if (!number) return r.fail(number.error().code, number.error().message);
@@ -296,7 +296,7 @@ void get_property(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   r.fail(status, status_name(status));
 }
 
-void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, std::string more) {
+void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, SecretString more) {
   Reply r;
   UniqueFd child_end;
   switch (request.op) {
@@ -337,7 +337,7 @@ bool reads_replies(int socket) {
 
 }  // namespace
 
-Received receive(int socket, svm::AttachRequest& r, std::string* more) {
+Received receive(int socket, svm::AttachRequest& r, SecretString* more) {
   if (more) {
     const ssize_t size = ::recv(socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC | MSG_PEEK);
     constexpr auto kLeast = static_cast<ssize_t>(sizeof r);
@@ -366,7 +366,7 @@ namespace {
 
 void on_request(Impl& layer, AppWorker& a) {
   svm::AttachRequest request;
-  std::string more;
+  SecretString more;
   switch (receive(a.socket.get(), request, &more)) {
     case Received::kNothing:
       return;

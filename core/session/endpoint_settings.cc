@@ -22,7 +22,7 @@ void EndpointSettings::tell_gone(uint32_t number) const {
   tell_transports(transports_, &TransportOps::settings_gone, number);
 }
 
-Result<uint32_t> EndpointSettings::add(const App& app, std::string bytes, bool once) {
+Result<uint32_t> EndpointSettings::add(const App& app, SecretString bytes, bool once) {
   if (bytes.size() > kMostSettingsBytes || !read_settings(bytes, [](Setting, std::string_view) {}))
     return error(Status::kInvalid, "these are not settings of an endpoint");
   std::unique_lock lock(mutex_);
@@ -79,7 +79,7 @@ Status EndpointSettings::read(uint32_t named, uint32_t number, std::string* out)
   const auto by = entries_.find(named), it = entries_.find(number);
   if (by == entries_.end() || it == entries_.end() || by->second.app != it->second.app)
     return Status::kNotFound;
-  *out = it->second.bytes;
+  *out = std::string_view(it->second.bytes);
   return Status::kOk;
 }
 

@@ -3,13 +3,12 @@
 //
 // Threads: any; one lock, taken when an endpoint is opened, never for a packet.
 #pragma once
-#include <strings.h>
-
 #include <cstdint>
 #include <mutex>
 #include <string>
 #include <unordered_map>
 
+#include <hostloom/secret.h>
 #include <hostloom/status.h>
 
 #include "transport/registry.h"
@@ -26,7 +25,7 @@ class EndpointSettings {
 
   // Control thread: transports hear of them before anybody can name them. `once`: for one listen or
   // connect, after which it goes. kNoMemory: the application has as many as it may.
-  Result<uint32_t> add(const App&, std::string bytes, bool once);
+  Result<uint32_t> add(const App&, SecretString bytes, bool once);
   Status remove(const App&, uint32_t number);  // kNotFound: not one of its own
   void remove_all(const App&);
   bool has(const App&, uint32_t number) const;
@@ -40,9 +39,8 @@ class EndpointSettings {
     uint64_t app = 0;  // App::serial
     bool once = false;
     bool is_known = false;  // to the transports
-    std::string bytes;
-    Entry(uint64_t a, bool o, std::string b) : app(a), once(o), bytes(std::move(b)) {}
-    ~Entry() { explicit_bzero(bytes.data(), bytes.size()); }  // there may be keys
+    SecretString bytes;     // there may be keys
+    Entry(uint64_t a, bool o, SecretString b) : app(a), once(o), bytes(std::move(b)) {}
   };
   void tell_gone(uint32_t number) const;
 

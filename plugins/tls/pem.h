@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include <hostloom/secret.h>
 #include <hostloom/status.h>
 
 namespace loom::tls {
@@ -22,7 +23,8 @@ using StorePtr = std::unique_ptr<X509_STORE, Free<X509_STORE, X509_STORE_free>>;
 
 // A certificate with its chain, and its private key. PEM, the certificate itself first.
 struct KeyPair {
-  std::string certificate, key;
+  std::string certificate;
+  SecretString key;
 };
 
 struct Credentials {

@@ -331,7 +331,7 @@ bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& pu
   return true;
 }
 
-Result<uint32_t> Attachment::add_settings(const std::string& bytes, bool once) {
+Result<uint32_t> Attachment::add_settings(std::string_view bytes, bool once) {
   AttachRequest r = new_request(AttachOp::kAddSettings);
   if (once) r.flags = svm::kOnce;
   const auto got = request(r, bytes);

@@ -213,7 +213,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool reuse_addr = false, broadcast = false;
   uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
   // What the next listen or connect is to have besides (hostloom/endpoint_settings.h).
-  std::string settings;
+  SecretString settings;
   // The limits to tell of: of datagrams those that hold, once there are fifos. Bytes.
   uint32_t rx_limit();
   uint32_t tx_limit();
