@@ -58,6 +58,10 @@ struct Connection {
   // Records that the lower session had no room for. While there are any, none is made, and nothing
   // is read that may be answered: so these are few.
   std::vector<std::byte> unsent;
+  // In the list of those that have OpenSSL's buffers of records (buffers.cc).
+  Connection *more_idle = nullptr, *less_idle = nullptr;
+  TimeNs active_at = 0;
+  bool buffered = false;
   std::string resume_key;  // client: what its sessions are kept under (resume.h)
   Timer timer;  // handshake: gives up. Ending: lets go. Open: memory was short, tries again
 
@@ -97,6 +101,10 @@ struct TlsWorker {
   StatCounter stats[kStatCount];
   SessionCache sessions;
   uint32_t lingering = 0;  // connections whose handshake has failed, and which are still there
+  // Connections with buffers of records, the one that is idle for the longest time first.
+  Connection *most_idle = nullptr, *least_idle = nullptr;
+  uint32_t n_buffered = 0, most_buffered = 1024;
+  Timer idle_timer;
   // Handshakes of this round: what they took so far.
   TimeNs round = 0, spent = 0;
 };
@@ -108,6 +116,12 @@ inline AppSession Connection::below() const noexcept { return AppSession(at->w, 
 bool attach_bio(Connection&) noexcept;
 // Sends what is unsent. False: the rest goes when there is room; `writable` calls again.
 bool flush(Connection&) noexcept;
+
+// --- buffers.cc
+// It is about to receive or to send: OpenSSL's buffers stay until it has been idle for a while, or
+// too many others have some.
+void keep_buffers(Connection&) noexcept;
+void forget_buffers(Connection&) noexcept;  // its SSL goes
 
 // --- handshake.cc
 // Goes on with it as far as what has come allows.

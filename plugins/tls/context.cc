@@ -73,8 +73,8 @@ Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, 
     return openssl_fail("groups " + config.groups);
   if (!config.key_log.empty())
     if (auto r = log_keys(raw, config.key_log); !r) return r.error();
-  // No state of the other direction: an idle session has no buffers. Renegotiation is refused
-  // (RFC 5746 or not), compression too.
+  // Handshakes hold no buffers while they wait; sessions do while they are at work (buffers.cc).
+  // Renegotiation is refused (RFC 5746 or not), compression too.
   SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // One record a call: a peer's KeyUpdates (RFC 8446 section 4.6.3) count like its data.

@@ -84,6 +84,7 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
   const uint32_t begun = c.taken;
+  if (lower.unread() != 0) keep_buffers(c);
   for (Step step = Step::kGoOn; step == Step::kGoOn;) {
     if (!c.unsent.empty()) return;  // `writable` goes on
     const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
