@@ -20,14 +20,8 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     if (!context) return refuse(context.error());
     l->context = std::move(*context);
     l->settings = std::move(*settings);
-    const auto listen_below = [&] {
-      return s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
-    };
-    auto lower = listen_below();
-    if (!lower && lower.error().code == Status::kClosed) {
-      if (const auto r = renew_application(); !r) return refuse(r.error());
-      lower = listen_below();
-    }
+    if (!s.app) return Status::kClosed;
+    const auto lower = s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
     if (!lower) return lower.error().code;
     l->lower = *lower;
     *out = s.next_listener++;
@@ -54,16 +48,16 @@ void close_listener(ConnId id) noexcept {
   s.listeners.erase(found);
 }
 
-Result<void> renew_application() {
+void renew_application() noexcept {
   Shared& s = shared();
-  Application* const ended = s.app;
-  s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
-  if (ended) s.host->remove_application(ended);
+  if (Application* const ended = s.app) {
+    s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
+    s.host->remove_application(ended);
+  }
   const auto app = s.host->add_application(kLowerOps);
-  if (!app) return app.error();
+  if (!app)
+    return s.host->log(LogLevel::kError, "tls", "no sessions: " + app.error().message);
   s.host->with_barrier([&] { s.app = *app; });
-  s.app_has_ended = false;
-  return {};
 }
 
 Result<void> reload() {

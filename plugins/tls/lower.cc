@@ -91,6 +91,7 @@ const AppOps kLowerOps{
     .writable = writable,
     .reset = reset,
     .closed = closed,
+    .enabled_again = [] noexcept { renew_application(); },
 };
 
 }  // namespace loom::tls

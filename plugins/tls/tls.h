@@ -37,7 +37,6 @@ struct Shared {
   uint32_t worker_slot = 0;
   std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
   Application* app = nullptr;                       // changed only while the workers stand still
-  std::atomic<bool> app_has_ended{false};           // a worker has seen that
   StorePtr store;                                   // of all contexts; changed with `client`
   uint32_t generation = 0;                          // of `client`, that of others' sessions ends
   ContextPtr client;                                // of all connections to servers
@@ -59,9 +58,9 @@ extern const AppOps kLowerOps;            // lower.cc
 // listen.cc: TransportOps. Control thread.
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
 void close_listener(ConnId) noexcept;
-// When the session layer is disabled applications end (hostloom/app.h): another one takes the place
-// of ours. Control thread.
-Result<void> renew_application();
+// With the session layer applications end (hostloom/app.h). When it is enabled again another one
+// takes the place of ours. Control thread.
+void renew_application() noexcept;
 // Reads the configuration's files again, for listeners, those with certificates of their own
 // included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
 // has changed.

@@ -66,11 +66,7 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
   if (status != Status::kOk) {
     t.forget(*c);
-    if (status != Status::kClosed) return status;
-    // The session layer was disabled since: the next one finds another application.
-    if (!s.app_has_ended.exchange(true))
-      w.post_to_control([](void*) { (void)renew_application(); }, nullptr);
-    return Status::kRefused;
+    return status == Status::kClosed ? Status::kRefused : status;  // we have ended with the layer
   }
   c->upper = upper;
   ++t.stats[kUnderWay];

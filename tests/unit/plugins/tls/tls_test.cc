@@ -198,11 +198,14 @@ TEST_F(Tls, GoesOnWhenTheSessionLayerIsEnabledAgain) {
     bed.app = std::make_unique<test::TestApp>(bed.bed);
     EXPECT_EQ(bed.stat(kConnections), 0u);
     if (!connects_first) continue;
-    bed.start_connect(443);
-    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
-    bed.bed.pump();
-    bed.start_connect(81);  // nobody is there; but it has asked
-    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
+    ASSERT_EQ(bed.listen(444, test::PipeTransport::kProto), 0);
+    bed.start_connect(444);
+    const auto link = bed.accept();
+    ASSERT_TRUE(link) << "the first is none that is refused";
+    Peer peer(Peer::Role::kServer, {}, &bed.server);
+    peer.exchange(*bed.app, *link);
+    EXPECT_EQ(bed.outcome().status, 0);
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
   }
   open();
 }
