@@ -277,6 +277,19 @@ void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, Secr
   r.body.settings = *number;
 }
 
+void use_settings(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  const Listener* l = layer.listener(handle_index(q.handle));
+  Status status = Status::kNotFound;
+  if (layer.settings.has(app, q.settings) && l && l->app == &app && l->handle() == q.handle) {
+    const TransportOps* ops = layer.transports.get(l->transport);
+    status = l->internal != kNoConn && ops->use_settings
+                 ? ops->use_settings(l->internal, q.settings)
+                 : Status::kUnsupported;
+  }
+  layer.settings.used(app, q.settings);
+  if (status != Status::kOk) r.fail(status, "the listener keeps its settings");
+}
+
 // Of a session that lives where it was opened.
 void get_property(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
   Status status = Status::kNotFound;
@@ -318,6 +331,9 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, Secret
     case svm::AttachOp::kDelSettings:
       if (const Status s = layer.settings.remove(*a.app, request.settings); s != Status::kOk)
         r.fail(s, "no settings " + std::to_string(request.settings));
+      break;
+    case svm::AttachOp::kUseSettings:
+      use_settings(layer, *a.app, request, r);
       break;
     case svm::AttachOp::kGetProperty:
       get_property(layer, *a.app, request, r);

@@ -3,13 +3,17 @@
 #include "tls.h"
 
 namespace loom::tls {
+namespace {
+
+Status refuse(const Error& e) {
+  shared().host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
+  return e.code;
+}
+
+}  // namespace
 
 Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* out) noexcept {
   Shared& s = shared();
-  const auto refuse = [&](const Error& e) {
-    s.host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
-    return e.code;
-  };
   try {
     auto l = std::make_unique<Listener>();
     l->upper = upper;
@@ -26,6 +30,23 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->lower = *lower;
     *out = s.next_listener++;
     s.listeners[*out] = std::move(l);
+    return Status::kOk;
+  } catch (const std::bad_alloc&) {
+    return Status::kNoMemory;
+  }
+}
+
+Status use_settings(ConnId id, uint32_t number) noexcept {
+  Shared& s = shared();
+  const auto found = s.listeners.find(id);
+  if (found == s.listeners.end()) return Status::kNotFound;
+  try {
+    auto settings = settings_of(*s.host, number);
+    if (!settings) return refuse(settings.error());
+    auto context = make_server_context(s.config, *settings, s.store.get());
+    if (!context) return refuse(context.error());
+    s.host->with_barrier([&] { std::swap(found->second->context, *context); });
+    std::swap(found->second->settings, *settings);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
@@ -55,8 +76,7 @@ void renew_application() noexcept {
     s.host->remove_application(ended);
   }
   const auto app = s.host->add_application(kLowerOps);
-  if (!app)
-    return s.host->log(LogLevel::kError, "tls", "no sessions: " + app.error().message);
+  if (!app) return s.host->log(LogLevel::kError, "tls", "no sessions: " + app.error().message);
   s.host->with_barrier([&] { s.app = *app; });
 }
 

@@ -57,6 +57,7 @@ extern const AppOps kLowerOps;            // lower.cc
 
 // listen.cc: TransportOps. Control thread.
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
+Status use_settings(ConnId, uint32_t number) noexcept;
 void close_listener(ConnId) noexcept;
 // With the session layer applications end (hostloom/app.h). When it is enabled again another one
 // takes the place of ours. Control thread.

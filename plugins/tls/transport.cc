@@ -196,6 +196,7 @@ const TransportOps kTransportOps{
                    std::string& out) noexcept { return property(w, conn, which, out); },
     .settings_given = settings_given,
     .settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); },
+    .use_settings = use_settings,
 };
 
 }  // namespace loom::tls

@@ -347,6 +347,15 @@ Result<void> Attachment::del_settings(uint32_t number) {
   return {};
 }
 
+Result<void> Attachment::use_settings(uint64_t listener, uint32_t number) {
+  AttachRequest r = new_request(AttachOp::kUseSettings);
+  r.handle = listener;
+  r.settings = number;
+  const auto got = request(r);
+  if (!got) return got.error();
+  return {};
+}
+
 Result<std::string> Attachment::property(uint64_t handle, SessionProperty which) {
   AttachRequest r = new_request(AttachOp::kGetProperty);
   r.handle = handle;

@@ -67,6 +67,8 @@ class Attachment {
   // connect.
   Result<uint32_t> add_settings(std::string_view bytes, bool once);
   Result<void> del_settings(uint32_t number);
+  // For connections that come to that listener from now on.
+  Result<void> use_settings(uint64_t listener, uint32_t number);
   // What the transport says of one of the application's sessions.
   Result<std::string> property(uint64_t handle, SessionProperty which);
 

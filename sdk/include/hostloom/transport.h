@@ -177,6 +177,9 @@ struct TransportOps {
   void (*settings_given)(uint32_t number) noexcept = nullptr;
   // Nobody can name the number any more; connections that did go on. Any thread.
   void (*settings_gone)(uint32_t number) noexcept = nullptr;
+  // TxKind::kInternal. A listener of open_listener's has others from now on: who connects from now
+  // on meets those, who is connected goes on. An error: nothing has changed. Control thread.
+  Status (*use_settings)(ConnId listener, uint32_t number) noexcept = nullptr;
 };
 
 }  // namespace loom
