@@ -61,7 +61,7 @@ api::AppAddCertKeyPairReply add_pair(Impl& l, const api::AppAddCertKeyPair& requ
                               request.certkey.size());
   if (request.cert_len == 0 || request.cert_len >= both.size())
     return {.retval = kApiInvalidValue, .index = ~0u};
-  std::string bytes;
+  SecretString bytes;
   bytes.reserve(both.size() + 16);  // the key is not left behind in a smaller one
   add_setting(bytes, Setting::kCertificate, both.substr(0, request.cert_len));
   add_setting(bytes, Setting::kPrivateKey, both.substr(request.cert_len));

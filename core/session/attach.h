@@ -1,6 +1,8 @@
 // Attach connections from the inside: what is said on them, and who comes and goes by them. Private
 // to core/session/. Control thread.
 #pragma once
+#include <hostloom/secret.h>
+
 #include <cstring>
 #include <string>
 #include <vector>
@@ -31,7 +33,7 @@ struct Reply {
 void send_reply(int socket, const Reply&);
 enum class Received { kRequest, kNothing, kEnd };
 // `more`: takes what follows the request, which settings alone may have.
-Received receive(int socket, svm::AttachRequest&, std::string* more = nullptr);
+Received receive(int socket, svm::AttachRequest&, SecretString* more = nullptr);
 // Whom a visitor's request makes: an application without workers, and one of its workers.
 Result<App*> make_app(Impl&, const svm::AttachRequest&, const std::shared_ptr<Namespace>&);
 Result<AppWorker*> make_worker(Impl&, App&, UniqueFd socket);

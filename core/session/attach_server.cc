@@ -270,11 +270,24 @@ void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   }
 }
 
-void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, std::string bytes,
+void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, SecretString bytes,
                   Reply& r) {
   const auto number = layer.settings.add(app, std::move(bytes), q.flags & svm::kOnce);
   if (!number) return r.fail(number.error().code, number.error().message);
   r.body.settings = *number;
+}
+
+void use_settings(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  const Listener* l = layer.listener(handle_index(q.handle));
+  Status status = Status::kNotFound;
+  if (layer.settings.has(app, q.settings) && l && l->app == &app && l->handle() == q.handle) {
+    const TransportOps* ops = layer.transports.get(l->transport);
+    status = l->internal != kNoConn && ops->use_settings
+                 ? ops->use_settings(l->internal, q.settings)
+                 : Status::kUnsupported;
+  }
+  layer.settings.used(app, q.settings);
+  if (status != Status::kOk) r.fail(status, "the listener keeps its settings");
 }
 
 // Of a session that lives where it was opened.
@@ -296,7 +309,7 @@ void get_property(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   r.fail(status, status_name(status));
 }
 
-void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, std::string more) {
+void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, SecretString more) {
   Reply r;
   UniqueFd child_end;
   switch (request.op) {
@@ -319,6 +332,9 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, std::s
       if (const Status s = layer.settings.remove(*a.app, request.settings); s != Status::kOk)
         r.fail(s, "no settings " + std::to_string(request.settings));
       break;
+    case svm::AttachOp::kUseSettings:
+      use_settings(layer, *a.app, request, r);
+      break;
     case svm::AttachOp::kGetProperty:
       get_property(layer, *a.app, request, r);
       break;
@@ -337,7 +353,7 @@ bool reads_replies(int socket) {
 
 }  // namespace
 
-Received receive(int socket, svm::AttachRequest& r, std::string* more) {
+Received receive(int socket, svm::AttachRequest& r, SecretString* more) {
   if (more) {
     const ssize_t size = ::recv(socket, &r, sizeof r, MSG_DONTWAIT | MSG_TRUNC | MSG_PEEK);
     constexpr auto kLeast = static_cast<ssize_t>(sizeof r);
@@ -366,7 +382,7 @@ namespace {
 
 void on_request(Impl& layer, AppWorker& a) {
   svm::AttachRequest request;
-  std::string more;
+  SecretString more;
   switch (receive(a.socket.get(), request, &more)) {
     case Received::kNothing:
       return;

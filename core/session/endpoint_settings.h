@@ -8,14 +8,15 @@
 //
 // Threads: any; one lock, taken when an endpoint is opened, never for a packet.
 #pragma once
-#include <strings.h>
-
 #include <cstdint>
 #include <mutex>
 #include <string>
 #include <unordered_map>
 
+#include <hostloom/secret.h>
 #include <hostloom/status.h>
+
+#include "transport/registry.h"
 
 namespace loom::session {
 
@@ -25,9 +26,11 @@ class EndpointSettings {
  public:
   static constexpr uint32_t kMostOfApp = 256;
 
-  // `once`: for one listen or connect, after which it goes. kNoMemory: the application has as many
-  // as it may.
-  Result<uint32_t> add(const App&, std::string bytes, bool once);
+  explicit EndpointSettings(const TransportRegistry& transports) : transports_(transports) {}
+
+  // Control thread: transports hear of them before anybody can name them. `once`: for one listen or
+  // connect, after which it goes. kNoMemory: the application has as many as it may.
+  Result<uint32_t> add(const App&, SecretString bytes, bool once);
   Status remove(const App&, uint32_t number);  // kNotFound: not one of its own
   void remove_all(const App&);
   bool has(const App&, uint32_t number) const;
@@ -38,7 +41,7 @@ class EndpointSettings {
   void used(const App&, uint32_t number);
 
   // The operator's, as many as an application may have; they stay until they are removed.
-  Result<uint32_t> add_of_operator(std::string bytes);
+  Result<uint32_t> add_of_operator(SecretString bytes);
   Status remove_of_operator(uint32_t number);
 
  private:
@@ -48,16 +51,18 @@ class EndpointSettings {
     uint64_t app = kOperator;  // App::serial
     bool once = false;
     bool may_name_operators = false;
-    std::string bytes;
-    Entry(uint64_t a, bool o, bool may, std::string b)
+    bool is_known = false;  // to the transports
+    SecretString bytes;     // there may be keys
+    Entry(uint64_t a, bool o, bool may, SecretString b)
         : app(a), once(o), may_name_operators(may), bytes(std::move(b)) {}
-    ~Entry() { explicit_bzero(bytes.data(), bytes.size()); }  // there may be keys
   };
-  Result<uint32_t> add(uint64_t owner, const std::string& who, std::string bytes, bool once,
+  Result<uint32_t> add(uint64_t owner, const std::string& who, SecretString bytes, bool once,
                        bool may_name_operators);
   Status remove(uint64_t owner, uint32_t number);
+  void tell_gone(uint32_t number) const;
 
-  mutable std::mutex mutex_;
+  const TransportRegistry& transports_;
+  mutable std::mutex mutex_;  // not held while transports are told
   std::unordered_map<uint32_t, Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> of_app_;  // how many
   uint32_t last_ = 0;

@@ -150,7 +150,7 @@ struct SessionLayer::Impl {
     std::function<void(const DrainStatus&)> on_change;
   } drain;
   // Any thread.
-  session::EndpointSettings settings;
+  session::EndpointSettings settings{transports};
   std::atomic<DrainState> drain_state{DrainState::kOff};
   std::atomic<bool> drain_check_asked{false};
 

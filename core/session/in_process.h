@@ -33,6 +33,8 @@ inline svm::AppFifoProducer writer_of(Session& s) noexcept {
   return svm::AppFifoProducer(s.fifos().tx(), s.app->app_arena, s.tx.size);
 }
 
+// Says `enabled_again` to those that have ended. Control thread.
+void tell_enabled(Impl&);
 // Says `closed`, now, whatever else was due. The session may be gone on return.
 void say_closed(SessionWorker&, Session&) noexcept;
 // The application is done with the session: close, or abort. `closed` becomes due.

@@ -24,6 +24,16 @@ TransportId find_transport(const Impl& layer, const AppEndpoint& e) noexcept {
                         : layer.transports.find_proto(e.proto);
 }
 
+void tell_enabled(Impl& layer) {
+  std::vector<void (*)() noexcept> calls;  // they change the list of applications
+  for (const auto& a : layer.apps) {
+    if (!a || !a->owner->in_this_process || a->detached) continue;
+    const auto call = static_cast<const InProcessApp&>(*a).calls.enabled_again;
+    if (call && a->condemned.load(std::memory_order_acquire)) calls.push_back(call);
+  }
+  for (const auto call : calls) call();
+}
+
 }  // namespace session
 
 Result<Application*> SessionLayer::add_application(const AppOps& ops, const AppConfig& config) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "net/net.h"
-#include "session/impl.h"
+#include "session/in_process.h"
 
 namespace loom {
 
@@ -103,6 +103,7 @@ Result<void> SessionLayer::set_enabled(bool enabled) {
     if (auto opened = open_attach_sockets(l); !opened) return opened;
   l.stopped = false;
   give_back_later(l);
+  tell_enabled(l);
   return {};
 }
 

@@ -39,21 +39,24 @@ int read_ex(BIO* b, char* to, size_t most, size_t* got) noexcept {
   return 1;
 }
 
-// Takes everything: what does not fit below waits in Connection::unsent.
+// Takes everything: what does not fit below waits in Connection::unsent, and nobody is to have what
+// is made when the lower session has gone.
 int write_ex(BIO* b, const char* from, size_t size, size_t* taken) noexcept {
   Connection& c = of(b);
   BIO_clear_retry_flags(b);
+  *taken = size;
+  if (c.gone) return 1;
   std::span<const std::byte> bytes = std::as_bytes(std::span(from, size));
   if (c.unsent.empty()) bytes = bytes.subspan(c.below().write(bytes));
   if (!bytes.empty()) {
     try {
       c.unsent.insert(c.unsent.end(), bytes.begin(), bytes.end());
     } catch (const std::bad_alloc&) {
+      *taken = 0;
       return 0;  // the stream has a hole: OpenSSL gives the connection up
     }
     wait_for_room(c);
   }
-  *taken = size;
   return 1;
 }
 

@@ -51,12 +51,17 @@ struct Connection {
   bool blocked = false;          // nothing is sent before a message of the peer's is complete
   bool receiving = false;        // receive() runs
   bool again = false;            // and is to begin anew
+  bool gone = false;             // the lower session was reset: what is written goes nowhere
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
   // Records that the lower session had no room for. While there are any, none is made, and nothing
   // is read that may be answered: so these are few.
   std::vector<std::byte> unsent;
+  // In the list of those that have OpenSSL's buffers of records (buffers.cc).
+  Connection *more_idle = nullptr, *less_idle = nullptr;
+  TimeNs active_at = 0;
+  bool buffered = false;
   std::string resume_key;  // client: what its sessions are kept under (resume.h)
   Timer timer;  // handshake: gives up. Ending: lets go. Open: memory was short, tries again
 
@@ -96,6 +101,10 @@ struct TlsWorker {
   StatCounter stats[kStatCount];
   SessionCache sessions;
   uint32_t lingering = 0;  // connections whose handshake has failed, and which are still there
+  // Connections with buffers of records, the one that is idle for the longest time first.
+  Connection *most_idle = nullptr, *least_idle = nullptr;
+  uint32_t n_buffered = 0, most_buffered = 1024;
+  Timer idle_timer;
   // Handshakes of this round: what they took so far.
   TimeNs round = 0, spent = 0;
 };
@@ -107,6 +116,12 @@ inline AppSession Connection::below() const noexcept { return AppSession(at->w, 
 bool attach_bio(Connection&) noexcept;
 // Sends what is unsent. False: the rest goes when there is room; `writable` calls again.
 bool flush(Connection&) noexcept;
+
+// --- buffers.cc
+// It is about to receive or to send: OpenSSL's buffers stay until it has been idle for a while, or
+// too many others have some.
+void keep_buffers(Connection&) noexcept;
+void forget_buffers(Connection&) noexcept;  // its SSL goes
 
 // --- handshake.cc
 // Goes on with it as far as what has come allows.
@@ -124,6 +139,9 @@ void end_below(Connection&) noexcept;
 // --- receive.cc
 // From the lower session into the upper one's rx fifo.
 void receive(Connection&) noexcept;
+// The lower session was reset: the same for all that had come before, as far as there is room. The
+// last chance, as the lower session goes.
+void receive_rest(Connection&) noexcept;
 // kEnding: what comes is nobody's.
 void discard(Connection&) noexcept;
 

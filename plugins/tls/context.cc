@@ -3,8 +3,6 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -16,115 +14,16 @@
 
 #include "connection.h"
 #include "tickets.h"
+#include "trust.h"
 
 namespace loom::tls {
 namespace {
 
-template <class T, void (*kFree)(T*)>
-struct Free {
-  void operator()(T* p) const noexcept { kFree(p); }
-};
-using X509Ptr = std::unique_ptr<X509, Free<X509, X509_free>>;
-using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY, EVP_PKEY_free>>;
-using BioPtr = std::unique_ptr<BIO, Free<BIO, BIO_free_all>>;
-
-// One signature of 16384 bits takes a worker a second.
-constexpr int kMostKeyBits = 4096;
-
-Error fail(const std::string& what) { return {Status::kInvalid, what + ": " + openssl_error()}; }
-
-// Nobody is there to be asked for a passphrase.
-int no_passphrase(char*, int, int, void*) { return -1; }
-
-BioPtr reader_of(const std::string& pem) {
-  return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+int use(SSL_CTX* c, const Credentials& own) {
+  return SSL_CTX_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
 }
-
-int use(SSL_CTX* c, X509* x, EVP_PKEY* k, STACK_OF(X509) * chain) {
-  return SSL_CTX_use_cert_and_key(c, x, k, chain, 1);
-}
-int use(SSL* c, X509* x, EVP_PKEY* k, STACK_OF(X509) * chain) {
-  return SSL_use_cert_and_key(c, x, k, chain, 1);
-}
-void free_chain(STACK_OF(X509) * s) { sk_X509_pop_free(s, X509_free); }
-
-template <class Target>
-Result<void> use_key_pair(Target* c, const KeyPair& pair) {
-  const BioPtr text = reader_of(pair.certificate);
-  const X509Ptr leaf(PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr));
-  if (!leaf) return fail("the certificate");
-  const std::unique_ptr<STACK_OF(X509), Free<STACK_OF(X509), free_chain>> chain(sk_X509_new_null());
-  while (X509* next = PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr))
-    if (!sk_X509_push(chain.get(), next)) X509_free(next);
-  ERR_clear_error();  // the end of the text is one
-  const BioPtr key_text = reader_of(pair.key);
-  const KeyPtr key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, no_passphrase, nullptr));
-  if (!key) return fail("the private key");
-  if (EVP_PKEY_get_bits(key.get()) > kMostKeyBits)
-    return error(Status::kInvalid, "the private key has " +
-                                       std::to_string(EVP_PKEY_get_bits(key.get())) +
-                                       " bits, more than " + std::to_string(kMostKeyBits));
-  if (use(c, leaf.get(), key.get(), chain.get()) != 1) return fail("certificate and key");
-  return {};
-}
-
-// Whose certificates an application has brought has no list of ours, or one of those configured.
-int allow_without_list(int is_good, X509_STORE_CTX* c) {
-  if (is_good || X509_STORE_CTX_get_error(c) != X509_V_ERR_UNABLE_TO_GET_CRL) return is_good;
-  X509_STORE_CTX_set_error(c, X509_V_OK);
-  return 1;
-}
-
-// What is revoked by `host`'s lists is refused here, too.
-bool add_lists(X509_STORE* store, X509_STORE* host) {
-  bool is_good = X509_STORE_lock(host) == 1, has_lists = false;
-  if (!is_good) return false;
-  STACK_OF(X509_OBJECT)* const objects = X509_STORE_get0_objects(host);
-  for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i)
-    if (X509_CRL* list = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(objects, i))) {
-      is_good &= X509_STORE_add_crl(store, list) == 1;
-      has_lists = true;
-    }
-  X509_STORE_unlock(host);
-  if (!has_lists) return is_good;
-  X509_STORE_set_verify_cb(store, allow_without_list);
-  return is_good && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
-}
-
-Result<StorePtr> store_of(const std::string& pem, SSL_CTX* context) {
-  StorePtr store(X509_STORE_new());
-  const BioPtr text = reader_of(pem);
-  int n = 0;
-  while (X509* raw = PEM_read_bio_X509(text.get(), nullptr, no_passphrase, nullptr)) {
-    const X509Ptr x(raw);
-    n += X509_STORE_add_cert(store.get(), raw);
-  }
-  if (n == 0) return fail("the trusted certificates");
-  if (!add_lists(store.get(), SSL_CTX_get_cert_store(context)))
-    return error(Status::kNoMemory, openssl_error());
-  ERR_clear_error();
-  return store;
-}
-
-Result<void> trust(X509_STORE* store, const Config& config) {
-  if (config.ca.empty()) {
-    if (X509_STORE_set_default_paths(store) != 1) return fail("the system's certificates");
-    ERR_clear_error();  // of what is not there
-  } else {
-    struct stat s {};
-    if (::stat(config.ca.c_str(), &s) != 0)
-      return error(Status::kInvalid, "ca-cert-path " + config.ca + ": " + std::strerror(errno));
-    const bool is_folder = S_ISDIR(s.st_mode);
-    if ((is_folder ? X509_STORE_load_path(store, config.ca.c_str())
-                   : X509_STORE_load_file(store, config.ca.c_str())) != 1)
-      return fail("ca-cert-path " + config.ca);
-  }
-  if (config.crl.empty()) return {};
-  X509_LOOKUP* lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-  if (!lookup || X509_load_crl_file(lookup, config.crl.c_str(), X509_FILETYPE_PEM) < 1)
-    return fail("crl " + config.crl);
-  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-  return {};
+int use(SSL* c, const Credentials& own) {
+  return SSL_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
 }
 
 // One line a secret, by one call: lines of several workers do not mix.
@@ -164,18 +63,18 @@ Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, 
   const int least = config.least_version ? config.least_version : TLS1_2_VERSION;
   if (SSL_CTX_set_min_proto_version(raw, least) != 1 ||
       SSL_CTX_set_max_proto_version(raw, config.most_version) != 1)
-    return fail("the versions");
+    return openssl_fail("the versions");
   if (!config.ciphers.empty() && SSL_CTX_set_cipher_list(raw, config.ciphers.c_str()) != 1)
-    return fail("ciphers " + config.ciphers);
+    return openssl_fail("ciphers " + config.ciphers);
   if (!config.ciphersuites.empty() &&
       SSL_CTX_set_ciphersuites(raw, config.ciphersuites.c_str()) != 1)
-    return fail("ciphersuites " + config.ciphersuites);
+    return openssl_fail("ciphersuites " + config.ciphersuites);
   if (!config.groups.empty() && SSL_CTX_set1_groups_list(raw, config.groups.c_str()) != 1)
-    return fail("groups " + config.groups);
+    return openssl_fail("groups " + config.groups);
   if (!config.key_log.empty())
     if (auto r = log_keys(raw, config.key_log); !r) return r.error();
-  // No state of the other direction: an idle session has no buffers. Renegotiation is refused
-  // (RFC 5746 or not), compression too.
+  // Handshakes hold no buffers while they wait; sessions do while they are at work (buffers.cc).
+  // Renegotiation is refused (RFC 5746 or not), compression too.
   SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                             SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // One record a call: a peer's KeyUpdates (RFC 8446 section 4.6.3) count like its data.
@@ -249,16 +148,18 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, X50
   auto c = make_context(TLS_server_method(), config, store);
   if (!c) return c;
   SSL_CTX* const raw = c->get();
-  if (auto r = use_key_pair(raw, pair); !r) return r.error();
+  const auto own = read_credentials(pair);
+  if (!own) return own.error();
+  if (use(raw, *own) != 1) return openssl_fail("certificate and key");
   const Verify verify = settings.verify.value_or(config.verify_client);
   if (verify != Verify::kOff)
     SSL_CTX_set_verify(
         raw, SSL_VERIFY_PEER | (verify == Verify::kRequired ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
         nullptr);
   if (!settings.trust.empty()) {
-    auto own = store_of(settings.trust, raw);
-    if (!own) return own.error();
-    SSL_CTX_set1_verify_cert_store(raw, own->get());
+    auto trusted = store_of(settings.trust, store);
+    if (!trusted) return trusted.error();
+    SSL_CTX_set1_verify_cert_store(raw, trusted->get());
   }
   // Sessions live in tickets alone; nothing is kept for them here.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
@@ -270,14 +171,6 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, X50
 
 }  // namespace
 
-std::string openssl_error() {
-  const unsigned long code = ERR_peek_last_error();
-  ERR_clear_error();
-  if (code == 0) return "not taken";
-  const char* reason = ERR_reason_error_string(code);
-  return reason ? reason : "error " + std::to_string(code);
-}
-
 void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
   while (const unsigned long code = ERR_get_error()) {
     if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
@@ -287,13 +180,6 @@ void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
     else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(ssl) != X509_V_OK)
       ++t.stats[kVerifyFailed];
   }
-}
-
-Result<StorePtr> make_store(const Config& config) {
-  StorePtr store(X509_STORE_new());
-  if (!store) return error(Status::kNoMemory, openssl_error());
-  if (auto r = trust(store.get(), config); !r) return r.error();
-  return store;
 }
 
 Result<ContextPtr> make_server_context(const Config& config, const Settings& settings,
@@ -344,12 +230,11 @@ Result<ContextPtr> make_client_context(const Config& config, X509_STORE* store) 
   return c;
 }
 
-Result<void> apply_client_settings(SSL* ssl, const Settings& s, const IpAddress& server) {
+Result<void> apply_client_settings(SSL* ssl, const ClientSettings& s, const IpAddress& server) {
   X509_VERIFY_PARAM* const expected = SSL_get0_param(ssl);
-  const auto address = IpAddress::parse(s.server_name);
   bool is_taken = true;
-  if (s.server_name.empty() || address) {  // without a name its certificate is for its address
-    const IpAddress& a = address ? *address : server;
+  if (s.server_name.empty() || s.address) {  // without a name its certificate is for its address
+    const IpAddress& a = s.address ? *s.address : server;
     const auto* bytes = reinterpret_cast<const unsigned char*>(a.bits.bytes.data());
     is_taken &= X509_VERIFY_PARAM_set1_ip(expected, bytes, a.is_ip4 ? 4 : 16) == 1;
   } else {
@@ -361,13 +246,9 @@ Result<void> apply_client_settings(SSL* ssl, const Settings& s, const IpAddress&
                                     static_cast<unsigned>(s.alpn.size())) == 0;
   if (s.verify)
     SSL_set_verify(ssl, *s.verify == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
-  if (!is_taken) return fail("the settings");
-  if (!s.trust.empty()) {
-    auto store = store_of(s.trust, SSL_get_SSL_CTX(ssl));
-    if (!store) return store.error();
-    SSL_set1_verify_cert_store(ssl, store->get());
-  }
-  if (!s.pairs.empty()) return use_key_pair(ssl, s.pairs[0]);
+  if (s.trust) is_taken &= SSL_set1_verify_cert_store(ssl, s.trust.get()) == 1;
+  if (s.own) is_taken &= use(ssl, *s.own) == 1;
+  if (!is_taken) return openssl_fail("the settings");
   return {};
 }
 

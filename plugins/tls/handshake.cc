@@ -78,6 +78,8 @@ void opened(Connection& c) noexcept {
   handshake_over(c);
   c.state = Connection::State::kOpen;
   c.was_open = true;
+  SSL_clear_mode(c.ssl, SSL_MODE_RELEASE_BUFFERS);
+  keep_buffers(c);
   ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
   if (SSL_session_reused(c.ssl)) ++c.at->stats[kResumed];
   ConnectionInfo info;
@@ -153,6 +155,7 @@ void end_below(Connection& c) noexcept {
   handshake_over(c);
   c.state = Connection::State::kEnding;
   // Its records are made: nothing of it is needed for the rest.
+  forget_buffers(c);
   SSL_free(std::exchange(c.ssl, nullptr));
   AppSession lower = c.below();
   // A peer that has cost no more than a few bytes may cost no more than that.

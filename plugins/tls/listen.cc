@@ -3,13 +3,17 @@
 #include "tls.h"
 
 namespace loom::tls {
+namespace {
+
+Status refuse(const Error& e) {
+  shared().host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
+  return e.code;
+}
+
+}  // namespace
 
 Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* out) noexcept {
   Shared& s = shared();
-  const auto refuse = [&](const Error& e) {
-    s.host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
-    return e.code;
-  };
   try {
     auto l = std::make_unique<Listener>();
     l->upper = upper;
@@ -20,18 +24,29 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     if (!context) return refuse(context.error());
     l->context = std::move(*context);
     l->settings = std::move(*settings);
-    const auto listen_below = [&] {
-      return s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
-    };
-    auto lower = listen_below();
-    if (!lower && lower.error().code == Status::kClosed) {
-      if (const auto r = renew_application(); !r) return refuse(r.error());
-      lower = listen_below();
-    }
+    if (!s.app) return Status::kClosed;
+    const auto lower = s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
     if (!lower) return lower.error().code;
     l->lower = *lower;
     *out = s.next_listener++;
     s.listeners[*out] = std::move(l);
+    return Status::kOk;
+  } catch (const std::bad_alloc&) {
+    return Status::kNoMemory;
+  }
+}
+
+Status use_settings(ConnId id, uint32_t number) noexcept {
+  Shared& s = shared();
+  const auto found = s.listeners.find(id);
+  if (found == s.listeners.end()) return Status::kNotFound;
+  try {
+    auto settings = settings_of(*s.host, number);
+    if (!settings) return refuse(settings.error());
+    auto context = make_server_context(s.config, *settings, s.store.get());
+    if (!context) return refuse(context.error());
+    s.host->with_barrier([&] { std::swap(found->second->context, *context); });
+    std::swap(found->second->settings, *settings);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
@@ -54,16 +69,15 @@ void close_listener(ConnId id) noexcept {
   s.listeners.erase(found);
 }
 
-Result<void> renew_application() {
+void renew_application() noexcept {
   Shared& s = shared();
-  Application* const ended = s.app;
-  s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
-  if (ended) s.host->remove_application(ended);
+  if (Application* const ended = s.app) {
+    s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
+    s.host->remove_application(ended);
+  }
   const auto app = s.host->add_application(kLowerOps);
-  if (!app) return app.error();
+  if (!app) return s.host->log(LogLevel::kError, "tls", "no sessions: " + app.error().message);
   s.host->with_barrier([&] { s.app = *app; });
-  s.app_has_ended = false;
-  return {};
 }
 
 Result<void> reload() {
@@ -72,6 +86,7 @@ Result<void> reload() {
   if (!store) return store.error();
   auto client = make_client_context(s.config, store->get());
   if (!client) return client.error();
+  const auto wishes = s.wishes.renewed(*s.host, store->get());
   std::vector<std::pair<Listener*, ContextPtr>> fresh;
   for (const auto& [id, l] : s.listeners) {
     auto context = make_server_context(s.config, l->settings, store->get());
@@ -82,6 +97,7 @@ Result<void> reload() {
   s.host->with_barrier([&] {
     std::swap(s.store, *store);
     std::swap(s.client, *client);
+    s.wishes.take(*wishes);
     ++s.generation;
     for (auto& [l, context] : fresh) std::swap(l->context, context);
   });

@@ -70,7 +70,9 @@ void writable(Worker& w, SessionId, void* context) noexcept {
 }
 
 void reset(Worker&, SessionId, ResetReason reason, void* context) noexcept {
-  lost(of(context), Status::kReset, reason);
+  Connection& c = of(context);
+  receive_rest(c);
+  lost(c, Status::kReset, reason);
 }
 
 void closed(Worker& w, SessionId, void* context) noexcept {
@@ -89,6 +91,7 @@ const AppOps kLowerOps{
     .writable = writable,
     .reset = reset,
     .closed = closed,
+    .enabled_again = [] noexcept { renew_application(); },
 };
 
 }  // namespace loom::tls

@@ -84,6 +84,7 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
   const uint32_t begun = c.taken;
+  if (lower.unread() != 0) keep_buffers(c);
   for (Step step = Step::kGoOn; step == Step::kGoOn;) {
     if (!c.unsent.empty()) return;  // `writable` goes on
     const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
@@ -93,7 +94,7 @@ void receive_all(Connection& c) noexcept {
       return;
     }
     // With a record half read OpenSSL has all that this session needs to be called again for.
-    if (plain == 0 && c.taken - begun >= kMostPerCall) return lower.want_readable();
+    if (plain == 0 && c.taken - begun >= kMostPerCall && !c.gone) return lower.want_readable();
     step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain));
   }
 }
@@ -114,6 +115,14 @@ void receive(Connection& c) noexcept {
   c.blocked = false;
   c.at->w.timer_stop(c.timer);
   if (c.upper != kNoSession) c.at->w.sessions->tx_schedule(c.at->w, c.upper);
+}
+
+// Not cut into rounds, as there is no other: at most what the lower fifo holds, and the upper one
+// has room for. What there is no room for is lost.
+void receive_rest(Connection& c) noexcept {
+  c.gone = true;
+  c.unsent.clear();
+  receive(c);
 }
 
 }  // namespace loom::tls

@@ -64,6 +64,7 @@ void send(Connection& c) noexcept {
   Worker& w = c.at->w;
   AppSession lower = c.below();
   std::span<const std::byte> plain[1];
+  if (w.sessions->tx_queued(w, c.upper) != 0) keep_buffers(c);
   for (uint32_t left = kMostPerCall; left != 0 && !c.said_close;) {
     if (w.sessions->tx_views(w, c.upper, std::span(plain)) == 0) break;
     // The lower fifo has at least 64 KB: there will be so much room.

@@ -24,15 +24,16 @@ bool is_protocol_list(std::string_view list) noexcept {
   return true;
 }
 
-Result<std::string> read_file(const std::string& path) {
+// Perhaps a key: nothing of it stays in a buffer of libc's.
+Result<SecretString> read_file(const std::string& path) {
   const std::unique_ptr<FILE, int (*)(FILE*)> f{std::fopen(path.c_str(), "re"), std::fclose};
   if (!f) return error(Status::kInvalid, path + ": " + std::strerror(errno));
-  std::string text;
-  char part[4096];
-  while (const std::size_t n = std::fread(part, 1, sizeof part, f.get())) {
-    text.append(part, n);
-    if (text.size() > kMostPem) return error(Status::kInvalid, path + " is larger than 1 MB");
-  }
+  std::setvbuf(f.get(), nullptr, _IONBF, 0);
+  SecretString text(kMostPem + 1, 0);
+  text.resize(std::fread(text.data(), 1, text.size(), f.get()));
+  if (std::ferror(f.get())) return error(Status::kInvalid, path + ": " + std::strerror(errno));
+  if (text.size() > kMostPem) return error(Status::kInvalid, path + " is larger than 1 MB");
+  text.shrink_to_fit();
   return text;
 }
 
@@ -44,7 +45,8 @@ std::string digest_of(const std::string& bytes, const std::vector<KeyPair>& pair
   bool is_good = c && EVP_DigestInit_ex(c, EVP_sha256(), nullptr) == 1 &&
                  EVP_DigestUpdate(c, bytes.data(), bytes.size()) == 1;
   for (const KeyPair& p : pairs)
-    is_good = is_good && EVP_DigestUpdate(c, p.certificate.data(), p.certificate.size()) == 1;
+    is_good = is_good && EVP_DigestUpdate(c, p.certificate.data(), p.certificate.size()) == 1 &&
+              EVP_DigestUpdate(c, p.key.data(), p.key.size()) == 1;
   is_good =
       is_good && EVP_DigestFinal_ex(c, reinterpret_cast<unsigned char*>(digest.data()), &n) == 1;
   EVP_MD_CTX_free(c);
@@ -55,6 +57,7 @@ std::string digest_of(const std::string& bytes, const std::vector<KeyPair>& pair
 // The pair that another settings object of the same application has.
 Result<KeyPair> pair_of(Host& host, uint32_t named, uint32_t number) {
   std::string bytes;
+  const ClearedAtEnd cleared(bytes);
   KeyPair pair;
   if (host.endpoint_settings(named, number, &bytes) != Status::kOk)
     return error(Status::kNotFound, "there is no certificate " + std::to_string(number));
@@ -74,13 +77,14 @@ Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::st
   if (!certificate) return certificate.error();
   auto key = read_file(key_file);
   if (!key) return key.error();
-  return KeyPair{std::move(*certificate), std::move(*key)};
+  return KeyPair{std::string(*certificate), std::move(*key)};
 }
 
 Result<Settings> settings_of(Host& host, uint32_t number) {
   Settings s;
   if (number == 0) return s;
   std::string bytes;
+  const ClearedAtEnd cleared(bytes);
   if (host.endpoint_settings(number, number, &bytes) != Status::kOk)
     return error(Status::kNotFound, "there are no settings " + std::to_string(number));
   KeyPair own;

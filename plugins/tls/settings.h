@@ -7,13 +7,9 @@
 #include <hostloom/host.h>
 
 #include "config.h"
+#include "pem.h"
 
 namespace loom::tls {
-
-// A certificate with its chain, and its private key. PEM, the certificate itself first.
-struct KeyPair {
-  std::string certificate, key;
-};
 
 struct Settings {
   std::vector<KeyPair> pairs;  // the first is for clients that ask for no name, or for another's

@@ -52,6 +52,7 @@ Connection* TlsWorker::open() noexcept {
 
 void TlsWorker::forget(Connection& c) noexcept {
   w.timer_stop(c.timer);
+  forget_buffers(c);
   SSL_free(c.ssl);
   if (c.lingers) --lingering;
   const ConnId id = c.self;
@@ -119,9 +120,14 @@ Result<void> start(Host& host) {
 void stop(Host& host) {
   Shared& s = shared();
   if (s.app) host.remove_application(std::exchange(s.app, nullptr));
-  host.run_on_all_workers([&s](Worker& w) { w.plugin_data[s.worker_slot] = nullptr; });
+  host.run_on_all_workers([&s](Worker& w) {
+    if (auto* t = static_cast<TlsWorker*>(std::exchange(w.plugin_data[s.worker_slot], nullptr)))
+      w.timer_stop(t->idle_timer);
+  });
   s.workers.clear();
   s.listeners.clear();
+  ClientSettingsTable had;
+  s.wishes.take(had);
   s.client.reset();
   s.store.reset();
 }

@@ -11,9 +11,11 @@
 #include <hostloom/cli.h>
 #include <hostloom/host.h>
 
+#include "client_settings.h"
 #include "config.h"
 #include "connection.h"
 #include "context.h"
+#include "trust.h"
 
 namespace loom::tls {
 
@@ -35,10 +37,10 @@ struct Shared {
   uint32_t worker_slot = 0;
   std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
   Application* app = nullptr;                       // changed only while the workers stand still
-  std::atomic<bool> app_has_ended{false};           // a worker has seen that
   StorePtr store;                                   // of all contexts; changed with `client`
   uint32_t generation = 0;                          // of `client`, that of others' sessions ends
-  ContextPtr client;                                // of connections that name no settings
+  ContextPtr client;                                // of all connections to servers
+  ClientSettingsTable wishes;                       // and what applications want of theirs
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   ConnId next_listener = 0;
 };
@@ -55,10 +57,11 @@ extern const AppOps kLowerOps;            // lower.cc
 
 // listen.cc: TransportOps. Control thread.
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
+Status use_settings(ConnId, uint32_t number) noexcept;
 void close_listener(ConnId) noexcept;
-// When the session layer is disabled applications end (hostloom/app.h): another one takes the place
-// of ours. Control thread.
-Result<void> renew_application();
+// With the session layer applications end (hostloom/app.h). When it is enabled again another one
+// takes the place of ours. Control thread.
+void renew_application() noexcept;
 // Reads the configuration's files again, for listeners, those with certificates of their own
 // included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
 // has changed.

@@ -23,12 +23,14 @@ namespace {
 
 Connection& at(Worker& w, ConnId conn) noexcept { return tls_worker(w).get(conn); }
 
-// Allocates: an endpoint's settings, and OpenSSL's object.
+// Allocates: OpenSSL's object.
 Status prepare(Connection& c, SessionId upper, const Endpoints& ends, uint32_t settings) {
+  static const auto kNothing = std::make_shared<const ClientSettings>();
   Shared& s = shared();
   const IpAddress& server = ends.remote;
-  const auto wanted = settings_of(*s.host, settings);
-  if (!wanted) return wanted.error().code;
+  ClientSettingsTable::Ptr wanted = kNothing;
+  if (settings != 0)
+    if (const Status status = s.wishes.find(settings, wanted); status != Status::kOk) return status;
   c.ssl = SSL_new(s.client.get());
   if (!c.ssl || !attach_bio(c)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, *wanted, server); !r) return r.error().code;
@@ -64,11 +66,7 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
   if (status != Status::kOk) {
     t.forget(*c);
-    if (status != Status::kClosed) return status;
-    // The session layer was disabled since: the next one finds another application.
-    if (!s.app_has_ended.exchange(true))
-      w.post_to_control([](void*) { (void)renew_application(); }, nullptr);
-    return Status::kRefused;
+    return status == Status::kClosed ? Status::kRefused : status;  // we have ended with the layer
   }
   c->upper = upper;
   ++t.stats[kUnderWay];
@@ -84,6 +82,14 @@ void shutdown(Worker& w, ConnId conn) noexcept {
   Connection& c = at(w, conn);
   c.shut = true;
   w.sessions->tx_schedule(w, c.upper);
+}
+
+void settings_given(uint32_t number) noexcept {
+  Shared& s = shared();
+  try {
+    if (s.store) s.wishes.given(*s.host, number, s.store.get());
+  } catch (const std::bad_alloc&) {  // it will not be found
+  }
 }
 
 // The session layer forgets the session when it is said to be closed, which the last byte's leaving
@@ -188,6 +194,9 @@ const TransportOps kTransportOps{
     .tx_ready = tx_ready,
     .property = [](Worker& w, ConnId conn, uint32_t which,
                    std::string& out) noexcept { return property(w, conn, which, out); },
+    .settings_given = settings_given,
+    .settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); },
+    .use_settings = use_settings,
 };
 
 }  // namespace loom::tls

@@ -53,6 +53,7 @@ int listen_candidate(int fd, int backlog) {
     case Home::kHostloom:
       break;
   }
+  if (const int e = may_listen(); e != 0) return e;
   Held<Session> s = make_session(fd);
   const int outcome = s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog));
   debug(1, "fd %d: listen: %d", fd, outcome);

@@ -1,14 +1,10 @@
 #include "ldp/transparent_tls.h"
 
-#include <hostloom/endpoint_settings.h>
-
-#include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "ldp/process.h"
+#include "ldp/tls_files.h"
 #include "vcl/include/vcl/vppcom.h"
 
 namespace loom::ldp {
@@ -22,42 +18,25 @@ bool is_wanted() noexcept {
   return wanted;
 }
 
-// "": there is none; the reason was said.
-std::string file_of(const char* variable) {
-  const char* path = std::getenv(variable);
-  if (!path || !*path) return {};
-  const std::unique_ptr<FILE, int (*)(FILE*)> f{std::fopen(path, "re"), std::fclose};
-  std::string text;
-  char part[4096];
-  while (f && text.size() <= kMostSettingsBytes) {
-    const size_t n = std::fread(part, 1, sizeof part, f.get());
-    if (n == 0) break;
-    text.append(part, n);
-  }
-  if (!f || text.empty() || text.size() > kMostSettingsBytes) {
-    debug(0, "%s=%s: %s", variable, path, f ? "not a PEM file" : std::strerror(errno));
-    return {};
-  }
-  return text;
-}
-
-std::string make_settings() {
-  const std::string certificate = file_of("LDP_TLS_CERT_FILE"), key = file_of("LDP_TLS_KEY_FILE");
-  std::string settings;
-  if (certificate.empty() || key.empty()) return settings;  // the daemon's, then
-  add_setting(settings, Setting::kCertificate, certificate);
-  add_setting(settings, Setting::kPrivateKey, key);
-  return settings;
+// Read once, when the first socket needs them.
+const TlsFiles& files() {
+  static const TlsFiles& read = *new TlsFiles(
+      read_tls_files(std::getenv("LDP_TLS_CERT_FILE"), std::getenv("LDP_TLS_KEY_FILE")));
+  return read;  // exit is late
 }
 
 }  // namespace
 
 uint8_t stream_proto() noexcept { return is_wanted() ? VPPCOM_PROTO_TLS : VPPCOM_PROTO_TCP; }
 
+int may_listen() {
+  if (!is_wanted() || files().error == 0) return 0;
+  debug(0, "cannot listen: %s", files().why.c_str());
+  return files().error;
+}
+
 void prepare_tls(vcl::Session& s) {
-  if (!is_wanted()) return;
-  static const std::string& settings = *new std::string(make_settings());  // exit is late
-  s.settings = settings;
+  if (is_wanted()) s.settings = files().settings;
 }
 
 }  // namespace loom::ldp

@@ -48,6 +48,8 @@ enum class AttachOp : uint32_t {
   // What the transport of session `handle` says of it by `property` (loom::SessionProperty). Reply:
   // the value's bytes follow it in the same message.
   kGetProperty = 8,
+  // Listener `handle` has `settings` from now on, for connections that come.
+  kUseSettings = 9,
 };
 
 // AttachRequest::flags. Neither: sessions within the host by cut-through, all others by transports.
@@ -72,8 +74,8 @@ struct AttachRequest {
   uint32_t pair;        // id of a cut-through pair's first segment; 0: of the application itself
   uint16_t worker;      // kGetDoorbell
   uint16_t end;         // kGetDoorbell
-  uint32_t settings;    // kDelSettings
-  uint64_t handle;      // kGetProperty
+  uint32_t settings;    // kDelSettings, kUseSettings
+  uint64_t handle;      // kGetProperty, kUseSettings
   uint32_t property;    // kGetProperty
   uint32_t reserved;
 };

@@ -331,7 +331,7 @@ bool Attachment::bell_push(uint32_t pair, uint32_t end, uint32_t worker, int& pu
   return true;
 }
 
-Result<uint32_t> Attachment::add_settings(const std::string& bytes, bool once) {
+Result<uint32_t> Attachment::add_settings(std::string_view bytes, bool once) {
   AttachRequest r = new_request(AttachOp::kAddSettings);
   if (once) r.flags = svm::kOnce;
   const auto got = request(r, bytes);
@@ -341,6 +341,15 @@ Result<uint32_t> Attachment::add_settings(const std::string& bytes, bool once) {
 
 Result<void> Attachment::del_settings(uint32_t number) {
   AttachRequest r = new_request(AttachOp::kDelSettings);
+  r.settings = number;
+  const auto got = request(r);
+  if (!got) return got.error();
+  return {};
+}
+
+Result<void> Attachment::use_settings(uint64_t listener, uint32_t number) {
+  AttachRequest r = new_request(AttachOp::kUseSettings);
+  r.handle = listener;
   r.settings = number;
   const auto got = request(r);
   if (!got) return got.error();

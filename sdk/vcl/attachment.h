@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <hostloom/endpoint_settings.h>
+#include <hostloom/secret.h>
 
 #include "svm/app_arena.h"
 #include "svm/mq.h"
@@ -64,8 +65,10 @@ class Attachment {
 
   // Settings for endpoints (hostloom/endpoint_settings.h): their number. `once`: for one listen or
   // connect.
-  Result<uint32_t> add_settings(const std::string& bytes, bool once);
+  Result<uint32_t> add_settings(std::string_view bytes, bool once);
   Result<void> del_settings(uint32_t number);
+  // For connections that come to that listener from now on.
+  Result<void> use_settings(uint64_t listener, uint32_t number);
   // What the transport says of one of the application's sessions.
   Result<std::string> property(uint64_t handle, SessionProperty which);
 

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "vcl/app_worker.h"
 #include "vcl/session.h"
@@ -51,6 +52,28 @@ int Session::listen(uint32_t backlog) {
   }
   state_.store(State::kIdle, std::memory_order_release);
   return -std::exchange(error_, 0);
+}
+
+int Session::replace_pairs(std::span<const uint32_t> numbers) {
+  const std::lock_guard worker_lock(worker_.mutex());
+  const std::lock_guard lock(mutex_);
+  if (state() != State::kListening || !attachment_) return -EINVAL;
+  SecretString fresh;
+  (void)read_settings(settings, [&](Setting type, std::string_view value) {
+    if (type != Setting::kPair && type != Setting::kCertificate && type != Setting::kPrivateKey)
+      add_setting(fresh, type, value);
+  });
+  for (const uint32_t number : numbers) add_setting(fresh, Setting::kPair, number);
+  std::swap(settings, fresh);
+  const int64_t number = send_settings();
+  if (number > 0) {
+    const auto used = attachment_->use_settings(handle_, static_cast<uint32_t>(number));
+    if (used) return 0;
+    std::swap(settings, fresh);
+    return -errno_of(static_cast<int32_t>(used.error().code));
+  }
+  std::swap(settings, fresh);
+  return static_cast<int>(number);
 }
 
 void Session::on_bound(const svm::BoundEvent& e) {

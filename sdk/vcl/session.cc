@@ -95,7 +95,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   local_.is_ip4 = remote_.is_ip4 = is_ip4;
   options_ = {};
   options_.linger_s = -1;
-  settings.clear();
+  settings = {};
   rx_size = tx_size = 0;
   ttl = 0;
   gso_size.store(0, std::memory_order_relaxed);

@@ -212,8 +212,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool socket_is_ip4 = true;  // the domain of the socket: AF_INET, else AF_INET6
   bool reuse_addr = false, broadcast = false;
   uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
+  // Of a listener: certificates, by number, for those who connect from now on, instead of those it
+  // had. Else -EINVAL, and what the daemon has against them; nothing has changed then.
+  int replace_pairs(std::span<const uint32_t> numbers);
   // What the next listen or connect is to have besides (hostloom/endpoint_settings.h).
-  std::string settings;
+  SecretString settings;
   // The limits to tell of: of datagrams those that hold, once there are fifos. Bytes.
   uint32_t rx_limit();
   uint32_t tx_limit();

@@ -241,11 +241,10 @@ int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t* pair) {
     return VPPCOM_EINVAL;
   const auto attachment = current_attachment();
   if (!attachment) return VPPCOM_ECONNREFUSED;
-  std::string bytes;
+  loom::SecretString bytes;
   add_setting(bytes, loom::Setting::kCertificate, {pair->cert, pair->cert_len});
   add_setting(bytes, loom::Setting::kPrivateKey, {pair->key, pair->key_len});
   const auto number = attachment->add_settings(bytes, false);
-  explicit_bzero(bytes.data(), bytes.size());
   if (!number) return vppcom_error(-errno_of(static_cast<int32_t>(number.error().code)));
   return static_cast<int>(*number);
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include <hostloom/endpoint_settings.h>
 
@@ -88,16 +89,25 @@ int add_text(Session& s, const Value& v, loom::Setting type) {
   add_setting(s.settings, type, {static_cast<const char*>(v.data()), v.size()});
   return VPPCOM_OK;
 }
-int get_property(Session& s, Value& v, loom::SessionProperty which) {
-  std::string value;
-  if (const int e = s.property(which, value); e != 0) return vppcom_error(e);
-  return v.put_bytes(value);
-}
 int add_number(Session& s, const Value& v, loom::Setting type) {
   uint32_t value;
   if (!v.get(value)) return VPPCOM_EINVAL;
   add_setting(s.settings, type, value);
   return VPPCOM_OK;
+}
+// The pairs of a listener take the place of those that it had, all at once.
+int set_pairs(Session& s, const Value& v) {
+  if (!s.is_listener()) return add_number(s, v, loom::Setting::kPair);
+  if (!v.data() || v.size() == 0 || v.size() % sizeof(uint32_t) != 0) return VPPCOM_EINVAL;
+  std::vector<uint32_t> numbers(v.size() / sizeof(uint32_t));
+  std::memcpy(numbers.data(), v.data(), v.size());
+  const int e = s.replace_pairs(numbers);
+  return e == 0 ? VPPCOM_OK : vppcom_error(e);
+}
+int get_property(Session& s, Value& v, loom::SessionProperty which) {
+  std::string value;
+  if (const int e = s.property(which, value); e != 0) return vppcom_error(e);
+  return v.put_bytes(value);
 }
 int get_endpoint(Value& v, const svm::Endpoint& e) {
   vppcom_endpt_t* ep = v.endpoint();
@@ -233,9 +243,9 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return table == table_of(s) ? VPPCOM_OK : VPPCOM_ENOTSUP;
     }
     // For the next listen or connect; of servers several, chosen by the name that a client asks
-    // for.
+    // for. On one that listens: one or several, for who connects from now on.
     case VPPCOM_ATTR_SET_CKPAIR:
-      return add_number(s, v, loom::Setting::kPair);
+      return set_pairs(s, v);
     case VPPCOM_ATTR_SET_TLS_VERIFY:
       return add_number(s, v, loom::Setting::kVerify);
     case VPPCOM_ATTR_SET_TLS_SERVER_NAME:

@@ -118,6 +118,12 @@ def transparent():
                 expect(wget == body, f"wget: {len(wget)} bytes")
                 refused = lab.run([p.find("curl"), "-sS", url], check=False)
                 expect(refused.returncode == 60, f"curl without the authority: {refused.returncode}")
+            missing = pathlib.Path(folder) / "no.key"
+            for broken in ({"LDP_TLS_KEY_FILE": str(missing)}, {"LDP_TLS_KEY_FILE": ""}):
+                out = lab.run(program, env=lab.preload(**(env | broken)), check=False)
+                expect(out.returncode != 0, "no other certificate takes the place of one that is not there")
+                said = out.stderr.decode()
+                expect("ldp<" in said and "LDP_TLS_KEY_FILE" in said, said)
             expect_reclaimed(lab)
 
 

@@ -15,7 +15,7 @@
 // An application ends by remove_application, on the control thread: a callback that wants it goes
 // there by Worker::post_to_control. When the session layer is disabled or the daemon goes down,
 // applications end without their doing: listeners go, each session hears `closed`, and all that is
-// left to do with the application is to remove it.
+// left to do with the application is to remove it. `enabled_again` says when another may come.
 #pragma once
 #include <algorithm>
 #include <span>
@@ -52,6 +52,9 @@ struct AppOps {
   // The session lives on this worker now and has this id; the old ones are nobody's. Null: sessions
   // of the application stay where they are. Since ABI 1.1.
   void (*moved)(Worker&, SessionId, void* context) noexcept = nullptr;
+  // The session layer is enabled again, with which the application had ended: the time to remove it
+  // and to add another. Control thread. Since ABI 1.1.
+  void (*enabled_again)() noexcept = nullptr;
 };
 
 struct AppConfig {

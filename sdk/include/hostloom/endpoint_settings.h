@@ -39,13 +39,16 @@ enum class SessionProperty : uint32_t {
   kIsVerified = 7,       // u32: the peer's certificate was asked for, and is good
 };
 
-inline void add_setting(std::string& to, Setting type, std::string_view value) {
+// String: std::string, or SecretString (hostloom/secret.h) for what holds keys.
+template <class String>
+void add_setting(String& to, Setting type, std::string_view value) {
   const uint32_t head[2] = {static_cast<uint32_t>(type), static_cast<uint32_t>(value.size())};
   to.append(reinterpret_cast<const char*>(head), sizeof head);
   to.append(value);
 }
-inline void add_setting(std::string& to, Setting type, uint32_t value) {
-  add_setting(to, type, {reinterpret_cast<const char*>(&value), sizeof value});
+template <class String>
+void add_setting(String& to, Setting type, uint32_t value) {
+  add_setting(to, type, std::string_view(reinterpret_cast<const char*>(&value), sizeof value));
 }
 inline uint32_t number_setting(std::string_view value) noexcept {  // 0 when it is none
   uint32_t n = 0;

@@ -169,6 +169,17 @@ struct TransportOps {
   // --- Properties, one by one, for whoever asks (endpoint_settings.h: SessionProperty). Allocates:
   // rare, on the worker. kUnsupported: the transport has none of that number. Since ABI 1.1.
   Status (*property)(Worker&, ConnId, uint32_t which, std::string& out) noexcept = nullptr;
+
+  // --- Settings of endpoints (endpoint_settings.h). Both or none. Since ABI 1.1.
+  // An application has given some, to be read by Host::endpoint_settings: whatever takes long about
+  // them is done now, so that connect finds it done. It may be for another transport. Control
+  // thread; nobody can name the number before this returns.
+  void (*settings_given)(uint32_t number) noexcept = nullptr;
+  // Nobody can name the number any more; connections that did go on. Any thread.
+  void (*settings_gone)(uint32_t number) noexcept = nullptr;
+  // TxKind::kInternal. A listener of open_listener's has others from now on: who connects from now
+  // on meets those, who is connected goes on. An error: nothing has changed. Control thread.
+  Status (*use_settings)(ConnId listener, uint32_t number) noexcept = nullptr;
 };
 
 }  // namespace loom

@@ -47,6 +47,7 @@ class PluginBed {
       of(h).bed.engine->run_on_worker(0, [&](Worker&) { fn(arg); });
     };
     ops_.endpoint_settings = [](Host& h, uint32_t named, uint32_t number, std::string* out) {
+      ++of(h).settings_read;
       return of(h).bed.layer->endpoint_settings(named, number, out);
     };
     ops_.add_transport = [](Host& h, const TransportOps* t, TransportId* out, std::string* why) {
@@ -87,6 +88,7 @@ class PluginBed {
   StatSet stats;        // the last that was added
   ConfigStanza stanza;  // likewise
   std::string log;
+  uint32_t settings_read = 0;  // how often a plugin has asked for some
 
  private:
   static PluginBed& of(Host& h) { return *static_cast<PluginBed*>(h.impl); }

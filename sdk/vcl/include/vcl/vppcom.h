@@ -258,7 +258,8 @@ int vppcom_mq_epoll_fd(void); /* the same; older name */
 int vppcom_worker_is_detached(void);
 
 /* PEM: the certificate with its chain, and its key. A number above 0, for VPPCOM_ATTR_SET_CKPAIR;
- * the application's, as long as it is attached. */
+ * the application's, as long as it is attached. Set on a session that listens, one or several (an
+ * array) take the place of those it had: who connects from then on meets them. */
 int vppcom_add_cert_key_pair(vppcom_cert_key_pair_t* ckpair);
 /* ENOENT: none of the application's. Listeners and sessions that have it keep it. */
 int vppcom_del_cert_key_pair(uint32_t ckpair_index);

@@ -181,6 +181,37 @@ TEST_F(Internal, ALocalApplicationIsNotSeenByWayOfALowerListener) {
   EXPECT_NE(try_connect(local, 80).status, 0);  // it has no network to connect by
 }
 
+TEST_F(Internal, ASessionOverAnotherCountsOnceAndWhereItsApplicationIs) {
+  session::Namespace& blue = **session::add_namespace(bed.layer->impl(), {.id = "blue"});
+  session::Namespace& first = *bed.layer->impl().namespaces.front();
+  session::set_quota(blue, {.sessions = 1});
+  svm::AttachRequest r{};
+  std::strcpy(r.namespace_id, "blue");
+  {
+    TestApp server(bed, r);
+    ASSERT_EQ(listen(server, 80), 0);
+    ASSERT_EQ(try_connect(app, 80).status, 0);
+    EXPECT_EQ(blue.n_sessions, 1u) << "that of the server, and not the one below";
+    EXPECT_EQ(first.n_sessions, 1u) << "that of the client";
+    EXPECT_EQ(session::n_sessions(bed.layer->impl()), 4u);
+    EXPECT_NE(try_connect(app, 80).status, 0);
+    EXPECT_EQ(blue.n_sessions, 1u);
+    EXPECT_EQ(first.n_sessions, 1u);
+    EXPECT_NE(blue.refused_sessions, 0u);
+    // The default namespace's quota is its own applications' alone.
+    session::set_quota(blue, {});
+    session::set_quota(first, {.sessions = 2});
+    EXPECT_EQ(try_connect(app, 80).status, 0);
+    EXPECT_EQ(blue.n_sessions, 2u);
+    EXPECT_EQ(try_connect(app, 80).status, static_cast<int32_t>(Status::kNoMemory));
+  }
+  bed.pump();
+  app.die();
+  bed.pump();
+  EXPECT_EQ(blue.n_sessions, 0u);
+  EXPECT_EQ(first.n_sessions, 0u);
+}
+
 TEST_F(Internal, AnApplicationThatDiesTakesBothSessionsAlong) {
   open();
   {

@@ -75,6 +75,54 @@ TEST_F(TlsSettings, ReloadReplacesTheConfigurationsCertificateAndNoOther) {
   EXPECT_EQ(certificate_for(nullptr), "holder 2");
 }
 
+TEST_F(TlsSettings, AnApplicationReplacesTheCertificatesOfAListener) {
+  const auto settings_with = [&](const Pem& p, bool once) {
+    return bed.add_settings(TlsBed::pair_settings(p), once);
+  };
+  const Pem old = make_certificate({.issuer = &bed.authority, .serial = 21});
+  const Pem fresh = make_certificate({.issuer = &bed.authority, .serial = 22});
+  svm::ListenEvent e{};
+  e.proto = kProto;
+  e.local = test::TestApp::end(443);
+  e.backlog = 16;
+  e.options.settings = settings_with(old, true);
+  bed.app->push(svm::ToDaemon::kListen, e);
+  const auto bound = bed.next<svm::BoundEvent>(svm::ToApp::kBound);
+  ASSERT_EQ(bound.status, 0);
+  bed.app->listener = bed.app->table.resolve_as<svm::ListenerShared>(bound.listener);
+  EXPECT_EQ(certificate_for(nullptr), "holder 21");
+  const auto open = bed.connect(443);
+  const auto held = bed.accept();
+  ASSERT_TRUE(open && held);
+  svm::AttachRequest r{};
+  r.version = svm::kProtocolVersion;
+  r.op = svm::AttachOp::kUseSettings;
+  r.handle = bound.handle;
+  EXPECT_NE(bed.app->ask(r).status, 0) << "there are none";
+  const Pem mixed{.certificate = fresh.certificate, .key = old.key, .x509 = {}, .pkey = {}};
+  r.settings = settings_with(mixed, true);
+  EXPECT_EQ(bed.app->ask(r).status, static_cast<int32_t>(Status::kInvalid));
+  EXPECT_EQ(certificate_for(nullptr), "holder 21");
+  const uint32_t number = settings_with(fresh, false);
+  std::string pairs;
+  add_setting(pairs, Setting::kPair, number);
+  {  // a listener is its application's own
+    test::TestApp other(bed.bed);
+    std::swap(bed.app->socket, other.socket);
+    r.settings = settings_with(fresh, true);
+    EXPECT_EQ(bed.app->ask(r).status, static_cast<int32_t>(Status::kNotFound));
+    std::swap(bed.app->socket, other.socket);
+  }
+  r.settings = bed.add_settings(pairs);
+  EXPECT_EQ(bed.app->ask(r).status, 0);
+  EXPECT_EQ(certificate_for(nullptr), "holder 22");
+  EXPECT_NE(bed.app->ask(r).status, 0) << "they were for once";
+  bed.app->write(*open, "as before");
+  EXPECT_EQ(bed.app->read(*held), "as before");
+  EXPECT_EQ(bed.run("tls reload").status, Status::kOk);
+  EXPECT_EQ(certificate_for(nullptr), "holder 22");
+}
+
 TEST_F(TlsSettings, TheProtocolIsTheFirstOfTheServersThatTheClientHas) {
   std::string settings;
   add_setting(settings, Setting::kAlpn, std::string_view("\x02h2\x08http/1.1"));

@@ -99,6 +99,50 @@ TEST_F(Tls, ATruncatedStreamIsAnErrorAndNotItsEnd) {
   bed.app->close(*link);
 }
 
+TEST_F(Tls, WhatCameBeforeAResetIsReadBeforeTheError) {
+  constexpr uint32_t kFifo = 256 << 10;  // and more than a round decrypts waits below
+  const std::string text = pattern(kFifo + kMostPerCall + 50'000);
+  svm::AttachRequest large{};
+  large.rx_fifo_size = large.tx_fifo_size = kFifo;
+  bed.app = std::make_unique<test::TestApp>(bed.bed, large);
+  // The application has read what it had when the reset comes, or has not, and there is no room.
+  for (const bool has_room : {true, false}) {
+    SCOPED_TRACE(has_room);
+    if (has_room) {
+      ASSERT_EQ(bed.listen(443), 0);
+    }
+    const auto link = bed.connect(443, test::PipeTransport::kProto);
+    Peer peer(Peer::Role::kClient);
+    peer.exchange(*bed.app, *link);
+    far = bed.accept();
+    ASSERT_TRUE(far);
+    peer.write(text);
+    const std::string records = peer.records();
+    for (std::size_t sent = 0; sent < records.size();) {
+      const uint32_t n = bed.app->write(*link, std::string_view(records).substr(sent));
+      ASSERT_NE(n, 0u);
+      sent += n;
+    }
+    std::string got;
+    if (has_room) {  // and the daemon has not heard of it
+      got.resize(far->rx.refresh());
+      ASSERT_LT(got.size(), text.size());
+      got.resize(far->rx.dequeue(std::as_writable_bytes(std::span(got))));
+    }
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
+    EXPECT_TRUE(far->rx.reset());
+    EXPECT_EQ(far->rx.error(), ECONNRESET);
+    got += bed.app->read(*far);
+    EXPECT_TRUE(text.starts_with(got));
+    if (has_room)
+      EXPECT_EQ(got.size(), text.size());
+    else
+      EXPECT_EQ(got.size(), kFifo);
+    EXPECT_EQ(bed.stat(kConnections), 0u);
+    bed.app->close(*far);
+  }
+}
+
 TEST_F(Tls, APeerThatClosesInOrderIsAnEnd) {
   ASSERT_EQ(bed.listen(443), 0);
   const auto link = bed.connect(443, test::PipeTransport::kProto);
@@ -156,11 +200,14 @@ TEST_F(Tls, GoesOnWhenTheSessionLayerIsEnabledAgain) {
     bed.app = std::make_unique<test::TestApp>(bed.bed);
     EXPECT_EQ(bed.stat(kConnections), 0u);
     if (!connects_first) continue;
-    bed.start_connect(443);
-    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
-    bed.bed.pump();
-    bed.start_connect(81);  // nobody is there; but it has asked
-    EXPECT_EQ(bed.outcome().status, static_cast<int32_t>(Status::kRefused));
+    ASSERT_EQ(bed.listen(444, test::PipeTransport::kProto), 0);
+    bed.start_connect(444);
+    const auto link = bed.accept();
+    ASSERT_TRUE(link) << "the first is none that is refused";
+    Peer peer(Peer::Role::kServer, {}, &bed.server);
+    peer.exchange(*bed.app, *link);
+    EXPECT_EQ(bed.outcome().status, 0);
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
   }
   open();
 }

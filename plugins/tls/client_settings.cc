@@ -1,0 +1,94 @@
+#include "client_settings.h"
+
+#include <utility>
+#include <vector>
+
+#include "trust.h"
+
+namespace loom::tls {
+
+Result<ClientSettings> make_client_settings(const Settings& s, X509_STORE* host) {
+  ClientSettings c;
+  c.server_name = s.server_name;
+  c.address = IpAddress::parse(s.server_name);
+  c.alpn = s.alpn;
+  c.verify = s.verify;
+  c.digest = s.digest;
+  if (!s.trust.empty()) {
+    auto store = store_of(s.trust, host);
+    if (!store) return store.error();
+    c.trust = std::move(*store);
+  }
+  if (!s.pairs.empty()) {
+    auto own = read_credentials(s.pairs[0]);
+    if (!own) return own.error();
+    c.own = std::move(*own);
+  }
+  return c;
+}
+
+ClientSettingsTable::Entry ClientSettingsTable::make(Host& h, uint32_t number, X509_STORE* host) {
+  const auto settings = settings_of(h, number);
+  if (!settings) return {settings.error().code, nullptr};
+  if (const auto kept = kept_.find(settings->digest); kept != kept_.end())
+    return {Status::kOk, kept->second};
+  auto made = make_client_settings(*settings, host);
+  if (!made) return {made.error().code, nullptr};
+  const bool may_keep = !made->own && !made->digest.empty();
+  const auto wanted = std::make_shared<const ClientSettings>(std::move(*made));
+  if (may_keep) {
+    kept_[wanted->digest] = wanted;
+    order_.push_back(wanted->digest);
+    if (order_.size() > kMostKept) {
+      kept_.erase(order_.front());
+      order_.pop_front();
+    }
+  }
+  return {Status::kOk, wanted};
+}
+
+void ClientSettingsTable::given(Host& h, uint32_t number, X509_STORE* host) {
+  Entry e = make(h, number, host);
+  const std::lock_guard lock(mutex_);
+  std::swap(entries_[number], e);  // what was there, if anything, goes behind the lock
+}
+
+std::unique_ptr<ClientSettingsTable> ClientSettingsTable::renewed(Host& h, X509_STORE* host) const {
+  std::vector<uint32_t> numbers;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, e] : entries_) numbers.push_back(number);
+  }
+  auto fresh = std::make_unique<ClientSettingsTable>();
+  for (const uint32_t number : numbers) fresh->given(h, number, host);
+  return fresh;
+}
+
+void ClientSettingsTable::take(ClientSettingsTable& o) {
+  const std::scoped_lock lock(mutex_, o.mutex_);
+  std::erase_if(o.entries_, [this](const auto& e) { return !entries_.contains(e.first); });
+  entries_.swap(o.entries_);
+  kept_.swap(o.kept_);
+  order_.swap(o.order_);
+}
+
+void ClientSettingsTable::gone(uint32_t number) {
+  std::unique_lock lock(mutex_);
+  const auto node = entries_.extract(number);
+  lock.unlock();
+}
+
+Status ClientSettingsTable::find(uint32_t number, Ptr& out) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(number);
+  if (found == entries_.end()) return Status::kNotFound;
+  out = found->second.wanted;
+  return found->second.status;
+}
+
+std::size_t ClientSettingsTable::size() const {
+  const std::lock_guard lock(mutex_);
+  return entries_.size();
+}
+
+}  // namespace loom::tls
