@@ -1,7 +1,5 @@
 // Interfaces: two ends in one daemon, peers that fail while packets flow, sleep and wake-up,
 // commands and messages.
-#include <poll.h>
-
 #include "bed.h"
 #include "memif.api.h"
 
@@ -147,11 +145,6 @@ TEST_F(Interfaces, WhatIsNoPacketIsCounted) {
 }
 
 // --- Sleep
-
-bool is_readable(int fd) {
-  pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&p, 1, 0) == 1;
-}
 
 TEST_F(Interfaces, WhoFindsNothingAsksToBeWokenAndWhoPollsDoesNot) {
   bed.master();

@@ -1,6 +1,7 @@
 // The two ends of a link in one process, made by the handshake over a socket pair; and packets.
 #pragma once
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -9,6 +10,11 @@
 #include "plugin_host.h"
 
 namespace loom::memif {
+
+inline bool is_readable(int fd) {
+  pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&p, 1, 0) == 1;
+}
 
 struct Ends {
   std::unique_ptr<Link> slave, master;

@@ -1,6 +1,4 @@
 // Rings: what goes in comes out, full ones push back, and nothing that a peer writes is believed.
-#include <poll.h>
-
 #include "pair.h"
 
 namespace loom::memif {
@@ -241,11 +239,6 @@ TEST_F(Rings, ReleasedSlotsAreWholeAgain) {
 }
 
 // --- Waking
-
-bool is_readable(int fd) {
-  pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&p, 1, 0) == 1;
-}
 
 TEST_F(Rings, OnlyWhoWantsToBeIsWoken) {
   join(4);
