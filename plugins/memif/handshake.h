@@ -5,7 +5,7 @@
 #include <deque>
 
 #include "channel.h"
-#include "link.h"
+#include "memif_link.h"
 
 namespace loom::memif {
 
@@ -38,7 +38,7 @@ class MasterSide {
   explicit MasterSide(const LinkConfig& c);
   Result<void> add_region(const AddRegion&, UniqueFd);
   Result<void> add_ring(const AddRing&, UniqueFd);
-  // All has been said: the link, which must not be without rings.
+  // All has been said: the link, which must not be without rings. What follows is refused.
   Result<std::unique_ptr<Link>> connect();
 
  private:

@@ -38,6 +38,7 @@ Result<void> check_init(const LinkConfig& c, const Init& i) {
 MasterSide::MasterSide(const LinkConfig& c) { link_->is_ethernet = c.mode == Mode::kEthernet; }
 
 Result<void> MasterSide::add_region(const AddRegion& a, UniqueFd fd) {
+  if (!link_) return refused("Already connected");
   if (!fd) return refused("Missing region descriptor");
   if (a.index != link_->regions.size() || a.index >= kMaxRegions)
     return refused("Invalid region index");
@@ -60,6 +61,7 @@ Result<RingMemory*> MasterSide::ring_at(const AddRing& a) const {
 }
 
 Result<void> MasterSide::add_ring(const AddRing& a, UniqueFd fd) {
+  if (!link_) return refused("Already connected");
   if (!fd) return refused("Missing interrupt descriptor");
   const bool is_s2m = a.flags & kAddRingS2m;
   if (a.index != (is_s2m ? link_->rx.size() : link_->tx.size()) || a.index >= kMaxRings)
@@ -85,6 +87,7 @@ Result<void> MasterSide::add_ring(const AddRing& a, UniqueFd fd) {
 }
 
 Result<std::unique_ptr<Link>> MasterSide::connect() {
+  if (!link_) return refused("Already connected");
   if (link_->rx.empty() || link_->tx.empty()) return refused("No rings both ways");
   const auto begin = [](Ring& r) {
     if (__atomic_load_n(&r.shared->cookie, __ATOMIC_RELAXED) != kCookie) return false;

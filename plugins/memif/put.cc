@@ -1,7 +1,7 @@
 // Sending into a ring: one copy a packet, whatever it consists of. A packet that needs more slots
 // than are free stays with the caller, and so do those behind it.
 //   cost  a descriptor and a copy a packet; cursors and wake-up once a call
-#include "link.h"
+#include "memif_link.h"
 
 namespace loom::memif {
 namespace {

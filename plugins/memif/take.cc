@@ -2,7 +2,7 @@
 //   cost  a descriptor, a buffer and a copy a packet; cursors once a call
 #include <hostloom/wire.h>
 
-#include "link.h"
+#include "memif_link.h"
 
 namespace loom::memif {
 namespace {

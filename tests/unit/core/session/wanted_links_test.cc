@@ -103,6 +103,17 @@ TEST_F(WantedLinksTest, NobodyIsLinkedWhoWouldNotHearTheAnswer) {
   EXPECT_EQ(links(), 1u);
 }
 
+TEST_F(WantedLinksTest, NobodyIsLinkedWhoseAnswersAreAnothers) {
+  Socket other = open(client, at(7, 61), at(1, 53));
+  Socket s = bind(server, 53), c = bind(client, 61);
+  for (int i = 0; i < 3; ++i) send(c, at(1, 53));  // from 10.0.0.7, too
+  EXPECT_EQ(transport.sent.size(), 3u);
+  EXPECT_EQ(links(), 0u);
+  send(other, nullptr);
+  send(other, nullptr);
+  EXPECT_EQ(other.count(svm::kLinkOpen), 1u);
+}
+
 TEST_F(WantedLinksTest, ARuleAgainstEitherWayKeepsAllOnTheTransport) {
   Socket s = bind(server, 53), c = bind(client, 60, 2);
   session::RuleSpec rule;

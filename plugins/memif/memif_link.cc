@@ -1,4 +1,4 @@
-#include "link.h"
+#include "memif_link.h"
 
 #include <array>
 
