@@ -11,6 +11,7 @@ namespace loom::tls {
 namespace {
 
 constexpr TimeNs kIdle = 100 * kMillisecond;
+constexpr int kMostAsked = 4;  // for their buffers, at once
 
 void unlink(TlsWorker& t, Connection& c) noexcept {
   (c.more_idle ? c.more_idle->less_idle : t.most_idle) = c.less_idle;
@@ -36,10 +37,12 @@ bool release(SSL* ssl) noexcept {
          SSL_free_buffers(ssl) == 1;
 }
 
-void release_most_idle(TlsWorker& t) noexcept {
+bool release_most_idle(TlsWorker& t) noexcept {
   Connection& c = *t.most_idle;
   unlink(t, c);
-  if (!release(c.ssl)) link(t, c);  // it has half a record, and is asked again
+  const bool has_gone = release(c.ssl);
+  if (!has_gone) link(t, c);  // it has half a record, and is asked again
+  return has_gone;
 }
 
 void look(Worker& w, Timer& timer) noexcept {
@@ -60,7 +63,7 @@ void keep_buffers(Connection& c) noexcept {
     }
     unlink(t, c);
   } else if (t.n_buffered >= t.most_buffered) {
-    release_most_idle(t);
+    for (int asked = 0; asked < kMostAsked && !release_most_idle(t); ++asked) {}
   }
   link(t, c);
   if (t.idle_timer.is_running()) return;

@@ -60,7 +60,14 @@ std::unique_ptr<ClientSettingsTable> ClientSettingsTable::renewed(Host& h, X509_
     for (const auto& [number, e] : entries_) numbers.push_back(number);
   }
   auto fresh = std::make_unique<ClientSettingsTable>();
-  for (const uint32_t number : numbers) fresh->given(h, number, host);
+  for (const uint32_t number : numbers) {
+    fresh->given(h, number, host);
+    Ptr was;
+    // A pair that they name has been removed since: who has it keeps it.
+    if (Entry& e = fresh->entries_[number];
+        e.status != Status::kOk && find(number, was) == Status::kOk)
+      e = {Status::kOk, was};
+  }
   return fresh;
 }
 

@@ -23,13 +23,19 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     auto context = make_server_context(s.config, *settings, s.store.get());
     if (!context) return refuse(context.error());
     l->context = std::move(*context);
+    l->shown = l->context.get();
     l->settings = std::move(*settings);
     if (!s.app) return Status::kClosed;
-    const auto lower = s.host->app_listen_for(s.app, upper, lower_endpoint(options), l.get());
-    if (!lower) return lower.error().code;
-    l->lower = *lower;
-    *out = s.next_listener++;
-    s.listeners[*out] = std::move(l);
+    // It has its place before connections come, which is all that may want memory.
+    const ConnId id = s.next_listener++;
+    Listener& listener = *(s.listeners[id] = std::move(l));
+    const auto lower = s.host->app_listen_for(s.app, upper, lower_endpoint(options), &listener);
+    if (!lower) {
+      s.listeners.erase(id);
+      return lower.error().code;
+    }
+    listener.lower = *lower;
+    *out = id;
     return Status::kOk;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
@@ -45,7 +51,7 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
     if (!settings) return refuse(settings.error());
     auto context = make_server_context(s.config, *settings, s.store.get());
     if (!context) return refuse(context.error());
-    s.host->with_barrier([&] { std::swap(found->second->context, *context); });
+    found->second->show(*s.host, std::move(*context));
     std::swap(found->second->settings, *settings);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
@@ -99,7 +105,10 @@ Result<void> reload() {
     std::swap(s.client, *client);
     s.wishes.take(*wishes);
     ++s.generation;
-    for (auto& [l, context] : fresh) std::swap(l->context, context);
+    for (auto& [l, context] : fresh) {
+      std::swap(l->context, context);
+      l->shown.store(l->context.get(), std::memory_order_release);
+    }
   });
   return {};
 }

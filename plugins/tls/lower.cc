@@ -18,7 +18,7 @@ bool accepted(Worker& w, SessionId, SessionId lower, void** context) noexcept {
   if (!c) return false;
   c->lower = lower;
   c->is_server = true;
-  c->ssl = SSL_new(l.context.get());
+  c->ssl = SSL_new(l.shown.load(std::memory_order_acquire));
   if (!c->ssl || !attach_bio(*c)) {
     t.forget(*c);
     return false;

@@ -58,6 +58,8 @@ Step unwanted(Connection& c, std::size_t n) noexcept {
   return Step::kOver;
 }
 
+constexpr uint32_t kNoDataCosts = 4096;  // of kMostPerCall, what gives the application no byte
+
 // At most one record's bytes.
 Step receive_some(Connection& c, uint32_t most) noexcept {
   Worker& w = c.at->w;
@@ -83,7 +85,7 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
 
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
-  const uint32_t begun = c.taken;
+  uint32_t spent = 0;
   if (lower.unread() != 0) keep_buffers(c);
   for (Step step = Step::kGoOn; step == Step::kGoOn;) {
     if (!c.unsent.empty()) return;  // `writable` goes on
@@ -94,8 +96,12 @@ void receive_all(Connection& c) noexcept {
       return;
     }
     // With a record half read OpenSSL has all that this session needs to be called again for.
-    if (plain == 0 && c.taken - begun >= kMostPerCall && !c.gone) return lower.want_readable();
+    if (plain == 0 && spent >= kMostPerCall && !c.gone) return lower.want_readable();
+    const uint32_t taken = c.taken;
+    const uint64_t got = c.at->stats[kBytesIn];
     step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain));
+    // A few bytes of a KeyUpdate, or of a ticket, cost as much as thousands of data.
+    spent += std::max(c.taken - taken, c.at->stats[kBytesIn] == got ? kNoDataCosts : 0u);
   }
 }
 

@@ -13,7 +13,7 @@ namespace loom::tls {
 namespace {
 
 constexpr std::size_t kMostPem = 1u << 20;
-constexpr std::size_t kMostPairs = 64, kMostName = 253;
+constexpr std::size_t kMostPairs = 64, kMostPairsBytes = 1 << 20, kMostName = 253;
 
 bool is_protocol_list(std::string_view list) noexcept {
   while (!list.empty()) {
@@ -123,9 +123,14 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
   if (!is_valid || pairs.size() > kMostPairs || own.certificate.empty() != own.key.empty())
     return error(Status::kInvalid, "settings " + std::to_string(number) + " make no sense");
   if (!own.key.empty()) s.pairs.push_back(std::move(own));
+  std::size_t size = 0;  // a few bytes name much
   for (const uint32_t p : pairs) {
     auto pair = pair_of(host, number, p);
     if (!pair) return pair.error();
+    size += pair->certificate.size() + pair->key.size();
+    if (size > kMostPairsBytes)
+      return error(Status::kInvalid, "the certificates of settings " + std::to_string(number) +
+                                         " have more than a megabyte");
     s.pairs.push_back(std::move(*pair));
   }
   s.digest = digest_of(bytes, s.pairs);

@@ -70,21 +70,25 @@ bool TicketKeys::attach(SSL_CTX* c) noexcept {
 
 bool TicketKeys::turn(TimeNs now) noexcept {
   if (since_ != 0 && now - since_ < lifetime_) return true;
+  Key fresh;
+  if (RAND_bytes(fresh.name.data(), 16) != 1 || RAND_priv_bytes(fresh.cipher.data(), 32) != 1 ||
+      RAND_priv_bytes(fresh.mac.data(), 32) != 1)
+    return false;
   // After a pause of two lifetimes nothing that was written is to be read any more.
   has_previous_ = since_ != 0 && now - since_ < 2 * lifetime_;
-  keys_[1] = keys_[0];
+  if (has_previous_)
+    keys_[1] = keys_[0];
+  else
+    OPENSSL_cleanse(&keys_[1], sizeof keys_[1]);
+  keys_[0] = fresh;
+  OPENSSL_cleanse(&fresh, sizeof fresh);
   since_ = now;
-  return RAND_bytes(keys_[0].name.data(), 16) == 1 &&
-         RAND_priv_bytes(keys_[0].cipher.data(), 32) == 1 &&
-         RAND_priv_bytes(keys_[0].mac.data(), 32) == 1;
+  return true;
 }
 
 bool TicketKeys::writing(TimeNs now, Key& out) noexcept {
   const std::lock_guard lock(mutex_);
-  if (!turn(now)) {
-    since_ = 0;
-    return false;
-  }
+  if (!turn(now)) return false;
   out = keys_[0];
   return true;
 }

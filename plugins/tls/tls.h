@@ -25,7 +25,14 @@ constexpr uint8_t kProto = 3;  // VPPCOM_PROTO_TLS
 struct Listener {
   SessionId upper = kNoSession;
   SessionHandle lower = 0;
-  ContextPtr context;               // changed only while the workers stand still
+  ContextPtr context;             // the control thread's
+  std::atomic<SSL_CTX*> shown{};  // the same, for workers, which take a reference at once
+  // Workers show `to` from now on, and none of them looks at what was before any more.
+  void show(Host& host, ContextPtr to) {
+    std::swap(context, to);
+    shown.store(context.get(), std::memory_order_release);
+    host.run_on_all_workers([](Worker&) {});
+  }
   Settings settings;                // with its own certificates, if it has any: for reload
   std::vector<uint32_t> under_way;  // handshakes, by worker; each its own
 };

@@ -61,7 +61,12 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
   if (t.stats[kUnderWay] >= s.config.max_handshakes) return Status::kNoMemory;
   Connection* c = t.open();
   if (!c) return Status::kNoMemory;
-  Status status = prepare(*c, upper, ends, options.settings);
+  Status status;
+  try {
+    status = prepare(*c, upper, ends, options.settings);
+  } catch (const std::bad_alloc&) {
+    status = Status::kNoMemory;
+  }
   if (status == Status::kOk)
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends, c, &c->lower);
   if (status != Status::kOk) {

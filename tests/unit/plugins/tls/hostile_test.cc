@@ -90,6 +90,26 @@ TEST_F(TlsHostile, AnAlertInMidStreamIsAnErrorBehindTheBytesBeforeIt) {
   EXPECT_TRUE(far->rx.reset());
 }
 
+TEST_F(TlsHostile, MessagesWithoutDataHaveABoundInARound) {  // a few bytes each, and hard work
+  constexpr int kUpdates = 300;
+  Peer peer(Peer::Role::kClient);
+  open(peer);
+  for (int i = 0; i < kUpdates; ++i) {
+    ASSERT_EQ(SSL_key_update(peer.ssl(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    ASSERT_TRUE(peer.shake());
+  }
+  peer.write("x");
+  const std::string records = peer.records();
+  ASSERT_LT(records.size(), kMostPerCall / 8);
+  ASSERT_EQ(link->tx.enqueue(svm::bytes_of(records.data(), records.size())), records.size());
+  const svm::SessionEvent written{link->handle, 0};
+  ASSERT_EQ(bed.app->requests.push(svm::ToDaemon::kTx, written), svm::MqProducer::Push::kOk);
+  int rounds = 0;
+  for (; far->rx.refresh() == 0 && rounds < 1000; ++rounds) bed.bed.engine->step(0);
+  EXPECT_GT(rounds, kUpdates / 32);
+  EXPECT_EQ(bed.app->read(*far), "x");
+}
+
 TEST_F(TlsHostile, RenegotiationIsRefused) {
   Peer peer(Peer::Role::kClient, only_tls12);
   open(peer);
