@@ -36,7 +36,16 @@ inline std::string text_of(BIO* b) {
 
 inline EVP_PKEY* make_key(const std::string& type) {
   if (type == "RSA") return EVP_RSA_gen(2048);
-  if (type == "RSA 4104") return EVP_RSA_gen(4104);
+  if (type == "RSA 4104") {  // of small primes, which are found soon
+    EVP_PKEY* key = nullptr;
+    EVP_PKEY_CTX* const c = EVP_PKEY_CTX_new_from_name(nullptr, "RSA", nullptr);
+    EVP_PKEY_keygen_init(c);
+    EVP_PKEY_CTX_set_rsa_keygen_bits(c, 4104);
+    EVP_PKEY_CTX_set_rsa_keygen_primes(c, 4);
+    EVP_PKEY_keygen(c, &key);
+    EVP_PKEY_CTX_free(c);
+    return key;
+  }
   if (type == "EC") return EVP_EC_gen("P-256");
   return EVP_PKEY_Q_keygen(nullptr, nullptr, type.c_str());
 }
