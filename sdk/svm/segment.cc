@@ -83,8 +83,6 @@ Result<std::unique_ptr<Segment>> Segment::make(uint64_t size, SegmentKind kind, 
     if (fd >= 0) close(fd);
     return e;
   }
-  if (memory == Memory::kPrivate && size > kSmallPages)
-    (void)madvise(static_cast<std::byte*>(base) + kSmallPages, size - kSmallPages, MADV_HUGEPAGE);
   const uint32_t id = ids().take();
   if (id == 0) {
     munmap(base, size);

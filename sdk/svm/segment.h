@@ -20,11 +20,10 @@ class Segment {
   static Result<std::unique_ptr<Segment>> create(uint64_t size, SegmentKind kind);
   // The same without a file: fd() is -1, and but for children of fork() no process has it.
   static Result<std::unique_ptr<Segment>> create_anonymous(uint64_t size, SegmentKind kind);
-  // The same for this process alone. Behind the first kSmallPages bytes it is of huge pages where
-  // the system gives them: what many sessions have there lies far apart, and with small pages each
-  // look at one would miss the TLB.
+  // The same for this process alone. Of small pages: with huge ones a look at one of a million
+  // sessions would be cheaper, but the kernel stops whoever touches the first of one until it has
+  // put 2 MB together, for tens of milliseconds (tests/bench/sessions).
   static Result<std::unique_ptr<Segment>> create_private(uint64_t size, SegmentKind kind);
-  static constexpr uint64_t kSmallPages = 8 << 20;
   // Application: maps what the daemon passed; takes `fd` over, also on failure. The file and its
   // header must agree with the announced id, kind and size.
   static Result<std::unique_ptr<Segment>> map(int fd, uint32_t id, SegmentKind kind, uint64_t size);

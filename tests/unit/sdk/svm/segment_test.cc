@@ -62,7 +62,7 @@ TEST(Segment, LivingSegmentsHaveDistinctIds) {
 TEST(Segment, GivesPagesBackToTheKernel) {
   for (const auto create : {Segment::create, Segment::create_anonymous, Segment::create_private}) {
     auto s = create(16 << 20, SegmentKind::kDaemonArena);
-    for (const uint64_t at : {uint64_t{8192}, Segment::kSmallPages + (3 << 20)}) {
+    for (const uint64_t at : {8192u, 11u << 20}) {
       std::memset((*s)->base() + at, 1, 65536);
       (*s)->give_back(at, 65536);
       unsigned char resident[16];
