@@ -278,7 +278,9 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     }
     if (const int e = thread.prepare(worker_); e != 0) return e;
     if (!waiter->linked()) waiters_.push_back(*waiter);
-    if (worker_.spin(lock, thread, deadline, rung) || !worker_.begin_sleep(thread, rung)) continue;
+    // A signal that only the mask lets in has to come to the call with the mask.
+    if (!mask && worker_.spin(lock, thread, deadline, rung)) continue;
+    if (!worker_.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker_.sleep_limit());
     const auto woken = worker_.sleep(
         lock, thread, [&] { return thread.sleep(kernel ? kernel_epfd() : -1, until, mask); });

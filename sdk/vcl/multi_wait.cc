@@ -100,7 +100,9 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
       continue;  // what came before the watches were there was seen by nobody
     }
     if (const int e = thread.prepare(worker); e != 0) return e;
-    if (worker.spin(lock, thread, deadline, rung) || !worker.begin_sleep(thread, rung)) continue;
+    // A signal that only the mask lets in has to come to the call with the mask.
+    if (!mask && worker.spin(lock, thread, deadline, rung)) continue;
+    if (!worker.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker.sleep_limit());
     const auto woken = worker.sleep(lock, thread, [&] {
       return n_kernel ? thread.sleep(kernel, n_kernel, until, mask) : thread.sleep(-1, until, mask);
