@@ -60,6 +60,9 @@ void make_link(SessionWorker& sw, Session& s, const Endpoints* to, bool may_ask)
 
 void want_link(SessionWorker& sw, Session& s, const Endpoints* to) noexcept {
   if (!s.app->scope.local || s.app->owner->in_this_process) return;
+  // What the deny list and rules of scope global refuse by the transport must not come by a link.
+  if (sw.layer->filters->has_ingress()) [[unlikely]]
+    return;
   const uint64_t key = way_key(s, to);
   WantedLinks::Way& way = sw.wanted_links.ways[key / 2 % sw.wanted_links.ways.size()];
   if (way.key != key) way = {.key = key};

@@ -11,6 +11,8 @@
 
 namespace loom::session {
 
+struct SessionWorker;
+
 // What has been sent where lately, as far as there is room: of two with one place the later counts.
 struct WantedLinks {
   static constexpr TimeNs kLookAgain = 100 * kMillisecond;  // also when it was in vain
