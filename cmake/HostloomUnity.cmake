@@ -6,7 +6,7 @@
 #
 # Sources keep what is theirs in anonymous namespaces, where each may use any name. Those in which a definition has one of
 # the names that many use (nodes with their counters, tables of commands) are compiled alone, and so is a target with
-# the property HOSTLOOM_ALONE, or what that names of its sources. Plugins, which are small, are left as they are.
+# the property HOSTLOOM_ALONE, or what that names of its sources.
 option(HOSTLOOM_UNITY "Compile several sources at once" OFF)
 
 set(HOSTLOOM_COMMON_NAMES "^ *(enum|struct|constexpr|const|inline).* (Counter|Next|kCounters|kCommands|kMaxViews|kMostShown|kMostBytes|kHeader|kPage|kUnknown|kMaxChainsPerVisit|kInvalidSessionId|kInvalidNamespace|kOps)[ ;:={[]")
@@ -21,7 +21,7 @@ function(hostloom_unity)
     get_target_property(alone ${target} HOSTLOOM_ALONE)
     get_target_property(folder ${target} SOURCE_DIR)
     get_target_property(sources ${target} SOURCES)
-    if(alone STREQUAL "ON" OR target MATCHES "^headers_alone" OR NOT folder MATCHES "/(core|sdk|tools|tests/unit|tests/script)(/|$)")
+    if(alone STREQUAL "ON" OR target MATCHES "^headers_alone" OR NOT folder MATCHES "/(api|core|plugins|sdk|tools|tests/unit|tests/script)(/|$)")
       continue()
     endif()
     foreach(source ${sources})
