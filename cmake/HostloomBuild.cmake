@@ -47,6 +47,15 @@ function(hostloom_optimise_tested target)
   endif()
 endfunction()
 
+# Sixty test programs, each with the stack in it: lld links one in a quarter of the time that ld takes.
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  string(REGEX MATCH "^[0-9]+" major ${CMAKE_CXX_COMPILER_VERSION})
+  find_program(HOSTLOOM_LLD ld.lld-${major})
+  if(HOSTLOOM_LLD)
+    add_link_options(-fuse-ld=lld)
+  endif()
+endif()
+
 if(HOSTLOOM_SANITIZE)
   add_compile_options(-fsanitize=${HOSTLOOM_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${HOSTLOOM_SANITIZE})
