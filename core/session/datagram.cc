@@ -79,10 +79,13 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   if ((h.flags & kDatagramTtl) && h.ttl == 0 &&
       !(h.flags & kDatagramRemote && is_multicast(out.ends.remote)))
     return Check::kBad;
+  // What an in-process application sends belongs to a connection that rules have looked at.
+  const bool is_inside = s.app->owner->in_this_process;
+  const bool has_rules = sw.layer->filters->has_egress() && !is_inside;
   if (!(h.flags & kDatagramRemote)) {
     if (h.flags & kDatagramLocal) return Check::kBad;  // of which family would it be?
     out.ends = {};
-    if (!sw.layer->filters->has_egress()) [[likely]]
+    if (!has_rules) [[likely]]
       return Check::kOk;
     // A rule may have come since it was connected.
     const TransportOps* ops = ops_of(sw, s);
@@ -97,12 +100,18 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   const App& app = *s.app;
   Endpoints& e = out.ends;
   e.fib_index = app.ns->fibs().of(e.remote.is_ip4);
+  if (is_inside) {  // it is there in another's name
+    ConnectionInfo own;
+    const TransportOps* ops = ops_of(sw, s);
+    if (ops->info) ops->info(*sw.worker, s.conn, own);
+    e.fib_index = own.endpoints.fib_index;
+  }
   if (e.remote_port == 0 || e.remote.is_zero() || e.fib_index == kNoIndex) return Check::kBad;
   if (!(h.flags & kDatagramLocal))
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   else if (!may_send_from(sw, app, e.local, e.fib_index))
     return Check::kBad;
-  if (sw.layer->filters->has_egress()) [[unlikely]] {
+  if (has_rules) [[unlikely]] {
     ConnectArgs args{.transport = s.transport, .endpoints = e};
     Listener* to = nullptr;
     if (sw.layer->filters->filter_connect(sw, app, args, true, to) != Status::kOk || to)

@@ -19,7 +19,8 @@ bool is_group(Worker& w, const IpAddress& a, uint32_t fib_index) noexcept {
   return w.net && w.net->route_group && w.net->route_group(w, d, &route) == Status::kOk;
 }
 
-// Where a session without a peer may be: its table, and its address if it names one.
+}  // namespace
+
 Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   const Namespace& ns = *app.ns;
   e.remote = e.local.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
@@ -39,6 +40,8 @@ Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
              ? Status::kOk
              : Status::kNotFound;
 }
+
+namespace {
 
 // Of scope local; a redirect would need a listener, which datagrams do not have. Never
 // kUnsupported: who has another network to try would do so, past the rule.

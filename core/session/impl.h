@@ -272,6 +272,8 @@ bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffe
 
 // connect() with or without a peer: place, rules, and open. Answers in any case; where a pair of
 // applications is to be made for a link, later. is_new: it has not waited for that yet.
+// Where a session without a peer may be: its table, and its address if it names one.
+Status place_bound(SessionWorker&, const App&, Endpoints&) noexcept;
 void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;

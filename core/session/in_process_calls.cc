@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "session/in_process.h"
+#include "session/in_process_datagrams.h"
 #include "transport/ops_table.h"
 
 namespace loom::session {
@@ -42,7 +43,8 @@ Status open(SessionWorker& sw, InProcessApp& app, const App& face, const AppEndp
                    .rx_fifo_size = how.rx_fifo_size,
                    .tx_fifo_size = how.tx_fifo_size};
   const TransportOps* ops = sw.layer->transports.get(args.transport);
-  if (!ops || !ops->connect || ops->tx_kind == TxKind::kDatagram) return Status::kUnsupported;
+  if (!ops || !ops->connect || (ops->tx_kind == TxKind::kDatagram && &face == &app))
+    return Status::kUnsupported;
   if (ends.remote_port == 0) return Status::kInvalid;
   if (Listener* to = nullptr; sw.layer->filters->has_egress()) [[unlikely]] {
     const Status status = sw.layer->filters->filter_connect(sw, face, args, true, to);
@@ -272,6 +274,10 @@ const AppCalls kAppCalls{
     .set_options = set_options,
     .connect_for = connect_for,
     .owner = owner,
+    .open_at = open_at,
+    .send_datagram = send_datagram,
+    .receive_datagram = receive_datagram,
+    .path_mtu = path_mtu,
 };
 
 }  // namespace loom::session

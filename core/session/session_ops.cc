@@ -2,6 +2,7 @@
 // ended.
 #include <hostloom/net.h>
 
+#include "session/in_process_datagrams.h"
 #include "session/session_events.h"
 
 namespace loom::session {
@@ -403,6 +404,7 @@ void fill_ops(Ops& o) noexcept {
   o.tx_views = tx_views;
   o.rx_reserve = rx_reserve;
   o.rx_commit = rx_commit;
+  o.tx_datagram = tx_datagram;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

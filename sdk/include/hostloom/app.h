@@ -128,6 +128,13 @@ struct AppCalls {
   // For a transport that is an application: whose session `upper` is. Another number for each
   // application, and none has that of one that has gone. Since ABI 1.1.
   uint64_t (*owner)(Worker&, SessionId upper) noexcept;
+  // Datagrams: see AppSession::open_at, send_datagram, receive_datagram. Since ABI 1.1.
+  Status (*open_at)(Worker&, Application&, SessionId listener, const AppEndpoint& how,
+                    void* context, SessionId* out) noexcept;
+  Status (*send_datagram)(Worker&, SessionId, const Datagram&, std::span<const std::byte>) noexcept;
+  Status (*receive_datagram)(Worker&, SessionId, Datagram& from, std::span<std::byte> to,
+                             uint32_t* length) noexcept;
+  uint32_t (*path_mtu)(Worker&, SessionId, const IpAddress& to) noexcept;
 };
 
 // One session, on its worker. A pair of words: made where it is needed, never kept.
@@ -152,6 +159,30 @@ class AppSession {
                             const Endpoints& ends, void* context, SessionId* out) noexcept {
     return w.sessions->apps->connect_for(w, app, upper, how, ends, context, out);
   }
+
+  // For a transport that is an application, over one of datagrams: a session where its listener
+  // `upper` is to be found, which takes what comes there and nobody else is there for. While the
+  // listener is opened (TransportOps::open_listener); of `how` transport, fifo sizes and options
+  // count. A port is chosen when the listener has none. It is open at once; `connected` is called
+  // all the same. Rules for connects do not look at what it sends: these are answers.
+  static Status open_at(Worker& w, Application& app, SessionId upper, const AppEndpoint& how,
+                        void* context, SessionId* out) noexcept {
+    return w.sessions->apps->open_at(w, app, upper, how, context, out);
+  }
+  // A datagram session's bytes are moved by these two alone. `d`: flags and ends say where to.
+  // kAgain: there is no room; kInvalid: too long. All of it goes, or nothing.
+  Status send_datagram(const Datagram& d, std::span<const std::byte> data) noexcept {
+    return calls().send_datagram(w_, id_, d, data);
+  }
+  // The oldest one, as far as it fits; `length` is all of it. kAgain: there is none. Otherwise an
+  // error of what was sent, which is taken as well: kRefused; kInvalid, too long for
+  // the path; kUnreachable.
+  Status receive_datagram(Datagram& from, std::span<std::byte> to, uint32_t* length) noexcept {
+    return calls().receive_datagram(w_, id_, from, to, length);
+  }
+
+  // The largest IP packet that can go there in one piece, in bytes; 0: there is no way.
+  uint32_t path_mtu(const IpAddress& to) const noexcept { return calls().path_mtu(w_, id_, to); }
 
   SessionId id() const noexcept { return id_; }
 

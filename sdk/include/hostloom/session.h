@@ -256,6 +256,12 @@ struct SessionOps {
   uint32_t (*rx_reserve)(Worker&, SessionId, uint32_t n,
                          std::span<std::span<std::byte>> out) noexcept;
   void (*rx_commit)(Worker&, SessionId, uint32_t n) noexcept;
+
+  // --- Datagrams of sessions of TxKind::kInternal, whose applications put the header of a datagram
+  // session before each (datagram.h). What is received goes to rx_datagram. Since ABI 1.1.
+  // Takes the oldest one from the tx fifo, as far as it fits; `length` is all of it. kAgain: there
+  // is none; kClosed: the application broke the framing, and ends.
+  Status (*tx_datagram)(Worker&, SessionId, std::span<std::byte> to, uint32_t* length) noexcept;
 };
 
 }  // namespace loom
