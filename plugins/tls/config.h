@@ -11,11 +11,13 @@ namespace loom::tls {
 enum class Verify : uint8_t { kOff, kOptional, kRequired };
 
 struct Config {
-  std::string transport = "tcp";  // below, by name in the registry
-  uint32_t fifo_size = 1u << 20;  // bytes, of each fifo of a lower session
-  std::string certificate, key;   // PEM files, for listeners that name no pair of their own
-  std::string ca;                 // PEM file or folder; "": the system's
-  std::string crl;                // PEM file: what it lists is refused; "": not looked at
+  std::string transport = "tcp";           // below, by name in the registry
+  std::string datagram_transport = "udp";  // below DTLS
+  bool datagrams = false;                  // the contexts made from it are for DTLS
+  uint32_t fifo_size = 1u << 20;           // bytes, of each fifo of a lower session
+  std::string certificate, key;  // PEM files, for listeners that name no pair of their own
+  std::string ca;                // PEM file or folder; "": the system's
+  std::string crl;               // PEM file: what it lists is refused; "": not looked at
   Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
   int least_version = 0, most_version = 0;    // OpenSSL's numbers; 0: 1.2 and 1.3
   std::string ciphers, ciphersuites, groups;  // OpenSSL's notation; "": its defaults

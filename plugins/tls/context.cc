@@ -57,12 +57,16 @@ Result<void> log_keys(SSL_CTX* c, const std::string& path) {
 }
 
 Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, X509_STORE* store) {
+  if (config.datagrams && config.least_version == TLS1_3_VERSION)
+    return error(Status::kUnsupported, "DTLS 1.2 is older than min-version 1.3");
   ContextPtr c(SSL_CTX_new(method));
   if (!c) return error(Status::kNoMemory, openssl_error());
   SSL_CTX* const raw = c.get();
-  const int least = config.least_version ? config.least_version : TLS1_2_VERSION;
+  const int oldest = config.least_version ? config.least_version : TLS1_2_VERSION;
+  const int least = config.datagrams ? DTLS1_2_VERSION : oldest;
+  const int most = config.datagrams ? DTLS1_2_VERSION : config.most_version;
   if (SSL_CTX_set_min_proto_version(raw, least) != 1 ||
-      SSL_CTX_set_max_proto_version(raw, config.most_version) != 1)
+      SSL_CTX_set_max_proto_version(raw, most) != 1)
     return openssl_fail("the versions");
   if (!config.ciphers.empty() && SSL_CTX_set_cipher_list(raw, config.ciphers.c_str()) != 1)
     return openssl_fail("ciphers " + config.ciphers);
@@ -145,7 +149,8 @@ int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
 // A context with one certificate.
 Result<ContextPtr> make_site(const Config& config, const Settings& settings, X509_STORE* store,
                              const KeyPair& pair) {
-  auto c = make_context(TLS_server_method(), config, store);
+  auto c =
+      make_context(config.datagrams ? DTLS_server_method() : TLS_server_method(), config, store);
   if (!c) return c;
   SSL_CTX* const raw = c->get();
   const auto own = read_credentials(pair);
@@ -220,10 +225,15 @@ Result<ContextPtr> make_server_context(const Config& config, const Settings& set
 }
 
 Result<ContextPtr> make_client_context(const Config& config, X509_STORE* store) {
-  auto c = make_context(TLS_client_method(), config, store);
+  auto c =
+      make_context(config.datagrams ? DTLS_client_method() : TLS_client_method(), config, store);
   if (!c) return c;
   SSL_CTX_set_verify(
       c->get(), config.verify_server == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+  if (config.datagrams) {  // none is resumed
+    SSL_CTX_set_session_cache_mode(c->get(), SSL_SESS_CACHE_OFF);
+    return c;
+  }
   SSL_CTX_set_session_cache_mode(c->get(),
                                  SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
   SSL_CTX_sess_set_new_cb(c->get(), keep_session);

@@ -1,5 +1,6 @@
 // Listeners: an upper one, whose connections the application takes, and a lower one, where they
 // come from. Control thread.
+#include "dtls.h"
 #include "tls.h"
 
 namespace loom::tls {
@@ -75,15 +76,17 @@ void close_listener(ConnId id) noexcept {
   s.listeners.erase(found);
 }
 
-void renew_application() noexcept {
-  Shared& s = shared();
-  if (Application* const ended = s.app) {
-    s.host->with_barrier([&] { s.app = nullptr; });  // nobody connects by it meanwhile
-    s.host->remove_application(ended);
+void renew_application() noexcept { renew(shared().app, kLowerOps); }
+
+void renew(Application*& ours, const AppOps& ops) noexcept {
+  Host& host = *shared().host;
+  if (Application* const ended = ours) {
+    host.with_barrier([&] { ours = nullptr; });  // nobody connects by it meanwhile
+    host.remove_application(ended);
   }
-  const auto app = s.host->add_application(kLowerOps);
-  if (!app) return s.host->log(LogLevel::kError, "tls", "no sessions: " + app.error().message);
-  s.host->with_barrier([&] { s.app = *app; });
+  const auto app = host.add_application(ops);
+  if (!app) return host.log(LogLevel::kError, ops.name, "no sessions: " + app.error().message);
+  host.with_barrier([&] { ours = *app; });
 }
 
 Result<void> reload() {
@@ -93,6 +96,8 @@ Result<void> reload() {
   auto client = make_client_context(s.config, store->get());
   if (!client) return client.error();
   const auto wishes = s.wishes.renewed(*s.host, store->get());
+  auto datagrams = dtls::read_again(store->get());
+  if (!datagrams) return datagrams.error();
   std::vector<std::pair<Listener*, ContextPtr>> fresh;
   for (const auto& [id, l] : s.listeners) {
     auto context = make_server_context(s.config, l->settings, store->get());
@@ -104,6 +109,7 @@ Result<void> reload() {
     std::swap(s.store, *store);
     std::swap(s.client, *client);
     s.wishes.take(*wishes);
+    dtls::use(*datagrams);
     ++s.generation;
     for (auto& [l, context] : fresh) {
       std::swap(l->context, context);

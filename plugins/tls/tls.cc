@@ -1,6 +1,8 @@
 // Registration, life-cycle, and what workers have; see tls.h and connection.h.
 #include "tls.h"
 
+#include "dtls.h"
+
 namespace loom::tls {
 
 Shared& shared() noexcept {
@@ -89,6 +91,7 @@ Result<void> init(Host& host) {
   s.worker_slot = host.allocate_worker_slot();
   if (auto r = register_commands(host); !r) return r;
   if (auto r = add_api(host); !r) return r;
+  if (auto r = dtls::init(host); !r) return r;
   if (auto r = host.add_stats(kStatSet); !r) return r;
   return host.add_config_stanza(kStanza);
 }
@@ -114,10 +117,11 @@ Result<void> start(Host& host) {
   const auto app = host.add_application(kLowerOps);
   if (!app) return app.error();
   s.app = *app;
-  return {};
+  return dtls::start(host);
 }
 
 void stop(Host& host) {
+  dtls::stop(host);
   Shared& s = shared();
   if (s.app) host.remove_application(std::exchange(s.app, nullptr));
   host.run_on_all_workers([&s](Worker& w) {

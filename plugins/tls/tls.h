@@ -69,6 +69,10 @@ void close_listener(ConnId) noexcept;
 // With the session layer applications end (hostloom/app.h). When it is enabled again another one
 // takes the place of ours. Control thread.
 void renew_application() noexcept;
+void renew(Application*&, const AppOps&) noexcept;  // that one
+// What transports say of a connection; `out` as TransportOps has it.
+void describe(const SSL*, std::string& out);
+Status property(const SSL*, uint32_t which, std::string& out);
 // Reads the configuration's files again, for listeners, those with certificates of their own
 // included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
 // has changed.

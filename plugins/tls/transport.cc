@@ -127,17 +127,17 @@ Status set_options(Worker& w, ConnId conn, const SocketOptionsView& o) noexcept 
 
 void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept { (void)at(w, conn).below().info(i); }
 
-void describe(Worker& w, ConnId conn, std::string& out) {
-  const Connection& c = at(w, conn);
-  out += std::string("  tls: ") + SSL_get_version(c.ssl) + " " + SSL_get_cipher_name(c.ssl);
-  if (SSL_session_reused(c.ssl)) out += " resumed";
-  if (const char* name = SSL_get_servername(c.ssl, TLSEXT_NAMETYPE_host_name))
+}  // namespace
+
+void describe(const SSL* ssl, std::string& out) {
+  out += std::string("  tls: ") + SSL_get_version(ssl) + " " + SSL_get_cipher_name(ssl);
+  if (SSL_session_reused(ssl)) out += " resumed";
+  if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name))
     out += std::string(" for ") + name;
-  out += c.heard_close ? " peer has closed\n" : "\n";
+  out += SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN ? " peer has closed\n" : "\n";
 }
 
-Status property(Worker& w, ConnId conn, uint32_t which, std::string& out) {
-  SSL* const ssl = at(w, conn).ssl;
+Status property(const SSL* ssl, uint32_t which, std::string& out) {
   const auto number = [&](bool value) {
     const uint32_t n = value;
     out.assign(reinterpret_cast<const char*>(&n), sizeof n);
@@ -179,8 +179,6 @@ Status property(Worker& w, ConnId conn, uint32_t which, std::string& out) {
   return Status::kUnsupported;
 }
 
-}  // namespace
-
 const TransportOps kTransportOps{
     .name = "tls",
     .proto = kProto,
@@ -193,12 +191,13 @@ const TransportOps kTransportOps{
     .abort = abort,
     .set_options = set_options,
     .info = info,
-    .describe = [](Worker& w, ConnId conn, std::string& out) noexcept { describe(w, conn, out); },
+    .describe = [](Worker& w, ConnId conn,
+                   std::string& out) noexcept { describe(at(w, conn).ssl, out); },
     .open_listener = open_listener,
     .close_listener = close_listener,
     .tx_ready = tx_ready,
     .property = [](Worker& w, ConnId conn, uint32_t which,
-                   std::string& out) noexcept { return property(w, conn, which, out); },
+                   std::string& out) noexcept { return property(at(w, conn).ssl, which, out); },
     .settings_given = settings_given,
     .settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); },
     .use_settings = use_settings,

@@ -110,7 +110,7 @@ class TlsBed : public test::PluginBed {
     e.local = TestApp::end(port);
     e.backlog = 16;
     app->push(svm::ToDaemon::kListen, e);
-    const auto bound = next<svm::BoundEvent>(svm::ToApp::kBound);
+    bound = next<svm::BoundEvent>(svm::ToApp::kBound);
     if (bound.status == 0)
       app->listener = app->table.resolve_as<svm::ListenerShared>(bound.listener);
     return bound.status;
@@ -143,6 +143,7 @@ class TlsBed : public test::PluginBed {
 
   Pem authority, server;
   std::unique_ptr<TestApp> app;
+  svm::BoundEvent bound{};  // of the last listen
 };
 
 // One end of TLS that the test holds in its hands: bytes in, bytes out.

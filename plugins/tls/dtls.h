@@ -1,0 +1,225 @@
+// DTLS 1.2 (RFC 6347) over datagrams, as a further transport beside TLS: certificates, settings and
+// the stanza are the same.
+//
+//   client  one lower session with a peer for each connection
+//   server  one bound lower session for each listener; connections by their peers' addresses
+//
+// One write of the application is one record is one datagram. All of a connection, and of a
+// listener's lower session, is on one worker; what is made or ended on the control thread says so.
+#pragma once
+#include <openssl/ssl.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include <hostloom/app.h>
+#include <hostloom/host.h>
+#include <hostloom/stats.h>
+
+#include "context.h"
+#include "settings.h"
+
+namespace loom::tls::dtls {
+
+constexpr uint8_t kProto = 5;                     // VPPCOM_PROTO_DTLS
+constexpr uint32_t kMostPlain = 16'384;           // of a record (RFC 6347 section 4.1)
+constexpr uint32_t kMostWire = kMostPlain + 512;  // with what a record has besides
+constexpr uint32_t kLeastMtu = 576;
+constexpr uint32_t kRoom = kMostWire + 128;       // that one takes in a fifo below
+constexpr uint32_t kMostPerCall = 64;             // datagrams: then it is the others' turn
+constexpr uint32_t kHelloBytes = 27;              // before a ClientHello's random
+constexpr TimeNs kCookieLifetime = 60 * kSecond;  // at least; at most twice as long
+
+// OpenSSL's end of a lower session: where its records go, and the datagram that it may read.
+struct Wire {
+  Worker* w = nullptr;
+  SessionId lower = kNoSession;
+  Datagram to;  // flags 0: the lower session has a peer
+  std::span<const std::byte> in;
+  bool peeks = false;  // what is read stays (DTLSv1_listen)
+};
+// False: no memory.
+bool attach_wire(SSL*, Wire&) noexcept;  // dtls_bio.cc
+void move_wire(SSL*, Wire&) noexcept;
+
+// Keys of cookies (RFC 6347 section 4.2.1): a client shows by one that it is where it says, before
+// anything is kept for it. One worker.
+class CookieKeys {
+ public:
+  using Cookie = std::array<unsigned char, 32>;
+  // For that peer of this end. False: no randomness.
+  bool make(TimeNs now, const Endpoints& ends, Cookie& out) noexcept;
+  bool check(TimeNs now, const Endpoints& ends, std::span<const unsigned char>) noexcept;
+
+ private:
+  bool turn(TimeNs now) noexcept;
+  std::array<unsigned char, 32> keys_[2]{};  // the one to write with, and the one before
+  TimeNs since_ = 0;                         // 0: there is none
+  bool has_previous_ = false;
+};
+
+struct Connection;
+struct Listener;
+struct DtlsWorker;
+
+// What a lower session is for: its context.
+struct Below {
+  Connection* connection = nullptr;  // a client's
+  Listener* listener = nullptr;
+};
+
+struct Connection {
+  enum class State : uint8_t { kConnecting, kHandshake, kOpen, kEnding };
+  DtlsWorker* at = nullptr;
+  SSL* ssl = nullptr;
+  SessionId upper = kNoSession;
+  ConnId self = kNoConn;
+  State state = State::kConnecting;
+  bool is_server = false;
+  bool shut = false;                   // the application writes no more
+  bool closed = false;                 // nor does it read
+  bool said_close = false;             // close_notify is sent
+  bool heard_close = false;            // and has come
+  bool lower_closed = false;           // client: the lower session is on its way out
+  bool counted = false;                // among the handshakes under way
+  bool waits = false;                  // for room below
+  uint32_t mtu = 0;                    // of the path, IP packets
+  uint32_t mtu_news = 0;               // of the listener's, when `mtu` was asked for
+  Listener* listener = nullptr;        // server
+  std::array<std::byte, 32> random{};  // server: of the ClientHello
+  Below below_context;
+  Wire wire;
+  TimeNs deadline = 0;  // of the handshake
+  Timer timer;          // what comes first: a retransmission, or the deadline. None: not running
+  AppSession below() const noexcept { return {*wire.w, wire.lower}; }
+};
+
+// Whom a datagram to a listener is from, and to which of this host's addresses.
+struct PeerKey {
+  std::array<std::byte, 16> remote, local;
+  uint16_t port;
+  auto operator<=>(const PeerKey&) const = default;
+};
+PeerKey key_of(const Endpoints&) noexcept;
+// `next`: whose handshake goes on while `current` is still good (RFC 6347 section 4.2.8).
+struct Peer {
+  ConnId current = kNoConn, next = kNoConn;
+};
+
+// Made on the control thread. It stays until its lower session has gone, which is with the last of
+// its connections: these go on when nobody listens any more. Its worker's but for what says so.
+struct Listener {
+  SessionId upper = kNoSession;
+  uint32_t worker = 0;
+  ContextPtr context;  // changed only while the workers stand still, and `hello` with it
+  Settings settings;   // control thread
+  Below below_context;
+  Wire wire;             // of `hello`
+  SSL* hello = nullptr;  // answers ClientHellos, and becomes a connection's
+  CookieKeys cookies;
+  std::map<PeerKey, Peer> peers;
+  std::vector<ConnId> waiting;  // for room below; has room for all of its connections
+  uint32_t n_connections = 0, under_way = 0;
+  bool closing = false;   // nobody listens any more
+  uint32_t mtu_news = 0;  // a datagram was too long for its path, so many times
+  ~Listener() { SSL_free(hello); }
+};
+
+enum Stat : uint16_t {
+  kServerHandshakes,
+  kClientHandshakes,
+  kHandshakesFailed,
+  kHandshakesTimedOut,
+  kRefused,
+  kHellos,
+  kHellosDropped,
+  kRetransmissions,
+  kRecordsDropped,
+  kTooLong,
+  kEmpty,
+  kUnsent,
+  kRcvbufFull,
+  kAlertsReceived,
+  kUnderWay,
+  kConnections,
+  kStatCount
+};
+extern const StatInfo kStats[kStatCount];
+
+struct DtlsWorker {
+  explicit DtlsWorker(Worker& worker) : w(worker) {}
+  ~DtlsWorker();
+  Connection* open() noexcept;  // null: no memory
+  void forget(Connection&) noexcept;
+  Connection& get(ConnId id) noexcept { return *connections[id]; }
+
+  Worker& w;
+  std::vector<std::unique_ptr<Connection>> connections;  // by id; null: free
+  std::vector<ConnId> free;
+  StatCounter stats[kStatCount];
+  std::array<std::byte, kMaxDatagramBytes> wire, plain;
+};
+
+struct Shared {
+  Host* host = nullptr;
+  TransportId transport = kNoTransport;
+  uint32_t worker_slot = 0;
+  std::vector<std::unique_ptr<DtlsWorker>> workers;
+  Application* app = nullptr;
+  ContextPtr client;
+  std::map<ConnId, Listener*> listeners;  // control thread
+  ConnId next_listener = 0;
+};
+Shared& shared() noexcept;
+inline DtlsWorker& dtls_worker(Worker& w) noexcept {
+  return *static_cast<DtlsWorker*>(w.plugin_data[shared().worker_slot]);
+}
+AppEndpoint lower_endpoint(const SocketOptionsView&) noexcept;
+Config datagram_config();  // control thread
+
+extern const TransportOps kTransportOps;  // dtls_transport.cc
+extern const AppOps kLowerOps;            // dtls_lower.cc
+
+// --- dtls_listen.cc
+// Control thread: TransportOps.
+Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
+void close_listener(ConnId) noexcept;
+Status use_settings(ConnId, uint32_t number) noexcept;
+// What is read again when the configuration's files are. Control thread.
+struct Fresh {
+  ContextPtr client;
+  std::vector<std::pair<Listener*, ContextPtr>> listeners;
+};
+Result<Fresh> read_again(X509_STORE*);
+void use(Fresh&) noexcept;  // while the workers stand still
+// A datagram for a listener's end: a connection's, or a ClientHello.
+void take(Listener&, const Datagram& from, std::span<const std::byte>) noexcept;
+// The listener's lower session has gone, with all that went by it. The listener may be gone on
+// return.
+void lower_ended(Listener&) noexcept;
+void wait_for_room(Connection&) noexcept;
+void room_again(Listener&) noexcept;
+// The listener's table leads to it no more, or to it alone.
+void leave(Connection&) noexcept;
+void settle_in(Connection&) noexcept;
+
+// --- dtls_connection.cc. After each of them comes settle().
+void begin(Connection&) noexcept;  // its handshake
+void input(Connection&, std::span<const std::byte>) noexcept;
+void start_deadline(Connection&) noexcept;  // of its handshake, which is under way
+void send(Connection&) noexcept;
+// It ends by our doing, or because of the network: whoever is above hears so, unless `upper` has
+// been let go before.
+void fail(Connection&, Status, ResetReason) noexcept;
+// Says close_notify, and `closed` above.
+void finish(Connection&) noexcept;
+// The last to be called with a connection: it may be gone on return.
+void settle(Connection&) noexcept;
+
+Result<void> init(Host&);
+Result<void> start(Host&);
+void stop(Host&);
+
+}  // namespace loom::tls::dtls

@@ -1,0 +1,235 @@
+// A connection's work: handshake with its retransmissions, records in and out, its end.
+#include <openssl/err.h>
+
+#include <algorithm>
+
+#include "dtls.h"
+#include "tls.h"
+
+namespace loom::tls::dtls {
+namespace {
+
+using State = Connection::State;
+
+uint32_t headers_of(const IpAddress& a) noexcept { return (a.is_ip4 ? 20 : 40) + 8; }
+
+// Asks for the path's MTU, when it is not known or there is news of it.
+void look_at_path(Connection& c, bool again) noexcept {
+  if (c.mtu != 0 && !again && (!c.listener || c.mtu_news == c.listener->mtu_news)) return;
+  if (c.listener) c.mtu_news = c.listener->mtu_news;
+  const IpAddress& peer = c.wire.to.ends.remote;
+  c.mtu = std::max(c.below().path_mtu(peer), kLeastMtu);
+  SSL_set_mtu(c.ssl, std::min(c.mtu - headers_of(peer), kMostWire));
+}
+
+void count_out(Connection& c) noexcept {
+  if (!std::exchange(c.counted, false)) return;
+  --c.at->stats[kUnderWay];
+  if (c.listener) --c.listener->under_way;
+}
+
+void note_errors(Connection& c) noexcept {
+  while (const unsigned long code = ERR_get_error())
+    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET)
+      ++c.at->stats[kAlertsReceived];
+}
+
+void opened(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  count_out(c);
+  c.state = State::kOpen;
+  ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
+  if (!c.is_server) {
+    w.sessions->connected(w, c.upper, Status::kOk, c.wire.to.ends);
+    if (c.shut) w.sessions->tx_schedule(w, c.upper);  // while connecting
+    return;
+  }
+  settle_in(c);
+  if (w.sessions->accepted(w, c.listener->upper, shared().transport, c.self, c.wire.to.ends,
+                           &c.upper) == Status::kOk)
+    return;
+  c.upper = kNoSession;
+  ++c.at->stats[kRefused];
+  finish(c);
+}
+
+void handshake(Connection& c) noexcept {
+  ERR_clear_error();
+  const int done = SSL_do_handshake(c.ssl);
+  if (done == 1) return opened(c);
+  const int why = SSL_get_error(c.ssl, done);
+  if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return;
+  ++c.at->stats[kHandshakesFailed];
+  const bool is_mistrusted = !c.is_server && SSL_get_verify_result(c.ssl) != X509_V_OK &&
+                             SSL_get_verify_mode(c.ssl) != SSL_VERIFY_NONE;
+  note_errors(c);
+  fail(c, is_mistrusted ? Status::kPermission : Status::kReset, ResetReason::kPeerReset);
+}
+
+void deliver(Connection& c, std::size_t n) noexcept {
+  if (c.closed || c.upper == kNoSession) return;
+  Worker& w = c.at->w;
+  Buffer b;
+  b.data = c.at->plain.data();
+  b.len = static_cast<uint32_t>(n);
+  if (w.sessions->rx_datagram(w, c.upper, c.wire.to, b, 0, b.len) != Status::kOk)
+    ++c.at->stats[kRcvbufFull];
+}
+
+// Each record of the datagram is a datagram above. `is_for_data`: one of them should be.
+void receive(Connection& c, bool is_for_data) noexcept {
+  Worker& w = c.at->w;
+  for (bool is_first = is_for_data; c.state == State::kOpen && !c.heard_close; is_first = false) {
+    size_t n = 0;
+    ERR_clear_error();
+    const int done = SSL_read_ex(c.ssl, c.at->plain.data(), kMostPlain, &n);
+    if (done == 1) {
+      deliver(c, n);
+      continue;
+    }
+    switch (SSL_get_error(c.ssl, done)) {
+      case SSL_ERROR_WANT_READ:
+      case SSL_ERROR_WANT_WRITE:
+        if (is_first) ++c.at->stats[kRecordsDropped];
+        return;
+      case SSL_ERROR_ZERO_RETURN:
+        c.heard_close = true;
+        if (c.upper != kNoSession) w.sessions->peer_closed(w, c.upper);
+        return;
+      default:
+        note_errors(c);
+        return fail(c, Status::kReset, ResetReason::kPeerReset);
+    }
+  }
+}
+
+void timer_fired(Worker& w, Timer& t) noexcept {
+  Connection& c = LOOM_TIMER_OWNER(Connection, timer, t);
+  if (c.counted && w.now >= c.deadline) {
+    ++c.at->stats[kHandshakesTimedOut];
+    fail(c, Status::kTimedOut, ResetReason::kTimedOut);
+    return settle(c);
+  }
+  ERR_clear_error();
+  look_at_path(c, true);
+  if (const int outcome = DTLSv1_handle_timeout(c.ssl); outcome > 0) {
+    ++c.at->stats[kRetransmissions];
+  } else if (outcome < 0) {
+    ++c.at->stats[kHandshakesTimedOut];
+    fail(c, Status::kTimedOut, ResetReason::kTimedOut);
+  }
+  settle(c);
+}
+
+// For what comes first; for nothing there is no timer.
+void arm(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  TimeNs next = c.counted ? c.deadline : 0;
+  if (timeval left; c.ssl && DTLSv1_get_timeout(c.ssl, &left) == 1) {
+    const TimeNs at = w.now + static_cast<TimeNs>(left.tv_sec) * kSecond +
+                      static_cast<TimeNs>(left.tv_usec) * 1000 + kMillisecond;
+    next = next == 0 ? at : std::min(next, at);
+  }
+  w.timer_stop(c.timer);
+  if (next == 0) return;
+  c.timer.fired = timer_fired;
+  w.timer_start_in(c.timer, next > w.now ? next - w.now : 1);
+}
+
+}  // namespace
+
+void start_deadline(Connection& c) noexcept {
+  c.counted = true;
+  ++c.at->stats[kUnderWay];
+  if (c.listener) ++c.listener->under_way;
+  c.deadline = c.at->w.now + tls::shared().config.handshake_timeout;
+}
+
+void begin(Connection& c) noexcept {
+  c.state = State::kHandshake;
+  if (!c.is_server) {
+    ConnectionInfo info;
+    (void)c.below().info(info);
+    c.wire.to.ends = info.endpoints;
+  }
+  SSL_set_options(c.ssl, SSL_OP_NO_QUERY_MTU);
+  SSL_set_mode(c.ssl, SSL_MODE_AUTO_RETRY);  // a datagram may have several records
+  look_at_path(c, true);
+  handshake(c);
+}
+
+void input(Connection& c, std::span<const std::byte> datagram) noexcept {
+  c.wire.in = datagram;
+  const bool was_open = c.state == State::kOpen;
+  if (c.state == State::kHandshake) handshake(c);
+  // Records may have come before the handshake's last one, or with it.
+  if (c.state == State::kOpen) receive(c, was_open);
+  c.wire.in = {};
+}
+
+void send(Connection& c) noexcept {
+  if (c.state != State::kOpen || c.upper == kNoSession) return;
+  Worker& w = c.at->w;
+  look_at_path(c, false);
+  const std::size_t most = std::min<std::size_t>(DTLS_get_data_mtu(c.ssl), kMostPlain);
+  for (uint32_t i = 0; i < kMostPerCall && !c.said_close; ++i) {
+    if (c.below().space() < kRoom) return wait_for_room(c);
+    uint32_t n = 0;
+    const Status s = w.sessions->tx_datagram(w, c.upper, c.at->plain, &n);
+    if (s == Status::kClosed) return;
+    if (s != Status::kOk) break;
+    if (n == 0) {  // a record without data says nothing to the peer's application
+      ++c.at->stats[kEmpty];
+      continue;
+    }
+    if (n > most) {
+      ++c.at->stats[kTooLong];
+      w.sessions->soft_error(w, c.upper, ResetReason::kMessageSize);
+      continue;
+    }
+    size_t taken = 0;
+    ERR_clear_error();
+    if (SSL_write_ex(c.ssl, c.at->plain.data(), n, &taken) != 1) {
+      note_errors(c);
+      return fail(c, Status::kReset, ResetReason::kAborted);
+    }
+  }
+  if (!c.shut || w.sessions->tx_queued(w, c.upper) != 0) return;
+  if (c.closed) return finish(c);
+  if (!std::exchange(c.said_close, true)) (void)SSL_shutdown(c.ssl);
+}
+
+void fail(Connection& c, Status status, ResetReason reason) noexcept {
+  Worker& w = c.at->w;
+  count_out(c);
+  const bool was_open = c.state == State::kOpen;
+  c.state = State::kEnding;
+  const SessionId upper = std::exchange(c.upper, kNoSession);
+  if (upper == kNoSession) return;
+  if (was_open)
+    w.sessions->reset(w, upper, reason);
+  else
+    w.sessions->connected(w, upper, status, Endpoints{});
+}
+
+void finish(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  count_out(c);
+  ERR_clear_error();
+  if (c.state == State::kOpen && !std::exchange(c.said_close, true)) (void)SSL_shutdown(c.ssl);
+  c.state = State::kEnding;
+  const SessionId upper = std::exchange(c.upper, kNoSession);
+  if (upper != kNoSession) w.sessions->closed(w, upper);
+}
+
+void settle(Connection& c) noexcept {
+  if (c.state != State::kEnding) return arm(c);
+  c.at->w.timer_stop(c.timer);
+  if (c.is_server) {
+    leave(c);
+    return c.at->forget(c);
+  }
+  if (!std::exchange(c.lower_closed, true)) c.below().close();  // `closed` forgets it
+}
+
+}  // namespace loom::tls::dtls

@@ -1,0 +1,244 @@
+// DTLS with OpenSSL at the other end: what the session's user sees, and what is on the wire.
+#include "tests/unit/plugins/tls/dtls_bed.h"
+
+namespace loom::tls {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+struct DtlsServer : testing::Test {
+  DtlsBed bed;
+  DtlsPeer peer{true};
+  DtlsBed::Link link;
+
+  void open() {
+    ASSERT_EQ(bed.listen(), 0);
+    bed.exchange(peer);
+    ASSERT_TRUE(peer.is_open());
+    link = bed.accept();
+    ASSERT_TRUE(link);
+  }
+};
+
+TEST_F(DtlsServer, DatagramsGoBothWaysOneByOne) {
+  open();
+  EXPECT_EQ(bed.stat(dtls::kServerHandshakes), 1u);
+  peer.write("a question");
+  peer.write("another");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"a question", "another"}));
+  bed.write(*link, "an answer");
+  bed.write(*link, "one more");
+  bed.exchange(peer);
+  EXPECT_EQ(peer.got, (Texts{"an answer", "one more"}));
+  EXPECT_STREQ(SSL_get_version(peer.ssl()), "DTLSv1.2");
+}
+
+TEST_F(DtlsServer, CloseOfTheApplicationIsCloseNotify) {
+  open();
+  bed.write(*link, "the last");
+  bed.tls.app->close(*link);
+  bed.exchange(peer);
+  EXPECT_EQ(peer.got, (Texts{"the last"}));
+  EXPECT_TRUE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN);
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
+TEST_F(DtlsServer, ThePeersCloseNotifyIsTheEndOfTheStream) {
+  open();
+  SSL_shutdown(peer.ssl());
+  bed.exchange(peer);
+  (void)bed.read(*link);
+  EXPECT_TRUE(link->rx.eof());
+}
+
+// RFC 6347 section 4.2.1.
+TEST_F(DtlsServer, NothingIsKeptForAClientBeforeItShowsACookie) {
+  ASSERT_EQ(bed.listen(), 0);
+  peer.step();
+  ASSERT_EQ(peer.out.size(), 1u);
+  bed.deliver(peer.out.front());
+  const auto answers = bed.sent();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0][13], 3);  // HelloVerifyRequest
+  EXPECT_LE(answers[0].size(), peer.out.front().size());
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+  EXPECT_EQ(bed.stat(dtls::kUnderWay), 0u);
+  // The cookie is another end's: it is asked for another.
+  peer.out.clear();
+  peer.in.push_back(answers[0]);
+  peer.step();
+  ASSERT_EQ(peer.out.size(), 1u);
+  bed.deliver(peer.out.front(), 8);
+  const auto again = bed.sent(8);
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0][13], 3);
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
+TEST_F(DtlsServer, WhatIsLostIsSentAgain) {
+  ASSERT_EQ(bed.listen(), 0);
+  shared().config.handshake_timeout = 60 * kSecond;
+  uint32_t random = 1;  // of both ends about every third is lost
+  const auto arrives = [&] { return ((random = random * 1664525 + 1013904223) >> 24) % 3 != 0; };
+  for (int i = 0; i < 500 && !(peer.is_open() && bed.stat(dtls::kServerHandshakes) == 1); ++i) {
+    peer.step();
+    bed.tls.bed.pump(100 * kMillisecond);
+    for (; !peer.out.empty(); peer.out.pop_front())
+      if (arrives()) bed.deliver(peer.out.front());
+    for (auto& s : bed.sent())
+      if (arrives()) peer.in.push_back(std::move(s));
+  }
+  ASSERT_TRUE(peer.is_open());
+  EXPECT_GT(bed.stat(dtls::kRetransmissions), 0u);
+  link = bed.accept();
+  ASSERT_TRUE(link);
+  peer.write("here");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"here"}));
+}
+
+TEST_F(DtlsServer, AHandshakeThatStopsIsForgotten) {
+  ASSERT_EQ(bed.listen(), 0);
+  peer.step();
+  bed.deliver(peer.out.front());
+  peer.out.clear();
+  peer.in.push_back(bed.sent().at(0));
+  peer.step();
+  bed.deliver(peer.out.front());
+  EXPECT_EQ(bed.stat(dtls::kUnderWay), 1u);
+  for (int i = 0; i < 120; ++i) bed.tls.bed.pump(100 * kMillisecond);
+  EXPECT_EQ(bed.stat(dtls::kUnderWay), 0u);
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+  EXPECT_EQ(bed.stat(dtls::kHandshakesTimedOut), 1u);
+}
+
+TEST_F(DtlsServer, ARecordThatComesTwiceOrIsForgedIsDropped) {
+  open();
+  peer.write("once");
+  const std::string record = peer.out.front();
+  bed.deliver(record);
+  bed.deliver(record);
+  std::string forged = record;
+  forged.back() ^= 1;
+  bed.deliver(forged);
+  bed.deliver("neither");
+  EXPECT_EQ(bed.read(*link), (Texts{"once"}));
+  EXPECT_GE(bed.stat(dtls::kRecordsDropped), 2u);
+  peer.out.clear();
+  peer.write("and on");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"and on"}));
+}
+
+TEST_F(DtlsServer, RecordsInAnyOrderAreDeliveredAsTheyCome) {
+  open();
+  for (const char* text : {"1", "2", "3"}) peer.write(text);
+  for (const int i : {2, 0, 1}) bed.deliver(peer.out[static_cast<std::size_t>(i)]);
+  EXPECT_EQ(bed.read(*link), (Texts{"3", "1", "2"}));
+}
+
+TEST_F(DtlsServer, NoDatagramIsLargerThanThePathTakes) {
+  DtlsBed::path_mtu = 700;
+  open();
+  std::size_t largest = 0;
+  bed.write(*link, std::string(1200, 'x'));
+  uint16_t error = 0;
+  (void)bed.read(*link, &error);
+  EXPECT_EQ(error, EMSGSIZE);
+  bed.write(*link, std::string(600, 'y'));
+  for (const auto& s : bed.sent()) largest = std::max(largest, s.size());
+  EXPECT_GT(largest, 600u);
+  EXPECT_LE(largest, 700u - 28);
+  EXPECT_EQ(bed.stat(dtls::kTooLong), 1u);
+}
+
+// RFC 6347 section 4.2.8.
+TEST_F(DtlsServer, AClientThatBeginsAnewFromItsPortTakesThePlaceOfTheOldOne) {
+  open();
+  DtlsPeer anew(true);
+  anew.step();
+  bed.deliver(anew.out.front());  // without a cookie it means nothing
+  (void)bed.sent();
+  anew.out.clear();
+  peer.write("still here");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"still here"}));
+  DtlsPeer again(true);
+  bed.exchange(again);
+  ASSERT_TRUE(again.is_open());
+  (void)bed.read(*link);
+  EXPECT_TRUE(link->rx.reset());
+  auto next = bed.accept();
+  ASSERT_TRUE(next);
+  again.write("new");
+  bed.exchange(again);
+  EXPECT_EQ(bed.read(*next), (Texts{"new"}));
+  EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+}
+
+TEST_F(DtlsServer, ClientsOfSeveralPortsHaveConnectionsOfTheirOwn) {
+  open();
+  DtlsPeer other(true);
+  bed.exchange(other, 8);
+  auto second = bed.accept();
+  ASSERT_TRUE(second);
+  other.write("second");
+  peer.write("first");
+  bed.exchange(other, 8);
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"first"}));
+  EXPECT_EQ(bed.read(*second), (Texts{"second"}));
+}
+
+TEST_F(DtlsServer, ConnectionsGoOnWhenNobodyListensAnyMore) {
+  open();
+  bed.tls.app->listener->holders.store(0);
+  bed.tls.app->push(svm::ToDaemon::kUnlisten, bed.tls.bound.handle);
+  peer.write("still");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"still"}));
+  DtlsPeer late(true);
+  late.step();
+  bed.deliver(late.out.front(), 9);
+  EXPECT_TRUE(bed.sent(9).empty());
+  EXPECT_TRUE(bed.transport.connections[0].open);
+  bed.tls.app->close(*link);
+  bed.exchange(peer);
+  EXPECT_FALSE(bed.transport.connections[0].open);  // with the last of them
+}
+
+TEST(DtlsClient, SpeaksToOpenSsl) {
+  DtlsBed bed;
+  const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &bed.tls.authority});
+  DtlsPeer peer(false, [&](SSL_CTX* c) {
+    SSL_CTX_use_certificate(c, own.x509.get());
+    SSL_CTX_use_PrivateKey(c, own.pkey.get());
+  });
+  svm::ConnectEvent e{};
+  e.proto = dtls::kProto;
+  e.local.is_ip4 = 1;
+  e.remote = test::TestApp::end(443);
+  e.remote.ip[0] = 192;
+  e.remote.ip[2] = 2;
+  e.remote.ip[3] = 3;
+  bed.tls.app->push(svm::ToDaemon::kConnect, e);
+  bed.exchange(peer, 443);
+  const auto c = bed.tls.outcome();
+  ASSERT_EQ(c.status, 0) << bed.stat(dtls::kHandshakesFailed);
+  EXPECT_EQ(bed.stat(dtls::kClientHandshakes), 1u);
+  auto link = bed.tls.app->connection(c.handle, c.session);
+  bed.write(*link, "question");
+  bed.exchange(peer, 443);
+  EXPECT_EQ(peer.got, (Texts{"question"}));
+  peer.write("answer");
+  bed.exchange(peer, 443);
+  EXPECT_EQ(bed.read(*link), (Texts{"answer"}));
+  bed.tls.app->close(*link);
+  bed.exchange(peer, 443);
+  EXPECT_TRUE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN);
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
+}  // namespace
+}  // namespace loom::tls
