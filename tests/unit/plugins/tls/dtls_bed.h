@@ -98,6 +98,17 @@ class DtlsBed {
   uint64_t stat(dtls::Stat s) { return dtls::shared().workers[0]->stats[s]; }
   int32_t listen(uint32_t settings = 0) { return tls.listen(443, dtls::kProto, settings); }
 
+  // To port 443 of 192.0.2.3.
+  void start_connect() {
+    svm::ConnectEvent e{};
+    e.proto = dtls::kProto;
+    e.local.is_ip4 = 1;
+    e.remote = test::TestApp::end(443);
+    e.remote.ip[0] = 192;
+    e.remote.ip[2] = 2;
+    e.remote.ip[3] = 3;
+    tls.app->push(svm::ToDaemon::kConnect, e);
+  }
   // One datagram from that port of 192.0.2.3 (of a client; else from the server's) to the lower
   // session `conn`.
   void deliver(std::string_view text, uint16_t port = 7, ConnId conn = 0) {

@@ -208,6 +208,89 @@ TEST_F(DtlsServer, ConnectionsGoOnWhenNobodyListensAnyMore) {
   EXPECT_FALSE(bed.transport.connections[0].open);  // with the last of them
 }
 
+TEST_F(DtlsServer, AnOldClientHelloOfAnOpenConnectionIsNoNewOne) {
+  ASSERT_EQ(bed.listen(), 0);
+  peer.step();
+  bed.deliver(peer.out.front());
+  peer.out.clear();
+  peer.in.push_back(bed.sent().at(0));
+  peer.step();
+  const std::string hello = peer.out.front();  // with a good cookie
+  bed.exchange(peer);
+  link = bed.accept();
+  ASSERT_TRUE(link);
+  bed.deliver(hello);
+  EXPECT_TRUE(bed.sent().empty());
+  EXPECT_EQ(bed.stat(dtls::kUnderWay), 0u);
+}
+
+TEST_F(DtlsServer, OneHandshakeOfAPortIsUnderWayAtATime) {
+  ASSERT_EQ(bed.listen(), 0);
+  for (int i = 0; i < 3; ++i) {
+    DtlsPeer stops(true);
+    stops.step();
+    bed.deliver(stops.out.front());
+    stops.out.clear();
+    stops.in.push_back(bed.sent().at(0));
+    stops.step();
+    bed.deliver(stops.out.front());
+    EXPECT_FALSE(bed.sent().empty());
+    EXPECT_EQ(bed.stat(dtls::kUnderWay), 1u);
+    EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+  }
+}
+
+TEST_F(DtlsServer, ReloadIsForItsListenersToo) {
+  ASSERT_EQ(bed.listen(), 0);
+  const Pem other = make_certificate({.issuer = &bed.tls.authority});
+  bed.tls.write("server.pem", other.certificate);
+  bed.tls.write("server.key", other.key);
+  ASSERT_TRUE(reload());
+  bed.exchange(peer);
+  ASSERT_TRUE(peer.is_open());
+  EXPECT_EQ(X509_cmp(SSL_get0_peer_certificate(peer.ssl()), other.x509.get()), 0);
+}
+
+TEST_F(DtlsServer, ADatagramWithoutBytesIsCounted) {
+  open();
+  bed.write(*link, "");
+  bed.write(*link, "bytes");
+  bed.exchange(peer);
+  EXPECT_EQ(peer.got, (Texts{"bytes"}));
+  EXPECT_EQ(bed.stat(dtls::kEmpty), 1u);
+}
+
+TEST(Dtls12, IsRefusedWhereOnly13MayBe) {
+  DtlsBed bed([](Config& c) { c.least_version = TLS1_3_VERSION; });
+  EXPECT_EQ(static_cast<Status>(bed.listen()), Status::kUnsupported);
+  bed.tls.start_connect(443, dtls::kProto);
+  EXPECT_EQ(static_cast<Status>(bed.tls.outcome().status), Status::kUnsupported);
+}
+
+TEST(DtlsClient, BelievesNoServerThatIsAnother) {
+  DtlsBed bed;
+  DtlsPeer peer(false, [&](SSL_CTX* c) {  // whose certificate is for 10.0.0.0
+    SSL_CTX_use_certificate(c, bed.tls.server.x509.get());
+    SSL_CTX_use_PrivateKey(c, bed.tls.server.pkey.get());
+  });
+  bed.start_connect();
+  bed.exchange(peer, 443);
+  EXPECT_EQ(static_cast<Status>(bed.tls.outcome().status), Status::kPermission);
+  EXPECT_FALSE(peer.is_open());
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
+TEST(DtlsClient, HearsThatNobodyListens) {
+  DtlsBed bed;
+  bed.start_connect();
+  ASSERT_FALSE(bed.sent(443).empty());
+  bed.worker().sessions->soft_error(bed.worker(), bed.transport.connections[0].session,
+                                    ResetReason::kRefused);
+  bed.tls.bed.pump();
+  EXPECT_EQ(static_cast<Status>(bed.tls.outcome().status), Status::kRefused);
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
 TEST(DtlsClient, SpeaksToOpenSsl) {
   DtlsBed bed;
   const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &bed.tls.authority});
@@ -215,14 +298,7 @@ TEST(DtlsClient, SpeaksToOpenSsl) {
     SSL_CTX_use_certificate(c, own.x509.get());
     SSL_CTX_use_PrivateKey(c, own.pkey.get());
   });
-  svm::ConnectEvent e{};
-  e.proto = dtls::kProto;
-  e.local.is_ip4 = 1;
-  e.remote = test::TestApp::end(443);
-  e.remote.ip[0] = 192;
-  e.remote.ip[2] = 2;
-  e.remote.ip[3] = 3;
-  bed.tls.app->push(svm::ToDaemon::kConnect, e);
+  bed.start_connect();
   bed.exchange(peer, 443);
   const auto c = bed.tls.outcome();
   ASSERT_EQ(c.status, 0) << bed.stat(dtls::kHandshakesFailed);
