@@ -260,6 +260,36 @@ TEST_F(DtlsServer, ADatagramWithoutBytesIsCounted) {
   EXPECT_EQ(bed.stat(dtls::kEmpty), 1u);
 }
 
+// Every datagram of every flight, cut and with bytes changed, to a listener, to handshakes and to
+// an open connection: none of them is more than dropped, or the end of its own connection.
+TEST_F(DtlsServer, WhateverComesOthersAreNotTouched) {
+  open();
+  uint32_t random = 7;
+  const auto next = [&](std::size_t most) {
+    return (random = random * 1664525 + 1013904223) / 256 % most;
+  };
+  for (uint16_t port = 100; port < 160; ++port) {
+    DtlsPeer bad(true);
+    for (int flight = 0; flight < 3; ++flight) {
+      bad.step();
+      for (; !bad.out.empty(); bad.out.pop_front()) {
+        std::string d = bad.out.front();
+        for (std::size_t i = next(3) + 1; i != 0; --i) d[next(d.size())] ^= 1 << next(8);
+        if (next(4) == 0) d.resize(next(d.size()) + 1);
+        bed.deliver(d, port);
+        bed.deliver(d);  // as if from the good one
+        bed.deliver(bad.out.front(), port);
+      }
+      for (auto& s : bed.sent(port)) bad.in.push_back(std::move(s));
+    }
+  }
+  (void)bed.sent();
+  bed.deliver("");
+  peer.write("still here");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"still here"}));
+}
+
 TEST(Dtls12, IsRefusedWhereOnly13MayBe) {
   DtlsBed bed([](Config& c) { c.least_version = TLS1_3_VERSION; });
   EXPECT_EQ(static_cast<Status>(bed.listen()), Status::kUnsupported);
