@@ -280,7 +280,7 @@ void AppWorker::dispatch(const svm::MqEvent& event) {
     case ToApp::kRx:
     case ToApp::kTxSpace:
       s = find(event.as<svm::SessionEvent>().handle);
-      if (s && s->is_datagram()) s->look_at_links();
+      if (s && s->is_connectionless()) s->look_at_links();
       break;
   }
   if (s) s->notify();

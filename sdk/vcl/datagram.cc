@@ -15,15 +15,17 @@ namespace loom::vcl {
 namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
-constexpr size_t kMaxIp4Bytes = 65'507;  // 65535 without the headers of IPv4 and UDP
-// POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
-constexpr uint32_t kLeastTxFifo = 3 * (kMaxDatagramBytes + kHeader);
-constexpr uint32_t kLeastRxFifo = kMaxDatagramBytes + kHeader;  // an empty one takes any datagram
-constexpr uint8_t kDefaultTtl = 64;                             // as the transport's
-constexpr ssize_t kLinksChanged = -5000;  // no errno: settle_links(), and again
+constexpr size_t kMaxIp4Bytes = 65'507;       // 65535 without the headers of IPv4 and UDP
+constexpr uint32_t kMaxRecordBytes = 16'384;  // of DTLS (RFC 6347 section 4.1)
+constexpr uint8_t kDefaultTtl = 64;           // as the transport's
+constexpr ssize_t kLinksChanged = -5000;      // no errno: settle_links(), and again
 
 uint32_t limit(uint32_t asked, uint64_t otherwise, uint32_t least) noexcept {
   return std::max(asked ? asked : static_cast<uint32_t>(otherwise), least);
+}
+
+uint32_t most_of(bool is_connectionless) noexcept {
+  return is_connectionless ? kMaxDatagramBytes : kMaxRecordBytes;
 }
 
 // More than a datagram can have counts as that and one.
@@ -96,8 +98,8 @@ int Session::open_datagrams(const svm::Endpoint* peer) {
         e.proto = proto_;
         if (peer) e.remote = *peer;
         e.local = local_;
-        e.rx_fifo_size = limit(rx_size, worker_.config().rx_fifo_size, kLeastRxFifo);
-        e.tx_fifo_size = limit(tx_size, worker_.config().tx_fifo_size, kLeastTxFifo);
+        e.rx_fifo_size = rx_to_ask();
+        e.tx_fifo_size = tx_to_ask();
         e.options = options_;
         state_.store(State::kConnecting, std::memory_order_release);
         // Who closes a session and opens the next on its port must not overtake himself.
@@ -184,6 +186,19 @@ bool Session::has_error() {
   if (!shared_) return false;
   const ProcessLock process_lock(*shared_);
   return datagram_error(false) != 0;
+}
+
+// An empty one takes any datagram.
+uint32_t Session::rx_to_ask() const noexcept {
+  if (!is_datagram()) return rx_size;
+  return limit(rx_size, worker_.config().rx_fifo_size, most_of(is_connectionless()) + kHeader);
+}
+
+// POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
+uint32_t Session::tx_to_ask() const noexcept {
+  if (!is_datagram()) return tx_size;
+  return limit(tx_size, worker_.config().tx_fifo_size,
+               3 * (most_of(is_connectionless()) + kHeader));
 }
 
 uint32_t Session::rx_limit() {

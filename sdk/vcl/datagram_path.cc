@@ -1,6 +1,7 @@
 // Session: what the way to a destination takes, for datagrams that are not to be fragmented
-// (IP_MTU_DISCOVER, IPV6_DONTFRAG), so that send() can say EMSGSIZE as the kernel's does. The
-// daemon knows; what it has said is believed for a second, and it looks at each datagram itself.
+// (IP_MTU_DISCOVER, IPV6_DONTFRAG; those of DTLS never are), so that send() can say EMSGSIZE as the
+// kernel's does. The daemon knows; what it has said is believed for a second, and it looks at each
+// datagram itself.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -13,7 +14,8 @@ namespace {
 
 constexpr uint32_t kIp4Headers = 28, kIp6Headers = 48;
 constexpr uint32_t kIp4Least = 576, kIp6Least = 1280;  // no path is taken to have less
-constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3;         // as SocketOptions has them
+constexpr size_t kSurelyFits = 400;             // in a record, by whatever cipher, on those paths
+constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3;  // as SocketOptions has them
 
 bool same_address(const svm::Endpoint& a, const svm::Endpoint& b) noexcept {
   return a.is_ip4 == b.is_ip4 && std::memcmp(a.ip, b.ip, a.is_ip4 ? 4 : 16) == 0;
@@ -21,13 +23,25 @@ bool same_address(const svm::Endpoint& a, const svm::Endpoint& b) noexcept {
 
 }  // namespace
 
+// What was said of it within the last second, or 0.
+int Session::known_path(const svm::Endpoint& to) {
+  const TimeNs now = sys::now();
+  const std::lock_guard lock(mutex_);
+  for (const KnownPath& p : paths_)
+    if (now < p.until && same_address(p.to, to)) return static_cast<int>(p.takes);
+  return 0;
+}
+
+void Session::know_path(const svm::Endpoint& to, uint32_t takes) {
+  const std::lock_guard lock(mutex_);
+  // The same one again, or that which has been known longest.
+  auto at = std::ranges::find_if(paths_, [&](const auto& p) { return same_address(p.to, to); });
+  if (at == paths_.end()) at = std::ranges::min_element(paths_, {}, &KnownPath::until);
+  *at = {to, takes, sys::now() + kSecond};
+}
+
 int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
-  if (may_be_known) {
-    const TimeNs now = sys::now();
-    const std::lock_guard lock(mutex_);
-    for (const KnownPath& p : paths_)
-      if (now < p.until && same_address(p.to, to)) return static_cast<int>(p.mtu);
-  }
+  if (const int known = may_be_known ? known_path(to) : 0; known != 0) return known;
   svm::InfoEvent info;
   const int e = ask_info(info, [&](uint32_t context) {
     worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
@@ -35,12 +49,18 @@ int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
   });
   if (e != 0) return e;
   if (info.pmtu == 0) return -ENETUNREACH;
-  const std::lock_guard lock(mutex_);
-  // The same one again, or that which has been known longest.
-  auto at = std::ranges::find_if(paths_, [&](const auto& p) { return same_address(p.to, to); });
-  if (at == paths_.end()) at = std::ranges::min_element(paths_, {}, &KnownPath::until);
-  *at = {to, info.pmtu, sys::now() + kSecond};
+  know_path(to, info.pmtu);
   return static_cast<int>(info.pmtu);
+}
+
+int Session::most_payload(bool may_be_known) {
+  const svm::Endpoint to = remote();
+  if (const int known = may_be_known ? known_path(to) : 0; known != 0) return known;
+  svm::InfoEvent said;
+  if (const int e = info(said); e != 0) return e;
+  if (said.snd_mss == 0) return -ENETUNREACH;
+  know_path(to, said.snd_mss);
+  return static_cast<int>(said.snd_mss);
 }
 
 // Under mutex_.
@@ -49,14 +69,21 @@ void Session::forget_paths() noexcept { paths_.fill({}); }
 // 0, or -EMSGSIZE: `to` is not reached by so many bytes in one piece, and they are not to be split.
 int Session::check_path(size_t n, const DatagramOut& out, uint32_t& mtu) {
   svm::Endpoint to;
+  bool refuses;
   {
     const std::lock_guard lock(mutex_);
     if (state() != State::kOpen) return 0;
     to = out.to ? *out.to : remote_;
     const uint8_t mode = to.is_ip4 ? options_.ip4_path_mtu : options_.ip6_path_mtu;
-    const bool refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && options_.dont_fragment6);
-    if (to.port == 0 || !refuses) return 0;
+    refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && options_.dont_fragment6);
   }
+  if (!is_connectionless()) {
+    const int most = n <= kSurelyFits ? 0 : most_payload(true);
+    if (most <= 0 || n <= static_cast<size_t>(most)) return 0;
+    mtu = static_cast<uint32_t>(most);
+    return -EMSGSIZE;
+  }
+  if (to.port == 0 || !refuses) return 0;
   const size_t payload = out.gso_size != 0 ? std::min<size_t>(n, out.gso_size) : n;
   const size_t packet = payload + (to.is_ip4 ? kIp4Headers : kIp6Headers);
   if (packet <= (to.is_ip4 ? kIp4Least : kIp6Least)) return 0;

@@ -31,8 +31,8 @@ int Session::listen(uint32_t backlog) {
     e.proto = proto_;
     e.local = local_;
     e.backlog = backlog;
-    e.rx_fifo_size = rx_size;
-    e.tx_fifo_size = tx_size;
+    e.rx_fifo_size = rx_to_ask();
+    e.tx_fifo_size = tx_to_ask();
     e.options = options_;
     e.options.settings = static_cast<uint32_t>(number);
     state_.store(State::kBinding, std::memory_order_release);

@@ -233,7 +233,7 @@ int Session::property(SessionProperty which, std::string& value) {
 }
 
 int Session::connect(const svm::Endpoint& remote) {
-  if (is_datagram()) return open_datagrams(&remote);
+  if (is_connectionless()) return open_datagrams(&remote);
   if (const auto attached = worker_.attach(); !attached)
     return -errno_of(static_cast<int32_t>(attached.error().code));
   {
@@ -267,8 +267,8 @@ int Session::connect(const svm::Endpoint& remote) {
         e.local = local_;
         if (!bound_)
           e.local = svm::Endpoint{.is_ip4 = remote.is_ip4, .reserved = 0, .port = 0, .ip = {}};
-        e.rx_fifo_size = rx_size;
-        e.tx_fifo_size = tx_size;
+        e.rx_fifo_size = rx_to_ask();
+        e.tx_fifo_size = tx_to_ask();
         e.options = options_;
         e.options.settings = static_cast<uint32_t>(number);
         connect_reported_ = false;
@@ -384,7 +384,7 @@ void Session::abort_on_close() {
 void Session::linger() {
   {
     const std::lock_guard lock(mutex_);
-    if (state() != State::kOpen || options_.linger_s <= 0 || is_datagram()) return;
+    if (state() != State::kOpen || options_.linger_s <= 0 || is_connectionless()) return;
     if (!shut_wr_) tell(svm::ToDaemon::kShutdown);
     shut_wr_ = true;
   }
@@ -410,7 +410,8 @@ void Session::let_go() {
   } else if (shared_) {
     const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
     if (others == 0) {
-      const bool is_hard = options_.linger_s == 0 && !is_datagram();  // those are sent in any case
+      // What is on its way without a connection is sent in any case.
+      const bool is_hard = options_.linger_s == 0 && !is_connectionless();
       tell(abort_ || is_hard ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
     } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
                    self, static_cast<uint32_t>(std::countr_zero(others)))) {

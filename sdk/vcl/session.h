@@ -79,10 +79,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   void abort_on_close();
   // SO_LINGER: sleeps until everything written was acknowledged, or its time is over.
   void linger();
-  // Of datagrams (datagram.cc): makes the session known to the daemon at the address that was
-  // bound, or any, with a peer or without; of an open one changes the peer (port 0: none any more).
-  // Waits for the daemon's answer, also when non-blocking; without a peer, for the one that another
-  // thread waits for, too. -ENETUNREACH: an IPv4 peer, and the socket is of IPv6 alone.
+  // Of datagrams without a connection (datagram.cc): makes the session known to the daemon at the
+  // address that was bound, or any, with a peer or without; of an open one changes the peer (port
+  // 0: none any more). Waits for the daemon's answer, also when non-blocking; without a peer, for
+  // the one that another thread waits for, too. -ENETUNREACH: an IPv4 peer, and the socket is of
+  // IPv6 alone.
   int open_datagrams(const svm::Endpoint* peer);
 
   // --- Data (session_io.cc). Flags: MSG_DONTWAIT, PEEK, WAITALL, TRUNC, MORE; others mean nothing
@@ -116,6 +117,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   // The largest IP packet that goes there in one piece, bytes; or a negative errno. A round trip to
   // the daemon, unless what it said within the last second will do (datagram_path.cc).
   int path_mtu(const svm::Endpoint& to, bool may_be_known);
+  // Of a connection of datagrams: the largest that its path takes now, bytes. The same errors and
+  // round trips. -ENOTCONN: it is not open.
+  int most_payload(bool may_be_known);
   // Of datagrams (datagram_groups.cc): membership of a group; handle and context are filled in
   // here. -ENODEV: no such interface; -EADDRINUSE, -EADDRNOTAVAIL: it is, or is not, a member.
   // Before the session is open it is only noted, and asked by ask_groups_later().
@@ -191,7 +195,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   int info(svm::InfoEvent& out);
 
   uint8_t proto() const noexcept { return proto_; }
-  bool is_datagram() const noexcept { return proto_ == kProtoUdp; }
+  // Its fifos hold datagrams, each behind its header, and each call moves one.
+  bool is_datagram() const noexcept { return proto_ == kProtoUdp || proto_ == kProtoDtls; }
+  // Of those, one that is opened by bind alone, and has the peer that the latest connect gave it.
+  // Another (DTLS) has connections as streams have: listen, accept, and an end.
+  bool is_connectionless() const noexcept { return proto_ == kProtoUdp; }
   bool bound() const noexcept { return bound_; }
   bool is_listener() const noexcept {
     const State s = state();
@@ -246,7 +254,7 @@ class Session final : public Object, public ListNode<SessionTag> {
 
   Session* pool_next_ = nullptr;
 
-  static constexpr uint8_t kProtoUdp = 1;  // VPPCOM_PROTO_UDP
+  static constexpr uint8_t kProtoUdp = 1, kProtoDtls = 5;  // VPPCOM_PROTO_UDP, _DTLS
 
  private:
   void retire() override;
@@ -310,6 +318,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask);
   int check_path(size_t n, const DatagramOut& out, uint32_t& mtu);
   void forget_paths() noexcept;
+  int known_path(const svm::Endpoint& to);
+  void know_path(const svm::Endpoint& to, uint32_t takes);
+  // How large the fifos are to be that the daemon is asked for; 0: as it likes.
+  uint32_t rx_to_ask() const noexcept;
+  uint32_t tx_to_ask() const noexcept;
   void collect_errors();
   void add_local_error(const svm::Endpoint& to, uint32_t mtu);
 
@@ -367,7 +380,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   svm::Endpoint group_source_{};
   struct KnownPath {
     svm::Endpoint to;
-    uint32_t mtu;
+    uint32_t takes;  // bytes, of a packet (path_mtu) or of what is sent (most_payload)
     TimeNs until;
   };
   std::array<KnownPath, 8> paths_{};

@@ -177,7 +177,7 @@ void Session::release(uint32_t n_bytes) {
 }
 
 uint32_t Session::unread() {
-  if (is_datagram()) settle_links();
+  settle_links();
   const std::lock_guard lock(mutex_);
   if (!shared_) return 0;
   const ProcessLock process_lock(*shared_);

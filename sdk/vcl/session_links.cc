@@ -18,7 +18,7 @@ bool Session::is_link_table_new() const noexcept {
 
 // Under mutex_.
 bool Session::links_changed() const noexcept {
-  return is_datagram() && state() == State::kOpen && (links_over_ || is_link_table_new());
+  return is_connectionless() && state() == State::kOpen && (links_over_ || is_link_table_new());
 }
 
 void Session::tell_link(svm::ToDaemon type, uint32_t slot, uint32_t word) noexcept {
@@ -120,7 +120,7 @@ void Session::look_at_links() {
 }
 
 void Session::settle_links() {
-  if (!is_datagram()) return;
+  if (!is_connectionless()) return;
   {
     const std::lock_guard lock(mutex_);
     if (!links_changed()) return;

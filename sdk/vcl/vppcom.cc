@@ -305,8 +305,8 @@ int insert_session(uint32_t worker, Session* s) {
 }
 
 // Numbers that vppcom.h does not name are those of transports from plugins: streams too.
-bool is_stream_proto(uint8_t proto) {
-  return proto == VPPCOM_PROTO_TCP || proto == VPPCOM_PROTO_TLS ||
+bool has_connections(uint8_t proto) {
+  return proto == VPPCOM_PROTO_TCP || proto == VPPCOM_PROTO_TLS || proto == VPPCOM_PROTO_DTLS ||
          proto >= loom::kFirstPrivateProto;
 }
 
@@ -325,17 +325,17 @@ int vppcom_session_create(uint8_t proto, uint8_t is_nonblocking) {
 int vppcom_session_bind(uint32_t handle, vppcom_endpt_t* ep) {
   if (!ep || !ep->ip) return VPPCOM_EINVAL;
   return with_session(handle, [&](Session& s) -> ssize_t {
-    if (!is_stream_proto(s.proto()) && !s.is_datagram()) return VPPCOM_ENOTSUP;
+    if (!has_connections(s.proto()) && !s.is_connectionless()) return VPPCOM_ENOTSUP;
     s.socket_is_ip4 = ep->is_ip4;
     const int e = s.bind(to_endpoint(*ep));
-    return e == 0 && s.is_datagram() ? s.open_datagrams(nullptr) : e;
+    return e == 0 && s.is_connectionless() ? s.open_datagrams(nullptr) : e;
   });
 }
 
 int vppcom_session_listen(uint32_t handle, uint32_t q_len) {
   return with_session(handle, [&](Session& s) -> ssize_t {
-    if (s.is_datagram()) return s.open_datagrams(nullptr);  // bind has done it
-    return is_stream_proto(s.proto()) ? s.listen(q_len) : VPPCOM_ENOTSUP;
+    if (s.is_connectionless()) return s.open_datagrams(nullptr);  // bind has done it
+    return has_connections(s.proto()) ? s.listen(q_len) : VPPCOM_ENOTSUP;
   });
 }
 
@@ -354,7 +354,7 @@ int vppcom_session_accept(uint32_t handle, vppcom_endpt_t* ep, uint32_t flags) {
 int vppcom_session_connect(uint32_t handle, vppcom_endpt_t* ep) {
   if (!ep || !ep->ip) return VPPCOM_EINVAL;
   return with_session(handle, [&](Session& s) -> ssize_t {
-    if (!is_stream_proto(s.proto()) && !s.is_datagram()) return VPPCOM_ENOTSUP;
+    if (!has_connections(s.proto()) && !s.is_connectionless()) return VPPCOM_ENOTSUP;
     return s.connect(to_endpoint(*ep));
   });
 }
@@ -383,7 +383,7 @@ int vppcom_session_recvfrom(uint32_t handle, void* buf, uint32_t len, int flags,
                             vppcom_endpt_t* ep) {
   if (flags != 0 && flags != MSG_PEEK) return VPPCOM_EAFNOSUPPORT;
   return with_session(handle, [&](Session& s) {
-    if (s.is_datagram()) {
+    if (s.is_connectionless()) {
       const iovec to{buf, len};
       DatagramIn in;
       const ssize_t n = s.receive_datagram({&to, 1}, flags, &in);
@@ -399,7 +399,7 @@ int vppcom_session_recvfrom(uint32_t handle, void* buf, uint32_t len, int flags,
 int vppcom_session_sendto(uint32_t handle, void* buf, uint32_t len, int, vppcom_endpt_t* ep) {
   if (!ep) return vppcom_session_write(handle, buf, len);
   return with_session(handle, [&](Session& s) -> ssize_t {
-    if (!s.is_datagram() || !ep->ip) return -EINVAL;
+    if (!s.is_connectionless() || !ep->ip) return -EINVAL;
     if (s.state() == Session::State::kIdle) s.socket_is_ip4 = ep->is_ip4;
     if (const ssize_t e = open_to_send(s); e != 0) return e;
     const svm::Endpoint to = to_endpoint(*ep);

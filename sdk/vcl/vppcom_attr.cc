@@ -163,7 +163,7 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_GET_REUSEADDR:
       return v.put<uint32_t>(s.reuse_addr);
     case VPPCOM_ATTR_SET_REUSEADDR:
-      if (s.is_datagram())
+      if (s.is_connectionless())
         if (const int e = set_flag(s, v, &Options::reuseaddr); e != VPPCOM_OK) return e;
       return set_plain(v, s.reuse_addr);
     case VPPCOM_ATTR_GET_REUSEPORT:
@@ -268,6 +268,11 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return get_property(s, v, loom::SessionProperty::kIsResumed);
     case VPPCOM_ATTR_GET_TLS_VERIFIED:
       return get_property(s, v, loom::SessionProperty::kIsVerified);
+    case VPPCOM_ATTR_GET_MOST_PAYLOAD: {
+      if (!s.is_datagram() || s.is_connectionless()) return VPPCOM_ENOTSUP;
+      const int most = s.most_payload(false);
+      return most < 0 ? vppcom_error(most) : v.put(static_cast<uint32_t>(most));
+    }
     // Of transports that do not exist here.
     case VPPCOM_ATTR_SET_CONNECTED:
     case VPPCOM_ATTR_SET_ENDPT_EXT_CFG:

@@ -212,7 +212,7 @@ typedef enum {
   VPPCOM_ATTR_SET_USER_TIMEOUT,
   VPPCOM_ATTR_GET_CONGESTION, /* char[16] */
   VPPCOM_ATTR_SET_CONGESTION,
-  /* Of TLS, before listen or connect */
+  /* Of TLS and DTLS, before listen or connect */
   VPPCOM_ATTR_SET_TLS_SERVER_NAME, /* char[], buflen bytes: to ask for, and to find in the
                                       certificate; without one that is the peer's address */
   VPPCOM_ATTR_SET_TLS_ALPN,        /* char[]: names, each behind a byte of length (RFC 7301) */
@@ -228,6 +228,8 @@ typedef enum {
   VPPCOM_ATTR_GET_TLS_PEER_CERT,   /* uint8_t[]: DER; length 0, none */
   VPPCOM_ATTR_GET_TLS_RESUMED,     /* uint32_t */
   VPPCOM_ATTR_GET_TLS_VERIFIED,    /* uint32_t: the peer's certificate was asked for, and is good */
+  VPPCOM_ATTR_GET_MOST_PAYLOAD,    /* uint32_t, of DTLS: bytes that one write takes on its path now;
+                                      a longer one is EMSGSIZE */
 } vppcom_attr_op_t;
 
 #pragma GCC visibility push(default)

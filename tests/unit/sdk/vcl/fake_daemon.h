@@ -48,7 +48,7 @@ class FakeDaemon {
   void say(uint32_t type, const void* payload, uint32_t len);
   void inject_fin(size_t i);
   void inject_reset(size_t i, int error);
-  // What every path takes, in bytes.
+  // What every path takes, and of a connection its largest segment or record, in bytes.
   void set_path_mtu(uint32_t bytes) { path_mtu_ = bytes; }
   // What was asked of groups; on the thread. And how that is answered, as loom::Status.
   const std::vector<svm::GroupEvent>& groups() const { return groups_; }

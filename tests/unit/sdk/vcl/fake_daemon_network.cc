@@ -208,9 +208,10 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
       answer(e.context, [&](InfoEvent& info) { info.pmtu = path_mtu_; });
       break;
     case ToDaemon::kGetInfo:
-      answer(e.context, [](InfoEvent& info) {
+      answer(e.context, [&](InfoEvent& info) {
         info.state = 1;
         info.rtt = 1234;
+        info.snd_mss = path_mtu_;
       });
       break;
     default:
