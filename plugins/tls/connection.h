@@ -15,6 +15,7 @@
 #include <hostloom/stats.h>
 
 #include "resume.h"
+#include "slice.h"
 
 namespace loom::tls {
 
@@ -105,8 +106,7 @@ struct TlsWorker {
   Connection *most_idle = nullptr, *least_idle = nullptr;
   uint32_t n_buffered = 0, most_buffered = 1024;
   Timer idle_timer;
-  // Handshakes of this round: what they took so far.
-  TimeNs round = 0, spent = 0;
+  HandshakeSlice slice;
 };
 
 inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }

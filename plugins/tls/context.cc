@@ -19,6 +19,9 @@
 namespace loom::tls {
 namespace {
 
+// Of a client's messages to a DTLS server, without a certificate and with its chain: bytes.
+constexpr long kMostFlight = 16 << 10, kMostChain = 32 << 10;
+
 int use(SSL_CTX* c, const Credentials& own) {
   return SSL_CTX_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
 }
@@ -166,6 +169,10 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, X50
     if (!trusted) return trusted.error();
     SSL_CTX_set1_verify_cert_store(raw, trusted->get());
   }
+  // Of a message that is announced OpenSSL gets the memory at once, of DTLS for ten that follow,
+  // too.
+  if (config.datagrams)
+    SSL_CTX_set_max_cert_list(raw, verify == Verify::kOff ? kMostFlight : kMostChain);
   // Sessions live in tickets alone; nothing is kept for them here.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
   (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));

@@ -25,6 +25,7 @@ const StatInfo kStats[kStatCount] = {
     {"unsent"},
     {"rcvbuf-full"},
     {"alerts-received"},
+    {"verify-failed"},
     {"handshakes-under-way", StatKind::kGauge},
     {"connections", StatKind::kGauge},
 };

@@ -30,6 +30,7 @@ constexpr uint32_t kLeastMtu = 576;
 constexpr uint32_t kRoom = kMostWire + 128;       // that one takes in a fifo below
 constexpr uint32_t kMostPerCall = 64;             // datagrams: then it is the others' turn
 constexpr uint32_t kHelloBytes = 27;              // before a ClientHello's random
+constexpr uint32_t kMostEarly = 8;                // records of the next epoch, in a handshake
 constexpr TimeNs kCookieLifetime = 60 * kSecond;  // at least; at most twice as long
 
 // OpenSSL's end of a lower session: where its records go, and the datagram that it may read.
@@ -78,13 +79,15 @@ struct Connection {
   ConnId self = kNoConn;
   State state = State::kConnecting;
   bool is_server = false;
-  bool shut = false;                   // the application writes no more
-  bool closed = false;                 // nor does it read
-  bool said_close = false;             // close_notify is sent
-  bool heard_close = false;            // and has come
-  bool lower_closed = false;           // client: the lower session is on its way out
-  bool counted = false;                // among the handshakes under way
-  bool waits = false;                  // for room below
+  bool shut = false;          // the application writes no more
+  bool closed = false;        // nor does it read
+  bool said_close = false;    // close_notify is sent
+  bool heard_close = false;   // and has come
+  bool lower_closed = false;  // client: the lower session is on its way out
+  bool counted = false;       // among the handshakes under way
+  bool waits = false;         // for room below
+  // Records that came before their epoch, which OpenSSL keeps; and right behind what begins it.
+  uint8_t n_early = 0, n_begun = 0;
   uint32_t mtu = 0;                    // of the path, IP packets
   uint32_t mtu_news = 0;               // of the listener's, when `mtu` was asked for
   Listener* listener = nullptr;        // server
@@ -142,6 +145,7 @@ enum Stat : uint16_t {
   kUnsent,
   kRcvbufFull,
   kAlertsReceived,
+  kVerifyFailed,
   kUnderWay,
   kConnections,
   kStatCount
@@ -208,6 +212,8 @@ void settle_in(Connection&) noexcept;
 // --- dtls_connection.cc. After each of them comes settle().
 void begin(Connection&) noexcept;  // its handshake
 void input(Connection&, std::span<const std::byte>) noexcept;
+// The largest datagram that the application may send now, bytes.
+uint32_t most_payload(Connection&) noexcept;
 void start_deadline(Connection&) noexcept;  // of its handshake, which is under way
 void send(Connection&) noexcept;
 // It ends by our doing, or because of the network: whoever is above hears so, unless `upper` has

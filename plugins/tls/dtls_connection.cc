@@ -11,6 +11,9 @@ namespace {
 
 using State = Connection::State;
 
+constexpr std::size_t kRecordHeader = 13;
+constexpr std::byte kChangeCipherSpec{20};
+
 uint32_t headers_of(const IpAddress& a) noexcept { return (a.is_ip4 ? 20 : 40) + 8; }
 
 // Asks for the path's MTU, when it is not known or there is news of it.
@@ -22,6 +25,10 @@ void look_at_path(Connection& c, bool again) noexcept {
   SSL_set_mtu(c.ssl, std::min(c.mtu - headers_of(peer), kMostWire));
 }
 
+uint32_t most_of_record(const Connection& c) noexcept {
+  return static_cast<uint32_t>(std::min<std::size_t>(DTLS_get_data_mtu(c.ssl), kMostPlain));
+}
+
 void count_out(Connection& c) noexcept {
   if (!std::exchange(c.counted, false)) return;
   --c.at->stats[kUnderWay];
@@ -29,9 +36,14 @@ void count_out(Connection& c) noexcept {
 }
 
 void note_errors(Connection& c) noexcept {
-  while (const unsigned long code = ERR_get_error())
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) >= SSL_AD_REASON_OFFSET)
+  while (const unsigned long code = ERR_get_error()) {
+    if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
+    const int reason = ERR_GET_REASON(code);
+    if (reason >= SSL_AD_REASON_OFFSET)
       ++c.at->stats[kAlertsReceived];
+    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(c.ssl) != X509_V_OK)
+      ++c.at->stats[kVerifyFailed];
+  }
 }
 
 void opened(Connection& c) noexcept {
@@ -55,7 +67,7 @@ void opened(Connection& c) noexcept {
 
 void handshake(Connection& c) noexcept {
   ERR_clear_error();
-  const int done = SSL_do_handshake(c.ssl);
+  const int done = tls_worker(c.at->w).slice.measure([&c] { return SSL_do_handshake(c.ssl); });
   if (done == 1) return opened(c);
   const int why = SSL_get_error(c.ssl, done);
   if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return;
@@ -101,6 +113,39 @@ void receive(Connection& c, bool is_for_data) noexcept {
         return fail(c, Status::kReset, ResetReason::kPeerReset);
     }
   }
+}
+
+uint16_t be16(std::span<const std::byte> d, std::size_t at) noexcept {
+  return static_cast<uint16_t>(std::to_integer<uint16_t>(d[at]) << 8 |
+                               std::to_integer<uint16_t>(d[at + 1]));
+}
+
+// A record's type and version (RFC 6347 section 4.1): what begins with others is none of a peer's.
+bool begins_with_record(std::span<const std::byte> d) noexcept {
+  return d.size() > kRecordHeader && d[0] >= std::byte{20} && d[0] <= std::byte{23} &&
+         d[1] == std::byte{0xfe};
+}
+
+// Until ChangeCipherSpec has come OpenSSL keeps records of the next epoch, each with room for the
+// largest there is. Retransmissions bring a few: the datagram ends before one too many. Those that
+// were somebody else's leave room for one right behind ChangeCipherSpec, which is the peer's.
+std::span<const std::byte> without_too_many(Connection& c, std::span<const std::byte> d) noexcept {
+  const OSSL_HANDSHAKE_STATE at_step = SSL_get_state(c.ssl);
+  if (at_step == TLS_ST_SR_CHANGE || at_step == TLS_ST_CR_CHANGE) return d;
+  bool begins_epoch = false;
+  for (std::size_t at = 0; at + kRecordHeader <= d.size();
+       at += kRecordHeader + be16(d, at + kRecordHeader - 2)) {
+    const bool is_early = be16(d, at + 3) != 0;
+    uint8_t& n = begins_epoch ? c.n_begun : c.n_early;
+    begins_epoch = !is_early && d[at] == kChangeCipherSpec;
+    if (!is_early) continue;
+    if (n == kMostEarly) {
+      ++c.at->stats[kRecordsDropped];
+      return d.first(at);
+    }
+    ++n;
+  }
+  return d;
 }
 
 void timer_fired(Worker& w, Timer& t) noexcept {
@@ -159,19 +204,29 @@ void begin(Connection& c) noexcept {
 }
 
 void input(Connection& c, std::span<const std::byte> datagram) noexcept {
-  c.wire.in = datagram;
+  if (!begins_with_record(datagram)) {
+    ++c.at->stats[kRecordsDropped];
+    return;
+  }
   const bool was_open = c.state == State::kOpen;
+  c.wire.in = was_open ? datagram : without_too_many(c, datagram);
   if (c.state == State::kHandshake) handshake(c);
   // Records may have come before the handshake's last one, or with it.
   if (c.state == State::kOpen) receive(c, was_open);
   c.wire.in = {};
 }
 
+uint32_t most_payload(Connection& c) noexcept {
+  if (c.state != State::kOpen) return 0;
+  look_at_path(c, true);
+  return most_of_record(c);
+}
+
 void send(Connection& c) noexcept {
   if (c.state != State::kOpen || c.upper == kNoSession) return;
   Worker& w = c.at->w;
   look_at_path(c, false);
-  const std::size_t most = std::min<std::size_t>(DTLS_get_data_mtu(c.ssl), kMostPlain);
+  const uint32_t most = most_of_record(c);
   for (uint32_t i = 0; i < kMostPerCall && !c.said_close; ++i) {
     if (c.below().space() < kRoom) return wait_for_room(c);
     uint32_t n = 0;

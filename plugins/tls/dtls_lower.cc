@@ -18,8 +18,10 @@ void note_error(const Below& b, Status status) noexcept {
     return;
   }
   Connection& c = *b.connection;
-  if (is_too_long) {
+  if (is_too_long) {  // a flight is sent again as the path takes it; of data whoever sent it hears
     c.mtu = 0;
+    if (c.state == State::kOpen && c.upper != kNoSession)
+      c.at->w.sessions->soft_error(c.at->w, c.upper, ResetReason::kMessageSize);
   } else if (c.state == State::kHandshake) {
     fail(c, status, ResetReason::kRefused);
     settle(c);
@@ -41,7 +43,11 @@ void readable(Worker& w, SessionId lower, void* context) noexcept {
   const Below& b = of(context);
   DtlsWorker& t = dtls_worker(w);
   AppSession session(w, lower);
+  HandshakeSlice& slice = tls_worker(w).slice;
   for (uint32_t i = 0; i < kMostPerCall; ++i) {
+    // One in each round there is in any case.
+    const bool may_cost = b.listener || b.connection->state == State::kHandshake;
+    if (i != 0 && may_cost && slice.is_used_up(w.now)) break;
     Datagram from;
     uint32_t n = 0;
     const Status status = session.receive_datagram(from, t.wire, &n);

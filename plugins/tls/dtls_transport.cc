@@ -77,10 +77,11 @@ Status set_options(Worker& w, ConnId conn, const SocketOptionsView& o) noexcept 
 }
 
 void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept {
-  const Connection& c = at(w, conn);
+  Connection& c = at(w, conn);
   if (!c.is_server) (void)c.below().info(i);
   if (c.is_server) i.endpoints = c.wire.to.ends;
   i.state = c.state == Connection::State::kOpen ? 1 : 2;
+  i.snd_mss = most_payload(c);
   i.pmtu = c.mtu;
 }
 

@@ -1,24 +1,13 @@
 // Handshakes, and how connections end by our doing.
-//   cost  a private-key operation each: once those of a round have taken kSlice, the others wait
-//   for
-//         the next round
+//   cost  a private-key operation each: once those of a round have taken so long, the others wait
+//         for the next round (slice.h)
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
-
-#include <time.h>
 
 #include "tls.h"
 
 namespace loom::tls {
 namespace {
-
-constexpr TimeNs kSlice = kMillisecond;  // of a round
-
-TimeNs clock_now() noexcept {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<TimeNs>(t.tv_sec) * kSecond + static_cast<TimeNs>(t.tv_nsec);
-}
 
 void timer_fired(Worker& w, Timer& t) noexcept {
   Connection& c = LOOM_TIMER_OWNER(Connection, timer, t);
@@ -117,16 +106,10 @@ void begin_client(Connection& c) noexcept {
 
 void handshake(Connection& c) noexcept {
   TlsWorker& t = *c.at;
-  if (t.round != t.w.now) {
-    t.round = t.w.now;
-    t.spent = 0;
-  }
-  if (t.spent >= kSlice && c.below().unread() != 0) return c.below().want_readable();
+  if (t.slice.is_used_up(t.w.now) && c.below().unread() != 0) return c.below().want_readable();
   if (!flush(c)) return;
-  const TimeNs begun = clock_now();
   ERR_clear_error();
-  const int done = SSL_do_handshake(c.ssl);
-  t.spent += clock_now() - begun;
+  const int done = t.slice.measure([&c] { return SSL_do_handshake(c.ssl); });
   if (done == 1) return opened(c);
   if (SSL_get_error(c.ssl, done) == SSL_ERROR_WANT_READ) {
     if (!c.below().eof()) return;

@@ -112,6 +112,10 @@ class DtlsBed {
   // One datagram from that port of 192.0.2.3 (of a client; else from the server's) to the lower
   // session `conn`.
   void deliver(std::string_view text, uint16_t port = 7, ConnId conn = 0) {
+    enqueue(text, port, conn);
+    tls.bed.pump(0);
+  }
+  void enqueue(std::string_view text, uint16_t port = 7, ConnId conn = 0) {
     const auto& c = transport.connections.at(conn);
     if (!c.open) return;
     Datagram d;
@@ -123,7 +127,6 @@ class DtlsBed {
     b.data = reinterpret_cast<std::byte*>(bytes.data());
     b.len = static_cast<uint32_t>(bytes.size());
     EXPECT_EQ(worker().sessions->rx_datagram(worker(), c.session, d, b, 0, b.len), Status::kOk);
-    tls.bed.pump(0);
   }
   // What was sent by that lower session to that port since the last call.
   std::vector<std::string> sent(uint16_t port = 7, ConnId conn = 0) {
