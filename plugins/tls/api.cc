@@ -73,14 +73,28 @@ class ConnectionWalk {
   std::size_t at_ = 0;  // next to be sent
 };
 
-// The cursor is a listener's number: they may come and go meanwhile.
+// The first of a map's listeners from number `at` on; `at` is then that of the next.
+template <class Listeners>
+std::optional<ListenerRow> row_from(const Listeners& all, uint64_t& at) {
+  const auto it = at > kNoConn ? all.end() : all.lower_bound(static_cast<ConnId>(at));
+  if (it == all.end()) return {};
+  at = uint64_t{it->first} + 1;
+  return describe(*it->second);
+}
+
+// The cursor is a listener's number, of DTLS with kDtls added: they may come and go meanwhile.
 ApiStep next_listener(const api::TlsListenerDump&, uint64_t& cursor, api::TlsListenerDetails& to,
                       void*) {
-  const auto& all = shared().listeners;
-  const auto it = all.lower_bound(static_cast<ConnId>(cursor));
-  if (it == all.end()) return ApiStep::kEnd;
-  cursor = uint64_t{it->first} + 1;
-  ListenerRow row = describe(*it->second);
+  constexpr uint64_t kDtls = uint64_t{1} << 33;
+  std::optional<ListenerRow> found;
+  if (cursor < kDtls) found = row_from(shared().listeners, cursor);
+  if (!found) {
+    uint64_t at = cursor < kDtls ? 0 : cursor - kDtls;
+    found = row_from(dtls::shared().listeners, at);
+    cursor = kDtls + at;
+  }
+  if (!found) return ApiStep::kEnd;
+  ListenerRow& row = *found;
   to.lower_handle = row.lower;
   to.certificates = row.certificates;
   to.not_after = row.not_after;
@@ -91,18 +105,28 @@ ApiStep next_listener(const api::TlsListenerDump&, uint64_t& cursor, api::TlsLis
   return ApiStep::kItem;
 }
 
-api::TlsCountersGetReply get_counters(ApiCall&, const api::TlsCountersGet& request, void*) {
-  api::TlsCountersGetReply reply;
+// Reply: TlsCountersGetReply, DtlsCountersGetReply.
+template <class Reply, class Request>
+Reply counters_of(const Request& request, const StatInfo* stats,
+                  std::vector<uint64_t> (*sums)(std::optional<uint32_t>)) {
+  Reply reply;
   std::optional<uint32_t> worker;
   if (request.worker != ~0u) worker = request.worker;
   if (worker && *worker >= shared().workers.size()) {
     reply.retval = kInvalidWorker;
     return reply;
   }
-  const auto values = counters(worker);
+  const auto values = sums(worker);
   for (std::size_t i = 0; i < values.size(); ++i)
-    reply.counters.push_back({.name = kStats[i].name, .value = values[i]});
+    reply.counters.push_back({.name = stats[i].name, .value = values[i]});
   return reply;
+}
+
+api::TlsCountersGetReply get_counters(ApiCall&, const api::TlsCountersGet& request, void*) {
+  return counters_of<api::TlsCountersGetReply>(request, kStats, counters);
+}
+api::DtlsCountersGetReply get_dtls_counters(ApiCall&, const api::DtlsCountersGet& request, void*) {
+  return counters_of<api::DtlsCountersGetReply>(request, dtls::kStats, dtls_counters);
 }
 
 api::TlsReloadReply reload_files(ApiCall&, const api::TlsReload&, void*) {
@@ -120,6 +144,7 @@ Result<void> add_api(Host& host) {
   if (done) done = api.walk<api::TlsConnectionDump, ConnectionWalk>();
   if (done) done = api.dump<api::TlsListenerDump, api::TlsListenerDetails>(next_listener);
   if (done) done = api.handle<api::TlsCountersGet, api::TlsCountersGetReply>(get_counters);
+  if (done) done = api.handle<api::DtlsCountersGet, api::DtlsCountersGetReply>(get_dtls_counters);
   if (done) done = api.handle<api::TlsReload, api::TlsReloadReply>(reload_files);
   return done;
 }

@@ -1,4 +1,4 @@
-// show tls, show tls connections, show tls listeners, tls reload
+// show tls, show dtls, show tls connections, show tls listeners, tls reload
 #include <time.h>
 
 #include <cstdio>
@@ -20,11 +20,20 @@ std::string endpoint_text(const IpAddress& a, uint16_t port) {
   return (a.is_ip4 ? a.str() : "[" + a.str() + "]") + ":" + std::to_string(port);
 }
 
+void put(CliReply& reply, const StatInfo* stats, const std::vector<uint64_t>& values) {
+  for (std::size_t i = 0; i < values.size(); ++i)
+    reply.field(stats[i].name, std::to_string(values[i]));
+}
+
 Result<void> show(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
-  const auto values = counters();
-  for (std::size_t i = 0; i < values.size(); ++i)
-    reply.field(kStats[i].name, std::to_string(values[i]));
+  put(reply, kStats, counters());
+  return {};
+}
+
+Result<void> show_dtls(Host&, void*, CliArgs& args, CliReply& reply) {
+  if (!args.done()) return args.unknown();
+  put(reply, dtls::kStats, dtls_counters());
   return {};
 }
 
@@ -92,12 +101,13 @@ Result<void> show_listeners(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   CliTable& t = reply.table("listeners", {"lower", "certificates", "subject", "until (UTC)",
                                           "verify-client", "protocols", "handshakes"});
-  for (const auto& [id, l] : shared().listeners) {
-    const ListenerRow r = describe(*l);
+  const auto add = [&](const ListenerRow& r) {
     t.rows.push_back({handle_text(r.lower), std::to_string(r.certificates), r.subject,
                       date_of(r.not_after), verify_name(r.verify), r.alpn,
                       std::to_string(r.handshakes)});
-  }
+  };
+  for (const auto& [id, l] : shared().listeners) add(describe(*l));
+  for (const auto& [id, l] : dtls::shared().listeners) add(describe(*l));
   return {};
 }
 
@@ -115,15 +125,16 @@ constexpr CliCommand kCommands[] = {
     {.path = "show tls",
      .help = "Handshakes, connections, bytes and failures of all workers.",
      .run = show},
+    {.path = "show dtls", .help = "The same of DTLS, in datagrams.", .run = show_dtls},
     {.path = "show tls connections",
      .syntax = "[state connecting|handshake|open|ending] [local-port N] [remote-port N]",
-     .help = "Connections: what was agreed on, and with whom.",
+     .help = "Connections, those of DTLS too: what was agreed on, and with whom.",
      .run = show_connections},
     {.path = "show tls listeners",
      .syntax = "",
      .help =
          "Listeners: their certificates, and what they ask of clients. lower: the listener that "
-         "connections come from.",
+         "connections come from, of DTLS the session.",
      .run = show_listeners},
 };
 

@@ -37,22 +37,50 @@ std::string subject_of(const X509* x) {
   return printable(std::move(name));
 }
 
-std::string property(const Connection& c, SessionProperty which) {
+std::string property_of(const SSL* ssl, SessionProperty which) {
   std::string value;
-  (void)kTransportOps.property(c.at->w, c.self, static_cast<uint32_t>(which), value);
+  (void)property(ssl, static_cast<uint32_t>(which), value);
   return value;
 }
 
 // Before and after it is open, OpenSSL's object may be somebody else's, or gone.
-void describe_tls(const Connection& c, ConnectionRow& row) {
-  if (c.state != Connection::State::kOpen || !c.ssl) return;
-  row.version = property(c, SessionProperty::kVersion);
-  row.cipher = property(c, SessionProperty::kCipher);
-  row.alpn = printable(property(c, SessionProperty::kAlpn));
-  row.server_name = printable(property(c, SessionProperty::kServerName));
-  row.is_resumed = number_setting(property(c, SessionProperty::kIsResumed)) != 0;
-  row.is_verified = number_setting(property(c, SessionProperty::kIsVerified)) != 0;
-  row.peer = subject_of(SSL_get0_peer_certificate(c.ssl));
+void describe_tls(const SSL* ssl, ConnectionRow& row) {
+  if (row.state != Connection::State::kOpen || !ssl) return;
+  row.version = property_of(ssl, SessionProperty::kVersion);
+  row.cipher = property_of(ssl, SessionProperty::kCipher);
+  row.alpn = printable(property_of(ssl, SessionProperty::kAlpn));
+  row.server_name = printable(property_of(ssl, SessionProperty::kServerName));
+  row.is_resumed = number_setting(property_of(ssl, SessionProperty::kIsResumed)) != 0;
+  row.is_verified = number_setting(property_of(ssl, SessionProperty::kIsVerified)) != 0;
+  row.peer = subject_of(SSL_get0_peer_certificate(ssl));
+}
+
+Endpoints ends_of(const Connection& c) {
+  ConnectionInfo info;
+  (void)c.below().info(info);
+  return info.endpoints;
+}
+// A listener's lower session has no peer.
+Endpoints ends_of(const dtls::Connection& c) {
+  ConnectionInfo info;
+  if (!c.is_server) (void)c.below().info(info);
+  return c.is_server ? c.wire.to.ends : info.endpoints;
+}
+
+Connection::State state_of(const Connection& c) { return c.state; }
+Connection::State state_of(const dtls::Connection& c) {
+  using Of = dtls::Connection::State;
+  switch (c.state) {
+    case Of::kConnecting:
+      return Connection::State::kConnecting;
+    case Of::kHandshake:
+      return Connection::State::kHandshake;
+    case Of::kOpen:
+      return Connection::State::kOpen;
+    case Of::kEnding:
+      break;
+  }
+  return Connection::State::kEnding;
 }
 
 // RFC 7301's list as people write it.
@@ -92,30 +120,33 @@ const char* state_name(Connection::State s) noexcept {
 
 bool ConnectionScan::next(std::vector<ConnectionRow>& rows) {
   Host& host = *shared().host;
-  if (worker_ >= host.n_workers()) return false;
-  host.run_on_worker(worker_, [&](Worker& w) { visit(tls_worker(w), rows); });
+  const uint32_t n = host.n_workers();
+  if (worker_ >= 2 * n) return false;
+  if (worker_ < n)
+    host.run_on_worker(worker_, [&](Worker& w) { visit(tls_worker(w), rows); });
+  else
+    host.run_on_worker(worker_ - n, [&](Worker& w) { visit(dtls::dtls_worker(w), rows); });
   return true;
 }
 
-void ConnectionScan::visit(TlsWorker& t, std::vector<ConnectionRow>& rows) {
+template <class AnyWorker>
+void ConnectionScan::visit(AnyWorker& t, std::vector<ConnectionRow>& rows) {
   const auto all = static_cast<ConnId>(t.connections.size());
   const ConnId end = std::min(all, at_ + kSlice);
   for (std::size_t found = 0; at_ < end && found < kBatch; ++at_) {
-    const Connection* c = t.connections[at_].get();
-    if (!c || (filter_.state && *filter_.state != c->state)) continue;
-    ConnectionInfo info;
-    (void)c->below().info(info);
-    const Endpoints& ends = info.endpoints;
+    const auto* c = t.connections[at_].get();
+    if (!c || (filter_.state && *filter_.state != state_of(*c))) continue;
+    const Endpoints ends = ends_of(*c);
     if ((filter_.local_port != 0 && filter_.local_port != ends.local_port) ||
         (filter_.remote_port != 0 && filter_.remote_port != ends.remote_port))
       continue;
     const bool has_upper = c->upper != kNoSession;
     rows.push_back({.session = has_upper ? t.w.sessions->handle(t.w, c->upper) : kNoHandle,
                     .worker = t.w.index,
-                    .state = c->state,
+                    .state = state_of(*c),
                     .is_server = c->is_server,
                     .ends = ends});
-    describe_tls(*c, rows.back());
+    describe_tls(c->ssl, rows.back());
     ++found;
   }
   if (at_ < all) return;
@@ -123,28 +154,55 @@ void ConnectionScan::visit(TlsWorker& t, std::vector<ConnectionRow>& rows) {
   ++worker_;
 }
 
-ListenerRow describe(const Listener& l) {
-  const X509* const first = SSL_CTX_get0_certificate(l.context.get());
-  ListenerRow row{.lower = l.lower,
+namespace {
+
+ListenerRow row_of(const SSL_CTX* context, const Settings& settings) {
+  const X509* const first = SSL_CTX_get0_certificate(context);
+  ListenerRow row{.lower = kNoHandle,
                   .certificates = static_cast<uint32_t>(
-                      std::max<std::size_t>(l.settings.pairs.size(), 1)),  // the configuration's
+                      std::max<std::size_t>(settings.pairs.size(), 1)),  // the configuration's
                   .subject = subject_of(first),
-                  .verify = l.settings.verify.value_or(shared().config.verify_client),
-                  .alpn = names_of(l.settings.alpn)};
+                  .verify = settings.verify.value_or(shared().config.verify_client),
+                  .alpn = names_of(settings.alpn)};
   if (first) row.not_after = seconds_of(X509_get0_notAfter(first));
+  return row;
+}
+
+template <class Workers>
+std::vector<uint64_t> sums_of(const Workers& workers, std::size_t n_stats,
+                              std::optional<uint32_t> worker) {
+  std::vector<uint64_t> sums(n_stats);
+  for (uint32_t i = 0; i < workers.size(); ++i) {
+    if (!workers[i] || (worker && *worker != i)) continue;
+    for (std::size_t k = 0; k < n_stats; ++k) sums[k] += workers[i]->stats[k];
+  }
+  return sums;
+}
+
+}  // namespace
+
+ListenerRow describe(const Listener& l) {
+  ListenerRow row = row_of(l.context.get(), l.settings);
+  row.lower = l.lower;
   shared().host->run_on_all_workers(
       [&](Worker& w) { row.handshakes += l.under_way[w.index]; });  // each worker's own
   return row;
 }
 
+ListenerRow describe(const dtls::Listener& l) {
+  ListenerRow row = row_of(l.context.get(), l.settings);
+  shared().host->run_on_worker(l.worker, [&](Worker& w) {
+    if (l.wire.lower != kNoSession) row.lower = w.sessions->handle(w, l.wire.lower);
+    row.handshakes = l.under_way;
+  });
+  return row;
+}
+
 std::vector<uint64_t> counters(std::optional<uint32_t> worker) {
-  std::vector<uint64_t> sums(kStatCount);
-  const auto& workers = shared().workers;
-  for (uint32_t i = 0; i < workers.size(); ++i) {
-    if (!workers[i] || (worker && *worker != i)) continue;
-    for (std::size_t k = 0; k < kStatCount; ++k) sums[k] += workers[i]->stats[k];
-  }
-  return sums;
+  return sums_of(shared().workers, kStatCount, worker);
+}
+std::vector<uint64_t> dtls_counters(std::optional<uint32_t> worker) {
+  return sums_of(dtls::shared().workers, dtls::kStatCount, worker);
 }
 
 }  // namespace loom::tls

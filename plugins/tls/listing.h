@@ -1,10 +1,12 @@
-// Connections and listeners as they are shown, by commands (cli.cc) and by messages (api.cc).
+// Connections and listeners as they are shown, of TLS and then of DTLS, by commands (cli.cc) and by
+// messages (api.cc).
 // Control thread.
 #pragma once
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "dtls.h"
 #include "tls.h"
 
 namespace loom::tls {
@@ -40,11 +42,12 @@ class ConnectionScan {
   bool next(std::vector<ConnectionRow>& rows);
 
  private:
-  void visit(TlsWorker&, std::vector<ConnectionRow>&);
+  template <class AnyWorker>  // TlsWorker, DtlsWorker
+  void visit(AnyWorker&, std::vector<ConnectionRow>&);
 
   const ConnectionFilter filter_;
-  uint32_t worker_ = 0;
-  ConnId at_ = 0;  // to be looked at next
+  uint32_t worker_ = 0;  // those of TLS, then those of DTLS
+  ConnId at_ = 0;        // to be looked at next
 };
 
 struct ListenerRow {
@@ -57,8 +60,10 @@ struct ListenerRow {
   uint32_t handshakes = 0;
 };
 ListenerRow describe(const Listener&);
+ListenerRow describe(const dtls::Listener&);
 
-// The sum of all workers, or of one of them.
+// The sum of all workers, or of one of them; of TLS or of DTLS.
 std::vector<uint64_t> counters(std::optional<uint32_t> worker = {});
+std::vector<uint64_t> dtls_counters(std::optional<uint32_t> worker = {});
 
 }  // namespace loom::tls
