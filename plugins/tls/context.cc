@@ -158,6 +158,10 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, X50
   SSL_CTX* const raw = c->get();
   const auto own = read_credentials(pair);
   if (!own) return own.error();
+  // OpenSSL 3's servers have no cipher for them in DTLS 1.2: every handshake would fail.
+  if (config.datagrams &&
+      (EVP_PKEY_is_a(own->key.get(), "ED25519") || EVP_PKEY_is_a(own->key.get(), "ED448")))
+    return error(Status::kUnsupported, "a server of DTLS cannot use an EdDSA key");
   if (use(raw, *own) != 1) return openssl_fail("certificate and key");
   const Verify verify = settings.verify.value_or(config.verify_client);
   if (verify != Verify::kOff)

@@ -290,6 +290,23 @@ TEST_F(DtlsServer, WhateverComesOthersAreNotTouched) {
   EXPECT_EQ(bed.read(*link), (Texts{"still here"}));
 }
 
+TEST(DtlsKeys, OfEveryKindThatThereIsACipherFor) {
+  for (const char* type : {"RSA", "EC", "ED25519"}) {
+    DtlsBed bed;
+    const Pem pair = make_certificate({.issuer = &bed.tls.authority, .key_type = type});
+    const int32_t status = bed.listen(bed.tls.add_settings(TlsBed::pair_settings(pair)));
+    if (std::string_view(type) == "ED25519") {
+      EXPECT_EQ(static_cast<Status>(status), Status::kUnsupported);
+      EXPECT_NE(bed.tls.log.find("EdDSA"), std::string::npos);
+      continue;
+    }
+    ASSERT_EQ(status, 0);
+    DtlsPeer peer(true);
+    bed.exchange(peer);
+    EXPECT_TRUE(peer.is_open()) << type;
+  }
+}
+
 TEST(Dtls12, IsRefusedWhereOnly13MayBe) {
   DtlsBed bed([](Config& c) { c.least_version = TLS1_3_VERSION; });
   EXPECT_EQ(static_cast<Status>(bed.listen()), Status::kUnsupported);
