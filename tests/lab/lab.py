@@ -162,7 +162,7 @@ class Lab:
 
     def applications(self):
         """Those that come and go: not the plugins that are applications for as long as the daemon runs."""
-        return [a for a in self.cli("show", "app", as_json=True)["applications"] if a["name"] != "tls"]
+        return [a for a in self.cli("show", "app", as_json=True)["applications"] if a["name"] not in ("tls", "dtls")]
 
     def preload(self, **more):
         """The environment of a program that is to run over Hostloom."""

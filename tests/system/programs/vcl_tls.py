@@ -1,12 +1,18 @@
 #!/usr/bin/python3
-"""TLS by libvppcom, as a C program would use it.
+"""TLS and DTLS by libvppcom, as a C program would use it.
 
 usage: vcl_tls.py LIBVPPCOM server ADDRESS PORT CERT,KEY|INDEX[+CERT,KEY...] [ALPN]
        vcl_tls.py LIBVPPCOM client ADDRESS PORT NAME BYTES [CERT,KEY]
+       vcl_tls.py LIBVPPCOM dtls-server ADDRESS PORT CERT,KEY
+       vcl_tls.py LIBVPPCOM dtls-client ADDRESS PORT NAME TEXT [CERT,KEY]
 
 INDEX: of a pair that the operator has added. The server says "listening", then echoes one connection after the other.
 The client sends BYTES bytes, closes its sending side, expects the same bytes and an orderly end, and says "same", or
 names the error of connect or read.
+
+The server of DTLS echoes the datagrams of all its connections, and says "closed" when one of them has. The client says
+"refused" when one byte more than a record takes is EMSGSIZE, sends that many, then TEXT, says what comes as an answer
+to TEXT, and closes.
 """
 
 import ctypes
@@ -16,8 +22,9 @@ import socket
 import struct
 import sys
 
-PROTO_TLS = 3
-SET_CKPAIR, SET_SERVER_NAME, SET_ALPN = 35, 70, 71
+PROTO_TLS, PROTO_DTLS = 3, 5
+SET_CKPAIR, SET_SERVER_NAME, SET_ALPN, GET_MOST_PAYLOAD = 35, 70, 71, 81
+POLLIN, NONBLOCK = 1, 0o4000
 
 
 class Pair(ctypes.Structure):
@@ -34,14 +41,21 @@ class Endpoint(ctypes.Structure):
 vcl = ctypes.CDLL(sys.argv[1])
 
 
+class Poll(ctypes.Structure):
+    _fields_ = [("fds_ndx", ctypes.c_uint32), ("session", ctypes.c_uint32), ("events", ctypes.c_short),
+                ("revents", ctypes.c_short)]
+
+
 class VclError(Exception):
-    pass
+    def __init__(self, name, number):
+        super().__init__(f"{name}: {errno.errorcode.get(number, number)}")
+        self.number = number
 
 
 def call(name, *args):
     n = getattr(vcl, "vppcom_" + name)(*args)
     if n < 0:
-        raise VclError(f"{name}: {errno.errorcode.get(-n, n)}")
+        raise VclError(name, -n)
     return n
 
 
@@ -119,9 +133,62 @@ def ask(address, port, name, size, pair=""):
     call("session_close", s)
 
 
+def ready(sessions):
+    polls = (Poll * len(sessions))(*(Poll(session=s, events=POLLIN) for s in sessions))
+    call("poll", polls, len(sessions), ctypes.c_double(-1))
+    return [p.session for p in polls if p.revents]
+
+
+def serve_datagrams(address, port, pair):
+    listener = call("session_create", PROTO_DTLS, 0)
+    use_pair(listener, pair)
+    call("session_bind", listener, ctypes.byref(endpoint(address, int(port))))
+    call("session_listen", listener, 64)
+    print("listening", flush=True)
+    open_ones = set()
+    while True:
+        for s in ready([listener, *open_ones]):
+            if s == listener:
+                open_ones.add(call("session_accept", listener, None, NONBLOCK))
+                continue
+            try:
+                if data := read(s):
+                    call("session_write", s, data, len(data))
+                    continue
+            except VclError as e:
+                if e.number == errno.EAGAIN:
+                    continue
+                print(e, flush=True)
+            open_ones.remove(s)
+            call("session_close", s)
+            print("closed", flush=True)
+
+
+def ask_datagrams(address, port, name, text, pair=""):
+    s = call("session_create", PROTO_DTLS, 0)
+    if name:
+        set_attr(s, SET_SERVER_NAME, name.encode())
+    if pair:
+        use_pair(s, pair)
+    call("session_connect", s, ctypes.byref(endpoint(address, int(port))))
+    most, length = ctypes.c_uint32(), ctypes.c_uint32(4)
+    call("session_attr", s, GET_MOST_PAYLOAD, ctypes.byref(most), ctypes.byref(length))
+    large = b"-" * (most.value + 1)
+    try:
+        call("session_write", s, large, len(large))
+    except VclError as e:
+        print("refused" if e.number == errno.EMSGSIZE else e, flush=True)
+    call("session_write", s, large, most.value)
+    call("session_write", s, text.encode() + b"\n", len(text) + 1)
+    while (got := read(s)).startswith(b"-"):  # of who echoes
+        pass
+    print("got", got.decode().strip(), flush=True)
+    call("session_close", s)
+
+
 call("app_create", b"vcl-tls")
 try:
-    {"server": serve, "client": ask}[sys.argv[2]](*sys.argv[3:])
+    {"server": serve, "client": ask, "dtls-server": serve_datagrams, "dtls-client": ask_datagrams}[sys.argv[2]](*sys.argv[3:])
 except VclError as e:
     print(e, flush=True)
 vcl.vppcom_app_destroy()
