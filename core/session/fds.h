@@ -1,30 +1,11 @@
-// Descriptors that the daemon holds, and the one by which it wakes a process that it does not
-// trust. Private to core/session/.
+// The descriptor by which the daemon wakes a process that it does not trust. Private to
+// core/session/.
 #pragma once
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <utility>
+#include <hostloom/unique_fd.h>
 
 namespace loom::session {
-
-class UniqueFd {
- public:
-  explicit UniqueFd(int fd = -1) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& o) noexcept : fd_(std::exchange(o.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& o) noexcept {
-    std::swap(fd_, o.fd_);
-    return *this;
-  }
-  ~UniqueFd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const noexcept { return fd_; }
-  explicit operator bool() const noexcept { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 // Wakes one process that the daemon does not trust: readable once it was rung. A socket pair of
 // datagrams, of which only the sleeper gets `reader`. Whether a write may wait is a property of the

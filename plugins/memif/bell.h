@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "fd.h"
+#include <hostloom/unique_fd.h>
 
 namespace loom::memif {
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <hostloom/status.h>
 
-#include "fd.h"
+#include <hostloom/unique_fd.h>
 #include "wire.h"
 
 namespace loom::memif {

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fd.h"
+#include <hostloom/unique_fd.h>
 
 namespace loom::memif {
 

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace loom::memif {
+namespace loom {
 
 class UniqueFd {
  public:
@@ -24,4 +24,4 @@ class UniqueFd {
   int fd_;
 };
 
-}  // namespace loom::memif
+}  // namespace loom
