@@ -1,6 +1,4 @@
 // create memif socket, create interface memif, what deletes them, show memif. Words as VPP's.
-#include <netinet/ether.h>
-
 #include <algorithm>
 #include <bit>
 
@@ -49,11 +47,10 @@ Result<void> take_text(CliArgs& args, std::string_view key, std::string& out) {
 Result<void> take_mac(CliArgs& args, MacAddress& out) {
   std::string text;
   if (auto taken = take_text(args, "hw-addr", text); !taken) return taken;
-  ether_addr parsed;
-  if (!ether_aton_r(text.c_str(), &parsed) || parsed.ether_addr_octet[0] & 1)
+  const auto mac = parse_mac(text);
+  if (!mac || mac->is_multicast())
     return error(Status::kInvalid, "hw-addr '" + text + "' is not a unicast MAC address");
-  std::copy(std::begin(parsed.ether_addr_octet), std::end(parsed.ether_addr_octet),
-            out.bytes.begin());
+  out = *mac;
   return {};
 }
 
@@ -137,18 +134,14 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
   for (const auto& [key, d] : all.all()) {
     if (wanted && d != wanted) continue;
     const MemifConfig& c = d->config;
-    const bool is_named_so = host.find_interface(d->name.c_str()) == d->index;
-    table.rows.push_back({wanted        ? only
-                          : is_named_so ? d->name
-                                        : "sw_if_index " + std::to_string(d->index),
-                          c.is_master ? "master" : "slave", c.mode == Mode::kIp ? "ip" : "ethernet",
-                          std::to_string(c.socket_id), std::to_string(c.id),
-                          std::to_string(1u << c.log2_ring_size), std::to_string(c.buffer_size),
-                          std::to_string(c.n_rx_queues), std::to_string(c.n_tx_queues),
-                          d->owned_link ? "up" : "down", d->owned_link ? d->peer_name : "",
-                          d->owned_link ? d->peer_interface : "", std::to_string(d->n_connected),
-                          std::to_string(d->tx_counters.ring_full.load(std::memory_order_relaxed)),
-                          d->last_reason});
+    table.rows.push_back(
+        {wanted ? only : interface_label(host, d->name, d->index), c.is_master ? "master" : "slave",
+         c.mode == Mode::kIp ? "ip" : "ethernet", std::to_string(c.socket_id), std::to_string(c.id),
+         std::to_string(1u << c.log2_ring_size), std::to_string(c.buffer_size),
+         std::to_string(c.n_rx_queues), std::to_string(c.n_tx_queues),
+         d->owned_link ? "up" : "down", d->owned_link ? d->peer_name : "",
+         d->owned_link ? d->peer_interface : "", std::to_string(d->n_connected),
+         std::to_string(d->tx_counters.ring_full.load(std::memory_order_relaxed)), d->last_reason});
   }
   return {};
 }

@@ -21,9 +21,6 @@ constexpr CounterInfo kCounters[kRxCounterCount] = {
     {"bad-range", Severity::kError, "ends the link: a descriptor leads out of its region"},
 };
 
-void add(uint64_t& counter, uint64_t n) noexcept {  // one writer, this worker
-  __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
-}
 void add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {
   if (n != 0) counter.fetch_add(n, std::memory_order_relaxed);
 }
@@ -50,12 +47,7 @@ uint32_t note(Worker& w, NodeRuntime& rt, Device& d, const Taken& all,
     rt.count(c, counts[c]);
     if (c != kReceived && c != kNoBuffers) dropped += counts[c];
   }
-  InterfaceCounters& sum = *d.rx_counters[w.index];
-  if (all.n != 0) {
-    add(sum.packets, all.n);
-    add(sum.bytes, all.bytes);
-  }
-  if (dropped != 0) add(sum.errors, dropped);
+  d.rx_totals.add(w.index, all.n, all.bytes, dropped);
   return dropped;
 }
 

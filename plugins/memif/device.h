@@ -1,6 +1,6 @@
 // One memif interface: what workers need of it, and what it counts.
 #pragma once
-#include <hostloom/host.h>
+#include <hostloom/driver.h>
 
 #include "handshake.h"
 
@@ -37,7 +37,7 @@ struct Device {
   std::string name;
   IfIndex index = kNoIndex;
   std::vector<std::unique_ptr<RxQueue>> queues;
-  std::vector<InterfaceCounters*> rx_counters;  // by worker
+  RxTotals rx_totals;
 
   // A worker that has loaded it uses it until its round ends.
   std::atomic<Link*> link{nullptr};

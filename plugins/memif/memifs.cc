@@ -94,8 +94,7 @@ Result<std::string> Memifs::create(MemifConfig config) {
     return error(index.error().code, d->name + " refused: " + index.error().message);
   }
   d->index = *index;
-  for (uint32_t w = 0; w < host_.n_workers(); ++w)
-    d->rx_counters.push_back(host_.rx_counters(d->index, w));
+  d->rx_totals = RxTotals(host_, d->index);
   (void)host_.set_link(d->index, false);  // it was made a moment ago
   std::string name = d->name;
   devices_[{c.socket_id, c.id}] = d.release();
@@ -103,8 +102,7 @@ Result<std::string> Memifs::create(MemifConfig config) {
 }
 
 const Device* Memifs::find(std::string_view name) const {
-  return static_cast<const Device*>(
-      host_.device(host_.find_interface(std::string(name).c_str()), kDriver));
+  return find_device<Device>(host_, name, kDriver);
 }
 
 Result<void> Memifs::remove(std::string_view name) {
@@ -113,23 +111,10 @@ Result<void> Memifs::remove(std::string_view name) {
 }
 
 Result<void> Memifs::remove(IfIndex index) {
-  if (!host_.device(index, kDriver))
-    return error(Status::kNotFound,
-                 "interface " + std::to_string(index) + " is not a memif interface");
-  const Status status = host_.remove_interface(index);  // ends in dispose
-  if (status != Status::kOk)
-    return error(status, "interface " + std::to_string(index) + " is not removed");
-  return {};
+  return remove_device(host_, index, kDriver, "a memif interface");  // ends in dispose
 }
 
-void Memifs::remove_all() noexcept {
-  while (!devices_.empty()) {
-    const auto first = devices_.begin();
-    // An interface that cannot be removed must not keep us here.
-    if (Device* d = first->second; host_.remove_interface(d->index) != Status::kOk)
-      devices_.erase(first);
-  }
-}
+void Memifs::remove_all() noexcept { remove_devices(host_, devices_); }
 
 // No worker uses the device any more.
 void Memifs::dispose(Device* device) noexcept {

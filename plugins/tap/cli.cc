@@ -12,16 +12,11 @@ Taps& taps(void* context) { return *static_cast<Taps*>(context); }
 Result<MacAddress> mac_address(CliArgs& args, std::string_view key) {
   const auto word = args.text(key);
   if (!word) return word.error();
-  MacAddress mac;
-  auto& b = mac.bytes;
-  int end = 0;
-  const std::string text(*word);
-  if (std::sscanf(text.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &b[0], &b[1], &b[2], &b[3],
-                  &b[4], &b[5], &end) != 6 ||
-      text.size() != static_cast<std::size_t>(end) || mac.is_multicast())
-    return error(Status::kInvalid, std::string(key) + " '" + text +
+  const auto mac = parse_mac(*word);
+  if (!mac || mac->is_multicast())
+    return error(Status::kInvalid, std::string(key) + " '" + std::string(*word) +
                                        "' is not a unicast MAC address like 02:fe:00:00:00:01");
-  return mac;
+  return *mac;
 }
 
 Result<IpPrefix> prefix(CliArgs& args, std::string_view key, bool is_ip4) {
@@ -139,18 +134,12 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
                            "tx queues", "rx packets", "rx bytes", "rx errors", "tx errors"});
   for (const auto& [id, d] : taps(context).all()) {
     if (wanted && d != wanted) continue;
-    InterfaceCounters rx;
-    for (uint32_t w = 0; w < host.n_workers(); ++w) {
-      const InterfaceCounters& c = *d->rx_counters[w];
-      rx.packets += __atomic_load_n(&c.packets, __ATOMIC_RELAXED);
-      rx.bytes += __atomic_load_n(&c.bytes, __ATOMIC_RELAXED);
-      rx.errors += __atomic_load_n(&c.errors, __ATOMIC_RELAXED);
-    }
+    const InterfaceCounters rx = d->rx_totals.sum();
     const TxErrors& e = d->tx_errors;
     const uint64_t tx_errors =
         e.bad_offsets + e.too_many_segments + e.host_down + e.no_memory + e.refused;
-    table.rows.push_back({wanted ? only : taps(context).label(*d), d->host_name, d->config.host_ns,
-                          d->host_mac.str(), std::to_string(d->queues.size()),
+    table.rows.push_back({wanted ? only : interface_label(host, d->name, d->index), d->host_name,
+                          d->config.host_ns, d->host_mac.str(), std::to_string(d->queues.size()),
                           std::to_string(d->config.n_tx_queues), std::to_string(rx.packets),
                           std::to_string(rx.bytes), std::to_string(rx.errors),
                           std::to_string(tx_errors)});

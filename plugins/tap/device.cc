@@ -9,9 +9,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include <hostloom/virtio_net.h>
+
 #include "net_namespace.h"
 #include "rtnetlink.h"
-#include "vnet.h"
 
 namespace loom::tap {
 namespace {

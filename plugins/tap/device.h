@@ -1,25 +1,18 @@
 // One TAP: its file descriptors, what its rx queues hold between calls, and what it counts.
 #pragma once
-#include <sys/uio.h>
-
 #include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include <hostloom/host.h>
+#include <hostloom/driver.h>
+#include <hostloom/packet_io.h>
 
 namespace loom::tap {
 
 class Taps;
 
-// The largest packet that the kernel hands over: 64 KB of IP, an Ethernet header, a VLAN tag.
-constexpr uint32_t kMaxPacket = 65535 + 14 + 4;
-// Buffers for one such packet, at the smallest data size that the plugin works with.
-constexpr uint32_t kLeastDataSize = 512;
-constexpr uint32_t kMaxRxSegments = (kMaxPacket + kLeastDataSize - 1) / kLeastDataSize;
-constexpr uint32_t kMaxTxSegments = 512;
 constexpr uint32_t kMaxId = 1'000'000;  // of a TAP: its name has room for no more
 
 // What `create tap` was given.
@@ -39,16 +32,12 @@ struct TapConfig {
   bool segmentation = true;  // TSO in both directions
 };
 
-// An rx queue is a file descriptor of the TAP. Between calls it keeps buffers for one packet of any
-// size, and their iovecs: a packet uses up the first few, and only those are replaced.
+// An rx queue is a file descriptor of the TAP.
 struct RxQueue {
   int fd = -1;
-  uint32_t n_segments = 0;  // buffers that hold kMaxPacket; 0 before the first call
-  uint32_t n_missing = 0;   // the first n_missing of them are to be replaced
-  uint32_t budget = 1;      // packets to read in the next call, see rx.cc
-  bool is_gone = false;     // the kernel's side has been deleted
-  Buffer* buffers[kMaxRxSegments];
-  iovec iov[1 + kMaxRxSegments];  // [0] is the virtio-net header's
+  bool is_gone = false;  // the kernel's side has been deleted
+  RxBudget budget;
+  RxBuffers buffers;
 };
 
 // Why packets that were taken over did not get out. Written by workers that share a queue.
@@ -70,8 +59,8 @@ struct Device {
   MacAddress host_mac;
   IfIndex index = kNoIndex;
   std::vector<std::unique_ptr<RxQueue>> queues;
-  std::atomic<bool> has_counters{false};        // rx_counters is filled; no packet is read before
-  std::vector<InterfaceCounters*> rx_counters;  // by worker
+  std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
+  RxTotals rx_totals;
   TxErrors tx_errors;
   int monitor_fd = -1;  // news about the host's link
   uint64_t monitor = 0;

@@ -94,9 +94,8 @@ Result<std::string> Taps::create(TapConfig config) {
     return error(index.error().code, "TAP " + d.name + " refused: " + index.error().message);
 
   d.index = *index;
-  for (uint32_t w = 0; w < host_.n_workers(); ++w)
-    d.rx_counters.push_back(host_.rx_counters(d.index, w));
-  d.has_counters.store(true, std::memory_order_release);
+  d.rx_totals = RxTotals(host_, d.index);
+  d.has_totals.store(true, std::memory_order_release);
   if (d.monitor_fd >= 0) d.monitor = host_.watch_fd(d.monitor_fd, on_link_news, &d);
   (void)host_.set_link(d.index, true);  // the interface was made a moment ago
   devices_[config.id] = opened->release();
@@ -104,13 +103,7 @@ Result<std::string> Taps::create(TapConfig config) {
 }
 
 const Device* Taps::find(std::string_view name) const {
-  const IfIndex index = host_.find_interface(std::string(name).c_str());
-  return static_cast<const Device*>(host_.device(index, kDriver));
-}
-
-std::string Taps::label(const Device& d) const {
-  return host_.find_interface(d.name.c_str()) == d.index ? d.name
-                                                         : "sw_if_index " + std::to_string(d.index);
+  return find_device<Device>(host_, name, kDriver);
 }
 
 Result<void> Taps::remove(std::string_view name) {
@@ -119,22 +112,10 @@ Result<void> Taps::remove(std::string_view name) {
 }
 
 Result<void> Taps::remove(IfIndex index) {
-  if (!host_.device(index, kDriver))
-    return error(Status::kNotFound, "interface " + std::to_string(index) + " is not a TAP");
-  const Status status = host_.remove_interface(index);  // ends in dispose
-  if (status != Status::kOk)
-    return error(status, "interface " + std::to_string(index) + " is not removed");
-  return {};
+  return remove_device(host_, index, kDriver, "a TAP");  // ends in dispose
 }
 
-void Taps::remove_all() noexcept {
-  while (!devices_.empty()) {
-    const auto first = devices_.begin();
-    // An interface that cannot be removed must not keep us here.
-    if (Device* d = first->second; host_.remove_interface(d->index) != Status::kOk)
-      devices_.erase(first);
-  }
-}
+void Taps::remove_all() noexcept { remove_devices(host_, devices_); }
 
 void Taps::dispose(Device* device) noexcept {
   std::unique_ptr<Device> d(device);
@@ -142,9 +123,7 @@ void Taps::dispose(Device* device) noexcept {
   if (d->monitor) host_.unwatch_fd(d->monitor);
   // The rx queues' spare buffers go back by way of a worker: only workers touch buffer caches.
   host_.run_on_worker(0, [&](Worker& w) {
-    for (const auto& q : d->queues)
-      if (q->n_segments > q->n_missing)
-        w.free({q->buffers + q->n_missing, q->n_segments - q->n_missing});
+    for (const auto& q : d->queues) q->buffers.free_all(w);
   });
 }
 

@@ -24,8 +24,6 @@ class Taps {
   void remove_all() noexcept;
   // By the name that the interface has now; null: there is none, or it is no TAP.
   const Device* find(std::string_view name) const;
-  // tapN while it is called so, else its number: the core tells no plugin what a number is called.
-  std::string label(const Device&) const;
   Host& host() const noexcept { return host_; }
   const std::map<uint32_t, Device*>& all() const noexcept { return devices_; }
 

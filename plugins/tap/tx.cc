@@ -6,13 +6,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 
+#include <hostloom/virtio_net.h>
 #include <hostloom/worker.h>
 
 #include "device.h"
-#include "vnet.h"
 
 namespace loom::tap {
 namespace {
@@ -25,23 +24,18 @@ void count(std::atomic<uint64_t>& counter) noexcept {
 // counted.
 bool send(int fd, const Buffer& packet, TxErrors& errors) noexcept {
   VnetHeader header;
-  if (!make_to_send(packet, header)) [[unlikely]] {
+  if (!vnet_make_to_send(packet, header)) [[unlikely]] {
     count(errors.bad_offsets);
     return true;
   }
-  std::array<iovec, 1 + kMaxTxSegments> iov;  // not initialised: only what is used is touched
-  iov[0] = {&header, kVnetSize};
-  uint32_t n = 1;
-  for (const Buffer* b = &packet; b; b = b->next) {
-    if (b->len == 0) continue;
-    if (n == iov.size()) [[unlikely]] {
-      count(errors.too_many_segments);
-      return true;
-    }
-    iov[n++] = {b->data, b->len};
+  TxSegments segments(&header, kVnetSize);
+  if (!segments.gather(packet)) [[unlikely]] {
+    count(errors.too_many_segments);
+    return true;
   }
+  const auto iov = segments.iov();
   for (;;) {
-    if (writev(fd, iov.data(), static_cast<int>(n)) >= 0) [[likely]]
+    if (writev(fd, iov.data(), static_cast<int>(iov.size())) >= 0) [[likely]]
       return true;
     switch (errno) {
       case EINTR:

@@ -143,8 +143,8 @@ std::unique_ptr<Device> Harness::device_on(int fd) {
   d->index = 7;
   d->queues.push_back(std::make_unique<RxQueue>());
   d->queues[0]->fd = fd;
-  d->rx_counters = {&counters};
-  d->has_counters = true;
+  d->rx_totals = RxTotals({&counters});
+  d->has_totals = true;
   return d;
 }
 

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include <hostloom/host.h>
+#include <hostloom/virtio_net.h>
 #include <hostloom/wire.h>
 
 #include "device.h"
 #include "graph/engine.h"
 #include "taps.h"
-#include "vnet.h"
 
 namespace loom::tap {
 

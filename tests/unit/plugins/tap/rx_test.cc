@@ -71,13 +71,14 @@ TEST_F(RxTest, PacketsOfEverySizeBecomeRightChains) {
 TEST_F(RxTest, OnlyTheBuffersThatWereUsedAreReplaced) {
   arrive(pattern(100));
   harness_.rx(*device_);
-  const std::vector<Buffer*> before(device_->queues[0]->buffers + 1,
-                                    device_->queues[0]->buffers + 33);
+  const auto standing = [&] {
+    const auto held = device_->queues[0]->buffers.held();
+    return std::vector<Buffer*>(held.end() - 32, held.end());
+  };
+  const std::vector<Buffer*> before = standing();
   arrive(pattern(100));
   harness_.rx(*device_);
-  const std::vector<Buffer*> after(device_->queues[0]->buffers + 1,
-                                   device_->queues[0]->buffers + 33);
-  EXPECT_EQ(before, after);
+  EXPECT_EQ(standing(), before);
   EXPECT_NE(harness_.sink[0], harness_.sink[1]);
 }
 
@@ -87,19 +88,19 @@ TEST_F(RxTest, TheBudgetFollowsTheLoad) {
   std::vector<uint32_t> found;
   while (const uint32_t n = harness_.rx(*device_)) found.push_back(n);
   EXPECT_EQ(found, (std::vector<uint32_t>{1, 2, 4, 8, 16, 32, 37}));
-  EXPECT_EQ(device_->queues[0]->budget, 1u);
+  EXPECT_EQ(device_->queues[0]->budget.packets(), 1u);
   EXPECT_EQ(harness_.sink.size(), 100u);
 }
 
 TEST_F(RxTest, ACallStopsWhenTheCacheIsFull) {
-  device_->queues[0]->budget = kFrameSize;
+  device_->queues[0]->budget = RxBudget(kFrameSize);
   for (int i = 0; i < 7; ++i) arrive(pattern(45000));
   EXPECT_EQ(harness_.rx(*device_), 6u);  // the sixth passes 256 KB
   EXPECT_EQ(harness_.rx(*device_), 1u);
 }
 
 TEST_F(RxTest, AHeaderThatContradictsItsPacketDropsIt) {
-  device_->queues[0]->budget = kFrameSize;
+  device_->queues[0]->budget = RxBudget(kFrameSize);
   arrive(pattern(60), {.flags = kVnetNeedsChecksum, .csum_start = 60, .csum_offset = 16});
   arrive(pattern(60));
   arrive(pattern(3000), {.gso_type = 3, .gso_size = 1000});
@@ -112,7 +113,7 @@ TEST_F(RxTest, AHeaderThatContradictsItsPacketDropsIt) {
 }
 
 TEST_F(RxTest, ARuntIsCountedAndCostsNothing) {
-  device_->queues[0]->budget = kFrameSize;
+  device_->queues[0]->budget = RxBudget(kFrameSize);
   for (const std::size_t n : {0u, 1u, 13u}) arrive(pattern(n));
   const char tiny = 1;
   ASSERT_EQ(send(peer_, &tiny, 1, 0), 1);  // not even a virtio-net header
@@ -123,10 +124,10 @@ TEST_F(RxTest, ARuntIsCountedAndCostsNothing) {
 }
 
 TEST_F(RxTest, NothingIsReadBeforeTheCountersAreThere) {
-  device_->has_counters = false;
+  device_->has_totals = false;
   arrive(pattern(60));
   EXPECT_EQ(harness_.rx(*device_), 0u);
-  device_->has_counters = true;
+  device_->has_totals = true;
   EXPECT_EQ(harness_.rx(*device_), 1u);
 }
 
@@ -136,7 +137,7 @@ TEST_F(RxTest, BuffersAreNeitherLostNorFreedTwice) {
     while (harness_.rx(*device_)) {}
     harness_.clear();
   }
-  EXPECT_EQ(harness_.free_buffers() + 33, all_ + device_->queues[0]->n_missing);
+  EXPECT_EQ(harness_.free_buffers() + device_->queues[0]->buffers.held().size(), all_);
 }
 
 class SmallPool : public RxTest {

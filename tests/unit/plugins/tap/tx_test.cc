@@ -97,7 +97,7 @@ TEST_F(TxTest, OffsetsThatLieOutsideAreCountedAndFreed) {
 
 TEST_F(TxTest, AChainOfTooManySegmentsIsCountedAndFreed) {
   Buffer* head = make_packet(harness_.worker(), "a");
-  for (Buffer* last = head; head->rest_len < kMaxTxSegments; last = last->next) {
+  for (Buffer* last = head; head->rest_len < TxSegments::kMost; last = last->next) {
     last->next = make_packet(harness_.worker(), "b");
     ++head->rest_len;
   }

@@ -1,9 +1,9 @@
 // The virtio-net header against packets that fit it and packets that do not.
-#include "vnet.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
+
+#include <hostloom/virtio_net.h>
 
 #include "harness.h"
 
@@ -52,33 +52,33 @@ class VnetTest : public ::testing::Test {
 
 TEST_F(VnetTest, APlainHeaderSaysNothing) {
   Buffer* b = packet(tcp_frame(false, 10));
-  EXPECT_TRUE(apply_received({}, *b));
+  EXPECT_TRUE(vnet_apply_received({}, *b));
   EXPECT_EQ(b->flags, 0u);
   EXPECT_EQ(b->gso_size, 0);
 }
 
 TEST_F(VnetTest, DataValidMeansVerified) {
   Buffer* b = packet(tcp_frame(false, 10));
-  EXPECT_TRUE(apply_received({.flags = kVnetDataValid}, *b));
+  EXPECT_TRUE(vnet_apply_received({.flags = kVnetDataValid}, *b));
   EXPECT_EQ(b->flags, kBufferL4ChecksumOk);
 }
 
 TEST_F(VnetTest, AnUnfinishedChecksumIsGoodHereAndStillToDoElsewhere) {
   Buffer* b = packet(tcp_frame(false, 10));
   EXPECT_TRUE(
-      apply_received({.flags = kVnetNeedsChecksum, .csum_start = 34, .csum_offset = 16}, *b));
+      vnet_apply_received({.flags = kVnetNeedsChecksum, .csum_start = 34, .csum_offset = 16}, *b));
   EXPECT_EQ(b->flags, kBufferL4ChecksumOk | kBufferTxTcpChecksum);
   EXPECT_EQ(b->l4_offset, b->offset_of_data() + 34);
   b = packet(tcp_frame(true, 10));
   EXPECT_TRUE(
-      apply_received({.flags = kVnetNeedsChecksum, .csum_start = 54, .csum_offset = 6}, *b));
+      vnet_apply_received({.flags = kVnetNeedsChecksum, .csum_start = 54, .csum_offset = 6}, *b));
   EXPECT_EQ(b->flags, kBufferL4ChecksumOk | kBufferTxUdpChecksum | kBufferIsIp6);
 }
 
 TEST_F(VnetTest, ChecksumOffsetsOutsideThePacketAreRefused) {
   const std::string frame = tcp_frame(false, 10);  // 64 bytes
   const auto refused = [&](uint16_t start, uint16_t offset) {
-    return !apply_received(
+    return !vnet_apply_received(
         {.flags = kVnetNeedsChecksum, .csum_start = start, .csum_offset = offset}, *packet(frame));
   };
   EXPECT_TRUE(refused(64, 0));
@@ -92,36 +92,36 @@ TEST_F(VnetTest, ChecksumOffsetsOutsideThePacketAreRefused) {
 
 TEST_F(VnetTest, ALargePacketCarriesItsSegmentSize) {
   Buffer* b = packet(tcp_frame(false, 5000));
-  EXPECT_TRUE(apply_received(gso4(1460), *b));
+  EXPECT_TRUE(vnet_apply_received(gso4(1460), *b));
   EXPECT_EQ(b->gso_size, 1460);
   VnetHeader ecn = gso4(1460);
   ecn.gso_type |= kVnetGsoEcn;
   b = packet(tcp_frame(false, 5000));
-  EXPECT_TRUE(apply_received(ecn, *b));
+  EXPECT_TRUE(vnet_apply_received(ecn, *b));
   EXPECT_EQ(b->gso_size, 1460);
   b = packet(tcp_frame(false, 5000, /*vlan=*/true));
   VnetHeader vlan = gso4(1460);
   vlan.csum_start = 38;
-  EXPECT_TRUE(apply_received(vlan, *b));
+  EXPECT_TRUE(vnet_apply_received(vlan, *b));
   EXPECT_EQ(b->gso_size, 1460);
   VnetHeader six = gso4(1440);
   six.gso_type = kVnetGsoTcp6;
   six.csum_start = 54;
   b = packet(tcp_frame(true, 5000));
-  EXPECT_TRUE(apply_received(six, *b));
+  EXPECT_TRUE(vnet_apply_received(six, *b));
   EXPECT_EQ(b->gso_size, 1440);
 }
 
 TEST_F(VnetTest, ALargePacketOfOneSegmentIsAPlainOne) {
   Buffer* b = packet(tcp_frame(false, 1000));
-  EXPECT_TRUE(apply_received(gso4(1460), *b));
+  EXPECT_TRUE(vnet_apply_received(gso4(1460), *b));
   EXPECT_EQ(b->gso_size, 0);
 }
 
 TEST_F(VnetTest, SegmentationThatContradictsThePacketIsRefused) {
   const std::string frame = tcp_frame(false, 5000);
   const auto refused = [&](VnetHeader h, const std::string& bytes) {
-    return !apply_received(h, *packet(bytes));
+    return !vnet_apply_received(h, *packet(bytes));
   };
   EXPECT_TRUE(refused(gso4(0), frame));
   VnetHeader h = gso4(1460);
@@ -163,36 +163,36 @@ TEST_F(VnetTest, EveryHeaderIsSurvived) {  // hostile values; the sanitizers wat
                        .csum_offset = static_cast<uint16_t>(next() % 40)};
     Buffer* b = packet(bytes);
     VnetHeader out;
-    if (apply_received(h, *b)) {
+    if (vnet_apply_received(h, *b)) {
       EXPECT_LE(b->gso_size, b->length());
     }
-    (void)make_to_send(*b, out);
+    (void)vnet_make_to_send(*b, out);
   }
 }
 
 TEST_F(VnetTest, WhatIsToBeSentSaysWhatTheKernelMustFinish) {
   Buffer* b = packet(tcp_frame(false, 3000));
   VnetHeader h;
-  ASSERT_TRUE(make_to_send(*b, h));
+  ASSERT_TRUE(vnet_make_to_send(*b, h));
   EXPECT_EQ(h.flags | h.gso_type | h.gso_size, 0);
   b->flags = kBufferTxTcpChecksum;
   b->l4_offset = static_cast<int16_t>(b->offset_of_data() + 34);
-  ASSERT_TRUE(make_to_send(*b, h));
+  ASSERT_TRUE(vnet_make_to_send(*b, h));
   EXPECT_EQ(h.flags, kVnetNeedsChecksum);
   EXPECT_EQ(h.csum_start, 34);
   EXPECT_EQ(h.csum_offset, 16);
   EXPECT_EQ(h.gso_type, kVnetGsoNone);
   b->gso_size = 1460;
-  ASSERT_TRUE(make_to_send(*b, h));
+  ASSERT_TRUE(vnet_make_to_send(*b, h));
   EXPECT_EQ(h.gso_type, kVnetGsoTcp4);
   EXPECT_EQ(h.gso_size, 1460);
   EXPECT_EQ(h.hdr_len, kHeaders4);
   b->flags |= kBufferIsIp6;
-  ASSERT_TRUE(make_to_send(*b, h));
+  ASSERT_TRUE(vnet_make_to_send(*b, h));
   EXPECT_EQ(h.gso_type, kVnetGsoTcp6);
   b->flags = kBufferTxUdpChecksum;
   b->gso_size = 0;
-  ASSERT_TRUE(make_to_send(*b, h));
+  ASSERT_TRUE(vnet_make_to_send(*b, h));
   EXPECT_EQ(h.csum_offset, 6);
 }
 
@@ -202,7 +202,7 @@ TEST_F(VnetTest, OffsetsOutsideThePacketAreNotSent) {
   b->flags = kBufferTxTcpChecksum;
   for (const int l4 : {-200, 0, 13, 35, 1000}) {
     b->l4_offset = static_cast<int16_t>(b->offset_of_data() + l4);
-    EXPECT_FALSE(make_to_send(*b, h)) << l4;
+    EXPECT_FALSE(vnet_make_to_send(*b, h)) << l4;
   }
 }
 

@@ -1,9 +1,30 @@
-#include "vnet.h"
+// The virtio-net header that travels in front of each packet between the kernel and us
+// (virtio 1.2 section 5.1.6, in the kernel's short form without num_buffers): what it says about
+// checksum and segmentation, translated to and from a Buffer. Pure functions of header and packet.
+#pragma once
+#include <cstddef>
 
+#include <hostloom/buffer.h>
 #include <hostloom/wire.h>
 
-namespace loom::tap {
-namespace {
+namespace loom {
+
+// Declared here because linux/virtio_net.h is not C++. Little-endian, like us.
+struct VnetHeader {
+  uint8_t flags = 0;         // kVnetNeedsChecksum, kVnetDataValid
+  uint8_t gso_type = 0;      // kVnetGso*
+  uint16_t hdr_len = 0;      // bytes of headers in front of the payload to segment; a hint
+  uint16_t gso_size = 0;     // payload bytes per segment
+  uint16_t csum_start = 0;   // where to begin summing, from the start of the Ethernet header
+  uint16_t csum_offset = 0;  // where the sum goes, from csum_start
+};
+constexpr uint32_t kVnetSize = sizeof(VnetHeader);
+static_assert(kVnetSize == 10);
+constexpr uint8_t kVnetNeedsChecksum = 1, kVnetDataValid = 2;
+constexpr uint8_t kVnetGsoNone = 0, kVnetGsoTcp4 = 1, kVnetGsoTcp6 = 4, kVnetGsoUdp = 5,
+                  kVnetGsoEcn = 0x80;
+
+namespace vnet_detail {
 
 constexpr uint16_t kTcpChecksumOffset = offsetof(TcpHeader, checksum);
 constexpr uint16_t kUdpChecksumOffset = offsetof(UdpHeader, checksum);
@@ -16,7 +37,7 @@ const T* header_at(const Buffer& b, uint32_t offset) noexcept {
 }
 
 // The type behind at most one VLAN tag, and where the network header begins; 0: too short.
-uint16_t ether_type(const Buffer& b, uint32_t* network_at = nullptr) noexcept {
+inline uint16_t ether_type(const Buffer& b, uint32_t* network_at = nullptr) noexcept {
   const auto* eth = header_at<EthernetHeader>(b, 0);
   if (!eth) return 0;
   const auto* tag =
@@ -25,23 +46,22 @@ uint16_t ether_type(const Buffer& b, uint32_t* network_at = nullptr) noexcept {
   return tag ? tag->type : eth->type;
 }
 
-// Where the TCP payload of an Ethernet frame begins, or 0 when its first segment does not hold the
-// headers of a TCP packet of that family. IPv6 extension headers are not looked through: the kernel
-// never segments behind one.
-uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
+// Where the payload of an Ethernet frame begins, or 0 when its first segment does not hold the
+// headers of a packet of that family and protocol. IPv6 extension headers are not looked through:
+// the kernel never segments behind one.
+inline uint32_t payload_offset(const Buffer& b, uint16_t family, uint8_t protocol) noexcept {
   uint32_t at = 0;
-  const uint16_t type = ether_type(b, &at);
-  if (is_ip6) {
+  if (ether_type(b, &at) != family) return 0;
+  if (family == kEtherTypeIp6) {
     const auto* ip = header_at<Ip6Header>(b, at);
-    if (type != kEtherTypeIp6 || !ip || ip->next_header != kProtoTcp) return 0;
+    if (!ip || ip->next_header != protocol) return 0;
     at += sizeof(Ip6Header);
   } else {
     const auto* ip = header_at<Ip4Header>(b, at);
-    if (type != kEtherTypeIp4 || !ip || ip->protocol != kProtoTcp ||
-        ip->header_length() < sizeof(Ip4Header))
-      return 0;
+    if (!ip || ip->protocol != protocol || ip->header_length() < sizeof(Ip4Header)) return 0;
     at += ip->header_length();
   }
+  if (protocol == kProtoUdp) return at + sizeof(UdpHeader) <= b.len ? at + sizeof(UdpHeader) : 0;
   const auto* tcp = header_at<TcpHeader>(b, at);
   if (!tcp || tcp->header_length() < sizeof(TcpHeader)) return 0;
   at += tcp->header_length();
@@ -50,7 +70,7 @@ uint32_t tcp_payload_offset(const Buffer& b, bool is_ip6) noexcept {
 
 // What a packet with an unfinished checksum needs if it leaves by another interface. Delivered here
 // it needs nothing: the data never was on a wire.
-void note_unfinished_checksum(const VnetHeader& h, Buffer& b) noexcept {
+inline void note_unfinished_checksum(const VnetHeader& h, Buffer& b) noexcept {
   if (h.csum_offset == kTcpChecksumOffset)
     b.flags |= kBufferTxTcpChecksum;
   else if (h.csum_offset == kUdpChecksumOffset)
@@ -61,9 +81,14 @@ void note_unfinished_checksum(const VnetHeader& h, Buffer& b) noexcept {
   if (ether_type(b) == kEtherTypeIp6) b.flags |= kBufferIsIp6;
 }
 
-}  // namespace
+}  // namespace vnet_detail
 
-bool apply_received(const VnetHeader& h, Buffer& packet) noexcept {
+// Sets the packet's flags and gso_size from a received header. Every offset in it is checked
+// against the packet: whoever owns the other end may inject packets with headers of his own. False:
+// header and packet contradict each other. `takes_udp`: UDP segmentation is no contradiction.
+inline bool vnet_apply_received(const VnetHeader& h, Buffer& packet,
+                                bool takes_udp = false) noexcept {
+  using namespace vnet_detail;
   if (h.flags & kVnetNeedsChecksum) {
     const uint32_t field = uint32_t{h.csum_start} + h.csum_offset;
     if (h.csum_start < sizeof(EthernetHeader) || h.csum_start % 2 != 0 ||
@@ -76,22 +101,31 @@ bool apply_received(const VnetHeader& h, Buffer& packet) noexcept {
   }
   const uint8_t type = h.gso_type & static_cast<uint8_t>(~kVnetGsoEcn);
   if (type == kVnetGsoNone) return h.gso_type == kVnetGsoNone;
-  if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6) return false;
-  if (!(h.flags & kVnetNeedsChecksum) || h.csum_offset != kTcpChecksumOffset || h.gso_size == 0)
+  const bool is_udp = type == kVnetGsoUdp && takes_udp;
+  if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6 && !is_udp) return false;
+  const uint16_t checksum_at = is_udp ? kUdpChecksumOffset : kTcpChecksumOffset;
+  if (!(h.flags & kVnetNeedsChecksum) || h.csum_offset != checksum_at || h.gso_size == 0)
     return false;
-  const uint32_t payload_at = tcp_payload_offset(packet, type == kVnetGsoTcp6);
+  const bool is_ip6 = is_udp ? ether_type(packet) == kEtherTypeIp6 : type == kVnetGsoTcp6;
+  const uint32_t payload_at = payload_offset(packet, is_ip6 ? kEtherTypeIp6 : kEtherTypeIp4,
+                                             is_udp ? kProtoUdp : kProtoTcp);
   if (payload_at == 0) return false;
   // One segment after all is a plain packet.
   if (packet.length() - payload_at > h.gso_size) packet.gso_size = h.gso_size;
   return true;
 }
 
-bool make_to_send(const Buffer& packet, VnetHeader& h) noexcept {
+// Fills in the header for a packet that is to be sent, data at its Ethernet header. False: the
+// packet's offsets do not describe its headers, so that the kernel would refuse it, or it is UDP
+// that is to be segmented.
+inline bool vnet_make_to_send(const Buffer& packet, VnetHeader& h) noexcept {
+  using namespace vnet_detail;
   h = {};
   if (!(packet.flags & kBufferTxL4Checksum) && packet.gso_size == 0) [[likely]]
     return true;
   // Offsets are relative to start(), which external segments do not have.
   if (packet.is_external()) return false;
+  if (packet.gso_size != 0 && packet.flags & kBufferTxUdpChecksum) return false;
   const int l4 = packet.l4_offset - static_cast<int>(packet.data - packet.start());
   const bool is_tcp = packet.gso_size != 0 || (packet.flags & kBufferTxTcpChecksum);
   const uint32_t header_size = is_tcp ? sizeof(TcpHeader) : sizeof(UdpHeader);
@@ -112,4 +146,4 @@ bool make_to_send(const Buffer& packet, VnetHeader& h) noexcept {
   return true;
 }
 
-}  // namespace loom::tap
+}  // namespace loom

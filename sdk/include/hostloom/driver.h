@@ -1,0 +1,98 @@
+// What drivers of interfaces that come and go at run time have in common: interfaces found, named
+// and removed by what they are called now, and counting. Control thread, unless said otherwise.
+#pragma once
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hostloom/host.h>
+
+namespace loom {
+
+// The driver's device of the interface that is called so now; null: there is none, or it is another
+// driver's.
+template <class Device>
+Device* find_device(Host& host, std::string_view name, const DriverOps& ops) {
+  return static_cast<Device*>(host.device(host.find_interface(std::string(name).c_str()), ops));
+}
+
+// `name`, by which the interface was made, while it is called so, else its number: the core tells
+// no plugin what a number is called.
+inline std::string interface_label(Host& host, const std::string& name, IfIndex index) {
+  return host.find_interface(name.c_str()) == index ? name : "sw_if_index " + std::to_string(index);
+}
+
+// Removes an interface of the driver; ends in DriverOps::destroy. `what`: "a TAP".
+inline Result<void> remove_device(Host& host, IfIndex index, const DriverOps& ops,
+                                  const char* what) {
+  const std::string who = "interface " + std::to_string(index);
+  if (!host.device(index, ops)) return error(Status::kNotFound, who + " is not " + what);
+  const Status status = host.remove_interface(index);
+  if (status != Status::kOk) return error(status, who + " is not removed");
+  return {};
+}
+
+// Removes all interfaces in a driver's map, whose entries DriverOps::destroy takes out.
+template <class Map>
+void remove_devices(Host& host, Map& devices) noexcept {
+  while (!devices.empty()) {
+    const auto first = devices.begin();
+    // An interface that cannot be removed must not keep us here.
+    if (host.remove_interface(first->second->index) != Status::kOk) devices.erase(first);
+  }
+}
+
+// Six hexadecimal numbers of at most two digits, with colons between them.
+inline std::optional<MacAddress> parse_mac(std::string_view text) {
+  MacAddress mac;
+  auto& b = mac.bytes;
+  int end = 0;
+  const std::string s(text);
+  if (std::sscanf(s.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &b[0], &b[1], &b[2], &b[3],
+                  &b[4], &b[5], &end) != 6 ||
+      s.size() != static_cast<std::size_t>(end))
+    return std::nullopt;
+  return mac;
+}
+
+// Counts of one writer, which others read at any time. Any thread.
+inline void add_count(uint64_t& counter, uint64_t n) noexcept {
+  __atomic_store_n(&counter, counter + n, __ATOMIC_RELAXED);
+}
+
+// What a driver has received by an interface, by worker.
+class RxTotals {
+ public:
+  RxTotals() = default;
+  RxTotals(Host& host, IfIndex index) {
+    for (uint32_t w = 0; w < host.n_workers(); ++w) all_.push_back(host.rx_counters(index, w));
+  }
+  explicit RxTotals(std::vector<InterfaceCounters*> by_worker) : all_(std::move(by_worker)) {}
+
+  // On that worker.
+  void add(uint32_t worker, uint64_t packets, uint64_t bytes, uint64_t errors) noexcept {
+    InterfaceCounters& c = *all_[worker];
+    if (packets != 0) {
+      add_count(c.packets, packets);
+      add_count(c.bytes, bytes);
+    }
+    if (errors != 0) add_count(c.errors, errors);
+  }
+  // Any thread.
+  InterfaceCounters sum() const noexcept {
+    InterfaceCounters s;
+    for (const InterfaceCounters* c : all_) {
+      s.packets += __atomic_load_n(&c->packets, __ATOMIC_RELAXED);
+      s.bytes += __atomic_load_n(&c->bytes, __ATOMIC_RELAXED);
+      s.errors += __atomic_load_n(&c->errors, __ATOMIC_RELAXED);
+    }
+    return s;
+  }
+
+ private:
+  std::vector<InterfaceCounters*> all_;
+};
+
+}  // namespace loom
