@@ -19,14 +19,14 @@ KERNEL_IP4, OWN_IP4 = "10.98.0.1", "10.98.0.2"
 KERNEL_IP6, OWN_IP6 = "fd98::1", "fd98::2"
 
 
-def vlan_device(lab, name="vlan10"):
-    """The kernel's end of the VLAN on tap0: its own VLAN device, or a program that does the same where the kernel has
-    no 802.1Q."""
-    made = subprocess.run(f"ip link add link tap0 name {name} type vlan id {VLAN}".split(), capture_output=True,
+def vlan_device(lab, name="vlan10", parent="tap0"):
+    """The kernel's end of the VLAN on its end of the link: its own VLAN device, or a program that does the same where the
+    kernel has no 802.1Q."""
+    made = subprocess.run(f"ip link add link {parent} name {name} type vlan id {VLAN}".split(), capture_output=True,
                           text=True)
     if made.returncode != 0:
         print(f"the kernel has no VLAN devices ({made.stderr.strip()}): vlan_device.py stands in", flush=True)
-        relay = lab.spawn([PYTHON, str(HERE / "vlan_device.py"), "tap0", str(VLAN), name], name="vlan-device")
+        relay = lab.spawn([PYTHON, str(HERE / "vlan_device.py"), parent, str(VLAN), name], name="vlan-device")
         wait_until(lambda: "ready" in lab.output(relay) or relay.poll() is not None, "the VLAN device is there")
         expect(relay.poll() is None, lab.output(relay))
     for words in (f"addr add {KERNEL_IP4}/24 dev {name}", f"addr add {KERNEL_IP6}/64 dev {name} nodad",

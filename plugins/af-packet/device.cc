@@ -1,0 +1,150 @@
+#include "device.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace loom::af_packet {
+namespace {
+
+Result<std::vector<UniqueFd>> open_sockets(const Device& d) {
+  std::vector<UniqueFd> sockets;
+  for (std::size_t i = 0; i < d.queues.size(); ++i) {
+    auto socket = open_packet_socket(
+        {.host_index = d.link.index, .is_qdisc_bypassed = d.config.is_qdisc_bypassed});
+    if (!socket) return socket.error();
+    sockets.push_back(std::move(*socket));
+  }
+  if (auto ok = join(sockets); !ok) return ok.error();
+  return sockets;
+}
+
+// A queue whose interface is down wakes nobody: its worker would not read from it, and the socket
+// would be ready for ever.
+void open_or_shut(RxQueue& q, bool is_open) noexcept {
+  epoll_event e{};
+  e.events = EPOLLIN;
+  if (!is_open) (void)epoll_ctl(q.ready.get(), EPOLL_CTL_DEL, q.socket.get(), nullptr);
+  let_in(q.socket.get(), is_open);
+  if (is_open) (void)epoll_ctl(q.ready.get(), EPOLL_CTL_ADD, q.socket.get(), &e);
+}
+
+Result<void> open_queues(Device& d) {
+  auto sockets = open_sockets(d);
+  if (!sockets) return sockets.error();
+  for (std::size_t i = 0; i < d.queues.size(); ++i) {
+    RxQueue& q = *d.queues[i];
+    q.socket = std::move((*sockets)[i]);
+    q.ready = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+    if (!q.ready) return error(Status::kIo, std::string("epoll: ") + std::strerror(errno));
+  }
+  return {};
+}
+
+Result<void> attach(Device& d) {
+  auto link = look_at(d.config.host_name);
+  if (!link) return link.error();
+  d.link = *link;
+  // The kernel before 6.13 lets nobody join a fanout group of an interface that is down.
+  if (d.link.is_up) return open_queues(d);
+  if (auto ok = take_up(d.config.host_name); !ok) return ok;
+  d.link.is_up = true;
+  return open_queues(d);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Device>> open_device(const HostInterfaceConfig& config, uint16_t n_queues) {
+  auto d = std::make_unique<Device>();
+  d->config = config;
+  d->name = "host-" + config.host_name;
+  for (uint16_t i = 0; i < n_queues; ++i) d->queues.push_back(std::make_unique<RxQueue>());
+  if (auto ok = attach(*d); !ok)
+    return error(ok.error().code, d->name + " refused: " + ok.error().message);
+  return d;
+}
+
+Result<void> reopen(Device& d) {
+  auto sockets = open_sockets(d);
+  if (!sockets) return sockets.error();
+  note_kernel_drops(d);
+  for (std::size_t i = 0; i < d.queues.size(); ++i) {
+    RxQueue& q = *d.queues[i];
+    if (d.is_admin_up) open_or_shut(q, false);
+    // A worker that is in a call on the old socket ends it there.
+    if (dup3((*sockets)[i].get(), q.socket.get(), O_CLOEXEC) < 0)
+      return error(Status::kIo, std::string("dup3: ") + std::strerror(errno));
+    if (d.is_admin_up) open_or_shut(q, true);
+  }
+  return {};
+}
+
+bool look_again(Device& d) {
+  const bool was_attached = d.link.index != 0;
+  // By number: it may have been renamed, or another may have its name.
+  const std::string name =
+      was_attached && is_attached(d.queues[0]->socket.get()) ? name_of(d.link.index) : "";
+  const auto link = name.empty() ? Result<HostLink>(error(Status::kNotFound, "")) : look_at(name);
+  if (link) {
+    d.link = *link;
+    return true;
+  }
+  d.link = {};
+  return !was_attached;
+}
+
+void note_kernel_drops(Device& d) noexcept {
+  for (const auto& q : d.queues) d.kernel_drops += take_counts(q->socket.get()).drops;
+}
+
+// The host's interface is taken up with ours; down it is let be, as others may use it.
+Status set_admin(void* device, bool up) noexcept {
+  auto& d = *static_cast<Device*>(device);
+  if (d.is_admin_up == up) return Status::kOk;
+  if (up && d.link.index != 0 && !d.link.is_up)
+    (void)take_up(name_of(d.link.index));  // else the link stays down, which is shown
+  d.is_admin_up = up;
+  for (const auto& q : d.queues) open_or_shut(*q, up);
+  return Status::kOk;
+}
+
+// The kernel sends nothing that is longer than its own MTU says; a smaller one of ours is ours.
+Status set_mtu(void* device, uint32_t mtu) noexcept {
+  auto& d = *static_cast<Device*>(device);
+  if (d.link.index == 0 || mtu <= d.link.mtu) return Status::kOk;
+  const auto changed = change_mtu(name_of(d.link.index), mtu);
+  if (!changed) return changed.error().code;
+  d.link.mtu = mtu;
+  return Status::kOk;
+}
+
+// The sockets are in promiscuous mode.
+Status set_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
+
+void describe(void* device, std::string& out) noexcept {
+  auto& d = *static_cast<Device*>(device);
+  note_kernel_drops(d);
+  const auto n = [](const std::atomic<uint64_t>& v) {
+    return std::to_string(v.load(std::memory_order_relaxed));
+  };
+  out += "af-packet on " + d.config.host_name;
+  if (d.link.index == 0)
+    out += ", which is gone";
+  else
+    out += " (index " + std::to_string(d.link.index) + ", " + d.link.mac.str() + ", mtu " +
+           std::to_string(d.link.mtu) + (d.link.is_running ? ", running" : "") + ")";
+  out += ", " + std::to_string(d.queues.size()) + " rx queues";
+  if (d.config.is_offloaded) out += ", csum tso";
+  if (d.config.is_qdisc_bypassed) out += ", no qdisc";
+  const TxCounters& t = d.tx_counters;
+  out += "\nrx: kernel-drops " + std::to_string(d.kernel_drops);
+  out += "\ntx: socket-full " + n(t.socket_full) + " bad-offsets " + n(t.bad_offsets) +
+         " too-many-segments " + n(t.too_many_segments) + " too-long " + n(t.too_long) +
+         " host-down " + n(t.host_down) + " no-memory " + n(t.no_memory) + " refused " +
+         n(t.refused);
+}
+
+}  // namespace loom::af_packet

@@ -1,0 +1,99 @@
+// One host interface: its packet sockets, what its queues hold between calls, and what it counts.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <hostloom/driver.h>
+#include <hostloom/packet_io.h>
+
+#include "host_link.h"
+#include "packet_socket.h"
+
+namespace loom::af_packet {
+
+class HostInterfaces;
+
+// What `create host-interface` was given.
+struct HostInterfaceConfig {
+  std::string host_name;     // the kernel's interface; ours is "host-NAME"
+  MacAddress mac;            // ours; zero = made up
+  uint16_t n_rx_queues = 1;  // 0 = one a worker
+  uint16_t n_tx_queues = 0;  // 0 = one a worker
+  bool is_offloaded = true;  // checksums and segments are left to the kernel
+  bool is_qdisc_bypassed = true;
+};
+
+// A packet socket and what a worker needs to receive from it. The descriptor keeps its number when
+// the socket is replaced, because the interface has come back; `ready` is what the worker sleeps
+// on: an epoll of our own, which has the socket in it while the interface is up.
+struct RxQueue {
+  UniqueFd socket, ready;
+  RxBudget budget;
+  RxBuffers buffers;
+};
+
+// Why packets that were taken over did not get out, and one reason for which they were not taken.
+// Written by workers that share a queue.
+struct TxCounters {
+  std::atomic<uint64_t> socket_full{0};  // EAGAIN, ENOBUFS: given back
+  std::atomic<uint64_t> bad_offsets{0};  // checksum or segment offsets outside the packet
+  std::atomic<uint64_t> too_many_segments{0};
+  std::atomic<uint64_t> too_long{0};   // EMSGSIZE: beyond the host interface's MTU
+  std::atomic<uint64_t> host_down{0};  // ENETDOWN, ENXIO, ENODEV: it is down, or gone
+  std::atomic<uint64_t> no_memory{0};  // ENOMEM
+  std::atomic<uint64_t> refused{0};    // any other error
+};
+
+struct Device {
+  HostInterfaces* all = nullptr;
+  HostInterfaceConfig config;
+  std::string name;  // our interface
+  IfIndex index = kNoIndex;
+  std::vector<std::unique_ptr<RxQueue>> queues;
+  std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
+  RxTotals rx_totals;
+  TxCounters tx_counters;
+
+  // Control thread.
+  HostLink link;  // as last looked at; index 0: the host's interface is gone
+  bool is_admin_up = false;
+  uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
+};
+
+// Opens a socket a queue on config.host_name, which is taken up if it is down. The error says which
+// step failed, and which capability is missing if one is.
+Result<std::unique_ptr<Device>> open_device(const HostInterfaceConfig&, uint16_t n_queues);
+// The host's interface is back: other sockets under the same numbers.
+Result<void> reopen(Device&);
+// Brings d.link up to date. False: it had been attached, and is no more.
+bool look_again(Device&);
+// Adds what the kernel has counted since the last call.
+void note_kernel_drops(Device&) noexcept;
+
+// DriverOps.
+uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
+uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
+Status set_admin(void* device, bool up) noexcept;
+Status set_mtu(void* device, uint32_t mtu) noexcept;
+Status set_mac(void* device, const MacAddress& mac) noexcept;
+void destroy(void* device) noexcept;
+void describe(void* device, std::string& out) noexcept;
+
+// Node "af-packet-input".
+enum RxCounter : uint16_t {
+  kReceived,
+  kMalformed,
+  kRunt,
+  kTooLong,
+  kUnsupported,
+  kNoBuffers,
+  kHostDown,
+  kReadFailed,
+  kRxCounterCount
+};
+extern const NodeInfo kInputNode;
+extern const DriverOps kDriver;
+
+}  // namespace loom::af_packet

@@ -1,0 +1,144 @@
+#include "host_interfaces.h"
+
+#include <algorithm>
+
+#include <hostloom/worker.h>
+
+namespace loom::af_packet {
+namespace {
+
+constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256 sockets to a fanout group
+constexpr uint32_t kMaxMtu = 65521;  // 65,535 less an Ethernet header
+
+}  // namespace
+
+const DriverOps kDriver{
+    .name = "af-packet",
+    .tx = tx,
+    .rx = rx,
+    .set_admin = set_admin,
+    .set_mtu = set_mtu,
+    .destroy = destroy,
+    .describe = describe,
+    .set_mac = set_mac,
+};
+
+HostInterfaces::~HostInterfaces() {
+  if (watch_) host_.unwatch_fd(watch_);
+}
+
+// Fills in what `create host-interface` left open, and refuses what cannot be.
+Result<void> HostInterfaces::complete(HostInterfaceConfig& c) const {
+  const std::string refused = "host-" + c.host_name + " refused: ";
+  if (devices_.contains(c.host_name)) return error(Status::kExists, refused + "it exists already");
+  if (c.mac.is_multicast())
+    return error(Status::kInvalid, refused + "MAC " + c.mac.str() + " is not a unicast one");
+  const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
+  for (uint16_t* n : {&c.n_rx_queues, &c.n_tx_queues}) {
+    if (*n == 0) *n = std::max<uint16_t>(n_workers, 1);
+    if (*n > kMaxQueues)
+      return error(Status::kInvalid, refused + std::to_string(*n) + " queues are more than " +
+                                         std::to_string(kMaxQueues));
+  }
+  return {};
+}
+
+Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
+  if (auto ok = complete(config); !ok) return ok.error();
+  auto opened = open_device(config, config.n_rx_queues);
+  if (!opened) return opened.error();
+  Device& d = **opened;
+  d.all = this;
+  InterfaceConfig interface;
+  interface.name = d.name;
+  interface.mac = config.mac;
+  interface.mtu = std::min(d.link.mtu, kMaxMtu);
+  interface.max_mtu = kMaxMtu;
+  interface.caps = kCapScatter;
+  if (config.is_offloaded) interface.caps |= kCapTxL4Checksum | kCapTso4 | kCapTso6;
+  interface.ops = &kDriver;
+  interface.device = &d;
+  interface.input_node = kInputNode.name;
+  interface.n_tx_queues = config.n_tx_queues;
+  for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->ready.get()});
+  const auto index = host_.add_interface(interface);
+  if (!index) return error(index.error().code, d.name + " refused: " + index.error().message);
+
+  d.index = *index;
+  d.rx_totals = RxTotals(host_, d.index);
+  d.has_totals.store(true, std::memory_order_release);
+  std::string name = d.name;
+  devices_[config.host_name] = opened->release();
+  watch_links();
+  update(d);  // what has happened since it was opened is no news to a monitor that is new
+  return name;
+}
+
+Device* HostInterfaces::find(std::string_view name) const {
+  return find_device<Device>(host_, name, kDriver);
+}
+
+Result<void> HostInterfaces::remove(std::string_view host_name) {
+  const auto at = devices_.find(host_name);
+  if (at != devices_.end()) return remove(at->second->index);
+  return error(Status::kNotFound, "there is no host interface '" + std::string(host_name) + "'");
+}
+
+Result<void> HostInterfaces::remove(IfIndex index) {
+  return remove_device(host_, index, kDriver, "a host interface");  // ends in dispose
+}
+
+void HostInterfaces::remove_all() noexcept { remove_devices(host_, devices_); }
+
+void HostInterfaces::dispose(Device* device) noexcept {
+  const std::unique_ptr<Device> d(device);
+  devices_.erase(d->config.host_name);
+  // The queues' spare buffers go back by way of a worker: only workers touch buffer caches.
+  host_.run_on_worker(0, [&](Worker& w) {
+    for (const auto& q : d->queues) q->buffers.free_all(w);
+  });
+}
+
+void destroy(void* device) noexcept {
+  auto* d = static_cast<Device*>(device);
+  d->all->dispose(d);
+}
+
+void HostInterfaces::watch_links() {
+  if (monitor_) return;
+  monitor_ = open_link_monitor();
+  if (monitor_)
+    watch_ = host_.watch_fd(
+        monitor_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_link_news(); }, this);
+  else
+    host_.log(LogLevel::kWarn, "af-packet",
+              "no news about links: what becomes of them is not seen");
+}
+
+void HostInterfaces::on_link_news() {
+  drain(monitor_.get());
+  for (const auto& [name, d] : devices_) update(*d);
+}
+
+// Looks at the kernel's interface: its link is ours, gone it is awaited, and back it is used again.
+void HostInterfaces::update(Device& d) {
+  const std::string& host_name = d.config.host_name;
+  if (!look_again(d))
+    host_.log(LogLevel::kWarn, "af-packet",
+              "host interface '" + host_name + "' of " + d.name +
+                  " is gone; it is used again when it is back");
+  if (d.link.index == 0) {
+    const auto link = look_at(host_name);
+    if (link && link->is_up) {
+      d.link = *link;
+      const auto opened = reopen(d);
+      if (!opened) d.link = {};
+      host_.log(opened ? LogLevel::kInfo : LogLevel::kWarn, "af-packet",
+                "host interface '" + host_name + "' of " + d.name +
+                    (opened ? " is back" : " cannot be used: " + opened.error().message));
+    }
+  }
+  (void)host_.set_link(d.index, d.link.is_running);  // one that is being removed has no link to set
+}
+
+}  // namespace loom::af_packet

@@ -1,0 +1,102 @@
+#include "host_link.h"
+
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace loom::af_packet {
+namespace {
+
+UniqueFd any_socket() { return UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
+
+Error failed(const std::string& what, int err) {
+  if (err == EPERM || err == EACCES)
+    return error(Status::kPermission, what + ": CAP_NET_ADMIN is missing");
+  if (err == ENODEV) return error(Status::kNotFound, what + ": there is no such interface");
+  return error(err == EINVAL ? Status::kInvalid : Status::kIo, what + ": " + std::strerror(err));
+}
+
+// One ioctl about the interface `name`, which is an interface name.
+class Request {
+ public:
+  explicit Request(const std::string& name) : name_(name) {
+    std::memcpy(r.ifr_name, name.data(), name.size());
+  }
+  Result<void> make(unsigned long what, const char* verb) {
+    if (::ioctl(fd_.get(), what, &r) == 0) return {};
+    return failed(std::string(verb) + " '" + name_ + "'", errno);
+  }
+  ifreq r{};
+
+ private:
+  const std::string& name_;
+  UniqueFd fd_ = any_socket();
+};
+
+}  // namespace
+
+bool is_interface_name(const std::string& name) {
+  return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+         name.find_first_of("/: \t\n%") == std::string::npos;
+}
+
+Result<HostLink> look_at(const std::string& name) {
+  if (!is_interface_name(name))
+    return error(Status::kInvalid,
+                 "'" + name + "' is not an interface name (at most 15 characters)");
+  HostLink link;
+  Request q(name);
+  if (auto ok = q.make(SIOCGIFINDEX, "host interface"); !ok) return ok.error();
+  link.index = static_cast<uint32_t>(q.r.ifr_ifindex);
+  if (auto ok = q.make(SIOCGIFHWADDR, "address of"); !ok) return ok.error();
+  if (q.r.ifr_hwaddr.sa_family != ARPHRD_ETHER)
+    return error(Status::kInvalid, "host interface '" + name + "' is not Ethernet");
+  std::memcpy(link.mac.bytes.data(), q.r.ifr_hwaddr.sa_data, link.mac.bytes.size());
+  if (auto ok = q.make(SIOCGIFMTU, "mtu of"); !ok) return ok.error();
+  link.mtu = static_cast<uint32_t>(q.r.ifr_mtu);
+  if (auto ok = q.make(SIOCGIFFLAGS, "state of"); !ok) return ok.error();
+  link.is_up = q.r.ifr_flags & IFF_UP;
+  link.is_running = link.is_up && q.r.ifr_flags & IFF_RUNNING;
+  return link;
+}
+
+std::string name_of(uint32_t index) {
+  char name[IF_NAMESIZE];
+  return ::if_indextoname(index, name) ? name : "";
+}
+
+Result<void> take_up(const std::string& name) {
+  Request q(name);
+  if (auto ok = q.make(SIOCGIFFLAGS, "state of"); !ok) return ok;
+  if (q.r.ifr_flags & IFF_UP) return {};
+  q.r.ifr_flags = static_cast<short>(q.r.ifr_flags | IFF_UP);
+  return q.make(SIOCSIFFLAGS, "taking up");
+}
+
+Result<void> change_mtu(const std::string& name, uint32_t mtu) {
+  Request q(name);
+  q.r.ifr_mtu = static_cast<int>(mtu);
+  return q.make(SIOCSIFMTU, "changing the mtu of");
+}
+
+UniqueFd open_link_monitor() noexcept {
+  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  sockaddr_nl to{};
+  to.nl_family = AF_NETLINK;
+  to.nl_groups = RTMGRP_LINK;
+  if (fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return UniqueFd();
+  return fd;
+}
+
+void drain(int monitor) noexcept {
+  char bytes[8192];
+  // Lost news (ENOBUFS) are no reason to stop: whoever drains looks at the interface itself.
+  while (::recv(monitor, bytes, sizeof bytes, 0) > 0 || errno == ENOBUFS || errno == EINTR) {}
+}
+
+}  // namespace loom::af_packet

@@ -1,0 +1,36 @@
+// An interface of the kernel as the driver sees it: by name, in the daemon's own namespace. Control
+// thread.
+#pragma once
+#include <string>
+
+#include <hostloom/address.h>
+#include <hostloom/status.h>
+#include <hostloom/unique_fd.h>
+
+namespace loom::af_packet {
+
+struct HostLink {
+  uint32_t index = 0;
+  uint32_t mtu = 0;
+  MacAddress mac;
+  bool is_up = false;       // by its administrator
+  bool is_running = false;  // and it has a carrier
+};
+
+// At most 15 characters that the kernel takes for one.
+bool is_interface_name(const std::string& name);
+
+// kNotFound: there is none; kInvalid: no name, or not Ethernet.
+Result<HostLink> look_at(const std::string& name);
+// What interface `index` is called now; empty: there is none.
+std::string name_of(uint32_t index);
+// kPermission: CAP_NET_ADMIN is missing.
+Result<void> take_up(const std::string& name);
+Result<void> change_mtu(const std::string& name, uint32_t mtu);
+
+// Becomes readable when links of the namespace change. None: errno says why.
+UniqueFd open_link_monitor() noexcept;
+// Reads all news: what they are about has to be looked at.
+void drain(int monitor) noexcept;
+
+}  // namespace loom::af_packet

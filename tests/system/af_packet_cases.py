@@ -1,0 +1,281 @@
+#!/usr/bin/python3
+"""System tests of the af-packet driver over a veth, whose other end is the kernel's. usage: af_packet_cases.py CASE"""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import programs as p  # noqa: E402
+from cases import expect, expect_error, expect_reclaimed  # noqa: E402
+from lab import HOST_IP4, HOST_IP6, STACK_IP4, STACK_IP6, Failure, Lab, run_case, wait_until  # noqa: E402
+from messages import Messages  # noqa: E402
+from vlan_cases import KERNEL_IP4, OWN_IP4, OWN_IP6, VLAN, vlan_device  # noqa: E402
+
+OURS, KERNELS = "loom0", "loom1"  # the ends of the veth
+NAME = f"host-{OURS}"
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def make_veth(mtu=1500, ours=OURS, kernels=KERNELS, ip4=HOST_IP4, ip6=HOST_IP6):
+    """The driver takes our end up."""
+    ip("link", "add", ours, "mtu", str(mtu), "type", "veth", "peer", "name", kernels, "mtu", str(mtu))
+    ip("addr", "add", f"{ip4}/24", "dev", kernels)
+    ip("addr", "add", f"{ip6}/64", "dev", kernels, "nodad")
+    ip("link", "set", kernels, "up")
+
+
+def startup(words=""):
+    return [
+        f"create host-interface name {OURS} {words}",
+        f"set interface ip address {NAME} {STACK_IP4}/24",
+        f"set interface ip address {NAME} {STACK_IP6}/64",
+        f"set interface state {NAME} up",
+    ]
+
+
+@contextlib.contextmanager
+def laboratory(words="", workers=None, mtu=1500, more=()):
+    make_veth(mtu)
+    try:
+        with Lab(startup=startup(words) + list(more), workers=workers) as lab:
+            yield lab
+    finally:
+        subprocess.run(["ip", "link", "del", OURS], check=False, stderr=subprocess.DEVNULL)
+
+
+def details(lab):
+    return lab.cli("show", "host-interface", NAME, as_json=True)["host-interfaces"][0]
+
+
+def interface(lab):
+    return next(i for i in lab.cli("show", "interface", as_json=True)["interfaces"] if i["Name"] == NAME)
+
+
+def wait_link(lab, state):
+    wait_until(lambda: details(lab)["link"] == state, f"the link is {state}")
+
+
+def kernel_pings(lab, *words, address=STACK_IP4):
+    wait_until(lambda: lab.run(["ping", "-c", "1", "-W", "1", *words, address], check=False).returncode == 0,
+               f"{address} answers")
+
+
+def stack_pings(lab, address=HOST_IP4):
+    wait_until(lambda: " 3 received" in lab.cli("ping", address, "count", "3", "interval", "0.05"), f"{address} answers")
+
+
+def expect_sound(lab):
+    """No packet was lost for a reason that is ours."""
+    text = lab.cli("show", "errors")
+    expect(not re.search(r"malformed|runt|too-long|unsupported|read-failed|bad-offsets|bad-gso", text), text)
+    expect(details(lab)["tx errors"] == "0", f"{lab.cli('show', 'hardware-interfaces')}")
+
+
+def both_ways(lab):
+    """Files compared byte for byte, served by either end."""
+    for side, port in ((p.served_by_hostloom(lab), 8080), (p.client_on_hostloom(lab), 8081)):
+        with p.Nginx(lab, side, port=port, workers=2) as n:
+            for name in ("1k", "10m", "10m"):
+                p.curl_matches(lab, n, name, env=side.client_env)
+
+
+def grown(lab, work):
+    """By how much packets and bytes of the interface grow during it."""
+    keys = ("RxPackets", "RxBytes", "TxPackets", "TxBytes")
+    before = interface(lab)
+    work()
+    after = interface(lab)
+    return {k: int(after[k]) - int(before[k]) for k in keys}
+
+
+def programs():
+    """ping both ways, files compared, iperf3 both ways; packets larger than a frame cross in one piece."""
+    with laboratory() as lab:
+        for address in (STACK_IP4, STACK_IP6):
+            kernel_pings(lab, address=address)
+        for address in (HOST_IP4, HOST_IP6):
+            stack_pings(lab, address)
+        both_ways(lab)
+        for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+            for reverse in (False, True):
+                rate = []
+                n = grown(lab, lambda: rate.append(p.iperf3(lab, side, seconds=1, reverse=reverse)))
+                way = "Tx" if (side.server == STACK_IP4) == reverse else "Rx"
+                expect(n[way + "Bytes"] > rate[0] / 8 * 0.9, f"{rate[0] / 8:.0f} bytes in a second, of which {n} are seen")
+                expect(n[way + "Bytes"] / n[way + "Packets"] > 1518, f"no packet was larger than a frame: {n}")
+                print(f"{side.name}{' -R' if reverse else ''}: {rate[0] / 1e9:.2f} Gb/s", flush=True)
+        expect_sound(lab)
+        expect_reclaimed(lab)
+
+
+def shapes():
+    """Jumbo frames, several queues and workers, no offload, the queueing discipline not bypassed, polled."""
+    for words, workers, mtu in (("", 1, 9000), ("cksum-gso-disable qdisc-bypass-disable", 1, 1500),
+                                ("num-rx-queues 2 num-tx-queues 2", 2, 1500)):
+        with laboratory(words, workers, mtu) as lab:
+            kernel_pings(lab, "-M", "do", "-s", str(mtu - 28))
+            kernel_pings(lab, address=STACK_IP6)
+            both_ways(lab)
+            p.iperf3(lab, p.served_by_hostloom(lab), seconds=1, streams=8)
+            p.iperf3(lab, p.served_by_hostloom(lab), seconds=1, streams=8, reverse=True)
+            if workers == 2:
+                tables = lab.cli("show", "runtime", as_json=True)
+                busy = [w for w, nodes in tables.items() if any(n["name"] == "af-packet-input" for n in nodes)]
+                expect(len(busy) == 2, f"only workers {busy} received anything")
+            lab.cli("set", "interface", "rx-mode", NAME, "polling")
+            kernel_pings(lab)
+            lab.cli("set", "interface", "rx-mode", NAME, "interrupt")
+            kernel_pings(lab)
+            expect_sound(lab)
+
+
+def mtu():
+    """The kernel's MTU is ours to begin with; a larger one of ours becomes the kernel's."""
+    with laboratory() as lab:
+        ip("link", "set", KERNELS, "mtu", "9000")
+        lab.cli("set", "interface", "mtu", "packet", "9000", NAME)
+        expect(details(lab)["host mtu"] == "9000", f"{details(lab)}")
+        kernel_pings(lab, "-M", "do", "-s", "8972")
+        expect_error(lab, "mtu 65522 is not from", "set", "interface", "mtu", "packet", "65522", NAME)
+
+
+def vlan():
+    """A VLAN's tag, which the kernel keeps beside the packet, is back in front of it."""
+    more = [f"create sub-interfaces {NAME} {VLAN}", f"set interface ip address {NAME}.{VLAN} {OWN_IP4}/24",
+            f"set interface ip address {NAME}.{VLAN} {OWN_IP6}/64", f"set interface state {NAME}.{VLAN} up"]
+    with laboratory(more=more) as lab:
+        vlan_device(lab, parent=KERNELS)
+        for address in (OWN_IP4, OWN_IP6, STACK_IP4):
+            kernel_pings(lab, address=address)
+        for side, port in ((p.Side("hostloom serves", OWN_IP4, server_env=lab.preload()), 8080),
+                           (p.Side("kernel", KERNEL_IP4, client_env=lab.preload()), 8081)):
+            with p.Nginx(lab, side, port=port) as n:
+                p.curl_matches(lab, n, "10m", env=side.client_env)
+        expect_sound(lab)
+
+
+def life():
+    """Deleted under load, and made again; down and up; the veth deleted under load, and made again."""
+    with laboratory("num-rx-queues 2", workers=2) as lab:
+        with p.Nginx(lab, p.served_by_hostloom(lab), workers=2) as n:
+            p.curl_matches(lab, n, "10m")
+
+            @contextlib.contextmanager
+            def load():
+                shell = f"while :; do curl -sS -m 5 -o /dev/null {n.url('10m')}; sleep 0.1; done"
+                child = lab.spawn(["sh", "-c", shell], name="load", start_new_session=True)
+                try:
+                    start = int(interface(lab)["TxBytes"])
+                    wait_until(lambda: int(interface(lab)["TxBytes"]) > start + (1 << 20), "bytes flow")
+                    yield
+                finally:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
+
+            with load():
+                lab.cli("delete", "host-interface", "name", OURS)
+            expect(not lab.cli("show", "interface", as_json=True)["interfaces"], "it is gone")
+            expect(subprocess.run(["ip", "link", "show", OURS], capture_output=True, check=False).returncode == 0,
+                   "the host's stays")
+            for line in startup("num-rx-queues 2"):
+                lab.cli(*line.split())
+            kernel_pings(lab)
+            p.curl_matches(lab, n, "10m")
+
+            with load():
+                ip("link", "set", OURS, "down")
+                wait_link(lab, "down")
+            ip("link", "set", OURS, "up")
+            wait_link(lab, "up")
+            kernel_pings(lab)
+            ip("link", "set", KERNELS, "down")  # no carrier
+            wait_link(lab, "down")
+            ip("link", "set", KERNELS, "up")
+            wait_link(lab, "up")
+            ip("addr", "replace", f"{HOST_IP6}/64", "dev", KERNELS, "nodad")
+            kernel_pings(lab)
+
+            with load():
+                ip("link", "del", OURS)
+                wait_until(lambda: details(lab)["host index"] == "gone", "it is missed")
+                expect(interface(lab)["State"] == "up", "ours stays, with its addresses")
+            make_veth()
+            ip("link", "set", OURS, "up")
+            wait_link(lab, "up")
+            kernel_pings(lab)
+            p.curl_matches(lab, n, "10m")
+            kernel_pings(lab, address=STACK_IP6)
+
+            lab.cli("set", "interface", "state", NAME, "down")
+            expect(lab.run(["ping", "-c", "1", "-W", "1", STACK_IP4], check=False).returncode != 0, "nobody answers")
+            received = int(interface(lab)["RxPackets"])
+            ip("link", "set", OURS, "down")  # wakes nobody
+            ip("link", "set", OURS, "up")
+            lab.cli("set", "interface", "state", NAME, "up")
+            kernel_pings(lab)
+            expect(int(interface(lab)["RxPackets"]) < received + 50, "what came while it was down is not received")
+        expect_reclaimed(lab)
+        text = lab.cli("show", "errors")
+        expect("malformed" not in text and "read-failed" not in text, text)
+
+
+def refused():
+    """Wrong words and missing rights: each has its error, and leaves nothing."""
+    with laboratory() as lab:
+        create = ("create", "host-interface")
+        for text, words in (("missing 'name'", ()), ("there is no such interface", ("name", "nowhere")),
+                            ("'a-name-of-17-chars' is not an interface name", ("name", "a-name-of-17-chars")),
+                            ("is not an interface name", ("name", "a/b")), ("'lo' is not Ethernet", ("name", "lo")),
+                            ("it exists already", ("name", OURS)), ("not there", ("name", KERNELS, "mode", "ip")),
+                            ("not a unicast MAC", ("name", KERNELS, "hw-addr", "01:00:00:00:00:01")),
+                            ("from 1 to 64", ("name", KERNELS, "num-rx-queues", "65")),
+                            ("unknown word 'colour'", ("name", KERNELS, "colour"))):
+            expect_error(lab, text, *create, *words)
+        expect_error(lab, "there is no host interface 'nowhere'", "delete", "host-interface", "name", "nowhere")
+        expect_error(lab, "there is no host interface 'tap0'", "show", "host-interface", "tap0")
+        expect(len(lab.cli("show", "host-interface", as_json=True)["host-interfaces"]) == 1, "nothing is left behind")
+        lab.stop(lab.daemon)
+        (lab.dir / "hostloom.log").unlink()
+        spawn = lab.spawn
+        drop = [p.find("setpriv"), "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]
+        lab.spawn = lambda command, **kw: spawn(drop + command, **kw)
+        try:
+            lab.start_daemon()
+        except Failure as e:
+            expect("CAP_NET_RAW is missing" in str(e), f"{e}")
+        else:
+            expect_error(lab, "CAP_NET_RAW is missing", *create, "name", OURS)
+
+
+def api():
+    """VPP's messages."""
+    with laboratory() as lab, Messages(lab.dir / "run/api.sock") as m:
+        make_veth(ours="more0", kernels="more1", ip4="10.93.0.1", ip6="fd93::1")
+        made = m.call("af_packet_create_v3", host_if_name="more0", use_random_hw_addr=True, flags=3, num_rx_queues=2)
+        expect(made["retval"] == 0, f"af_packet_create_v3: {made}")
+        listed = {d["host_if_name"]: d["sw_if_index"] for d in m.dump("af_packet_dump")}
+        expect(set(listed) == {OURS, "more0"} and listed["more0"] == made["sw_if_index"], f"dump: {listed}")
+        for fields, retval in (({"host_if_name": "more0"}, -81), ({"host_if_name": "nowhere"}, -6),
+                               ({"host_if_name": "lo"}, -7), ({"host_if_name": ""}, -7), ({"host_if_name": "x" * 40}, -7),
+                               ({"host_if_name": "more1", "mode": 2}, -126), ({"host_if_name": "more1", "num_rx_queues": 65}, -7),
+                               ({"host_if_name": "more1", "use_random_hw_addr": False}, -7),
+                               ({"host_if_name": "more1", "use_random_hw_addr": False, "hw_addr": b"\xff" * 6}, -7)):
+            no = m.call("af_packet_create_v3", **{"use_random_hw_addr": True, **fields})
+            expect(no["retval"] == retval and no["sw_if_index"] == 2**32 - 1, f"{fields}: {no}")
+        expect(m.call("af_packet_delete", host_if_name="more0")["retval"] == 0, "delete")
+        expect(m.call("af_packet_delete", host_if_name="more0")["retval"] == -6, "delete twice")
+        expect([d["host_if_name"] for d in m.dump("af_packet_dump")] == [OURS], "it is gone")
+        expect("more0" in {name for _, name in socket.if_nameindex()}, "the host's stays")
+
+
+if __name__ == "__main__":
+    run_case(programs, shapes, mtu, vlan, life, refused, api)
