@@ -77,7 +77,7 @@ def expect_sound(lab):
     """No packet was lost for a reason that is ours."""
     text = lab.cli("show", "errors")
     expect(not re.search(r"malformed|runt|too-long|unsupported|read-failed|bad-offsets|bad-gso", text), text)
-    expect(details(lab)["tx errors"] == "0", f"{lab.cli('show', 'hardware-interfaces')}")
+    expect(int(details(lab)["tx errors"]) == 0, f"{lab.cli('show', 'hardware-interfaces')}")
 
 
 def both_ways(lab):
@@ -143,7 +143,7 @@ def mtu():
     with laboratory() as lab:
         ip("link", "set", KERNELS, "mtu", "9000")
         lab.cli("set", "interface", "mtu", "packet", "9000", NAME)
-        expect(details(lab)["host mtu"] == "9000", f"{details(lab)}")
+        expect(int(details(lab)["host mtu"]) == 9000, f"{details(lab)}")
         kernel_pings(lab, "-M", "do", "-s", "8972")
         expect_error(lab, "mtu 65522 is not from", "set", "interface", "mtu", "packet", "65522", NAME)
 

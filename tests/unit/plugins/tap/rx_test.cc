@@ -31,11 +31,6 @@ class RxTest : public ::testing::Test {
     ASSERT_EQ(send(peer_, datagram.data(), datagram.size(), 0),
               static_cast<ssize_t>(datagram.size()));
   }
-  static std::string pattern(std::size_t n) {
-    std::string s(n, 0);
-    for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<char>(i * 7 + i / 251);
-    return s;
-  }
   Harness harness_;
   int peer_ = -1;
   uint32_t all_ = 0;
