@@ -1,0 +1,164 @@
+// `create host-interface` and what comes of it, over veths of the real kernel.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+namespace loom::af_packet {
+namespace {
+
+using ::testing::HasSubstr;
+
+class HostInterfaceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    enter_private_network();
+    make_veth();
+  }
+  void TearDown() override { delete_veth(); }
+  // Has news looked at until the link is so.
+  bool link_becomes(bool up) {
+    while (harness_.links.empty() || harness_.links.back() != up)
+      if (!harness_.news()) return false;
+    return true;
+  }
+  Harness harness_{4096};
+};
+
+TEST_F(HostInterfaceTest, TheKernelsInterfaceIsTakenUpAndCopied) {
+  ip("link set near mtu 4000");
+  EXPECT_EQ(harness_.cli("create host-interface v2 name near hw-addr 02:fe:00:00:00:02 "
+                         "num-rx-queues 3 num-tx-queues 2 rx-size 2048 tx-per-block 7"),
+            "host-near");
+  EXPECT_EQ(harness_.interface.name, "host-near");
+  EXPECT_EQ(harness_.interface.mac.str(), "02:fe:00:00:00:02");
+  EXPECT_EQ(harness_.interface.mtu, 4000u);
+  EXPECT_EQ(harness_.interface.caps, kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter);
+  EXPECT_EQ(harness_.interface.rx_queues.size(), 3u);
+  EXPECT_EQ(harness_.interface.n_tx_queues, 2);
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(harness_.cli("delete host-interface name near"), "");
+  EXPECT_FALSE(harness_.has_interface);
+}
+
+TEST_F(HostInterfaceTest, WithoutOffloadTheGraphDoesTheWork) {
+  harness_.made("cksum-gso-disable qdisc-bypass-disable");
+  EXPECT_EQ(harness_.interface.caps, uint32_t{kCapScatter});
+}
+
+TEST_F(HostInterfaceTest, RefusalsNameWhatWasRefusedAndLeaveNothing) {
+  EXPECT_EQ(harness_.cli("create host-interface name nowhere"),
+            "error: host-nowhere refused: host interface 'nowhere': there is no such interface");
+  EXPECT_THAT(harness_.cli("create host-interface name lo"), HasSubstr("'lo' is not Ethernet"));
+  EXPECT_THAT(harness_.cli("create host-interface name a-name-of-17-chars"),
+              HasSubstr("'a-name-of-17-chars' is not an interface name"));
+  EXPECT_THAT(harness_.cli("create host-interface"), HasSubstr("missing 'name'"));
+  harness_.refuse_interface = true;
+  EXPECT_EQ(harness_.cli("create host-interface name near"),
+            "error: host-near refused: no more interfaces");
+  EXPECT_TRUE(harness_.all->all().empty());
+  EXPECT_THAT(harness_.cli("delete host-interface name near"),
+              HasSubstr("there is no host interface 'near'"));
+}
+
+TEST_F(HostInterfaceTest, TheMissingCapabilityIsNamed) {
+  const pid_t child = fork();
+  if (child == 0) {  // a child user namespace has no rights over its parent's network
+    if (unshare(CLONE_NEWUSER) != 0) _exit(2);
+    ip("link show near > /dev/null");
+    const std::string said = harness_.cli("create host-interface name near");
+    _exit(said.ends_with("is missing") ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 2) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(HostInterfaceTest, TheLinkFollowsTheKernels) {
+  harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  ip("link set near down");
+  EXPECT_TRUE(link_becomes(false));
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  ip("link set far down");  // no carrier
+  EXPECT_TRUE(link_becomes(false));
+  ip("link set far up");
+  EXPECT_TRUE(link_becomes(true));
+}
+
+TEST_F(HostInterfaceTest, OneThatIsBackIsUsedAgainByTheSameDescriptors) {
+  Device& d = harness_.made("num-rx-queues 2");
+  EXPECT_TRUE(link_becomes(true));
+  const int socket = d.queues[1]->socket.get(), ready = d.queues[1]->ready.get();
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  EXPECT_EQ(d.link.index, 0u);
+  for (uint16_t q = 0; q < 2; ++q)
+    while (harness_.rx(d, q) != 0) {}
+  pollfd p{.fd = ready, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&p, 1, 0), 0);  // and nobody is woken meanwhile
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(d.queues[1]->socket.get(), socket);
+  Far far;
+  far.send(frame(60));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  Buffer* b = make_packet(harness_.worker(), frame(61));
+  ASSERT_EQ(tx(harness_.worker(), &d, 1, {&b, 1}), 1u);
+  EXPECT_EQ(far.next(), frame(61));
+  EXPECT_THAT(harness_.log.back(), HasSubstr("is back"));
+}
+
+TEST_F(HostInterfaceTest, OneThatComesBackWhileOursIsDownStaysShut) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(set_admin(&d, false), Status::kOk);
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  Far far;
+  far.send(frame(60));
+  EXPECT_EQ(set_admin(&d, true), Status::kOk);
+  far.send(frame(61));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
+}
+
+TEST_F(HostInterfaceTest, ALargerMtuBecomesTheKernels) {
+  Device& d = harness_.made();
+  EXPECT_EQ(set_mtu(&d, 1000), Status::kOk);
+  EXPECT_EQ(look_at("near")->mtu, 1500u);
+  EXPECT_EQ(set_mtu(&d, 9000), Status::kOk);
+  EXPECT_EQ(look_at("near")->mtu, 9000u);
+}
+
+TEST_F(HostInterfaceTest, RemovingGivesEveryBufferBack) {
+  const uint32_t all = harness_.free_buffers();
+  Device& d = harness_.made("num-rx-queues 2");
+  harness_.rx(d, 0);
+  harness_.rx(d, 1);
+  harness_.clear();
+  EXPECT_LT(harness_.free_buffers(), all);
+  EXPECT_EQ(harness_.cli("delete host-interface name near"), "");
+  EXPECT_EQ(harness_.free_buffers(), all);
+}
+
+TEST_F(HostInterfaceTest, ShowGoesByTheNameOfNow) {
+  harness_.made();
+  EXPECT_EQ(harness_.names("show host-interface"), std::vector<std::string>{"host-near"});
+  harness_.interface.name = "uplink";
+  EXPECT_EQ(harness_.names("show host-interface uplink"), std::vector<std::string>{"uplink"});
+  EXPECT_EQ(harness_.names("show host-interface"), std::vector<std::string>{"sw_if_index 7"});
+}
+
+}  // namespace
+}  // namespace loom::af_packet

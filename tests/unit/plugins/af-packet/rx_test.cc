@@ -1,0 +1,182 @@
+// DriverOps::rx: over a socket pair, packets that no kernel would send; over a veth, what the
+// kernel keeps beside the packet.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "harness.h"
+
+namespace loom::af_packet {
+namespace {
+
+class RxPairTest : public ::testing::Test {
+ protected:
+  RxPairTest() {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+      throw std::runtime_error("socketpair");
+    peer_ = UniqueFd(pair[1]);
+    const int room = 1 << 20;  // as far as the system allows
+    setsockopt(peer_.get(), SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    all_ = harness_.free_buffers();
+    device_ = harness_.device_on(pair[0]);
+    device_->queues[0]->budget = RxBudget(kFrameSize);
+  }
+  void arrive(const std::string& packet, VnetHeader h = {}) {
+    const std::string s = std::string(reinterpret_cast<const char*>(&h), sizeof h) + packet;
+    ASSERT_EQ(send(peer_.get(), s.data(), s.size(), 0), static_cast<ssize_t>(s.size()));
+  }
+  Harness harness_{4096};
+  UniqueFd peer_;
+  uint32_t all_ = 0;
+  std::unique_ptr<Device> device_;
+};
+
+TEST_F(RxPairTest, PacketsOfEverySizeBecomeRightChains) {
+  for (const uint32_t n : {14u, 2047u, 2048u, 2049u, 4097u, 65549u, 65553u}) {
+    harness_.clear();
+    arrive(pattern(n));
+    ASSERT_EQ(harness_.rx(*device_), 1u) << n;
+    EXPECT_EQ(bytes_of(*harness_.sink.at(0)), pattern(n)) << n;
+    EXPECT_EQ(harness_.sink[0]->rx_if, 7u);
+  }
+  EXPECT_EQ(harness_.counters.packets, 7u);
+}
+
+TEST_F(RxPairTest, EveryPacketEndsInOneCounter) {
+  arrive(pattern(60), {.flags = kVnetNeedsChecksum, .csum_start = 60, .csum_offset = 16});
+  arrive(pattern(13));
+  arrive(pattern(60));
+  arrive(pattern(70000));  // more than there is room for: the kernel cuts it off
+  const char tiny = 1;
+  ASSERT_EQ(send(peer_.get(), &tiny, 1, 0), 1);  // not even a virtio-net header
+  EXPECT_EQ(harness_.rx(*device_), 5u);
+  EXPECT_EQ(harness_.counter(kReceived), 1u);
+  EXPECT_EQ(harness_.counter(kMalformed), 1u);
+  EXPECT_EQ(harness_.counter(kRunt), 2u);
+  EXPECT_EQ(harness_.counter(kTooLong), 1u);
+  EXPECT_EQ(harness_.counters.packets, 1u);
+  EXPECT_EQ(harness_.counters.errors, 4u);
+  harness_.clear();
+  EXPECT_EQ(harness_.free_buffers() + device_->queues[0]->buffers.held().size(), all_);
+}
+
+TEST_F(RxPairTest, NothingIsReadBeforeTheCountersAreThere) {
+  device_->has_totals = false;
+  arrive(pattern(60));
+  EXPECT_EQ(harness_.rx(*device_), 0u);
+  device_->has_totals = true;
+  EXPECT_EQ(harness_.rx(*device_), 1u);
+}
+
+TEST_F(RxPairTest, DatagramsThatAreToBeCutStayTogether) {
+  std::string ip(20, '\0');
+  ip[0] = 0x45;
+  ip[9] = kProtoUdp;
+  const std::string udp = std::string(12, '\2') + std::string("\x08\x00", 2) + ip +
+                          std::string(8, '\0') + pattern(3000);
+  const VnetHeader h{.flags = kVnetNeedsChecksum,
+                     .gso_type = kVnetGsoUdp,
+                     .gso_size = 1000,
+                     .csum_start = 34,
+                     .csum_offset = 6};
+  arrive(udp, h);
+  VnetHeader wrong = h;
+  wrong.csum_offset = 16;
+  arrive(udp, wrong);
+  EXPECT_EQ(harness_.rx(*device_), 2u);
+  ASSERT_EQ(harness_.sink.size(), 1u);
+  EXPECT_EQ(harness_.sink[0]->gso_size, 1000);
+  EXPECT_EQ(harness_.sink[0]->flags, kBufferL4ChecksumOk | kBufferTxUdpChecksum);
+  EXPECT_EQ(harness_.counter(kMalformed), 1u);
+  VnetHeader out;
+  EXPECT_FALSE(vnet_make_to_send(*harness_.sink[0], out));  // nobody would cut it as TCP
+}
+
+class RxVethTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    enter_private_network();
+    make_veth();
+  }
+  void TearDown() override { delete_veth(); }
+  Harness harness_{4096};
+};
+
+TEST_F(RxVethTest, ATagThatTheKernelKeepsBesideThePacketIsPutBack) {
+  Device& d = harness_.made();
+  Far far;
+  far.send(frame(100, /*vlan=*/0x123));
+  far.send(frame(100));
+  ASSERT_TRUE(harness_.wait_for(d, 2));
+  EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(100, 0x123));
+  EXPECT_EQ(bytes_of(*harness_.own()[1]), frame(100));
+}
+
+TEST_F(RxVethTest, ALargePacketArrivesWithItsOffsets) {
+  Device& d = harness_.made();
+  Far far;
+  far.send(tcp_frame(40000), {.flags = kVnetNeedsChecksum,
+                              .gso_type = kVnetGsoTcp4,
+                              .hdr_len = 54,
+                              .gso_size = 1400,
+                              .csum_start = 34,
+                              .csum_offset = 16});
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  const Buffer& b = *harness_.own()[0];
+  EXPECT_EQ(bytes_of(b), tcp_frame(40000));
+  EXPECT_EQ(b.gso_size, 1400);
+  EXPECT_EQ(b.flags, kBufferL4ChecksumOk | kBufferTxTcpChecksum);
+  EXPECT_EQ(b.l4_offset, b.offset_of_data() + 34);
+}
+
+TEST_F(RxVethTest, WhatWeSendDoesNotComeBack) {
+  Device& d = harness_.made("num-rx-queues 2");
+  Far far;
+  Buffer* b = make_packet(harness_.worker(), frame(60));
+  ASSERT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  ASSERT_EQ(far.next(), frame(60));  // it has passed whoever listens
+  far.send(frame(61));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
+}
+
+TEST_F(RxVethTest, OfTwoQueuesOneGetsAPacket) {
+  Device& d = harness_.made("num-rx-queues 2");
+  Far far;
+  for (std::size_t i = 0; i < 20; ++i) far.send(frame(60 + i));
+  ASSERT_TRUE(harness_.wait_for(d, 20));
+  far.send(frame(1000));
+  ASSERT_TRUE(harness_.wait_for(d, 21));
+  EXPECT_EQ(harness_.own().size(), 21u);
+}
+
+TEST_F(RxVethTest, DownNothingIsReceivedAndNobodyIsWoken) {
+  Device& d = harness_.made();
+  Far far;
+  EXPECT_EQ(set_admin(&d, false), Status::kOk);
+  far.send(frame(60));
+  ip("link set near down");  // an error that waits in the socket
+  ip("link set near up");
+  pollfd p{.fd = d.queues[0]->ready.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&p, 1, 0), 0);
+  EXPECT_EQ(set_admin(&d, true), Status::kOk);
+  far.send(frame(61));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
+}
+
+TEST_F(RxVethTest, WhatTheKernelHadNoRoomForIsCounted) {
+  Device& d = harness_.made();
+  const int little = 1;
+  for (const auto& q : d.queues)
+    ASSERT_EQ(setsockopt(q->socket.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little), 0);
+  Far far;
+  for (int i = 0; i < 100; ++i) far.send(frame(1000));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  note_kernel_drops(d);
+  EXPECT_GT(d.kernel_drops, 0u);
+  EXPECT_EQ(d.kernel_drops + harness_.own().size(), 100u);
+}
+
+}  // namespace
+}  // namespace loom::af_packet
