@@ -51,7 +51,7 @@ std::vector<const Buffer*> Harness::own() const {
 
 bool Harness::wait_for(Device& d, std::size_t n) {
   std::vector<pollfd> fds;
-  for (const auto& q : d.queues) fds.push_back({.fd = q->ready.get(), .events = POLLIN});
+  for (const auto& q : d.queues) fds.push_back({.fd = q->ready.get(), .events = POLLIN, .revents = 0});
   while (own().size() < n) {
     if (poll(fds.data(), fds.size(), 2000) < 1) return false;
     for (uint16_t q = 0; q < d.queues.size(); ++q)
