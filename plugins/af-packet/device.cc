@@ -7,11 +7,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "host_interfaces.h"
+
 namespace loom::af_packet {
 namespace {
 
-Result<std::vector<UniqueFd>> open_sockets(const Device& d) {
-  std::vector<UniqueFd> sockets;
+Result<std::vector<PacketSocket>> open_sockets(const Device& d) {
+  std::vector<PacketSocket> sockets;
   for (std::size_t i = 0; i < d.queues.size(); ++i) {
     auto socket = open_packet_socket(
         {.host_index = d.link.index, .is_qdisc_bypassed = d.config.is_qdisc_bypassed});
@@ -27,7 +29,10 @@ Result<std::vector<UniqueFd>> open_sockets(const Device& d) {
 void open_or_shut(RxQueue& q, bool is_open) noexcept {
   epoll_event e{};
   e.events = EPOLLIN;
-  if (!is_open) (void)epoll_ctl(q.ready.get(), EPOLL_CTL_DEL, q.socket.get(), nullptr);
+  if (is_open)
+    empty(q.socket.get(), q.ring);
+  else
+    (void)epoll_ctl(q.ready.get(), EPOLL_CTL_DEL, q.socket.get(), nullptr);
   let_in(q.socket.get(), is_open);
   if (is_open) (void)epoll_ctl(q.ready.get(), EPOLL_CTL_ADD, q.socket.get(), &e);
 }
@@ -37,7 +42,8 @@ Result<void> open_queues(Device& d) {
   if (!sockets) return sockets.error();
   for (std::size_t i = 0; i < d.queues.size(); ++i) {
     RxQueue& q = *d.queues[i];
-    q.socket = std::move((*sockets)[i]);
+    q.socket = std::move((*sockets)[i].fd);
+    q.ring = std::move((*sockets)[i].ring);
     q.ready = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     if (!q.ready) return error(Status::kIo, std::string("epoll: ") + std::strerror(errno));
   }
@@ -71,14 +77,17 @@ Result<void> reopen(Device& d) {
   auto sockets = open_sockets(d);
   if (!sockets) return sockets.error();
   note_kernel_drops(d);
-  for (std::size_t i = 0; i < d.queues.size(); ++i) {
-    RxQueue& q = *d.queues[i];
-    if (d.is_admin_up) open_or_shut(q, false);
-    // A worker that is in a call on the old socket ends it there.
-    if (dup3((*sockets)[i].get(), q.socket.get(), O_CLOEXEC) < 0)
-      return error(Status::kIo, std::string("dup3: ") + std::strerror(errno));
-    if (d.is_admin_up) open_or_shut(q, true);
-  }
+  int failure = 0;
+  d.all->host().with_barrier([&] {
+    for (std::size_t i = 0; i < d.queues.size() && failure == 0; ++i) {
+      RxQueue& q = *d.queues[i];
+      if (d.is_admin_up) open_or_shut(q, false);
+      if (dup3((*sockets)[i].fd.get(), q.socket.get(), O_CLOEXEC) < 0) failure = errno;
+      if (failure == 0) q.ring = std::move((*sockets)[i].ring);
+      if (d.is_admin_up) open_or_shut(q, true);
+    }
+  });
+  if (failure != 0) return error(Status::kIo, std::string("dup3: ") + std::strerror(failure));
   return {};
 }
 
@@ -107,7 +116,9 @@ Status set_admin(void* device, bool up) noexcept {
   if (up && d.link.index != 0 && !d.link.is_up)
     (void)take_up(name_of(d.link.index));  // else the link stays down, which is shown
   d.is_admin_up = up;
-  for (const auto& q : d.queues) open_or_shut(*q, up);
+  d.all->host().with_barrier([&] {
+    for (const auto& q : d.queues) open_or_shut(*q, up);
+  });
   return Status::kOk;
 }
 

@@ -30,8 +30,9 @@ struct HostInterfaceConfig {
 // on: an epoll of our own, which has the socket in it while the interface is up.
 struct RxQueue {
   UniqueFd socket, ready;
-  RxBudget budget;
-  RxBuffers buffers;
+  RxRing ring;
+  RxBuffers buffers;     // for the packets that are longer than a slot
+  uint32_t n_empty = 0;  // calls that found nothing
 };
 
 // Why packets that were taken over did not get out, and one reason for which they were not taken.
@@ -88,6 +89,7 @@ enum RxCounter : uint16_t {
   kRunt,
   kTooLong,
   kUnsupported,
+  kSocketFull,
   kNoBuffers,
   kHostDown,
   kReadFailed,

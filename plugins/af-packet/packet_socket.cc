@@ -34,7 +34,7 @@ void set_room(int fd, int forced, int polite, int bytes) noexcept {
 
 }  // namespace
 
-Result<UniqueFd> open_packet_socket(const SocketConfig& c) {
+Result<PacketSocket> open_packet_socket(const SocketConfig& c) {
   // Without a protocol it receives nothing until it is bound.
   UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) {
@@ -59,6 +59,8 @@ Result<UniqueFd> open_packet_socket(const SocketConfig& c) {
   set_room(fd, SO_RCVBUFFORCE, SO_RCVBUF, kRxBytes);
   set_room(fd, SO_SNDBUFFORCE, SO_SNDBUF, kTxBytes);
   let_in(fd, false);
+  auto ring = RxRing::make(fd);
+  if (!ring) return ring.error();
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_protocol = htons(ETH_P_ALL);
@@ -71,21 +73,22 @@ Result<UniqueFd> open_packet_socket(const SocketConfig& c) {
   all.mr_type = PACKET_MR_PROMISC;
   if (::setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &all, sizeof all) != 0)
     return failed("promiscuous mode", errno);
-  return socket;
+  return PacketSocket{std::move(socket), std::move(*ring)};
 }
 
-Result<void> join(const std::vector<UniqueFd>& sockets) {
+Result<void> join(const std::vector<PacketSocket>& sockets) {
   if (sockets.size() < 2) return {};
   uint32_t id = 0, flags = PACKET_FANOUT_FLAG_UNIQUEID;
-  for (const UniqueFd& s : sockets) {
+  for (const auto& [fd, ring] : sockets) {
     const uint32_t value = id | (PACKET_FANOUT_HASH | flags | kFanoutIgnoreOutgoing) << 16;
-    if (auto ok = set(s.get(), SOL_PACKET, PACKET_FANOUT, static_cast<int>(value), "PACKET_FANOUT");
+    if (auto ok =
+            set(fd.get(), SOL_PACKET, PACKET_FANOUT, static_cast<int>(value), "PACKET_FANOUT");
         !ok)
       return ok;
     if (flags == 0) continue;
     flags = 0;  // the kernel has chosen an id that nobody has
     socklen_t size = sizeof id;
-    if (::getsockopt(s.get(), SOL_PACKET, PACKET_FANOUT, &id, &size) != 0)
+    if (::getsockopt(fd.get(), SOL_PACKET, PACKET_FANOUT, &id, &size) != 0)
       return failed("PACKET_FANOUT", errno);
     id &= 0xffff;
   }
@@ -99,12 +102,16 @@ void let_in(int fd, bool is_open) noexcept {
     (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
     return;
   }
-  // The queue does not grow any more: as many reads as it can hold packets are enough.
-  char byte;
-  for (int n = 0; n < kRxBytes / 256; ++n)
-    if (::recv(fd, &byte, 0, MSG_TRUNC) < 0 && errno == EAGAIN) break;
   const int unused = 0;
   (void)::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+}
+
+void empty(int fd, RxRing& ring) noexcept {
+  // Neither grows any more.
+  for (uint32_t n = 0; n < RxRing::kSlots && ring.is_filled(); ++n) ring.give_back();
+  char byte;
+  for (uint32_t n = 0; n < 2 * RxRing::kSlots; ++n)
+    if (::recv(fd, &byte, 0, MSG_TRUNC) < 0 && errno == EAGAIN) break;
 }
 
 bool is_attached(int fd) noexcept {

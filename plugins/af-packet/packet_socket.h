@@ -10,6 +10,8 @@
 #include <hostloom/status.h>
 #include <hostloom/unique_fd.h>
 
+#include "rx_ring.h"
+
 namespace loom::af_packet {
 
 struct SocketConfig {
@@ -17,18 +19,25 @@ struct SocketConfig {
   bool is_qdisc_bypassed = true;
 };
 
+struct PacketSocket {
+  UniqueFd fd;
+  RxRing ring;
+};
+
 // Bound, in promiscuous mode, and shut: nothing is received before let_in(true). Receive and send
 // buffers are as large as the kernel allows up to kRxBytes and kTxBytes.
 // kPermission: CAP_NET_RAW is missing; kUnsupported: the kernel is too old.
-Result<UniqueFd> open_packet_socket(const SocketConfig&);
+Result<PacketSocket> open_packet_socket(const SocketConfig&);
 constexpr int kRxBytes = 16 << 20, kTxBytes = 4 << 20;  // by the kernel's own account, per queue
 
 // Joins the sockets of one interface: a flow comes to one of them, both directions of it to the
 // same.
-Result<void> join(const std::vector<UniqueFd>& sockets);
+Result<void> join(const std::vector<PacketSocket>& sockets);
 
-// Whether packets are received. What arrived before is thrown away first.
+// Whether packets are received.
 void let_in(int fd, bool is_open) noexcept;
+// Throws away what has arrived, of a socket that is shut. No worker uses the ring meanwhile.
+void empty(int fd, RxRing& ring) noexcept;
 
 // Whether the interface that it was bound to is still there.
 bool is_attached(int fd) noexcept;

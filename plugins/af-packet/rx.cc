@@ -1,12 +1,16 @@
-// DriverOps::rx of a host interface: one recvmsg a packet, into buffers that are already there.
+// DriverOps::rx of a host interface: packets out of the ring of a packet socket, and those that are
+// longer than a slot by a recvmsg each, into buffers that are already there.
 //   in    packets of the kernel's interface, each behind a virtio-net header, up to 64 KB (GRO, or
 //         GSO of the other end of a veth); a VLAN tag comes beside the packet
 //   out   ethernet-input | drop (header and packet contradict each other)
-//   cost  one system call and one copy, the kernel's, a packet
+//   cost  tests/bench/packet_sockets. Up to 1.9 KB: a copy, and no system call. Above: one system
+//         call and the kernel's copy, like a TAP
 #include <linux/if_packet.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include <hostloom/virtio_net.h>
 
@@ -22,58 +26,145 @@ constexpr CounterInfo kCounters[kRxCounterCount] = {
     {"runt", Severity::kError, "shorter than an Ethernet header"},
     {"too-long", Severity::kError, "longer than 64 KB (BIG TCP)"},
     {"unsupported", Severity::kError, "put together in a way that the kernel cannot describe"},
-    {"no-buffers", Severity::kWarn, "calls that read nothing because the pool was empty"},
+    {"socket-full", Severity::kError, "large packets that the socket's queue had no room for"},
+    {"no-buffers", Severity::kWarn, "calls that ended early because the pool was empty"},
     {"host-down", Severity::kInfo, "times that the host's interface went down or away"},
     {"read-failed", Severity::kError, "reads that failed, other than by finding nothing"},
 };
 
-// What a read of one packet brings beside its bytes.
-struct Read {
-  VnetHeader header;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(tpacket_auxdata))];
-};
+using Tag = std::pair<uint16_t, uint16_t>;  // type, TCI
 
-// The tag that the kernel has taken out of the frame, or null.
-const tpacket_auxdata* vlan_of(msghdr& m) noexcept {
+// The tag that the kernel has taken out of a packet that was read.
+std::optional<Tag> tag_of(msghdr& m) noexcept {
   const cmsghdr* c = CMSG_FIRSTHDR(&m);
   if (!c || c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA ||
       c->cmsg_len < CMSG_LEN(sizeof(tpacket_auxdata)))
-    return nullptr;
+    return {};
   const auto* aux = reinterpret_cast<const tpacket_auxdata*>(CMSG_DATA(c));
-  return aux->tp_status & TP_STATUS_VLAN_VALID ? aux : nullptr;
+  if (!(aux->tp_status & TP_STATUS_VLAN_VALID)) return {};
+  return Tag{aux->tp_status & TP_STATUS_VLAN_TPID_VALID ? aux->tp_vlan_tpid : kEtherTypeVlan,
+             aux->tp_vlan_tci};
 }
 
-// Puts it back behind the addresses. Offsets that are noted already stay right: what moves is in
+// Puts a tag back behind the addresses. Offsets that are noted already stay right: what moves is in
 // front of them.
-void restore_tag(Buffer& b, const tpacket_auxdata& aux) noexcept {
-  struct {
-    Be16 type, tci;
-  } tag{aux.tp_status & TP_STATUS_VLAN_TPID_VALID ? aux.tp_vlan_tpid : kEtherTypeVlan,
-        aux.tp_vlan_tci};
+void restore_tag(Buffer& b, const Tag& t) noexcept {
+  const struct { Be16 type, tci; } tag{t.first, t.second};
   constexpr std::size_t kAddresses = offsetof(EthernetHeader, type);
   std::byte* at = b.prepend(sizeof tag);
   std::memmove(at, at + sizeof tag, kAddresses);
   std::memcpy(at + kAddresses, &tag, sizeof tag);
 }
 
-// What becomes of a read that brought no packet: whether the caller goes on reading.
-enum class Failed : uint8_t { kAgain, kEmpty, kLostPacket };
-Failed note_failure(NodeRuntime& rt, int err) noexcept {
-  switch (err) {
-    case EAGAIN:
-      return Failed::kEmpty;
-    case EINTR:
-      return Failed::kAgain;
-    case EINVAL:  // the kernel has no words for it in the header, and has let it go
-      rt.count(kUnsupported);
-      return Failed::kLostPacket;
-    case ENETDOWN:
-      rt.count(kHostDown);
-      return Failed::kEmpty;
-    default:
-      rt.count(kReadFailed);
-      return Failed::kEmpty;
+// What comes of one slot. A packet without a buffer is dropped, for the reason that is counted.
+struct Taken {
+  enum class Then : uint8_t {
+    kNext,  // the slot is done with
+    kAgain,
+    kStop,  // it stays, for the next call
+  };
+  Then then = Then::kNext;
+  Buffer* packet = nullptr;
+  VnetHeader header;
+  std::optional<Tag> tag;
+};
+
+Taken dropped(NodeRuntime& rt, RxCounter why) noexcept {
+  rt.count(why);
+  return {};
+}
+
+Taken copy(Worker& w, NodeRuntime& rt, const Slot& slot) noexcept {
+  if (slot.bytes.size() < sizeof(EthernetHeader)) [[unlikely]]
+    return dropped(rt, kRunt);
+  Buffer* first = nullptr;
+  Buffer* last = nullptr;
+  for (auto rest = slot.bytes; !rest.empty();) {
+    Buffer* b = w.alloc();
+    if (!b) [[unlikely]] {
+      if (first) w.free(first);
+      rt.count(kNoBuffers);  // it stays where it is; what arrives goes on filling the ring
+      return {.then = Taken::Then::kStop, .header = {}, .tag = {}};
+    }
+    const auto n = static_cast<uint32_t>(std::min<std::size_t>(rest.size(), b->data_size));
+    std::memcpy(b->append(n), rest.data(), n);
+    rest = rest.subspan(n);
+    if (first) {
+      last->next = b;
+      first->rest_len += n;
+    } else {
+      first = b;
+    }
+    last = b;
   }
+  return {.packet = first, .header = slot.header, .tag = slot.tag};
+}
+
+// Of a packet that is in the socket's queue.
+Taken note_failure(NodeRuntime& rt, int err) noexcept {
+  switch (err) {
+    case EINTR:
+      return {.then = Taken::Then::kAgain, .header = {}, .tag = {}};
+    case ENETDOWN:  // news that came before the packet, once
+      rt.count(kHostDown);
+      return {.then = Taken::Then::kAgain, .header = {}, .tag = {}};
+    case EINVAL:  // the kernel has no words for it in the header, and has let it go
+      return dropped(rt, kUnsupported);
+    default:
+      return dropped(rt, kReadFailed);
+  }
+}
+
+Taken read(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
+  if (!q.buffers.refill(w)) [[unlikely]] {
+    rt.count(kNoBuffers);
+    return {.then = Taken::Then::kStop, .header = {}, .tag = {}};
+  }
+  Taken t;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(tpacket_auxdata))];
+  const auto iov = q.buffers.iov(&t.header, kVnetSize);
+  msghdr m{};
+  m.msg_iov = iov.data();
+  m.msg_iovlen = iov.size();
+  m.msg_control = control;
+  m.msg_controllen = sizeof control;
+  const ssize_t got = recvmsg(q.socket.get(), &m, 0);
+  if (got < 0) [[unlikely]]
+    return note_failure(rt, errno);
+  // In both cases the buffers are not used up.
+  if (got < static_cast<ssize_t>(kVnetSize + sizeof(EthernetHeader))) [[unlikely]]
+    return dropped(rt, kRunt);
+  const uint32_t length = static_cast<uint32_t>(got) - kVnetSize;
+  if (m.msg_flags & MSG_TRUNC || length > q.buffers.capacity()) [[unlikely]]
+    return dropped(rt, kTooLong);
+  t.packet = q.buffers.take(length);
+  t.tag = tag_of(m);
+  return t;
+}
+
+Taken take(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
+  const Slot slot = q.ring.look();
+  switch (slot.kind) {
+    case Slot::Kind::kWhole:
+      return copy(w, rt, slot);
+    case Slot::Kind::kInQueue:
+      return read(w, rt, q);
+    case Slot::Kind::kCut:
+      return dropped(rt, kSocketFull);
+    case Slot::Kind::kBad:
+      break;
+  }
+  return dropped(rt, kReadFailed);
+}
+
+// An error that waits in a socket, that its interface went down, makes it ready for ever: it has to
+// be fetched. Not by every call, as who polls makes many.
+void fetch_error(NodeRuntime& rt, RxQueue& q) noexcept {
+  if (++q.n_empty % 32 != 0) return;
+  int err = 0;
+  socklen_t size = sizeof err;
+  if (getsockopt(q.socket.get(), SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err != 0)
+    rt.count(err == ENETDOWN ? kHostDown : kReadFailed);
 }
 
 }  // namespace
@@ -94,61 +185,39 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
     return 0;
   std::array<Buffer*, kFrameSize> packets;
   uint32_t n = 0, n_bytes = 0, n_dropped = 0;
-  bool is_empty = false;
-  Read read;
-
-  while (q.budget.has_room(n + n_dropped, n_bytes)) {
-    if (!q.buffers.refill(w)) [[unlikely]] {
-      rt.count(kNoBuffers);  // what arrives waits in the socket, which has a limit
-      break;
-    }
-    const auto iov = q.buffers.iov(&read.header, kVnetSize);
-    msghdr m{};
-    m.msg_iov = iov.data();
-    m.msg_iovlen = iov.size();
-    m.msg_control = read.control;
-    m.msg_controllen = sizeof read.control;
-    const ssize_t got = recvmsg(q.socket.get(), &m, 0);
-    if (got < 0) {
-      const Failed why = note_failure(rt, errno);
-      if (why == Failed::kLostPacket) ++n_dropped;
-      is_empty = why == Failed::kEmpty;
-      if (is_empty) break;
-      continue;
-    }
-    // In both cases the buffers are not used up.
-    if (got < static_cast<ssize_t>(kVnetSize + sizeof(EthernetHeader))) [[unlikely]] {
-      rt.count(kRunt);
+  while (n + n_dropped < kFrameSize && n_bytes < RxBudget::kMaxBytes && q.ring.is_filled()) {
+    q.ring.prefetch_next();
+    const Taken t = take(w, rt, q);
+    if (t.then == Taken::Then::kStop) break;
+    if (t.then == Taken::Then::kAgain) continue;
+    q.ring.give_back();
+    Buffer* b = t.packet;
+    if (!b) [[unlikely]] {
       ++n_dropped;
       continue;
     }
-    if (m.msg_flags & MSG_TRUNC || static_cast<uint32_t>(got) - kVnetSize > q.buffers.capacity())
-        [[unlikely]] {
-      rt.count(kTooLong);
-      ++n_dropped;
-      continue;
-    }
-    Buffer* b = q.buffers.take(static_cast<uint32_t>(got) - kVnetSize);
     b->rx_if = d.index;
-    if (!vnet_apply_received(read.header, *b, /*takes_udp=*/true)) [[unlikely]] {
+    if (!vnet_apply_received(t.header, *b, /*takes_udp=*/true)) [[unlikely]] {
       rt.count(kMalformed);
       rt.set_error(*b, kMalformed);
       rt.enqueue_all({&b, 1}, kToDrop);
       ++n_dropped;
       continue;
     }
-    if (const tpacket_auxdata* aux = vlan_of(m)) restore_tag(*b, *aux);
+    if (t.tag) restore_tag(*b, *t.tag);
     n_bytes += b->length();
     packets[n++] = b;
   }
 
   const uint32_t found = n + n_dropped;
-  q.budget.note(found, is_empty);
   if (n != 0) {
     rt.count(kReceived, n);
     rt.enqueue_all({packets.data(), n}, kToEthernet);
   }
-  if (found != 0) d.rx_totals.add(w.index, n, n_bytes, n_dropped);
+  if (found != 0)
+    d.rx_totals.add(w.index, n, n_bytes, n_dropped);
+  else
+    fetch_error(rt, q);
   return found;
 }
 

@@ -68,6 +68,7 @@ struct DriverHarness::Table {
     ops.run_on_worker = [](Host& h, uint32_t w, void (*fn)(Worker&, void*), void* arg) {
       of(h).engine->run_on_worker(w, [=](Worker& worker) { fn(worker, arg); });
     };
+    ops.with_barrier = [](Host&, void (*fn)(void*), void* arg) { fn(arg); };
     ops.watch_fd = watch_fd;
     ops.unwatch_fd = [](Host& h, uint64_t handle) { of(h).watched.erase(handle); };
     ops.log = [](Host& h, LogLevel, const char*, const char* text) { of(h).log.push_back(text); };
