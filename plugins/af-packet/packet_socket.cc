@@ -8,12 +8,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 namespace loom::af_packet {
 namespace {
-
-constexpr uint32_t kFanoutIgnoreOutgoing = 0x4000;  // newer than Debian's <linux/if_packet.h>
 
 Error failed(const char* what, int err) {
   if (err == ENOPROTOOPT)
@@ -80,7 +79,7 @@ Result<void> join(const std::vector<PacketSocket>& sockets) {
   if (sockets.size() < 2) return {};
   uint32_t id = 0, flags = PACKET_FANOUT_FLAG_UNIQUEID;
   for (const auto& [fd, ring] : sockets) {
-    const uint32_t value = id | (PACKET_FANOUT_HASH | flags | kFanoutIgnoreOutgoing) << 16;
+    const uint32_t value = id | (PACKET_FANOUT_HASH | flags) << 16;
     if (auto ok =
             set(fd.get(), SOL_PACKET, PACKET_FANOUT, static_cast<int>(value), "PACKET_FANOUT");
         !ok)
@@ -96,14 +95,16 @@ Result<void> join(const std::vector<PacketSocket>& sockets) {
 }
 
 void let_in(int fd, bool is_open) noexcept {
-  if (!is_open) {
-    sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
-    const sock_fprog program{1, &none};
-    (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
-    return;
-  }
-  const int unused = 0;
-  (void)::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+  // What the kernel sends itself is for nobody here. PACKET_IGNORE_OUTGOING does not hold in a
+  // fanout group.
+  constexpr auto kPacketType = static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_PKTTYPE);
+  sock_filter incoming[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kPacketType),
+                            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
+                            BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, ~0u)};
+  sock_filter nothing[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+  const sock_fprog program =
+      is_open ? sock_fprog{std::size(incoming), incoming} : sock_fprog{std::size(nothing), nothing};
+  (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
 void empty(int fd, RxRing& ring) noexcept {

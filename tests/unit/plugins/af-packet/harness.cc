@@ -5,7 +5,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -51,7 +51,8 @@ std::vector<const Buffer*> Harness::own() const {
 
 bool Harness::wait_for(Device& d, std::size_t n) {
   std::vector<pollfd> fds;
-  for (const auto& q : d.queues) fds.push_back({.fd = q->ready.get(), .events = POLLIN, .revents = 0});
+  for (const auto& q : d.queues)
+    fds.push_back({.fd = q->ready.get(), .events = POLLIN, .revents = 0});
   while (own().size() < n) {
     if (poll(fds.data(), fds.size(), 2000) < 1) return false;
     for (uint16_t q = 0; q < d.queues.size(); ++q)
@@ -67,6 +68,10 @@ std::unique_ptr<Device> Harness::device_on(int fd) {
   d->index = 7;
   d->queues.push_back(std::make_unique<RxQueue>());
   d->queues[0]->socket = UniqueFd(fd);
+  ring_memory = static_cast<std::byte*>(
+      mmap(nullptr, RxRing::kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  EXPECT_NE(ring_memory, MAP_FAILED);
+  d->queues[0]->ring = RxRing(ring_memory);
   d->rx_totals = RxTotals({&counters});
   d->has_totals = true;
   return d;
@@ -78,19 +83,27 @@ void ip(const std::string& words) {
 
 void make_veth() {
   ip("link add near type veth peer name far");
+  // Without addresses the kernel sends nothing by itself.
+  ip("link set near addrgenmode none");
+  ip("link set far addrgenmode none");
   ip("link set far up");
 }
 
 void delete_veth() { ip("link del near"); }
 
-Far::Far() : fd_(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)) {
+Far::Far(const char* name) : fd_(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)) {
   const int on = 1;
   EXPECT_EQ(setsockopt(fd_.get(), SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on), 0);
   EXPECT_EQ(setsockopt(fd_.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on), 0);
+  // The queueing discipline of an interface that has just come up may not be there yet. Past it,
+  // nobody on the interface itself sees what is sent.
+  if (name == std::string("far")) {
+    EXPECT_EQ(setsockopt(fd_.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on), 0);
+  }
   sockaddr_ll at{};
   at.sll_family = AF_PACKET;
   at.sll_protocol = htons(ETH_P_ALL);
-  at.sll_ifindex = static_cast<int>(if_nametoindex("far"));
+  at.sll_ifindex = static_cast<int>(if_nametoindex(name));
   EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
 }
 Far::~Far() = default;

@@ -22,8 +22,10 @@ class Harness : public DriverHarness {
   // by itself is left out.
   bool wait_for(Device& d, std::size_t n);
   std::vector<const Buffer*> own() const;
-  // A device whose only queue is `fd`, for packets that no kernel would send. Closes fd.
+  // A device whose only queue is `fd`, which it closes, for packets that no kernel would send. Its
+  // ring is the test's to fill.
   std::unique_ptr<Device> device_on(int fd);
+  std::byte* ring_memory = nullptr;  // of the device on an fd
   Device* device() { return static_cast<Device*>(interface.device); }
 
   std::unique_ptr<HostInterfaces> all;
@@ -34,10 +36,10 @@ void ip(const std::string& words);  // the program
 void make_veth();
 void delete_veth();
 
-// The far end.
+// The far end, or somebody else on ours.
 class Far {
  public:
-  Far();
+  explicit Far(const char* name = "far");
   ~Far();
   void send(const std::string& frame, VnetHeader h = {});
   // The next of the test's frames within two seconds, and its header.
