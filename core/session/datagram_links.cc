@@ -139,14 +139,16 @@ void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, Linke
   shared.remote = own.remote;
 }
 
-// What the peer would send back must be allowed as well, or all goes by the transport, which asks
-// for each.
-bool may_answer(SessionWorker& sw, const Session& s, const Endpoints& e) noexcept {
-  if (!sw.layer->filters->has_egress()) [[likely]]
+// What either end sends must be allowed, on its way out and on its way in, or all goes by the
+// transport, which asks for each. `e`: as the session sees them.
+bool may_send(SessionWorker& sw, const Session& s, const Endpoints& e) noexcept {
+  Filters& filters = *sw.layer->filters;
+  if (filters.has_ingress() && !filters.admits(turned(e), ops_of(sw, s)->ip_protocol)) return false;
+  if (!filters.has_egress()) [[likely]]
     return true;
   ConnectArgs args{.transport = s.transport, .endpoints = e};
   Listener* to = nullptr;
-  return sw.layer->filters->filter_connect(sw, *s.app, args, false, to) == Status::kOk && !to;
+  return filters.filter_connect(sw, *s.app, args, false, to) == Status::kOk && !to;
 }
 
 // What waits for an answer of one that has died would wait for ever.
@@ -172,13 +174,48 @@ LinkedSession* find_named(SessionWorker& sw, const App& app, const svm::LinkEven
   return l;
 }
 
-// What the session would send to the other end's is allowed, as far as that is asked for each.
+// What the sessions would send to each other is allowed, as far as that is asked for each.
 bool may_stay(SessionWorker& sw, const DatagramLink& l) noexcept {
   for (uint32_t end = 0; end < 2; ++end) {
     if (l.ends[end].session == kNoSession) continue;
     const Session& s = sw.pool.at(l.ends[end].session);
-    if (!may_answer(sw, s, end == 0 ? l.seen : turned(l.seen))) return false;
+    if (!may_send(sw, s, end == 0 ? l.seen : turned(l.seen))) return false;
   }
+  return true;
+}
+
+// There is a link with that peer.
+bool has_link(SessionWorker& sw, const Session& s, const svm::Endpoint& peer) noexcept {
+  const LinkedSession* has = linked(sw, s);
+  return has && std::ranges::any_of(has->slots, [&](const LinkedSession::Slot& slot) {
+           return slot.link != kNoIndex && sw.datagram_links[slot.link]->is_open &&
+                  same(slot.remote, peer);
+         });
+}
+
+// False: there is no room, or no memory.
+bool open_link(SessionWorker& sw, Session& s, Session& to, CutThroughPair& pair, const Endpoints& e,
+               bool has_peer) noexcept {
+  if (!open_table(sw, s, has_peer) || !open_table(sw, to, false)) return false;
+  LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, to);
+  const uint32_t from_slot = find_slot(sw, from_table), to_slot = find_slot(sw, to_table);
+  if (from_slot == kNoIndex || to_slot == kNoIndex) return false;
+  LinkMemory memory;
+  if (!take_memory(sw, pair, memory)) return false;
+  const uint32_t index = take_place(sw.datagram_links, sw.free_datagram_links);
+  DatagramLink& l = *sw.datagram_links[index];
+  static_cast<LinkMemory&>(l) = memory;
+  l.is_open = true;
+  // An application that talks to itself has both ends.
+  const uint32_t end = pair.apps[0] == s.app ? 0 : 1;
+  l.sizes[end] = std::min(to.rx.size, kMostLinkBytes);
+  l.sizes[1 - end] = std::min(s.rx.size, kMostLinkBytes);
+  fill_end(sw, index, end, s, from_table, from_slot, e);
+  fill_end(sw, index, 1 - end, to, to_table, to_slot, turned(e));
+  publish(to_table, to_slot, svm::kLinkOpen);
+  publish(from_table, from_slot, svm::kLinkOpen);
+  notify(sw, to, kNotifyRx | kNotifyForce);
+  notify(sw, s, kNotifyRx | kNotifyForce);
   return true;
 }
 
@@ -217,39 +254,19 @@ Session* find_datagram_peer(SessionWorker& sw, const App& app, TransportId trans
              : nullptr;
 }
 
+bool may_link(SessionWorker& sw, const Session& s, const Session& to, const Endpoints& e) noexcept {
+  return may_send(sw, to, turned(e)) && may_send(sw, s, e);
+}
+
 void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e, bool has_peer) noexcept {
   Session* to = find_datagram_peer(sw, *s.app, s.transport, e);
-  if (!to || to == &s || !s.shared) return;
-  CutThroughPair* pair = pair_of(sw, *s.app, *to->app);
-  if (!pair) return;
-  const svm::Endpoint peer = endpoint_of(e.remote, e.remote_port);
-  if (const LinkedSession* has = linked(sw, s))
-    for (const LinkedSession::Slot& slot : has->slots)
-      if (slot.link != kNoIndex && sw.datagram_links[slot.link]->is_open && same(slot.remote, peer))
-        return;
-  const Endpoints back = turned(e);
-  if (!may_answer(sw, *to, back) || !may_answer(sw, s, e)) return;
-  if (!open_table(sw, s, has_peer) || !open_table(sw, *to, false)) return;
-  LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, *to);
-  const uint32_t from_slot = find_slot(sw, from_table), to_slot = find_slot(sw, to_table);
-  if (from_slot == kNoIndex || to_slot == kNoIndex) return;
-  LinkMemory memory;
-  if (!take_memory(sw, *pair, memory)) return;
-  const uint32_t index = take_place(sw.datagram_links, sw.free_datagram_links);
-  DatagramLink& l = *sw.datagram_links[index];
-  static_cast<LinkMemory&>(l) = memory;
-  l.is_open = true;
+  CutThroughPair* pair = to && to != &s && s.shared ? pair_of(sw, *s.app, *to->app) : nullptr;
+  if (!pair || has_link(sw, s, endpoint_of(e.remote, e.remote_port))) return;
+  // Counted before the rules are asked: who changes them looks at the number afterwards.
   sw.layer->open_links.fetch_add(1);
-  // An application that talks to itself has both ends.
-  const uint32_t end = pair->apps[0] == s.app ? 0 : 1;
-  l.sizes[end] = std::min(to->rx.size, kMostLinkBytes);
-  l.sizes[1 - end] = std::min(s.rx.size, kMostLinkBytes);
-  fill_end(sw, index, end, s, from_table, from_slot, e);
-  fill_end(sw, index, 1 - end, *to, to_table, to_slot, back);
-  publish(to_table, to_slot, svm::kLinkOpen);
-  publish(from_table, from_slot, svm::kLinkOpen);
-  notify(sw, *to, kNotifyRx | kNotifyForce);
-  notify(sw, s, kNotifyRx | kNotifyForce);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!may_link(sw, s, *to, e) || !open_link(sw, s, *to, *pair, e, has_peer))
+    sw.layer->open_links.fetch_sub(1);
 }
 
 void end_links(SessionWorker& sw, Session& s, const svm::Endpoint* keep, bool has_died) noexcept {
@@ -288,7 +305,8 @@ void set_link_owners(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
 }
 
 void review_links(Impl& layer) {
-  // One that opens now is opened by the rules as they are.
+  // One that is counted later is opened by the rules as they are.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   if (layer.open_links.load() == 0) return;
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
     in_slices(layer, i, [at = std::size_t{0}](SessionWorker& sw) mutable {

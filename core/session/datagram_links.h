@@ -61,6 +61,9 @@ struct LinkedSession {
 // which it lives, when that is another one, else this one.
 Session* find_datagram_peer(SessionWorker&, const App&, TransportId, const Endpoints&,
                             uint32_t* elsewhere = nullptr) noexcept;
+// Whether no rule, of either scope, and no deny list is against what one of the two sends the
+// other.
+bool may_link(SessionWorker&, const Session&, const Session& to, const Endpoints&) noexcept;
 // Links the session with its peer, or with one of those that it has without one, if there is a pair
 // of their applications and room.
 void link_datagrams(SessionWorker&, Session&, const Endpoints&, bool has_peer = true) noexcept;
@@ -72,8 +75,8 @@ void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,
 void release_links(SessionWorker&, Session&) noexcept;
 // The session's events go to another worker of its application.
 void set_link_owners(SessionWorker&, Session&, uint32_t worker) noexcept;
-// Rules have changed: links whose datagrams one of them is against end, and the transport asks for
-// each. Control thread.
+// Rules or deny lists have changed: links whose datagrams one of them is against, in whichever
+// direction, end, and the transport asks for each. Control thread.
 void review_links(SessionLayer::Impl&);
 // Requests: the application has let go of a link; it cannot ring the other end.
 void link_done(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;

@@ -112,6 +112,7 @@ Result<void> Filters::namespace_moved(uint32_t appns, Moving how) {
   const bool none = n_stay != 0 && how == Moving::kAll;
   for (const Move& move : moves) none ? undo(move) : finish(move, appns);
   recount();
+  if (!moves.empty()) review_links(layer_);
   if (n_stay == 0) return {};
   if (none) return why;
   return error(why.code, std::to_string(n_stay) + " of " + std::to_string(n_stay + moves.size()) +

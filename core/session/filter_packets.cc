@@ -81,6 +81,20 @@ void Filters::filter(SessionWorker& sw, std::span<const Key> keys, FlowMatch* ou
 template void Filters::filter(SessionWorker&, std::span<const FlowKey4>, FlowMatch*) noexcept;
 template void Filters::filter(SessionWorker&, std::span<const FlowKey6>, FlowMatch*) noexcept;
 
+template <class Key>
+bool Filters::admits_key(const Key& key) const noexcept {
+  const DenyList* list = lists_[key.fib_index].load(std::memory_order_acquire);
+  if (list && list->denies(key.remote)) return false;
+  const uint64_t decision = decide(RuleScope::kGlobal, key.fib_index, key);
+  return decision == RuleTable::kNoRule || static_cast<uint32_t>(decision) == kAllowCode;
+}
+
+bool Filters::admits(const Endpoints& arriving, uint8_t protocol) const noexcept {
+  if (arriving.fib_index >= kMaxTables) return true;
+  return arriving.local.is_ip4 ? admits_key(key4_of(arriving, protocol))
+                               : admits_key(key6_of(arriving, protocol));
+}
+
 Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& args, bool is_new,
                                Listener*& to) noexcept {
   const TransportOps* ops = layer_.transports.get(args.transport);

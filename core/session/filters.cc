@@ -238,7 +238,7 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table, std::move(others)});
   if (!spec->tag.empty()) tags_[tag] = *number;
   recount();
-  if (spec->scope == RuleScope::kLocal) review_links(layer_);
+  review_links(layer_);
   return {};
 }
 
@@ -302,7 +302,7 @@ Result<void> Filters::del_number(uint32_t number) {
   release_number(number);
   --n_rules_[index_of(gone.scope)];
   recount();
-  if (gone.scope == RuleScope::kLocal) review_links(layer_);  // it may have allowed some
+  review_links(layer_);  // it may have allowed some
   return {};
 }
 
@@ -427,6 +427,7 @@ Result<void> Filters::add_sources(uint32_t appns, std::span<const DenyEntry> ent
       if (own) added = own->add(part);
     }
     recount();
+    review_links(layer_);
     if (added) continue;
     if (!is_ip4 && !parts[0].empty()) {  // all of a call or nothing
       std::vector<IpPrefix> undo;
@@ -460,10 +461,12 @@ Result<void> Filters::del_sources(uint32_t appns, std::span<const IpPrefix> pref
     if (is_ip4 && own && !parts[1].empty())
       for (const IpPrefix& p : part)
         if (auto e = own->entry(p)) gone4.push_back(*e);
+    // An entry may have let pass what a shorter prefix denies.
     const auto gone = own ? own->del(part)
                           : Result<void>(error(Status::kNotFound, "source " + part.front().str() +
                                                                       " is not in the deny list"));
     recount();
+    review_links(layer_);
     if (gone) continue;
     if (!is_ip4 && !gone4.empty()) (void)add_sources(appns, gone4);  // all of a call or nothing
     return gone;
@@ -482,6 +485,7 @@ Result<std::size_t> Filters::del_sources_with(uint32_t appns, const std::string&
     if (own) n += own->del_tag(tag, is_ip4);
   }
   recount();
+  review_links(layer_);
   if (n == 0)
     return error(Status::kNotFound, "no source in the deny list has the tag '" + tag + "'");
   return n;

@@ -123,6 +123,9 @@ class Filters {
   // address then. `is_new`: it is counted.
   Status filter_connect(SessionWorker&, const App&, ConnectArgs& args, bool is_new,
                         Listener*& to) noexcept;
+  // Whether a datagram with these ends, as its receiver sees them, comes to a bound session as far
+  // as deny list and rules of scope global are concerned. Counts nothing.
+  bool admits(const Endpoints& arriving, uint8_t protocol) const noexcept;
 
  private:
   static constexpr uint32_t kDenyCode = 0, kAllowCode = 1, kFirstTargetCode = 2;
@@ -181,6 +184,8 @@ class Filters {
   template <class Key>
   uint64_t decide(RuleScope, uint32_t table, const Key&) const noexcept;
   static void count_hit(PerWorker&, uint64_t decision) noexcept;
+  template <class Key>
+  bool admits_key(const Key&) const noexcept;
   template <class Key>
   FlowMatch filter_one(PerWorker&, uint32_t worker, const Key&, FlowMatch found) const noexcept;
   template <class Fits>

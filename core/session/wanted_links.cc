@@ -40,6 +40,8 @@ void make_link(SessionWorker& sw, Session& s, const Endpoints* to, bool may_ask)
   // The answer must come to this one as well.
   if (!peer || peer == &s || find_datagram_peer(sw, *peer->app, s.transport, turned(e)) != &s)
     return;
+  // What deny lists and rules refuse by the transport must not come by a link.
+  if (!may_link(sw, s, *peer, e)) return;
   if (pair_of(sw, *s.app, *peer->app)) {
     link_datagrams(sw, s, e, to == nullptr);
     return;
@@ -60,9 +62,6 @@ void make_link(SessionWorker& sw, Session& s, const Endpoints* to, bool may_ask)
 
 void want_link(SessionWorker& sw, Session& s, const Endpoints* to) noexcept {
   if (!s.app->scope.local || s.app->owner->in_this_process) return;
-  // What the deny list and rules of scope global refuse by the transport must not come by a link.
-  if (sw.layer->filters->has_ingress()) [[unlikely]]
-    return;
   const uint64_t key = way_key(s, to);
   WantedLinks::Way& way = sw.wanted_links.ways[key / 2 % sw.wanted_links.ways.size()];
   if (way.key != key) way = {.key = key};

@@ -141,6 +141,19 @@ struct DatagramLinksTest : testing::Test {
     const svm::LinkEvent e{s.handle, slot, s.slot(slot).word.load()};
     s.app->push(svm::ToDaemon::kLinkDone, e);
   }
+  // Of packets to or from that port of 10.0.0.1; 0: any.
+  session::RuleSpec rule(session::RuleScope scope, uint16_t local_port,
+                         uint32_t action = session::kActionDrop) {
+    session::RuleSpec r;
+    r.scope = scope;
+    r.transport = bed.transports.find_proto(Transport::kProto);
+    r.action = action;
+    r.match.local = *IpPrefix::parse("10.0.0.1/32");
+    r.match.remote = *IpPrefix::parse("0.0.0.0/0");
+    r.match.local_port = local_port;
+    return r;
+  }
+  session::Filters& filters() { return *bed.layer->impl().filters; }
   static void forget_events(TestApp& a) {
     svm::MqEvent e;
     while (a.events.pop(e)) {}

@@ -56,54 +56,32 @@ TEST_F(DatagramLinksTest, NobodyIsLinkedWhereStreamsWouldNotBe) {
 
 TEST_F(DatagramLinksTest, ARuleAgainstTheAnswersKeepsAllOnTheTransport) {
   Socket s = bind(server, 53);
-  session::RuleSpec rule;
-  rule.transport = bed.transports.find_proto(Transport::kProto);
-  rule.action = session::kActionDrop;
-  rule.scope = RuleScope::kLocal;
-  rule.match.local = *IpPrefix::parse("10.0.0.1/32");
-  rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
-  rule.match.local_port = 53;
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  session::RuleSpec against = rule(RuleScope::kLocal, 53);
+  ASSERT_TRUE(filters().add(against));
   Socket c = connect(client, 53);
   EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
   // Against the connect: it is refused.
-  rule.match.local = *IpPrefix::parse("0.0.0.0/0");
-  rule.match.local_port = 0;
-  rule.match.remote = *IpPrefix::parse("10.0.0.1/32");
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  std::swap(against.match.local, against.match.remote);
+  against.match.local_port = 0;
+  ASSERT_TRUE(filters().add(against));
   EXPECT_EQ(static_cast<Status>(ask(client, at(0, 0), at(1, 53)).status), Status::kRefused);
 }
 
 TEST_F(DatagramLinksTest, ARuleThatComesLaterEndsTheLinksThatItIsAgainst) {
   Socket s = bind(server, 53), t = bind(server, 54);
   Socket c = connect(client, 53), d = connect(client, 54);
-  session::RuleSpec rule;
-  rule.transport = bed.transports.find_proto(Transport::kProto);
-  rule.action = session::kActionAllow;
-  rule.scope = RuleScope::kLocal;
-  rule.match.local = *IpPrefix::parse("10.0.0.1/32");
-  rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
-  rule.match.local_port = 53;
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  ASSERT_TRUE(filters().add(rule(RuleScope::kLocal, 53, session::kActionAllow)));
   EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
-  rule.action = session::kActionDrop;
-  rule.scope = RuleScope::kGlobal;  // of packets
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
-  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
-  rule.scope = RuleScope::kLocal;  // instead of the one that allows
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  ASSERT_TRUE(filters().add(rule(RuleScope::kLocal, 53)));  // instead of the one that allows
   EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
   EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
   EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
   // So does the end of one that has kept another from being against it.
-  session::RuleSpec allow = rule;
-  allow.action = session::kActionAllow;
-  allow.match.local_port = 54;
-  ASSERT_TRUE(bed.layer->impl().filters->add(allow));
-  rule.match.local_port = 0;
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  const session::RuleSpec allow = rule(RuleScope::kLocal, 54, session::kActionAllow);
+  ASSERT_TRUE(filters().add(allow));
+  ASSERT_TRUE(filters().add(rule(RuleScope::kLocal, 0)));
   EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
-  ASSERT_TRUE(bed.layer->impl().filters->del(allow));
+  ASSERT_TRUE(filters().del(allow));
   EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
   EXPECT_EQ(t.count(svm::kLinkEnded), 1u);
   // What has no link any more is asked for datagram by datagram.
@@ -112,14 +90,75 @@ TEST_F(DatagramLinksTest, ARuleThatComesLaterEndsTheLinksThatItIsAgainst) {
   const std::string datagram = std::string(reinterpret_cast<const char*>(&h), sizeof h) + "hi";
   client.write(*d.own, datagram);
   EXPECT_EQ(transport.sent.size(), 1u);
-  rule.match.local = *IpPrefix::parse("0.0.0.0/0");
-  rule.match.remote = *IpPrefix::parse("10.0.0.1/32");
-  rule.match.remote_port = 54;
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  session::RuleSpec against = rule(RuleScope::kLocal, 0);
+  std::swap(against.match.local, against.match.remote);
+  against.match.remote_port = 54;
+  ASSERT_TRUE(filters().add(against));
   client.write(*d.own, datagram);
   EXPECT_EQ(transport.sent.size(), 1u);
   client.write(*c.own, datagram);
   EXPECT_EQ(transport.sent.size(), 2u);
+}
+
+// By the transport they are asked for each datagram that comes to a bound session.
+TEST_F(DatagramLinksTest, NoLinkIsMadePastRulesOfScopeGlobal) {
+  Socket s = bind(server, 53), t = bind(server, 54);
+  ASSERT_TRUE(filters().add(rule(RuleScope::kGlobal, 53)));
+  Socket c = connect(client, 53);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
+  EXPECT_EQ(connect(client, 54).count(svm::kLinkOpen), 1u) << "it is not against this one";
+  ASSERT_TRUE(filters().add(rule(RuleScope::kGlobal, 53, session::kActionAllow)));
+  ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+}
+
+TEST_F(DatagramLinksTest, NorPastADenyList) {
+  Socket s = bind(server, 53);
+  const session::DenyEntry denied{.prefix = *IpPrefix::parse("10.0.0.7/32")};
+  ASSERT_TRUE(filters().add_sources(0, {&denied, 1}));
+  Socket c = connect(client, 53);  // from 10.0.0.7
+  EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
+  Socket d = open(client, at(2, 0), at(1, 53));
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+}
+
+TEST_F(DatagramLinksTest, RulesOfScopeGlobalThatComeLaterEndLinksToo) {
+  Socket s = bind(server, 53), t = bind(server, 54);
+  Socket c = connect(client, 53), d = connect(client, 54);
+  const session::RuleSpec allow = rule(RuleScope::kGlobal, 54, session::kActionAllow);
+  ASSERT_TRUE(filters().add(allow));
+  ASSERT_TRUE(filters().add(rule(RuleScope::kGlobal, 53)));
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  ASSERT_TRUE(filters().add(rule(RuleScope::kGlobal, 0)));
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  ASSERT_TRUE(filters().del(allow));
+  EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
+  // The other direction counts as well: of what the server sends.
+  ASSERT_TRUE(filters().del(rule(RuleScope::kGlobal, 0)));
+  Socket e = connect(client, 54);
+  ASSERT_EQ(e.count(svm::kLinkOpen), 1u);
+  session::RuleSpec answers = rule(RuleScope::kGlobal, 0);
+  std::swap(answers.match.local, answers.match.remote);
+  answers.match.remote_port = 54;
+  ASSERT_TRUE(filters().add(answers));
+  EXPECT_EQ(e.count(svm::kLinkEnded), 1u);
+}
+
+TEST_F(DatagramLinksTest, SoDoSourcesThatAreDeniedLater) {
+  Socket s = bind(server, 53);
+  Socket c = connect(client, 53), d = open(client, at(2, 0), at(1, 53));
+  const session::DenyEntry all{.prefix = *IpPrefix::parse("10.0.0.0/24")};
+  session::DenyEntry but_c{.prefix = *IpPrefix::parse("10.0.0.7/32")};
+  session::DenyEntry but_s{.prefix = *IpPrefix::parse("10.0.0.1/32")};
+  but_c.action = but_s.action = session::kActionAllow;
+  const session::DenyEntry entries[] = {but_c, but_s, all};
+  ASSERT_TRUE(filters().add_sources(0, entries));
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+  EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
+  // One that has let pass what another denies goes.
+  ASSERT_TRUE(filters().del_sources(0, {&but_c.prefix, 1}));
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
 }
 
 TEST_F(DatagramLinksTest, AServerHasALinkWithEachOfItsClientsUpToABound) {

@@ -116,19 +116,30 @@ TEST_F(WantedLinksTest, NobodyIsLinkedWhoseAnswersAreAnothers) {
 
 TEST_F(WantedLinksTest, ARuleAgainstEitherWayKeepsAllOnTheTransport) {
   Socket s = bind(server, 53), c = bind(client, 60, 2);
-  session::RuleSpec rule;
-  rule.transport = bed.transports.find_proto(Transport::kProto);
-  rule.action = session::kActionDrop;
-  rule.scope = RuleScope::kLocal;
-  rule.match.local = *IpPrefix::parse("10.0.0.1/32");
-  rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
-  rule.match.local_port = 53;
-  ASSERT_TRUE(bed.layer->impl().filters->add(rule));
+  const session::RuleSpec against = rule(RuleScope::kLocal, 53);
+  ASSERT_TRUE(filters().add(against));
   for (int i = 0; i < 2; ++i) send(c, at(1, 53));
   EXPECT_EQ(links(), 0u);
-  ASSERT_TRUE(bed.layer->impl().filters->del(rule));
+  ASSERT_TRUE(filters().del(against));
   pass(WantedLinks::kLookAgain);
   send(c, at(1, 53));
+  EXPECT_EQ(links(), 1u);
+}
+
+// Nor is the memory made that the two would share.
+TEST_F(WantedLinksTest, WhatIsDeniedOnItsWayInGetsNoLinkBySending) {
+  Socket s = bind(server, 53), c = bind(client, 60, 2), d = bind(client, 61, 3);
+  const session::DenyEntry denied{.prefix = *IpPrefix::parse("10.0.0.2/32")};
+  ASSERT_TRUE(filters().add_sources(0, {&denied, 1}));
+  for (int i = 0; i < 3; ++i) send(c, at(1, 53));
+  EXPECT_TRUE(bed.layer->impl().pairs.empty());
+  ASSERT_TRUE(filters().add(rule(RuleScope::kGlobal, 0)));
+  for (int i = 0; i < 3; ++i) send(d, at(1, 53));
+  EXPECT_TRUE(bed.layer->impl().pairs.empty());
+  ASSERT_TRUE(filters().del(rule(RuleScope::kGlobal, 0)));
+  pass(WantedLinks::kLookAgain);
+  send(d, at(1, 53));
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u) << "that of another source is left";
   EXPECT_EQ(links(), 1u);
 }
 
