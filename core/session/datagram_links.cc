@@ -107,10 +107,12 @@ uint32_t find_slot(SessionWorker& sw, LinkedSession& at) noexcept {
   at.next_look = sw.worker->now + kIdle;
   for (const LinkedSession::Slot& used : at.slots) {
     DatagramLink& l = *sw.datagram_links[used.link];
+    if (l.looked_at >= 0 && sw.worker->now - l.looked_at < kIdle) continue;  // for its other end
     uint32_t written = 0;  // as its ends say: it is their link
     for (const svm::FifoShared& f : l.shared->fifos)
       written += f.producer.tail.load(std::memory_order_relaxed);
-    if (std::exchange(l.was_looked_at, true) && written == l.written) end_link(sw, l);
+    if (l.looked_at >= 0 && written == l.written) end_link(sw, l);
+    l.looked_at = sw.worker->now;
     l.written = written;
   }
   return kNoIndex;

@@ -35,9 +35,9 @@ struct DatagramLink : LinkMemory {
     uint32_t slot = 0;
   };
   bool is_open = false;
-  bool was_looked_at = false;
-  uint32_t written = 0;  // by both ends, when it was looked at
-  Endpoints seen;        // by end 0
+  TimeNs looked_at = -1;  // whether it is in use, for whichever end; -1: never
+  uint32_t written = 0;   // by both ends, then
+  Endpoints seen;         // by end 0
   End ends[2];
 };
 

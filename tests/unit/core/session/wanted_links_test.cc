@@ -170,5 +170,30 @@ TEST_F(WantedLinksTest, LinksThatNobodyUsesMakeRoomForOthers) {
   EXPECT_EQ(s.count(svm::kLinkOpen), 2u);
 }
 
+// It is each link's own second: who looks for the other end's sake does not shorten it.
+TEST_F(WantedLinksTest, ALinkIsIdleForASecondWhoeverLooks) {
+  Socket s = bind(server, 53), t = bind(server, 54, 1);
+  for (int i = 0; i < 2; ++i) send(s, at(1, 54));
+  ASSERT_EQ(s.count(svm::kLinkOpen), 1u);  // in the tables of both
+  std::vector<Socket> clients;
+  for (uint32_t i = 1; i < svm::kMaxDatagramLinks; ++i)
+    for (const uint16_t port : {53, 54}) {
+      clients.push_back(connect(client, port));
+      forget_events(client);
+    }
+  Socket late = bind(client, 60, 2);
+  send(late, at(1, 53));
+  send(late, at(1, 54));
+  pass(kSecond / 2);
+  send(late, at(1, 53));
+  pass(kSecond / 2);
+  send(late, at(1, 54));
+  EXPECT_EQ(s.count(svm::kLinkOpen), svm::kMaxDatagramLinks);
+  EXPECT_EQ(t.count(svm::kLinkOpen), svm::kMaxDatagramLinks) << "half a second after the other";
+  pass(kSecond / 2);
+  send(late, at(1, 53));
+  EXPECT_EQ(s.count(svm::kLinkOpen), 0u);
+}
+
 }  // namespace
 }  // namespace loom::test
