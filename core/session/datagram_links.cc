@@ -41,6 +41,7 @@ void publish(LinkedSession& l, uint32_t slot, svm::LinkState state) noexcept {
   l.shared->version.store(++l.version, std::memory_order_release);
 }
 
+// Its application sees it once show_table() has said where it is.
 LinkedSession* open_table(SessionWorker& sw, Session& s, bool has_peer) {
   if (LinkedSession* l = linked(sw, s)) return l;
   const uint32_t capacity = has_peer ? kLinksOfOnePeer : svm::kMaxDatagramLinks;
@@ -56,8 +57,26 @@ LinkedSession* open_table(SessionWorker& sw, Session& s, bool has_peer) {
   l.shared->capacity = capacity;
   l.ref = object.ref;
   l.slots.resize(capacity);
-  std::atomic_ref(s.shared->block).store(l.ref, std::memory_order_release);
   return &l;
+}
+
+void show_table(SessionWorker& sw, Session& s) noexcept {
+  std::atomic_ref(s.shared->block).store(linked(sw, s)->ref, std::memory_order_release);
+}
+
+// No link is in it.
+void close_table(SessionWorker& sw, Session& s) noexcept {
+  s.app->arena.free_object(linked(sw, s)->ref);
+  sw.linked.erase(s.id);
+}
+
+// The tables of both, or of neither.
+bool open_tables(SessionWorker& sw, Session& s, bool has_peer, Session& to) {
+  const bool was_there = linked(sw, s) != nullptr;
+  if (!open_table(sw, s, has_peer)) return false;
+  if (open_table(sw, to, false)) return true;
+  if (!was_there) close_table(sw, s);
+  return false;
 }
 
 uint32_t free_slot(const LinkedSession& l) noexcept {
@@ -99,11 +118,14 @@ void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
 
 constexpr TimeNs kIdle = kSecond;
 
-// A place in the table, or kNoIndex: links by which nothing has gone for a while end, and their
-// places are free once their applications have let go of them.
-uint32_t find_slot(SessionWorker& sw, LinkedSession& at) noexcept {
-  const uint32_t slot = free_slot(at);
-  if (slot != kNoIndex || sw.worker->now < at.next_look) return slot;
+// There is a place in the session's table, or no table yet. Where there is none, links by which
+// nothing has gone for a while end, and their places are free once their applications have let go
+// of them.
+bool has_slot(SessionWorker& sw, const Session& s) noexcept {
+  LinkedSession* table = linked(sw, s);
+  if (!table || free_slot(*table) != kNoIndex) return true;
+  LinkedSession& at = *table;
+  if (sw.worker->now < at.next_look) return false;
   at.next_look = sw.worker->now + kIdle;
   for (const LinkedSession::Slot& used : at.slots) {
     DatagramLink& l = *sw.datagram_links[used.link];
@@ -115,7 +137,7 @@ uint32_t find_slot(SessionWorker& sw, LinkedSession& at) noexcept {
     l.looked_at = sw.worker->now;
     l.written = written;
   }
-  return kNoIndex;
+  return false;
 }
 
 void fill_end(SessionWorker& sw, uint32_t index, uint32_t end, Session& s, LinkedSession& at,
@@ -198,12 +220,16 @@ bool has_link(SessionWorker& sw, const Session& s, const svm::Endpoint& peer) no
 // False: there is no room, or no memory.
 bool open_link(SessionWorker& sw, Session& s, Session& to, CutThroughPair& pair, const Endpoints& e,
                bool has_peer) noexcept {
-  if (!open_table(sw, s, has_peer) || !open_table(sw, to, false)) return false;
-  LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, to);
-  const uint32_t from_slot = find_slot(sw, from_table), to_slot = find_slot(sw, to_table);
-  if (from_slot == kNoIndex || to_slot == kNoIndex) return false;
+  // A table costs its application 16 KB, and the peer's has not asked for it: it comes last.
+  const bool has_room[] = {has_slot(sw, s), has_slot(sw, to)};
   LinkMemory memory;
-  if (!take_memory(sw, pair, memory)) return false;
+  if (!has_room[0] || !has_room[1] || !take_memory(sw, pair, memory)) return false;
+  if (!open_tables(sw, s, has_peer, to)) {
+    give_memory(memory);
+    return false;
+  }
+  LinkedSession &from_table = *linked(sw, s), &to_table = *linked(sw, to);
+  const uint32_t from_slot = free_slot(from_table), to_slot = free_slot(to_table);
   const uint32_t index = take_place(sw.datagram_links, sw.free_datagram_links);
   DatagramLink& l = *sw.datagram_links[index];
   static_cast<LinkMemory&>(l) = memory;
@@ -216,6 +242,8 @@ bool open_link(SessionWorker& sw, Session& s, Session& to, CutThroughPair& pair,
   fill_end(sw, index, 1 - end, to, to_table, to_slot, turned(e));
   publish(to_table, to_slot, svm::kLinkOpen);
   publish(from_table, from_slot, svm::kLinkOpen);
+  show_table(sw, to);
+  show_table(sw, s);
   notify(sw, to, kNotifyRx | kNotifyForce);
   notify(sw, s, kNotifyRx | kNotifyForce);
   return true;
@@ -294,8 +322,7 @@ void release_links(SessionWorker& sw, Session& s) noexcept {
   end_links(sw, s);
   for (uint32_t i = 0; i < at->slots.size(); ++i)
     if (at->slots[i].link != kNoIndex) let_go(sw, *at, i);
-  s.app->arena.free_object(at->ref);
-  sw.linked.erase(s.id);
+  close_table(sw, s);
 }
 
 void set_link_owners(SessionWorker& sw, Session& s, uint32_t worker) noexcept {

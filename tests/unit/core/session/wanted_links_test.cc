@@ -159,6 +159,10 @@ TEST_F(WantedLinksTest, LinksThatNobodyUsesMakeRoomForOthers) {
   send(late, at(1, 53));
   ask();  // from now on it is known who sends
   EXPECT_EQ(s.count(svm::kLinkOpen), svm::kMaxDatagramLinks);
+  send(s, at(2, 60));
+  pass(WantedLinks::kLookAgain);
+  send(s, at(2, 60));
+  EXPECT_EQ(late.table(), nullptr) << "nobody has a table who has no link";
   used.send("still here");
   ask();
   EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
