@@ -12,6 +12,7 @@
 
 #include "session/fds.h"
 #include "session/owner.h"
+#include "session/wanted_links.h"
 #include "svm/accept_queue.h"
 #include "svm/app_arena.h"
 #include "svm/daemon_arena.h"
@@ -107,6 +108,8 @@ struct App {
   // The same for daemon workers; an entry is cleared on them before the worker is destroyed.
   std::array<std::atomic<AppWorker*>, svm::kMaxAppWorkers> live{};
   std::array<SessionList, svm::kMaxDaemonWorkers> sessions;
+  // What its sessions ask for by sending, by daemon worker. None: it is inside the process.
+  std::vector<WantedLinks> wanted_links;
   std::atomic<uint32_t> n_sessions{0};
   std::atomic<uint32_t> n_moving{0};   // between two workers, and in neither's list
   std::atomic<bool> condemned{false};  // it broke the rules: the control thread ends it

@@ -86,6 +86,7 @@ Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
   app->name = r.app_name;
   app->scope.local = !(r.flags & svm::kScopeGlobalOnly);
   app->scope.global = !(r.flags & svm::kScopeLocalOnly);
+  app->wanted_links.resize(layer.workers.size());
   const auto megabytes = [](uint32_t asked, uint64_t otherwise) {
     return asked ? std::clamp<uint64_t>(asked, 1, 64u << 10) << 20 : otherwise;
   };

@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
 constexpr uint32_t kMaxChainsPerVisit = 32;  // of one session in one round: fairness
+constexpr uint32_t kMostWanted = 4;          // destinations of one visit that may become links
 constexpr int kMaxVisitsBefore = 64;         // one after the other, for what must come after them
 // A datagram that is cut into many is sent in one visit.
 constexpr uint32_t kMostChains = kMaxChainsPerVisit + svm::kMaxGsoSegments;
@@ -33,7 +34,6 @@ struct Outbox {
   alignas(Datagram) std::byte data_bytes[kMostChains * sizeof(Datagram)];
   uint32_t n = 0;
   uint32_t taken = 0;  // bytes of the fifo, headers included
-  enum class Way : uint8_t { kNone, kPeer, kNamed } way = Way::kNone;  // of the last one
   Datagram* data() noexcept { return reinterpret_cast<Datagram*>(data_bytes); }
   void add(Buffer* b, const Datagram& d) noexcept {
     std::construct_at(data() + n, d);
@@ -142,6 +142,27 @@ bool append(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const D
   return true;
 }
 
+// The transport has got them; which links would spare it the next ones.
+void want_links(SessionWorker& sw, Session& s, std::span<const Datagram> sent) noexcept {
+  if (!may_want_links(s)) return;
+  const auto n = static_cast<uint32_t>(sent.size());
+  const uint32_t first = sw.wanted_from++ % n;  // of many, each comes first in some visit
+  const Endpoints* before = nullptr;
+  uint32_t n_wanted = 0;
+  for (uint32_t i = 0; i < n && n_wanted < kMostWanted && s.state == State::kOpen; ++i) {
+    const Datagram& d = sent[(first + i) % n];
+    if ((d.flags & kDatagramRemote) && (d.flags & kDatagramLocal)) continue;  // from where it likes
+    const Endpoints* to = d.flags & kDatagramRemote ? &d.ends : nullptr;
+    const bool is_same = n_wanted != 0 && (to && before ? to->remote == before->remote &&
+                                                              to->remote_port == before->remote_port
+                                                        : to == before);
+    if (is_same) continue;
+    before = to;
+    ++n_wanted;
+    want_link(sw, s, to);
+  }
+}
+
 // Takes what the fifo has, in turn, at most `queued` bytes. False: the application has been
 // condemned.
 bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept {
@@ -164,9 +185,6 @@ bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept 
           ++sw.counters[kNoBuffers];
           return true;
         }
-        out.way = !(h.flags & kDatagramRemote)  ? Outbox::Way::kPeer
-                  : !(h.flags & kDatagramLocal) ? Outbox::Way::kNamed
-                                                : Outbox::Way::kNone;
         break;
       case Check::kBad:
         ++sw.counters[kBadDatagram];
@@ -291,10 +309,8 @@ bool send_datagrams(SessionWorker& sw, Session& s) noexcept {
     if (out.n != 0) {
       sw.counters[kSentChains] += out.n;
       w.work += out.n;
-      const Endpoints to = out.data()[out.n - 1].ends;
       ops.push_datagrams(w, s.conn, {out.chains, out.n}, out.data());
-      if (out.way != Outbox::Way::kNone && s.state == State::kOpen)
-        want_link(sw, s, out.way == Outbox::Way::kNamed ? &to : nullptr);
+      if (s.state == State::kOpen) want_links(sw, s, {out.data(), out.n});
     }
     return is_sound;
   }

@@ -95,7 +95,7 @@ struct SessionWorker {
   std::vector<std::unique_ptr<DatagramLink>> datagram_links;
   std::vector<uint32_t> free_datagram_links;
   std::unordered_map<SessionId, LinkedSession> linked;
-  WantedLinks wanted_links;
+  uint32_t wanted_from = 0;  // which datagrams of a visit ask for links
 };
 
 }  // namespace loom::session

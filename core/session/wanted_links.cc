@@ -1,5 +1,8 @@
 #include "session/wanted_links.h"
 
+#include <algorithm>
+#include <span>
+
 #include "session/impl.h"
 
 namespace loom::session {
@@ -60,14 +63,27 @@ void make_link(SessionWorker& sw, Session& s, const Endpoints* to, bool may_ask)
 
 }  // namespace
 
+bool WantedLinks::note(uint64_t key, TimeNs now) noexcept {
+  const auto set = std::span(ways_).subspan(key / 2 % kSets * kPlaces, kPlaces);
+  auto way = std::ranges::find(set, key, &Way::key);
+  if (way == set.end()) way = std::ranges::find(set, uint64_t{0}, &Way::key);
+  if (way == set.end()) {
+    next_ = next_ * 1664525 + 1013904223;  // not in turn, as they may come
+    way = set.begin() + (next_ >> 16) % kPlaces;
+  }
+  if (way->key != key) *way = {.key = key};
+  if (++way->rounds < kRounds || now < way->not_before) return false;
+  way->not_before = now + kLookAgain;
+  return true;
+}
+
+bool may_want_links(const Session& s) noexcept {
+  return s.app->scope.local && !s.app->wanted_links.empty();
+}
+
 void want_link(SessionWorker& sw, Session& s, const Endpoints* to) noexcept {
-  if (!s.app->scope.local || s.app->owner->in_this_process) return;
-  const uint64_t key = way_key(s, to);
-  WantedLinks::Way& way = sw.wanted_links.ways[key / 2 % sw.wanted_links.ways.size()];
-  if (way.key != key) way = {.key = key};
-  if (++way.rounds < kRounds || sw.worker->now < way.not_before) return;
-  way.not_before = sw.worker->now + WantedLinks::kLookAgain;
-  make_link(sw, s, to, true);
+  if (s.app->wanted_links[sw.worker->index].note(way_key(s, to), sw.worker->now))
+    make_link(sw, s, to, true);
 }
 
 }  // namespace loom::session

@@ -9,8 +9,7 @@ using session::RuleScope;
 using session::WantedLinks;
 
 struct WantedLinksTest : DatagramLinksTest {
-  // By its transport: to somebody, or to the peer.
-  static void send(Socket& s, const svm::Endpoint* to, uint8_t flags = 0) {
+  static std::string datagram(const svm::Endpoint* to, uint8_t flags = 0) {
     DatagramHeader h{};
     h.length = 2;
     h.is_ip4 = 1;
@@ -21,7 +20,11 @@ struct WantedLinksTest : DatagramLinksTest {
       std::memcpy(h.remote_ip, to->ip, sizeof h.remote_ip);
     }
     if (flags & kDatagramLocal) h.local_ip[0] = h.local_ip[3] = 10;
-    s.app->write(*s.own, std::string(reinterpret_cast<const char*>(&h), sizeof h) + "hi");
+    return std::string(reinterpret_cast<const char*>(&h), sizeof h) + "hi";
+  }
+  // By its transport: to somebody, or to the peer.
+  static void send(Socket& s, const svm::Endpoint* to, uint8_t flags = 0) {
+    s.app->write(*s.own, datagram(to, flags));
   }
   static void send(Socket& s, svm::Endpoint to) { send(s, &to); }
   void pass(TimeNs time) { bed.pump(time); }
@@ -172,6 +175,45 @@ TEST_F(WantedLinksTest, LinksThatNobodyUsesMakeRoomForOthers) {
   ask();
   EXPECT_EQ(late.count(svm::kLinkOpen), 1u);
   EXPECT_EQ(s.count(svm::kLinkOpen), 2u);
+}
+
+TEST_F(WantedLinksTest, AllToWhomIsSentInARoundAreLinkedInTime) {
+  Socket s = bind(server, 53);
+  std::vector<Socket> clients;
+  std::string round;
+  for (uint16_t i = 0; i < 8; ++i) {
+    clients.push_back(bind(client, 60 + i, 2));
+    forget_events(client);
+    const svm::Endpoint to = at(2, 60 + i);
+    round += datagram(&to) + datagram(&to);
+  }
+  const svm::Endpoint last = at(9, 99);  // who is nobody's, and always the last
+  round += datagram(&last);
+  for (int i = 0; i < 40; ++i) server.write(*s.own, round);
+  for (const Socket& c : clients) EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+}
+
+TEST_F(WantedLinksTest, WhoSendsEverywhereDoesNotMakeOthersForgotten) {
+  TestApp loud(bed, named("loud"));
+  Socket s = bind(server, 53), c = bind(client, 60, 2), l = bind(loud, 61, 2);
+  send(c, at(1, 53));
+  for (uint16_t port = 1000; port < 3000; ++port) send(l, at(3, port));
+  send(c, at(1, 53));
+  EXPECT_EQ(c.count(svm::kLinkOpen), 1u);
+}
+
+// More of them than there are places, in turn: some are remembered.
+TEST(WantedLinks, OfManyInTurnSomeAreRemembered) {
+  session::WantedLinks wanted;
+  constexpr uint64_t kMany = 2 * WantedLinks::kPlaces * WantedLinks::kSets;
+  EXPECT_FALSE(wanted.note(1, 0));
+  EXPECT_TRUE(wanted.note(1, 0));
+  EXPECT_FALSE(wanted.note(1, WantedLinks::kLookAgain - 1));
+  EXPECT_TRUE(wanted.note(1, WantedLinks::kLookAgain));
+  uint64_t found = 0;
+  for (int round = 0; round < 4; ++round)
+    for (uint64_t i = 0; i < kMany; ++i) found += wanted.note(2 * i + 3, 0);
+  EXPECT_GT(found, kMany / 8);
 }
 
 // It is each link's own second: who looks for the other end's sake does not shorten it.
