@@ -1,5 +1,29 @@
 // show udp ports, show udp stats.
+#include <cstdlib>
+#include <new>
+
 #include "udp_bed.h"
+
+namespace {
+thread_local bool counts_allocations = false;
+thread_local int n_allocations = 0;
+
+void* counted(std::size_t n) noexcept {
+  n_allocations += counts_allocations;
+  return std::malloc(n);
+}
+}  // namespace
+
+// NOLINTBEGIN: all of them, so that whoever replaces one (a sanitizer) replaces none.
+void* operator new(std::size_t n) {
+  void* p = counted(n);
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return counted(n); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+// NOLINTEND
 
 namespace loom::test {
 namespace {
@@ -34,6 +58,24 @@ TEST(UdpCli, PortsAreThoseOfSocketsWithoutAPeer) {
   EXPECT_EQ(t.columns, (Row{"port", "sockets", "received", "sent", "rcvbuf-full"}));
   EXPECT_EQ(t.rows[0], (Row{"53", "1", "2", "1", "1"}));
   EXPECT_EQ(t.rows[1], (Row{"60", "2", "0", "0", "0"}));
+}
+
+// While a worker is visited, packets wait for it.
+TEST(UdpCli, TheVisitToAWorkerAllocatesNothing) {
+  UdpBed bed;
+  for (uint16_t port = 1000; port < 1200; ++port) bed.bind(port);
+  static decltype(HostOps::run_on_worker) visit;
+  HostOps ops = *bed.fake.host.ops;
+  visit = ops.run_on_worker;
+  ops.run_on_worker = [](Host& h, uint32_t i, void (*fn)(Worker&, void*), void* arg) {
+    counts_allocations = true;
+    visit(h, i, fn, arg);
+    counts_allocations = false;
+  };
+  bed.fake.host.ops = &ops;
+  n_allocations = 0;
+  EXPECT_EQ(table_of(bed, "show udp ports").rows.size(), 200u);
+  EXPECT_EQ(n_allocations, 0);
 }
 
 TEST(UdpCli, StatsCountWhatEachWorkerHas) {
