@@ -306,6 +306,8 @@ void end_links(SessionWorker& sw, Session& s, const svm::Endpoint* keep, bool ha
     if (slot.link == kNoIndex) continue;
     DatagramLink& l = *sw.datagram_links[slot.link];
     if (!l.is_open || (keep && same(slot.remote, *keep))) continue;
+    // It has written its last before it closed, or died: nobody waits for its word.
+    if (!keep) l.shared->ends[slot.end].stopped.store(1, std::memory_order_release);
     end_link(sw, l);
     // What it sent before comes first, as its last answer.
     const svm::FifoShared& sent = l.shared->fifos[slot.end];

@@ -67,8 +67,8 @@ bool may_link(SessionWorker&, const Session&, const Session& to, const Endpoints
 // Links the session with its peer, or with one of those that it has without one, if there is a pair
 // of their applications and room.
 void link_datagrams(SessionWorker&, Session&, const Endpoints&, bool has_peer = true) noexcept;
-// Ends all links of the session but the one with `keep`. has_died: its application has ended
-// without closing it, and a peer that waits for it is told.
+// Ends all links of the session but the one with `keep`; nullptr: the session has ended. has_died:
+// its application has ended without closing it, and a peer that waits for it is told.
 void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,
                bool has_died = false) noexcept;
 // The session is being freed.

@@ -151,7 +151,7 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
     if (status == Status::kOk) send_before(sw, *s);
     if (status == Status::kOk) status = ops->set_peer(*sw.worker, s->conn, args.endpoints);
     if (status == Status::kOk) {
-      end_links(sw, *s, p.remote.port != 0 ? &p.remote : nullptr);
+      end_links(sw, *s, &p.remote);
       if (p.remote.port != 0) link_datagrams(sw, *s, args.endpoints);
       event.handle = handle_of(sw, *s);
       event.session = s->shared_ref;

@@ -8,12 +8,14 @@
 // the daemon's word; a datagram's header in the fifo is the peer's, of which length, TOS and TTL
 // count, and an end that finds a contradiction in it lets go of the link.
 //
-// A slot is free, open, ended (the fifos may be read until what was in them at the time is read;
-// nothing is written any more), and free again once the application has said kLinkDone. Processes
-// that share the session by fork() share its links: one of them lets go for all, when it has found
-// the link read to its end. It marks the slot before it says so, under the session's process lock,
-// and the others look at let_go_version under that lock before they touch any link. Said of a link
-// that was still open, while more than one process holds the session, kLinkDone only ends it.
+// A slot is free, open, ended (nothing is written any more by who has seen that, which he says in
+// CutThroughEnd::stopped, as the daemon does for one that has closed or died; the fifos may be read
+// until what was in them then is read), and free again once the application has said kLinkDone.
+// Processes that share the session by fork() share its links: one of them lets go for all, when it
+// has found the link read to its end. It marks the slot before it says so, under the session's
+// process lock, and the others look at let_go_version under that lock before they touch any link.
+// Said of a link that was still open, while more than one process holds the session, kLinkDone only
+// ends it.
 #pragma once
 #include "svm/protocol.h"
 

@@ -185,6 +185,7 @@ static_assert(sizeof(SessionShared) == 4 * 64);
 // What the other end has to know of one.
 struct alignas(64) CutThroughEnd {
   std::atomic<uint32_t> owner;    // as SessionLine::owner: whose bell to ring
+  std::atomic<uint32_t> stopped;  // of a link that has ended: this end writes no more
   std::atomic<uint64_t> dropped;  // datagrams that the other end had no room for
 };
 

@@ -67,12 +67,26 @@ std::unique_ptr<DatagramLink> DatagramLink::open(AppWorker& worker, Attachment& 
   l->end_ = end;
   l->slot_ = slot;
   l->serial_ = svm::link_serial(word);
+  l->since_ = sys::now();
   l->pair_ = std::move(pair);
   return l;
 }
 
 void DatagramLink::end() noexcept {
-  if (std::exchange(is_ended_, true)) return;
+  if (!std::exchange(is_ended_, true)) {
+    since_ = sys::now();
+    own_->stopped.store(1, std::memory_order_release);
+    if (tx_.should_notify()) (void)ring();  // it looks for that
+  }
+  find_end();
+}
+
+void DatagramLink::find_end() noexcept {
+  if (!is_ended_ || has_end_) return;
+  // Looked at before the tail: what it had written when it stopped is below.
+  const bool has_stopped = peer_->stopped.load(std::memory_order_acquire) != 0;
+  if (!has_stopped && sys::now() - since_ < patience) return;
+  has_end_ = true;
   end_at_ = rx_.head() + rx_.refresh();
   if (rx_.violation()) (void)broken();
 }
@@ -105,10 +119,11 @@ DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<co
 
 uint32_t DatagramLink::readable() noexcept {
   if (is_broken_) return 0;
+  find_end();
   const uint32_t n = rx_.available();
   if (rx_.violation()) [[unlikely]]
     (void)broken();
-  return is_ended_ ? std::min(n, left()) : n;
+  return has_end_ ? std::min(n, left()) : n;
 }
 
 bool DatagramLink::next(svm::DatagramHeader& h) noexcept {
@@ -147,7 +162,8 @@ bool DatagramLink::peek(const svm::DatagramHeader& h, std::span<const iovec> to,
 void DatagramLink::drop(const svm::DatagramHeader& h) noexcept { rx_.drop(kHeader + h.length); }
 
 bool DatagramLink::arm() noexcept {
-  if (is_ended_ || is_broken_) return true;  // nothing will come
+  find_end();
+  if (has_end_ || is_broken_) return true;  // nothing will come
   const uint32_t seen = rx_.cached_available();
   if (rx_.arm(seen)) return true;
   // No link has an end of file or a reset, which would keep us awake.

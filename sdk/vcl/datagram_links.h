@@ -25,6 +25,9 @@ class AppWorker;
 
 class DatagramLink {
  public:
+  // With who does not do its part. Tests of those who do have more.
+  static inline TimeNs patience = 100 * kMillisecond;
+
   // The link of that slot. nullptr: it leads nowhere, or there are no descriptors.
   static std::unique_ptr<DatagramLink> open(AppWorker& worker, Attachment& attachment,
                                             Session& session, uint32_t slot,
@@ -34,11 +37,12 @@ class DatagramLink {
 
   uint32_t slot() const noexcept { return slot_; }
   uint32_t serial() const noexcept { return serial_; }
-  // Nothing will be sent by it any more, and nothing received beyond what there is now.
+  // The daemon has ended it: nothing is sent by it any more, which the other end is told. What that
+  // one still writes is received until it has said the same, or has had patience to.
   void end() noexcept;
   bool is_ended() const noexcept { return is_ended_; }
   // Of no more use: broken, or ended and read to the end.
-  bool is_done() const noexcept { return is_broken_ || (is_ended_ && left() == 0); }
+  bool is_done() const noexcept { return is_broken_ || (has_end_ && left() == 0); }
   void set_owner(uint32_t worker) noexcept { own_->owner.store(worker, std::memory_order_seq_cst); }
 
   // Whether it is the way to that address, from that source if one is named.
@@ -68,6 +72,7 @@ class DatagramLink {
     return false;
   }
   uint32_t readable() noexcept;
+  void find_end() noexcept;
   // Of what there was at the end; other processes read it, too.
   uint32_t left() const noexcept {
     const auto n = static_cast<int32_t>(end_at_ - rx_.head());
@@ -83,8 +88,9 @@ class DatagramLink {
   svm::Ref bell_ref_ = 0;
   uint32_t bit_ = 0, end_ = 0;
   uint32_t slot_ = 0, serial_ = 0;
-  uint32_t end_at_ = 0;  // cursor of rx_ behind the last byte, once it has ended
-  bool is_ended_ = false, is_broken_ = false;
+  TimeNs since_ = 0;     // when it was opened, or ended
+  uint32_t end_at_ = 0;  // with has_end_: cursor of rx_ behind the last byte
+  bool is_ended_ = false, has_end_ = false, is_broken_ = false;
 };
 
 }  // namespace loom::vcl

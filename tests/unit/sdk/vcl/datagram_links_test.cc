@@ -12,6 +12,13 @@ namespace {
 
 using namespace test_bed;
 
+// However busy the machine is.
+struct PatientLinks : DatagramLinks {
+  PatientLinks() { DatagramLink::patience = 3600 * kSecond; }
+  ~PatientLinks() override { DatagramLink::patience = before; }
+  const TimeNs before = DatagramLink::patience;
+};
+
 TEST_F(DatagramLinks, WhatIsSentToThePeerGoesByTheLink) {
   Session& s = connect();
   for (const size_t n : {0, 1, 1400, 60'000}) {
@@ -179,7 +186,7 @@ TEST_F(DatagramLinks, AnEndedLinkIsReadToItsEndAndLeft) {
   Session& s = connect();
   pair().send_datagram("one");
   pair().send_datagram("two");
-  pair().set_link(1, svm::kLinkEnded);
+  pair().end_link(1);
   EXPECT_EQ(send(s, "by the transport now"), 20);
   pair().send_datagram("too late");
   EXPECT_EQ(receive(s).bytes, "one");
@@ -190,10 +197,83 @@ TEST_F(DatagramLinks, AnEndedLinkIsReadToItsEndAndLeft) {
   (void)daemon->n_sessions();  // it has heard all by then
   while (daemon->events(svm::ToDaemon::kLinkDone) == 0) std::this_thread::yield();
   // The same slot under its old serial is not taken up again; another one is.
-  pair().set_link(1, svm::kLinkEnded);
+  pair().end_link(1);
   EXPECT_EQ(receive(s).n, -EAGAIN);
   pair().set_link(2, svm::kLinkOpen);
   EXPECT_EQ(receive(s).bytes, "too late");
+}
+
+// The other end has not heard of it yet, and writes meanwhile.
+TEST_F(PatientLinks, WhatIsWrittenWhileALinkEndsIsRead) {
+  Session& s = connect();
+  pair().send_datagram("one");
+  pair().set_link(1, svm::kLinkEnded);
+  EXPECT_EQ(receive(s).bytes, "one");
+  EXPECT_EQ(pair().shared->ends[0].stopped.load(), 1u) << "it writes no more itself";
+  pair().send_datagram("two");
+  EXPECT_EQ(receive(s).bytes, "two");
+  s.set_nonblocking(false);
+  before_sleep = [&] {
+    before_sleep = nullptr;
+    pair().send_datagram("three");
+    pair().shared->ends[1].stopped.store(1);
+  };
+  EXPECT_EQ(receive(s).bytes, "three");
+  s.set_nonblocking(true);
+  pair().send_datagram("a lie");
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+  while (daemon->events(svm::ToDaemon::kLinkDone) == 0) std::this_thread::yield();
+}
+
+TEST_F(DatagramLinks, WhoNeverSaysThatItHasStoppedIsNotWaitedForLong) {
+  Session& s = connect();
+  pair().set_link(1, svm::kLinkEnded);
+  uint64_t n = 0;
+  do {
+    pair().send_datagram("more");
+    n += receive(s).n == 4;
+  } while (daemon->events(svm::ToDaemon::kLinkDone) == 0);
+  EXPECT_GT(n, 0u);
+  EXPECT_EQ(receive(s).n, -EAGAIN);
+}
+
+// Ends at any moment, with a thread that writes at the other end as an application does: look
+// whether there is a link, write; what it has been told was sent is received.
+TEST_F(PatientLinks, NothingIsLostWhileLinksEnd) {
+  Session& s = connect();
+  auto& p = pair();
+  std::atomic<uint32_t> open{1}, n_sent{0}, n_received{0};
+  std::atomic<bool> ends{false};
+  std::thread peer([&] {
+    uint32_t stopped = 0;
+    while (!ends) {
+      const uint32_t serial = open.load();
+      std::this_thread::yield();
+      if (serial == 0 || serial == stopped) continue;
+      if (p.slot().word.load() == svm::link_word(serial, svm::kLinkOpen)) {
+        if (n_sent - n_received >= 100) continue;  // there is room
+        std::this_thread::yield();                 // here the daemon may end it
+        ++n_sent;
+        p.send_datagram("x");
+      } else {
+        p.shared->ends[1].stopped.store(1);
+        stopped = serial;
+      }
+    }
+  });
+  for (uint32_t serial = 1; serial <= 100; ++serial) {
+    const uint32_t until = n_received + 1 + serial % 7;
+    while (n_received < until) n_received += receive(s).n == 1;
+    p.set_link(serial, svm::kLinkEnded);
+    while (daemon->events(svm::ToDaemon::kLinkDone) < serial) n_received += receive(s).n == 1;
+    EXPECT_EQ(n_received.load(), n_sent.load()) << serial;
+    open = 0;
+    p.shared->ends[0].stopped = p.shared->ends[1].stopped = 0;
+    p.set_link(serial + 1, svm::kLinkOpen);
+    open = serial + 1;
+  }
+  ends = true;
+  peer.join();
 }
 
 // Processes that share a session by fork() share its links: here the test is the other one.
@@ -228,7 +308,7 @@ TEST_F(SharedLinks, TheOneThatReadsTheLastLetsGoForAll) {
   share();
   for (const char* text : {"one", "two", "three"}) pair().send_datagram(text);
   EXPECT_EQ(receive(*s).bytes, "one");
-  pair().set_link(1, svm::kLinkEnded);
+  pair().end_link(1);
   EXPECT_EQ(s->unread(), 3u);  // it has seen the end
   EXPECT_EQ(take(), "two");
   EXPECT_EQ(receive(*s).bytes, "three");
@@ -240,7 +320,7 @@ TEST_F(SharedLinks, TheOneThatReadsTheLastLetsGoForAll) {
 TEST_F(SharedLinks, NobodyTouchesALinkThatAnotherHasLetGoOf) {
   share();
   pair().send_datagram("one");
-  pair().set_link(1, svm::kLinkEnded);
+  pair().end_link(1);
   EXPECT_EQ(s->unread(), 3u);
   EXPECT_EQ(take(), "one");
   pair().slot().let_go.store(1);
@@ -267,7 +347,7 @@ TEST_F(SharedLinks, ABrokenOneIsLetGoOfOnceItHasEnded) {
   pair().send(std::string(10, 'x'));  // no whole header
   EXPECT_EQ(receive(*s).n, -EAGAIN);
   expect_done(1);
-  pair().set_link(1, svm::kLinkEnded);
+  pair().end_link(1);
   EXPECT_EQ(receive(*s).n, -EAGAIN);
   expect_done(2);
   EXPECT_EQ(receive(*s).n, -EAGAIN);

@@ -42,6 +42,11 @@ struct FakeDaemon::Pair {
     slot().word.store(link_word(serial, state));
     links->version.fetch_add(1);
   }
+  // When the other session has closed.
+  void end_link(uint32_t serial) {
+    shared->ends[1].stopped.store(1);
+    set_link(serial, kLinkEnded);
+  }
   uint32_t send_datagram(DatagramHeader h, const std::string& payload) {
     return send(std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
   }
