@@ -219,10 +219,18 @@ bool Session::find_datagram(DatagramLink*& from, svm::DatagramHeader& h) {
   if (!can_use_links()) [[likely]]
     return next_datagram(rx_.available(), h);
   const auto n = static_cast<uint32_t>(links_.size() + 1);
+  // What is sent behind an end goes by the transport: the rest of the link is older.
+  for (uint32_t i = 1; i < n; ++i) {
+    from = links_[i - 1].get();
+    if (!from->is_ended() || !from->next(h) || !from->may_be_read(rx_)) continue;
+    turn_ = i;
+    return true;
+  }
   for (uint32_t i = 0; i < n; ++i) {
     const uint32_t at = (turn_ + i) % n;
     from = at == 0 ? nullptr : links_[at - 1].get();
-    const bool found = from ? from->next(h) : next_datagram(rx_.available(), h);
+    const bool found =
+        from ? from->next(h) && from->may_be_read(rx_) : next_datagram(rx_.available(), h);
     if (from && from->is_done()) links_over_ = true;
     if (!found) continue;
     turn_ = at;
@@ -343,7 +351,7 @@ bool Session::send_by_link(std::span<const iovec> from, size_t n, const Datagram
   // Who answers has just read from it; more than one may lead there.
   for (uint32_t i = 0, count = static_cast<uint32_t>(links_.size()); i < count && !link; ++i)
     if (DatagramLink& l = *links_[(link_read_ + i) % count]; l.leads_to(to, out.source)) link = &l;
-  if (!link) return false;
+  if (!link || !link->may_be_written(tx_)) return false;
   if (out.tos < 0) h.tos = options_.dscp_tos;
   if (!(h.flags & kDatagramTtl)) h.ttl = kDefaultTtl;
   h.gso_size = 0;

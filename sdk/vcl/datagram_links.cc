@@ -100,6 +100,13 @@ bool DatagramLink::leads_to(const svm::Endpoint& to, const svm::Endpoint* source
   return !source || std::memcmp(source->ip, local_.ip, address_bytes(local_)) == 0;
 }
 
+bool DatagramLink::may_be_written(svm::AppFifoProducer& own) noexcept {
+  if (is_written_) [[likely]]
+    return true;
+  (void)own.refresh();
+  return is_written_ = own.used() == 0 || sys::now() - since_ >= patience;
+}
+
 DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<const iovec> v,
                                       size_t from) noexcept {
   switch (put_datagram(tx_, h, v, from, [this] { return pair_->more_memory(); })) {
@@ -124,6 +131,13 @@ uint32_t DatagramLink::readable() noexcept {
   if (rx_.violation()) [[unlikely]]
     (void)broken();
   return has_end_ ? std::min(n, left()) : n;
+}
+
+bool DatagramLink::may_be_read(svm::AppFifoConsumer& own) noexcept {
+  if (is_read_) [[likely]]
+    return true;
+  if (!std::exchange(has_older_, true)) older_ = own.head() + own.refresh();
+  return is_read_ = static_cast<int32_t>(own.head() - older_) >= 0;
 }
 
 bool DatagramLink::next(svm::DatagramHeader& h) noexcept {

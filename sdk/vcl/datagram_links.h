@@ -47,6 +47,9 @@ class DatagramLink {
 
   // Whether it is the way to that address, from that source if one is named.
   bool leads_to(const svm::Endpoint& to, const svm::Endpoint* source) const noexcept;
+  // Goes over to it from the session's own fifo, once: when that is empty, so that all that was
+  // sent before has arrived, or after patience.
+  bool may_be_written(svm::AppFifoProducer& own) noexcept;
   enum class Sent { kYes, kDropped, kBroken, kRing };
   // One datagram of the bytes [from, from + h.length) of `v`. kDropped: the peer does not keep up,
   // or there is no memory. kRing: sent, and the peer is to be rung.
@@ -57,6 +60,8 @@ class DatagramLink {
     return pair_->ring(*bell_, 1 - end_, peer_->owner.load(std::memory_order_relaxed), bit_);
   }
 
+  // What the session's own fifo had when the first datagram was found here is read before that.
+  bool may_be_read(svm::AppFifoConsumer& own) noexcept;
   // The header of the next datagram, with the daemon's addresses. False: there is none.
   bool next(svm::DatagramHeader& h) noexcept;
   // Its bytes, as many as there is room for. False: the link is broken.
@@ -90,7 +95,9 @@ class DatagramLink {
   uint32_t slot_ = 0, serial_ = 0;
   TimeNs since_ = 0;     // when it was opened, or ended
   uint32_t end_at_ = 0;  // with has_end_: cursor of rx_ behind the last byte
+  uint32_t older_ = 0;   // with has_older_: cursor of the session's own fifo
   bool is_ended_ = false, has_end_ = false, is_broken_ = false;
+  bool has_older_ = false, is_read_ = false, is_written_ = false;
 };
 
 }  // namespace loom::vcl

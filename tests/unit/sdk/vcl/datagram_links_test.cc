@@ -12,6 +12,30 @@ namespace {
 
 using namespace test_bed;
 
+// As long as it lives the daemon does nothing.
+class Standstill {
+ public:
+  explicit Standstill(FakeDaemon& daemon)
+      : thread_([this, &daemon] {
+          daemon.run([this] {
+            stands_ = true;
+            while (!is_over_) std::this_thread::yield();
+          });
+        }) {
+    while (!stands_) std::this_thread::yield();
+  }
+  ~Standstill() {
+    is_over_ = true;
+    thread_.join();
+  }
+  Standstill(const Standstill&) = delete;
+  Standstill& operator=(const Standstill&) = delete;
+
+ private:
+  std::atomic<bool> stands_{false}, is_over_{false};
+  std::thread thread_;
+};
+
 // However busy the machine is.
 struct PatientLinks : DatagramLinks {
   PatientLinks() { DatagramLink::patience = 3600 * kSecond; }
@@ -92,6 +116,8 @@ TEST_F(DatagramLinks, BoundariesPeekTruncationAndLength) {
 
 TEST_F(DatagramLinks, ReadingTakesTurns) {
   Session& s = connect();
+  pair().send_datagram("before");
+  EXPECT_EQ(receive(s).bytes, "before");
   for (int i = 0; i < 3; ++i) {
     pair().send_datagram("l" + std::to_string(i));
     inject("t" + std::to_string(i));
@@ -99,6 +125,63 @@ TEST_F(DatagramLinks, ReadingTakesTurns) {
   std::string order;
   for (int i = 0; i < 6; ++i) order += receive(s).bytes[0];
   EXPECT_TRUE(order == "tltltl" || order == "ltltlt") << order;
+}
+
+// One sender's datagrams stay in order where it goes over to the link.
+TEST_F(DatagramLinks, WhatHasComeByTheTransportBeforeIsReadFirst) {
+  Session& s = connect();
+  for (int i = 0; i < 3; ++i) inject("t" + std::to_string(i));
+  for (int i = 0; i < 3; ++i) pair().send_datagram("l" + std::to_string(i));
+  EXPECT_EQ(receive(s).bytes, "t0");
+  EXPECT_EQ(receive(s).bytes, "t1");
+  inject("newer");
+  EXPECT_EQ(receive(s).bytes, "t2");
+  std::string rest;
+  for (int i = 0; i < 4; ++i) rest += receive(s).bytes + " ";
+  EXPECT_EQ(rest, "l0 newer l1 l2 ");
+}
+
+TEST_F(DatagramLinks, AndWhatTheLinkStillHasWhenItHasEnded) {
+  Session& s = connect();
+  pair().send_datagram("first");
+  EXPECT_EQ(receive(s).bytes, "first");
+  for (int i = 0; i < 3; ++i) pair().send_datagram("l" + std::to_string(i));
+  pair().end_link(1);
+  for (int i = 0; i < 2; ++i) inject("t" + std::to_string(i));
+  std::string all;
+  for (int i = 0; i < 5; ++i) all += receive(s).bytes + " ";
+  EXPECT_EQ(all, "l0 l1 l2 t0 t1 ");
+}
+
+TEST_F(PatientLinks, WhatIsOnItsWayByTheTransportGoesOnThere) {
+  Session& s = connect();
+  auto& p = pair();
+  p.set_link(1, svm::kLinkFree);
+  {
+    const Standstill busy(*daemon);
+    EXPECT_EQ(send(s, "one"), 3);
+    p.set_link(2, svm::kLinkOpen);
+    EXPECT_EQ(send(s, "two"), 3);
+    EXPECT_TRUE(p.sent().empty()) << "it would overtake";
+  }
+  for (size_t n = 0; n < 2 * sizeof(DatagramHeader) + 6;) n += daemon->sent(0).size();
+  EXPECT_EQ(send(s, "three"), 5);
+  EXPECT_EQ(pair().sent().size(), 1u);
+  EXPECT_EQ(send(s, "four"), 4);
+  EXPECT_EQ(pair().sent().size(), 1u);
+}
+
+// Who never lets it run empty does not wait for ever.
+TEST_F(PatientLinks, OrOvertakesItInTheEnd) {
+  DatagramLink::patience = 0;
+  Session& s = connect();
+  auto& p = pair();
+  p.set_link(1, svm::kLinkFree);
+  const Standstill busy(*daemon);
+  EXPECT_EQ(send(s, "one"), 3);
+  p.set_link(2, svm::kLinkOpen);
+  EXPECT_EQ(send(s, "two"), 3);
+  EXPECT_EQ(p.sent().size(), 1u);
 }
 
 TEST_F(DatagramLinks, WhatThePeerHasNoRoomForIsDroppedAndCounted) {
