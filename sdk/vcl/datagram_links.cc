@@ -152,6 +152,7 @@ bool DatagramLink::next(svm::DatagramHeader& h) noexcept {
   h.length = said.length;
   h.flags = svm::kDatagramKnownFlags;
   h.is_ip4 = remote_.is_ip4;
+  h.interface = kNoIndex;  // as what the transport brings from this host
   h.tos = said.tos;
   h.ttl = std::max<uint8_t>(said.ttl, 1);
   h.local_port = local_.port;

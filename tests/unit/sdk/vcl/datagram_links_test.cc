@@ -97,6 +97,7 @@ TEST_F(DatagramLinks, AddressesAreTheDaemonsWhateverThePeerSays) {
   EXPECT_EQ(g.in.header.local_port, htons(4000));
   EXPECT_EQ(g.in.header.flags, svm::kDatagramKnownFlags);
   EXPECT_EQ(g.in.header.error, 0);
+  EXPECT_EQ(g.in.header.interface, kNoIndex) << "as of what comes by the transport from this host";
   EXPECT_EQ(g.in.header.tos, 0xff);
 }
 
