@@ -428,10 +428,14 @@ int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& 
   uint32_t rung = 0;
   while (true) {
     drain();
-    if (ready()) return 0;
+    if (ready()) {
+      thread.gauge().satisfied();
+      return 0;
+    }
     if (deadline != sys::kForever && sys::now() >= deadline) return -EAGAIN;
     if (const int e = thread.prepare(*this); e != 0) return e;
-    if (spin(lock, thread, deadline, rung) || !begin_sleep(thread, rung)) continue;
+    if (may_spin(thread, rung) && spin(lock, thread, deadline, rung)) continue;
+    if (!begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, sleep_limit());
     const auto woken = sleep(lock, thread, [&] { return thread.sleep(-1, until, nullptr); });
     if (woken.error == 0 || (restartable && signals_restart())) continue;

@@ -87,8 +87,9 @@ class AppWorker {
   // ring. A peer that rings without end must at last make a system call for each look.
   bool begin_sleep(ThreadWaiter& thread, uint32_t& rung);
   void end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken);
-  // Before begin_sleep: looks for a moment, without the mutex, whether something comes (spin.h).
-  // True: it has been without the mutex, look again.
+  // Before begin_sleep: whether to look for a moment, without the mutex, if something comes
+  // (spin.h); and that look. True: it has been without the mutex, look again.
+  bool may_spin(ThreadWaiter& thread, uint32_t rung);
   bool spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
             uint32_t& rung);
   // After begin_sleep: runs `sleep_now` without the mutex, then ends the sleep, even when the
@@ -174,6 +175,7 @@ class AppWorker {
   Session* find(uint64_t handle) const noexcept;
 
   const Config config_;
+  const bool has_two_cores_ = sys::hooks.online_cores() > 1;
   const std::string app_name_;
   std::mutex mutex_;
   std::mutex attach_mutex_;  // one attempt at a time; before mutex_

@@ -272,6 +272,7 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     if (n < max) n += collect(events + n, max - n);
     if (n != 0 || error != 0 || deadline == 0 ||
         (deadline != sys::kForever && sys::now() >= deadline)) {
+      if (n != 0) thread.gauge().satisfied();
       waiter->unlink();
       if (!ready_.empty()) wake_one();
       return n != 0 ? n : error;
@@ -279,7 +280,11 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     if (const int e = thread.prepare(worker_); e != 0) return e;
     if (!waiter->linked()) waiters_.push_back(*waiter);
     // A signal that only the mask lets in has to come to the call with the mask.
-    if (!mask && worker_.spin(lock, thread, deadline, rung)) continue;
+    if (!mask && worker_.may_spin(thread, rung)) {
+      // What of the kernel's is ready already does not wait for that.
+      if ((kernel_ready = kernel && kernel_skipped_)) continue;
+      if (worker_.spin(lock, thread, deadline, rung)) continue;
+    }
     if (!worker_.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker_.sleep_limit());
     const auto woken = worker_.sleep(

@@ -89,6 +89,7 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   while (true) {
     worker.drain();
     const int n = look(entries, watches.linked());
+    if (n != 0) thread.gauge().satisfied();
     const bool over =
         deadline == 0 || error != 0 || (deadline != sys::kForever && sys::now() >= deadline);
     if (n != 0 || kernel_ready || over) {
@@ -101,7 +102,11 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
     }
     if (const int e = thread.prepare(worker); e != 0) return e;
     // A signal that only the mask lets in has to come to the call with the mask.
-    if (!mask && worker.spin(lock, thread, deadline, rung)) continue;
+    if (!mask && worker.may_spin(thread, rung)) {
+      // What of the kernel's is ready already does not wait for that.
+      if ((kernel_ready = look_at_kernel() != 0)) continue;
+      if (worker.spin(lock, thread, deadline, rung)) continue;
+    }
     if (!worker.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker.sleep_limit());
     const auto woken = worker.sleep(lock, thread, [&] {

@@ -11,20 +11,19 @@ namespace {
 constexpr size_t kMostPairs = 8;    // with more of them somebody is always ringing
 constexpr int kLooksPerClock = 16;  // reading the clock costs as much as a few looks
 
-bool has_two_cores() noexcept {
-  static const bool has = sysconf(_SC_NPROCESSORS_ONLN) > 1;
-  return has;
-}
-
 }  // namespace
+
+bool AppWorker::may_spin(ThreadWaiter& thread, uint32_t rung) {
+  thread.gauge().unsatisfied();
+  // Where others sleep the doorbells are rung anyway, and whom they wake shares what has come. One
+  // round is left to begin_sleep(), which has to announce the bells before the last.
+  return sleepers_ == 0 && rung + 1 < kMaxRounds && !pairs_.empty() &&
+         pairs_.size() <= kMostPairs && attachment_ && config_.spin != 0 && has_two_cores_ &&
+         thread.gauge().wants();
+}
 
 bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
                      uint32_t& rung) {
-  // Where others sleep the doorbells are rung anyway, and whom they wake shares what has come. One
-  // round is left to begin_sleep(), which has to announce the bells before the last.
-  if (sleepers_ != 0 || rung + 1 >= kMaxRounds || pairs_.empty() || pairs_.size() > kMostPairs ||
-      !attachment_ || config_.spin == 0 || !has_two_cores() || !thread.gauge().wants())
-    return false;
   // What is looked at stays mapped.
   const std::shared_ptr<Attachment> attachment = attachment_;
   std::array<std::shared_ptr<CutThroughPair>, kMostPairs> pairs;
@@ -48,7 +47,7 @@ bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, T
   thread.set_spinning(false);
   if (has_come) {
     ++rung;  // who rings without end does not keep it awake for ever
-    thread.gauge().found();
+    thread.gauge().rang();
   } else {
     thread.gauge().missed();
   }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include <hostloom/types.h>
 
@@ -27,8 +28,18 @@ class SpinGauge {
     --skip_;
     return false;
   }
-  // Believed when it goes on: it may have been luck, as of one whose core was another's meanwhile.
-  void found() noexcept { backoff_ /= 2; }
+  // Something has come. Whether it is worth anything, the wait shows: who rings for nothing is not
+  // looked for.
+  void rang() noexcept { rang_ = true; }
+  // The wait has something to return. Believed when it goes on: it may have been luck, as of one
+  // whose core was another's meanwhile.
+  void satisfied() noexcept {
+    if (std::exchange(rang_, false)) backoff_ /= 2;
+  }
+  // It goes on: that was not for it.
+  void unsatisfied() noexcept {
+    if (std::exchange(rang_, false)) missed();
+  }
   // The same wait asks again: that is one more to skip.
   void missed() noexcept {
     backoff_ = std::min(2 * backoff_ + 1, kMostSkipped);
@@ -41,6 +52,7 @@ class SpinGauge {
 
  private:
   uint32_t skip_ = 0;     // waits
+  bool rang_ = false;     // in the last look; nothing is known of it yet
   uint32_t backoff_ = 0;  // what is skipped after the next miss: 1, 3, 7, ...
 };
 

@@ -15,6 +15,7 @@ int libc_ppoll(pollfd* fds, nfds_t n, const timespec* timeout, const sigset_t* m
   return ::ppoll(fds, n, timeout, mask);
 }
 void nobody_cares(int, bool) {}
+long online_cores() { return sysconf(_SC_NPROCESSORS_ONLN); }
 
 // Where internal descriptors start: high, but within the limit, with room for a few hundred.
 int first_internal() noexcept {
@@ -27,7 +28,7 @@ int first_internal() noexcept {
 
 }  // namespace
 
-Hooks hooks = {libc_epoll_pwait, libc_ppoll, nobody_cares};
+Hooks hooks = {libc_epoll_pwait, libc_ppoll, nobody_cares, online_cores};
 
 int make_internal(int fd) noexcept {
   if (fd < 0) return -1;

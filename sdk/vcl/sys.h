@@ -28,6 +28,7 @@ struct Hooks {
   int (*epoll_pwait)(int epfd, epoll_event* events, int n, int timeout_ms, const sigset_t* mask);
   int (*ppoll)(pollfd* fds, nfds_t n, const timespec* timeout, const sigset_t* mask);
   void (*internal_fd)(int fd, bool is_internal);
+  long (*online_cores)();
 };
 extern Hooks hooks;
 

@@ -37,6 +37,8 @@ class ThreadWaiter {
     spinning_ = is;
     news_.store(false, std::memory_order_relaxed);
   }
+  // It looks or sleeps. Under the worker's mutex.
+  bool is_waiting() const noexcept { return spinning_ || asleep_; }
   bool has_news() const noexcept { return news_.load(std::memory_order_relaxed); }
   SpinGauge& gauge() noexcept { return gauge_; }
   // Around sleep(), under the worker's mutex.

@@ -20,6 +20,8 @@ using test::FakeDaemon;
 
 // Called where a thread is about to sleep in the kernel.
 inline std::function<void()> before_sleep;
+// That the library sees; threads take turns where there is one.
+inline long n_cores = 2;
 
 struct DatagramLinks : testing::Test, DatagramCalls {
   void SetUp() override {
@@ -30,8 +32,9 @@ struct DatagramLinks : testing::Test, DatagramCalls {
     config.session_timeout = 20;
     daemon = std::make_unique<FakeDaemon>(config.app_socket);
     adjust(config);
-    worker = new AppWorker(config, "links-test");
     plain = sys::hooks;
+    sys::hooks.online_cores = [] { return n_cores; };
+    worker = new AppWorker(config, "links-test");
     sys::hooks.epoll_pwait = [](int epfd, epoll_event* events, int n, int timeout,
                                 const sigset_t* mask) {
       if (const auto f = before_sleep) f();

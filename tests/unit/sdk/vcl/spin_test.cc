@@ -2,7 +2,10 @@
 // minute here, so that a sleep would be a mistake and no matter of time.
 #include "vcl/spin.h"
 
+#include <sys/eventfd.h>
+
 #include <atomic>
+#include <csignal>
 #include <thread>
 
 #include "links_bed.h"
@@ -32,15 +35,28 @@ TEST(SpinGauge, WhatFindsNothingIsTriedLessAndLess) {
     for (g.missed(); !g.wants(); ++n) {}
     return n;
   };
-  while (!g.wants()) {}
-  g.found();
-  EXPECT_TRUE(g.wants());
-  EXPECT_GT(skipped_after_a_miss(), 1000);
-  for (int i = 0; i < 10; ++i) {
-    g.found();
+  const auto find = [&] {
+    g.rang();
+    g.satisfied();
     EXPECT_TRUE(g.wants());
-  }
+  };
+  while (!g.wants()) {}
+  find();
+  EXPECT_GT(skipped_after_a_miss(), 1000);
+  for (int i = 0; i < 10; ++i) find();
   EXPECT_EQ(skipped_after_a_miss(), 1);
+}
+
+TEST(SpinGauge, WhatRangForNothingIsAMiss) {
+  SpinGauge g;
+  g.satisfied();  // by what was there without a look
+  EXPECT_TRUE(g.wants());
+  g.rang();
+  g.unsatisfied();
+  EXPECT_FALSE(g.wants()) << "the same wait";
+  g.satisfied();
+  EXPECT_FALSE(g.wants());
+  EXPECT_TRUE(g.wants());
 }
 
 TEST(SpinGauge, AfterALongSleepTheNextWaitSleepsAtOnce) {
@@ -52,6 +68,24 @@ TEST(SpinGauge, AfterALongSleepTheNextWaitSleepsAtOnce) {
   g.slept(49 * kMicrosecond, 50 * kMicrosecond);
   EXPECT_TRUE(g.wants());
 }
+
+// A handler without SA_RESTART, which counts.
+struct Interrupted {
+  explicit Interrupted(int signal) : signal_(signal) {
+    n = 0;
+    struct sigaction a {};
+    a.sa_handler = [](int) { ++n; };
+    sigaction(signal_, &a, &before_);
+  }
+  ~Interrupted() { sigaction(signal_, &before_, nullptr); }
+  Interrupted(const Interrupted&) = delete;
+  Interrupted& operator=(const Interrupted&) = delete;
+  static inline std::atomic<int> n{0};
+
+ private:
+  int signal_;
+  struct sigaction before_;
+};
 
 struct Spin : DatagramLinks {
   void adjust(Config& config) override { config.spin = look; }
@@ -65,14 +99,46 @@ struct Spin : DatagramLinks {
     if (other.joinable()) other.join();
     DatagramLinks::TearDown();
   }
-  // From another thread, once somebody waits for what the peer sends.
+  // From another thread, once this one looks or sleeps.
   template <class F>
-  void once_awaited(F&& f) {
-    pair().to_app().consumer.armed.store(0);
-    other = std::thread([this, f] {
-      while (pair().to_app().consumer.armed.load() == 0) std::this_thread::yield();
+  void once_awaited(F f) {
+    other = std::thread([this, f, &waiter = ThreadWaiter::current()] {
+      const auto is_waiting = [&] {
+        const std::lock_guard lock(worker->mutex());
+        return waiter.is_waiting();
+      };
+      while (!is_waiting()) std::this_thread::yield();
       f();
     });
+  }
+  static bool wants() { return ThreadWaiter::current().gauge().wants(); }
+  // What each of the calls that wait gives for the session and a descriptor of the kernel's.
+  std::vector<std::pair<const char*, std::function<int()>>> waits(Session& s, int fd,
+                                                                  const sigset_t* mask) {
+    return {{"poll",
+             [this, &s, fd, mask] {
+               WaitEntry entry{&s, POLLIN, 0};
+               pollfd kernel[2] = {{fd, POLLIN, 0}, {}};
+               return wait_many(*worker, {&entry, 1}, kernel, fd >= 0, 60 * kSecond, mask);
+             }},
+            {"epoll", [this, &s, fd, mask] {
+               const int epfd = fd >= 0 ? ::epoll_create1(0) : -1;
+               EpollSet* set = worker->new_epoll_set(epfd);
+               epoll_event e{};
+               e.events = EPOLLIN;
+               EXPECT_EQ(set->add(1, s, e), 0);
+               if (fd >= 0) {
+                 EXPECT_EQ(::epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &e), 0);
+                 set->note_kernel_fds();
+                 // A set looks at its kernel side in every other wait.
+                 EXPECT_EQ(set->wait(&e, 1, 0, nullptr), 1);
+               }
+               const int n = set->wait(&e, 1, 60 * kSecond, mask);
+               EXPECT_EQ(set->remove(1, s), 0);
+               set->unref();
+               if (epfd >= 0) ::close(epfd);
+               return n;
+             }}};
   }
   TimeNs look = 60 * kSecond;
   std::atomic<int> sleeps{0};
@@ -132,11 +198,87 @@ TEST_F(Spin, WhatAnotherThreadHasTakenEndsIt) {
   EXPECT_EQ(sleeps.load(), 0);
 }
 
-TEST_F(Spin, TheDeadlineHolds) {
+// Each miss counts, so that a peer who rings on and on is soon left to the kernel.
+TEST_F(Spin, WhoRingsForNothingIsNotLookedFor) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  for (int i = 0; i < 7; ++i) {
+    sleeps = 0;
+    once_awaited([this] {
+      while (sleeps == 0) {
+        pair().ring();
+        std::this_thread::yield();
+      }
+      pair().send_datagram("answer");
+    });
+    EXPECT_EQ(receive(s).bytes, "answer");
+    EXPECT_GE(sleeps.load(), 1);
+    other.join();
+  }
+  ThreadWaiter::current().gauge().missed();
+  int n_skipped = 0;
+  while (!wants()) ++n_skipped;
+  EXPECT_GE(n_skipped, 15);
+}
+
+// A signal that only the mask lets in would wait as long as the look does.
+TEST_F(Spin, ACallWithAMaskSleepsAtOnce) {
+  Session& s = connect();
+  const Interrupted usr1(SIGUSR1);
+  sigset_t blocked, none;
+  sigemptyset(&none);
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+  for (const auto& [name, wait] : waits(s, -1, &none)) {
+    sleeps = 0;
+    EXPECT_EQ(raise(SIGUSR1), 0);
+    EXPECT_EQ(wait(), -EINTR) << name;
+    EXPECT_EQ(sleeps.load(), 1) << name;
+    EXPECT_TRUE(wants()) << name << ": it has looked";
+  }
+  pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+  EXPECT_EQ(usr1.n.load(), 2);
+}
+
+TEST_F(Spin, WhatTheKernelHasIsSeenBefore) {
+  Session& s = connect();
+  const int fd = ::eventfd(1, EFD_NONBLOCK);  // readable
+  for (const auto& [name, wait] : waits(s, fd, nullptr)) {
+    EXPECT_EQ(wait(), 1) << name;
+    EXPECT_TRUE(wants()) << name << ": it has looked";
+  }
+  ::close(fd);
+}
+
+// For longer than the whole test may take.
+struct LongSpin : Spin {
+  LongSpin() { look = 3600 * kSecond; }
+};
+
+TEST_F(LongSpin, TheDeadlineHolds) {
   Session& s = connect();
   s.set_nonblocking(false);
   s.rcv_timeout = kMillisecond;
   EXPECT_EQ(receive(s).n, -EAGAIN);
+  EXPECT_FALSE(wants()) << "it has not looked";
+}
+
+struct OneCore : Spin {
+  OneCore() { n_cores = 1; }
+  ~OneCore() override { n_cores = 2; }
+};
+
+// The peer cannot answer while we look.
+TEST_F(OneCore, NobodyLooks) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  sleeps = 0;
+  before_sleep = [this] {
+    if (sleeps++ == 0) pair().send_datagram("answer");
+  };
+  EXPECT_EQ(receive(s).bytes, "answer");
+  EXPECT_EQ(sleeps.load(), 1);
 }
 
 struct NoSpin : Spin {
@@ -147,13 +289,11 @@ TEST_F(NoSpin, IsAsked) {
   Session& s = connect();
   s.set_nonblocking(false);
   sleeps = 0;
-  once_awaited([this] { pair().send_datagram("answer"); });
   before_sleep = [this] {
-    ++sleeps;
-    if (other.joinable()) other.join();
+    if (sleeps++ == 0) pair().send_datagram("answer");
   };
   EXPECT_EQ(receive(s).bytes, "answer");
-  EXPECT_GE(sleeps.load(), 1);
+  EXPECT_EQ(sleeps.load(), 1);
 }
 
 }  // namespace
