@@ -414,6 +414,7 @@ void AppWorker::end_sleep(ThreadWaiter& thread, const ThreadWaiter::Woken& woken
 template <class Ready>
 int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& ready) {
   ThreadWaiter& thread = ThreadWaiter::current();
+  HeldSignals held;
   std::unique_lock lock(mutex_);
   struct Unwatched {  // after the watch has gone
     std::unique_lock<std::mutex>& lock;
@@ -434,10 +435,10 @@ int AppWorker::wait_until(Object& o, TimeNs deadline, bool restartable, Ready&& 
     }
     if (deadline != sys::kForever && sys::now() >= deadline) return -EAGAIN;
     if (const int e = thread.prepare(*this); e != 0) return e;
-    if (may_spin(thread, rung) && spin(lock, thread, deadline, rung)) continue;
+    if (may_spin(thread, rung) && spin(lock, thread, held, deadline, rung)) continue;
     if (!begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, sleep_limit());
-    const auto woken = sleep(lock, thread, [&] { return thread.sleep(-1, until, nullptr); });
+    const auto woken = sleep(lock, thread, [&] { return thread.sleep(-1, until, held.mask()); });
     if (woken.error == 0 || (restartable && signals_restart())) continue;
     drain();
     return ready() ? 0 : woken.error;

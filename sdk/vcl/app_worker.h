@@ -21,6 +21,7 @@
 #include "vcl/config.h"
 #include "vcl/cut_through.h"
 #include "vcl/epoll_set.h"
+#include "vcl/held_signals.h"
 #include "vcl/session.h"
 #include "vcl/thread_waiter.h"
 
@@ -90,8 +91,8 @@ class AppWorker {
   // Before begin_sleep: whether to look for a moment, without the mutex, if something comes
   // (spin.h); and that look. True: it has been without the mutex, look again.
   bool may_spin(ThreadWaiter& thread, uint32_t rung);
-  bool spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
-            uint32_t& rung);
+  bool spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, HeldSignals& held,
+            TimeNs deadline, uint32_t& rung);
   // After begin_sleep: runs `sleep_now` without the mutex, then ends the sleep, even when the
   // thread is cancelled in it.
   template <class F>

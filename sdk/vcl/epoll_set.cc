@@ -246,6 +246,7 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     if (n != kSessionsCame) return n;
   }
   ThreadWaiter& thread = ThreadWaiter::current();
+  HeldSignals held;
   std::unique_lock lock(worker_.mutex());
   ScopedWatch<SetWaiter> waiter(lock, thread);
   int error = 0;
@@ -283,12 +284,13 @@ int EpollSet::wait(epoll_event* events, int max, TimeNs timeout, const sigset_t*
     if (!mask && worker_.may_spin(thread, rung)) {
       // What of the kernel's is ready already does not wait for that.
       if ((kernel_ready = kernel && kernel_skipped_)) continue;
-      if (worker_.spin(lock, thread, deadline, rung)) continue;
+      if (worker_.spin(lock, thread, held, deadline, rung)) continue;
     }
     if (!worker_.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker_.sleep_limit());
-    const auto woken = worker_.sleep(
-        lock, thread, [&] { return thread.sleep(kernel ? kernel_epfd() : -1, until, mask); });
+    const auto woken = worker_.sleep(lock, thread, [&] {
+      return thread.sleep(kernel ? kernel_epfd() : -1, until, mask ? mask : held.mask());
+    });
     error = woken.error;
     kernel_ready = woken.kernel;
   }

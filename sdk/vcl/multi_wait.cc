@@ -74,6 +74,7 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
   }
 
   ThreadWaiter& thread = ThreadWaiter::current();
+  HeldSignals held;
   std::unique_lock lock(worker.mutex());
   struct Unlink {
     std::unique_lock<std::mutex>& lock;
@@ -105,12 +106,13 @@ int wait_many(AppWorker& worker, std::span<WaitEntry> entries, pollfd* kernel, n
     if (!mask && worker.may_spin(thread, rung)) {
       // What of the kernel's is ready already does not wait for that.
       if ((kernel_ready = look_at_kernel() != 0)) continue;
-      if (worker.spin(lock, thread, deadline, rung)) continue;
+      if (worker.spin(lock, thread, held, deadline, rung)) continue;
     }
     if (!worker.begin_sleep(thread, rung)) continue;
     const TimeNs until = std::min(deadline, worker.sleep_limit());
     const auto woken = worker.sleep(lock, thread, [&] {
-      return n_kernel ? thread.sleep(kernel, n_kernel, until, mask) : thread.sleep(-1, until, mask);
+      const sigset_t* in = mask ? mask : held.mask();
+      return n_kernel ? thread.sleep(kernel, n_kernel, until, in) : thread.sleep(-1, until, in);
     });
     error = woken.error;
     kernel_ready = woken.kernel;

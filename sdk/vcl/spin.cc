@@ -22,8 +22,8 @@ bool AppWorker::may_spin(ThreadWaiter& thread, uint32_t rung) {
          thread.gauge().wants();
 }
 
-bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, TimeNs deadline,
-                     uint32_t& rung) {
+bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, HeldSignals& held,
+                     TimeNs deadline, uint32_t& rung) {
   // What is looked at stays mapped.
   const std::shared_ptr<Attachment> attachment = attachment_;
   std::array<std::shared_ptr<CutThroughPair>, kMostPairs> pairs;
@@ -34,6 +34,7 @@ bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, T
   if (bells.empty()) return false;
   const svm::MqConsumer queue = attachment->queue();
   const TimeNs until = std::min(deadline, sys::now() + config_.spin);
+  held.hold();
   thread.set_spinning(true);
   lock.unlock();
   bool has_come = false;

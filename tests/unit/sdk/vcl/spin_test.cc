@@ -264,6 +264,48 @@ TEST_F(LongSpin, TheDeadlineHolds) {
   EXPECT_FALSE(wants()) << "it has not looked";
 }
 
+// A short look: what comes in it, or in the sleep behind it, interrupts that.
+struct ShortSpin : Spin {
+  ShortSpin() { look = kSecond / 5; }
+};
+
+TEST_F(ShortSpin, ASignalMeanwhileInterrupts) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  const Interrupted usr1(SIGUSR1);
+  const pthread_t self = pthread_self();
+  const auto expect_interrupt = [&](const char* name, const std::function<ssize_t()>& call) {
+    ThreadWaiter::current().gauge() = {};
+    const int before = usr1.n;
+    sleeps = 0;
+    once_awaited([self] { pthread_kill(self, SIGUSR1); });
+    EXPECT_EQ(call(), -EINTR) << name;
+    EXPECT_EQ(usr1.n.load(), before + 1) << name;
+    EXPECT_EQ(sleeps.load(), 1) << name;
+    other.join();
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+    EXPECT_EQ(sigismember(&mask, SIGUSR1), 0) << name;
+  };
+  s.rcv_timeout = 30 * kSecond;
+  expect_interrupt("recv", [&] { return receive(s).n; });
+  for (const auto& [name, wait] : waits(s, -1, nullptr)) expect_interrupt(name, wait);
+}
+
+// With an answer beside it the call returns that, and the handler has run by then.
+TEST_F(Spin, ASignalBesideAnAnswerIsHandledInTheCall) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  const Interrupted usr1(SIGUSR1);
+  const pthread_t self = pthread_self();
+  once_awaited([this, self] {
+    pthread_kill(self, SIGUSR1);
+    pair().send_datagram("answer");
+  });
+  EXPECT_EQ(receive(s).bytes, "answer");
+  EXPECT_EQ(usr1.n.load(), 1);
+}
+
 struct OneCore : Spin {
   OneCore() { n_cores = 1; }
   ~OneCore() override { n_cores = 2; }
