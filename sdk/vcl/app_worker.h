@@ -195,6 +195,7 @@ class AppWorker {
   std::unordered_map<uint32_t, Session*> by_context_;  // nullptr: closed while it was connecting
   List<Session, SessionTag> live_sessions_;
   List<EpollSet, EpollSetTag> live_sets_;
+  List<Look, LookTag> looks_;
   Pool<Session> sessions_;
   Pool<EpollSet> epoll_sets_;
   std::mutex unsent_mutex_;

@@ -89,6 +89,12 @@ void AppWorker::after_fork_in_child() {
   new (&attach_mutex_) std::mutex;
   ThreadWaiter::current().forget();
   sleepers_ = 0;
+  while (!looks_.empty()) {
+    Look& look = looks_.front();
+    look.unlink();
+    look.attachment = nullptr;
+    look.pairs = {};
+  }
   for (const auto& p : pairs_) p->after_fork();
   if (bells_fd_ >= 0) {  // the parent's
     sys::close_internal(bells_fd_);

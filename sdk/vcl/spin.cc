@@ -8,7 +8,6 @@
 namespace loom::vcl {
 namespace {
 
-constexpr size_t kMostPairs = 8;    // with more of them somebody is always ringing
 constexpr int kLooksPerClock = 16;  // reading the clock costs as much as a few looks
 
 }  // namespace
@@ -18,21 +17,21 @@ bool AppWorker::may_spin(ThreadWaiter& thread, uint32_t rung) {
   // Where others sleep the doorbells are rung anyway, and whom they wake shares what has come. One
   // round is left to begin_sleep(), which has to announce the bells before the last.
   return sleepers_ == 0 && rung + 1 < kMaxRounds && !pairs_.empty() &&
-         pairs_.size() <= kMostPairs && attachment_ && config_.spin != 0 && has_two_cores_ &&
+         pairs_.size() <= Look::kMostPairs && attachment_ && config_.spin != 0 && has_two_cores_ &&
          thread.gauge().wants();
 }
 
 bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, HeldSignals& held,
                      TimeNs deadline, uint32_t& rung) {
-  // What is looked at stays mapped.
-  const std::shared_ptr<Attachment> attachment = attachment_;
-  std::array<std::shared_ptr<CutThroughPair>, kMostPairs> pairs;
-  std::copy(pairs_.begin(), pairs_.end(), pairs.begin());
   Bells bells;
   for (const auto& pair : pairs_)
     if (!pair->gather(bells)) return false;
   if (bells.empty()) return false;
-  const svm::MqConsumer queue = attachment->queue();
+  Look look;
+  look.attachment = attachment_;
+  std::copy(pairs_.begin(), pairs_.end(), look.pairs.begin());
+  looks_.push_back(look);
+  const svm::MqConsumer queue = attachment_->queue();
   const TimeNs until = std::min(deadline, sys::now() + config_.spin);
   held.hold();
   thread.set_spinning(true);

@@ -9,11 +9,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include <hostloom/types.h>
 
 #include "svm/bell.h"
+#include "vcl/list.h"
 
 namespace loom::vcl {
 
@@ -74,6 +76,18 @@ class Bells {
  private:
   std::array<const svm::BellRow*, 16> rows_;
   size_t n_ = 0;
+};
+
+class Attachment;
+class CutThroughPair;
+struct LookTag;
+
+// What a thread looks at stays mapped as long. In AppWorker's list: a child that another thread
+// forks meanwhile has nobody who looks, and lets go of it.
+struct Look : ListNode<LookTag> {
+  static constexpr size_t kMostPairs = 8;  // with more of them somebody is always ringing
+  std::shared_ptr<Attachment> attachment;
+  std::array<std::shared_ptr<CutThroughPair>, kMostPairs> pairs;
 };
 
 }  // namespace loom::vcl

@@ -3,6 +3,7 @@
 #include "vcl/spin.h"
 
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 #include <atomic>
 #include <csignal>
@@ -262,6 +263,36 @@ TEST_F(LongSpin, TheDeadlineHolds) {
   s.rcv_timeout = kMillisecond;
   EXPECT_EQ(receive(s).n, -EAGAIN);
   EXPECT_FALSE(wants()) << "it has not looked";
+}
+
+// The child has the session, and nothing of the look; the parent's goes on.
+TEST_F(Spin, AForkMeanwhileLeavesBothAsTheyShouldBe) {
+  Session& s = connect();
+  s.set_nonblocking(false);
+  const long owners = worker->attachment_locked().use_count();
+  auto& p = pair();  // which the child could not ask for: the daemon's thread is not in it
+  sleeps = 0;
+  int status = -1;
+  once_awaited([&] {
+    const pid_t child = fork();
+    if (child == 0) {
+      ::alarm(60);
+      if (worker->attachment_locked().use_count() != owners) _exit(1);
+      if (send(s, "question") != 8) _exit(2);
+      p.send_datagram("for the child");
+      if (receive(s).bytes != "for the child") _exit(3);
+      s.rcv_timeout = kMillisecond;  // it looks, until then
+      _exit(receive(s).n == -EAGAIN && !wants() ? 0 : 4);
+    }
+    (void)waitpid(child, &status, 0);
+    p.shared->ends[0].owner.store(0);  // as the daemon says when one has ended
+    pair().send_datagram("answer");
+  });
+  EXPECT_EQ(receive(s).bytes, "answer");
+  EXPECT_EQ(sleeps.load(), 0);
+  other.join();
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(pair().sent().size(), 1u);
 }
 
 // A short look: what comes in it, or in the sleep behind it, interrupts that.
