@@ -92,7 +92,17 @@ class Writer:
             getattr(self, t.kind)(t)
         for m in self.module.messages.values():
             info = f'  static constexpr ApiMessageInfo kInfo{{"{m.name}", {m.crc}}};\n'
+            if m.secrets:
+                at, size = m.secret_range
+                info += f"  static constexpr ApiSecret kSecret{{{at}, {'~0u' if size is None else size}}};\n"
             self.struct(camel(m.name), m.fields, m.comment, info)
+            if m.secrets:
+                self.clear_secrets(camel(m.name), m.secrets)
+
+    def clear_secrets(self, name, secrets):
+        self.header.append(f"void clear_secrets({name}&) noexcept;\n")
+        lines = "".join(f"  clear(m.{member(f.name)});\n" for f in secrets)
+        self.source.append(f"void clear_secrets({name}& m) noexcept {{\n{lines}}}\n")
 
     def alias(self, t):
         cpp = type_name(t.base)
@@ -226,6 +236,8 @@ extern const ApiModule k{module}Module;
 
 SOURCE = """#include "{name}.api.h"
 
+#include <string.h>
+
 #include <algorithm>
 
 namespace loom::api {{
@@ -252,6 +264,14 @@ template <class T>
     for (auto& e : value) get(r, e);
   else
     decode(r, value);
+}}
+
+template <class T>
+[[maybe_unused]] void clear(T& value) noexcept {{
+  if constexpr (requires {{ value.data(); }})
+    explicit_bzero(value.data(), value.size() * sizeof(*value.data()));
+  else
+    explicit_bzero(&value, sizeof value);
 }}
 
 constexpr std::array<ApiMessageInfo, {n}> kMessages{{{{

@@ -3,6 +3,14 @@ import json
 import zlib
 
 
+def without_secrets(d):
+    """A message's fields as clients know them: what is secret is the daemon's affair."""
+    def bare(options):
+        return [{k: v for k, v in options.items() if k != "secret"}] if options.keys() - {"secret"} else []
+
+    return [f[:-1] + bare(f[-1]) if isinstance(f, list) and isinstance(f[-1], dict) else f for f in d]
+
+
 def without_options(d):
     """A type's or union's definition: clients look for a CRC in whatever object they find in it."""
     return [x for x in d if not isinstance(x, dict)]
@@ -13,7 +21,7 @@ def described(module):
     messages = []
     for d in source.get("messages", []):
         m = module.messages[d[0]]
-        messages.append(without_options(d) + [{"crc": m.crc, "options": m.options, "comment": m.comment}])
+        messages.append(without_secrets(without_options(d)) + [{"crc": m.crc, "options": m.options, "comment": m.comment}])
     return {
         "types": [without_options(d) for d in source.get("types", [])],
         "messages": messages,

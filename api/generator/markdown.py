@@ -14,7 +14,7 @@ def type_text(f):
     return name
 
 
-def field_rows(fields):
+def field_rows(fields, secrets):
     rows = []
     for f in fields:
         notes = []
@@ -22,21 +22,23 @@ def field_rows(fields):
             notes.append(f"elements of `{f.count}`")
         if f.default is not None:
             notes.append(f"default {f.default}")
+        if f in secrets:
+            notes.append("secret")
         if "case" in f.options:
             notes.append(f"when {f.options['case']}")
         rows.append(f"| `{f.name}` | {type_text(f)} | {'; '.join(notes)} |\n")
     return rows
 
 
-def table(fields):
+def table(fields, secrets=()):
     if not fields:
         return "No fields.\n"
-    return "| field | type | |\n|---|---|---|\n" + "".join(field_rows(fields))
+    return "| field | type | |\n|---|---|---|\n" + "".join(field_rows(fields, secrets))
 
 
 def message_text(m):
     fields = [f for f in m.fields if f.name not in ("client_index", "context")]
-    return f"### {m.name}\n\n{m.comment}\n\n{table(fields)}\nCRC {m.crc}.\n"
+    return f"### {m.name}\n\n{m.comment}\n\n{table(fields, m.secrets)}\nCRC {m.crc}.\n"
 
 
 def service_title(name, s):
@@ -63,6 +65,8 @@ def page(module):
     out = [f"# {module.name} {'.'.join(module.version)}\n\n"
            "<!-- Generated from the *.api.json file: change that, then build target api_docs. -->\n\n"
            "Fields are listed behind the message's id, `client_index` and `context`.\n"]
+    if any(m.secrets for m in module.messages.values()):
+        out.append("What is secret is zeros in `api trace`, and is cleared from memory once it is handled.\n")
     told = set()
     for name, s in module.services.items():
         out.append(f"\n## {service_title(name, s)}\n")

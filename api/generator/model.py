@@ -66,8 +66,12 @@ class Field:
 
 
 class Message:
-    def __init__(self, name, fields, crc, comment, options):
+    """secrets: the fields that are; secret_range: where they are behind the id, as (at, bytes), no number of bytes for
+    all the rest."""
+
+    def __init__(self, name, fields, crc, comment, options, secrets, secret_range):
         self.name, self.fields, self.crc, self.comment, self.options = name, fields, crc, comment, options
+        self.secrets, self.secret_range = secrets, secret_range
 
 
 class Module:
@@ -241,7 +245,7 @@ class Module:
     def comment_of(self, kind, name, d):
         last = d[-1] if isinstance(d[-1], dict) else {}
         for key in last:
-            if key not in ("crc", "options", "comment"):
+            if key not in ("crc", "options", "comment") and (kind, key) != ("message", "secret"):
                 self.fail(kind, name, None, f"unknown key '{key}'")
         comment = last.get("comment", "")
         if not isinstance(comment, str):
@@ -269,6 +273,8 @@ class Module:
             if field in out:
                 self.fail(kind, name, field, "named twice")
             options = item[-1] if isinstance(item[-1], dict) else {}
+            if self.is_secret(kind, name, field, options) and kind != "message":
+                self.fail(kind, name, field, "only a message or one of its fields is secret")
             out[field] = self.make_field(kind, name, field, type_name, item[2:len(item) - bool(options)], options, out)
         return list(out.values())
 
@@ -340,7 +346,36 @@ class Module:
             crc = "0x%08x" % zlib.crc32(json.dumps([name, self.canonical_fields(d[1:])]).encode())
         if not isinstance(crc, str) or not re.match(r"0x[0-9a-f]{8}$", crc):
             self.fail("message", name, None, f"crc {json.dumps(crc)} is not 0x and 8 hex digits")
-        self.messages[name] = Message(name, fields[1:], crc, comment, last.get("options", {}))
+        secrets = self.secrets_of(name, fields[1:], self.is_secret("message", name, None, last))
+        self.messages[name] = Message(name, fields[1:], crc, comment, last.get("options", {}), secrets,
+                                      self.range_of(name, fields[1:], secrets))
+
+    # --- Secrets: what a trace does not keep and memory forgets. They are no part of the CRC.
+
+    def is_secret(self, kind, name, field, options):
+        if options.get("secret", True) is not True:
+            self.fail(kind, name, field, f"secret {json.dumps(options['secret'])} is not true")
+        return "secret" in options
+
+    def secrets_of(self, name, fields, all_of_it):
+        marked = [f for f in fields if f.name not in ("client_index", "context") and f.shape != "count" and
+                  (all_of_it or "secret" in f.options)]
+        for f in fields:
+            if "secret" in f.options and f not in marked:
+                self.fail("message", name, f.name, "cannot be secret")
+        for f in marked:
+            if f.type and f.type.underlying().kind in ("type", "union") and f.type.size is None:
+                self.fail("message", name, f.name, "a secret of a type that varies in length cannot be cleared")
+        return marked
+
+    def range_of(self, name, fields, secrets):
+        if not secrets:
+            return None
+        first, last = fields.index(secrets[0]), fields.index(secrets[-1])
+        if any(f.size is None for f in fields[:first]):
+            self.fail("message", name, secrets[0].name, "a secret comes before what varies in length")
+        sizes = [f.size for f in fields[first:last + 1]]
+        return sum(f.size for f in fields[:first]), None if None in sizes else sum(sizes)
 
     def check_services(self):
         for name, s in self.services.items():

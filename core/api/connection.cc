@@ -1,9 +1,11 @@
 #include "api/connection.h"
 
+#include <string.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "api/server_call.h"
 
@@ -66,6 +68,7 @@ void ApiConnection::read() {
         if (e) return self->close();
         self->in_.insert(self->in_.end(), self->block_.begin(),
                          self->block_.begin() + static_cast<std::ptrdiff_t>(n));
+        ::explicit_bzero(self->block_.data(), n);
         self->go_on();
       });
 }
@@ -88,11 +91,16 @@ void ApiConnection::take_frames() {
       return close();
     }
     if (in_.size() - at - kApiHeaderSize < length) break;
-    take_message({in_.data() + at + kApiHeaderSize, length});
+    take_message(std::span(in_).subspan(at + kApiHeaderSize, length));
     if (!socket_.is_open()) return;
     at += kApiHeaderSize + length;
   }
-  in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(at));
+  // What is left may be the beginning of a secret: no copy of it stays behind its end.
+  if (at == 0) return;
+  const std::size_t left = in_.size() - at;
+  std::memmove(in_.data(), in_.data() + at, left);
+  ::explicit_bzero(in_.data() + left, at);
+  in_.resize(left);
 }
 
 template <class F>
@@ -105,7 +113,7 @@ void ApiConnection::with_call(F&& fn) {
                            ", which is in no module; not sent");
 }
 
-void ApiConnection::take_message(std::span<const std::byte> message) {
+void ApiConnection::take_message(std::span<std::byte> message) {
   ++messages_;
   ++server_.counters.messages;
   const bool has_id = message.size() >= 2;
@@ -124,12 +132,14 @@ void ApiConnection::take_message(std::span<const std::byte> message) {
   ApiOutcome outcome = ApiOutcome::kMalformed;
   void* walk = nullptr;
   if (has_id) {
-    server_.trace.add(index_, entry->info, message.subspan(2));
+    server_.trace.add(index_, entry->info, message.subspan(2), entry->handler.secret);
     if (server_.requested) server_.requested(entry->info, index_, message.size());
     const ApiHandler handler = entry->handler;  // a copy: it may load a plugin, with more entries
     with_call([&](ApiCall& call) {
       outcome = handler.begin(handler, call, message.data() + 2, message.size() - 2, &walk);
     });
+    const auto secret = secret_of(message.subspan(2), handler.secret);
+    ::explicit_bzero(secret.data(), secret.size());
     if (outcome == ApiOutcome::kMore && handler.next && handler.end) {
       auto begun = std::make_shared<Walk>(handler, walk);
       if (!socket_.is_open()) return;

@@ -19,6 +19,8 @@
 
 #include <boost/asio.hpp>
 
+#include <hostloom/secret.h>
+
 #include "api/server.h"
 #include "api/unanswered.h"
 
@@ -68,7 +70,7 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   };
 
   void take_frames();
-  void take_message(std::span<const std::byte> message);
+  void take_message(std::span<std::byte> message);
   void answer_unanswered(uint16_t id, std::span<const std::byte> body);
   void go_on();
   void step_later();
@@ -95,7 +97,8 @@ class ApiConnection : public std::enable_shared_from_this<ApiConnection> {
   std::shared_ptr<Walk> walk_;   // shared: a step may end its own connection
   std::array<bool, kOffences> has_complained_{};
   std::array<std::byte, 64u << 10> block_;
-  std::vector<std::byte> in_;             // between reads: less than a frame, unless a walk goes on
+  std::vector<std::byte, ClearingAllocator<std::byte>>
+      in_;                                // between reads: less than a frame, unless a walk goes on
   std::vector<std::byte> out_, sending_;  // answers; sending_ is what the kernel is being given
 };
 

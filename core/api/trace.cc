@@ -44,11 +44,16 @@ void ApiTrace::start(std::size_t n_records) {
 }
 
 void ApiTrace::add(uint32_t client_index, const ApiMessageInfo& message,
-                   std::span<const std::byte> body) {
+                   std::span<const std::byte> body, ApiSecret secret) {
   if (!is_on_ || std::string_view(message.name).starts_with("sockclnt_")) return;
   const std::chrono::duration<double> age = std::chrono::steady_clock::now() - began_;
-  records_.push_back(
-      {age.count(), client_index, api_table_name(message), {body.begin(), body.end()}});
+  const auto is_secret = secret_of(body, secret);
+  const auto begin = is_secret.data() - body.data();
+  std::vector<std::byte> kept(body.size());
+  std::copy(body.begin(), body.begin() + begin, kept.begin());
+  std::copy(body.begin() + begin + std::ssize(is_secret), body.end(),
+            kept.begin() + begin + std::ssize(is_secret));
+  records_.push_back({age.count(), client_index, api_table_name(message), std::move(kept)});
   bytes_ += body.size();
   while (records_.size() > n_records_ || bytes_ > kMostBytes) {
     bytes_ -= records_.front().body.size();

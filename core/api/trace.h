@@ -1,10 +1,12 @@
 // The last requests of the API's clients, while tracing is on: to look at (`show api trace`), and
 // to save and replay. Off, it costs a branch a request.
 //
-// Bounded by a number of records and by 16 MB; the oldest go first. Requests may hold secrets
-// (certificates' keys, namespaces' secrets): a saved file is for its owner only. sockclnt_create
+// Bounded by a number of records and by 16 MB; the oldest go first. What a message's description
+// says is secret (certificates' keys, namespaces' secrets) is kept as zeros; other texts, as those
+// of commands, may hold secrets, too: a saved file is for its owner only. sockclnt_create
 // and sockclnt_delete are not traced: a replay has no connection. Control thread.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <deque>
@@ -33,7 +35,8 @@ class ApiTrace {
   void start(std::size_t n_records);  // anew
   void stop() { is_on_ = false; }     // what there is stays
   bool is_on() const { return is_on_; }
-  void add(uint32_t client_index, const ApiMessageInfo& message, std::span<const std::byte> body);
+  void add(uint32_t client_index, const ApiMessageInfo& message, std::span<const std::byte> body,
+           ApiSecret secret = {});
   const std::deque<ApiTraceRecord>& records() const { return records_; }
   uint64_t n_dropped() const { return n_dropped_; }  // records that had to make room
 
@@ -50,6 +53,13 @@ class ApiTrace {
 Result<void> save_api_trace(const ApiTrace& trace, const std::string& path);
 // Errors name file and line. Files over 64 MB are refused.
 Result<std::vector<ApiTraceRecord>> load_api_trace(const std::string& path);
+
+// Those of the bytes behind a message's id that are secret.
+template <class Byte>
+std::span<Byte> secret_of(std::span<Byte> body, ApiSecret secret) {
+  const std::span<Byte> rest = body.subspan(std::min<std::size_t>(secret.at, body.size()));
+  return rest.first(std::min<std::size_t>(secret.size, rest.size()));
+}
 
 std::string to_hex(std::span<const std::byte> bytes);
 

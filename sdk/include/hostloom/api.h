@@ -25,6 +25,12 @@ struct ApiMessageInfo {
   uint32_t crc;
 };
 
+// Where a message has what is secret ("secret": true in its file), behind its id: so many bytes, or
+// as many as there are.
+struct ApiSecret {
+  uint32_t at = 0, size = 0;
+};
+
 // One *.api.json file.
 struct ApiModule {
   const char* name;

@@ -111,6 +111,9 @@ struct ApiHandler {
   // null, like end, for a handler that never answers kMore.
   ApiStep (*next)(void* walk, ApiCall&) noexcept = nullptr;
   void (*end)(void* walk) noexcept = nullptr;  // at the end of the walk, or when the client is gone
+  // No trace has these bytes of the request, and they are cleared once begin() has returned. What
+  // begin() has decoded it clears itself, but for what a walk keeps. Since ABI 1.1.
+  ApiSecret secret{};
 };
 
 // Fills in `out`, but for its context, with the first object at or behind `cursor`, and moves the

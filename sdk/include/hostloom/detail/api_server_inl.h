@@ -67,6 +67,26 @@ void api_set_retval(Reply& reply, int32_t value) {
   if constexpr (requires { reply.retval; }) reply.retval = value;
 }
 
+template <class Request>
+ApiHandler api_handler_for(void (*fn)(), void* context) {
+  ApiHandler h;
+  h.request = &Request::kInfo;
+  h.fn = fn;
+  h.context = context;
+  if constexpr (requires { Request::kSecret; }) h.secret = Request::kSecret;
+  return h;
+}
+
+// A request as it was decoded: what is secret in it is cleared at the end.
+template <class Request>
+struct ApiDecoded {
+  explicit ApiDecoded(ApiReader& reader) { decode(reader, request); }
+  ~ApiDecoded() {
+    if constexpr (requires(Request r) { clear_secrets(r); }) clear_secrets(request);
+  }
+  Request request;
+};
+
 // Decodes, has `fill` answer, and replies; also to a request that does not decode, when it is long
 // enough to hold a context.
 template <class Request, class Reply, class Fill>
@@ -74,8 +94,8 @@ ApiOutcome api_reply(ApiCall& call, const std::byte* in, std::size_t n, Fill&& f
   ApiReader reader({in, n});
   const bool has_context = n >= api_context_end<Request>();
   const bool went_well = api_guarded([&] {
-    Request request;
-    decode(reader, request);
+    const ApiDecoded<Request> decoded(reader);
+    const Request& request = decoded.request;
     Reply reply;
     if (!reader.ok())
       api_set_retval(reply, kApiInvalidValue);
@@ -106,17 +126,13 @@ struct TableWalk {
 // The handler of a request that is answered by a walk, which make(handler, request) allocates.
 template <class Request, class Walk, auto make>
 ApiHandler api_handler_of_walk(void (*fn)(), void* context) {
-  ApiHandler h;
-  h.request = &Request::kInfo;
-  h.fn = fn;
-  h.context = context;
+  ApiHandler h = api_handler_for<Request>(fn, context);
   h.begin = [](const ApiHandler& self, ApiCall&, const std::byte* in, std::size_t n,
                void** walk) noexcept {
     ApiReader reader({in, n});
     const bool went_well = api_guarded([&] {
-      Request request;
-      decode(reader, request);
-      if (reader.ok()) *walk = make(self, request);
+      const ApiDecoded<Request> decoded(reader);
+      if (reader.ok()) *walk = make(self, decoded.request);
     });
     if (!reader.ok()) return ApiOutcome::kMalformed;
     return went_well ? ApiOutcome::kMore : ApiOutcome::kAnswered;
@@ -176,10 +192,7 @@ void api_cursor_slice(ApiCall& call, const Request& request, Reply& reply,
 
 template <class Request, class Reply>
 ApiHandler api_reply_handler(ApiAnswer<Request, Reply> fn, void* context) {
-  ApiHandler h;
-  h.request = &Request::kInfo;
-  h.fn = reinterpret_cast<void (*)()>(fn);
-  h.context = context;
+  ApiHandler h = detail::api_handler_for<Request>(reinterpret_cast<void (*)()>(fn), context);
   h.begin = [](const ApiHandler& self, ApiCall& call, const std::byte* in, std::size_t n,
                void**) noexcept {
     return detail::api_reply<Request, Reply>(

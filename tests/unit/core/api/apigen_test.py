@@ -47,6 +47,37 @@ class Refusals(unittest.TestCase):
         self.assertEqual(crc("u32"), crc("u32"))
         self.assertNotEqual(crc("u32"), crc("i32"))
 
+    def test_secrets_change_no_crc_and_are_not_described(self):
+        def made(marks, **options):
+            fields = [["u32", "client_index"], ["u32", "context"], ["u16", "a"], ["u8", "n"],
+                      ["u8", "key", 0, "n", *marks], ["string", "s", 0]]
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "x.api.json")
+                with open(path, "w", encoding="utf-8") as f:
+                    json.dump({"messages": [["m", ID, *fields, {"comment": "", **options}]]}, f)
+                apigen("--out", folder, path)
+                with open(os.path.join(folder, "x.api.h"), encoding="utf-8") as f:
+                    header = f.read()
+                with open(os.path.join(folder, "x.api.cc"), encoding="utf-8") as f:
+                    return header, f.read().split("kXModule{")[1]
+        plain, secret, all_of_it = made([]), made([{"secret": True}]), made([], secret=True)
+        self.assertEqual(plain[1], secret[1])
+        self.assertEqual(plain[1], all_of_it[1])
+        self.assertNotIn("kSecret", plain[0])
+        self.assertIn("ApiSecret kSecret{11, ~0u};", secret[0])
+        self.assertIn("ApiSecret kSecret{8, ~0u};", all_of_it[0])
+
+    def test_secrets_that_cannot_be(self):
+        secret = {"secret": True}
+        self.refuse(message(["u8", "a", {"secret": 1}]), "message m, field a: secret 1 is not true")
+        self.refuse(message(["u8", "a"], secret=False), "message m: secret false is not true")
+        self.refuse(message(["u32", "context", secret]), "message m, field context: cannot be secret")
+        self.refuse(message(["u8", "n", secret], ["u8", "a", 0, "n"]), "message m, field n: cannot be secret")
+        self.refuse(message(["string", "a", 0], ["u8", "b", secret]),
+                    "message m, field b: a secret comes before what varies in length")
+        self.refuse({"types": [["t", ["u8", "a", secret]]], "messages": []},
+                    "type t, field a: only a message or one of its fields is secret")
+
     def test_not_json(self):
         self.refuse("{", "not JSON")
         self.refuse("[]", "not a JSON object")

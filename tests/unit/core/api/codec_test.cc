@@ -1,7 +1,9 @@
 // Generated encoders and decoders against bytes written by hand.
 #include "codec_test.api.h"
+#include "stream_test.api.h"
 
 #include <gtest/gtest.h>
+#include <hostloom/api_server.h>
 
 #include <random>
 
@@ -166,6 +168,66 @@ TEST(ApiCodec, TheModuleDescribesItself) {
   EXPECT_NE(api::Everything::kInfo.crc, 0u);
   EXPECT_NE(std::string_view(api::kCodecTestModule.json).find("vl_api_version"),
             std::string_view::npos);
+}
+
+TEST(ApiSecrets, AreClearedAndNothingElse) {
+  api::ItemLock m{.index = 7, .word = "abcdefg", .code = 9, .value = 8};
+  clear_secrets(m);
+  EXPECT_EQ(m, (api::ItemLock{.index = 7, .word = std::string(7, '\0'), .code = 0, .value = 8}));
+  api::ItemKey key{.client_index = 1, .context = 2, .key = {1, 2, 3}, .text = "phrase"};
+  clear_secrets(key);
+  EXPECT_EQ(key,
+            (api::ItemKey{
+                .client_index = 1, .context = 2, .key = {0, 0, 0}, .text = std::string(6, '\0')}));
+}
+
+// A request as one that apigen has made, which notes that it is cleared.
+struct Noted {
+  static constexpr ApiMessageInfo kInfo{"noted", 1};
+  static constexpr ApiSecret kSecret{8, 4};
+  uint32_t client_index = 0, context = 0, secret = 0;
+};
+int n_cleared = 0;
+void decode(ApiReader& r, Noted& m) {
+  for (uint32_t* n : {&m.client_index, &m.context, &m.secret}) *n = r.number<uint32_t>();
+}
+void clear_secrets(Noted& m) noexcept {
+  m.secret = 0;
+  ++n_cleared;
+}
+struct NotedWalk {
+  NotedWalk(const Noted&, void*) {}
+  ApiStep next(ApiCall&, api::ItemLockReply&) { return ApiStep::kEnd; }
+};
+
+TEST(ApiSecrets, AHandlerClearsWhatItHasDecoded) {
+  static uint32_t seen;
+  seen = 0;
+  n_cleared = 0;
+  ApiCallOps ops{};
+  ops.struct_size = sizeof ops;
+  ops.send = [](ApiCall&, const ApiMessageInfo*, const std::byte*, std::size_t) {};
+  ApiCall call(ops, 0);
+  const auto in = bytes({0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3});
+  void* walk = nullptr;
+  const ApiHandler once = api_reply_handler<Noted, api::ItemLockReply>(
+      [](ApiCall&, const Noted& m, void*) {
+        seen = m.secret;
+        return api::ItemLockReply{};
+      },
+      nullptr);
+  EXPECT_EQ(once.secret.at, 8u);
+  EXPECT_EQ(once.secret.size, 4u);
+  EXPECT_EQ(once.begin(once, call, in.data(), in.size(), &walk), ApiOutcome::kAnswered);
+  EXPECT_EQ(seen, 3u);
+  EXPECT_EQ(n_cleared, 1);
+  EXPECT_EQ(once.begin(once, call, in.data(), in.size() - 1, &walk), ApiOutcome::kMalformed);
+  EXPECT_EQ(n_cleared, 2);
+  const ApiHandler steps = api_steps_handler<Noted, api::ItemLockReply, NotedWalk>(nullptr);
+  EXPECT_EQ(steps.secret.at, 8u);
+  EXPECT_EQ(steps.begin(steps, call, in.data(), in.size(), &walk), ApiOutcome::kMore);
+  EXPECT_EQ(n_cleared, 3);
+  steps.end(walk);
 }
 
 }  // namespace

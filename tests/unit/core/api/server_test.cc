@@ -12,12 +12,14 @@
 #include <stdexcept>
 
 #include "api/core_handlers.h"
+#include "api/trace.h"
 #include "api/unanswered.h"
 #include "cli/tree.h"
 #include "client/client.h"
 #include "codec_test.api.h"
 #include "memclnt.api.h"
 #include "server_fixture.h"
+#include "stream_test.api.h"
 #include "vlib.api.h"
 #include "vpe.api.h"
 
@@ -117,6 +119,43 @@ TEST_F(ApiServerTest, SpeaksTheProtocolByteForByte) {
   m = c.receive();
   EXPECT_EQ(number(m, 0, 2), c.ids.at("sockclnt_delete_reply_8f38b1ee"));
   EXPECT_TRUE(c.is_closed_by_server());
+}
+
+// What the server has of a request when it looks at the next one.
+struct SeenRequest {
+  const std::byte* at = nullptr;
+  std::size_t size = 0;
+};
+SeenRequest last_secret;
+std::string left_of_secret;
+
+TEST_F(ApiServerTest, SecretsOfARequestAreClearedOnceItIsAnswered) {
+  ASSERT_TRUE(registry_.add_module(api::kStreamTestModule));
+  ApiHandler lock;
+  lock.request = &api::ItemLock::kInfo;
+  lock.secret = api::ItemLock::kSecret;
+  lock.begin = [](const ApiHandler&, ApiCall&, const std::byte* in, std::size_t n,
+                  void**) noexcept {
+    last_secret = {in, n};
+    return ApiOutcome::kAnswered;
+  };
+  ASSERT_TRUE(registry_.add_handler(lock));
+  registry_.handle<api::ItemSet, api::ItemSetReply>([](ApiCall&, const api::ItemSet&) {
+    left_of_secret = to_hex({last_secret.at + 8, last_secret.size - 8});
+    return api::ItemSetReply{};
+  });
+  start();
+  RawClient c(path_);
+  c.create();
+  const auto named = [&](const ApiMessageInfo& m) { return api_table_name(m); };
+  const Bytes both =
+      c.request(named(api::ItemLock::kInfo).c_str(), 1,
+                be32(0x11111111) + text("abcdefg", 8) + be32(5) + be32(6) + be32(0x22222222)) +
+      c.request(named(api::ItemSet::kInfo).c_str(), 2, be32(1));
+  ASSERT_TRUE(c.send(both));  // in one piece: the second is looked at behind the first
+  (void)c.receive();
+  EXPECT_EQ(on_server([] { return left_of_secret; }),
+            "11111111" + std::string(32, '0') + "22222222");
 }
 
 TEST_F(ApiServerTest, RequestsMayComeInAnyPiecesAndAreAnsweredInOrder) {

@@ -60,6 +60,14 @@ class ApiTraceTest : public ServerFixture {
           return ApiStep::kItem;
         });
     registry_.events<api::WantItemEvents, api::WantItemEventsReply>();
+    registry_.handle<api::ItemLock, api::ItemLockReply>([this](ApiCall&, const api::ItemLock& m) {
+      locked_ = m;
+      return api::ItemLockReply{};
+    });
+    registry_.handle<api::ItemKey, api::ItemKeyReply>([this](ApiCall&, const api::ItemKey& m) {
+      key_ = m;
+      return api::ItemKeyReply{};
+    });
     start();
   }
   CliOutcome run(const std::string& line) {
@@ -83,6 +91,8 @@ class ApiTraceTest : public ServerFixture {
   std::deque<CliCommand> commands_;
   ApiCommands api_commands_{server_, registry_};
   std::vector<uint32_t> set_;
+  api::ItemLock locked_;
+  api::ItemKey key_;
   std::string file_ = dir_ + "/trace";
 };
 
@@ -173,6 +183,28 @@ TEST_F(ApiTraceTest, AReplayMeetsWhatThisRunDoesNotKnow) {
   EXPECT_EQ(r.unknown, 2u);
   EXPECT_EQ(r.malformed, 1u);
   EXPECT_EQ(r.failed, 1u);  // a replay does not replay
+}
+
+TEST_F(ApiTraceTest, SecretsAreKeptAsZeros) {
+  ASSERT_EQ(run("api trace on").status, Status::kOk);
+  auto c = Client::connect(path_);
+  ASSERT_TRUE(c);
+  ASSERT_TRUE(c->call<api::ItemLockReply>(
+      api::ItemLock{.index = 0x11111111, .word = "abcdefg", .code = ~0ull, .value = 0x22222222}));
+  ASSERT_TRUE(c->call<api::ItemKeyReply>(api::ItemKey{.key = {'k', 'e', 'y'}, .text = "phrase"}));
+  EXPECT_EQ(locked_.word, "abcdefg");
+  EXPECT_EQ(locked_.code, ~0ull);
+  EXPECT_EQ(key_.key, (std::vector<uint8_t>{'k', 'e', 'y'}));
+  EXPECT_EQ(key_.text, "phrase");
+  const auto kept = on_server([&] {
+    std::vector<std::string> bodies;
+    for (const ApiTraceRecord& r : server_->trace().records())
+      bodies.push_back(to_hex(std::span(r.body).subspan(8)));
+    return bodies;
+  });
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(kept[0], "11111111" + std::string(32, '0') + "22222222");
+  EXPECT_EQ(kept[1], "00000003" + std::string(2 * (3 + 4 + 6), '0'));
 }
 
 TEST_F(ApiTraceTest, BytesAreBounded) {
