@@ -105,9 +105,29 @@ void let_go(SessionWorker& sw, LinkedSession& at, uint32_t slot) noexcept {
   if (l.ends[1 - s.end].session == kNoSession) drop_link(sw, index);
 }
 
+// In the list of open ones, where it has been counted already, or out.
+void list(SessionWorker& sw, uint32_t index, uint32_t ns) {
+  OpenLinks& open = sw.open_links;
+  if (open.newest.size() <= ns) open.newest.resize(ns + 1, kNoIndex);
+  DatagramLink& l = *sw.datagram_links[index];
+  l.ns = ns;
+  l.newer = kNoIndex;
+  l.older = std::exchange(open.newest[ns], index);
+  if (l.older != kNoIndex) sw.datagram_links[l.older]->newer = index;
+  l.is_open = true;
+}
+void unlist(SessionWorker& sw, DatagramLink& l) noexcept {
+  OpenLinks& open = sw.open_links;
+  uint32_t& at = l.newer != kNoIndex ? sw.datagram_links[l.newer]->older : open.newest[l.ns];
+  if (open.next_look == at) open.next_look = l.older;
+  at = l.older;
+  if (l.older != kNoIndex) sw.datagram_links[l.older]->newer = l.newer;
+  sw.layer->open_links.fetch_sub(1);
+}
+
 void end_link(SessionWorker& sw, DatagramLink& l) noexcept {
   if (!std::exchange(l.is_open, false)) return;
-  sw.layer->open_links.fetch_sub(1);
+  unlist(sw, l);
   for (const DatagramLink::End& e : l.ends) {
     if (e.session == kNoSession) continue;
     Session& s = sw.pool.at(e.session);
@@ -233,7 +253,7 @@ bool open_link(SessionWorker& sw, Session& s, Session& to, CutThroughPair& pair,
   const uint32_t index = take_place(sw.datagram_links, sw.free_datagram_links);
   DatagramLink& l = *sw.datagram_links[index];
   static_cast<LinkMemory&>(l) = memory;
-  l.is_open = true;
+  list(sw, index, s.app->ns->index);
   // An application that talks to itself has both ends.
   const uint32_t end = pair.apps[0] == s.app ? 0 : 1;
   l.sizes[end] = std::min(to.rx.size, kMostLinkBytes);
@@ -335,17 +355,26 @@ void set_link_owners(SessionWorker& sw, Session& s, uint32_t worker) noexcept {
       sw.datagram_links[slot.link]->shared->ends[slot.end].owner.store(worker);
 }
 
-void review_links(Impl& layer) {
-  // One that is counted later is opened by the rules as they are.
+void review_links(Impl& layer, uint32_t ns) {
+  // One that is counted later is opened by the rules as they are, and listed before all others.
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (layer.open_links.load() == 0) return;
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    in_slices(layer, i, [at = std::size_t{0}](SessionWorker& sw) mutable {
-      if (at >= sw.datagram_links.size()) return false;
-      DatagramLink& l = *sw.datagram_links[at++];
-      if (l.is_open && !may_stay(sw, l)) end_link(sw, l);
-      return true;
-    });
+    in_slices(layer, i,
+              [=, at = ns == kAllNamespaces ? 0 : ns, begun = false](SessionWorker& sw) mutable {
+                OpenLinks& open = sw.open_links;
+                if (!std::exchange(begun, true))
+                  open.next_look = at < open.newest.size() ? open.newest[at] : kNoIndex;
+                if (open.next_look == kNoIndex) {
+                  begun = false;
+                  return ns == kAllNamespaces && ++at < open.newest.size();
+                }
+                DatagramLink& l = *sw.datagram_links[open.next_look];
+                open.next_look = l.older;
+                ++open.looks;
+                if (!may_stay(sw, l)) end_link(sw, l);
+                return true;
+              });
 }
 
 void link_done(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexcept {

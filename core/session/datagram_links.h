@@ -39,6 +39,15 @@ struct DatagramLink : LinkMemory {
   uint32_t written = 0;   // by both ends, then
   Endpoints seen;         // by end 0
   End ends[2];
+  // In the list of open ones of the applications' namespace; places, or kNoIndex.
+  uint32_t ns = 0, newer = kNoIndex, older = kNoIndex;
+};
+
+// Open links by the index of their namespace, the newest first.
+struct OpenLinks {
+  std::vector<uint32_t> newest;   // kNoIndex, or not there: none
+  uint32_t next_look = kNoIndex;  // where review_links goes on
+  uint64_t looks = 0;             // of review_links
 };
 
 // A session that has, or has had, links. In SessionWorker::linked, by its id.
@@ -75,9 +84,10 @@ void end_links(SessionWorker&, Session&, const svm::Endpoint* keep = nullptr,
 void release_links(SessionWorker&, Session&) noexcept;
 // The session's events go to another worker of its application.
 void set_link_owners(SessionWorker&, Session&, uint32_t worker) noexcept;
-// Rules or deny lists have changed: links whose datagrams one of them is against, in whichever
-// direction, end, and the transport asks for each. Control thread.
-void review_links(SessionLayer::Impl&);
+// Rules or deny lists have changed: links of the namespace whose datagrams one of them is against, in
+// whichever direction, end, and the transport asks for each. Control thread; in slices (control.h).
+constexpr uint32_t kAllNamespaces = ~0u;
+void review_links(SessionLayer::Impl&, uint32_t ns = kAllNamespaces);
 // Requests: the application has let go of a link; it cannot ring the other end.
 void link_done(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
 void link_ring(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;

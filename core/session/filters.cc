@@ -238,7 +238,7 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   rules_[*number] = std::make_unique<Rule>(Rule{*spec, *code, *table, std::move(others)});
   if (!spec->tag.empty()) tags_[tag] = *number;
   recount();
-  review_links(layer_);
+  review_links(layer_, spec->scope == RuleScope::kLocal ? spec->appns : kAllNamespaces);
   return {};
 }
 
@@ -302,7 +302,8 @@ Result<void> Filters::del_number(uint32_t number) {
   release_number(number);
   --n_rules_[index_of(gone.scope)];
   recount();
-  review_links(layer_);  // it may have allowed some
+  // It may have allowed some.
+  review_links(layer_, gone.scope == RuleScope::kLocal ? gone.table : kAllNamespaces);
   return {};
 }
 

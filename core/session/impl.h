@@ -94,6 +94,7 @@ struct SessionWorker {
   StatCounter drain_refused;  // packets for listeners that draining hides
   std::vector<std::unique_ptr<DatagramLink>> datagram_links;
   std::vector<uint32_t> free_datagram_links;
+  OpenLinks open_links;
   std::unordered_map<SessionId, LinkedSession> linked;
   uint32_t wanted_from = 0;  // which datagrams of a visit ask for links
 };

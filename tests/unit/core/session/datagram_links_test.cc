@@ -161,6 +161,48 @@ TEST_F(DatagramLinksTest, SoDoSourcesThatAreDeniedLater) {
   EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
 }
 
+TEST_F(DatagramLinksTest, ARuleIsAskedAboutTheLinksOfItsNamespaceAlone) {
+  auto& layer = bed.layer->impl();
+  session::Namespace& blue = **session::add_namespace(layer, {.id = "blue"});
+  svm::AttachRequest r = named("blue server");
+  std::strcpy(r.namespace_id, "blue");
+  TestApp blue_server(bed, r), blue_client(bed, r);
+  Socket s = bind(server, 53), t = bind(blue_server, 54);
+  Socket c = connect(client, 53), d = connect(client, 53), e = connect(blue_client, 54);
+  ASSERT_EQ(s.count(svm::kLinkOpen), 2u);
+  ASSERT_EQ(t.count(svm::kLinkOpen), 1u);
+  session::RuleSpec rule;
+  rule.transport = bed.transports.find_proto(Transport::kProto);
+  rule.action = session::kActionDrop;
+  rule.scope = RuleScope::kLocal;
+  rule.match.local = rule.match.remote = *IpPrefix::parse("0.0.0.0/0");
+  const auto looks = [&] { return std::exchange(layer.workers[0]->open_links.looks, 0); };
+  rule.appns = 0;
+  rule.match.remote_port = 99;
+  ASSERT_TRUE(layer.filters->add(rule));
+  EXPECT_EQ(looks(), 2u);
+  rule.appns = blue.index;
+  rule.match.remote_port = 54;
+  ASSERT_TRUE(layer.filters->add(rule));
+  EXPECT_EQ(looks(), 1u);
+  EXPECT_EQ(t.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(s.count(svm::kLinkOpen), 2u);
+  ASSERT_TRUE(layer.filters->del(rule));
+  EXPECT_EQ(looks(), 0u);
+  // The older of two ends, then the other one, while new ones come.
+  client.close(*c.own);
+  rule.appns = 0;
+  rule.match.remote_port = 98;
+  ASSERT_TRUE(layer.filters->add(rule));
+  EXPECT_EQ(looks(), 1u);
+  Socket f = connect(client, 53);
+  client.close(*d.own);
+  rule.match.remote_port = 53;
+  ASSERT_TRUE(layer.filters->add(rule));
+  EXPECT_EQ(looks(), 1u);
+  EXPECT_EQ(f.count(svm::kLinkEnded), 1u);
+}
+
 TEST_F(DatagramLinksTest, AServerHasALinkWithEachOfItsClientsUpToABound) {
   Socket s = bind(server, 53);
   std::vector<Socket> clients;
