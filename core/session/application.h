@@ -62,7 +62,10 @@ struct SessionList {
 
 struct Namespace;  // namespaces.h
 
-// Bytes of segments that something holds against the quota of its namespace. Control thread.
+// What bytes are for: who is refused some is counted by it.
+enum class MemoryUse : uint8_t { kSegments, kSettings };
+
+// Bytes that something holds against the quota of its namespace. Control thread.
 class MemoryCharge {
  public:
   MemoryCharge() = default;  // of nobody: no limit, and not counted
@@ -71,7 +74,7 @@ class MemoryCharge {
   ~MemoryCharge();
   void begin(std::shared_ptr<Namespace> ns) { ns_ = std::move(ns); }
   // kNoMemory names the namespace and its quota.
-  Result<void> take(uint64_t bytes);
+  Result<void> take(uint64_t bytes, MemoryUse = MemoryUse::kSegments);
   void give_back(uint64_t bytes) noexcept;
 
  private:
@@ -182,6 +185,8 @@ struct Listener {
   App& face() const noexcept { return for_app ? *for_app : *app; }
   // Of an internal transport's: what that calls it. It has no places, and no `conn`.
   ConnId internal = kNoConn;
+  // For what its settings have come to there, against the application's quota.
+  uint64_t settings_charge = 0;
   svm::ListenerShared* shared = nullptr;
   svm::Ref shared_ref = 0;
   svm::AcceptProducer accepts;

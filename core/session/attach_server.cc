@@ -271,24 +271,20 @@ void get_doorbell(Impl& layer, const App& app, const svm::AttachRequest& q, Repl
   }
 }
 
-void add_settings(Impl& layer, const App& app, const svm::AttachRequest& q, SecretString bytes,
+void add_settings(Impl& layer, App& app, const svm::AttachRequest& q, SecretString bytes,
                   Reply& r) {
   const auto number = layer.settings.add(app, std::move(bytes), q.flags & svm::kOnce);
   if (!number) return r.fail(number.error().code, number.error().message);
   r.body.settings = *number;
 }
 
-void use_settings(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
-  const Listener* l = layer.listener(handle_index(q.handle));
-  Status status = Status::kNotFound;
-  if (layer.settings.has(app, q.settings) && l && l->app == &app && l->handle() == q.handle) {
-    const TransportOps* ops = layer.transports.get(l->transport);
-    status = l->internal != kNoConn && ops->use_settings
-                 ? ops->use_settings(l->internal, q.settings)
-                 : Status::kUnsupported;
-  }
-  layer.settings.used(app, q.settings);
-  if (status != Status::kOk) r.fail(status, "the listener keeps its settings");
+void use_settings(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
+  Listener* l = layer.listener(handle_index(q.handle));
+  Result<void> used = error(Status::kNotFound, "there are no such settings, or no such listener");
+  if (layer.settings.has(app, q.settings) && l && l->app == &app && l->handle() == q.handle)
+    used = change_settings(layer, *l, q.settings);
+  if (layer.settings.used(app, q.settings)) layer.settings.take_away_used();
+  if (!used) r.fail(used.error().code, "the listener keeps its settings: " + used.error().message);
 }
 
 // Of a session that lives where it was opened.

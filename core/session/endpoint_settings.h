@@ -6,12 +6,17 @@
 // Setting::kPair; those of other namespaces, which are kept apart from this host's affairs, may
 // not.
 //
-// Threads: any; one lock, taken when an endpoint is opened, never for a packet.
+// An application's are charged to the memory of its namespace, as what transports make of them: a
+// namespace at its limit is refused more, and hurts no other.
+//
+// Threads: any; one lock, taken when an endpoint is opened, never for a packet. What is given back
+// is freed on the control thread, as parsed lists are long.
 #pragma once
 #include <cstdint>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include <hostloom/secret.h>
 #include <hostloom/status.h>
@@ -21,24 +26,33 @@
 namespace loom::session {
 
 struct App;
+class MemoryCharge;
 
 class EndpointSettings {
  public:
   static constexpr uint32_t kMostOfApp = 256;
+  // What settings are charged as: the text, and what a transport makes of it. Parsed by OpenSSL 3.0,
+  // small certificates (EC P-256) take ten times their PEM, those of RSA 2048 four times.
+  static constexpr uint64_t charge_of(std::size_t bytes) noexcept { return 1024 + 12 * bytes; }
 
   explicit EndpointSettings(const TransportRegistry& transports) : transports_(transports) {}
 
   // Control thread: transports hear of them before anybody can name them. `once`: for one listen or
-  // connect, after which it goes. kNoMemory: the application has as many as it may.
-  Result<uint32_t> add(const App&, SecretString bytes, bool once);
+  // connect, after which it goes. kNoMemory: the application has as many as it may, or its
+  // namespace as much memory.
+  Result<uint32_t> add(App&, SecretString bytes, bool once);
   Status remove(const App&, uint32_t number);  // kNotFound: not one of its own
   void remove_all(const App&);
   bool has(const App&, uint32_t number) const;
   // `number`: of the same application as `named`, which it has named for an endpoint.
   // Or of the operator, when that application may use those.
   Status read(uint32_t named, uint32_t number, std::string* out) const;
-  // It was named in a listen or connect that is done.
-  void used(const App&, uint32_t number);
+  // What a listener of the application is charged for those, and the pairs that they name.
+  uint64_t charge_for_listener(const App&, uint32_t number) const;
+  // It was named in a listen or connect that is done. Nobody can name it any more. True: the control
+  // thread is to call take_away_used().
+  [[nodiscard]] bool used(const App&, uint32_t number) noexcept;
+  void take_away_used();  // control thread
 
   // The operator's, as many as an application may have; they stay until they are removed.
   Result<uint32_t> add_of_operator(SecretString bytes);
@@ -52,19 +66,20 @@ class EndpointSettings {
     bool once = false;
     bool may_name_operators = false;
     bool is_known = false;  // to the transports
-    SecretString bytes;     // there may be keys
-    Entry(uint64_t a, bool o, bool may, SecretString b)
-        : app(a), once(o), may_name_operators(may), bytes(std::move(b)) {}
+    bool is_used = false;   // and waits in used_
+    MemoryCharge* memory = nullptr;  // the application's, which is there as long; null: nobody's
+    SecretString bytes;              // there may be keys
   };
-  Result<uint32_t> add(uint64_t owner, const std::string& who, SecretString bytes, bool once,
-                       bool may_name_operators);
+  Result<uint32_t> add(uint64_t owner, const std::string& who, Entry);
   Status remove(uint64_t owner, uint32_t number);
-  void tell_gone(uint32_t number) const;
+  void gone(const Entry&, uint32_t number) const;
+  const Entry* readable(uint32_t named, uint32_t number) const;  // locked
 
   const TransportRegistry& transports_;
   mutable std::mutex mutex_;  // not held while transports are told
   std::unordered_map<uint32_t, Entry> entries_;
   std::unordered_map<uint64_t, uint32_t> of_app_;  // how many
+  std::vector<uint32_t> used_;                     // has room for all entries
   uint32_t last_ = 0;
 };
 

@@ -342,6 +342,8 @@ struct ListenArgs {
 Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
 void unlisten(Impl&, Listener&);
+// It has those from now on, or keeps what it has.
+Result<void> change_settings(Impl&, Listener&, uint32_t settings);
 
 // Sessions that live on the worker, or on all; any thread. A slot that only passes on is none.
 inline uint32_t n_sessions(const SessionWorker& sw) noexcept {

@@ -76,6 +76,16 @@ Status listen_on_workers(Impl& layer, Listener& l) {
   return status;
 }
 
+// The transport keeps what the settings say as long as there is the listener.
+Status open_internal(Impl& layer, Listener& l) {
+  if (l.options.settings != 0) {
+    const uint64_t charge = layer.settings.charge_for_listener(*l.app, l.options.settings);
+    if (!l.app->memory.take(charge, MemoryUse::kSettings)) return Status::kNoMemory;
+    l.settings_charge = charge;
+  }
+  return layer.transports.get(l.transport)->open_listener(l.index, l.options, &l.internal);
+}
+
 void unlisten_on_workers(Impl& layer, Listener& l) {
   const TransportOps& ops = *layer.transports.get(l.transport);
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
@@ -155,8 +165,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   }
   Listener* const raw = l.get();
   layer.listeners[raw->index].store(l.release(), std::memory_order_release);
-  if (const Status s = is_internal ? ops->open_listener(raw->index, raw->options, &raw->internal)
-                                   : listen_on_workers(layer, *raw);
+  if (const Status s = is_internal ? open_internal(layer, *raw) : listen_on_workers(layer, *raw);
       s != Status::kOk) {
     unlisten(layer, *raw);
     return fail(s);
@@ -183,17 +192,32 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
                         .tx_fifo_size = e.tx_fifo_size,
                         .holders = 1ull << app_worker};
   const uint32_t settings = e.options.settings;
+  const auto end_settings = [&] {
+    if (settings != 0 && layer.settings.used(app, settings)) layer.settings.take_away_used();
+  };
   if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings))) {
-    if (settings != 0) layer.settings.used(app, settings);
+    end_settings();
     return answer(Status::kInvalid);
   }
   const auto l = open_listener(layer, app, args);
-  if (settings != 0) layer.settings.used(app, settings);
+  end_settings();
   if (!l) return answer(l.error().code);
   event.handle = (*l)->handle();
   event.listener = (*l)->shared_ref;
   event.local = endpoint_of((*l)->endpoints.local, (*l)->endpoints.local_port);
   answer(Status::kOk);
+}
+
+Result<void> change_settings(Impl& layer, Listener& l, uint32_t settings) {
+  const TransportOps& ops = *layer.transports.get(l.transport);
+  if (l.internal == kNoConn || !ops.use_settings)
+    return error(Status::kUnsupported, std::string(ops.name) + " has no use for others");
+  uint64_t charge = layer.settings.charge_for_listener(*l.app, settings);
+  if (auto taken = l.app->memory.take(charge, MemoryUse::kSettings); !taken) return taken;
+  const Status status = ops.use_settings(l.internal, settings);
+  if (status == Status::kOk) std::swap(charge, l.settings_charge);
+  l.app->memory.give_back(charge);
+  return status == Status::kOk ? Result<void>() : error(status, status_name(status));
 }
 
 void unlisten(Impl& layer, Listener& l) {
@@ -206,6 +230,7 @@ void unlisten(Impl& layer, Listener& l) {
   // Who has found it before is done with it when all workers have run a closure since.
   pass_over_workers(layer);
   l.app->arena.free_object(l.shared_ref);
+  l.app->memory.give_back(l.settings_charge);
   layer.free_listeners.push_back(l.index);
   delete &l;
 }

@@ -208,6 +208,7 @@ void show_one(const Impl& l, const Namespace& ns, CliReply& reply) {
   field("refused applications", ns.refused_applications);
   field("refused sessions", ns.refused_sessions.load(std::memory_order_relaxed));
   field("refused segments", ns.refused_segments);
+  field("refused settings", ns.refused_settings);
   CliTable& t = reply.table("members", {"index", "name", "sessions", "state"});
   for (const auto& a : l.apps)
     if (a && a->ns.get() == &ns)

@@ -241,17 +241,19 @@ Result<std::shared_ptr<Namespace>> admit(Impl& layer, const Namespace& by,
 
 MemoryCharge::~MemoryCharge() { give_back(bytes_); }
 
-Result<void> MemoryCharge::take(uint64_t bytes) {
+Result<void> MemoryCharge::take(uint64_t bytes, MemoryUse use) {
   if (!ns_) return {};
   const uint64_t most = ns_->quota.memory;
+  const bool is_segment = use == MemoryUse::kSegments;
   if (most != 0 && (ns_->memory > most || bytes > most - ns_->memory)) {
-    ++ns_->refused_segments;
+    ++(is_segment ? ns_->refused_segments : ns_->refused_settings);
     return error(Status::kNoMemory, "namespace '" + ns_->id + "' may have " + std::to_string(most) +
-                                        " bytes of segments, has " + std::to_string(ns_->memory) +
-                                        " and would need " + std::to_string(bytes) + " more");
+                                        " bytes of segments and settings, has " +
+                                        std::to_string(ns_->memory) + " and would need " +
+                                        std::to_string(bytes) + " more");
   }
   ns_->memory += bytes;
-  ns_->is_short = false;
+  if (is_segment) ns_->is_short = false;
   bytes_ += bytes;
   return {};
 }

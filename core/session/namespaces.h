@@ -47,7 +47,7 @@ struct NamespaceAccess {
 struct NamespaceQuota {
   uint32_t applications = 0;
   uint32_t sessions = 0;
-  uint64_t memory = 0;  // bytes of segments
+  uint64_t memory = 0;  // bytes of segments, and of settings for endpoints
 };
 
 struct Namespace {
@@ -74,6 +74,7 @@ struct Namespace {
   uint64_t refused_users = 0;         // whom `access` keeps out
   uint64_t refused_applications = 0;  // by quota
   uint64_t refused_segments = 0;
+  uint64_t refused_settings = 0;  // for want of memory: given, or to be used by a listener
   std::atomic<uint64_t> refused_sessions{0};  // or put off
   bool is_short = false;                      // the last segment was refused: said once
 

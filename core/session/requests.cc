@@ -22,11 +22,13 @@ bool is_heard(const AppPort& p) noexcept {
 
 // Settings that are for one connect go with it, whatever comes of it.
 struct UsedSettings {
-  Impl& layer;
+  SessionWorker& sw;
   const App& app;
   uint32_t number;
   ~UsedSettings() {
-    if (number != 0) layer.settings.used(app, number);
+    if (number == 0 || !sw.layer->settings.used(app, number)) return;
+    sw.worker->post_to_control(
+        [](void* layer) { static_cast<Impl*>(layer)->settings.take_away_used(); }, sw.layer);
   }
 };
 
@@ -43,7 +45,7 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
              const Waited& waited) noexcept {
   Impl& layer = *sw.layer;
   const uint32_t settings = c.options.settings;
-  const UsedSettings used{layer, *a.app, settings};
+  const UsedSettings used{sw, *a.app, settings};
   const TransportId transport = layer.transports.find_proto(c.proto);
   const TransportOps* ops = layer.transports.get(transport);
   if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);

@@ -1,5 +1,7 @@
 // Transports that are applications themselves: what the session layer does for them, shown by one
 // that turns every bit.
+#include <hostloom/endpoint_settings.h>
+
 #include "tests/unit/core/session/flip_transport.h"
 
 #include "session/control.h"
@@ -28,6 +30,7 @@ struct Internal : testing::Test {
     e.proto = proto;
     e.local = TestApp::end(port);
     e.backlog = 4;
+    e.options.settings = settings;
     a.push(svm::ToDaemon::kListen, e);
     const auto bound = a.expect<svm::BoundEvent>(svm::ToApp::kBound);
     if (bound.status == 0) {
@@ -55,6 +58,7 @@ struct Internal : testing::Test {
     ASSERT_TRUE(far);
   }
   uint64_t listener = 0;
+  uint32_t settings = 0;
   uint16_t listening_on = 0;
   std::unique_ptr<TestApp::Connection> near, far;
 };
@@ -210,6 +214,31 @@ TEST_F(Internal, ASessionOverAnotherCountsOnceAndWhereItsApplicationIs) {
   bed.pump();
   EXPECT_EQ(blue.n_sessions, 0u);
   EXPECT_EQ(first.n_sessions, 0u);
+}
+
+TEST_F(Internal, AListenerIsChargedForItsSettingsAndThePairsThatTheyName) {
+  constexpr auto charge_of = session::EndpointSettings::charge_of;
+  session::Namespace& first = *bed.layer->impl().namespaces.front();
+  const uint64_t before = first.memory;
+  std::string pair, names;
+  add_setting(pair, Setting::kCertificate, std::string(1000, 'c'));
+  const auto own = app.give_settings(pair).settings;
+  for (int i = 0; i < 2; ++i) add_setting(names, Setting::kPair, own);
+  settings = app.give_settings(names, svm::kOnce).settings;
+  ASSERT_NE(settings, 0u);
+  const uint64_t kept = before + charge_of(pair.size()),
+                 used = charge_of(names.size()) + 2 * charge_of(pair.size());
+  ASSERT_EQ(listen(app, 80), 0);
+  EXPECT_EQ(first.memory, kept + used) << "the settings have gone, the listener has theirs";
+  session::set_quota(first, {.memory = first.memory + charge_of(names.size()) + used - 1});
+  settings = app.give_settings(names).settings;
+  EXPECT_EQ(listen(app, 81), static_cast<int32_t>(Status::kNoMemory));
+  EXPECT_EQ(first.refused_settings, 1u);
+  EXPECT_EQ(first.memory, kept + used + charge_of(names.size()));
+  app.listener->holders.store(0);
+  app.push(svm::ToDaemon::kUnlisten, listener);
+  EXPECT_EQ(first.memory, kept + charge_of(names.size()));
+  EXPECT_EQ(listen(app, 81), 0);
 }
 
 TEST_F(Internal, AnApplicationThatDiesTakesBothSessionsAlong) {

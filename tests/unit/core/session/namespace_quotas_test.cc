@@ -1,4 +1,6 @@
 // How much the applications of a namespace may have together.
+#include <hostloom/endpoint_settings.h>
+
 #include "tests/unit/core/session/namespaces_bed.h"
 
 namespace loom::test {
@@ -106,6 +108,71 @@ TEST_F(NamespacesTest, SoMuchMemoryAndNoMore) {
   two.die();
   bed.pump();
   EXPECT_EQ(blue.memory, 0u);
+}
+
+TEST_F(NamespacesTest, SettingsOfEndpointsAreMemoryOfTheNamespace) {
+  constexpr uint64_t kApp = 24ull << 20;
+  std::string bytes;
+  add_setting(bytes, Setting::kTrust, std::string(kMostSettingsBytes - 8, 'x'));
+  const uint64_t charge = session::EndpointSettings::charge_of(bytes.size());
+  Namespace &blue = add({.id = "blue"}), &red = add({.id = "red"});
+  for (Namespace* ns : {&blue, &red}) session::set_quota(*ns, {.memory = kApp + 3 * charge});
+  TestApp one(bed, request("blue")), two(bed, request("red"));
+  uint32_t number = 0;
+  for (int i = 0; i < 3; ++i) {
+    const auto given = one.give_settings(bytes);
+    EXPECT_EQ(given.status, 0);
+    number = given.settings;
+  }
+  EXPECT_EQ(blue.memory, kApp + 3 * charge);
+  const auto refused = one.give_settings(bytes);
+  EXPECT_EQ(static_cast<Status>(refused.status), Status::kNoMemory);
+  EXPECT_NE(std::string(refused.message).find("namespace 'blue' may have"), std::string::npos)
+      << refused.message;
+  EXPECT_EQ(blue.refused_settings, 1u);
+  EXPECT_EQ(blue.refused_segments, 0u);
+  EXPECT_EQ(red.memory, kApp) << "it is the other's affair";
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(two.give_settings(bytes).status, 0);
+  EXPECT_EQ(red.refused_settings, 0u);
+
+  svm::AttachRequest del{};
+  del.version = svm::kProtocolVersion;
+  del.op = svm::AttachOp::kDelSettings;
+  del.settings = number;
+  EXPECT_EQ(one.ask(del).status, 0);
+  EXPECT_EQ(blue.memory, kApp + 2 * charge);
+  EXPECT_EQ(one.give_settings(bytes).status, 0);
+  one.die();
+  two.die();
+  bed.pump();
+  EXPECT_EQ(blue.memory, 0u);
+  EXPECT_EQ(red.memory, 0u);
+}
+
+TEST_F(NamespacesTest, SettingsForOneConnectAreGivenBackWithIt) {
+  constexpr uint64_t kApp = 24ull << 20;
+  Namespace& blue = add({.id = "blue"});
+  TestApp server(bed, request("", 0, svm::kScopeGlobalOnly)),
+      client(bed, request("blue", 0, svm::kScopeGlobalOnly));
+  ASSERT_EQ(server.listen(80).status, 0);
+  svm::ConnectEvent e{};
+  e.remote = end("10.0.0.0", 80);
+  e.local = end("0.0.0.0", 0);
+  e.options.settings = client.give_settings({}, svm::kOnce).settings;
+  EXPECT_EQ(blue.memory, kApp + session::EndpointSettings::charge_of(0));
+  client.ask_worker(0, svm::ToDaemon::kConnect, e);
+  {
+    const HeldControl control(*bed.engine);
+    while (bed.engine->step() != 0) {}
+    EXPECT_EQ(blue.memory, kApp + session::EndpointSettings::charge_of(0))
+        << "what is freed is freed on the control thread";
+    const session::App* app = layer().apps[client.reply.app_index].get();
+    EXPECT_FALSE(layer().settings.has(*app, e.options.settings));
+  }
+  bed.pump();
+  EXPECT_EQ(blue.memory, kApp);
+  EXPECT_EQ(static_cast<Status>(client.expect<svm::ConnectedEvent>(svm::ToApp::kConnected).status),
+            Status::kOk);
 }
 
 TEST_F(NamespacesTest, AFullNamespacePushesBackAndLosesNothing) {

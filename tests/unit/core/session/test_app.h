@@ -3,6 +3,7 @@
 #pragma once
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -141,6 +142,33 @@ class SessionBed {
   std::multimap<TimeNs, std::function<void()>> later;
 };
 
+// What is posted to the control thread waits until run(): what came of it before, workers did.
+class HeldControl {
+ public:
+  explicit HeldControl(Engine& e) : engine_(e) {
+    e.set_control_executor(
+        [](void* self, void (*fn)(void*), void* arg) {
+          static_cast<HeldControl*>(self)->held_.emplace_back(fn, arg);
+        },
+        this);
+  }
+  ~HeldControl() {
+    run();
+    engine_.set_control_executor(nullptr, nullptr);
+  }
+  void run() {
+    while (!held_.empty()) {
+      const auto [fn, arg] = held_.front();
+      held_.pop_front();
+      fn(arg);
+    }
+  }
+
+ private:
+  Engine& engine_;
+  std::deque<std::pair<void (*)(void*), void*>> held_;
+};
+
 // One application worker.
 class TestApp {
  public:
@@ -188,8 +216,12 @@ class TestApp {
     for (const int fd : std::exchange(wake_fds, {})) ::close(fd);
   }
 
-  svm::AttachReply ask(const svm::AttachRequest& r) {
-    EXPECT_EQ(::send(socket, &r, sizeof r, 0), static_cast<ssize_t>(sizeof r));
+  // `more`: what follows the request.
+  svm::AttachReply ask(const svm::AttachRequest& r, std::string_view more = {}) {
+    iovec out[2] = {{const_cast<svm::AttachRequest*>(&r), sizeof r},
+                    {const_cast<char*>(more.data()), more.size()}};
+    EXPECT_EQ(::writev(socket, out, more.empty() ? 1 : 2),
+              static_cast<ssize_t>(sizeof r + more.size()));
     bed.pump(0);
     svm::AttachReply answer{};
     iovec iov{&answer, sizeof answer};
@@ -207,6 +239,15 @@ class TestApp {
       std::memcpy(fds.data(), CMSG_DATA(c), fds.size() * sizeof(int));
     }
     return answer;
+  }
+
+  // Settings for endpoints; `flags`: svm::kOnce.
+  svm::AttachReply give_settings(std::string_view bytes, uint32_t flags = 0) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kAddSettings;
+    r.flags = flags;
+    return ask(r, bytes);
   }
 
   void open(const std::vector<int>& f) {
