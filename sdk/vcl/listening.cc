@@ -55,6 +55,12 @@ int Session::listen(uint32_t backlog) {
 }
 
 int Session::replace_pairs(std::span<const uint32_t> numbers) {
+  // While another thread's listen() is under way: what comes of it comes first.
+  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
+  while (state() == State::kBinding)
+    if (const int outcome = worker_.wait(*this, kPollSettled, deadline);
+        outcome != 0 && outcome != -EINTR)
+      return outcome == -EAGAIN ? -ETIMEDOUT : outcome;
   const std::lock_guard worker_lock(worker_.mutex());
   const std::lock_guard lock(mutex_);
   if (state() != State::kListening || !attachment_) return -EINVAL;

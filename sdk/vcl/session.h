@@ -222,6 +222,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
   // Of a listener: certificates, by number, for those who connect from now on, instead of those it
   // had. Else -EINVAL, and what the daemon has against them; nothing has changed then.
+  // Waits for a listen() of another thread's.
   int replace_pairs(std::span<const uint32_t> numbers);
   // What the next listen or connect is to have besides (hostloom/endpoint_settings.h).
   SecretString settings;

@@ -102,6 +102,7 @@ int set_pairs(Session& s, const Value& v) {
   std::vector<uint32_t> numbers(v.size() / sizeof(uint32_t));
   std::memcpy(numbers.data(), v.data(), v.size());
   const int e = s.replace_pairs(numbers);
+  if (!s.is_listener()) return add_number(s, v, loom::Setting::kPair);  // its listen has failed
   return e == 0 ? VPPCOM_OK : vppcom_error(e);
 }
 int get_property(Session& s, Value& v, loom::SessionProperty which) {

@@ -48,6 +48,12 @@ class FakeDaemon {
   void say(uint32_t type, const void* payload, uint32_t len);
   void inject_fin(size_t i);
   void inject_reset(size_t i, int error);
+  // Listens are answered when the test says so.
+  void hold_listens() { holds_listens_ = true; }
+  void release_listens();
+  // How often settings were given, and given to a listener.
+  uint64_t settings_given() const { return settings_given_; }
+  uint64_t settings_used() const { return settings_used_; }
   // What every path takes, and of a connection its largest segment or record, in bytes.
   void set_path_mtu(uint32_t bytes) { path_mtu_ = bytes; }
   // What was asked of groups; on the thread. And how that is answered, as loom::Status.
@@ -90,6 +96,7 @@ class FakeDaemon {
   void serve_pair(Worker& w, const svm::AttachRequest& r);
   void set_peer(Worker& w, const svm::PeerEvent& e);
   void listen(Worker& w, const svm::ListenEvent& e);
+  void serve_settings(Worker& w, const svm::AttachRequest& r);
   // Fifo sizes of 0: the application's.
   Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote,
                        uint32_t rx_size = 0, uint32_t tx_size = 0);
@@ -116,7 +123,9 @@ class FakeDaemon {
   std::vector<std::unique_ptr<Pair>> pairs_;
   std::atomic<uint64_t> counts_[32] = {};
   std::atomic<uint64_t> workers_added_{0}, doorbells_asked_{0};
-  std::atomic<bool> refuses_doorbells_{false};
+  std::atomic<bool> refuses_doorbells_{false}, holds_listens_{false};
+  std::vector<std::pair<Worker*, svm::ListenEvent>> held_listens_;
+  std::atomic<uint64_t> settings_given_{0}, settings_used_{0};
   std::atomic<uint32_t> path_mtu_{1500};
   std::vector<svm::GroupEvent> groups_;
   std::atomic<int32_t> group_status_{0};

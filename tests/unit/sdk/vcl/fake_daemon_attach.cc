@@ -92,7 +92,7 @@ void FakeDaemon::reply_attach(Worker& to, Worker& about, bool with_socket) {
 
 void FakeDaemon::serve_socket(Worker& w) {
   AttachRequest r;
-  const ssize_t n = recv(w.socket, &r, sizeof r, MSG_DONTWAIT);
+  const ssize_t n = recv(w.socket, &r, sizeof r, MSG_DONTWAIT);  // settings behind it go
   if (n < 0 && errno == EAGAIN) return;
   if (n != sizeof r) {
     drop_worker(w);
@@ -118,9 +118,21 @@ void FakeDaemon::serve_socket(Worker& w) {
     ++workers_added_;
     app.workers.push_back(new_worker(app, -1));
     reply_attach(w, *app.workers.back(), true);
+  } else if (r.op == AttachOp::kAddSettings || r.op == AttachOp::kUseSettings) {
+    serve_settings(w, r);
   } else {
     serve_pair(w, r);
   }
+}
+
+void FakeDaemon::serve_settings(Worker& w, const AttachRequest& r) {
+  AttachReply reply{};
+  reply.version = kProtocolVersion;
+  if (r.op == AttachOp::kAddSettings)
+    reply.settings = static_cast<uint32_t>(++settings_given_);
+  else
+    ++settings_used_;
+  if (::send(w.socket, &reply, sizeof reply, MSG_NOSIGNAL) < 0) std::abort();
 }
 
 void FakeDaemon::drop_worker(Worker& w) {

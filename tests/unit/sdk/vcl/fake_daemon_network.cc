@@ -129,7 +129,15 @@ void FakeDaemon::set_peer(Worker& w, const PeerEvent& e) {
   send(w, ToApp::kConnected, answer);
 }
 
+void FakeDaemon::release_listens() {
+  run([this] {
+    holds_listens_ = false;
+    for (auto& [w, e] : std::exchange(held_listens_, {})) listen(*w, e);
+  });
+}
+
 void FakeDaemon::listen(Worker& w, const ListenEvent& e) {
+  if (holds_listens_) return (void)held_listens_.emplace_back(&w, e);
   BoundEvent answer{};
   answer.context = e.context;
   answer.local = e.local;

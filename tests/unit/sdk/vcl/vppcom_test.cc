@@ -474,5 +474,53 @@ TEST_F(Vppcom, AChildAcceptsFromItsParentsListener) {
   EXPECT_EQ(daemon_->sent(0), "hi");
 }
 
+TEST_F(Vppcom, PairsGivenWhileAListenIsUnderWayAreTheListeners) {
+  const uint32_t sh = session();
+  Address a(4433);
+  ASSERT_EQ(vppcom_session_bind(sh, &a.ep), VPPCOM_OK);
+  daemon_->hold_listens();
+  std::thread listening([&] { EXPECT_EQ(vppcom_session_listen(sh, 8), VPPCOM_OK); });
+  while (daemon_->events(svm::ToDaemon::kListen) == 0) std::this_thread::yield();
+  std::atomic<int> outcome{1};
+  std::thread setting([&] {
+    uint32_t pair = 3, size = sizeof pair;
+    outcome = vppcom_session_attr(sh, VPPCOM_ATTR_SET_CKPAIR, &pair, &size);
+  });
+  // Who does not wait for the listen has an answer in that time.
+  for (int i = 0; i < 50 && outcome == 1; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(outcome, 1);
+  daemon_->release_listens();
+  listening.join();
+  setting.join();
+  EXPECT_EQ(outcome, VPPCOM_OK);
+  EXPECT_EQ(daemon_->settings_used(), 1u);
+}
+
+TEST_F(Vppcom, PairsGivenWhileAListenFailsAreForTheNextOne) {
+  const uint32_t first = listener(4433), sh = session();
+  Address a(4433);
+  ASSERT_EQ(vppcom_session_bind(sh, &a.ep), VPPCOM_OK);
+  daemon_->hold_listens();
+  std::thread listening([&] { EXPECT_NE(vppcom_session_listen(sh, 8), VPPCOM_OK); });
+  while (daemon_->events(svm::ToDaemon::kListen) < 2) std::this_thread::yield();
+  std::atomic<int> outcome{1};
+  std::thread setting([&] {
+    uint32_t pair = 3, size = sizeof pair;
+    outcome = vppcom_session_attr(sh, VPPCOM_ATTR_SET_CKPAIR, &pair, &size);
+  });
+  for (int i = 0; i < 50 && outcome == 1; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  daemon_->release_listens();
+  listening.join();
+  setting.join();
+  EXPECT_EQ(outcome, VPPCOM_OK);
+  EXPECT_EQ(daemon_->settings_given(), 0u);
+  vppcom_session_close(first);
+  EXPECT_EQ(vppcom_session_listen(sh, 8), VPPCOM_OK);
+  EXPECT_EQ(daemon_->settings_given(), 1u);
+  EXPECT_EQ(daemon_->settings_used(), 0u);
+}
+
 }  // namespace
 }  // namespace loom
