@@ -33,8 +33,14 @@ struct Credentials {
   KeyPtr key;
 };
 
-// A key with a passphrase, or of more than 4096 bits, is refused.
+// A key with a passphrase, or of more than 4096 bits, is refused. What OpenSSL has of the key's
+// text in between is cleared.
 Result<Credentials> read_credentials(const KeyPair&);
+// The same, parsed once for all that have the same pair. Control thread.
+using CredentialsPtr = std::shared_ptr<const Credentials>;
+Result<CredentialsPtr> shared_credentials(const KeyPair&);
+// The text's certificates and nothing else: a file may have the key as well.
+std::string certificates_of(std::string_view pem);
 // Calls fn(X509*) for each certificate of the text; how many there were. It does not keep them.
 template <class F>
 std::size_t for_each_certificate(std::string_view pem, F&& fn);

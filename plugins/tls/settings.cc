@@ -59,13 +59,17 @@ Result<KeyPair> pair_of(Host& host, uint32_t named, uint32_t number) {
   std::string bytes;
   const ClearedAtEnd cleared(bytes);
   KeyPair pair;
+  bool has_certificate = false;
   if (host.endpoint_settings(named, number, &bytes) != Status::kOk)
     return error(Status::kNotFound, "there is no certificate " + std::to_string(number));
   (void)read_settings(bytes, [&](Setting type, std::string_view value) {
-    if (type == Setting::kCertificate) pair.certificate = value;
+    if (type == Setting::kCertificate) {
+      pair.certificate = certificates_of(value);
+      has_certificate = true;
+    }
     if (type == Setting::kPrivateKey) pair.key = value;
   });
-  if (pair.certificate.empty() || pair.key.empty())
+  if (!has_certificate || pair.key.empty())
     return error(Status::kInvalid, "settings " + std::to_string(number) + " are no certificate");
   return pair;
 }
@@ -77,7 +81,7 @@ Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::st
   if (!certificate) return certificate.error();
   auto key = read_file(key_file);
   if (!key) return key.error();
-  return KeyPair{std::string(*certificate), std::move(*key)};
+  return KeyPair{certificates_of(*certificate), std::move(*key)};
 }
 
 Result<Settings> settings_of(Host& host, uint32_t number) {
@@ -89,11 +93,12 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
     return error(Status::kNotFound, "there are no settings " + std::to_string(number));
   KeyPair own;
   std::vector<uint32_t> pairs;
-  bool is_valid = true;
+  bool is_valid = true, has_certificate = false;
   is_valid &= read_settings(bytes, [&](Setting type, std::string_view value) {
     switch (type) {
       case Setting::kCertificate:
-        own.certificate = value;
+        own.certificate = certificates_of(value);
+        has_certificate = true;
         break;
       case Setting::kPrivateKey:
         own.key = value;
@@ -120,7 +125,7 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
         break;
     }
   });
-  if (!is_valid || pairs.size() > kMostPairs || own.certificate.empty() != own.key.empty())
+  if (!is_valid || pairs.size() > kMostPairs || has_certificate == own.key.empty())
     return error(Status::kInvalid, "settings " + std::to_string(number) + " make no sense");
   if (!own.key.empty()) s.pairs.push_back(std::move(own));
   std::size_t size = 0;  // a few bytes name much
