@@ -235,6 +235,24 @@ TEST(DtlsGarbage, IsDroppedAndCountedAndTheConnectionGoesOn) {
   }
 }
 
+TEST(DtlsGarbage, IsNoEndOfAHandshakeEither) {
+  for (const bool is_server : {true, false}) {
+    Ends e(is_server);
+    for (int flight = 0; flight < 2; ++flight) {
+      e.peer.step();
+      for (; !e.peer.out.empty(); e.peer.out.pop_front())
+        e.bed.deliver(e.peer.out.front(), e.port());
+      for (auto& d : e.bed.sent(e.port())) e.peer.in.push_back(std::move(d));
+    }
+    ASSERT_EQ(e.bed.stat(dtls::kUnderWay), 1u);
+    const Texts bad = {"x", std::string(2000, '\0'), std::string("\x16\x03\x03\x00\x05hello", 10)};
+    for (const auto& d : bad) e.bed.deliver(d, e.port());
+    EXPECT_EQ(e.bed.stat(dtls::kRecordsDropped), bad.size());
+    e.exchange();
+    EXPECT_TRUE(e.is_open());
+  }
+}
+
 TEST(DtlsGarbage, AnAlertOfThePeersIsTheEnd) {
   Ends e(true);
   e.exchange();

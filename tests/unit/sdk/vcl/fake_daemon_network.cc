@@ -91,8 +91,9 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   Endpoint local = e.local;
   if (local.port == 0) local.port = htons(next_port_++);
   if (local.is_ip4 && local.ip[0] == 0) std::memcpy(local.ip, "\x0a\x00\x00\x02", 4);
-  Session& near = new_session(*w.app, local, e.remote, is_datagram ? e.rx_fifo_size : 0,
-                              is_datagram ? e.tx_fifo_size : 0);
+  const bool has_sizes = is_datagram || e.proto == 5;
+  Session& near = new_session(*w.app, local, e.remote, has_sizes ? e.rx_fifo_size : 0,
+                              has_sizes ? e.tx_fifo_size : 0);
   near.options = e.options;
   if (l) {
     Session& far = new_session(*l->app, e.remote, local);

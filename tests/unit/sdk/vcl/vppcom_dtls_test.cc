@@ -167,7 +167,7 @@ TEST_F(VppcomDtls, AResetAndAHardCloseAreAsThoseOfStreams) {
   uint32_t len = sizeof linger;
   EXPECT_EQ(vppcom_session_attr(b, VPPCOM_ATTR_SET_LINGER, &linger, &len), VPPCOM_OK);
   EXPECT_EQ(vppcom_session_close(b), VPPCOM_OK);
-  while (daemon_->events(svm::ToDaemon::kReset) == 0) std::this_thread::yield();
+  while (!daemon_->closed(1)) std::this_thread::yield();
   EXPECT_TRUE(daemon_->was_reset(1));
 }
 
