@@ -29,6 +29,7 @@ bool parse(Buffer& b, Layout& at) noexcept {
   if (b.is_external() || b.gso_size == 0 || b.l3_offset < b.offset_of_data() ||
       b.l4_offset <= b.l3_offset)
     return false;
+  if (b.flags & kBufferTxUdpChecksum) return false;  // datagrams that a device has put together
   at.l3 = static_cast<uint32_t>(b.l3_offset - b.offset_of_data());
   at.l4 = static_cast<uint32_t>(b.l4_offset - b.offset_of_data());
   const auto* ip = b.peek<Ip4Header>(at.l3);

@@ -122,6 +122,11 @@ TEST_F(OffloadTest, MoreSegmentsThanAnMssAllowsAreRefused) {
   EXPECT_THAT(wire.take_sent(), IsEmpty());
   EXPECT_EQ(host.counter("tx-offload/bad-gso"), 1u);
 }
+TEST_F(OffloadTest, DatagramsThatWerePutTogetherAreNoTcp) {
+  send(false, whole(false, {}, counting(3000)), 1000, kBufferTxUdpChecksum);
+  EXPECT_THAT(wire.take_sent(), IsEmpty());
+  EXPECT_EQ(host.counter("tx-offload/bad-gso"), 1u);
+}
 TEST_F(OffloadTest, TruncatedTcpHeaderIsRefused) {
   Bytes p = whole(false, {.options = {}}, counting(3000));
   p[20 + 12] = 0xf0;  // 60 bytes of header, of which the first segment has 52 - 20
