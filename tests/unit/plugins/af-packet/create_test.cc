@@ -146,12 +146,7 @@ TEST_F(HostInterfaceTest, RemovingGivesEveryBufferBack) {
   const uint32_t all = harness_.free_buffers();
   Device& d = harness_.made("num-rx-queues 2");
   Far far;
-  far.send(tcp_frame(40000), {.flags = kVnetNeedsChecksum,
-                              .gso_type = kVnetGsoTcp4,
-                              .hdr_len = 54,
-                              .gso_size = 1400,
-                              .csum_start = 34,
-                              .csum_offset = 16});
+  far.send(tcp_frame(40000), gso());
   ASSERT_TRUE(harness_.wait_for(d, 1));
   harness_.clear();
   EXPECT_LT(harness_.free_buffers(), all);  // those that stand ready for the next one

@@ -147,4 +147,13 @@ std::string tcp_frame(std::size_t payload) {
   return frame(0).substr(0, 12) + std::string("\x08\x00", 2) + ip + tcp + pattern(payload);
 }
 
+VnetHeader gso() {
+  return {.flags = kVnetNeedsChecksum,
+          .gso_type = kVnetGsoTcp4,
+          .hdr_len = 54,
+          .gso_size = 1400,
+          .csum_start = 34,
+          .csum_offset = 16};
+}
+
 }  // namespace loom::af_packet

@@ -52,7 +52,8 @@ class Far {
 
 // A frame that next() and own() take for the test's; VLAN 0: no tag.
 std::string frame(std::size_t payload, uint16_t vlan = 0);
-// A TCP segment in one, checksum left out.
+// A large TCP packet, checksum left out, and the header that says so.
 std::string tcp_frame(std::size_t payload);
+VnetHeader gso();
 
 }  // namespace loom::af_packet

@@ -189,12 +189,7 @@ TEST_F(RxVethTest, ATagThatTheKernelKeepsBesideThePacketIsPutBack) {
 TEST_F(RxVethTest, ALargePacketArrivesWithItsOffsets) {
   Device& d = harness_.made();
   Far far;
-  far.send(tcp_frame(40000), {.flags = kVnetNeedsChecksum,
-                              .gso_type = kVnetGsoTcp4,
-                              .hdr_len = 54,
-                              .gso_size = 1400,
-                              .csum_start = 34,
-                              .csum_offset = 16});
+  far.send(tcp_frame(40000), gso());
   ASSERT_TRUE(harness_.wait_for(d, 1));
   const Buffer& b = *harness_.own()[0];
   EXPECT_EQ(bytes_of(b), tcp_frame(40000));
@@ -249,6 +244,20 @@ TEST_F(RxVethTest, DownNothingIsReceivedAndNobodyIsWoken) {
   EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
 }
 
+TEST_F(RxVethTest, WhatCameBeforeItWentDownIsThrownAway) {
+  Device& d = harness_.made();
+  Far far;
+  far.send(frame(60));  // in the ring
+  far.send(tcp_frame(40000), gso());
+  EXPECT_EQ(set_admin(&d, false), Status::kOk);
+  EXPECT_EQ(set_admin(&d, true), Status::kOk);
+  far.send(frame(61));
+  far.send(tcp_frame(41000), gso());
+  ASSERT_TRUE(harness_.wait_for(d, 2));
+  EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
+  EXPECT_EQ(bytes_of(*harness_.own()[1]), tcp_frame(41000));
+}
+
 TEST_F(RxVethTest, WhatTheKernelHadNoRoomForIsCounted) {
   Device& d = harness_.made();
   Far far;
@@ -265,13 +274,7 @@ TEST_F(RxVethTest, LargePacketsThatTheSocketHadNoRoomForAreCounted) {
   ASSERT_EQ(setsockopt(d.queues[0]->socket.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little),
             0);
   Far far;
-  const VnetHeader h{.flags = kVnetNeedsChecksum,
-                     .gso_type = kVnetGsoTcp4,
-                     .hdr_len = 54,
-                     .gso_size = 1400,
-                     .csum_start = 34,
-                     .csum_offset = 16};
-  for (int i = 0; i < 10; ++i) far.send(tcp_frame(40000), h);
+  for (int i = 0; i < 10; ++i) far.send(tcp_frame(40000), gso());
   far.send(frame(100));
   while (harness_.own().empty() || harness_.own().back()->length() > 1000)
     ASSERT_TRUE(harness_.wait_for(d, harness_.own().size() + 1));
