@@ -234,6 +234,7 @@ TEST_F(RxVethTest, DownNothingIsReceivedAndNobodyIsWoken) {
   Far far;
   EXPECT_EQ(set_admin(&d, false), Status::kOk);
   far.send(frame(60));
+  EXPECT_EQ(take_counts(d.queues[0]->socket.get()).packets, 0u);  // it is not kept for later
   ip("link set near down");  // an error that waits in the socket
   ip("link set near up");
   pollfd p{.fd = d.queues[0]->ready.get(), .events = POLLIN, .revents = 0};
