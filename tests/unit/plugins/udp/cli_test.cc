@@ -62,10 +62,11 @@ TEST(UdpCli, PortsAreThoseOfSocketsWithoutAPeer) {
 
 // While a worker is visited, packets wait for it.
 TEST(UdpCli, TheVisitToAWorkerAllocatesNothing) {
+  HostOps ops;  // for the bed as long as it lives
   UdpBed bed;
   for (uint16_t port = 1000; port < 1200; ++port) bed.bind(port);
   static decltype(HostOps::run_on_worker) visit;
-  HostOps ops = *bed.fake.host.ops;
+  ops = *bed.fake.host.ops;
   visit = ops.run_on_worker;
   ops.run_on_worker = [](Host& h, uint32_t i, void (*fn)(Worker&, void*), void* arg) {
     counts_allocations = true;
