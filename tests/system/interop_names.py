@@ -18,7 +18,6 @@ COMMANDS = """
 """
 
 ABSENT_COMMANDS = {
-    "af-packet": ["create host-interface"],
     "QUIC": ["show quic"],
 }
 
@@ -33,7 +32,6 @@ MESSAGES = """
 
 # Requests; their replies and details go with them.
 ABSENT_MESSAGES = {
-    "af-packet": ["af_packet_create_v3", "af_packet_delete", "af_packet_dump"],
     "a cross connect of the network simulator": ["nsim_cross_connect_enable_disable"],
     "several paths of a route, and what they are chosen by": ["set_ip_flow_hash_v3"],
 }
