@@ -124,6 +124,9 @@ def lines():
         expect("10.88.0.1/24" in host and "UP" in host, f"the host's side: {host}")
         loop = said("create loopback interface")
         expect(loop.split()[-1] == "loop0", f"the name of the loopback interface: {loop}")
+        lab.run("ip link add veth0 type veth peer name veth1".split())
+        veth = said("create host-interface name veth0")
+        expect(veth.split()[-1] == "host-veth0", f"the name of the host interface: {veth}")
         for line in ("set interface ip address tap0 10.88.0.2/24", "set interface mtu packet 9000 tap0",
                      "set interface state tap0 up", "ip route add 0.0.0.0/0 via 10.88.0.1 tap0",
                      "perf server uri tcp://10.88.0.2/1234 fifo-size 4m",
