@@ -268,10 +268,11 @@ template <class T>
 
 template <class T>
 [[maybe_unused]] void clear(T& value) noexcept {{
-  if constexpr (requires {{ value.data(); }})
-    explicit_bzero(value.data(), value.size() * sizeof(*value.data()));
-  else
+  if constexpr (requires {{ value.data(); }}) {{
+    if (value.size() != 0) explicit_bzero(value.data(), value.size() * sizeof(*value.data()));
+  }} else {{
     explicit_bzero(&value, sizeof value);
+  }}
 }}
 
 constexpr std::array<ApiMessageInfo, {n}> kMessages{{{{

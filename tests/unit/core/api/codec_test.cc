@@ -174,6 +174,9 @@ TEST(ApiSecrets, AreClearedAndNothingElse) {
   api::ItemLock m{.index = 7, .word = "abcdefg", .code = 9, .value = 8};
   clear_secrets(m);
   EXPECT_EQ(m, (api::ItemLock{.index = 7, .word = std::string(7, '\0'), .code = 0, .value = 8}));
+  api::ItemKey empty;
+  clear_secrets(empty);
+  EXPECT_EQ(empty, api::ItemKey{});
   api::ItemKey key{.client_index = 1, .context = 2, .key = {1, 2, 3}, .text = "phrase"};
   clear_secrets(key);
   EXPECT_EQ(key,
