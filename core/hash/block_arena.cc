@@ -49,12 +49,21 @@ Result<void> BlockArena::reserve(std::size_t unit_bytes, std::size_t max_bytes) 
 
 uint32_t BlockArena::alloc(unsigned log2) noexcept {
   LOOM_DCHECK(log2 <= kMaxLog2);
-  const std::scoped_lock hold(lock_);
-  const uint32_t found = find(log2);
+  SpinWait wait;
+  lock_.lock();
+  uint32_t found = find(log2);
+  // Perhaps it is in what the kernel is being given, which is there again in a moment.
+  while (!found && is_giving_) {
+    lock_.unlock();
+    wait.pause();
+    lock_.lock();
+    found = find(log2);
+  }
   if (found) {
     ++live_;
     is_touched_ = true;
   }
+  lock_.unlock();
   return found;
 }
 
@@ -64,6 +73,7 @@ uint32_t BlockArena::find(unsigned log2) noexcept {
   if (again_ + n <= again_end_) return static_cast<uint32_t>(std::exchange(again_, again_ + n));
   if (next_ + n <= limit_ && commit(next_ + n))
     return static_cast<uint32_t>(std::exchange(next_, next_ + n));
+  if (given_ + n <= given_end_) return static_cast<uint32_t>(given_end_ -= n);
   return split_larger(log2);
 }
 
@@ -75,29 +85,50 @@ void BlockArena::free(uint32_t offset, unsigned log2) noexcept {
 }
 
 std::size_t BlockArena::give_back() noexcept {
-  lock_.lock();
-  if (live_ != 0 || !is_touched_) {
-    lock_.unlock();
-    return 0;
-  }
-  // Whoever allocates while the lock is open gets units that were never handed out; of a huge page
-  // none, as the rest of it would keep its memory when the used part of it goes.
+  const std::scoped_lock hold(lock_);
+  if (live_ != 0 || !is_touched_) return 0;
+  // Of a huge page the rest, too: it has brought memory for all of it.
+  const auto base = reinterpret_cast<std::uintptr_t>(base_);
   if (next_ * unit_bytes_ > kHugeFrom) {
-    const auto base = reinterpret_cast<std::uintptr_t>(base_);
     const std::size_t whole =
         ((base + next_ * unit_bytes_ + kHugePage - 1) & ~(kHugePage - 1)) - base;
     next_ = std::min(whole / unit_bytes_, committed_.load(std::memory_order_relaxed));
   }
-  const std::size_t end = next_;
   std::fill(std::begin(free_), std::end(free_), 0);
-  again_ = again_end_ = 0;
-  is_touched_ = false;
-  lock_.unlock();
-  const std::size_t bytes = end * unit_bytes_ & ~(kSystemPage - 1);  // beyond may be handed out
-  if (bytes != 0) (void)madvise(base_, bytes, MADV_DONTNEED);
-  const std::scoped_lock hold(lock_);
   again_ = 1;
-  again_end_ = end;
+  again_end_ = given_ = given_end_ = next_;
+  is_touched_ = false;
+  const std::size_t bytes = give_range();
+  again_end_ = given_end_;
+  given_ = given_end_ = 0;
+  if (again_end_ != next_) return bytes;
+  next_ = again_;  // one range, in which a large block fits
+  again_ = again_end_ = 0;
+  return bytes;
+}
+
+// From the end on, a huge page at a time, with the lock open. Who allocates meanwhile takes from
+// the beginning.
+std::size_t BlockArena::give_range() noexcept {
+  constexpr std::size_t kPageMask = kSystemPage - 1;
+  const auto base = reinterpret_cast<std::uintptr_t>(base_);
+  std::size_t bytes = 0;
+  while (again_ < again_end_) {
+    const std::size_t to = again_end_ * unit_bytes_ & ~kPageMask;  // beyond may be handed out
+    // The first page holds unit 0, which nobody has.
+    const std::size_t in_use = again_ == 1 ? 0 : (again_ * unit_bytes_ + kPageMask) & ~kPageMask;
+    if (to <= in_use) break;
+    const std::size_t from =
+        std::max(in_use, std::max(base, (base + to - 1) & ~(kHugePage - 1)) - base);
+    again_end_ = std::max<std::size_t>(from / unit_bytes_, 1);
+    is_giving_ = true;
+    lock_.unlock();
+    (void)madvise(base_ + from, to - from, MADV_DONTNEED);
+    lock_.lock();
+    is_giving_ = false;
+    given_ = again_end_;
+    bytes += to - from;
+  }
   return bytes;
 }
 
@@ -107,9 +138,15 @@ bool BlockArena::commit(std::size_t end) noexcept {
   const std::size_t need = end * unit_bytes_;
   if (need <= have) return true;
   const std::size_t whole = limit_ * unit_bytes_;
-  std::size_t want = std::min(std::max(need, have + step_), whole);
-  want = std::min((want + kSystemPage - 1) & ~(kSystemPage - 1), whole);
-  if (mprotect(base_ + have, want - have, PROT_READ | PROT_WRITE) != 0) return false;
+  const auto pages = [&](std::size_t bytes) {
+    return std::min((bytes + kSystemPage - 1) & ~(kSystemPage - 1), whole);
+  };
+  const auto open = [&](std::size_t to) {
+    return mprotect(base_ + have, to - have, PROT_READ | PROT_WRITE) == 0;
+  };
+  std::size_t want = pages(std::max(need, have + step_));
+  // The system has not as much as would be convenient: as much as is needed.
+  if (!open(want) && !open(want = pages(need))) return false;
   // A table this large is looked up all over: with small pages each look would miss the TLB.
   if (have >= kHugeFrom) (void)madvise(base_ + have, want - have, MADV_HUGEPAGE);
   committed_.store(want / unit_bytes_, std::memory_order_relaxed);

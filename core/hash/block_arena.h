@@ -39,7 +39,7 @@ class BlockArena {
   void free(uint32_t offset, unsigned log2) noexcept;
   // When no block is in use, the memory of all goes back to the kernel: a reader that still holds
   // the number of one reads zeros. Bytes returned. From one thread at a time, at leisure; others go
-  // on meanwhile.
+  // on meanwhile, and wait only when all that is left is the huge page that the kernel is taking.
   std::size_t give_back() noexcept;
 
   void* at(uint32_t offset) const noexcept { return base_ + offset * unit_bytes_; }
@@ -49,6 +49,7 @@ class BlockArena {
 
  private:
   bool commit(std::size_t end) noexcept;
+  std::size_t give_range() noexcept;
   uint32_t find(unsigned log2) noexcept;
   uint32_t pop(unsigned log2) noexcept;
   void push(uint32_t offset, unsigned log2) noexcept;
@@ -65,6 +66,8 @@ class BlockArena {
   SpinLock lock_;
   std::size_t next_ = 1;                   // first unit never handed out
   std::size_t again_ = 0, again_end_ = 0;  // units below next_ that are as if never handed out
+  std::size_t given_ = 0, given_end_ = 0;  // while memory is given back: the same, without memory
+  bool is_giving_ = false;                 // units between again_end_ and given_
   std::size_t live_ = 0;                   // blocks in use
   bool is_touched_ = false;                // since give_back
   std::atomic<std::size_t> committed_{0};  // units that may be touched; read without the lock

@@ -3,10 +3,15 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
 #include <cstring>
 #include <random>
+#include <thread>
 #include <vector>
 
 namespace loom {
@@ -145,6 +150,90 @@ TEST(BlockArena, TheRestOfAHugePageGoesBackWithWhatWasUsedOfIt) {
     EXPECT_GE(arena.give_back(), blocks.size() * 4096);
     EXPECT_EQ(resident(), 0);
   }
+}
+
+TEST(BlockArena, WhatHasGoneBackIsOneRangeWithWhatWasNeverUsed) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, 17 * 4096));
+  uint32_t small[4];
+  for (uint32_t& b : small) b = arena.alloc(0);
+  for (const uint32_t b : small) arena.free(b, 0);
+  EXPECT_GT(arena.give_back(), 0u);
+  EXPECT_NE(arena.alloc(3), 0u);
+  EXPECT_NE(arena.alloc(3), 0u);
+}
+
+// At its limit, all free: whoever asks meanwhile gets his block.
+TEST(BlockArena, NothingIsRefusedWhileMemoryGoesBack) {
+  constexpr std::size_t kUnits = 8192;
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, kUnits * 4096));
+  // A round counts when it was on its way before the first was asked for, which keeps it all.
+  for (int round = 0, counted = 0; round < 2000 && counted < 20; ++round) {
+    std::vector<uint32_t> blocks;
+    while (const uint32_t b = arena.alloc(0)) blocks.push_back(b);
+    EXPECT_EQ(blocks.size(), kUnits - 1);
+    for (const uint32_t b : blocks) *static_cast<uint8_t*>(arena.at(b)) = 1;
+    for (const uint32_t b : blocks) arena.free(b, 0);
+    std::atomic<bool> has_begun{false}, is_over{false};
+    std::size_t given = 0;
+    std::thread giver([&] {
+      has_begun = true;
+      given = arena.give_back();
+      is_over = true;
+    });
+    while (!has_begun) std::this_thread::yield();
+    for (int i = 0; i < round * 20 && !is_over; ++i) __builtin_ia32_pause();
+    std::vector<bool> seen(kUnits);
+    std::vector<uint32_t> mine;
+    std::size_t refused = 0;
+    do {
+      const uint32_t b = arena.alloc(0);
+      refused += b == 0;
+      if (b == 0) continue;
+      EXPECT_FALSE(seen[b]) << b;
+      seen[b] = true;
+      *static_cast<uint8_t*>(arena.at(b)) = 2;
+      mine.push_back(b);
+    } while (!is_over && mine.size() < kUnits - 1);
+    giver.join();
+    counted += given != 0;
+    EXPECT_EQ(refused, 0u);
+    // Neither lost nor taken away.
+    for (const uint32_t b : mine) ASSERT_EQ(*static_cast<uint8_t*>(arena.at(b)), 2);
+    while (const uint32_t b = arena.alloc(0)) {
+      ASSERT_FALSE(seen[b]) << b;
+      seen[b] = true;
+      mine.push_back(b);
+    }
+    EXPECT_EQ(mine.size(), kUnits - 1);
+    for (const uint32_t b : mine) arena.free(b, 0);
+  }
+}
+
+// In a process of its own, which then has hardly any memory.
+TEST(BlockArenaDeathTest, TakesWhatTheSystemStillHas) {
+  EXPECT_EXIT(
+      {
+        BlockArena arena;
+        if (!arena.reserve(4096, 1 << 30)) _exit(2);
+        while (arena.committed_bytes() < 64 << 20)  // 16 MB at a time from here on
+          if (!arena.alloc(0)) _exit(3);
+        rlimit limit{};
+        std::size_t kilobytes = 0;
+        if (std::FILE* f = std::fopen("/proc/self/status", "r")) {
+          char line[256];
+          while (std::fgets(line, sizeof line, f))
+            if (std::sscanf(line, "VmData: %zu", &kilobytes) == 1) break;
+          std::fclose(f);
+        }
+        limit.rlim_cur = limit.rlim_max = (kilobytes + 1024) << 10;
+        if (kilobytes == 0 || setrlimit(RLIMIT_DATA, &limit) != 0) _exit(4);
+        const std::size_t before = arena.committed_bytes();
+        while (arena.alloc(0)) {}
+        _exit(arena.committed_bytes() > before ? 0 : 5);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(BlockArena, RefusesOddUnits) {
