@@ -60,6 +60,33 @@ Result<void> show_runtime(Host&, void* context, CliArgs& args, CliReply& reply) 
   return {};
 }
 
+Result<void> show_rounds(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Engine& e = engine_of(context);
+  if (auto ok = no_more(args); !ok) return ok;
+  auto& table =
+      reply.table("rounds", {"worker", "measured", "over-1ms", "longest-own-us", "wall-us",
+                             "cpu-us", "preempted", "waited", "minor-faults", "major-faults"});
+  for (uint32_t w = 0; w < e.n_workers(); ++w) {
+    const RoundCosts costs = e.stats().rounds(w);
+    const RoundCost& c = costs.longest;
+    table.rows.push_back(
+        {std::to_string(w), costs.is_on ? "yes" : "no", std::to_string(costs.long_own),
+         std::to_string(c.own() / kMicrosecond), std::to_string(c.wall / kMicrosecond),
+         std::to_string(c.cpu / kMicrosecond), std::to_string(c.preempted),
+         std::to_string(c.waited), std::to_string(c.minor_faults), std::to_string(c.major_faults)});
+  }
+  return {};
+}
+
+Result<void> set_rounds(Host&, void* context, CliArgs& args, CliReply&) {
+  const bool on = args.accept("on");
+  if (!on && !args.accept("off"))
+    return args.done() ? error(Status::kInvalid, "on or off?") : args.unknown();
+  if (auto ok = no_more(args); !ok) return ok;
+  engine_of(context).stats().measure_rounds(on);
+  return {};
+}
+
 Result<void> clear_runtime(Host&, void* context, CliArgs& args, CliReply&) {
   if (auto ok = no_more(args); !ok) return ok;
   engine_of(context).stats().clear_runtime();
@@ -264,6 +291,14 @@ constexpr CliCommand kCommands[] = {
      .syntax = "",
      .help = "Starts the figures of show runtime from zero.",
      .run = clear_runtime},
+    {.path = "show rounds",
+     .syntax = "",
+     .help = "The longest round of each worker, and what it is made of; see set rounds.",
+     .run = show_rounds},
+    {.path = "set rounds",
+     .syntax = "on|off",
+     .help = "Whether the kernel is asked around each round what it costs.",
+     .run = set_rounds},
     {.path = "show errors",
      .syntax = "",
      .help = "What became of packets, by node: every counter that is not zero.",

@@ -94,12 +94,21 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
           .is_asleep = ws.sleep_state.load(std::memory_order_relaxed) == SleepState::kAsleep};
 }
 
+RoundCosts RuntimeStats::rounds(uint32_t worker) const {
+  return engine_.workers_[worker]->meter.read();
+}
+
+void RuntimeStats::measure_rounds(bool on) {
+  for (const auto& ws : engine_.workers_) ws->meter.turn(on);
+}
+
 void RuntimeStats::clear_runtime() {
   runtime_base_.clear();
   for (uint32_t w = 0; w < engine_.n_workers(); ++w) {
     runtime_base_.push_back(read(w));
     // A maximum has no baseline. The worker writes a later round's, at worst over this.
     __atomic_store_n(&engine_.workers_[w]->longest_round, TimeNs{0}, __ATOMIC_RELAXED);
+    engine_.workers_[w]->meter.clear();
   }
 }
 

@@ -8,6 +8,8 @@
 
 #include <hostloom/node.h>
 
+#include "graph/round_meter.h"
+
 namespace loom {
 
 class Engine;
@@ -30,7 +32,7 @@ struct WorkerStats {
   uint64_t rounds = 0, busy_rounds = 0, sleeps = 0;
   uint64_t long_rounds = 0;  // of 1 ms or more
   TimeNs longest_round = 0;  // since clear_runtime()
-  TimeNs asleep = 0;  // time spent in sleep, until now
+  TimeNs asleep = 0;         // time spent in sleep, until now
   uint32_t cached_buffers = 0;
   bool is_asleep = false;
 };
@@ -48,6 +50,9 @@ class RuntimeStats {
   // By name: "ip4-input" "delivered"; 0 when there is none.
   uint64_t counter(std::string_view node, std::string_view counter) const;
   WorkerStats worker(uint32_t index) const;
+  // What rounds cost; measured only once it is turned on. clear_runtime() clears it, too.
+  RoundCosts rounds(uint32_t worker) const;
+  void measure_rounds(bool on);
   void clear_runtime();
   void clear_counters();
 

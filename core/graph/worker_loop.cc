@@ -55,6 +55,10 @@ void WorkerState::run() noexcept {
   last_work = engine.clock_now();
   TimeNs began = 0;  // the round before this one; 0 = there is none, the worker slept
   while (!stopping) {
+    if (meter.is_on()) [[unlikely]]
+      meter.round();
+    else
+      meter.pause();
     const uint32_t work = round();
     if (began != 0) note_round(w.now - began);
     began = w.now;
@@ -65,6 +69,7 @@ void WorkerState::run() noexcept {
                w.now - last_work >= config.spin_time) {
       sleep();
       began = 0;
+      meter.pause();
     }
   }
 }

@@ -13,6 +13,7 @@
 #include "graph/frame_queue.h"
 #include "graph/post_queue.h"
 #include "graph/random.h"
+#include "graph/round_meter.h"
 #include "graph/sleep_clock.h"
 #include "graph/trace_log.h"
 #include "time/timer_wheel.h"
@@ -80,6 +81,7 @@ struct WorkerState {
   uint64_t long_rounds = 0;  // of kLongRound or more
   TimeNs longest_round = 0;  // since `clear runtime`, which writes 0
   static constexpr TimeNs kLongRound = kMillisecond;
+  RoundMeter meter;
   SleepClock asleep;
 
   // dispatch.cc: the data path.

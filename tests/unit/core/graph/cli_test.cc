@@ -75,6 +75,18 @@ TEST_F(CliTest, RuntimeAndErrorsShowWhatWasCountedAndStartAnew) {
   EXPECT_TRUE(row(must(run("show errors")), "node", "a").empty());
 }
 
+TEST_F(CliTest, RoundsAreMeasuredWhenItIsAskedFor) {
+  EXPECT_EQ(row(must(run("show rounds")), "worker", "1")["measured"], "no");
+  must(run("set rounds", {"on"}));
+  EXPECT_EQ(row(must(run("show rounds")), "worker", "1")["measured"], "yes");
+  EXPECT_EQ(row(must(run("show rounds")), "worker", "0")["over-1ms"], "0");
+  must(run("set rounds", {"off"}));
+  EXPECT_EQ(row(must(run("show rounds")), "worker", "1")["measured"], "no");
+  for (const std::vector<std::string_view>& words :
+       {std::vector<std::string_view>{}, {"often"}, {"on", "twice"}})
+    EXPECT_EQ(run("set rounds", words).error().code, Status::kInvalid);
+}
+
 TEST_F(CliTest, BuffersAddUp) {
   send_numbers(w, id, 3);
   engine->step();
@@ -131,7 +143,7 @@ TEST_F(CliTest, Capture) {
 TEST_F(CliTest, WordsThatNobodyKnowsAreRefused) {
   for (const char* path :
        {"show runtime", "clear runtime", "show errors", "clear errors", "show buffers",
-        "show threads", "show features", "show trace", "clear trace"})
+        "show threads", "show rounds", "show features", "show trace", "clear trace"})
     EXPECT_EQ(run(path, {"surprise"}).error().code, Status::kInvalid) << path;
 }
 
