@@ -10,10 +10,11 @@
 #pragma once
 #include <algorithm>
 #include <new>
-#include <vector>
 
 #include <hostloom/session.h>
 #include <hostloom/slots.h>
+
+#include "marks.h"
 
 namespace loom::tcp {
 
@@ -21,63 +22,55 @@ enum class IdKind : uint8_t { kConnection, kHalfOpen, kTimeWait, kListener };
 
 constexpr uint32_t kIdIndexBits = 24;
 constexpr uint32_t kIdIndexMask = (1u << kIdIndexBits) - 1;
-constexpr uint32_t kIdGenerationMask = 0x3f;
+constexpr uint32_t kIdGenerationMask = Marks::kGenerationMask;
 
 constexpr IdKind kind_of(ConnId id) noexcept { return static_cast<IdKind>(id >> 30); }
 
 template <class T, IdKind kKind>
 class Pool {
  public:
-  explicit Pool(uint32_t limit) noexcept : limit_(std::min(limit, kIdIndexMask)), slots_(limit_) {}
+  explicit Pool(uint32_t limit) noexcept
+      : limit_(std::min(limit, kIdIndexMask)), slots_(limit_), marks_(limit_) {}
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
   // A value-initialised object, or nullptr at the limit or without memory.
   T* alloc() noexcept {
+    if (!marks_.has_memory()) return nullptr;
     const uint32_t index = slots_.take();
     if (index == slots_.kNone) return nullptr;
-    if (index >= marks_.size()) {
-      try {
-        marks_.resize(slots_.end());
-      } catch (const std::bad_alloc&) {
-        (void)slots_.give(index);
-        return nullptr;
-      }
-    }
-    uint8_t& mark = marks_[index];
-    mark |= kUsed;
     __atomic_store_n(&size_, size_ + 1, __ATOMIC_RELAXED);
     T* object = new (&slots_.at(index)) T();
     object->id =
-        static_cast<ConnId>(kKind) << 30 | uint32_t{generation_of(mark)} << kIdIndexBits | index;
+        static_cast<ConnId>(kKind) << 30 | uint32_t{marks_.take(index)} << kIdIndexBits | index;
     return object;
   }
   void free(T& object) noexcept {
     const uint32_t index = object.id & kIdIndexMask;
     object.~T();
-    marks_[index] = (marks_[index] + 1) & kIdGenerationMask;
+    (void)marks_.free(index);
     (void)slots_.give(index);
     __atomic_store_n(&size_, size_ - 1, __ATOMIC_RELAXED);
   }
   // nullptr when `id` is of another kind, stale, or was never handed out.
   T* find(ConnId id) noexcept {
     const uint32_t index = id & kIdIndexMask;
-    if (kind_of(id) != kKind || index >= marks_.size()) return nullptr;
-    if (marks_[index] != (kUsed | (id >> kIdIndexBits & kIdGenerationMask))) return nullptr;
+    if (kind_of(id) != kKind || index >= end()) return nullptr;
+    if (!marks_.is_used(index, id >> kIdIndexBits & kIdGenerationMask)) return nullptr;
     return &slots_.at(index);
   }
   // Fetches into the cache what find() and its caller will look at. Changes nothing.
   void prefetch(ConnId id) const noexcept {
     const uint32_t index = id & kIdIndexMask;
-    if (index >= marks_.size()) return;
-    __builtin_prefetch(&marks_[index]);
+    if (index >= end()) return;
+    __builtin_prefetch(marks_.at(index));
     const auto* p = reinterpret_cast<const std::byte*>(&slots_.at(index));
     for (std::size_t at = 0; at < sizeof(T); at += kCacheLine) __builtin_prefetch(p + at);
   }
   // Slots are below this. For visits by position, while objects come and go.
-  uint32_t end() const noexcept { return static_cast<uint32_t>(marks_.size()); }
+  uint32_t end() const noexcept { return std::min(slots_.end(), limit_); }
   T* at(uint32_t index) noexcept {  // nullptr when the slot is free
-    return marks_[index] & kUsed ? &slots_.at(index) : nullptr;
+    return marks_.is_used(index) ? &slots_.at(index) : nullptr;
   }
   uint32_t size() const noexcept {
     return __atomic_load_n(&size_, __ATOMIC_RELAXED);
@@ -92,13 +85,10 @@ class Pool {
 
  private:
   static constexpr uint32_t kBlock = 64;
-  static constexpr uint8_t kUsed = 0x80;
-  static constexpr uint8_t generation_of(uint8_t mark) noexcept { return mark & kIdGenerationMask; }
 
   uint32_t limit_;
   SlotBlocks<T, &T::id, kBlock> slots_;
-  // Of each slot: kUsed and its generation. Beside the slots, as the pages of those come and go.
-  std::vector<uint8_t> marks_;
+  Marks marks_;
   uint32_t size_ = 0;
 };
 

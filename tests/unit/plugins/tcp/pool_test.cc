@@ -1,6 +1,7 @@
 #include "tcp/pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <vector>
 
@@ -53,6 +54,36 @@ TEST(Pool, HandlesStayStaleWhenTheMemoryOfEmptyBlocksHasGoneBack) {
     for (Thing* t : all) pool.free(*t);
     EXPECT_EQ(pool.size(), 0u);
     for (const ConnId id : ids) EXPECT_EQ(pool.find(id), nullptr);
+  }
+}
+
+bool is_resident(const uint8_t* p) {
+  unsigned char answer = 0;
+  const auto page = reinterpret_cast<uintptr_t>(p) & ~uintptr_t{4095};
+  EXPECT_EQ(mincore(reinterpret_cast<void*>(page), 4096, &answer), 0);
+  return answer & 1;
+}
+
+TEST(Marks, ThePagesOfUnusedOnesGoBackAndTheirGenerationsGoOn) {
+  constexpr uint32_t kMany = 3 * Marks::kPage;
+  Marks m(kMany);
+  ASSERT_TRUE(m.has_memory());
+  std::vector<uint8_t> generation(kMany);
+  for (int turn = 0; turn < 100; ++turn) {
+    for (uint32_t i = 0; i < kMany; ++i) generation[i] = m.take(i);
+    for (uint32_t i = 0; i < kMany; ++i) ASSERT_TRUE(m.is_used(i, generation[i])) << i;
+    for (uint32_t i = 0; i + 1 < kMany; ++i) m.free(i);
+    EXPECT_FALSE(is_resident(m.at(kMany / 2)));
+    EXPECT_TRUE(is_resident(m.at(kMany - 1)));  // one is in use
+    EXPECT_FALSE(m.is_used(kMany - 2, generation[kMany - 2]));
+    const uint8_t again = m.take(kMany / 2);
+    EXPECT_NE(again, generation[kMany / 2]);
+    EXPECT_TRUE(m.is_used(kMany / 2, again));
+    m.free(kMany / 2);
+    EXPECT_FALSE(m.is_used(kMany / 2, again));
+    m.free(kMany - 1);
+    EXPECT_FALSE(is_resident(m.at(kMany - 1)));
+    for (uint32_t i = 0; i < kMany; ++i) ASSERT_FALSE(m.is_used(i)) << i;
   }
 }
 
