@@ -17,15 +17,21 @@ TimeNs read_clock(clockid_t id) noexcept {
 }  // namespace
 
 RoundMeter::Reading RoundMeter::now() noexcept {
+  constexpr int kTries = 8;
+  const auto count = [](long n) { return static_cast<uint64_t>(n); };
   rusage u{};
   (void)getrusage(RUSAGE_THREAD, &u);
-  const auto count = [](long n) { return static_cast<uint64_t>(n); };
-  return {.wall = read_clock(CLOCK_MONOTONIC),
-          .cpu = read_clock(CLOCK_THREAD_CPUTIME_ID),
-          .preempted = count(u.ru_nivcsw),
-          .waited = count(u.ru_nvcsw),
-          .minor_faults = count(u.ru_minflt),
-          .major_faults = count(u.ru_majflt)};
+  // Taken off the core in between, a round would have the time and the next one the reason.
+  for (int i = 1;; ++i) {
+    const Reading r{.wall = read_clock(CLOCK_MONOTONIC),
+                    .cpu = read_clock(CLOCK_THREAD_CPUTIME_ID),
+                    .preempted = count(u.ru_nivcsw),
+                    .waited = count(u.ru_nvcsw),
+                    .minor_faults = count(u.ru_minflt),
+                    .major_faults = count(u.ru_majflt)};
+    (void)getrusage(RUSAGE_THREAD, &u);
+    if (i == kTries || count(u.ru_nivcsw) == r.preempted) return r;
+  }
 }
 
 void RoundMeter::round() noexcept {

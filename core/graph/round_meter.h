@@ -7,8 +7,8 @@
 // nobody took the core from it the time on the wall, as it then waited for something that it asked
 // for: a lock, or memory.
 //
-// Threads: round() and pause() on the worker, two system calls a round while it is on; the rest on
-// any.
+// Threads: round() and pause() on the worker, a few system calls a round while it is on; the rest
+// on any.
 #pragma once
 #include <cstdint>
 
