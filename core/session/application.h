@@ -129,7 +129,8 @@ struct App {
   bool detached = false;  // no worker is left; goes when its last session does
   // Control thread: what the arena had when it was last looked at (control.cc).
   svm::DaemonArena::Stats seen{};
-  bool rests = false;  // and nothing has changed since the time before
+  bool rests = false;         // and nothing has changed since the time before
+  bool gives_chunks = false;  // of an app arena, and goes on with it next time
 
   uint64_t live_mask() const noexcept {
     uint64_t mask = 0;

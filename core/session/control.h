@@ -59,10 +59,8 @@ struct ListedSession {
                                                                                       : nullptr;
   }
 };
-// Those that the application has on the worker. False: more than kMostListed, or its list has
-// changed at the place that was being read; then visiting all of the worker costs no more.
-constexpr uint32_t kMostListed = 4096;
-bool list_sessions_of(Impl&, uint32_t worker, const App&, std::vector<ListedSession>& out);
+// Those that the application has on the worker, however many others there are; in slices.
+void list_sessions_of(Impl&, uint32_t worker, const App&, std::vector<ListedSession>& out);
 
 // fn(SessionWorker&, Session&) for each session that the application has on the worker; what is
 // opened there meanwhile may be missed. A few are visited at once, many in slices.
@@ -84,10 +82,7 @@ void for_each_session_of(Impl& l, uint32_t worker, const App& app, Fn&& fn) {
   });
   if (is_done) return;
   std::vector<ListedSession> all;
-  if (!list_sessions_of(l, worker, app, all))
-    return for_each_session(l, worker, [&](SessionWorker& sw, Session& s) {
-      if (s.app == &app) fn(sw, s);
-    });
+  list_sessions_of(l, worker, app, all);
   in_slices(l, worker, [&, at = std::size_t{0}](SessionWorker& sw) mutable {
     if (at == all.size()) return false;
     if (Session* s = all[at++].find(sw, app)) fn(sw, *s);

@@ -154,6 +154,6 @@ Result<const Waker*> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
 // The application is about to be destroyed.
 void forget_pairs(SessionLayer::Impl&, App&);
 // Destroys pairs that have been without sessions since the last call.
-void reap_pairs(SessionLayer::Impl&);
+bool reap_pairs(SessionLayer::Impl&);
 
 }  // namespace loom::session

@@ -2,6 +2,7 @@
 // session is left in it. Control thread.
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "session/cut_through.h"
 #include "session/impl.h"
@@ -156,7 +157,8 @@ void forget_pairs(Impl& layer, App& app) {
   }
 }
 
-void reap_pairs(Impl& layer) {
+bool reap_pairs(Impl& layer) {
+  bool has_changed = false;
   for (std::size_t i = layer.pairs.size(); i-- > 0;) {
     CutThroughPair& pair = *layer.pairs[i];
     const bool idle = pair.n_links.load(std::memory_order_acquire) == 0;
@@ -169,13 +171,15 @@ void reap_pairs(Impl& layer) {
       });
       if (unused) {
         destroy_pair(layer, i);
+        has_changed = true;
         continue;
       }
     }
-    pair.was_idle = idle;
-    if (pair.arena.wants_give_back()) pair.arena.give_back();
-    pair.app_arena.give_back();
+    has_changed |= std::exchange(pair.was_idle, idle) != idle;
+    if (pair.arena.wants_give_back()) has_changed |= pair.arena.give_back() != 0;
+    has_changed |= pair.app_arena.give_back() != 0;
   }
+  return has_changed;
 }
 
 }  // namespace loom::session

@@ -139,10 +139,14 @@ struct SessionLayer::Impl {
   std::deque<std::weak_ptr<session::Visitor>> visitors;  // the oldest first
   bool stopped = false;                                  // or disabled
   bool attach_off = false;                               // by set_attach_socket(false)
-  uint32_t trims_due = 0;  // how often malloc is to give free memory back, from then on
-  TimeNs trim_at = 0;
+  struct {                                               // of malloc (control.cc)
+    uint32_t due = 0;                                    // times, from then on
+    TimeNs at = 0;
+    uint64_t gone = 0, seen = 0;  // sessions ever: when it was asked for; when it was looked
+  } trim;
   std::atomic<uint32_t> open_links{0};  // of datagrams, on all workers
-  bool give_back_waits = false;         // give_back_later has asked
+  bool give_back_waits = false;         // somebody has asked for a look after memory
+  double give_back_every = 0;           // seconds
   struct {
     uint32_t timeout_s = 0;
     TimeNs began = 0, deadline = 0;

@@ -153,12 +153,15 @@ class SessionPool {
     // Zeroed slots forget their generations: they go on behind all that were given out.
     if (slots_.give(id)) fresh_generation_ = latest_generation_;
     __atomic_store_n(&in_use_, in_use_ - 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&freed_, freed_ + 1, __ATOMIC_RELAXED);
   }
   Session& at(SessionId id) noexcept { return slots_.at(id); }
   bool contains(SessionId id) const noexcept { return id < slots_.end(); }
   uint32_t in_use() const noexcept {
     return __atomic_load_n(&in_use_, __ATOMIC_RELAXED);
   }  // any thread
+  // How many ever; any thread.
+  uint64_t freed() const noexcept { return __atomic_load_n(&freed_, __ATOMIC_RELAXED); }
   uint32_t end() const noexcept { return slots_.end(); }
   // Memory for n sessions, now and for good. False: there is not so much.
   bool reserve(uint32_t n) noexcept { return slots_.reserve(n, true); }
@@ -167,6 +170,7 @@ class SessionPool {
   SlotBlocks<Session, &Session::id, 128> slots_;
   uint32_t fresh_generation_ = 1, latest_generation_ = 1;
   uint32_t in_use_ = 0;
+  uint64_t freed_ = 0;
 };
 
 constexpr uint8_t kListenerWorker = 0xff;  // worker byte of a listener's handle
