@@ -309,6 +309,13 @@ uint64_t DaemonArena::give_back(bool all) noexcept {
   uint64_t given = 0;
   lock_.lock();
   if (all) flush_cached();
+  // What was known of slabs: as many as there were at the most.
+  std::deque<Slab> slabs;
+  std::vector<int32_t> unused_slabs;
+  if (all && unused_slabs_.size() == slabs_.size()) {
+    slabs.swap(slabs_);
+    unused_slabs.swap(unused_slabs_);
+  }
   while (warm_spans_.load(std::memory_order_relaxed) > keep) {
     ChunkId c = free_[kTopOrder];
     if (!all)

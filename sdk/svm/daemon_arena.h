@@ -13,6 +13,7 @@
 #pragma once
 #include <array>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -168,7 +169,7 @@ class DaemonArena {
   ChunkId cold_ = 0;                           // free spans without memory behind them
   std::atomic<uint32_t> warm_spans_{0};        // length of free_[kTopOrder]
   std::atomic<uint32_t> free_spans_{0};        // those, the cold ones, and the ones never used
-  std::vector<Slab> slabs_;
+  std::deque<Slab> slabs_;                     // grows without moving what is there
   std::vector<int32_t> unused_slabs_;
   std::array<int32_t, kMaxSmall / 64> slabs_with_room_ = [] {
     std::array<int32_t, kMaxSmall / 64> a;

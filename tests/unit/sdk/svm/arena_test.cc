@@ -181,6 +181,26 @@ TEST(DaemonArena, OfSpansInUseTheFreeBlocksGoBack) {
   EXPECT_NE(arena.alloc_chunk(22), 0u);
 }
 
+TEST(DaemonArena, ObjectsAreFoundAgainAfterAllThatWasKnownOfThemHasGone) {
+  DaemonArena arena;
+  ASSERT_TRUE(arena.add_segment(segment(16 << 20)));
+  for (int turn = 0; turn < 3; ++turn) {
+    std::vector<DaemonArena::Object> objects;
+    for (int i = 0; i < 3000; ++i) {
+      objects.push_back(arena.alloc_object(64u << (i % 5)));
+      ASSERT_NE(objects.back().ptr, nullptr);
+      std::memset(objects.back().ptr, i, 64u << (i % 5));
+    }
+    arena.give_back(true);  // all are in use
+    for (int i = 0; i < 3000; ++i) {
+      EXPECT_EQ(objects[i].ptr[(64u << (i % 5)) - 1], static_cast<std::byte>(i));
+      arena.free_object(objects[i].ref);
+    }
+    EXPECT_EQ(arena.stats().object_bytes, 0u);
+    arena.give_back(true);
+  }
+}
+
 TEST(DaemonArena, WhatItKnowsOfManyChunksGoesBackWithThem) {
   DaemonArena arena;
   ASSERT_TRUE(arena.add_segment(segment(4ull << 30)));
