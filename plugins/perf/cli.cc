@@ -27,6 +27,13 @@ Result<void> server(Host&, void* context, CliArgs& args, CliReply&) {
 
 // --- perf sessions
 
+Result<bool> take_timeout(CliArgs& args, TimeNs& timeout) {
+  uint64_t seconds = 0;
+  const auto taken = take(args, "timeout", 1, kMostSeconds, seconds);
+  if (taken && *taken) timeout = static_cast<TimeNs>(seconds) * kSecond;
+  return taken;
+}
+
 Result<void> after(Result<void> begun, const std::shared_ptr<CliLater>& later, CliReply& reply) {
   if (begun) {
     if (!later) reply.line("has begun; see `show perf`");
@@ -40,6 +47,7 @@ Result<void> after(Result<void> begun, const std::shared_ptr<CliLater>& later, C
 Result<void> sessions_open(Host& host, void* context, CliArgs& args, CliReply& reply) {
   Perf& perf = perf_of(context);
   HeldConfig c;
+  TimeNs timeout = kOrderTimeout;
   while (!args.done()) {
     if (args.accept("uri")) {
       const auto uri = args.text("uri");
@@ -51,6 +59,7 @@ Result<void> sessions_open(Host& host, void* context, CliArgs& args, CliReply& r
     }
     auto taken = take(args, "nclients", 1, kMostHeld, c.n);
     if (taken && !*taken) taken = take(args, "fifo-size", kLeastFifo, kMostFifo, c.fifo_size);
+    if (taken && !*taken) taken = take_timeout(args, timeout);
     if (!taken) return taken.error();
     if (!*taken) return args.unknown();
   }
@@ -59,7 +68,7 @@ Result<void> sessions_open(Host& host, void* context, CliArgs& args, CliReply& r
     return error(Status::kExists, "there are sessions already; `perf sessions close` ends them");
   perf.held = std::make_shared<Held>(host, std::move(c));
   const auto later = reply.later();
-  return after(perf.held->open(later), later, reply);
+  return after(perf.held->open(timeout, later), later, reply);
 }
 
 Result<void> sessions_exchange(Host&, void* context, CliArgs& args, CliReply& reply) {
@@ -69,6 +78,7 @@ Result<void> sessions_exchange(Host&, void* context, CliArgs& args, CliReply& re
     auto taken = take(args, "sessions", 1, kMostHeld, c.sessions);
     if (taken && !*taken) taken = take(args, "rounds", 1, 1u << 30, c.rounds);
     if (taken && !*taken) taken = take(args, "bytes", 1, 1024, c.bytes);
+    if (taken && !*taken) taken = take_timeout(args, c.timeout);
     if (!taken) return taken.error();
     if (!*taken) return args.unknown();
   }
@@ -79,10 +89,15 @@ Result<void> sessions_exchange(Host&, void* context, CliArgs& args, CliReply& re
 
 Result<void> sessions_close(Host&, void* context, CliArgs& args, CliReply& reply) {
   Perf& perf = perf_of(context);
-  if (!args.done()) return args.unknown();
+  TimeNs timeout = kOrderTimeout;
+  while (!args.done()) {
+    const auto taken = take_timeout(args, timeout);
+    if (!taken) return taken.error();
+    if (!*taken) return args.unknown();
+  }
   if (!perf.held || perf.held->is_over()) return error(Status::kNotFound, "there are no sessions");
   const auto later = reply.later();
-  return after(perf.held->close(later), later, reply);
+  return after(perf.held->close(timeout, later), later, reply);
 }
 
 // Latencies of a run that has made round trips and is over; else nothing.
@@ -152,18 +167,19 @@ Result<void> register_commands(Host& host, Perf& perf) {
                    "or so much a connection, and answers with what came of it.",
            .context = &perf,
            .run = client_command},
-           CliCommand{.path = "perf sessions open",
-           .syntax = "uri TRANSPORT://ADDRESS/PORT [uri ...] [nclients N] [fifo-size N]",
-           .help = "Opens N sessions, to the echo servers in turn, and keeps them.",
-           .context = &perf,
-           .run = sessions_open},
+           CliCommand{
+               .path = "perf sessions open",
+    .syntax = "uri TRANSPORT://ADDRESS/PORT [uri ...] [nclients N] [fifo-size N] [timeout S]",
+    .help = "Opens N sessions, to the echo servers in turn, and keeps them.",
+    .context = &perf,
+    .run = sessions_open},
            CliCommand{.path = "perf sessions exchange",
-           .syntax = "[sessions N] [rounds N] [bytes N]",
+           .syntax = "[sessions N] [rounds N] [bytes N] [timeout S]",
            .help = "So many of the sessions send bytes and wait for them to come back.",
            .context = &perf,
            .run = sessions_exchange},
            CliCommand{.path = "perf sessions close",
-           .syntax = "",
+           .syntax = "[timeout S]",
            .help = "Closes all of them in order.",
            .context = &perf,
            .run = sessions_close},

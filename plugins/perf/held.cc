@@ -8,19 +8,22 @@ namespace loom::perf {
 
 namespace {
 
-constexpr uint32_t kMostPerTick = 256;    // sessions started or ended
+constexpr uint32_t kMostPerTick = 64;     // sessions started or ended
 constexpr uint32_t kMostUnderWay = 1024;  // handshakes, or closes, that wait for the other end
 constexpr uint32_t kMostAtOnce = 256;     // sessions that exchange
-constexpr TimeNs kTick = 500 * kMicrosecond;
+constexpr TimeNs kTick = 100 * kMicrosecond;
 constexpr std::array<std::byte, 1024> kBytes{};
 
 struct Session {
   Held::Part* part = nullptr;
   SessionId id = kNoSession;
-  uint32_t awaited = 0;  // bytes to come back in this round
   uint32_t rounds = 0;   // to begin after this one
+  uint16_t awaited = 0;  // bytes to come back in this round
+  uint16_t unsent = 0;   // of it, for which there was no memory yet
+  uint16_t order = 0;    // Part::order that waits for it, 0: none
   bool is_up = false, is_ending = false;
 };
+static_assert(sizeof(Session) == 24 && kBytes.size() <= UINT16_MAX);
 
 }  // namespace
 
@@ -38,7 +41,9 @@ struct Held::Part {
   uint64_t done = 0;              // sessions opened or closed, or round trips, by the last order
   ExchangeConfig exchange;
   uint32_t chosen = 0;  // sessions that have been told to exchange
-  Timer tick;
+  uint16_t order = 0;   // another one for each order, and none that a session has when it is over
+  bool is_late = false;
+  Timer tick, deadline;
   TimeNs began = 0, ended = 0;
 };
 
@@ -49,8 +54,25 @@ using Phase = Part::Phase;
 
 Session& of(void* context) noexcept { return *static_cast<Session*>(context); }
 
+void next_order(Part& p) noexcept {
+  if (++p.order == 0) p.order = 1;
+}
+
+void wait_for(Part& p, Session& s) noexcept {
+  s.order = p.order;
+  ++p.under_way;
+}
+// False: it is not what the order waits for, or that is over.
+bool has_come(Part& p, Session& s) noexcept {
+  if (std::exchange(s.order, uint16_t{0}) != p.order) return false;
+  --p.under_way;
+  return true;
+}
+
 void finish(Part& p) noexcept {
   p.worker->timer_stop(p.tick);
+  p.worker->timer_stop(p.deadline);
+  next_order(p);
   p.phase = Phase::kIdle;
   p.ended = p.worker->now;
   p.held->part_done(p);
@@ -60,17 +82,16 @@ void finish(Part& p) noexcept {
 
 void next_exchanges(Part& p) noexcept;
 
-// Begins a round. False: nothing could be written.
-bool send(Part& p, Session& s) noexcept {
-  const auto bytes = std::span(kBytes).first(p.exchange.bytes);
-  s.awaited = AppSession(*p.worker, s.id).write(bytes);
-  if (s.awaited == 0) ++p.failed;
-  return s.awaited != 0;
+// What there is no memory for is sent when there is some: it comes while the others go on.
+void send(Part& p, Session& s) noexcept {
+  AppSession app(*p.worker, s.id);
+  s.unsent = static_cast<uint16_t>(s.unsent - app.write(std::span(kBytes).first(s.unsent)));
+  if (s.unsent != 0) app.want_writable(s.unsent);
 }
 
-void exchange_over(Part& p) noexcept {
-  --p.under_way;
-  next_exchanges(p);
+void begin_round(Part& p, Session& s) noexcept {
+  s.awaited = s.unsent = static_cast<uint16_t>(p.exchange.bytes);
+  send(p, s);
 }
 
 void next_exchanges(Part& p) noexcept {
@@ -78,9 +99,14 @@ void next_exchanges(Part& p) noexcept {
   const uint32_t wanted = std::min<uint32_t>(p.exchange.sessions, p.up);
   while (p.under_way < kMostAtOnce && p.chosen < wanted) {
     Session& s = p.all[uint64_t{p.chosen++} * p.all.size() / wanted];
-    if (!s.is_up || s.awaited != 0) continue;
+    if (!s.is_up) continue;
+    if (s.awaited != 0 || s.is_ending) {  // of an order that has not waited for it
+      ++p.failed;
+      continue;
+    }
     s.rounds = p.exchange.rounds - 1;
-    if (send(p, s)) ++p.under_way;
+    wait_for(p, s);
+    begin_round(p, s);
   }
   if (p.under_way == 0) finish(p);
 }
@@ -90,34 +116,42 @@ void next_exchanges(Part& p) noexcept {
 void connected(Worker&, SessionId, Status status, void* context) noexcept {
   Session& s = of(context);
   Part& p = *s.part;
-  --p.under_way;
+  const bool is_in_time = has_come(p, s);
   if (status == Status::kOk) {
     s.is_up = true;
     ++p.up;
-    ++p.done;
-  } else {
+    if (is_in_time) ++p.done;
+  } else if (is_in_time) {
     ++p.failed;
   }
 }
 
+void round_over(Part& p, Session& s) noexcept {
+  if (s.order != p.order) return;
+  ++p.done;
+  if (s.rounds != 0) {
+    --s.rounds;
+    return begin_round(p, s);
+  }
+  (void)has_come(p, s);
+  next_exchanges(p);
+}
+
 void readable(Worker& w, SessionId id, void* context) noexcept {
   Session& s = of(context);
-  Part& p = *s.part;
   AppSession app(w, id);
   const uint32_t n = app.unread();
   app.consume(n);
   if (s.awaited != 0 && n != 0) {
-    s.awaited -= std::min(n, s.awaited);
-    if (s.awaited == 0) {
-      ++p.done;
-      const bool goes_on = s.rounds != 0 && send(p, s);
-      if (goes_on)
-        --s.rounds;
-      else
-        exchange_over(p);
-    }
+    s.awaited = static_cast<uint16_t>(s.awaited - std::min<uint32_t>(n, s.awaited));
+    if (s.awaited == 0) round_over(*s.part, s);
   }
   if (app.eof()) app.close();
+}
+
+void writable(Worker&, SessionId, void* context) noexcept {
+  Session& s = of(context);
+  if (s.unsent != 0) send(*s.part, s);
 }
 
 void closed(Worker&, SessionId, void* context) noexcept {
@@ -126,13 +160,15 @@ void closed(Worker&, SessionId, void* context) noexcept {
   s.id = kNoSession;
   if (!std::exchange(s.is_up, false)) return;
   --p.up;
-  if (std::exchange(s.awaited, 0) != 0) exchange_over(p);
+  const bool is_in_time = has_come(p, s);
   if (s.is_ending) {
-    --p.under_way;
-    ++p.done;
-  } else {
-    ++p.lost;
+    if (is_in_time) ++p.done;
+    return;
   }
+  ++p.lost;
+  if (std::exchange(s.awaited, uint16_t{0}) == 0 || !is_in_time) return;
+  ++p.failed;
+  next_exchanges(p);
 }
 
 // --- Opening and closing go on by ticks, so that the worker's rounds stay short.
@@ -142,7 +178,7 @@ void open_one(Part& p, Session& s, const AppEndpoint& to) noexcept {
   const auto id = AppSession::connect(*p.worker, *p.app, to, &s);
   if (id) {
     s.id = *id;
-    ++p.under_way;
+    wait_for(p, s);
   } else {
     ++p.failed;
   }
@@ -151,7 +187,7 @@ void open_one(Part& p, Session& s, const AppEndpoint& to) noexcept {
 void close_one(Part& p, Session& s) noexcept {
   if (!s.is_up) return;
   s.is_ending = true;
-  ++p.under_way;
+  wait_for(p, s);
   AppSession(*p.worker, s.id).shutdown();
 }
 
@@ -177,6 +213,18 @@ void begin_ticks(Part& p, Phase phase) noexcept {
   p.worker->timer_start_in(p.tick, 0);
 }
 
+// What has not come by now is not waited for any more. What comes of it later is nobody's.
+void deadline_due(Worker&, Timer& t) noexcept {
+  Part& p = LOOM_TIMER_OWNER(Part, deadline, t);
+  const bool exchanges = p.phase == Phase::kExchanging;
+  const auto wanted =
+      static_cast<uint32_t>(exchanges ? std::min(p.exchange.sessions, p.up) : p.all.size());
+  p.failed += p.under_way + wanted - std::min(wanted, exchanges ? p.chosen : p.next);
+  p.under_way = 0;
+  p.is_late = true;
+  finish(p);
+}
+
 std::string rate(uint64_t n, double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%.0f", seconds > 0 ? static_cast<double>(n) / seconds : 0);
@@ -193,11 +241,13 @@ void Held::end() {
     host_.run_on_worker(i, [&](Worker& w) {
       parts_[i]->phase = Phase::kIdle;
       w.timer_stop(parts_[i]->tick);
+      w.timer_stop(parts_[i]->deadline);
     });
   if (app_) host_.remove_application(std::exchange(app_, nullptr));
 }
 
-Result<void> Held::order(const char* what, std::shared_ptr<CliLater> later, void (*begin)(Part&)) {
+Result<void> Held::order(const char* what, TimeNs timeout, std::shared_ptr<CliLater> later,
+                         void (*begin)(Part&)) {
   if (is_busy()) return error(Status::kAgain, std::string(order_) + " is under way");
   order_ = what;
   later_ = std::move(later);
@@ -209,16 +259,21 @@ Result<void> Held::order(const char* what, std::shared_ptr<CliLater> later, void
       p.failed = p.under_way = 0;
       p.done = 0;
       p.began = w.now;
+      p.is_late = false;
+      next_order(p);
+      p.deadline.fired = deadline_due;
+      w.timer_start_in(p.deadline, timeout);
       begin(p);
     });
   return {};
 }
 
-Result<void> Held::open(std::shared_ptr<CliLater> later) {
+Result<void> Held::open(TimeNs timeout, std::shared_ptr<CliLater> later) {
   AppOps ops;
   ops.name = "perf sessions";
   ops.connected = connected;
   ops.readable = readable;
+  ops.writable = writable;
   ops.closed = closed;
   AppConfig fifos;
   fifos.rx_fifo_size = fifos.tx_fifo_size = config_.fifo_size;
@@ -233,7 +288,7 @@ Result<void> Held::open(std::shared_ptr<CliLater> later) {
     part->all.resize(config_.n / n + (i < config_.n % n));
     parts_.push_back(std::move(part));
   }
-  return order("open", std::move(later), [](Part& p) { begin_ticks(p, Phase::kOpening); });
+  return order("open", timeout, std::move(later), [](Part& p) { begin_ticks(p, Phase::kOpening); });
 }
 
 Result<void> Held::exchange(const ExchangeConfig& config, std::shared_ptr<CliLater> later) {
@@ -243,15 +298,16 @@ Result<void> Held::exchange(const ExchangeConfig& config, std::shared_ptr<CliLat
     parts_[i]->exchange = config;
     parts_[i]->exchange.sessions = config.sessions / n + (i < config.sessions % n);
   }
-  return order("exchange", std::move(later), [](Part& p) {
+  return order("exchange", config.timeout, std::move(later), [](Part& p) {
     p.phase = Phase::kExchanging;
     p.chosen = 0;
     next_exchanges(p);
   });
 }
 
-Result<void> Held::close(std::shared_ptr<CliLater> later) {
-  return order("close", std::move(later), [](Part& p) { begin_ticks(p, Phase::kClosing); });
+Result<void> Held::close(TimeNs timeout, std::shared_ptr<CliLater> later) {
+  return order("close", timeout, std::move(later),
+               [](Part& p) { begin_ticks(p, Phase::kClosing); });
 }
 
 void Held::part_done(Part& part) noexcept {
@@ -271,7 +327,21 @@ void Held::on_part_done() {
   }
   if (!later_) return;
   describe(later_->reply());
-  std::exchange(later_, nullptr)->finish({});
+  std::exchange(later_, nullptr)->finish(in_time());
+}
+
+Result<void> Held::in_time() const {
+  uint64_t done = 0, failed = 0;
+  bool is_late = false;
+  for (const auto& p : parts_) {
+    done += p->done;
+    failed += p->failed;
+    is_late |= p->is_late;
+  }
+  if (!is_late) return {};
+  return error(Status::kTimedOut, std::string(order_) +
+                                      " is not over in time: " + std::to_string(done) + " done, " +
+                                      std::to_string(failed) + " not done or failed");
 }
 
 void Held::describe(CliReply& reply) const {

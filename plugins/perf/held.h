@@ -15,6 +15,8 @@
 
 namespace loom::perf {
 
+constexpr TimeNs kOrderTimeout = 600 * kSecond;  // unless the order says another
+
 struct HeldConfig {
   std::vector<AppEndpoint> to;  // in turn
   uint32_t n = 1;               // sessions
@@ -25,6 +27,7 @@ struct HeldConfig {
 // back, `rounds` times; at most kMostAtOnce (held.cc) at a time.
 struct ExchangeConfig {
   uint32_t sessions = 1000, rounds = 1, bytes = 64;
+  TimeNs timeout = kOrderTimeout;
 };
 
 class Held : public std::enable_shared_from_this<Held> {
@@ -32,10 +35,11 @@ class Held : public std::enable_shared_from_this<Held> {
   Held(Host& host, HeldConfig config);
   ~Held();
 
-  // `later`: who waits for the outcome, or null. Errors: kAgain, another order is under way.
-  Result<void> open(std::shared_ptr<CliLater> later);
+  // `later`: who waits for the outcome, or null. What has not come by the time-out has failed, and
+  // `later` hears kTimedOut. Errors: kAgain, another order is under way.
+  Result<void> open(TimeNs timeout, std::shared_ptr<CliLater> later);
   Result<void> exchange(const ExchangeConfig& config, std::shared_ptr<CliLater> later);
-  Result<void> close(std::shared_ptr<CliLater> later);
+  Result<void> close(TimeNs timeout, std::shared_ptr<CliLater> later);
   // Now: sessions are reset. Nobody waits for it.
   void end();
 
@@ -48,7 +52,9 @@ class Held : public std::enable_shared_from_this<Held> {
   void part_done(Part& part) noexcept;
 
  private:
-  Result<void> order(const char* what, std::shared_ptr<CliLater> later, void (*begin)(Part&));
+  Result<void> order(const char* what, TimeNs timeout, std::shared_ptr<CliLater> later,
+                     void (*begin)(Part&));
+  Result<void> in_time() const;
   void on_part_done();
 
   Host& host_;

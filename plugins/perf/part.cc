@@ -33,7 +33,8 @@ void start_pacer(Part& p) noexcept {
       c.request != 0
           ? 1
           : static_cast<uint32_t>(std::clamp<uint64_t>(rate / kPiecePart, kLeastPiece, kMostPiece));
-  p.pacer.start(p.start, rate, std::max<uint64_t>(rate / kSavedPart, p.piece));
+  p.pacer.start(p.start, whole, std::max<uint64_t>(rate / kSavedPart, p.piece), p.share,
+                c.n_clients);
 }
 
 void finish_if_done(Part& p) noexcept {

@@ -15,7 +15,7 @@ namespace loom::test {
 
 class PluginBed {
  public:
-  PluginBed() {
+  explicit PluginBed(SessionConfig config = {}) : bed(std::move(config)) {
     ops_.struct_size = sizeof ops_;
     ops_.n_workers = [](Host&) { return uint32_t{1}; };
     ops_.run_on_worker = [](Host& h, uint32_t i, void (*fn)(Worker&, void*), void* arg) {

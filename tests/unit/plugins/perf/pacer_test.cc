@@ -53,5 +53,29 @@ TEST(PerfPacer, SavesNoMoreThanItsBound) {
   }
 }
 
+TEST(PerfPacer, SharesOfARateAddUpToItHoweverSmallItIs) {
+  for (const uint64_t rate : {uint64_t{1}, uint64_t{2}, uint64_t{10}, uint64_t{1001}}) {
+    constexpr uint32_t kShares[] = {3, 2, 2};  // clients of each worker
+    const TimeNs end = 7000 * kSecond;
+    uint64_t granted = 0;
+    for (const uint32_t share : kShares) {
+      Pacer p;
+      p.start(0, rate, std::max<uint64_t>(rate, 1), share, 7);
+      for (TimeNs now = 0; now <= end; now = p.due(1))
+        while (p.take(now, 1)) ++granted;
+    }
+    EXPECT_EQ(granted, 7000 * rate);
+  }
+}
+
+TEST(PerfPacer, TheLargestRateIsSharedToo) {
+  Pacer p;
+  p.start(0, kMostRate, kMostRate / 10, kMostSharers - 1, kMostSharers);
+  EXPECT_FALSE(p.take(kSecond / 20, kMostRate / 20));
+  EXPECT_TRUE(p.take(p.due(kMostRate / 20), kMostRate / 20));
+  EXPECT_TRUE(p.take(100'000 * kSecond, kMostRate / 10));
+  EXPECT_FALSE(p.take(100'000 * kSecond, 1));
+}
+
 }  // namespace
 }  // namespace loom::perf

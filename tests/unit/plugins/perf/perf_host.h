@@ -32,7 +32,7 @@ inline nlohmann::json row(const CliOutcome& o, const char* table, const char* co
 
 class PerfTest : public testing::Test, protected test::PluginBed {
  protected:
-  PerfTest() {
+  explicit PerfTest(SessionConfig config = {}) : PluginBed(std::move(config)) {
     EXPECT_TRUE(register_commands(host, perf));
     EXPECT_TRUE(add_api(host, perf));
   }

@@ -38,39 +38,6 @@ TEST_F(PerfTest, EveryByteComesBackWhenItIsAskedFor) {
   EXPECT_EQ(number(o, "unfinished"), 1u);  // it ended within the mark: no echo
 }
 
-TEST_F(PerfTest, SessionsAreHeldExchangedOverAndClosed) {
-  must("echo server uri pipe://10.0.0.1/7 fifo-size 16k");
-  must("echo server uri pipe://10.0.0.1/8 fifo-size 16k");
-  auto o = outcome(
-      "perf sessions open uri pipe://10.0.0.1/7 uri pipe://10.0.0.1/8 nclients 700 fifo-size 16k");
-  EXPECT_EQ(o.status, Status::kOk) << o.text;
-  EXPECT_EQ(number(o, "done"), 700u);
-  EXPECT_EQ(number(o, "failed"), 0u);
-  for (const auto& s : perf.servers.list()) EXPECT_EQ(s->sum(&Counters::opened), 350u);
-
-  o = outcome("perf sessions exchange sessions 300 rounds 3 bytes 100");
-  EXPECT_EQ(number(o, "done"), 900u);
-  EXPECT_EQ(number(o, "open"), 700u);
-  uint64_t echoed = 0;
-  for (const auto& s : perf.servers.list()) echoed += s->sum(&Counters::sent);
-  EXPECT_EQ(echoed, 90'000u);
-  EXPECT_EQ(number(outcome("perf sessions exchange sessions 5000 bytes 1"), "done"), 700u);
-
-  o = outcome("perf sessions close");
-  EXPECT_EQ(number(o, "done"), 700u);
-  EXPECT_EQ(number(o, "open") + number(o, "lost"), 0u);
-  for (const auto& s : perf.servers.list()) EXPECT_EQ(s->sum(&Counters::closed), 350u);
-  EXPECT_EQ(outcome("perf sessions close").status, Status::kNotFound);
-}
-
-TEST_F(PerfTest, SessionsThatCannotBeOpenedAreCounted) {
-  const auto o = outcome("perf sessions open uri pipe://10.0.0.1/99 nclients 3");
-  EXPECT_EQ(number(o, "done"), 0u);
-  EXPECT_EQ(number(o, "failed"), 3u);
-  EXPECT_EQ(outcome("perf sessions open uri pipe://10.0.0.1/7").status, Status::kExists);
-  EXPECT_EQ(number(outcome("perf sessions exchange"), "done"), 0u);
-}
-
 TEST_F(PerfTest, OtherBytesThanWereSentAreAnError) {
   AppOps ops;
   ops.name = "liar";
