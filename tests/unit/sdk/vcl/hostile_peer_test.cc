@@ -3,9 +3,15 @@
 // other sessions go on.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
@@ -142,6 +148,95 @@ TEST_F(HostilePeer, AWriteOfAllOrNothingSleepsUntilThereIsRoom) {
   };
   const iovec v{const_cast<char*>(more.data()), more.size()};
   EXPECT_EQ(s.send_all_or_nothing({&v, 1}), static_cast<ssize_t>(more.size()));
+}
+
+// Where else in this process the memory at `p`, of a memfd, is mapped.
+std::byte* other_mapping(const void* p) {
+  struct Mapping {
+    uintptr_t from, to;
+    unsigned long offset, inode;
+  };
+  std::vector<Mapping> all;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    Mapping m{};
+    if (std::sscanf(line.c_str(), "%lx-%lx %*s %lx %*s %lu", &m.from, &m.to, &m.offset, &m.inode) ==
+        4)
+      all.push_back(m);
+  }
+  const auto at = reinterpret_cast<uintptr_t>(p);
+  for (const Mapping& one : all)
+    for (const Mapping& other : all) {
+      if (at < one.from || at >= one.to || one.inode == 0) continue;
+      const uintptr_t offset = at - one.from + one.offset;
+      if (other.inode == one.inode && other.from != one.from && offset >= other.offset &&
+          offset - other.offset < other.to - other.from)
+        return reinterpret_cast<std::byte*>(other.from + offset - other.offset);
+    }
+  return nullptr;
+}
+
+// Calls `then` after each store of this thread to the page at `at`, which it makes read-only: the
+// store traps, is let through as a single step, and traps again behind it.
+class AfterEachStore {
+ public:
+  AfterEachStore(std::byte* at, std::function<void()> then)
+      : page_(reinterpret_cast<std::byte*>(reinterpret_cast<uintptr_t>(at) & ~uintptr_t{4095})),
+        then_(std::move(then)) {
+    active = this;
+    struct sigaction a {};
+    a.sa_flags = SA_SIGINFO;
+    a.sa_sigaction = [](int, siginfo_t*, void* context) {
+      active->open(true);
+      flags(context) |= kSingleStep;
+    };
+    sigaction(SIGSEGV, &a, &plain_[0]);
+    a.sa_sigaction = [](int, siginfo_t*, void* context) {
+      flags(context) &= ~kSingleStep;
+      ++active->stores;
+      active->then_();
+      active->open(false);
+    };
+    sigaction(SIGTRAP, &a, &plain_[1]);
+    open(false);
+  }
+  ~AfterEachStore() {
+    open(true);
+    sigaction(SIGSEGV, &plain_[0], nullptr);
+    sigaction(SIGTRAP, &plain_[1], nullptr);
+  }
+  int stores = 0;
+
+ private:
+  static constexpr greg_t kSingleStep = 0x100;
+  static greg_t& flags(void* context) {
+    return static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL];
+  }
+  void open(bool writable) { mprotect(page_, 4096, writable ? PROT_READ | PROT_WRITE : PROT_READ); }
+
+  static inline AfterEachStore* active = nullptr;
+  std::byte* page_;
+  std::function<void()> then_;
+  struct sigaction plain_[2] = {};
+};
+
+// One that has written more whenever this side has asked to be told of more.
+TEST_F(HostilePeer, WhoWritesAtEachLookDoesNotHoldUpAPoll) {
+  Session& s = peer_session();
+  auto& pair = daemon_->pair(0);
+  s.rcv_lowat = pair.kFifo;  // so that it is not ready either
+  std::byte* line = other_mapping(&pair.to_app().consumer);
+  ASSERT_NE(line, nullptr);
+  for (const bool edge : {false, true}) {
+    AfterEachStore peer(line, [&] { pair.send("x"); });
+    (void)s.poll(POLLIN, edge);
+    EXPECT_GE(peer.stores, 2);  // it has looked more than once
+    EXPECT_LT(peer.stores, 100);
+  }
+  EXPECT_EQ(s.state(), Session::State::kOpen);
+  s.rcv_lowat = 1;
+  EXPECT_NE(s.poll(POLLIN, false) & POLLIN, 0u);
+  EXPECT_NE(receive(s), "");
 }
 
 // What a thread waits for, with a peer that rings whenever the thread has taken all rings and has
