@@ -36,7 +36,7 @@ function(hostloom_unity)
     endforeach()
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
     get_target_property(type ${target} TYPE)
-    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT type STREQUAL "INTERFACE_LIBRARY")  # takes the sources, which are included, for headers
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT type MATCHES "^(INTERFACE_LIBRARY|UTILITY)$")  # takes the sources, which are included, for headers
       target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
     endif()
   endforeach()
