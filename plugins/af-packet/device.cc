@@ -15,8 +15,9 @@ namespace {
 Result<std::vector<PacketSocket>> open_sockets(const Device& d) {
   std::vector<PacketSocket> sockets;
   for (std::size_t i = 0; i < d.queues.size(); ++i) {
-    auto socket = open_packet_socket(
-        {.host_index = d.link.index, .is_qdisc_bypassed = d.config.is_qdisc_bypassed});
+    auto socket = open_packet_socket({.host_index = d.link.index,
+                                      .is_qdisc_bypassed = d.config.is_qdisc_bypassed,
+                                      .has_ring = d.has_rings});
     if (!socket) return socket.error();
     sockets.push_back(std::move(*socket));
   }
@@ -106,7 +107,28 @@ bool look_again(Device& d) {
 }
 
 void note_kernel_drops(Device& d) noexcept {
-  for (const auto& q : d.queues) d.kernel_drops += take_counts(q->socket.get()).drops;
+  for (const auto& q : d.queues) {
+    const SocketCounts n = take_counts(q->socket.get());
+    q->counts.packets += n.packets;
+    q->counts.drops += n.drops;
+    d.kernel_drops += n.drops;
+  }
+}
+
+bool has_stopped_ring(Device& d) {
+  note_kernel_drops(d);
+  bool is_suspect = false, has_stopped = false;
+  const auto takes_nothing = [](const RxQueue& q) {
+    return q.ring && q.counts.packets == q.seen.packets && q.counts.drops != q.seen.drops;
+  };
+  for (const auto& q : d.queues) is_suspect |= takes_nothing(*q);
+  if (is_suspect) {
+    d.all->host().with_barrier([&] {  // the place in the ring is a worker's
+      for (const auto& q : d.queues) has_stopped |= takes_nothing(*q) && !q->ring.is_filled();
+    });
+  }
+  for (const auto& q : d.queues) q->seen = q->counts;
+  return has_stopped;
 }
 
 // The host's interface is taken up with ours; down it is let be, as others may use it.
@@ -148,6 +170,7 @@ void describe(void* device, std::string& out) noexcept {
     out += " (index " + std::to_string(d.link.index) + ", " + d.link.mac.str() + ", mtu " +
            std::to_string(d.link.mtu) + (d.link.is_running ? ", running" : "") + ")";
   out += ", " + std::to_string(d.queues.size()) + " rx queues";
+  if (!d.queues[0]->ring) out += " without rings";
   if (d.config.is_offloaded) out += ", csum tso";
   if (d.config.is_qdisc_bypassed) out += ", no qdisc";
   const TxCounters& t = d.tx_counters;

@@ -32,7 +32,12 @@ struct RxQueue {
   UniqueFd socket, ready;
   RxRing ring;
   RxBuffers buffers;     // for the packets that are longer than a slot
+  RxBudget budget;       // of a queue without a ring
   uint32_t n_empty = 0;  // calls that found nothing
+  // Control thread: what the kernel has counted in all, and had when it was last looked at.
+  struct Counts {
+    uint64_t packets = 0, drops = 0;
+  } counts, seen;
 };
 
 // Why packets that were taken over did not get out, and one reason for which they were not taken.
@@ -60,18 +65,21 @@ struct Device {
   // Control thread.
   HostLink link;  // as last looked at; index 0: the host's interface is gone
   bool is_admin_up = false;
+  bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
 };
 
 // Opens a socket a queue on config.host_name, which is taken up if it is down. The error says which
 // step failed, and which capability is missing if one is.
 Result<std::unique_ptr<Device>> open_device(const HostInterfaceConfig&, uint16_t n_queues);
-// The host's interface is back: other sockets under the same numbers.
+// The host's interface is back, or a ring has stopped: other sockets under the same numbers.
 Result<void> reopen(Device&);
 // Brings d.link up to date. False: it had been attached, and is no more.
 bool look_again(Device&);
 // Adds what the kernel has counted since the last call.
 void note_kernel_drops(Device&) noexcept;
+// Whether a ring has taken no packet since the last call, although it is empty and some came.
+bool has_stopped_ring(Device&);
 
 // DriverOps.
 uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;

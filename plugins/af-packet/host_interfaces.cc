@@ -1,6 +1,11 @@
 #include "host_interfaces.h"
 
+#include <sys/timerfd.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include <hostloom/worker.h>
 
@@ -8,6 +13,7 @@ namespace loom::af_packet {
 namespace {
 
 constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256 sockets to a fanout group
+constexpr long kTickNs = 500'000'000;
 constexpr uint32_t kMaxMtu = 65521;  // 65,535 less an Ethernet header
 
 }  // namespace
@@ -25,6 +31,7 @@ const DriverOps kDriver{
 
 HostInterfaces::~HostInterfaces() {
   if (watch_) host_.unwatch_fd(watch_);
+  if (timer_watch_) host_.unwatch_fd(timer_watch_);
 }
 
 // Fills in what `create host-interface` left open, and refuses what cannot be.
@@ -70,6 +77,7 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   std::string name = d.name;
   devices_[config.host_name] = opened->release();
   watch_links();
+  start_ticks();
   update(d);  // what has happened since it was opened is no news to a monitor that is new
   return name;
 }
@@ -118,6 +126,35 @@ void HostInterfaces::watch_links() {
 void HostInterfaces::on_link_news() {
   drain(monitor_.get());
   for (const auto& [name, d] : devices_) update(*d);
+}
+
+void HostInterfaces::start_ticks() {
+  if (timer_watch_) return;
+  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  itimerspec t{};
+  t.it_value.tv_nsec = t.it_interval.tv_nsec = kTickNs;
+  if (timer_ && ::timerfd_settime(timer_.get(), 0, &t, nullptr) == 0)
+    timer_watch_ = host_.watch_fd(
+        timer_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_tick(); }, this);
+  if (!timer_watch_)
+    host_.log(LogLevel::kWarn, "af-packet", "no timer: a ring that stops is not seen");
+}
+
+void HostInterfaces::on_tick() {
+  uint64_t n;
+  if (::read(timer_.get(), &n, sizeof n) != sizeof n) return;
+  for (const auto& [name, d] : devices_)
+    if (d->link.index != 0 && has_stopped_ring(*d)) do_without_rings(*d);
+}
+
+// Whoever has stopped a ring once can stop the next one.
+void HostInterfaces::do_without_rings(Device& d) {
+  d.has_rings = false;
+  const auto opened = reopen(d);
+  d.has_rings = !opened;  // else the next tick tries again
+  host_.log(LogLevel::kWarn, "af-packet",
+            "a packet that the kernel cannot describe has stopped a ring of " + d.name +
+                (opened ? "; each packet is read now" : ": " + opened.error().message));
 }
 
 // Looks at the kernel's interface: its link is ours, gone it is awaited, and back it is used again.

@@ -35,12 +35,17 @@ class HostInterfaces {
   Result<void> complete(HostInterfaceConfig& config) const;
   void watch_links();
   void on_link_news();
+  void start_ticks();
+  void on_tick();
+  void do_without_rings(Device&);
   void update(Device&);
 
   Host& host_;
   Map devices_;  // owned by their interfaces
   UniqueFd monitor_;
   uint64_t watch_ = 0;
+  UniqueFd timer_;  // while there are devices
+  uint64_t timer_watch_ = 0;
 };
 
 Result<void> register_commands(Host&, HostInterfaces&);

@@ -5,6 +5,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 
 #include <cerrno>
 #include <cstring>
@@ -29,6 +30,11 @@ Result<void> set(int fd, int level, int option, int value, const char* what) {
 void set_room(int fd, int forced, int polite, int bytes) noexcept {
   if (::setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes) != 0)
     (void)::setsockopt(fd, SOL_SOCKET, polite, &bytes, sizeof bytes);
+}
+
+bool kernel_has_rings() noexcept {
+  utsname kernel{};
+  return ::uname(&kernel) == 0 && RxRing::can_use(kernel.release);
 }
 
 }  // namespace
@@ -58,7 +64,8 @@ Result<PacketSocket> open_packet_socket(const SocketConfig& c) {
   set_room(fd, SO_RCVBUFFORCE, SO_RCVBUF, kRxBytes);
   set_room(fd, SO_SNDBUFFORCE, SO_SNDBUF, kTxBytes);
   let_in(fd, false);
-  auto ring = RxRing::make(fd);
+  const bool has_ring = c.has_ring && kernel_has_rings();
+  auto ring = has_ring ? RxRing::make(fd) : Result<RxRing>(RxRing());
   if (!ring) return ring.error();
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
@@ -111,7 +118,8 @@ void empty(int fd, RxRing& ring) noexcept {
   // Neither grows any more.
   for (uint32_t n = 0; n < RxRing::kSlots && ring.is_filled(); ++n) ring.give_back();
   char byte;
-  for (uint32_t n = 0; n < 2 * RxRing::kSlots; ++n)
+  constexpr uint32_t kMost = 2 * kRxBytes / 256;  // no packet is less by the kernel's account
+  for (uint32_t n = 0; n < kMost; ++n)
     if (::recv(fd, &byte, 0, MSG_TRUNC) < 0 && errno == EAGAIN) break;
 }
 

@@ -17,11 +17,12 @@ namespace loom::af_packet {
 struct SocketConfig {
   uint32_t host_index = 0;
   bool is_qdisc_bypassed = true;
+  bool has_ring = true;  // where the kernel's can be used (rx_ring.h)
 };
 
 struct PacketSocket {
   UniqueFd fd;
-  RxRing ring;
+  RxRing ring;  // none: every packet is in the socket's queue
 };
 
 // Bound, in promiscuous mode, and shut: nothing is received before let_in(true). Receive and send

@@ -4,7 +4,7 @@
 //         GSO of the other end of a veth); a VLAN tag comes beside the packet
 //   out   ethernet-input | drop (header and packet contradict each other)
 //   cost  tests/bench/packet_sockets. Up to 1.9 KB: a copy, and no system call. Above: one system
-//         call and the kernel's copy, like a TAP
+//         call and the kernel's copy, like a TAP; so is all where there is no ring (rx_ring.h)
 #include <linux/if_packet.h>
 #include <sys/socket.h>
 
@@ -61,7 +61,8 @@ struct Taken {
   enum class Then : uint8_t {
     kNext,  // the slot is done with
     kAgain,
-    kStop,  // it stays, for the next call
+    kStop,   // it stays, for the next call
+    kEmpty,  // nothing is in the socket's queue
   };
   Then then = Then::kNext;
   Buffer* packet = nullptr;
@@ -103,6 +104,8 @@ Taken copy(Worker& w, NodeRuntime& rt, const Slot& slot) noexcept {
 // Of a packet that is in the socket's queue.
 Taken note_failure(NodeRuntime& rt, int err) noexcept {
   switch (err) {
+    case EAGAIN:
+      return {.then = Taken::Then::kEmpty, .header = {}, .tag = {}};
     case EINTR:
       return {.then = Taken::Then::kAgain, .header = {}, .tag = {}};
     case ENETDOWN:  // news that came before the packet, once
@@ -143,18 +146,27 @@ Taken read(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
 }
 
 Taken take(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
+  if (!q.ring) return read(w, rt, q);
+  q.ring.prefetch_next();
   const Slot slot = q.ring.look();
   switch (slot.kind) {
     case Slot::Kind::kWhole:
       return copy(w, rt, slot);
-    case Slot::Kind::kInQueue:
-      return read(w, rt, q);
+    case Slot::Kind::kInQueue: {
+      const Taken t = read(w, rt, q);
+      return t.then == Taken::Then::kEmpty ? dropped(rt, kReadFailed) : t;
+    }
     case Slot::Kind::kCut:
       return dropped(rt, kSocketFull);
     case Slot::Kind::kBad:
       break;
   }
   return dropped(rt, kReadFailed);
+}
+
+bool may_take(const RxQueue& q, uint32_t n_packets, uint32_t n_bytes) noexcept {
+  if (!q.ring) return q.budget.has_room(n_packets, n_bytes);
+  return n_packets < kFrameSize && n_bytes < RxBudget::kMaxBytes && q.ring.is_filled();
 }
 
 // An error that waits in a socket, that its interface went down, makes it ready for ever: it has to
@@ -185,12 +197,13 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
     return 0;
   std::array<Buffer*, kFrameSize> packets;
   uint32_t n = 0, n_bytes = 0, n_dropped = 0;
-  while (n + n_dropped < kFrameSize && n_bytes < RxBudget::kMaxBytes && q.ring.is_filled()) {
-    q.ring.prefetch_next();
+  bool is_empty = false;
+  while (may_take(q, n + n_dropped, n_bytes)) {
     const Taken t = take(w, rt, q);
-    if (t.then == Taken::Then::kStop) break;
+    is_empty = t.then == Taken::Then::kEmpty;
+    if (is_empty || t.then == Taken::Then::kStop) break;
     if (t.then == Taken::Then::kAgain) continue;
-    q.ring.give_back();
+    if (q.ring) q.ring.give_back();
     Buffer* b = t.packet;
     if (!b) [[unlikely]] {
       ++n_dropped;
@@ -210,6 +223,7 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   }
 
   const uint32_t found = n + n_dropped;
+  if (!q.ring) q.budget.note(found, is_empty);
   if (n != 0) {
     rt.count(kReceived, n);
     rt.enqueue_all({packets.data(), n}, kToEthernet);

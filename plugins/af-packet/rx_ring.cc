@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -36,6 +37,12 @@ Result<RxRing> RxRing::make(int socket) {
   void* base = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, socket, 0);
   if (base == MAP_FAILED) return failed("mapping a ring");
   return RxRing(static_cast<std::byte*>(base));
+}
+
+bool RxRing::can_use(const char* release) noexcept {
+  unsigned major = 0, minor = 0;
+  return std::sscanf(release, "%u.%u", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 2));
 }
 
 Slot RxRing::look() const noexcept {

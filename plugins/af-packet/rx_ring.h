@@ -1,6 +1,11 @@
 // The ring of a packet socket (PACKET_RX_RING, TPACKET_V2): slots of 2 KB that the kernel fills and
 // the worker gives back, without a system call. A packet that is longer than a slot lies in the
 // socket's own queue instead (PACKET_COPY_THRESH), and its slot says so: the order is the ring's.
+//
+// A packet that no virtio-net header can describe stops a ring for good: the kernel has marked the
+// slot as its own when it finds out, drops the packet, and every later one for that mark. A read
+// loses that packet only. So the kernel has to know the common kinds (can_use), and who sees a ring
+// that takes nothing any more does without.
 #pragma once
 #include <linux/if_packet.h>
 
@@ -45,10 +50,14 @@ class RxRing {
   ~RxRing();
   // Of a socket that is not bound yet.
   static Result<RxRing> make(int socket);
+  // Whether a kernel of that release (uname) describes all that its own sockets send: before 6.2
+  // datagrams that are to be cut (UDP_SEGMENT), which anybody sends, stop a ring.
+  static bool can_use(const char* release) noexcept;
+  explicit operator bool() const noexcept { return base_; }
 
   // Whether the kernel has filled the next slot.
   bool is_filled() const noexcept {
-    return __atomic_load_n(&head().tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+    return base_ && __atomic_load_n(&head().tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
   }
   // The next slot, which is filled. Its bytes are good until it is given back.
   Slot look() const noexcept;

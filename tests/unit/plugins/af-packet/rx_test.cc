@@ -1,6 +1,11 @@
 // DriverOps::rx: over a socket pair, packets that no kernel would send; over a veth, what the
 // kernel keeps beside the packet.
+#include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "harness.h"
@@ -281,6 +286,78 @@ TEST_F(RxVethTest, LargePacketsThatTheSocketHadNoRoomForAreCounted) {
     ASSERT_TRUE(harness_.wait_for(d, harness_.own().size() + 1));
   EXPECT_GT(harness_.counter(kSocketFull), 0u);
   EXPECT_EQ(harness_.counter(kSocketFull) + harness_.own().size(), 11u);
+}
+
+// A TAP is the host's interface: whoever holds it sends with any header.
+class RxTapTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    enter_private_network();
+    tap_ = UniqueFd(open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    if (!tap_) GTEST_SKIP() << "/dev/net/tun may not be opened";
+    ifreq r{};
+    std::strcpy(r.ifr_name, "near");
+    r.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    ASSERT_EQ(ioctl(tap_.get(), TUNSETIFF, &r), 0) << strerror(errno);
+    ip("link set near addrgenmode none");
+  }
+  void send(const std::string& frame, VnetHeader h = {}) {
+    const std::string s = std::string(reinterpret_cast<const char*>(&h), sizeof h) + frame;
+    ASSERT_EQ(write(tap_.get(), s.data(), s.size()), static_cast<ssize_t>(s.size()));
+  }
+  // A datagram that is to be cut into fragments (UFO), which no packet socket has words for.
+  void send_undescribed() {
+    std::string s = tcp_frame(2988);
+    s[14 + 9] = kProtoUdp;
+    send(s, {.flags = kVnetNeedsChecksum,
+             .gso_type = 3,
+             .hdr_len = 42,
+             .gso_size = 1400,
+             .csum_start = 34,
+             .csum_offset = 6});
+  }
+  UniqueFd tap_;
+  Harness harness_{4096};
+};
+
+TEST_F(RxTapTest, APacketThatTheKernelCannotDescribeStopsNoQueue) {
+  Device& d = harness_.made();
+  send(frame(60));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  send_undescribed();
+  int looks = 0;
+  while (d.queues[0]->ring && ++looks < 100) {  // a tick looks
+    send(frame(61));
+    ASSERT_TRUE(harness_.news());
+  }
+  EXPECT_FALSE(d.queues[0]->ring);
+  EXPECT_THAT(harness_.log.back(), ::testing::HasSubstr("each packet is read now"));
+  send(frame(62));
+  send(tcp_frame(40000), gso());
+  send_undescribed();
+  send(frame(63));
+  ASSERT_TRUE(harness_.wait_for(d, 4));
+  EXPECT_EQ(bytes_of(*harness_.own()[1]), frame(62));
+  EXPECT_EQ(bytes_of(*harness_.own()[2]), tcp_frame(40000));
+  EXPECT_EQ(bytes_of(*harness_.own()[3]), frame(63));
+  EXPECT_EQ(harness_.counter(kUnsupported), 1u);
+}
+
+TEST_F(RxTapTest, ARingThatIsFullHasNotStopped) {
+  Device& d = harness_.made();
+  EXPECT_FALSE(has_stopped_ring(d));
+  for (uint32_t i = 0; i < RxRing::kSlots; ++i) send(frame(60));
+  EXPECT_FALSE(has_stopped_ring(d));
+  send(frame(60));  // dropped, as the worker is late
+  EXPECT_FALSE(has_stopped_ring(d));
+  EXPECT_EQ(d.kernel_drops, 1u);
+}
+
+TEST(RxRingTest, OldKernelsHaveNone) {
+  for (const char* old : {"4.20.0", "5.10.0-21-amd64", "6.1.0-9-amd64", "6", "", "next"})
+    EXPECT_FALSE(RxRing::can_use(old)) << old;
+  for (const char* release : {"6.2.0", "6.18.44-a", "7.0.1", "10.0"})
+    EXPECT_TRUE(RxRing::can_use(release)) << release;
 }
 
 }  // namespace
