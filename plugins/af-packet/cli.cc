@@ -91,8 +91,8 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
     note_kernel_drops(*d);
     const InterfaceCounters rx = d->rx_totals.sum();
     const TxCounters& t = d->tx_counters;
-    const uint64_t tx_errors =
-        t.bad_offsets + t.too_many_segments + t.too_long + t.host_down + t.no_memory + t.refused;
+    const uint64_t tx_errors = t.bad_offsets + t.too_many_segments + t.too_long + t.host_down +
+                               t.no_memory + t.refused + t.queue_full;
     const bool is_there = d->link.index != 0;
     table.rows.push_back({wanted ? only : interface_label(host, d->name, d->index), host_name,
                           is_there ? std::to_string(d->link.index) : "gone",

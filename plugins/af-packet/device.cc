@@ -175,10 +175,10 @@ void describe(void* device, std::string& out) noexcept {
   if (d.config.is_qdisc_bypassed) out += ", no qdisc";
   const TxCounters& t = d.tx_counters;
   out += "\nrx: kernel-drops " + std::to_string(d.kernel_drops);
-  out += "\ntx: socket-full " + n(t.socket_full) + " bad-offsets " + n(t.bad_offsets) +
-         " too-many-segments " + n(t.too_many_segments) + " too-long " + n(t.too_long) +
-         " host-down " + n(t.host_down) + " no-memory " + n(t.no_memory) + " refused " +
-         n(t.refused);
+  out += "\ntx: socket-full " + n(t.socket_full) + " queue-full " + n(t.queue_full) +
+         " bad-offsets " + n(t.bad_offsets) + " too-many-segments " + n(t.too_many_segments) +
+         " too-long " + n(t.too_long) + " host-down " + n(t.host_down) + " no-memory " +
+         n(t.no_memory) + " refused " + n(t.refused);
 }
 
 }  // namespace loom::af_packet

@@ -17,12 +17,12 @@ class HostInterfaces;
 
 // What `create host-interface` was given.
 struct HostInterfaceConfig {
-  std::string host_name;     // the kernel's interface; ours is "host-NAME"
-  MacAddress mac;            // ours; zero = made up
-  uint16_t n_rx_queues = 1;  // 0 = one a worker
-  uint16_t n_tx_queues = 0;  // 0 = one a worker
-  bool is_offloaded = true;  // checksums and segments are left to the kernel
-  bool is_qdisc_bypassed = true;
+  std::string host_name;          // the kernel's interface; ours is "host-NAME"
+  MacAddress mac;                 // ours; zero = made up
+  uint16_t n_rx_queues = 1;       // 0 = one a worker
+  uint16_t n_tx_queues = 0;       // 0 = one a worker
+  bool is_offloaded = true;       // checksums and segments are left to the kernel
+  bool is_qdisc_bypassed = true;  // without offload only
 };
 
 // A packet socket and what a worker needs to receive from it. The descriptor keeps its number when
@@ -43,7 +43,8 @@ struct RxQueue {
 // Why packets that were taken over did not get out, and one reason for which they were not taken.
 // Written by workers that share a queue.
 struct TxCounters {
-  std::atomic<uint64_t> socket_full{0};  // EAGAIN, ENOBUFS: given back
+  std::atomic<uint64_t> socket_full{0};  // EAGAIN: given back
+  std::atomic<uint64_t> queue_full{0};   // ENOBUFS: dropped by the kernel
   std::atomic<uint64_t> bad_offsets{0};  // checksum or segment offsets outside the packet
   std::atomic<uint64_t> too_many_segments{0};
   std::atomic<uint64_t> too_long{0};   // EMSGSIZE: beyond the host interface's MTU

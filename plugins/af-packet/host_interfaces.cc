@@ -40,6 +40,9 @@ Result<void> HostInterfaces::complete(HostInterfaceConfig& c) const {
   if (devices_.contains(c.host_name)) return error(Status::kExists, refused + "it exists already");
   if (c.mac.is_multicast())
     return error(Status::kInvalid, refused + "MAC " + c.mac.str() + " is not a unicast one");
+  // Past the queueing discipline the kernel drops what it has to cut itself, which depends on the
+  // device, its features of now and the packet.
+  if (c.is_offloaded) c.is_qdisc_bypassed = false;
   const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
   for (uint16_t* n : {&c.n_rx_queues, &c.n_tx_queues}) {
     if (*n == 0) *n = std::max<uint16_t>(n_workers, 1);

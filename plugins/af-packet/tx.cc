@@ -19,9 +19,11 @@ void count(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
 // Counts why the kernel has not sent a packet. False: there is no room now.
 bool note_failure(int err, TxCounters& c) noexcept {
   switch (err) {
-    case EAGAIN:   // the socket's send buffer is full
-    case ENOBUFS:  // the device's queue is
+    case EAGAIN:  // the socket's send buffer is full
       return false;
+    case ENOBUFS:  // a queue of the kernel's is; it has dropped the packet
+      count(c.queue_full);
+      return true;
     case EMSGSIZE:
       count(c.too_long);
       return true;

@@ -1,5 +1,10 @@
 // DriverOps::tx: what goes to the kernel, and what happens when it does not take it.
 #include <gtest/gtest.h>
+#include <linux/ethtool.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "harness.h"
@@ -83,6 +88,47 @@ TEST_F(TxVethTest, ALargePacketLeavesInOnePiece) {
   EXPECT_EQ(far.next(), tcp_frame(60000));
   EXPECT_EQ(far.header.gso_size, 1400);
   EXPECT_EQ(far.header.gso_type, kVnetGsoTcp4);
+}
+
+void switch_tso_off() {
+  ethtool_value off{.cmd = ETHTOOL_STSO, .data = 0};
+  ifreq r{};
+  std::strcpy(r.ifr_name, "near");
+  r.ifr_data = reinterpret_cast<char*>(&off);
+  const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(ioctl(any.get(), SIOCETHTOOL, &r), 0) << strerror(errno);
+}
+
+Buffer* large_packet(Worker& w) {
+  Buffer* b = make_packet(w, tcp_frame(5000), 54);
+  b->flags |= kBufferTxTcpChecksum;
+  b->l4_offset = static_cast<int16_t>(b->offset_of_data() + 34);
+  b->gso_size = 1400;
+  return b;
+}
+
+TEST_F(TxVethTest, WhatTheDeviceDoesNotCutTheKernelDoes) {
+  switch_tso_off();
+  Device& d = harness_.made();
+  Far far;
+  Buffer* b = large_packet(harness_.worker());
+  ASSERT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  EXPECT_EQ(far.next().size(), 1454u);
+  EXPECT_EQ(d.tx_counters.queue_full, 0u);
+}
+
+TEST_F(TxVethTest, WhatTheKernelDropsForFullQueuesIsCountedAndTheNextIsSent) {
+  switch_tso_off();
+  Device& d = harness_.made();
+  const int on = 1;  // the kernel drops what it has to cut, as if a queue were full
+  ASSERT_EQ(setsockopt(d.queues[0]->socket.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on),
+            0);
+  Far far;
+  Buffer* next = make_packet(harness_.worker(), frame(60));
+  EXPECT_EQ(tx(harness_.worker(), &d, 0, std::array{large_packet(harness_.worker()), next}), 2u);
+  EXPECT_EQ(far.next(), frame(60));
+  EXPECT_EQ(d.tx_counters.queue_full, 1u);
+  EXPECT_EQ(d.tx_counters.socket_full, 0u);
 }
 
 TEST_F(TxVethTest, WhatIsLongerThanTheHostsMtuIsCounted) {
