@@ -73,6 +73,15 @@ class ConnectionWalk {
   std::size_t at_ = 0;  // next to be sent
 };
 
+// What the message has room for; of a longer list whole names, and what says that there are more.
+std::string cut_names(std::string names) {
+  constexpr std::size_t kMost = 255;
+  constexpr std::string_view kMore = ",...";
+  if (names.size() <= kMost) return names;
+  const std::size_t end = names.rfind(',', kMost - kMore.size());
+  return names.substr(0, end == names.npos ? 0 : end) + std::string(kMore);
+}
+
 // The first of a map's listeners from number `at` on; `at` is then that of the next.
 template <class Listeners>
 std::optional<ListenerRow> row_from(const Listeners& all, uint64_t& at) {
@@ -100,7 +109,7 @@ ApiStep next_listener(const api::TlsListenerDump&, uint64_t& cursor, api::TlsLis
   to.not_after = row.not_after;
   to.verify = static_cast<api::TlsVerify>(row.verify);
   to.handshakes = row.handshakes;
-  to.alpn = std::move(row.alpn);
+  to.alpn = cut_names(std::move(row.alpn));
   to.subject = std::move(row.subject);
   return ApiStep::kItem;
 }

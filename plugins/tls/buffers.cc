@@ -31,7 +31,8 @@ void link(TlsWorker& t, Connection& c) noexcept {
 }
 
 // With a part of a record in them they stay: between its header and its body OpenSSL has forgotten
-// the header, and would give the buffer back.
+// the header, and would give the buffer back. It has none but at the end of a handshake: receive.cc
+// gives it whole ones.
 bool release(SSL* ssl) noexcept {
   return SSL_has_pending(ssl) == 0 && std::string_view(SSL_rstate_string(ssl)) == "RH" &&
          SSL_free_buffers(ssl) == 1;

@@ -68,10 +68,7 @@ Result<void> show_connections(Host&, void*, CliArgs& args, CliReply& reply) {
   const auto filter = filter_of(args);
   if (!filter) return filter.error();
   std::vector<ConnectionRow> rows;
-  ConnectionScan scan(*filter);
-  while (rows.size() < kMostRows && scan.next(rows)) {}
-  const bool is_cut = rows.size() > kMostRows;
-  if (is_cut) rows.resize(kMostRows);
+  const bool is_cut = list_connections(*filter, kMostRows, rows);
   CliTable& t = reply.table("connections", {"session", "worker", "state", "local", "remote", "is",
                                             "version", "cipher", "protocol", "for", "peer"});
   for (const ConnectionRow& r : rows)

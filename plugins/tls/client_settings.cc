@@ -20,7 +20,7 @@ Result<ClientSettings> make_client_settings(const Settings& s, X509_STORE* host)
     c.trust = std::move(*store);
   }
   if (!s.pairs.empty()) {
-    auto own = read_credentials(s.pairs[0]);
+    auto own = shared_credentials(s.pairs[0]);
     if (!own) return own.error();
     c.own = std::move(*own);
   }
@@ -40,7 +40,7 @@ ClientSettingsTable::Entry ClientSettingsTable::make(Host& h, uint32_t number, X
     kept_[wanted->digest] = wanted;
     order_.push_back(wanted->digest);
     if (order_.size() > kMostKept) {
-      kept_.erase(order_.front());
+      retired().take(std::move(kept_.extract(order_.front()).mapped()));
       order_.pop_front();
     }
   }
@@ -49,8 +49,11 @@ ClientSettingsTable::Entry ClientSettingsTable::make(Host& h, uint32_t number, X
 
 void ClientSettingsTable::given(Host& h, uint32_t number, X509_STORE* host) {
   Entry e = make(h, number, host);
-  const std::lock_guard lock(mutex_);
-  std::swap(entries_[number], e);  // what was there, if anything, goes behind the lock
+  {
+    const std::lock_guard lock(mutex_);
+    std::swap(entries_[number], e);
+  }
+  retire(std::move(e.wanted));
 }
 
 std::unique_ptr<ClientSettingsTable> ClientSettingsTable::renewed(Host& h, X509_STORE* host) const {
@@ -81,8 +84,24 @@ void ClientSettingsTable::take(ClientSettingsTable& o) {
 
 void ClientSettingsTable::gone(uint32_t number) {
   std::unique_lock lock(mutex_);
-  const auto node = entries_.extract(number);
+  auto node = entries_.extract(number);
   lock.unlock();
+  if (node) retire(std::move(node.mapped().wanted));
+}
+
+// Others that want the same may still come for what is kept.
+void ClientSettingsTable::retire(Ptr gone) {
+  if (!gone) return;
+  const auto kept = kept_.find(gone->digest);
+  if (kept == kept_.end() || kept->second != gone) retired().take(std::move(gone));
+}
+
+void ClientSettingsTable::retire() {
+  for (auto& [number, e] : entries_) retired().take(std::move(e.wanted));
+  for (auto& [digest, wanted] : kept_) retired().take(std::move(wanted));
+  entries_.clear();
+  kept_.clear();
+  order_.clear();
 }
 
 Status ClientSettingsTable::find(uint32_t number, Ptr& out) const {

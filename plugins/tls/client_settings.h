@@ -12,6 +12,7 @@
 #include <hostloom/host.h>
 
 #include "pem.h"
+#include "retired.h"
 #include "settings.h"
 
 namespace loom::tls {
@@ -21,15 +22,16 @@ struct ClientSettings {
   std::optional<IpAddress> address;  // that the name is
   std::string alpn;
   std::optional<Verify> verify;
-  std::optional<Credentials> own;  // the first pair
-  StorePtr trust;                  // null: the configuration's
+  CredentialsPtr own;  // the first pair; null: none
+  StorePtr trust;      // null: the configuration's
   std::string digest;
 };
 // `host`: the configuration's store.
 Result<ClientSettings> make_client_settings(const Settings&, X509_STORE* host);
 
 // By the number of the settings. As many as applications have given, and the latest kMostKept of
-// those without a key besides: most clients say the same each time.
+// those without a key besides: most clients say the same each time. Whatever goes, goes by way of
+// `retired`.
 class ClientSettingsTable {
  public:
   using Ptr = std::shared_ptr<const ClientSettings>;
@@ -41,8 +43,10 @@ class ClientSettingsTable {
   std::unique_ptr<ClientSettingsTable> renewed(Host&, X509_STORE* host) const;
   // Has what that has from now on, but for those that have gone meanwhile; and that what this had.
   void take(ClientSettingsTable&);
-  // Any thread; a lock for a few instructions.
   void gone(uint32_t number);
+  void retire();  // all of them
+  // Any thread; a lock for a few instructions. Who takes one gives it back to the control thread
+  // (retired.h).
   Status find(uint32_t number, Ptr& out) const;  // kNotFound, or why they were refused
   std::size_t size() const;
 
@@ -51,6 +55,7 @@ class ClientSettingsTable {
     Status status = Status::kOk;
     Ptr wanted;
   };
+  void retire(Ptr);
   Entry make(Host&, uint32_t number, X509_STORE* host);
 
   mutable std::mutex mutex_;

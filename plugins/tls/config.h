@@ -17,6 +17,7 @@ struct Config {
   uint32_t fifo_size = 1u << 20;           // bytes, of each fifo of a lower session
   std::string certificate, key;  // PEM files, for listeners that name no pair of their own
   std::string ca;                // PEM file or folder; "": the system's
+  std::size_t most_of_folder = 65'536;  // names that are read of one; no word of the stanza
   std::string crl;               // PEM file: what it lists is refused; "": not looked at
   Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
   int least_version = 0, most_version = 0;    // OpenSSL's numbers; 0: 1.2 and 1.3

@@ -39,6 +39,8 @@ struct Connection {
 
   TlsWorker* at = nullptr;
   SSL* ssl = nullptr;
+  // What `ssl` refers to: goes after it, and is the control thread's to free (retired.h).
+  std::shared_ptr<const void> context, wanted;
   SessionId upper = kNoSession, lower = kNoSession;
   ConnId self = kNoConn;
   State state = State::kConnecting;
@@ -108,6 +110,9 @@ struct TlsWorker {
   Timer idle_timer;
   HandshakeSlice slice;
 };
+
+// Its SSL, and what that referred to. Null: it has none any more.
+void free_ssl(Connection&) noexcept;  // tls.cc
 
 inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }
 

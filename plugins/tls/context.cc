@@ -92,26 +92,10 @@ Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, 
   return c;
 }
 
-// What a listener's first context has besides; freed with it.
-struct Extra {
-  explicit Extra(TimeNs ticket_lifetime) : tickets(ticket_lifetime) {}
-  TicketKeys tickets;
-  std::vector<ContextPtr> others;  // of further certificates
-  std::string alpn;
-};
-
-int extra_index() {
-  static const int index = SSL_CTX_get_ex_new_index(
-      0, nullptr, nullptr, nullptr, [](void*, void* extra, CRYPTO_EX_DATA*, int, long, void*) {
-        delete static_cast<Extra*>(extra);
-      });
-  return index;
-}
-
 // The first of ours that the client offers (RFC 7301 section 3.2), or the alert.
 int choose_protocol(SSL*, const unsigned char** out, unsigned char* n, const unsigned char* offered,
                     unsigned offered_size, void* arg) {
-  const std::string& ours = static_cast<const Extra*>(arg)->alpn;
+  const std::string& ours = static_cast<const ServerContext*>(arg)->alpn;
   unsigned char* chosen = nullptr;
   const int found =
       SSL_select_next_proto(&chosen, n, reinterpret_cast<const unsigned char*>(ours.data()),
@@ -125,15 +109,13 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* n, const uns
 int choose_site(SSL* ssl, int*, void* arg) {
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   if (!name) return SSL_TLSEXT_ERR_NOACK;
-  const auto is_for = [name](SSL_CTX* c) {
-    return X509_check_host(SSL_CTX_get0_certificate(c), name, 0, 0, nullptr) == 1;
-  };
-  if (is_for(SSL_get_SSL_CTX(ssl))) return SSL_TLSEXT_ERR_OK;
-  for (const ContextPtr& c : static_cast<const Extra*>(arg)->others)
-    if (is_for(c.get())) {
-      SSL_set_SSL_CTX(ssl, c.get());
-      return SSL_TLSEXT_ERR_OK;
-    }
+  const auto& sites = static_cast<const ServerContext*>(arg)->sites;
+  for (const CredentialsPtr& site : sites) {
+    if (X509_check_host(site->certificate.get(), name, 0, 0, nullptr) != 1) continue;
+    if (site == sites[0]) return SSL_TLSEXT_ERR_OK;
+    SSL_certs_clear(ssl);  // one of another kind of key would stay
+    return use(ssl, *site) == 1 ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
   return SSL_TLSEXT_ERR_NOACK;
 }
 
@@ -149,20 +131,58 @@ int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
   }
 }
 
-// A context with one certificate.
-Result<ContextPtr> make_site(const Config& config, const Settings& settings, X509_STORE* store,
-                             const KeyPair& pair) {
-  auto c =
+}  // namespace
+
+void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
+  while (const unsigned long code = ERR_get_error()) {
+    if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
+    const int reason = ERR_GET_REASON(code);
+    if (reason >= SSL_AD_REASON_OFFSET)
+      ++t.stats[kAlertsReceived];
+    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(ssl) != X509_V_OK)
+      ++t.stats[kVerifyFailed];
+  }
+}
+
+Result<ServerContextPtr> make_server_context(const Config& config, const Settings& settings,
+                                             X509_STORE* store) {
+  auto made =
       make_context(config.datagrams ? DTLS_server_method() : TLS_server_method(), config, store);
-  if (!c) return c;
-  SSL_CTX* const raw = c->get();
-  const auto own = read_credentials(pair);
-  if (!own) return own.error();
-  // OpenSSL 3's servers have no cipher for them in DTLS 1.2: every handshake would fail.
-  if (config.datagrams &&
-      (EVP_PKEY_is_a(own->key.get(), "ED25519") || EVP_PKEY_is_a(own->key.get(), "ED448")))
-    return error(Status::kUnsupported, "a server of DTLS cannot use an EdDSA key");
-  if (use(raw, *own) != 1) return openssl_fail("certificate and key");
+  if (!made) return made.error();
+  const auto c = std::make_shared<ServerContext>(config.ticket_lifetime);
+  c->ssl = std::move(*made);
+  SSL_CTX* const raw = c->ssl.get();
+  const auto add_site = [&](const KeyPair& pair) -> Result<void> {
+    auto site = shared_credentials(pair);
+    if (!site) return site.error();
+    // OpenSSL 3's servers have no cipher for them in DTLS 1.2: every handshake would fail.
+    const EVP_PKEY* const key = (*site)->key.get();
+    if (config.datagrams && (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448")))
+      return error(Status::kUnsupported, "a server of DTLS cannot use an EdDSA key");
+    c->sites.push_back(std::move(*site));
+    return {};
+  };
+  for (const KeyPair& pair : settings.pairs)
+    if (auto added = add_site(pair); !added) return added.error();
+  if (settings.pairs.empty()) {
+    if (config.certificate.empty())
+      return error(Status::kInvalid, "there is no certificate (tls { certificate FILE key FILE })");
+    auto pair = read_key_pair(config.certificate, config.key);
+    if (!pair) return pair.error();
+    if (auto added = add_site(*pair); !added) return added.error();
+  }
+  if (use(raw, *c->sites[0]) != 1) return openssl_fail("certificate and key");
+  if (c->sites.size() > 1) {
+    // Whether each will do: a handshake is no place to find out.
+    const std::unique_ptr<SSL, Free<SSL, SSL_free>> trial(SSL_new(raw));
+    for (const CredentialsPtr& site : c->sites) {
+      if (!trial) return error(Status::kNoMemory, openssl_error());
+      SSL_certs_clear(trial.get());
+      if (use(trial.get(), *site) != 1) return openssl_fail("certificate and key");
+    }
+    SSL_CTX_set_tlsext_servername_callback(raw, choose_site);
+    SSL_CTX_set_tlsext_servername_arg(raw, c.get());
+  }
   const Verify verify = settings.verify.value_or(config.verify_client);
   if (verify != Verify::kOff)
     SSL_CTX_set_verify(
@@ -182,57 +202,10 @@ Result<ContextPtr> make_site(const Config& config, const Settings& settings, X50
   (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));
   constexpr unsigned char kName[] = "hostloom";
   (void)SSL_CTX_set_session_id_context(raw, kName, sizeof kName - 1);
+  c->alpn = settings.alpn;
+  if (!c->alpn.empty()) SSL_CTX_set_alpn_select_cb(raw, choose_protocol, c.get());
+  if (!c->tickets.attach(raw)) return error(Status::kNoMemory, openssl_error());
   return c;
-}
-
-}  // namespace
-
-void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
-  while (const unsigned long code = ERR_get_error()) {
-    if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
-    const int reason = ERR_GET_REASON(code);
-    if (reason >= SSL_AD_REASON_OFFSET)
-      ++t.stats[kAlertsReceived];
-    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(ssl) != X509_V_OK)
-      ++t.stats[kVerifyFailed];
-  }
-}
-
-Result<ContextPtr> make_server_context(const Config& config, const Settings& settings,
-                                       X509_STORE* store) {
-  std::vector<KeyPair> pairs = settings.pairs;
-  if (pairs.empty()) {
-    if (config.certificate.empty())
-      return error(Status::kInvalid, "there is no certificate (tls { certificate FILE key FILE })");
-    auto pair = read_key_pair(config.certificate, config.key);
-    if (!pair) return pair.error();
-    pairs.push_back(std::move(*pair));
-  }
-  auto first = make_site(config, settings, store, pairs[0]);
-  if (!first) return first;
-  auto extra = std::make_unique<Extra>(config.ticket_lifetime);
-  extra->alpn = settings.alpn;
-  for (std::size_t i = 1; i < pairs.size(); ++i) {
-    auto site = make_site(config, settings, store, pairs[i]);
-    if (!site) return site;
-    extra->others.push_back(std::move(*site));
-  }
-  SSL_CTX* const c = first->get();
-  bool is_good = extra->tickets.attach(c);
-  for (const ContextPtr& other : extra->others) is_good &= extra->tickets.attach(other.get());
-  if (!extra->alpn.empty()) {
-    SSL_CTX_set_alpn_select_cb(c, choose_protocol, extra.get());
-    for (const ContextPtr& other : extra->others)  // it is asked for that of the chosen site
-      SSL_CTX_set_alpn_select_cb(other.get(), choose_protocol, extra.get());
-  }
-  if (!extra->others.empty()) {
-    SSL_CTX_set_tlsext_servername_callback(c, choose_site);
-    SSL_CTX_set_tlsext_servername_arg(c, extra.get());
-  }
-  if (!is_good || SSL_CTX_set_ex_data(c, extra_index(), extra.get()) != 1)
-    return error(Status::kNoMemory, openssl_error());
-  (void)extra.release();  // the context's now
-  return first;
 }
 
 Result<ContextPtr> make_client_context(const Config& config, X509_STORE* store) {

@@ -5,20 +5,31 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <hostloom/status.h>
 
 #include "client_settings.h"
 #include "config.h"
+#include "tickets.h"
 
 namespace loom::tls {
 
-// What it needs besides (other certificates, names of protocols) it owns; OpenSSL's sessions hold
-// it, too.
 using ContextPtr = std::unique_ptr<SSL_CTX, Free<SSL_CTX, SSL_CTX_free>>;
 
-// With the settings' certificates, or the configuration's. The store is shared with others.
-Result<ContextPtr> make_server_context(const Config&, const Settings&, X509_STORE*);
+// A listener's, and what OpenSSL calls back for. A connection has it as long as its SSL.
+struct ServerContext : std::enable_shared_from_this<ServerContext> {
+  explicit ServerContext(TimeNs ticket_lifetime) : tickets(ticket_lifetime) {}
+  ContextPtr ssl;
+  TicketKeys tickets;
+  std::vector<CredentialsPtr> sites;  // to choose from by name; the first is the context's own
+  std::string alpn;
+};
+using ServerContextPtr = std::shared_ptr<ServerContext>;
+
+// With the settings' certificates, or the configuration's. The store is shared with others. One
+// context, however many certificates there are, and those that somebody has given are parsed.
+Result<ServerContextPtr> make_server_context(const Config&, const Settings&, X509_STORE*);
 Result<ContextPtr> make_client_context(const Config&, X509_STORE*);
 // What a connection wants beside its context. Worker.
 Result<void> apply_client_settings(SSL*, const ClientSettings&, const IpAddress& server);

@@ -59,6 +59,8 @@ Connection* DtlsWorker::open() noexcept {
 void DtlsWorker::forget(Connection& c) noexcept {
   w.timer_stop(c.timer);
   SSL_free(c.ssl);
+  retired().let_go(w, c.context);
+  retired().let_go(w, c.wanted);
   const ConnId id = c.self;
   connections[id] = nullptr;
   free.push_back(id);

@@ -91,6 +91,8 @@ struct Connection {
   uint32_t mtu = 0;                    // of the path, IP packets
   uint32_t mtu_news = 0;               // of the listener's, when `mtu` was asked for
   Listener* listener = nullptr;        // server
+  // What `ssl` refers to: goes after it, and is the control thread's to free (retired.h).
+  std::shared_ptr<const void> context, wanted;
   std::array<std::byte, 32> random{};  // server: of the ClientHello
   Below below_context;
   Wire wire;
@@ -116,15 +118,17 @@ struct Peer {
 struct Listener {
   SessionId upper = kNoSession;
   uint32_t worker = 0;
-  ContextPtr context;  // changed only while the workers stand still, and `hello` with it
-  Settings settings;   // control thread
+  ServerContextPtr context;  // changed only while the workers stand still, and `hello` with it
+  Settings settings;         // control thread
+  SessionHandle lower = 0;   // control thread: of the wire's
   Below below_context;
   Wire wire;             // of `hello`
   SSL* hello = nullptr;  // answers ClientHellos, and becomes a connection's
   CookieKeys cookies;
   std::map<PeerKey, Peer> peers;
   std::vector<ConnId> waiting;  // for room below; has room for all of its connections
-  uint32_t n_connections = 0, under_way = 0;
+  uint32_t n_connections = 0;
+  StatCounter under_way;  // handshakes
   bool closing = false;   // nobody listens any more
   uint32_t mtu_news = 0;  // a datagram was too long for its path, so many times
   ~Listener() { SSL_free(hello); }
@@ -172,7 +176,7 @@ struct Shared {
   uint32_t worker_slot = 0;
   std::vector<std::unique_ptr<DtlsWorker>> workers;
   Application* app = nullptr;
-  ContextPtr client;
+  std::shared_ptr<SSL_CTX> client;
   std::map<ConnId, Listener*> listeners;  // control thread
   ConnId next_listener = 0;
 };
@@ -193,11 +197,12 @@ void close_listener(ConnId) noexcept;
 Status use_settings(ConnId, uint32_t number) noexcept;
 // What is read again when the configuration's files are. Control thread.
 struct Fresh {
-  ContextPtr client;
-  std::vector<std::pair<Listener*, ContextPtr>> listeners;
+  std::shared_ptr<SSL_CTX> client;
+  std::vector<std::pair<Listener*, ServerContextPtr>> listeners;
 };
 Result<Fresh> read_again(X509_STORE*);
-void use(Fresh&) noexcept;  // while the workers stand still
+void use(Fresh&) noexcept;  // while the workers stand still; then it has what there was before
+void retire(Fresh&);
 // A datagram for a listener's end: a connection's, or a ClientHello.
 void take(Listener&, const Datagram& from, std::span<const std::byte>) noexcept;
 // The listener's lower session has gone, with all that went by it. The listener may be gone on

@@ -29,7 +29,7 @@ int check_cookie(SSL* ssl, const unsigned char* cookie, unsigned size) noexcept 
 
 // The SSL that answers ClientHellos until one of them shows a cookie. False: no memory.
 bool renew_hello(Listener& l) noexcept {
-  l.hello = SSL_new(l.context.get());
+  l.hello = SSL_new(l.context->ssl.get());
   if (!l.hello || !attach_wire(l.hello, l.wire)) {
     SSL_free(std::exchange(l.hello, nullptr));
     return false;
@@ -66,6 +66,7 @@ Connection* enter(Listener& l, const PeerKey& key, SSL* ssl,
   }
   ++l.n_connections;
   c->ssl = ssl;
+  c->context = l.context;
   c->is_server = true;
   c->listener = &l;
   c->wire.lower = l.wire.lower;
@@ -104,7 +105,7 @@ void greet(Listener& l, const PeerKey& key, std::span<const std::byte> datagram)
     settle(older);
   }
   const bool is_allowed = t.stats[kUnderWay] < tls::shared().config.max_handshakes &&
-                          w.sessions->accept_allowed(w, l.upper, l.under_way);
+                          w.sessions->accept_allowed(w, l.upper, static_cast<uint32_t>(l.under_way));
   Connection* const c = is_allowed ? enter(l, key, ssl, datagram) : nullptr;
   if (!c) {
     ++t.stats[kRefused];
@@ -154,11 +155,12 @@ bool unbind(Listener& l) noexcept {
   return true;
 }
 
-Result<ContextPtr> context_of(const Settings& settings, X509_STORE* store) {
+Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store) {
   auto context = make_server_context(datagram_config(), settings, store);
   if (!context) return context;
-  SSL_CTX_set_cookie_generate_cb(context->get(), make_cookie);
-  SSL_CTX_set_cookie_verify_cb(context->get(), check_cookie);
+  SSL_CTX* const raw = (*context)->ssl.get();
+  SSL_CTX_set_cookie_generate_cb(raw, make_cookie);
+  SSL_CTX_set_cookie_verify_cb(raw, check_cookie);
   return context;
 }
 
@@ -168,7 +170,7 @@ Status refuse(const Error& e) {
 }
 
 // While the workers stand still.
-void change(Listener& l, ContextPtr& context) noexcept {
+void change(Listener& l, ServerContextPtr& context) noexcept {
   std::swap(l.context, context);
   SSL_free(std::exchange(l.hello, nullptr));
 }
@@ -284,7 +286,10 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->worker = id % host.n_workers();  // each on another one
     s.listeners[id] = l.get();
     Status status = Status::kOk;
-    host.run_on_worker(l->worker, [&](Worker& w) { status = bind(w, *l, options); });
+    host.run_on_worker(l->worker, [&](Worker& w) {
+      status = bind(w, *l, options);
+      if (status == Status::kOk) l->lower = w.sessions->handle(w, l->wire.lower);
+    });
     if (status != Status::kOk) {
       s.listeners.erase(id);
       return status;
@@ -307,6 +312,7 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
     auto context = context_of(*settings, tls::shared().store.get());
     if (!context) return refuse(context.error());
     s.host->with_barrier([&] { change(*found->second, *context); });
+    retired().take(std::move(*context));
     std::swap(found->second->settings, *settings);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
@@ -319,7 +325,7 @@ Result<Fresh> read_again(X509_STORE* store) {
   if (tls::shared().config.least_version == TLS1_3_VERSION) return fresh;  // DTLS 1.2 is too old
   auto client = make_client_context(datagram_config(), store);
   if (!client) return client.error();
-  fresh.client = std::move(*client);
+  fresh.client = {client->release(), SSL_CTX_free};
   for (const auto& [id, l] : shared().listeners) {
     auto context = context_of(l->settings, store);
     if (!context) return context.error();
@@ -333,6 +339,11 @@ void use(Fresh& fresh) noexcept {
   for (auto& [l, context] : fresh.listeners) change(*l, context);
 }
 
+void retire(Fresh& fresh) {
+  retired().take(std::move(fresh.client));
+  for (auto& [l, context] : fresh.listeners) retired().take(std::move(context));
+}
+
 void close_listener(ConnId id) noexcept {
   Shared& s = shared();
   const auto found = s.listeners.find(id);
@@ -340,7 +351,13 @@ void close_listener(ConnId id) noexcept {
   Listener* const l = found->second;
   s.listeners.erase(found);
   bool goes_on = false;  // then it is its worker's
-  s.host->run_on_worker(l->worker, [&](Worker&) { goes_on = unbind(*l); });
+  ServerContextPtr context;
+  s.host->run_on_worker(l->worker, [&](Worker&) {
+    SSL_free(std::exchange(l->hello, nullptr));  // nobody is greeted any more
+    context = std::move(l->context);
+    goes_on = unbind(*l);
+  });
+  retired().take(std::move(context));
   if (!goes_on) delete l;
 }
 

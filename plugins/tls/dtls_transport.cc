@@ -13,6 +13,8 @@ Status prepare(Connection& c, const IpAddress& server, uint32_t settings) {
   ClientSettingsTable::Ptr wanted;
   if (settings != 0)
     if (const Status s = tls::shared().wishes.find(settings, wanted); s != Status::kOk) return s;
+  c.context = shared().client;
+  c.wanted = wanted;
   c.ssl = SSL_new(shared().client.get());
   if (!c.ssl || !attach_wire(c.ssl, c.wire)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, wanted ? *wanted : kNothing, server); !r)

@@ -139,7 +139,7 @@ void end_below(Connection& c) noexcept {
   c.state = Connection::State::kEnding;
   // Its records are made: nothing of it is needed for the rest.
   forget_buffers(c);
-  SSL_free(std::exchange(c.ssl, nullptr));
+  free_ssl(c);
   AppSession lower = c.below();
   // A peer that has cost no more than a few bytes may cost no more than that.
   if (!c.was_open && !c.lingers) {

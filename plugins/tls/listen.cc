@@ -18,7 +18,7 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
   try {
     auto l = std::make_unique<Listener>();
     l->upper = upper;
-    l->under_way.resize(s.host->n_workers());
+    l->under_way = std::vector<StatCounter>(s.host->n_workers());
     auto settings = settings_of(*s.host, options.settings);
     if (!settings) return refuse(settings.error());
     auto context = make_server_context(s.config, *settings, s.store.get());
@@ -73,6 +73,7 @@ void close_listener(ConnId id) noexcept {
         lost(*c, Status::kReset, ResetReason::kAborted);
       }
   });
+  retired().take(std::move(l->context));
   s.listeners.erase(found);
 }
 
@@ -95,10 +96,11 @@ Result<void> reload() {
   if (!store) return store.error();
   auto client = make_client_context(s.config, store->get());
   if (!client) return client.error();
+  std::shared_ptr<SSL_CTX> for_clients(client->release(), SSL_CTX_free);
   const auto wishes = s.wishes.renewed(*s.host, store->get());
   auto datagrams = dtls::read_again(store->get());
   if (!datagrams) return datagrams.error();
-  std::vector<std::pair<Listener*, ContextPtr>> fresh;
+  std::vector<std::pair<Listener*, ServerContextPtr>> fresh;
   for (const auto& [id, l] : s.listeners) {
     auto context = make_server_context(s.config, l->settings, store->get());
     if (!context) return context.error();
@@ -107,7 +109,7 @@ Result<void> reload() {
   // Handshakes under way hold what they began with.
   s.host->with_barrier([&] {
     std::swap(s.store, *store);
-    std::swap(s.client, *client);
+    std::swap(s.client, for_clients);
     s.wishes.take(*wishes);
     dtls::use(*datagrams);
     ++s.generation;
@@ -116,6 +118,10 @@ Result<void> reload() {
       l->shown.store(l->context.get(), std::memory_order_release);
     }
   });
+  for (auto& [l, had] : fresh) retired().take(std::move(had));
+  retired().take(std::move(for_clients));
+  dtls::retire(*datagrams);
+  wishes->retire();
   return {};
 }
 

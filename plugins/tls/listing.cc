@@ -154,10 +154,19 @@ void ConnectionScan::visit(AnyWorker& t, std::vector<ConnectionRow>& rows) {
   ++worker_;
 }
 
+bool list_connections(const ConnectionFilter& filter, std::size_t most,
+                      std::vector<ConnectionRow>& rows) {
+  ConnectionScan scan(filter);
+  while (rows.size() <= most && scan.next(rows)) {}
+  const bool is_cut = rows.size() > most;
+  if (is_cut) rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(most), rows.end());
+  return is_cut;
+}
+
 namespace {
 
-ListenerRow row_of(const SSL_CTX* context, const Settings& settings) {
-  const X509* const first = SSL_CTX_get0_certificate(context);
+ListenerRow row_of(const ServerContext& context, const Settings& settings) {
+  const X509* const first = SSL_CTX_get0_certificate(context.ssl.get());
   ListenerRow row{.lower = kNoHandle,
                   .certificates = static_cast<uint32_t>(
                       std::max<std::size_t>(settings.pairs.size(), 1)),  // the configuration's
@@ -182,19 +191,16 @@ std::vector<uint64_t> sums_of(const Workers& workers, std::size_t n_stats,
 }  // namespace
 
 ListenerRow describe(const Listener& l) {
-  ListenerRow row = row_of(l.context.get(), l.settings);
+  ListenerRow row = row_of(*l.context, l.settings);
   row.lower = l.lower;
-  shared().host->run_on_all_workers(
-      [&](Worker& w) { row.handshakes += l.under_way[w.index]; });  // each worker's own
+  for (const StatCounter& n : l.under_way) row.handshakes += static_cast<uint32_t>(n);
   return row;
 }
 
 ListenerRow describe(const dtls::Listener& l) {
-  ListenerRow row = row_of(l.context.get(), l.settings);
-  shared().host->run_on_worker(l.worker, [&](Worker& w) {
-    if (l.wire.lower != kNoSession) row.lower = w.sessions->handle(w, l.wire.lower);
-    row.handshakes = l.under_way;
-  });
+  ListenerRow row = row_of(*l.context, l.settings);
+  row.lower = l.lower;
+  row.handshakes = static_cast<uint32_t>(l.under_way);
   return row;
 }
 

@@ -50,6 +50,9 @@ class ConnectionScan {
   ConnId at_ = 0;        // to be looked at next
 };
 
+// The first of them, at most so many. True: there are more.
+bool list_connections(const ConnectionFilter&, std::size_t most, std::vector<ConnectionRow>&);
+
 struct ListenerRow {
   SessionHandle lower;
   uint32_t certificates;
@@ -59,6 +62,7 @@ struct ListenerRow {
   std::string alpn{};  // "h2,http/1.1"
   uint32_t handshakes = 0;
 };
+// Asks no worker: there may be many listeners.
 ListenerRow describe(const Listener&);
 ListenerRow describe(const dtls::Listener&);
 

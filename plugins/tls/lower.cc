@@ -10,7 +10,7 @@ bool accepted(Worker& w, SessionId, SessionId lower, void** context) noexcept {
   auto& l = *static_cast<Listener*>(*context);
   TlsWorker& t = tls_worker(w);
   if (t.stats[kUnderWay] >= shared().config.max_handshakes ||
-      !w.sessions->accept_allowed(w, l.upper, l.under_way[w.index])) {
+      !w.sessions->accept_allowed(w, l.upper, static_cast<uint32_t>(l.under_way[w.index]))) {
     ++t.stats[kRefused];
     return false;
   }
@@ -18,7 +18,9 @@ bool accepted(Worker& w, SessionId, SessionId lower, void** context) noexcept {
   if (!c) return false;
   c->lower = lower;
   c->is_server = true;
-  c->ssl = SSL_new(l.shown.load(std::memory_order_acquire));
+  const auto shown = l.shown.load(std::memory_order_acquire)->shared_from_this();
+  c->ssl = SSL_new(shown->ssl.get());
+  c->context = shown;
   if (!c->ssl || !attach_bio(*c)) {
     t.forget(*c);
     return false;

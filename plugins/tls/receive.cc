@@ -2,6 +2,8 @@
 #include <openssl/err.h>
 
 #include <algorithm>
+#include <string_view>
+#include <utility>
 
 #include "tls.h"
 
@@ -83,19 +85,37 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
   }
 }
 
+// Whether OpenSSL gets a record to its end, or to where it sees that it is none: a part of one
+// waits in the lower session, which has memory for what has come and no more.
+bool has_record(const Connection& c, AppSession& lower) noexcept {
+  constexpr uint32_t kHead = 5;  // RFC 8446 section 5.1: type, version, length
+  const uint32_t unread = lower.unread();
+  if (std::string_view(SSL_rstate_string(c.ssl)) != "RH") return unread != 0;
+  if (unread < kHead) return false;
+  std::span<const std::byte> views[4];
+  const uint32_t n = lower.peek(views);
+  std::byte head[kHead];
+  uint32_t got = 0;
+  for (uint32_t i = 0; i < n; ++i)
+    for (std::size_t k = 0; k < views[i].size() && got < kHead; ++k) head[got++] = views[i][k];
+  const uint32_t size =
+      std::to_integer<uint32_t>(head[3]) << 8 | std::to_integer<uint32_t>(head[4]);
+  return got < kHead || size > kMaxRecord || unread - kHead >= size;
+}
+
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
   uint32_t spent = 0;
-  if (lower.unread() != 0) keep_buffers(c);
+  bool keeps = false;
   for (Step step = Step::kGoOn; step == Step::kGoOn;) {
     if (!c.unsent.empty()) return;  // `writable` goes on
     const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
     const uint32_t unread = lower.unread();
-    if (plain == 0 && unread == 0) {
+    if (plain == 0 && !has_record(c, lower)) {  // `readable` comes with more
       if (lower.ended()) (void)truncated(c);
       return;
     }
-    // With a record half read OpenSSL has all that this session needs to be called again for.
+    if (!std::exchange(keeps, true)) keep_buffers(c);
     if (plain == 0 && spent >= kMostPerCall && !c.gone) return lower.want_readable();
     const uint32_t taken = c.taken;
     const uint64_t got = c.at->stats[kBytesIn];

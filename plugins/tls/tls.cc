@@ -10,6 +10,12 @@ Shared& shared() noexcept {
   return s;
 }
 
+void free_ssl(Connection& c) noexcept {
+  SSL_free(std::exchange(c.ssl, nullptr));
+  retired().let_go(c.at->w, c.context);
+  retired().let_go(c.at->w, c.wanted);
+}
+
 const StatInfo kStats[kStatCount] = {
     {"server-handshakes"},
     {"client-handshakes"},
@@ -55,7 +61,7 @@ Connection* TlsWorker::open() noexcept {
 void TlsWorker::forget(Connection& c) noexcept {
   w.timer_stop(c.timer);
   forget_buffers(c);
-  SSL_free(c.ssl);
+  free_ssl(c);
   if (c.lingers) --lingering;
   const ConnId id = c.self;
   connections[id] = nullptr;
@@ -108,7 +114,7 @@ Result<void> start(Host& host) {
   }
   auto client = make_client_context(s.config, s.store.get());
   if (!client) return client.error();
-  s.client = std::move(*client);
+  s.client = {client->release(), SSL_CTX_free};
   s.workers.resize(host.n_workers());
   host.run_on_all_workers([&s](Worker& w) {
     s.workers[w.index] = std::make_unique<TlsWorker>(w);
@@ -130,8 +136,7 @@ void stop(Host& host) {
   });
   s.workers.clear();
   s.listeners.clear();
-  ClientSettingsTable had;
-  s.wishes.take(had);
+  s.wishes.retire();
   s.client.reset();
   s.store.reset();
 }

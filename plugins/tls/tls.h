@@ -25,16 +25,17 @@ constexpr uint8_t kProto = 3;  // VPPCOM_PROTO_TLS
 struct Listener {
   SessionId upper = kNoSession;
   SessionHandle lower = 0;
-  ContextPtr context;             // the control thread's
-  std::atomic<SSL_CTX*> shown{};  // the same, for workers, which take a reference at once
+  ServerContextPtr context;             // the control thread's
+  std::atomic<ServerContext*> shown{};  // the same, for workers, which take a reference at once
   // Workers show `to` from now on, and none of them looks at what was before any more.
-  void show(Host& host, ContextPtr to) {
+  void show(Host& host, ServerContextPtr to) {
     std::swap(context, to);
     shown.store(context.get(), std::memory_order_release);
     host.run_on_all_workers([](Worker&) {});
+    retired().take(std::move(to));
   }
-  Settings settings;                // with its own certificates, if it has any: for reload
-  std::vector<uint32_t> under_way;  // handshakes, by worker; each its own
+  Settings settings;                   // with its own certificates, if it has any: for reload
+  std::vector<StatCounter> under_way;  // handshakes, by worker; each its own
 };
 
 struct Shared {
@@ -46,7 +47,7 @@ struct Shared {
   Application* app = nullptr;                       // changed only while the workers stand still
   StorePtr store;                                   // of all contexts; changed with `client`
   uint32_t generation = 0;                          // of `client`, that of others' sessions ends
-  ContextPtr client;                                // of all connections to servers
+  std::shared_ptr<SSL_CTX> client;                  // of all connections to servers
   ClientSettingsTable wishes;                       // and what applications want of theirs
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   ConnId next_listener = 0;

@@ -32,6 +32,8 @@ Status prepare(Connection& c, SessionId upper, const Endpoints& ends, uint32_t s
   if (settings != 0)
     if (const Status status = s.wishes.find(settings, wanted); status != Status::kOk) return status;
   c.ssl = SSL_new(s.client.get());
+  c.context = s.client;
+  c.wanted = wanted;
   if (!c.ssl || !attach_bio(c)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, *wanted, server); !r) return r.error().code;
   SSL_set_connect_state(c.ssl);

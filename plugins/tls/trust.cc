@@ -13,8 +13,6 @@
 namespace loom::tls {
 namespace {
 
-constexpr std::size_t kMostOfFolder = 65'536;  // names
-
 // "5ed36f99.0", a certificate, or "5ed36f99.r0", a list: what `openssl rehash` makes.
 enum class Kind : uint8_t { kOther, kCertificate, kList };
 Kind kind_of(const std::string& name) noexcept {
@@ -29,14 +27,18 @@ Kind kind_of(const std::string& name) noexcept {
 }
 
 // OpenSSL would look into the folder at each verification, on a worker: all of it is read now, by
-// the names that it would look for. How many certificates there are.
-std::size_t load_folder(X509_STORE* store, const std::string& folder, bool with_lists) {
+// the names that it would look for. How many certificates there are; an error when there are more
+// names than are read, of which one might be the one that is missed.
+Result<std::size_t> load_folder(X509_STORE* store, const std::string& folder, bool with_lists,
+                                std::size_t most) {
   X509_LOOKUP* const reader = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   std::error_code why;
   std::size_t n = 0, seen = 0;
   for (std::filesystem::directory_iterator at(folder, why), end; !why && at != end && reader;
        at.increment(why)) {
-    if (++seen > kMostOfFolder) break;
+    if (++seen > most)
+      return error(Status::kInvalid, "the folder of trusted certificates " + folder +
+                                         " has more than " + std::to_string(most) + " names");
     const std::string path = at->path().string();
     switch (kind_of(at->path().filename().string())) {
       case Kind::kCertificate:
@@ -59,27 +61,32 @@ std::string place(const char* variable, const char* otherwise) {
 }
 
 // As X509_STORE_set_default_paths, but at once. What is not there is not trusted.
-void load_system(X509_STORE* store, bool with_lists) {
+Result<void> load_system(X509_STORE* store, bool with_lists, std::size_t most) {
   const std::string file = place(X509_get_default_cert_file_env(), X509_get_default_cert_file());
   (void)X509_STORE_load_file(store, file.c_str());
   const std::string folders = place(X509_get_default_cert_dir_env(), X509_get_default_cert_dir());
   for (std::size_t at = 0; at <= folders.size();) {
     const std::size_t end = std::min(folders.find(':', at), folders.size());
-    if (end != at) (void)load_folder(store, folders.substr(at, end - at), with_lists);
+    if (end != at)
+      if (auto r = load_folder(store, folders.substr(at, end - at), with_lists, most); !r)
+        return r.error();
     at = end + 1;
   }
   ERR_clear_error();
+  return {};
 }
 
 Result<void> load(X509_STORE* store, const Config& config) {
   struct stat s {};
   const bool with_lists = !config.crl.empty();
   if (config.ca.empty()) {
-    load_system(store, with_lists);
+    if (auto r = load_system(store, with_lists, config.most_of_folder); !r) return r;
   } else if (::stat(config.ca.c_str(), &s) != 0) {
     return error(Status::kInvalid, "ca-cert-path " + config.ca + ": " + std::strerror(errno));
   } else if (S_ISDIR(s.st_mode)) {
-    if (load_folder(store, config.ca, with_lists) == 0)
+    const auto n = load_folder(store, config.ca, with_lists, config.most_of_folder);
+    if (!n) return n.error();
+    if (*n == 0)
       return error(Status::kInvalid, "ca-cert-path " + config.ca +
                                          " has no certificate under its hash (openssl rehash)");
   } else if (X509_STORE_load_file(store, config.ca.c_str()) != 1) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "listing.h"
 #include "session.api.h"
 #include "session/api.h"
 #include "session/namespaces.h"
@@ -14,6 +15,7 @@
 namespace loom::tls {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -160,6 +162,38 @@ TEST_F(TlsMessages, ListenersSayWhatTheyShowAndAsk) {
   const std::string text = shown("show tls listeners");
   EXPECT_THAT(text, HasSubstr("h2,http/1.1"));
   EXPECT_THAT(text, HasSubstr("required"));
+}
+
+TEST_F(TlsMessages, WhatHasNoRoomForAllProtocolsSaysSo) {
+  std::string list, names, settings;
+  for (int i = 0; i < 40; ++i) {
+    const std::string name = "proto-" + std::to_string(100 + i);
+    list += static_cast<char>(name.size()) + name;
+    names += (i ? "," : "") + name;
+  }
+  add_setting(settings, Setting::kAlpn, list);
+  ASSERT_EQ(bed.listen(443, kProto, bed.add_settings(settings)), 0);
+  const std::string alpn = listeners().at(0).alpn;
+  EXPECT_LE(alpn.size(), 255u);
+  ASSERT_THAT(alpn, EndsWith(",..."));
+  const std::size_t n = alpn.size() - 4;
+  EXPECT_EQ(alpn.substr(0, n), names.substr(0, n));
+  EXPECT_EQ(names[n], ',') << "whole names";
+  EXPECT_THAT(shown("show tls listeners"), HasSubstr("proto-139"));
+}
+
+TEST_F(TlsMessages, AListOfConnectionsSaysWhenItIsCut) {
+  ASSERT_EQ(bed.listen(443), 0);
+  std::vector<TlsBed::Link> links;
+  for (int i = 0; i < 2; ++i) {
+    links.push_back(bed.connect(443));
+    links.push_back(bed.accept());
+  }
+  for (const std::size_t most : {3, 4, 5}) {
+    std::vector<ConnectionRow> rows;
+    EXPECT_EQ(list_connections({}, most, rows), most < 4) << most;
+    EXPECT_EQ(rows.size(), std::min<std::size_t>(most, 4));
+  }
 }
 
 TEST_F(TlsMessages, CountersAreThoseOfTheCommand) {

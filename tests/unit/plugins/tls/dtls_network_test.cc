@@ -310,7 +310,7 @@ TEST(DtlsBounds, RecordsOfTheNextEpochAreKeptInSmallNumbers) {
 TEST(DtlsBounds, AClientsMessagesAreNoLargerThanTheirKindIs) {
   for (const Verify verify : {Verify::kOff, Verify::kRequired}) {
     Ends e(true, [&](Config& c) { c.verify_client = verify; });
-    SSL_CTX* const c = dtls::shared().listeners.begin()->second->context.get();
+    SSL_CTX* const c = dtls::shared().listeners.begin()->second->context->ssl.get();
     EXPECT_EQ(SSL_CTX_get_max_cert_list(c), verify == Verify::kOff ? 16 << 10 : 32 << 10);
   }
 }

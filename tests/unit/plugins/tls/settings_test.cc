@@ -12,11 +12,13 @@ namespace {
 struct TlsSettings : testing::Test {
   TlsBed bed;
   TlsBed::Link link, far;
+  bool only_rsa = false;  // signatures that certificate_for()'s client takes
 
   // Whose certificate a client sees that asks for `name`; `protocol`: and which it agrees on.
   std::string certificate_for(const char* name, std::string* protocol = nullptr) {
     Peer peer(Peer::Role::kClient);
     if (name) SSL_set_tlsext_host_name(peer.ssl(), name);
+    if (only_rsa) SSL_set1_sigalgs_list(peer.ssl(), "RSA-PSS+SHA256:RSA+SHA256");
     constexpr unsigned char kOffered[] = "\x02h2";
     if (protocol) SSL_set_alpn_protos(peer.ssl(), kOffered, sizeof kOffered - 1);
     const auto to = bed.connect(443, test::PipeTransport::kProto);
@@ -35,6 +37,22 @@ struct TlsSettings : testing::Test {
     return subject;
   }
 };
+
+TEST_F(TlsSettings, OneOfAnotherKindOfKeyIsShownAlone) {
+  std::string settings;
+  for (const auto& [names, serial, key] :
+       {std::tuple("DNS:first.test", 11, "RSA"), std::tuple("DNS:second.test", 12, "EC")}) {
+    const Pem p = make_certificate(
+        {.names = names, .issuer = &bed.authority, .key_type = key, .serial = serial});
+    add_setting(settings, Setting::kPair, bed.add_settings(TlsBed::pair_settings(p), false));
+  }
+  ASSERT_EQ(bed.listen(443, kProto, bed.add_settings(settings)), 0);
+  EXPECT_EQ(certificate_for(nullptr), "holder 11");
+  EXPECT_EQ(certificate_for("second.test"), "holder 12");
+  only_rsa = true;  // which would get the first one's, if that was still there
+  EXPECT_EQ(certificate_for("first.test"), "holder 11");
+  EXPECT_EQ(certificate_for("second.test"), "");
+}
 
 TEST_F(TlsSettings, TheCertificateIsTheOneForTheNameThatIsAskedFor) {
   std::string settings;
