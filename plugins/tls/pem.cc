@@ -15,7 +15,7 @@ namespace {
 constexpr int kMostKeyBits = 4096;
 
 // Nobody is there to be asked for a passphrase.
-int no_passphrase(char*, int, int, void*) { return -1; }
+int nobody_is_asked(char*, int, int, void*) { return -1; }
 
 // Of certificate and key, both: who knows a certificate has not its key.
 std::string digest_of(const KeyPair& pair) {
@@ -70,7 +70,7 @@ BioPtr pem_reader(std::string_view pem) noexcept {
 }
 
 X509Ptr next_certificate(BIO* text) noexcept {
-  return X509Ptr(PEM_read_bio_X509(text, nullptr, no_passphrase, nullptr));
+  return X509Ptr(PEM_read_bio_X509(text, nullptr, nobody_is_asked, nullptr));
 }
 
 Result<Credentials> read_credentials(const KeyPair& pair) {
