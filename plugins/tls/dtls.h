@@ -86,11 +86,12 @@ struct Connection {
   bool lower_closed = false;  // client: the lower session is on its way out
   bool counted = false;       // among the handshakes under way
   bool waits = false;         // for room below
-  // Records that came before their epoch, which OpenSSL keeps; and right behind what begins it.
-  uint8_t n_early = 0, n_begun = 0;
-  uint32_t mtu = 0;                    // of the path, IP packets
-  uint32_t mtu_news = 0;               // of the listener's, when `mtu` was asked for
-  Listener* listener = nullptr;        // server
+  // Records that came before their epoch, which OpenSSL keeps; and right behind what begins it; and
+  // data before the handshake's last message.
+  uint8_t n_early = 0, n_begun = 0, n_data = 0;
+  uint32_t mtu = 0;              // of the path, IP packets
+  uint32_t mtu_news = 0;         // of the listener's, when `mtu` was asked for
+  Listener* listener = nullptr;  // server
   // What `ssl` refers to: goes after it, and is the control thread's to free (retired.h).
   std::shared_ptr<const void> context, wanted;
   std::array<std::byte, 32> random{};  // server: of the ClientHello

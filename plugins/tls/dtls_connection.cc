@@ -12,7 +12,7 @@ namespace {
 using State = Connection::State;
 
 constexpr std::size_t kRecordHeader = 13;
-constexpr std::byte kChangeCipherSpec{20};
+constexpr std::byte kChangeCipherSpec{20}, kHandshakeRecord{22};
 
 uint32_t headers_of(const IpAddress& a) noexcept { return (a.is_ip4 ? 20 : 40) + 8; }
 
@@ -126,20 +126,27 @@ bool begins_with_record(std::span<const std::byte> d) noexcept {
          d[1] == std::byte{0xfe};
 }
 
-// Until ChangeCipherSpec has come OpenSSL keeps records of the next epoch, each with room for the
-// largest there is. Retransmissions bring a few: the datagram ends before one too many. Those that
-// were somebody else's leave room for one right behind ChangeCipherSpec, which is the peer's.
+// What OpenSSL keeps for later has room for the largest record each time: the datagram ends before
+// one too many.
+//   before ChangeCipherSpec  records of the next epoch. Retransmissions bring a few; those that
+//   were
+//                            somebody else's leave room for one right behind ChangeCipherSpec,
+//                            which is the peer's
+//   behind it                data, until Finished has come
+//   at any time              a record of an epoch after that: nobody renegotiates, so none is good
 std::span<const std::byte> without_too_many(Connection& c, std::span<const std::byte> d) noexcept {
   const OSSL_HANDSHAKE_STATE at_step = SSL_get_state(c.ssl);
-  if (at_step == TLS_ST_SR_CHANGE || at_step == TLS_ST_CR_CHANGE) return d;
+  const bool has_begun = at_step == TLS_ST_SR_CHANGE || at_step == TLS_ST_CR_CHANGE;
   bool begins_epoch = false;
   for (std::size_t at = 0; at + kRecordHeader <= d.size();
        at += kRecordHeader + be16(d, at + kRecordHeader - 2)) {
-    const bool is_early = be16(d, at + 3) != 0;
-    uint8_t& n = begins_epoch ? c.n_begun : c.n_early;
-    begins_epoch = !is_early && d[at] == kChangeCipherSpec;
-    if (!is_early) continue;
-    if (n == kMostEarly) {
+    const uint16_t epoch = be16(d, at + 3);
+    const bool is_kept =
+        epoch == 1 && c.state != State::kOpen && (!has_begun || d[at] != kHandshakeRecord);
+    uint8_t& n = has_begun ? c.n_data : begins_epoch ? c.n_begun : c.n_early;
+    begins_epoch = epoch == 0 && d[at] == kChangeCipherSpec;
+    if (epoch <= 1 && !is_kept) continue;
+    if (epoch > 1 || n == kMostEarly) {
       ++c.at->stats[kRecordsDropped];
       return d.first(at);
     }
@@ -209,7 +216,8 @@ void input(Connection& c, std::span<const std::byte> datagram) noexcept {
     return;
   }
   const bool was_open = c.state == State::kOpen;
-  c.wire.in = was_open ? datagram : without_too_many(c, datagram);
+  c.wire.in = without_too_many(c, datagram);
+  if (c.wire.in.empty()) return;
   if (c.state == State::kHandshake) handshake(c);
   // Records may have come before the handshake's last one, or with it.
   if (c.state == State::kOpen) receive(c, was_open);

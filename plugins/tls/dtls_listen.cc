@@ -104,8 +104,9 @@ void greet(Listener& l, const PeerKey& key, std::span<const std::byte> datagram)
     finish(older);
     settle(older);
   }
-  const bool is_allowed = t.stats[kUnderWay] < tls::shared().config.max_handshakes &&
-                          w.sessions->accept_allowed(w, l.upper, static_cast<uint32_t>(l.under_way));
+  const bool is_allowed =
+      t.stats[kUnderWay] < tls::shared().config.max_handshakes &&
+      w.sessions->accept_allowed(w, l.upper, static_cast<uint32_t>(l.under_way));
   Connection* const c = is_allowed ? enter(l, key, ssl, datagram) : nullptr;
   if (!c) {
     ++t.stats[kRefused];

@@ -306,6 +306,42 @@ TEST(DtlsBounds, RecordsOfTheNextEpochAreKeptInSmallNumbers) {
   }
 }
 
+std::string record(char type, char epoch, char number) {
+  return std::string(1, type) + "\xfe\xfd" + std::string(1, '\0') + epoch + std::string(5, '\0') +
+         number + std::string("\x00\x20", 2) + std::string(32, 'e');
+}
+
+// Between ChangeCipherSpec and Finished, too.
+TEST(DtlsBounds, RecordsBeforeTheLastMessageAreKeptInSmallNumbers) {
+  Ends e(true);
+  for (int flight = 0; flight < 2; ++flight) {
+    e.peer.step();
+    for (; !e.peer.out.empty(); e.peer.out.pop_front()) e.bed.deliver(e.peer.out.front());
+    for (auto& d : e.bed.sent()) e.peer.in.push_back(std::move(d));
+  }
+  e.peer.step();
+  Texts flight;
+  for (const auto& d : e.peer.out)
+    for (auto& r : records_of(d)) flight.push_back(std::move(r));
+  e.peer.out.clear();
+  ASSERT_GE(flight.size(), 3u);
+  const std::string finished = flight.back();
+  flight.pop_back();
+  for (const auto& r : flight) e.bed.deliver(r);
+  dtls::Connection& c = *dtls::shared().workers[0]->connections[0];
+  ASSERT_EQ(SSL_get_state(c.ssl), TLS_ST_SR_CHANGE);
+  const auto dropped = [&] { return e.bed.stat(dtls::kRecordsDropped); };
+  auto before = dropped();
+  for (char i = 0; i < 20; ++i) e.bed.deliver(record('\x16', 2, i));  // no epoch comes then
+  EXPECT_EQ(dropped(), before + 20);
+  before = dropped();
+  for (char i = 0; i < 20; ++i) e.bed.deliver(record('\x17', 1, i));
+  EXPECT_EQ(dropped(), before + 20 - dtls::kMostEarly);
+  e.bed.deliver(finished);
+  e.exchange();
+  EXPECT_TRUE(e.is_open());
+}
+
 // Nor has what OpenSSL gets memory for as soon as it is announced.
 TEST(DtlsBounds, AClientsMessagesAreNoLargerThanTheirKindIs) {
   for (const Verify verify : {Verify::kOff, Verify::kRequired}) {
