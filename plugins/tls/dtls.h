@@ -50,6 +50,10 @@ void move_wire(SSL*, Wire&) noexcept;
 class CookieKeys {
  public:
   using Cookie = std::array<unsigned char, 32>;
+  CookieKeys() = default;
+  ~CookieKeys();
+  CookieKeys(const CookieKeys&) = delete;
+  CookieKeys& operator=(const CookieKeys&) = delete;
   // For that peer of this end. False: no randomness.
   bool make(TimeNs now, const Endpoints& ends, Cookie& out) noexcept;
   bool check(TimeNs now, const Endpoints& ends, std::span<const unsigned char>) noexcept;

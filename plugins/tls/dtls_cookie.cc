@@ -26,6 +26,8 @@ bool digest(const std::array<unsigned char, 32>& key, const Endpoints& e,
 
 }  // namespace
 
+CookieKeys::~CookieKeys() { OPENSSL_cleanse(keys_, sizeof keys_); }
+
 bool CookieKeys::turn(TimeNs now) noexcept {
   if (since_ != 0 && now - since_ < kCookieLifetime) return true;
   has_previous_ = since_ != 0 && now - since_ < 2 * kCookieLifetime;
