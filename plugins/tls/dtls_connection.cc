@@ -239,7 +239,10 @@ void send(Connection& c) noexcept {
     if (c.below().space() < kRoom) return wait_for_room(c);
     uint32_t n = 0;
     const Status s = w.sessions->tx_datagram(w, c.upper, c.at->plain, &n);
-    if (s == Status::kClosed) return;
+    if (s == Status::kClosed) {  // the application has ended by what it wrote
+      if (c.closed) finish(c);
+      return;
+    }
     if (s != Status::kOk) break;
     if (n == 0) {  // a record without data says nothing to the peer's application
       ++c.at->stats[kEmpty];
@@ -257,6 +260,7 @@ void send(Connection& c) noexcept {
       return fail(c, Status::kReset, ResetReason::kAborted);
     }
   }
+  if (c.closed && c.said_close) return finish(c);  // what it wrote behind its end goes nowhere
   if (!c.shut || w.sessions->tx_queued(w, c.upper) != 0) return;
   if (c.closed) return finish(c);
   if (!std::exchange(c.said_close, true)) (void)SSL_shutdown(c.ssl);

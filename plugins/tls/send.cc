@@ -74,7 +74,8 @@ void send(Connection& c) noexcept {
     left -= static_cast<uint32_t>(n);
     if (!c.unsent.empty()) return;
   }
-  if (c.shut && w.sessions->tx_queued(w, c.upper) == 0) say_close(c);
+  // What was written behind its end goes nowhere.
+  if (c.shut && (c.said_close || w.sessions->tx_queued(w, c.upper) == 0)) say_close(c);
 }
 
 }  // namespace loom::tls

@@ -260,6 +260,20 @@ TEST_F(DtlsServer, ADatagramWithoutBytesIsCounted) {
   EXPECT_EQ(bed.stat(dtls::kEmpty), 1u);
 }
 
+// Nothing of a hostile application's holds its connection open.
+TEST_F(DtlsServer, WhatIsWrittenBehindTheEndDoesNotHoldItOpen) {
+  open();
+  svm::SessionEvent end{link->handle, 0};
+  bed.tls.app->push(svm::ToDaemon::kShutdown, end);
+  bed.exchange(peer);
+  ASSERT_TRUE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN);
+  bed.write(*link, "late");
+  bed.tls.app->close(*link);
+  bed.exchange(peer);
+  EXPECT_TRUE(peer.got.empty());
+  EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+}
+
 // Every datagram of every flight, cut and with bytes changed, to a listener, to handshakes and to
 // an open connection: none of them is more than dropped, or the end of its own connection.
 TEST_F(DtlsServer, WhateverComesOthersAreNotTouched) {
