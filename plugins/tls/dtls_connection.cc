@@ -53,7 +53,8 @@ void opened(Connection& c) noexcept {
   ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
   if (!c.is_server) {
     w.sessions->connected(w, c.upper, Status::kOk, c.wire.to.ends);
-    if (c.shut) w.sessions->tx_schedule(w, c.upper);  // while connecting
+    // While connecting; nobody is above any more when there was no memory for its fifos.
+    if (c.shut && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);
     return;
   }
   settle_in(c);
@@ -95,6 +96,10 @@ void receive(Connection& c, bool is_for_data) noexcept {
     size_t n = 0;
     ERR_clear_error();
     const int done = SSL_read_ex(c.ssl, c.at->plain.data(), kMostPlain, &n);
+    if (done == 1 && n == 0) {  // above it would be the end of the stream
+      ++c.at->stats[kRecordsDropped];
+      continue;
+    }
     if (done == 1) {
       deliver(c, n);
       continue;
