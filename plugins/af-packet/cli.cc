@@ -37,7 +37,7 @@ Result<void> take_key(CliArgs& args, HostInterfaceConfig& c) {
   if (args.accept("hw-addr")) return take_mac(args, c.mac);
   if (args.accept("num-rx-queues")) return take_number(args, "num-rx-queues", 64, c.n_rx_queues);
   if (args.accept("num-tx-queues")) return take_number(args, "num-tx-queues", 64, c.n_tx_queues);
-  // Of rings, which are not used.
+  // Of rings that are laid out otherwise.
   for (const char* key : {"rx-size", "tx-size", "rx-per-block", "tx-per-block"}) {
     uint32_t ignored = 0;
     if (args.accept(key)) return take_number(args, key, ~0u, ignored);

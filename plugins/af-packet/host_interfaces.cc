@@ -116,12 +116,12 @@ void destroy(void* device) noexcept {
 }
 
 void HostInterfaces::watch_links() {
-  if (monitor_) return;
+  if (watch_) return;
   monitor_ = open_link_monitor();
   if (monitor_)
     watch_ = host_.watch_fd(
         monitor_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_link_news(); }, this);
-  else
+  if (!watch_)
     host_.log(LogLevel::kWarn, "af-packet",
               "no news about links: what becomes of them is not seen");
 }

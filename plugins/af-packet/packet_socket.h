@@ -26,7 +26,7 @@ struct PacketSocket {
 };
 
 // Bound, in promiscuous mode, and shut: nothing is received before let_in(true). Receive and send
-// buffers are as large as the kernel allows up to kRxBytes and kTxBytes.
+// buffers are as large as the kernel allows up to twice kRxBytes and kTxBytes.
 // kPermission: CAP_NET_RAW is missing; kUnsupported: the kernel is too old.
 Result<PacketSocket> open_packet_socket(const SocketConfig&);
 constexpr int kRxBytes = 16 << 20, kTxBytes = 4 << 20;  // by the kernel's own account, per queue
