@@ -147,10 +147,14 @@ Status set_admin(void* device, bool up) noexcept {
 // The kernel sends nothing that is longer than its own MTU says; a smaller one of ours is ours.
 Status set_mtu(void* device, uint32_t mtu) noexcept {
   auto& d = *static_cast<Device*>(device);
-  if (d.link.index == 0 || mtu <= d.link.mtu) return Status::kOk;
+  if (d.link.index == 0 || mtu <= d.link.mtu) {
+    d.mtu = mtu;  // of one that is gone: when it is back
+    return Status::kOk;
+  }
   const auto changed = change_mtu(name_of(d.link.index), mtu);
   if (!changed) return changed.error().code;
-  d.link.mtu = mtu;
+  d.mtu = d.link.mtu = mtu;
+  d.host_mtu.store(mtu, std::memory_order_relaxed);
   return Status::kOk;
 }
 

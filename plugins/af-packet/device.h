@@ -62,10 +62,12 @@ struct Device {
   std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
   RxTotals rx_totals;
   TxCounters tx_counters;
+  std::atomic<uint32_t> host_mtu{~0u};  // link.mtu while it is there, for the workers
 
   // Control thread.
   HostLink link;  // as last looked at; index 0: the host's interface is gone
   bool is_admin_up = false;
+  uint32_t mtu = 0;           // ours
   bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
 };

@@ -63,6 +63,7 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   interface.name = d.name;
   interface.mac = config.mac;
   interface.mtu = std::min(d.link.mtu, kMaxMtu);
+  d.mtu = interface.mtu;
   interface.max_mtu = kMaxMtu;
   interface.caps = kCapScatter;
   if (config.is_offloaded) interface.caps |= kCapTxL4Checksum | kCapTso4 | kCapTso6;
@@ -176,8 +177,13 @@ void HostInterfaces::update(Device& d) {
       host_.log(opened ? LogLevel::kInfo : LogLevel::kWarn, "af-packet",
                 "host interface '" + host_name + "' of " + d.name +
                     (opened ? " is back" : " cannot be used: " + opened.error().message));
+      if (opened && set_mtu(&d, d.mtu) != Status::kOk)
+        host_.log(LogLevel::kWarn, "af-packet",
+                  "host interface '" + host_name + "' keeps mtu " + std::to_string(d.link.mtu) +
+                      ", below " + std::to_string(d.mtu) + " of " + d.name);
     }
   }
+  if (d.link.index != 0) d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);
   (void)host_.set_link(d.index, d.link.is_running);  // one that is being removed has no link to set
 }
 

@@ -41,12 +41,26 @@ bool note_failure(int err, TxCounters& c) noexcept {
   }
 }
 
+// Whether the segments of a packet that is cut are longer than the host's MTU: of those the kernel
+// does not say EMSGSIZE.
+bool is_too_long(const Buffer& packet, const VnetHeader& h, uint32_t host_mtu) noexcept {
+  if (h.gso_type == kVnetGsoNone) return false;
+  const auto* eth = reinterpret_cast<const EthernetHeader*>(packet.data);  // in front of the TCP's
+  const uint32_t link_header =
+      sizeof(EthernetHeader) + (eth->type == kEtherTypeVlan ? sizeof(VlanTag) : 0);
+  return uint64_t{h.hdr_len} + h.gso_size > uint64_t{host_mtu} + link_header;
+}
+
 // Returns false when the kernel has no room now. Otherwise the packet is done with, sent or
 // counted.
-bool send(int fd, const Buffer& packet, TxCounters& c) noexcept {
+bool send(int fd, const Buffer& packet, uint32_t host_mtu, TxCounters& c) noexcept {
   VnetHeader header;
   if (!vnet_make_to_send(packet, header)) [[unlikely]] {
     count(c.bad_offsets);
+    return true;
+  }
+  if (is_too_long(packet, header, host_mtu)) [[unlikely]] {
+    count(c.too_long);
     return true;
   }
   TxSegments segments(&header, kVnetSize);
@@ -68,10 +82,11 @@ uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> pa
   Device& d = *static_cast<Device*>(device);
   // There may be more tx queues than sockets; the kernel lets several threads write to one.
   const int fd = d.queues[queue % d.queues.size()]->socket.get();
+  const uint32_t host_mtu = d.host_mtu.load(std::memory_order_relaxed);
   uint32_t n = 0;
   for (; n < packets.size(); ++n) {
     if (n + kPrefetchAhead < packets.size()) packets[n + kPrefetchAhead]->prefetch();
-    if (!send(fd, *packets[n], d.tx_counters)) break;
+    if (!send(fd, *packets[n], host_mtu, d.tx_counters)) break;
   }
   if (n != packets.size()) count(d.tx_counters.socket_full, packets.size() - n);
   w.free(packets.first(n));

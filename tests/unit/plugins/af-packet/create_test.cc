@@ -144,6 +144,19 @@ TEST_F(HostInterfaceTest, ALargerMtuBecomesTheKernels) {
   EXPECT_EQ(look_at("near")->mtu, 9000u);
 }
 
+TEST_F(HostInterfaceTest, OneThatIsBackGetsTheMtuOfOurs) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  EXPECT_EQ(set_mtu(&d, 9000), Status::kOk);
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(look_at("near")->mtu, 9000u);
+  EXPECT_EQ(d.host_mtu, 9000u);
+}
+
 TEST_F(HostInterfaceTest, RemovingGivesEveryBufferBack) {
   const uint32_t all = harness_.free_buffers();
   Device& d = harness_.made("num-rx-queues 2");

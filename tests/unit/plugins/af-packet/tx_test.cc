@@ -139,6 +139,18 @@ TEST_F(TxVethTest, WhatIsLongerThanTheHostsMtuIsCounted) {
   EXPECT_EQ(d.tx_counters.too_long, 1u);
 }
 
+TEST_F(TxVethTest, SegmentsThatAreLongerThanTheHostsMtuAreCounted) {
+  Device& d = harness_.made();
+  Buffer* b = large_packet(harness_.worker());
+  b->gso_size = 1460;
+  EXPECT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  EXPECT_EQ(d.tx_counters.too_long, 0u);
+  b = large_packet(harness_.worker());
+  b->gso_size = 1461;
+  EXPECT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  EXPECT_EQ(d.tx_counters.too_long, 1u);
+}
+
 TEST_F(TxVethTest, AnInterfaceThatIsDownOrGoneIsNamed) {
   Device& d = harness_.made();
   ip("link set near down");
