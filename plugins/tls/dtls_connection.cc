@@ -57,10 +57,9 @@ void opened(Connection& c) noexcept {
     if (c.shut && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);
     return;
   }
-  settle_in(c);
   if (w.sessions->accepted(w, c.listener->upper, shared().transport, c.self, c.wire.to.ends,
                            &c.upper) == Status::kOk)
-    return;
+    return settle_in(c);
   c.upper = kNoSession;
   ++c.at->stats[kRefused];
   finish(c);

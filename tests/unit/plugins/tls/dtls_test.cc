@@ -177,6 +177,27 @@ TEST_F(DtlsServer, AClientThatBeginsAnewFromItsPortTakesThePlaceOfTheOldOne) {
   EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
 }
 
+TEST_F(DtlsServer, ANewOneThatIsRefusedLeavesTheOldOne) {
+  open();
+  DtlsPeer again(true);
+  for (int flight = 0; flight < 2; ++flight) {
+    again.step();
+    for (; !again.out.empty(); again.out.pop_front()) bed.deliver(again.out.front());
+    for (auto& s : bed.sent()) again.in.push_back(std::move(s));
+  }
+  again.step();
+  auto& drains = bed.tls.bed.layer->impl().drain_state;
+  drains = DrainState::kDrained;  // the session layer takes nobody
+  for (; !again.out.empty(); again.out.pop_front()) bed.deliver(again.out.front());
+  drains = DrainState::kOff;
+  EXPECT_EQ(bed.stat(dtls::kRefused), 1u);
+  (void)bed.sent();
+  peer.write("still here");
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{"still here"}));
+  EXPECT_FALSE(link->rx.reset());
+}
+
 TEST_F(DtlsServer, ClientsOfSeveralPortsHaveConnectionsOfTheirOwn) {
   open();
   DtlsPeer other(true);
