@@ -94,7 +94,6 @@ struct Connection {
   // data before the handshake's last message.
   uint8_t n_early = 0, n_begun = 0, n_data = 0;
   uint32_t mtu = 0;              // of the path, IP packets
-  uint32_t mtu_news = 0;         // of the listener's, when `mtu` was asked for
   Listener* listener = nullptr;  // server
   // What `ssl` refers to: goes after it, and is the control thread's to free (retired.h).
   std::shared_ptr<const void> context, wanted;
@@ -135,7 +134,6 @@ struct Listener {
   uint32_t n_connections = 0;
   StatCounter under_way;  // handshakes
   bool closing = false;   // nobody listens any more
-  uint32_t mtu_news = 0;  // a datagram was too long for its path, so many times
   ~Listener() { SSL_free(hello); }
 };
 

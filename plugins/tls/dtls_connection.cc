@@ -18,8 +18,7 @@ uint32_t headers_of(const IpAddress& a) noexcept { return (a.is_ip4 ? 20 : 40) +
 
 // Asks for the path's MTU, when it is not known or there is news of it.
 void look_at_path(Connection& c, bool again) noexcept {
-  if (c.mtu != 0 && !again && (!c.listener || c.mtu_news == c.listener->mtu_news)) return;
-  if (c.listener) c.mtu_news = c.listener->mtu_news;
+  if (c.mtu != 0 && !again) return;
   const IpAddress& peer = c.wire.to.ends.remote;
   c.mtu = std::max(c.below().path_mtu(peer), kLeastMtu);
   SSL_set_mtu(c.ssl, std::min(c.mtu - headers_of(peer), kMostWire));
@@ -237,7 +236,7 @@ uint32_t most_payload(Connection& c) noexcept {
 void send(Connection& c) noexcept {
   if (c.state != State::kOpen || c.upper == kNoSession) return;
   Worker& w = c.at->w;
-  look_at_path(c, false);
+  look_at_path(c, c.is_server);  // whose lower session, which has no peer, is told nothing of paths
   const uint32_t most = most_of_record(c);
   for (uint32_t i = 0; i < kMostPerCall && !c.said_close; ++i) {
     if (c.below().space() < kRoom) return wait_for_room(c);

@@ -12,13 +12,9 @@ Below& of(void* context) noexcept { return *static_cast<Below*>(context); }
 
 // What the network says about datagrams that were sent.
 void note_error(const Below& b, Status status) noexcept {
-  const bool is_too_long = status == Status::kInvalid;
-  if (b.listener) {
-    if (is_too_long) ++b.listener->mtu_news;  // of one of its connections: all look again
-    return;
-  }
+  if (b.listener) return;  // of whichever of its connections
   Connection& c = *b.connection;
-  if (is_too_long) {  // a flight is sent again as the path takes it; of data whoever sent it hears
+  if (status == Status::kInvalid) {  // a flight is sent again as the path takes it; of data whoever sent it hears
     c.mtu = 0;
     if (c.state == State::kOpen && c.upper != kNoSession)
       c.at->w.sessions->soft_error(c.at->w, c.upper, ResetReason::kMessageSize);

@@ -160,12 +160,14 @@ TEST(DtlsPath, APathThatShrinksIsHeardOfAndSaidToBeSmaller) {
     e.exchange();
     EXPECT_EQ(e.peer.got.size(), 1u);
     DtlsBed::path_mtu = 700;
-    e.bed.worker().sessions->soft_error(e.bed.worker(), e.bed.transport.connections[0].session,
-                                        ResetReason::kMessageSize);
-    e.bed.tls.bed.pump();
     uint16_t error = 0;
-    (void)e.bed.read(*link, &error);
-    EXPECT_EQ(error, is_server ? 0 : EMSGSIZE);  // of a listener's peers it may be any
+    if (!is_server) {  // a session without a peer is told nothing
+      e.bed.worker().sessions->soft_error(e.bed.worker(), e.bed.transport.connections[0].session,
+                                          ResetReason::kMessageSize);
+      e.bed.tls.bed.pump();
+      (void)e.bed.read(*link, &error);
+      EXPECT_EQ(error, EMSGSIZE);
+    }
     e.bed.write(*link, std::string(1200, 'x'));
     e.exchange();
     (void)e.bed.read(*link, &error);
