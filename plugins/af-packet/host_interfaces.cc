@@ -58,6 +58,10 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   auto opened = open_device(config, config.n_rx_queues);
   if (!opened) return opened.error();
   Device& d = **opened;
+  // By another of its names, or by the one it has got since: each packet would come twice.
+  for (const auto& [name, other] : devices_)
+    if (other->link.index == d.link.index)
+      return error(Status::kExists, d.name + " refused: " + other->name + " is the same interface");
   d.all = this;
   InterfaceConfig interface;
   interface.name = d.name;

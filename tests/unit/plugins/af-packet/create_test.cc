@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "harness.h"
 
 namespace loom::af_packet {
@@ -52,7 +54,21 @@ TEST_F(HostInterfaceTest, WithoutOffloadTheGraphDoesTheWork) {
   EXPECT_EQ(harness_.interface.caps, uint32_t{kCapScatter});
 }
 
+std::ptrdiff_t n_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+TEST_F(HostInterfaceTest, OneOfTheKernelsIsOneOfOurs) {
+  harness_.made();
+  ip("link property add dev near altname nearest");
+  const std::ptrdiff_t before = n_descriptors();
+  EXPECT_EQ(harness_.cli("create host-interface name nearest"),
+            "error: host-nearest refused: host-near is the same interface");
+  EXPECT_EQ(n_descriptors(), before);
+}
+
 TEST_F(HostInterfaceTest, RefusalsNameWhatWasRefusedAndLeaveNothing) {
+  const std::ptrdiff_t before = n_descriptors();
   EXPECT_EQ(harness_.cli("create host-interface name nowhere"),
             "error: host-nowhere refused: host interface 'nowhere': there is no such interface");
   EXPECT_THAT(harness_.cli("create host-interface name lo"), HasSubstr("'lo' is not Ethernet"));
@@ -63,6 +79,7 @@ TEST_F(HostInterfaceTest, RefusalsNameWhatWasRefusedAndLeaveNothing) {
   EXPECT_EQ(harness_.cli("create host-interface name near"),
             "error: host-near refused: no more interfaces");
   EXPECT_TRUE(harness_.all->all().empty());
+  EXPECT_EQ(n_descriptors(), before);
   EXPECT_THAT(harness_.cli("delete host-interface name near"),
               HasSubstr("there is no host interface 'near'"));
 }
