@@ -21,8 +21,10 @@ struct Config {
   uint32_t event_queue_size = 2048;                                       // slots
   double app_timeout = 600, session_timeout = 600;                        // seconds
   TimeNs spin = 50 * kMicrosecond;  // that a thread looks for peers' news before it sleeps; 0: none
-  bool require_stack = false;       // preload: fail, instead of using the kernel, without a daemon
-  uint32_t debug = 0;  // 1 = say on standard error why something fell back to the kernel
+  // Of that, what passes before signals are held. No key of the file; tests have none of it.
+  TimeNs spin_unheld = 2 * kMicrosecond;
+  bool require_stack = false;  // preload: fail, instead of using the kernel, without a daemon
+  uint32_t debug = 0;          // 1 = say on standard error why something fell back to the kernel
   // Accepted for compatibility; nothing here depends on them.
   uint64_t heap_size = 0;
   bool scope_local = false, scope_global = false;

@@ -1,7 +1,8 @@
 // Signals while a thread looks before it sleeps (spin.h). They wait, and interrupt the sleep behind
 // the look as they would have interrupted one in its place; when there is no sleep they come at the
-// end of the call, as those do that come just after it. That costs two system calls for a call that
-// looks. A fault of the thread's own does not wait.
+// end of the call, as those do that come just after it. That costs two system calls, as much as two
+// answers of a peer that is quick: the first two microseconds of a look go without, and a signal in
+// them is one that came just before the call. A fault of the thread's own does not wait.
 //
 // Threads: one. To be destroyed without locks: what has waited is handled there.
 #pragma once

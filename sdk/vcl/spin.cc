@@ -32,17 +32,18 @@ bool AppWorker::spin(std::unique_lock<std::mutex>& lock, ThreadWaiter& thread, H
   std::copy(pairs_.begin(), pairs_.end(), look.pairs.begin());
   looks_.push_back(look);
   const svm::MqConsumer queue = attachment_->queue();
-  const TimeNs until = std::min(deadline, sys::now() + config_.spin);
-  held.hold();
+  const TimeNs begun = sys::now(), until = std::min(deadline, begun + config_.spin);
+  if (config_.spin_unheld == 0) held.hold();
   thread.set_spinning(true);
   lock.unlock();
   bool has_come = false;
-  do {
+  for (TimeNs now = begun; !has_come && now < until; now = sys::now()) {
+    if (now - begun >= config_.spin_unheld) held.hold();
     for (int i = 0; i < kLooksPerClock && !has_come; ++i) {
       __builtin_ia32_pause();
       has_come = !bells.are_quiet() || !queue.empty() || thread.has_news();
     }
-  } while (!has_come && sys::now() < until);
+  }
   lock.lock();
   thread.set_spinning(false);
   if (has_come) {
