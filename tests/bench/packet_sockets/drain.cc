@@ -8,6 +8,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -49,6 +50,18 @@ int packet_socket(const char* name, bool is_bound) {
   at.sll_ifindex = static_cast<int>(if_nametoindex(name));
   must(bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0, "bind");
   return fd;
+}
+
+// Until so many packets have come to the socket, or were dropped there; reading the numbers clears
+// them. They come with the softirq of the other end.
+void wait_for(int fd, unsigned n) {
+  for (unsigned seen = 0; seen < n;) {
+    tpacket_stats s{};
+    socklen_t size = sizeof s;
+    must(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &s, &size) == 0, "PACKET_STATISTICS");
+    seen += s.tp_packets;
+    sched_yield();
+  }
 }
 
 double cpu() {
@@ -186,7 +199,7 @@ int main() {
         const double before = cpu();
         for (unsigned i = 0; i < kSlots - 16; ++i) must(writev(from, out, 2) > 0, "writev");
         senders[w].push_back((cpu() - before) / (kSlots - 16));
-        usleep(20000);  // the softirq has its turn
+        wait_for(to, kSlots - 16);
         const double start = cpu();
         const long n = ways[w].drain(to);
         costs[w].push_back((cpu() - start) / static_cast<double>(std::max(n, 1L)));
