@@ -1,9 +1,11 @@
 """Datagram sockets of two programs on one daemon. usage: datagram_peer.py serve ADDRESS PORT | hold ADDRESS PORT |
-talk ADDRESS PORT N | ask ADDRESS PORT N
+talk ADDRESS PORT N | ask ADDRESS PORT
 
 serve: answers each datagram with its source's address, its bytes and what came beside it. hold: connects, has one answer,
-and waits for another that does not come. talk: N clients that ask in turn, by each way of waiting. ask: N datagrams that are echoed, without connect.
+and waits for another that does not come. talk: N clients that ask in turn, by each way of waiting. ask: datagrams that are echoed, without connect, until it is ended; prints
+after each hundred how many there were.
 """
+import itertools
 import select
 import socket
 import struct
@@ -111,10 +113,12 @@ def talk():
 
 def ask_without_peer():
     with fresh() as s:
-        for i in range(int(sys.argv[4])):
+        for i in itertools.count(1):
             s.sendto(b"%d" % i, (address, port))
             got, who = s.recvfrom(65536)
             expect(got == b"%d" % i and who[:2] == (address, port), f"asked {i}, got {got} from {who}")
+            if i % 100 == 0:
+                print(i, flush=True)
 
 
 {"serve": serve, "hold": hold, "talk": talk, "ask": ask_without_peer}[what]()
