@@ -118,6 +118,9 @@ class Bihash {
   std::size_t committed_bytes() const noexcept { return arena_.committed_bytes(); }
   // Of an empty table, the memory of its pages goes back to the kernel; bytes. Control thread.
   std::size_t give_back() noexcept { return arena_.give_back(); }
+  // See BlockArena.
+  bool wants_fetch() const noexcept { return arena_.wants_fetch(); }
+  void fetch_ahead() noexcept { arena_.fetch_ahead(); }
   // Buckets that are searched linearly; more than a few means a table far too small.
   std::size_t linear_buckets() const noexcept;
 

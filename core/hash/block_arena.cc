@@ -21,6 +21,7 @@ constexpr std::size_t kLastStep = 16
                                   << 20;  // steps double up to here: few system calls, little waste
 constexpr std::size_t kHugeFrom = 4 << 20;
 constexpr std::size_t kHugePage = 2 << 20;
+constexpr std::size_t kAhead = 2 << 20;  // is fetched; and again when half of it is handed out
 }  // namespace
 
 BlockArena::~BlockArena() {
@@ -71,10 +72,40 @@ uint32_t BlockArena::find(unsigned log2) noexcept {
   if (const uint32_t reused = pop(log2)) return reused;
   const std::size_t n = std::size_t{1} << log2;
   if (again_ + n <= again_end_) return static_cast<uint32_t>(std::exchange(again_, again_ + n));
-  if (next_ + n <= limit_ && commit(next_ + n))
-    return static_cast<uint32_t>(std::exchange(next_, next_ + n));
+  if (next_ + n <= limit_ && commit(next_ + n)) return hand_out(n);
   if (given_ + n <= given_end_) return static_cast<uint32_t>(given_end_ -= n);
   return split_larger(log2);
+}
+
+// Of what was committed.
+uint32_t BlockArena::hand_out(std::size_t units) noexcept {
+  const std::size_t soon = (next_ + units) * unit_bytes_ + kAhead / 2;
+  if (soon > std::max(fetched_, kHugeFrom) && fetched_ < limit_ * unit_bytes_)
+    wants_fetch_.store(true, std::memory_order_relaxed);
+  return static_cast<uint32_t>(std::exchange(next_, next_ + units));
+}
+
+void BlockArena::fetch_ahead() noexcept {
+  lock_.lock();
+  const std::size_t from = std::max({next_ * unit_bytes_, fetched_, kHugeFrom});
+  const std::size_t to =
+      std::min((std::max(next_ * unit_bytes_, kHugeFrom) + kAhead) & ~(kSystemPage - 1),
+               limit_ * unit_bytes_);
+  const std::size_t have = committed_.load(std::memory_order_relaxed) * unit_bytes_;
+  lock_.unlock();
+  // Others may commit the same meanwhile, which is no harm.
+  const bool is_there =
+      to <= have || mprotect(base_ + have, to - have, PROT_READ | PROT_WRITE) == 0;
+  if (is_there && to > have) (void)madvise(base_ + have, to - have, MADV_HUGEPAGE);
+  // Changes no byte: somebody may have been given it by now.
+  for (std::size_t at = from; is_there && at < to; at += kSystemPage)
+    asm volatile("lock orb $0, %0" : "+m"(base_[at]));
+  const std::scoped_lock hold(lock_);
+  if (is_there)
+    committed_.store(std::max(committed_.load(std::memory_order_relaxed), to / unit_bytes_),
+                     std::memory_order_relaxed);
+  fetched_ = std::max(from, to);
+  wants_fetch_.store(false, std::memory_order_relaxed);
 }
 
 void BlockArena::free(uint32_t offset, unsigned log2) noexcept {
@@ -87,11 +118,11 @@ void BlockArena::free(uint32_t offset, unsigned log2) noexcept {
 std::size_t BlockArena::give_back() noexcept {
   const std::scoped_lock hold(lock_);
   if (live_ != 0 || !is_touched_) return 0;
-  // Of a huge page the rest, too: it has brought memory for all of it.
+  // What was fetched, too, and of a huge page the rest: it has brought memory for all of it.
   const auto base = reinterpret_cast<std::uintptr_t>(base_);
-  if (next_ * unit_bytes_ > kHugeFrom) {
-    const std::size_t whole =
-        ((base + next_ * unit_bytes_ + kHugePage - 1) & ~(kHugePage - 1)) - base;
+  if (const std::size_t used = std::max(next_ * unit_bytes_, std::exchange(fetched_, 0));
+      used > kHugeFrom) {
+    const std::size_t whole = ((base + used + kHugePage - 1) & ~(kHugePage - 1)) - base;
     next_ = std::min(whole / unit_bytes_, committed_.load(std::memory_order_relaxed));
   }
   std::fill(std::begin(free_), std::end(free_), 0);

@@ -6,6 +6,9 @@
 // handed out again, but never leaves the range: a reader that still holds its number reads stale or
 // foreign bytes, never an unmapped page, and finds out by re-reading the word that led it there.
 //
+// Of a large arena the next pages can be fetched before somebody needs them, as a huge page takes
+// the kernel long: fetch_ahead().
+//
 // Threads: alloc and free from any thread (a spin lock held for a few instructions, or for one
 // mprotect when the range grows); at() from any thread, without a lock. Units: `offset` counts
 // units; 0 is never handed out and means "no block".
@@ -42,6 +45,12 @@ class BlockArena {
   // on meanwhile, and wait only when all that is left is the huge page that the kernel is taking.
   std::size_t give_back() noexcept;
 
+  // Whether fetch_ahead() has something to do. Any thread, no lock.
+  bool wants_fetch() const noexcept { return wants_fetch_.load(std::memory_order_relaxed); }
+  // Has memory behind what will be handed out next. From the thread that gives back; others go on
+  // meanwhile.
+  void fetch_ahead() noexcept;
+
   void* at(uint32_t offset) const noexcept { return base_ + offset * unit_bytes_; }
   std::size_t committed_bytes() const noexcept {
     return committed_.load(std::memory_order_relaxed) * unit_bytes_;
@@ -49,6 +58,7 @@ class BlockArena {
 
  private:
   bool commit(std::size_t end) noexcept;
+  uint32_t hand_out(std::size_t units) noexcept;
   std::size_t give_range() noexcept;
   uint32_t find(unsigned log2) noexcept;
   uint32_t pop(unsigned log2) noexcept;
@@ -72,6 +82,8 @@ class BlockArena {
   bool is_touched_ = false;                // since give_back
   std::atomic<std::size_t> committed_{0};  // units that may be touched; read without the lock
   std::size_t step_ = 0;                   // bytes to commit next time
+  std::size_t fetched_ = 0;                // bytes that fetch_ahead has gone through
+  std::atomic<bool> wants_fetch_{false};   // read without the lock
   uint32_t free_[kMaxLog2 + 1] = {};       // heads of the free lists
 };
 

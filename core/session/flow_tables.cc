@@ -97,6 +97,13 @@ void FlowTables::give_back() noexcept {
   for (Table6* t : {established6_.get(), half_open6_.get(), listeners6_.get()}) t->give_back();
 }
 
+void FlowTables::fetch_ahead() noexcept {
+  const auto fetch = [](auto&... tables) {
+    ((tables->wants_fetch() ? tables->fetch_ahead() : void()), ...);
+  };
+  fetch(established4_, established6_, half_open4_, half_open6_);
+}
+
 // Three passes, so that the bucket and page misses of a frame overlap.
 template <class Key>
 void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcept {

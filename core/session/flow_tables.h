@@ -50,6 +50,13 @@ class FlowTables {
   std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
   // Memory of tables that are empty goes back to the kernel. Control thread.
   void give_back() noexcept;
+  // Whether fetch_ahead() has something to do. Any thread.
+  bool wants_fetch() const noexcept {
+    return established4_->wants_fetch() || established6_->wants_fetch() ||
+           half_open4_->wants_fetch() || half_open6_->wants_fetch();
+  }
+  // Memory for what large tables will hold next, before a worker waits for it. Control thread.
+  void fetch_ahead() noexcept;
   std::size_t half_open() const noexcept { return half_open4_->size() + half_open6_->size(); }
 
  private:

@@ -29,6 +29,7 @@
 #include "session/flow_tables.h"
 #include "session/migrate.h"
 #include "session/namespaces.h"
+#include "session/reserved_list.h"
 #include "session/session_layer.h"
 #include "session/wanted_links.h"
 #include "transport/registry.h"
@@ -68,14 +69,13 @@ struct SessionWorker {
   std::vector<AppPort*> ports;  // installed here
   // Lists of sessions. One that has gone stays listed, without the flag; a slot that is used again
   // may be listed twice. Who takes an entry looks at the flag first.
-  std::vector<SessionId> ready;     // may send (kInReady)
-  std::vector<SessionId> sending;   // the ones of this round; swapped with ready
-  std::vector<SessionId> notify;    // whose application is to be told (kNotify*)
-  std::vector<SessionId> telling;   // the ones of this round; swapped with notify
-  std::vector<uint32_t> accepting;  // listeners with fresh connections
-  // That have chunks of ours (kHoldsChunks): as many as there are sessions, so it grows by pieces.
-  std::deque<SessionHandle> holding;
-  std::size_t holding_next = 0;  // where this look at them is
+  std::vector<SessionId> ready;         // may send (kInReady)
+  std::vector<SessionId> sending;       // the ones of this round; swapped with ready
+  std::vector<SessionId> notify;        // whose application is to be told (kNotify*)
+  std::vector<SessionId> telling;       // the ones of this round; swapped with notify
+  std::vector<uint32_t> accepting;      // listeners with fresh connections
+  ReservedList<SessionHandle> holding;  // that have chunks of ours (kHoldsChunks)
+  std::size_t holding_next = 0;         // where this look at them is
   // Of in-process applications, whose write found no memory and who want to write again.
   std::vector<SessionHandle> starved;
   Timer holding_timer, overflow_timer, starved_timer, backlog_timer, hearing_timer;
@@ -116,6 +116,7 @@ struct SessionLayer::Impl {
   Engine& engine;
   TransportRegistry& transports;
   std::unique_ptr<session::FlowTables> flows;
+  std::atomic<bool> fetches{false};  // memory for them, and it is not there yet
   std::unique_ptr<session::Filters> filters;
   std::unique_ptr<session::Ops> ops;
   std::vector<std::unique_ptr<session::SessionWorker>> workers;

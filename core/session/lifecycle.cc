@@ -246,8 +246,7 @@ void ask_growth(SessionWorker& sw, App& app, svm::SegmentKind kind) noexcept {
 
 void watch_chunks(SessionWorker& sw, Session& s) noexcept {
   if (s.flags & kHoldsChunks) return;
-  s.flags |= kHoldsChunks;
-  sw.holding.push_back(handle_of(sw, s));
+  if (sw.holding.push_back(handle_of(sw, s))) s.flags |= kHoldsChunks;
   if (!sw.holding_timer.is_running()) sw.worker->timer_start_in(sw.holding_timer, kHoldingInterval);
 }
 
@@ -285,8 +284,7 @@ void holding_tick(Worker& w, Timer& t) noexcept {
   }
   if (sw.holding_next < sw.holding.size()) return w.timer_start_in(t, kMillisecond);
   sw.holding_next = 0;
-  if (!sw.holding.empty()) return w.timer_start_in(t, kHoldingInterval);
-  sw.holding.shrink_to_fit();
+  if (!sw.holding.empty()) w.timer_start_in(t, kHoldingInterval);
 }
 
 }  // namespace loom::session

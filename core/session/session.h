@@ -131,11 +131,14 @@ class SessionPool {
   ~SessionPool() {
     for (SessionId id = 0; id < end(); ++id) svm::OooList::destroy(at(id).rx.ooo);
   }
+  // See SlotBlocks::use.
+  void use(Worker& worker) noexcept { slots_.use(worker); }
   Session* alloc() {
     const uint32_t id = slots_.take();
     if (id == slots_.kNone) return nullptr;
     Session* s = &slots_.at(id);
-    const uint32_t generation = s->generation ? s->generation : fresh_generation_;
+    // A zeroed slot has forgotten its generation: it goes on behind all that were given out.
+    const uint32_t generation = s->generation ? s->generation : latest_generation_;
     s = std::construct_at(s);
     s->id = id;
     s->generation = generation;
@@ -150,8 +153,7 @@ class SessionPool {
     s.generation = generation;
     if (((generation - latest_generation_) & 0xffffff) < 0x800000)  // it wraps
       latest_generation_ = generation;
-    // Zeroed slots forget their generations: they go on behind all that were given out.
-    if (slots_.give(id)) fresh_generation_ = latest_generation_;
+    slots_.give(id);
     __atomic_store_n(&in_use_, in_use_ - 1, __ATOMIC_RELAXED);
     __atomic_store_n(&freed_, freed_ + 1, __ATOMIC_RELAXED);
   }
@@ -168,7 +170,7 @@ class SessionPool {
 
  private:
   SlotBlocks<Session, &Session::id, 128> slots_;
-  uint32_t fresh_generation_ = 1, latest_generation_ = 1;
+  uint32_t latest_generation_ = 1;
   uint32_t in_use_ = 0;
   uint64_t freed_ = 0;
 };

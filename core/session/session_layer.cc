@@ -42,6 +42,7 @@ Result<void> SessionLayer::build() {
     auto sw = std::make_unique<SessionWorker>();
     sw->worker = &l.engine.worker(i);
     sw->layer = &l;
+    sw->pool.use(*sw->worker);
     sw->holding_timer.fired = holding_tick;
     sw->overflow_timer.fired = overflow_tick;
     sw->starved_timer.fired = starved_tick;
@@ -50,6 +51,8 @@ Result<void> SessionLayer::build() {
     sw->port_counter = static_cast<uint32_t>(sw->worker->random());
     const uint32_t share = (l.config.preallocated_sessions + l.engine.n_workers() - 1) /
                            static_cast<uint32_t>(l.engine.n_workers());
+    if (!sw->holding.has_memory())
+      return error(Status::kNoMemory, "no addresses for a worker's lists");
     if (share != 0 && !sw->pool.reserve(share))
       return error(Status::kNoMemory, "no memory for preallocated-sessions " +
                                           std::to_string(l.config.preallocated_sessions));

@@ -52,9 +52,25 @@ void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
   }
 }
 
+// The tables have grown, perhaps: what they will need next is fetched by the control thread.
+void fetch_ahead(SessionWorker& sw) noexcept {
+  Impl& l = *sw.layer;
+  if (!l.flows->wants_fetch() || l.fetches.exchange(true, std::memory_order_relaxed)) [[likely]]
+    return;
+  sw.worker->post_to_control(
+      [](void* layer) {
+        auto& l = *static_cast<Impl*>(layer);
+        l.flows->fetch_ahead();
+        l.fetches.store(false, std::memory_order_relaxed);
+      },
+      &l);
+}
+
 Status flow_add(Worker& w, const Endpoints& e, uint8_t protocol, FlowKind kind,
                 ConnId conn) noexcept {
-  return of(w).layer->flows->add(e, protocol, kind, static_cast<uint8_t>(w.index), conn);
+  SessionWorker& sw = of(w);
+  fetch_ahead(sw);
+  return sw.layer->flows->add(e, protocol, kind, static_cast<uint8_t>(w.index), conn);
 }
 
 void flow_del(Worker& w, const Endpoints& e, uint8_t protocol) noexcept {
@@ -71,6 +87,7 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
       return Status::kUnreachable;
     e.local = route.source;
   }
+  fetch_ahead(sw);
   return sw.layer->flows->open(e, protocol, static_cast<uint8_t>(w.index), conn, sw.port_counter);
 }
 

@@ -34,6 +34,8 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
+  // See SlotBlocks::use.
+  void use(Worker& worker) noexcept { slots_.use(worker); }
   // A value-initialised object, or nullptr at the limit or without memory.
   T* alloc() noexcept {
     if (!marks_.has_memory()) return nullptr;
@@ -49,7 +51,7 @@ class Pool {
     const uint32_t index = object.id & kIdIndexMask;
     object.~T();
     (void)marks_.free(index);
-    (void)slots_.give(index);
+    slots_.give(index);
     __atomic_store_n(&size_, size_ - 1, __ATOMIC_RELAXED);
   }
   // nullptr when `id` is of another kind, stale, or was never handed out.

@@ -38,7 +38,10 @@ struct TcpWorker {
         time_waits(c.max_connections / 2),
         listeners(65536),
         scoreboards(c.max_connections / 4),
-        large_ccs(c.max_connections) {}
+        large_ccs(c.max_connections) {
+    const auto use = [&](auto&... pools) { (pools.use(worker), ...); };
+    use(connections, half_open, time_waits, listeners, scoreboards, large_ccs);
+  }
 
   Worker& w;
   const Config& config;

@@ -75,6 +75,8 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
+  // See SlotBlocks::use.
+  void use(Worker& worker) noexcept { slots_.use(worker); }
   // A fresh connection, or nullptr at the limit or without memory.
   Connection* alloc() noexcept {
     const uint32_t index = slots_.take();
@@ -91,7 +93,7 @@ class Pool {
     c.~Connection();
     marks_[index].used = false;
     ++marks_[index].generation;
-    (void)slots_.give(index);
+    slots_.give(index);
     --size_;
   }
   // nullptr when `id` is stale, or was never handed out.

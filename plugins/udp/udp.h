@@ -16,7 +16,9 @@ namespace loom::udp {
 
 struct UdpWorker {
   UdpWorker(Worker& worker, const Config& c)
-      : w(worker), config(c), connections(c.max_connections), destinations(worker.random()) {}
+      : w(worker), config(c), connections(c.max_connections), destinations(worker.random()) {
+    connections.use(worker);
+  }
   Worker& w;
   const Config& config;
   Pool connections;

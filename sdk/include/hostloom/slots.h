@@ -1,26 +1,33 @@
 // Storage for many objects of one kind on one worker: slots with stable addresses, found by index.
-// It grows by a block of slots at a time, whose pages the kernel gives when a slot is first used,
-// so that growing is one short system call however large the pool is; the pages of blocks that
-// have become empty go back, but for a few. Blocks beyond the first 4 MB share huge pages, where
-// the system gives them (madvise(2)): what is looked at among very many objects lies far apart, and
-// with small pages each look would miss the TLB. Once a block of a huge page has gone back, the
-// others of it have small pages, until all have gone back.
+// It grows by a block of slots at a time, whose pages the kernel gives when a slot is first used;
+// the pages of blocks that have become empty go back, but for a few. Blocks beyond the first 4 MB
+// share huge pages, where the system gives them (madvise(2)): what is looked at among very many
+// objects lies far apart, and with small pages each look would miss the TLB. Once a block of a huge
+// page has gone back, the others of it have small pages, until all have gone back.
+//
+// A huge page takes the kernel long, milliseconds where it has to get it from elsewhere. So the
+// next one is fetched while the one before is being filled, and pages are given back, by the
+// control thread (page_keeper.h); the worker waits for neither.
 //
 // What a free slot holds: zeros, until it is first taken (and again after its block's pages went
 // back); later whatever its last user left, but for the 32-bit member that kLink names, which is
 // this class's. So an index that was handed out once may be looked at for ever.
 //
-// Threads: one at a time. Cost of take() and give(): a few instructions, and once in kPerBlock
-// times a system call.
+// Threads: one at a time, the worker's if there is one. Cost of take() and give(): a few
+// instructions, and once in kPerBlock times page faults, of small pages.
 #pragma once
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <utility>
 #include <vector>
+
+#include <hostloom/page_keeper.h>
 
 namespace loom {
 
@@ -31,56 +38,60 @@ class SlotBlocks {
 
   explicit SlotBlocks(uint32_t limit = kNone) noexcept : limit_(limit) {}
   ~SlotBlocks() {
-    for (std::size_t i = 0; i < std::min<std::size_t>(blocks_.size(), kSingle); ++i)
-      munmap(blocks_[i].slots, kBytes);
+    keeper_.stop();
+    if (singles_) munmap(singles_, kSingle * kBytes);
+    while (n_spares_ != 0) munmap(spares_[--n_spares_], kExtent);
     for (const Extent& e : extents_) munmap(e.at, kExtent);
   }
   SlotBlocks(const SlotBlocks&) = delete;
   SlotBlocks& operator=(const SlotBlocks&) = delete;
 
+  // The worker whose slots these are, which outlives them; once, before any is taken. Without one
+  // the caller waits for the kernel.
+  void use(Worker& worker) noexcept {
+    keeper_.use(
+        worker, [](void* self) { static_cast<SlotBlocks*>(self)->give_back(); }, this);
+  }
+
   // The index of a free slot; kNone: at the limit, or no memory. Slots of one block follow each
   // other.
   uint32_t take() noexcept {
-    if (with_room_ == kNone && !grow()) return kNone;
-    Block& b = blocks_[with_room_];
-    const bool is_warm = b.fresh != 0;
+    if (partial_.first == kNone && !find_room()) return kNone;
+    const uint32_t i = partial_.first;
+    Block& b = blocks_[i];
     uint32_t slot = b.free;
-    if (slot != kNone)
-      std::memcpy(&b.free, link(b, slot), sizeof b.free);
-    else
+    if (slot != kNoSlot) {
+      uint32_t next;
+      std::memcpy(&next, link(i, slot), sizeof next);
+      b.free = static_cast<uint16_t>(next);
+    } else {
       slot = b.fresh++;
-    if (!is_warm && with_room_ >= kSingle) ++extent_of(with_room_).present;
-    if (b.used++ == 0 && is_warm) --n_warm_;
-    const uint32_t index = with_room_ * kPerBlock + slot;
-    if (!has_room(b, with_room_)) unlink(with_room_);
-    return index;
+    }
+    ++b.used;
+    if (!has_room(b, i)) unlink(partial_, i);
+    return i * kPerBlock + slot;
   }
-  // True: the pages of the block have gone back, and its slots are zero.
-  bool give(uint32_t index) noexcept {
+  void give(uint32_t index) noexcept {
     const uint32_t i = index / kPerBlock, slot = index % kPerBlock;
     Block& b = blocks_[i];
-    if (!has_room(b, i)) push_front(i);
-    std::memcpy(link(b, slot), &b.free, sizeof b.free);
-    b.free = slot;
-    if (--b.used != 0) return false;
-    if (n_warm_ < kept_) {
-      ++n_warm_;
-      return false;
-    }
-    // Emptied, it is the last one to be taken from.
-    if (i < kSingle)
-      (void)madvise(b.slots, kBytes, MADV_DONTNEED);
+    if (!has_room(b, i)) push_front(partial_, i);
+    const uint32_t next = b.free;
+    std::memcpy(link(i, slot), &next, sizeof next);
+    b.free = static_cast<uint16_t>(slot);
+    if (--b.used != 0) return;
+    unlink(partial_, i);
+    push_front(empty_, i);
+    ++n_empty_;
+    const bool is_last = i >= kSingle && ++extent_of(i).empty == extent_of(i).warm;
+    if (n_empty_ <= kept_ && !is_last) return;
+    if (keeper_.has_worker())
+      keeper_.come_back();
     else
-      give_pages(i);
-    b.free = kNone;
-    b.fresh = 0;
-    unlink(i);
-    push_back(i);
-    return true;
+      give_back();
   }
 
   T& at(uint32_t index) noexcept {  // below end()
-    return *std::launder(reinterpret_cast<T*>(blocks_[index / kPerBlock].slots +
+    return *std::launder(reinterpret_cast<T*>(slots(index / kPerBlock) +
                                               std::size_t{index % kPerBlock} * sizeof(T)));
   }
   const T& at(uint32_t index) const noexcept { return const_cast<SlotBlocks*>(this)->at(index); }
@@ -92,38 +103,53 @@ class SlotBlocks {
     while (end() < std::min(n, limit_))
       if (!grow()) return false;
     if (touch)
-      for (const Block& b : blocks_)
-        for (std::size_t at = 0; at < kBytes; at += kPage)
-          *reinterpret_cast<volatile std::byte*>(b.slots + at) = b.slots[at];
+      for (uint32_t i = 0; i < blocks_.size(); ++i)
+        for (std::size_t at = 0; at < kBytes; at += PageKeeper::kPage)
+          *const_cast<volatile std::byte*>(slots(i) + at) = slots(i)[at];
     kept_ = std::max<std::size_t>(kept_, blocks_.size());
     return n <= limit_ && end() >= n;
   }
 
  private:
-  static constexpr std::size_t kPage = 4096;
-  static constexpr std::size_t kBytes = (sizeof(T) * kPerBlock + kPage - 1) & ~(kPage - 1);
-  static_assert(alignof(T) <= kPage);
-  static constexpr std::size_t kExtent = 2 << 20;  // a huge page
+  using Return = PageKeeper::Return;
+  static constexpr std::size_t kBytes =
+      (sizeof(T) * kPerBlock + PageKeeper::kPage - 1) & ~(PageKeeper::kPage - 1);
+  static_assert(alignof(T) <= PageKeeper::kPage);
+  static constexpr std::size_t kExtent = PageKeeper::kExtent;
   static constexpr uint32_t kPerExtent = kExtent / kBytes;
-  static constexpr uint32_t kSingle = 2 * kPerExtent;  // the first blocks: each has its own pages
-  static_assert(kPerExtent > 0);
+  static constexpr uint32_t kSingle = 2 * kPerExtent;  // the first blocks, of small pages
+  // So many extents are fetched before their time, the second one by a pool that is large.
+  static constexpr uint32_t kMostAhead = 2, kLarge = 8;
+  static constexpr uint16_t kNoSlot = 0xffff;
+  static_assert(kPerBlock < kNoSlot);
+  static_assert(kPerExtent > 0 && kPerExtent + 2 <= PageKeeper::kMostReturns);
 
   struct Block {
-    std::byte* slots = nullptr;
-    uint32_t free = kNone;  // list through kLink
-    uint32_t fresh = 0;     // slots from here on were never taken
-    uint32_t used = 0;
-    uint32_t next = kNone, prev = kNone;  // blocks with room
+    uint16_t free = kNoSlot;  // list through kLink
+    uint16_t fresh = 0;       // slots from here on were never taken
+    uint16_t used = 0;
+    bool is_away = false;                 // given back, or fetched, by the control thread
+    uint32_t next = kNone, prev = kNone;  // in one of the lists, unless it is full
   };
-  // Where kPerExtent blocks lie, of the last one perhaps fewer so far.
+  struct List {
+    uint32_t first = kNone, last = kNone;
+  };
+  // Where kPerExtent blocks lie; at the limit fewer.
   struct Extent {
     std::byte* at = nullptr;
-    uint32_t present = 0;  // blocks that have been used and have their pages
-    bool is_huge = true;   // none of them has gone back
+    uint32_t warm = 0;      // blocks that have been used and have their pages
+    uint32_t empty = 0;     // of them
+    bool is_huge = true;    // none of them has gone back
+    bool is_ahead = false;  // lies cold, and its pages have been fetched
   };
 
-  void* link(const Block& b, uint32_t slot) const noexcept {
-    T* object = reinterpret_cast<T*>(b.slots + std::size_t{slot} * sizeof(T));
+  std::byte* slots(uint32_t block) const noexcept {
+    if (block < kSingle) return singles_ + std::size_t{block} * kBytes;
+    const uint32_t i = block - kSingle;
+    return extents_[i / kPerExtent].at + std::size_t{i % kPerExtent} * kBytes;
+  }
+  void* link(uint32_t block, uint32_t slot) const noexcept {
+    T* object = reinterpret_cast<T*>(slots(block) + std::size_t{slot} * sizeof(T));
     return &(object->*kLink);
   }
   // Slots of block i, which are fewer in the last one before the limit.
@@ -131,96 +157,256 @@ class SlotBlocks {
     return std::min(kPerBlock, limit_ - i * kPerBlock);
   }
   bool has_room(const Block& b, uint32_t i) const noexcept {
-    return b.free != kNone || b.fresh < slots_of(i);
+    return b.free != kNoSlot || b.fresh < slots_of(i);
   }
   Extent& extent_of(uint32_t i) noexcept { return extents_[(i - kSingle) / kPerExtent]; }
 
-  static std::byte* map(std::size_t bytes) noexcept {
-    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? nullptr : static_cast<std::byte*>(p);
+  uint32_t end_of_extent(uint32_t first) const noexcept {
+    return std::min(first + kPerExtent, static_cast<uint32_t>(blocks_.size()));
   }
-  static std::byte* map_block() noexcept {
-    std::byte* p = map(kBytes);
-    if (p) (void)madvise(p, kBytes, MADV_NOHUGEPAGE);  // one touched slot must not cost 2 MB
-    return p;
+  uint32_t first_of(const Extent& e) const noexcept {
+    return kSingle + static_cast<uint32_t>(&e - extents_.data()) * kPerExtent;
   }
-  static std::byte* map_extent() noexcept {
-    std::byte* p = map(2 * kExtent);
-    if (!p) return nullptr;
-    const std::size_t before = -reinterpret_cast<uintptr_t>(p) % kExtent;
-    if (before != 0) munmap(p, before);
-    munmap(p + before + kExtent, kExtent - before);
-    (void)madvise(p + before, kExtent, MADV_HUGEPAGE);
-    return p + before;
-  }
-  // Of block i, beyond kSingle, and of what a huge page has brought for blocks never used. The
-  // kernel must not gather the others to a huge page again, which would bring back what went.
-  void give_pages(uint32_t i) noexcept {
-    Extent& e = extent_of(i);
-    const uint32_t first = i - (i - kSingle) % kPerExtent;
-    const bool is_last = --e.present == 0;
-    if (is_last || e.is_huge)
-      (void)madvise(e.at, kExtent, is_last ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-    if (is_last) {
-      (void)madvise(e.at, kExtent, MADV_DONTNEED);
+
+  // Puts a block with room into partial_. What needs nothing of the kernel comes first.
+  bool find_room() noexcept {
+    uint32_t i = empty_.first;
+    if (i != kNone) {
+      unlink(empty_, i);
+      --n_empty_;
+      if (i >= kSingle) --extent_of(i).empty;
     } else {
-      for (uint32_t j = first; e.is_huge && j < first + kPerExtent; ++j)
-        if (j >= blocks_.size() || blocks_[j].fresh == 0)
-          (void)madvise(e.at + (j - first) * kBytes, kBytes, MADV_DONTNEED);
-      (void)madvise(blocks_[i].slots, kBytes, MADV_DONTNEED);
+      settle();
+      if (!has_cold() && !grow()) {
+        keeper_.hurry();
+        settle();
+        if (!has_cold()) return false;
+      }
+      i = take_cold();
     }
-    e.is_huge = is_last;
+    push_front(partial_, i);
+    return true;
   }
+  bool has_cold() const noexcept { return cold_singles_.first != kNone || cold_.first != kNone; }
+  uint32_t take_cold() noexcept {
+    uint32_t i = cold_singles_.first;
+    if (i != kNone) {
+      unlink(cold_singles_, i);
+      --n_cold_singles_;
+    } else {
+      i = cold_.first;
+      unlink(cold_, i);
+      Extent& e = extent_of(i);
+      ++e.warm;
+      if (std::exchange(e.is_ahead, false)) --n_ahead_;
+    }
+    fetch_ahead();
+    return i;
+  }
+  // Blocks that lie cold, as they are new. False: at the limit, or no memory.
   bool grow() noexcept {
     if (end() >= limit_) return false;
     const auto i = static_cast<uint32_t>(blocks_.size());
+    const auto most = (limit_ - 1) / kPerBlock + 1;  // blocks at the limit
     const bool is_single = i < kSingle;
-    const uint32_t in_extent = is_single ? 0 : (i - kSingle) % kPerExtent;
-    std::byte* at = nullptr;
-    if (in_extent != 0)
-      at = extents_.back().at + in_extent * kBytes;
-    else
-      at = is_single ? map_block() : map_extent();
-    if (!at) return false;
+    const uint32_t n = is_single ? 1 : std::min(kPerExtent, most - i);
     try {
-      blocks_.push_back({.slots = at});
-      if (!is_single && in_extent == 0) extents_.push_back({.at = at});
+      make_room(blocks_, i + n);
+      if (!is_single) make_room(extents_, extents_.size() + 1);
     } catch (const std::bad_alloc&) {
-      blocks_.resize(i);
-      if (in_extent == 0) munmap(at, is_single ? kBytes : kExtent);
       return false;
     }
-    push_back(i);
+    if (is_single) {
+      if (!singles_ && !map_singles()) return false;
+      blocks_.emplace_back();
+      push_back(cold_singles_, i);
+      ++n_cold_singles_;
+      return true;
+    }
+    std::byte* at = n_spares_ != 0 ? spares_[--n_spares_] : PageKeeper::map_extent();
+    if (!at) return false;
+    extents_.push_back({.at = at});
+    for (uint32_t k = 0; k < n; ++k) {
+      blocks_.emplace_back();
+      push_back(cold_, i + k);
+    }
     return true;
   }
-  void push_front(uint32_t i) noexcept {
+  template <class V>
+  static void make_room(std::vector<V>& v, std::size_t n) {
+    if (n > v.capacity()) v.reserve(std::max(n, 2 * v.capacity()));
+  }
+  bool map_singles() noexcept {
+    void* p = mmap(nullptr, kSingle * kBytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    singles_ = static_cast<std::byte*>(p);
+    // One touched slot must not cost 2 MB.
+    (void)madvise(p, kSingle * kBytes, MADV_NOHUGEPAGE);
+    return true;
+  }
+
+  // --- Together with the control thread
+
+  // Small pages that were not used so far, or have gone back.
+  uint32_t singles_left() const noexcept {
+    return n_cold_singles_ + kSingle - std::min(kSingle, static_cast<uint32_t>(blocks_.size()));
+  }
+  // Extents are in use, or will be soon.
+  bool needs_extents() const noexcept {
+    return singles_left() <= kSingle / 8 ||
+           std::ranges::any_of(extents_, [](const Extent& e) { return e.warm != e.empty; });
+  }
+  // Few are left of many: what is there will do for a while.
+  bool is_low() const noexcept {
+    std::size_t warm = 0;
+    for (const Extent& e : extents_) warm += e.warm;
+    return warm < extents_.size() * kPerExtent / 2;
+  }
+  // One that lies cold, or a new one, unless there are enough, or one is on its way.
+  void fetch_ahead() noexcept {
+    if (!keeper_.has_worker() || keeper_.is_fetching() ||
+        n_spares_ + n_ahead_ >= (extents_.size() < kLarge ? 1 : kMostAhead) || !needs_extents())
+      return;
+    const auto is_cold = [&](const Extent& e) {
+      return e.warm == 0 && !e.is_ahead && !blocks_[first_of(e)].is_away;
+    };
+    const auto e = std::ranges::find_if(extents_, is_cold);
+    if (e != extents_.end()) {
+      fetched_ = static_cast<uint32_t>(e - extents_.begin());
+      const uint32_t first = first_of(*e);
+      for (uint32_t i = first; i < end_of_extent(first); ++i) {
+        unlink(cold_, i);
+        blocks_[i].is_away = true;
+      }
+      keeper_.fetch(e->at);
+    } else if (end() + n_spares_ * kPerExtent * kPerBlock < limit_) {
+      keeper_.fetch(nullptr);
+    }
+  }
+  // Takes over what the control thread has done.
+  void settle() noexcept {
+    if (keeper_.has_returned())
+      while (away_ != kNone) {
+        const uint32_t i = std::exchange(away_, blocks_[away_].next);
+        blocks_[i].is_away = false;
+        push_back(i < kSingle ? cold_singles_ : cold_, i);
+        if (i < kSingle) ++n_cold_singles_;
+      }
+    std::byte* at = nullptr;
+    if (!keeper_.has_fetched(at)) return;
+    if (fetched_ == kNone) {
+      if (at) spares_[n_spares_++] = at;
+      return;
+    }
+    Extent& e = extents_[std::exchange(fetched_, kNone)];
+    e.is_ahead = true;
+    ++n_ahead_;
+    const uint32_t first = first_of(e);
+    for (uint32_t i = end_of_extent(first); i-- > first;) {
+      blocks_[i].is_away = false;
+      push_front(cold_, i);
+    }
+  }
+  // What is empty, but for kept_ blocks.
+  void give_back() noexcept {
+    settle();
+    if (!keeper_.is_returning()) {
+      while (n_empty_ > kept_ && keeper_.has_room(kPerExtent + 2)) give_back(empty_.last);
+      if (kept_ == kFew && n_empty_ <= kFew && (is_low() || !needs_extents())) give_unused();
+      keeper_.send();
+      settle();
+    }
+    if (n_empty_ > kept_ || keeper_.is_returning() || keeper_.is_fetching()) keeper_.come_back();
+  }
+  void give_back(uint32_t i) noexcept {
+    if (i < kSingle) return give_block(i);
+    Extent& e = extent_of(i);
+    if (e.empty == e.warm) return give_extent(e);
+    // The huge page has brought memory for blocks that were never used, too.
+    if (std::exchange(e.is_huge, false)) {
+      keeper_.add(Return::kSplit, e.at, kExtent);
+      const uint32_t first = first_of(e);
+      for (uint32_t j = first; j < end_of_extent(first); ++j)
+        if (is_cold(blocks_[j])) give_block(j);
+    }
+    give_block(i);
+  }
+  void give_extent(Extent& e) noexcept {
+    const uint32_t first = first_of(e);
+    for (uint32_t j = first; j < end_of_extent(first); ++j) put_away(j);
+    keeper_.add(Return::kExtent, e.at, kExtent);
+    e.is_huge = true;
+    if (std::exchange(e.is_ahead, false)) --n_ahead_;
+  }
+  void give_block(uint32_t i) noexcept {
+    put_away(i);
+    keeper_.add(Return::kPages, slots(i), kBytes);
+  }
+  // Extents that are empty: blocks that stay are others. What was fetched goes, too.
+  void give_unused() noexcept {
+    for (Extent& e : extents_)
+      if (keeper_.has_room(1 + kMostAhead) && (e.warm != 0 ? e.warm == e.empty : e.is_ahead))
+        give_extent(e);
+    while (n_spares_ != 0) keeper_.add(Return::kUnmap, spares_[--n_spares_], kExtent);
+  }
+  // An empty or a cold block: nobody takes from it until it is back.
+  void put_away(uint32_t i) noexcept {
+    Block& b = blocks_[i];
+    if (is_cold(b)) {
+      unlink(cold_, i);  // singles that are cold have no pages, and are not given back
+    } else {
+      unlink(empty_, i);
+      --n_empty_;
+      if (i >= kSingle) {
+        --extent_of(i).empty;
+        --extent_of(i).warm;
+      }
+      b.free = kNoSlot;
+      b.fresh = 0;
+    }
+    b.is_away = true;
+    b.next = std::exchange(away_, i);
+  }
+  // Has no pages of its own, and is in one of the cold lists unless it is away.
+  static bool is_cold(const Block& b) noexcept { return b.fresh == 0 && !b.is_away; }
+
+  void push_front(List& list, uint32_t i) noexcept {
     Block& b = blocks_[i];
     b.prev = kNone;
-    b.next = with_room_;
-    (with_room_ == kNone ? last_ : blocks_[with_room_].prev) = i;
-    with_room_ = i;
+    b.next = list.first;
+    (list.first == kNone ? list.last : blocks_[list.first].prev) = i;
+    list.first = i;
   }
-  void push_back(uint32_t i) noexcept {
+  void push_back(List& list, uint32_t i) noexcept {
     Block& b = blocks_[i];
     b.next = kNone;
-    b.prev = last_;
-    (last_ == kNone ? with_room_ : blocks_[last_].next) = i;
-    last_ = i;
+    b.prev = list.last;
+    (list.last == kNone ? list.first : blocks_[list.last].next) = i;
+    list.last = i;
   }
-  void unlink(uint32_t i) noexcept {
+  void unlink(List& list, uint32_t i) noexcept {
     Block& b = blocks_[i];
-    (b.prev == kNone ? with_room_ : blocks_[b.prev].next) = b.next;
-    (b.next == kNone ? last_ : blocks_[b.next].prev) = b.prev;
+    (b.prev == kNone ? list.first : blocks_[b.prev].next) = b.next;
+    (b.next == kNone ? list.last : blocks_[b.next].prev) = b.prev;
   }
 
   std::vector<Block> blocks_;
-  std::vector<Extent> extents_;  // of blocks from kSingle on
-  uint32_t with_room_ = kNone, last_ = kNone;
+  std::vector<Extent> extents_;   // of blocks from kSingle on
+  std::byte* singles_ = nullptr;  // of the others
+  // With room and in use; used once and empty, the latest first; without pages of their own.
+  List partial_, empty_, cold_singles_, cold_;
+  uint32_t away_ = kNone;  // list through `next` of what is given back
   uint32_t limit_;
-  // Empty blocks that have been used and still have their pages, and how many of them may, so that
-  // few objects that come and go ask nothing of the kernel.
-  std::size_t n_warm_ = 0, kept_ = 4;
+  uint32_t n_cold_singles_ = 0;
+  // As many stay, so that few objects that come and go ask nothing of the kernel.
+  static constexpr std::size_t kFew = 4;
+  std::size_t n_empty_ = 0, kept_ = kFew;
+  // Fetched: extents that lie cold, new ones. On its way: the number of one that lies cold, or
+  // kNone.
+  uint32_t n_ahead_ = 0, n_spares_ = 0, fetched_ = kNone;
+  std::array<std::byte*, kMostAhead> spares_{};
+  PageKeeper keeper_;
 };
 
 }  // namespace loom

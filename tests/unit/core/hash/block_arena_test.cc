@@ -152,6 +152,100 @@ TEST(BlockArena, TheRestOfAHugePageGoesBackWithWhatWasUsedOfIt) {
   }
 }
 
+bool is_resident(const void* p) {
+  unsigned char answer = 0;
+  const auto page = reinterpret_cast<std::uintptr_t>(p) & ~std::uintptr_t{4095};
+  EXPECT_EQ(mincore(reinterpret_cast<void*>(page), 4096, &answer), 0);
+  return answer & 1;
+}
+
+TEST(BlockArena, WhatALargeOneHandsOutNextHasItsMemory) {
+  BlockArena arena;
+  constexpr std::size_t kUnits = 16 << 8;  // 16 MB
+  ASSERT_TRUE(arena.reserve(4096, kUnits * 4096));
+  for (int round = 0; round < 2; ++round) {
+    std::vector<uint32_t> blocks;
+    std::size_t found = 0;
+    const auto next = [&] {
+      const uint32_t b = arena.alloc(0);
+      if (b == 0) return false;
+      found += is_resident(arena.at(b));
+      *static_cast<uint8_t*>(arena.at(b)) = 1;
+      blocks.push_back(b);
+      return true;
+    };
+    while (blocks.size() < 300) ASSERT_TRUE(next());
+    EXPECT_FALSE(arena.wants_fetch()) << "so far it is small";
+    while (!arena.wants_fetch()) ASSERT_TRUE(next());
+    EXPECT_LT(blocks.size(), 1024u) << "before it has 4 MB";
+    found = 0;
+    while (blocks.size() < 1024) ASSERT_TRUE(next());
+    std::size_t asked = blocks.size();
+    do {
+      if (!arena.wants_fetch()) continue;
+      arena.fetch_ahead();
+      EXPECT_FALSE(arena.wants_fetch());
+      if (blocks.size() < kUnits - 1024) {
+        EXPECT_GE(arena.committed_bytes(), (blocks.size() << 12) + (2 << 20));
+      }
+      found = 0;
+      asked = blocks.size();
+    } while (next());
+    EXPECT_EQ(blocks.size(), kUnits - 1);
+    EXPECT_EQ(found, blocks.size() - asked) << "the last ones were there, too";
+    EXPECT_FALSE(arena.wants_fetch());
+    for (const uint32_t b : blocks) arena.free(b, 0);
+    EXPECT_GT(arena.give_back(), (kUnits - 2) * 4096);
+    EXPECT_FALSE(is_resident(arena.at(kUnits - 1)));
+  }
+}
+
+TEST(BlockArena, OneOfSmallUnitsGrowsOnAfterItWasFetchedAhead) {
+  BlockArena arena;
+  constexpr std::size_t kUnits = (24 << 20) / 64;
+  ASSERT_TRUE(arena.reserve(64, kUnits * 64));
+  std::size_t n = 0, fetched = 0;
+  for (; arena.alloc(n % 3) != 0; ++n) {
+    if (!arena.wants_fetch() || n % 1001 != 0) continue;
+    arena.fetch_ahead();
+    ++fetched;
+  }
+  EXPECT_GT(n * 7 / 3, kUnits - 5);
+  EXPECT_GT(fetched, 5u);
+}
+
+TEST(BlockArena, WhatWasFetchedForNobodyGoesBack) {
+  BlockArena arena;
+  ASSERT_TRUE(arena.reserve(4096, 64 << 20));
+  std::vector<uint32_t> blocks;
+  while (!arena.wants_fetch()) blocks.push_back(arena.alloc(0));
+  arena.fetch_ahead();
+  EXPECT_TRUE(is_resident(arena.at(1025)));
+  for (const uint32_t b : blocks) arena.free(b, 0);
+  arena.give_back();
+  for (uint32_t b = 1; b < 1600; ++b) EXPECT_FALSE(is_resident(arena.at(b))) << b;
+}
+
+TEST(BlockArena, FetchingTakesNothingFromAnybody) {
+  BlockArena arena;
+  constexpr std::size_t kUnits = 32 << 8;
+  ASSERT_TRUE(arena.reserve(4096, kUnits * 4096));
+  std::atomic<bool> is_over{false};
+  std::thread fetcher([&] {
+    while (!is_over) arena.fetch_ahead();
+  });
+  std::vector<uint32_t> blocks;
+  while (const uint32_t b = arena.alloc(0)) {
+    auto* p = static_cast<uint32_t*>(arena.at(b));
+    *p = b;
+    blocks.push_back(b);
+  }
+  is_over = true;
+  fetcher.join();
+  EXPECT_EQ(blocks.size(), kUnits - 1);
+  for (const uint32_t b : blocks) ASSERT_EQ(*static_cast<uint32_t*>(arena.at(b)), b);
+}
+
 TEST(BlockArena, WhatHasGoneBackIsOneRangeWithWhatWasNeverUsed) {
   BlockArena arena;
   ASSERT_TRUE(arena.reserve(4096, 17 * 4096));

@@ -1,0 +1,63 @@
+// A list that may become as long as there are sessions: it grows without moving what is there, and
+// asks nothing of the allocator, whose locks a worker would share. Addresses for the longest there
+// may be are reserved at the beginning; pages come as they are used, and go back when the list has
+// become much shorter.
+#pragma once
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <type_traits>
+
+namespace loom::session {
+
+template <class T>
+class ReservedList {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  static constexpr std::size_t kMost = std::size_t{1} << 28;
+
+  ReservedList() noexcept {
+    void* p = mmap(nullptr, kMost * sizeof(T), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return;
+    (void)madvise(p, kMost * sizeof(T), MADV_NOHUGEPAGE);
+    items_ = static_cast<T*>(p);
+  }
+  ~ReservedList() {
+    if (items_) munmap(items_, kMost * sizeof(T));
+  }
+  ReservedList(const ReservedList&) = delete;
+  ReservedList& operator=(const ReservedList&) = delete;
+
+  bool has_memory() const noexcept { return items_ != nullptr; }  // without it: nothing else
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
+  T& operator[](std::size_t i) noexcept { return items_[i]; }
+  T& back() noexcept { return items_[size_ - 1]; }
+  // False: it is as long as may be.
+  bool push_back(const T& item) noexcept {
+    if (size_ == kMost) return false;
+    items_[size_++] = item;
+    if (size_ > touched_) touched_ = size_;
+    return true;
+  }
+  void pop_back() noexcept {
+    --size_;
+    if (touched_ <= kFew || size_ >= touched_ / 4) return;
+    // The upper half goes.
+    constexpr std::size_t kPerPage = 4096 / sizeof(T);
+    const std::size_t from = (touched_ / 2 + kPerPage - 1) / kPerPage * kPerPage;
+    (void)madvise(items_ + from, (touched_ - from) * sizeof(T), MADV_DONTNEED);
+    touched_ = from;
+  }
+
+ private:
+  static constexpr std::size_t kFew = 8192;  // keep their pages
+  static_assert(4096 % sizeof(T) == 0);
+
+  T* items_ = nullptr;
+  std::size_t size_ = 0, touched_ = 0;  // so many may have pages
+};
+
+}  // namespace loom::session
