@@ -224,7 +224,7 @@ int32_t DaemonArena::new_slab(uint32_t object_size) noexcept {
   if (unused_slabs_.empty()) {
     i = static_cast<int32_t>(slabs_.size());
     slabs_.emplace_back();
-    unused_slabs_.reserve(slabs_.size());
+    if (unused_slabs_.capacity() < slabs_.size()) unused_slabs_.reserve(2 * slabs_.size());
   } else {
     i = unused_slabs_.back();
     unused_slabs_.pop_back();

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -15,6 +16,7 @@ namespace loom::svm {
 namespace {
 
 constexpr uint64_t kPage = 4096;
+constexpr uint64_t kUnmapped = 1 << 20, kMostPieces = 1024;  // bytes at a time, at least
 constexpr uint32_t kVersion = 2;
 constexpr uint64_t kMaxSize = 1ull << kRefOffsetBits;
 
@@ -145,7 +147,9 @@ Result<std::unique_ptr<Segment>> Segment::map(int fd, uint32_t id, SegmentKind k
 }
 
 Segment::~Segment() {
-  munmap(base_, size_);
+  // In pieces: whoever changes mappings meanwhile, a worker among them, waits for one of them only.
+  const uint64_t piece = std::max(kUnmapped, size_ / kMostPieces & ~(kPage - 1));
+  for (uint64_t at = 0; at < size_; at += piece) munmap(base_ + at, std::min(piece, size_ - at));
   if (fd_ >= 0) close(fd_);
   if (owns_id_) ids().give_back(id_);
 }
