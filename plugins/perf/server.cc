@@ -29,21 +29,35 @@ Result<void> Servers::add(ServerKind kind, std::string_view uri, uint32_t fifo_s
   server->uri = uri;
   server->name = name_of(kind) + (" server " + server->uri);
   server->counters = std::vector<Counters>(host_.n_workers());
+  for (uint32_t i = 0; i < host_.n_workers(); ++i) {
+    server->served.push_back(std::make_unique<ServedPool>());
+    host_.run_on_worker(i, [&](Worker& w) { server->served[i]->use(w); });
+  }
   AppOps ops;
   ops.name = server->name.c_str();
   set_service(ops);
   AppConfig config;
   config.rx_fifo_size = config.tx_fifo_size = fifo_size;
   const auto app = host_.add_application(ops, config);
-  if (!app) return app.error();
+  if (!app) {
+    end(*server);
+    return app.error();
+  }
   server->app = *app;
   if (const auto listener = host_.app_listen(*app, *endpoint, server.get()); !listener) {
-    host_.remove_application(*app);
+    end(*server);
     return listener.error();
   }
   server->number = n_added_++;
   servers_.push_back(std::move(server));
   return {};
+}
+
+// What it keeps on workers goes there.
+void Servers::end(Server& server) {
+  if (server.app) host_.remove_application(server.app);
+  for (uint32_t i = 0; i < server.served.size(); ++i)
+    host_.run_on_worker(i, [&](Worker&) { server.served[i].reset(); });
 }
 
 Result<void> Servers::remove(ServerKind kind, std::string_view uri) {
@@ -52,7 +66,7 @@ Result<void> Servers::remove(ServerKind kind, std::string_view uri) {
   if (it == servers_.end())
     return error(Status::kNotFound,
                  std::string("no ") + name_of(kind) + " server at '" + std::string(uri) + "'");
-  host_.remove_application((*it)->app);
+  end(**it);
   servers_.erase(it);
   return {};
 }
@@ -64,7 +78,7 @@ const Server* Servers::at_or_behind(uint64_t number) const {
 }
 
 void Servers::remove_all() {
-  for (const auto& s : servers_) host_.remove_application(s->app);
+  for (const auto& s : servers_) end(*s);
   servers_.clear();
 }
 

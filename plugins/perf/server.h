@@ -12,6 +12,7 @@
 #include <hostloom/host.h>
 
 #include "counters.h"
+#include "served.h"
 
 namespace loom::perf {
 
@@ -27,7 +28,8 @@ struct Server {
   std::string uri;
   std::string name;  // of the application
   Application* app = nullptr;
-  std::vector<Counters> counters;  // by worker
+  std::vector<Counters> counters;                   // by worker
+  std::vector<std::unique_ptr<ServedPool>> served;  // by worker, and gone with it
   uint64_t sum(Counter what) const noexcept {
     uint64_t n = 0;
     for (const auto& c : counters) n += (c.*what).load(std::memory_order_relaxed);
@@ -50,6 +52,8 @@ class Servers {
   const Server* at_or_behind(uint64_t number) const;
 
  private:
+  void end(Server&);
+
   Host& host_;
   std::vector<std::unique_ptr<Server>> servers_;
   uint64_t n_added_ = 0;

@@ -14,14 +14,6 @@ constexpr uint32_t kMostPerCall = 256 * 1024;  // bytes sent: then it is the oth
 constexpr uint32_t kMostAnswers = 64;          // responses begun, likewise
 constexpr uint32_t kWorthAWrite = 32 * 1024;   // bytes of room to wait for, if so many wait
 
-struct Served {
-  Server* server;
-  enum class Kind : uint8_t { kUnknown, kSink, kEcho, kSource, kResponder } kind;
-  uint64_t position = kMarkSize;        // in the pattern, of the next byte to be sent
-  uint32_t request = 0, response = 0;   // bytes, of each
-  uint32_t to_come = 0, to_answer = 0;  // of this request; of its response. One of them is 0
-};
-
 Served& of(void* context) noexcept { return *static_cast<Served*>(context); }
 Counters& counters(Worker& w, const Served& c) noexcept { return c.server->counters[w.index]; }
 
@@ -162,8 +154,11 @@ void pump(Worker& w, SessionId id, void* context) noexcept {
 
 bool accepted(Worker& w, SessionId, SessionId id, void** context) noexcept {
   auto* server = static_cast<Server*>(*context);
-  auto* c = new (std::nothrow) Served{.server = server, .kind = kind_at_first(server->kind)};
+  Served* c = server->served[w.index]->take();
   if (!c) return false;  // no memory
+  c->server = server;
+  c->kind = kind_at_first(server->kind);
+  c->position = kMarkSize;
   *context = c;
   add(counters(w, *c).opened, 1);
   if (c->kind == Served::Kind::kSource) AppSession(w, id).want_writable();
@@ -171,8 +166,10 @@ bool accepted(Worker& w, SessionId, SessionId id, void** context) noexcept {
 }
 
 void closed(Worker& w, SessionId, void* context) noexcept {
-  add(counters(w, of(context)).closed, 1);
-  delete &of(context);
+  Served& c = of(context);
+  add(counters(w, c).closed, 1);
+  ServedPool& pool = *c.server->served[c.worker];
+  c.worker == w.index ? pool.give(c) : pool.give_back(c);
 }
 
 }  // namespace
