@@ -1,9 +1,10 @@
 // Draining: the daemon is to be taken out of service without breaking what is open.
 //
 //   draining   listeners of streams are not found any more, so that a SYN is answered as if nobody
-//              listened; a datagram transport's `accepted` is refused; nobody new attaches. What
-//              is open goes on, a handshake that was under way ends as it would have, and attached
-//              applications may connect: they may need to, to serve whom they have.
+//              listened; a datagram transport's `accepted` is refused; nobody new attaches.
+//              Applications inside the process are told, who close what they have for newcomers.
+//              What is open goes on, a handshake that was under way ends as it would have, and
+//              attached applications may connect: they may need to, to serve whom they have.
 //   drained    no session and no handshake is left, or the time-out has reset them. Handshakes
 //              that end only now are refused, and so are connects.
 //
@@ -11,6 +12,7 @@
 // the control thread to look; only that decides, having visited all workers. Control thread, but
 // for drain_progress().
 #include "session/control.h"
+#include "session/in_process.h"
 
 namespace loom::session {
 namespace {
@@ -79,7 +81,8 @@ void set_drain(Impl& l, bool enable, uint32_t timeout_s) {
   if (!enable) {
     if (state_of(l) == DrainState::kOff) return;
     set_state(l, DrainState::kOff);
-    return say(l, "draining is off");
+    say(l, "draining is off");
+    return tell_draining(l, false);
   }
   l.drain.timeout_s = timeout_s;
   l.drain.deadline = l.engine.clock_now() + timeout_s * kSecond;
@@ -90,6 +93,7 @@ void set_drain(Impl& l, bool enable, uint32_t timeout_s) {
       l.engine.run_on_worker(i, [](Worker& w) { of(w).drain_refused = {}; });
     set_state(l, DrainState::kDraining);
     say(l, "draining: no new connections");
+    tell_draining(l, true);
   }
   if (!l.drain.ticks && l.loop.after) tick(l);
   check(l);

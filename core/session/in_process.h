@@ -35,6 +35,8 @@ inline svm::AppFifoProducer writer_of(Session& s) noexcept {
 
 // Says `enabled_again` to those that have ended. Control thread.
 void tell_enabled(Impl&);
+// Says `draining` to all. Control thread.
+void tell_draining(Impl&, bool begins);
 // Says `closed`, now, whatever else was due. The session may be gone on return.
 void say_closed(SessionWorker&, Session&) noexcept;
 // The application is done with the session: close, or abort. `closed` becomes due.

@@ -17,6 +17,17 @@ std::string_view transport_name(const AppEndpoint& e) noexcept {
   return {e.transport, ::strnlen(e.transport, sizeof e.transport)};
 }
 
+// Of those that are registered, all or the ones that have ended. A copy: what is called may change
+// the list.
+std::vector<AppOps> calls_of_applications(const Impl& layer, bool only_ended) {
+  std::vector<AppOps> calls;
+  for (const auto& a : layer.apps)
+    if (a && a->owner->in_this_process && !a->detached &&
+        (!only_ended || a->condemned.load(std::memory_order_acquire)))
+      calls.push_back(static_cast<const InProcessApp&>(*a).calls);
+  return calls;
+}
+
 }  // namespace
 
 TransportId find_transport(const Impl& layer, const AppEndpoint& e) noexcept {
@@ -25,13 +36,13 @@ TransportId find_transport(const Impl& layer, const AppEndpoint& e) noexcept {
 }
 
 void tell_enabled(Impl& layer) {
-  std::vector<void (*)() noexcept> calls;  // they change the list of applications
-  for (const auto& a : layer.apps) {
-    if (!a || !a->owner->in_this_process || a->detached) continue;
-    const auto call = static_cast<const InProcessApp&>(*a).calls.enabled_again;
-    if (call && a->condemned.load(std::memory_order_acquire)) calls.push_back(call);
-  }
-  for (const auto call : calls) call();
+  for (const AppOps& calls : calls_of_applications(layer, true))
+    if (calls.enabled_again) calls.enabled_again();
+}
+
+void tell_draining(Impl& layer, bool begins) {
+  for (const AppOps& calls : calls_of_applications(layer, false))
+    if (calls.draining) calls.draining(begins);
 }
 
 }  // namespace session

@@ -179,7 +179,8 @@ uint32_t path_mtu(Worker& w, SessionId id, const IpAddress& to) noexcept {
   return ops->path_mtu(w, s->conn, to, c.endpoints.fib_index);
 }
 
-Status tx_datagram(Worker& w, SessionId id, std::span<std::byte> to, uint32_t* length) noexcept {
+Status tx_datagram(Worker& w, SessionId id, Datagram& how, std::span<std::byte> to,
+                   uint32_t* length) noexcept {
   SessionWorker& sw = of(w);
   Session& s = sw.pool.at(id);
   if (!s.shared) return Status::kAgain;
@@ -193,6 +194,11 @@ Status tx_datagram(Worker& w, SessionId id, std::span<std::byte> to, uint32_t* l
   }
   w.sessions->tx_drop(w, id, kHeader + h.length);
   *length = h.length;
+  how = {};
+  how.tos = h.tos;
+  how.ttl = h.ttl;
+  how.flags = h.flags & kDatagramTos;
+  if (h.ttl != 0) how.flags |= h.flags & kDatagramTtl;  // none leaves the host with 0
   return Status::kOk;
 }
 

@@ -11,6 +11,7 @@ Status send_datagram(Worker&, SessionId, const Datagram&, std::span<const std::b
 Status receive_datagram(Worker&, SessionId, Datagram& from, std::span<std::byte> to,
                         uint32_t* length) noexcept;
 uint32_t path_mtu(Worker&, SessionId, const IpAddress& to) noexcept;
-Status tx_datagram(Worker&, SessionId, std::span<std::byte> to, uint32_t* length) noexcept;
+Status tx_datagram(Worker&, SessionId, Datagram& how, std::span<std::byte> to,
+                   uint32_t* length) noexcept;
 
 }  // namespace loom::session

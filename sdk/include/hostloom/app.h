@@ -55,6 +55,11 @@ struct AppOps {
   // The session layer is enabled again, with which the application had ended: the time to remove it
   // and to add another. Control thread. Since ABI 1.1.
   void (*enabled_again)() noexcept = nullptr;
+  // The daemon drains, or does not any more. Listeners of app_listen are hidden meanwhile without
+  // the application's doing. A session of datagrams that it has for those who come (open_at) is one
+  // that draining waits for: it is to be closed with the last that goes by it, and nobody new is to
+  // be let in. Control thread. Since ABI 1.1.
+  void (*draining)(bool begins) noexcept = nullptr;
 };
 
 struct AppConfig {

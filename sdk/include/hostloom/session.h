@@ -259,9 +259,12 @@ struct SessionOps {
 
   // --- Datagrams of sessions of TxKind::kInternal, whose applications put the header of a datagram
   // session before each (datagram.h). What is received goes to rx_datagram. Since ABI 1.1.
-  // Takes the oldest one from the tx fifo, as far as it fits; `length` is all of it. kAgain: there
-  // is none; kClosed: the application broke the framing, and ends.
-  Status (*tx_datagram)(Worker&, SessionId, std::span<std::byte> to, uint32_t* length) noexcept;
+  // Takes the oldest one from the tx fifo, as far as it fits; `length` is all of it. Of `how` are
+  // filled in kDatagramTos and kDatagramTtl, and what these stand for: nothing else that an
+  // application may have written there is looked at. kAgain: there is none; kClosed: the
+  // application broke the framing, and ends.
+  Status (*tx_datagram)(Worker&, SessionId, Datagram& how, std::span<std::byte> to,
+                        uint32_t* length) noexcept;
 };
 
 }  // namespace loom

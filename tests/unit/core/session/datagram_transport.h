@@ -95,9 +95,10 @@ struct DatagramTransport {
       w.sessions->flow_unbind(w, self->connections[c].ends, kIpProtocol, false);
       w.sessions->closed(w, self->connections[c].session);
     };
-    o.abort = [](Worker&, ConnId c) noexcept {
+    o.abort = [](Worker& w, ConnId c) noexcept {
       ++self->aborted;
       self->connections[c].open = false;
+      w.sessions->flow_unbind(w, self->connections[c].ends, kIpProtocol, false);
     };
     o.info = [](Worker&, ConnId c, ConnectionInfo& out) noexcept {
       out.endpoints = self->connections[c].ends;

@@ -568,6 +568,25 @@ TEST_F(InProcess, ADrainedDaemonOpensNothingMore) {
   EXPECT_EQ(client.told(), Strings{"connected ok"});
 }
 
+TEST_F(InProcess, ThatTheDaemonDrainsIsToldOnceAndThatItDoesNotAnyMore) {
+  static std::string told;
+  told.clear();
+  AppOps ops;
+  ops.name = "told";
+  ops.draining = [](bool begins) noexcept { told += begins ? "begins " : "ends "; };
+  Application* const app = bed.layer->add_application(ops, {}).value();
+  session::Impl& l = bed.layer->impl();
+  session::set_drain(l, false, 0);
+  session::set_drain(l, true, 0);
+  session::set_drain(l, true, 10);
+  session::set_drain(l, false, 0);
+  EXPECT_EQ(told, "begins ends ");
+  bed.layer->remove_application(*app);
+  session::set_drain(l, true, 0);
+  session::set_drain(l, false, 0);
+  EXPECT_EQ(told, "begins ends ");
+}
+
 TEST_F(InProcess, ResetsByTheOperatorAreTold) {
   open();
   EXPECT_EQ(session::reset_all_sessions(bed.layer->impl(), true), 1u);  // and the peer's with it
