@@ -18,6 +18,10 @@ const StatInfo kStats[kStatCount] = {
     {"refused"},
     {"hellos"},
     {"hellos-dropped"},
+    {"put-off"},
+    {"put-off-dropped"},
+    {"bound-again"},
+    {"binds-failed"},
     {"retransmissions"},
     {"records-dropped"},
     {"too-long"},
@@ -115,10 +119,16 @@ Result<void> start(Host& host) {
 void stop(Host& host) {
   Shared& s = shared();
   if (s.app) host.remove_application(std::exchange(s.app, nullptr));
+  for (const auto& [id, l] : s.listeners) {  // those of nobody went with the application
+    host.run_on_worker(l->worker, [l = l](Worker& w) {
+      w.timer_stop(l->again);
+      w.timer_stop(l->next_round);
+    });
+    delete l;
+  }
+  s.listeners.clear();
   host.run_on_all_workers([&s](Worker& w) { w.plugin_data[s.worker_slot] = nullptr; });
   s.workers.clear();
-  for (const auto& [id, l] : s.listeners) delete l;  // those of nobody went with the application
-  s.listeners.clear();
   s.client.reset();
 }
 

@@ -8,6 +8,7 @@
 // listener's lower session, is on one worker; what is made or ended on the control thread says so.
 #pragma once
 #include <openssl/ssl.h>
+#include <sys/time.h>
 
 #include <array>
 #include <map>
@@ -19,6 +20,7 @@
 #include <hostloom/stats.h>
 
 #include "context.h"
+#include "put_off.h"
 #include "settings.h"
 
 namespace loom::tls::dtls {
@@ -32,6 +34,10 @@ constexpr uint32_t kMostPerCall = 64;             // datagrams: then it is the o
 constexpr uint32_t kHelloBytes = 27;              // before a ClientHello's random
 constexpr uint32_t kMostEarly = 8;                // records of the next epoch, in a handshake
 constexpr TimeNs kCookieLifetime = 60 * kSecond;  // at least; at most twice as long
+// Between attempts to bind again: twice as long each time, up to the most.
+constexpr uint32_t kLeastRetransmitUs = 1'000'000,
+                   kMostRetransmitUs = 60'000'000;  // as above, 4.2.4.1
+constexpr TimeNs kLeastWait = 100 * kMillisecond, kMostWait = 10 * kSecond;
 
 // OpenSSL's end of a lower session: where its records go, and the datagram that it may read.
 struct Wire {
@@ -40,10 +46,17 @@ struct Wire {
   Datagram to;  // flags 0: the lower session has a peer
   std::span<const std::byte> in;
   bool peeks = false;  // what is read stays (DTLSv1_listen)
+  // Of the flight that was sent last (RFC 6347 section 4.2.4), by the worker's clock: 0: it is
+  // done.
+  TimeNs retransmit_at = 0;
+  uint32_t wait_us = 0;    // that the timer runs for
+  timeval* due = nullptr;  // OpenSSL's own idea of when, by the time of day; null: not to be had
 };
 // False: no memory.
 bool attach_wire(SSL*, Wire&) noexcept;  // dtls_bio.cc
 void move_wire(SSL*, Wire&) noexcept;
+// Its retransmit_at has come: sends the flight again. As DTLSv1_handle_timeout.
+int retransmit(SSL*, Wire&) noexcept;
 
 // Keys of cookies (RFC 6347 section 4.2.1): a client shows by one that it is where it says, before
 // anything is kept for it. One worker.
@@ -131,9 +144,17 @@ struct Listener {
   CookieKeys cookies;
   std::map<PeerKey, Peer> peers;
   std::vector<ConnId> waiting;  // for room below; has room for all of its connections
+  PutOff put_off;               // what handshakes have no time for in this round
+  Timer next_round;             // that there is one, while something is put off
   uint32_t n_connections = 0;
   StatCounter under_way;  // handshakes
   bool closing = false;   // nobody listens any more
+  bool rests = false;     // the daemon drains: nobody is greeted
+  // Its lower session was reset: `again` goes to the control thread, which binds another.
+  SocketOptionsView options;  // control thread: how to
+  TimeNs wait = 0;            // control thread: before the next attempt; 0: the last was good
+  ConnId self = kNoConn;      // control thread's number
+  Timer again;
   ~Listener() { SSL_free(hello); }
 };
 
@@ -145,6 +166,10 @@ enum Stat : uint16_t {
   kRefused,
   kHellos,
   kHellosDropped,
+  kPutOff,
+  kPutOffDropped,
+  kBoundAgain,
+  kBindsFailed,
   kRetransmissions,
   kRecordsDropped,
   kTooLong,
@@ -182,6 +207,7 @@ struct Shared {
   std::shared_ptr<SSL_CTX> client;
   std::map<ConnId, Listener*> listeners;  // control thread
   ConnId next_listener = 0;
+  bool draining = false;  // control thread
 };
 Shared& shared() noexcept;
 inline DtlsWorker& dtls_worker(Worker& w) noexcept {
@@ -206,10 +232,14 @@ struct Fresh {
 Result<Fresh> read_again(X509_STORE*);
 void use(Fresh&) noexcept;  // while the workers stand still; then it has what there was before
 void retire(Fresh&);
-// A datagram for a listener's end: a connection's, or a ClientHello.
-void take(Listener&, const Datagram& from, std::span<const std::byte>) noexcept;
-// The listener's lower session has gone, with all that went by it. The listener may be gone on
-// return.
+// The daemon drains, or does not any more: listeners end what they have below, once the last
+// connection has left, or have it again. Control thread.
+void drain(bool begins) noexcept;
+// A datagram for a listener's end: a connection's, or a ClientHello. False: it is one for a
+// handshake, and costs what `may_cost` does not allow.
+bool take(Listener&, const Datagram& from, std::span<const std::byte>, bool may_cost) noexcept;
+// The listener's lower session has gone, with all that went by it: the control thread gets another.
+// The listener may be gone on return.
 void lower_ended(Listener&) noexcept;
 void wait_for_room(Connection&) noexcept;
 void room_again(Listener&) noexcept;
@@ -219,7 +249,7 @@ void settle_in(Connection&) noexcept;
 
 // --- dtls_connection.cc. After each of them comes settle().
 void begin(Connection&) noexcept;  // its handshake
-void input(Connection&, std::span<const std::byte>) noexcept;
+void input(Connection&, const Datagram& from, std::span<const std::byte>) noexcept;
 // The largest datagram that the application may send now, bytes.
 uint32_t most_payload(Connection&) noexcept;
 void start_deadline(Connection&) noexcept;  // of its handshake, which is under way

@@ -77,18 +77,18 @@ void handshake(Connection& c) noexcept {
   fail(c, is_mistrusted ? Status::kPermission : Status::kReset, ResetReason::kPeerReset);
 }
 
-void deliver(Connection& c, std::size_t n) noexcept {
+void deliver(Connection& c, const Datagram& from, std::size_t n) noexcept {
   if (c.closed || c.upper == kNoSession) return;
   Worker& w = c.at->w;
   Buffer b;
   b.data = c.at->plain.data();
   b.len = static_cast<uint32_t>(n);
-  if (w.sessions->rx_datagram(w, c.upper, c.wire.to, b, 0, b.len) != Status::kOk)
+  if (w.sessions->rx_datagram(w, c.upper, from, b, 0, b.len) != Status::kOk)
     ++c.at->stats[kRcvbufFull];
 }
 
 // Each record of the datagram is a datagram above. `is_for_data`: one of them should be.
-void receive(Connection& c, bool is_for_data) noexcept {
+void receive(Connection& c, const Datagram& from, bool is_for_data) noexcept {
   Worker& w = c.at->w;
   for (bool is_first = is_for_data; c.state == State::kOpen && !c.heard_close; is_first = false) {
     size_t n = 0;
@@ -99,7 +99,7 @@ void receive(Connection& c, bool is_for_data) noexcept {
       continue;
     }
     if (done == 1) {
-      deliver(c, n);
+      deliver(c, from, n);
       continue;
     }
     switch (SSL_get_error(c.ssl, done)) {
@@ -167,7 +167,7 @@ void timer_fired(Worker& w, Timer& t) noexcept {
   }
   ERR_clear_error();
   look_at_path(c, true);
-  if (const int outcome = DTLSv1_handle_timeout(c.ssl); outcome > 0) {
+  if (const int outcome = retransmit(c.ssl, c.wire); outcome > 0) {
     ++c.at->stats[kRetransmissions];
   } else if (outcome < 0) {
     ++c.at->stats[kHandshakesTimedOut];
@@ -180,11 +180,7 @@ void timer_fired(Worker& w, Timer& t) noexcept {
 void arm(Connection& c) noexcept {
   Worker& w = c.at->w;
   TimeNs next = c.counted ? c.deadline : 0;
-  if (timeval left; c.ssl && DTLSv1_get_timeout(c.ssl, &left) == 1) {
-    const TimeNs at = w.now + static_cast<TimeNs>(left.tv_sec) * kSecond +
-                      static_cast<TimeNs>(left.tv_usec) * 1000 + kMillisecond;
-    next = next == 0 ? at : std::min(next, at);
-  }
+  if (const TimeNs at = c.wire.retransmit_at; at != 0) next = next == 0 ? at : std::min(next, at);
   w.timer_stop(c.timer);
   if (next == 0) return;
   c.timer.fired = timer_fired;
@@ -213,7 +209,7 @@ void begin(Connection& c) noexcept {
   handshake(c);
 }
 
-void input(Connection& c, std::span<const std::byte> datagram) noexcept {
+void input(Connection& c, const Datagram& from, std::span<const std::byte> datagram) noexcept {
   if (!begins_with_record(datagram)) {
     ++c.at->stats[kRecordsDropped];
     return;
@@ -223,7 +219,7 @@ void input(Connection& c, std::span<const std::byte> datagram) noexcept {
   if (c.wire.in.empty()) return;
   if (c.state == State::kHandshake) handshake(c);
   // Records may have come before the handshake's last one, or with it.
-  if (c.state == State::kOpen) receive(c, was_open);
+  if (c.state == State::kOpen) receive(c, from, was_open);
   c.wire.in = {};
 }
 
@@ -233,15 +229,26 @@ uint32_t most_payload(Connection& c) noexcept {
   return most_of_record(c);
 }
 
+namespace {
+// What the application says of one datagram goes with it.
+void add_how(Datagram& to, const Datagram& how) noexcept {
+  to.flags |= how.flags;
+  if (how.flags & kDatagramTos) to.tos = how.tos;
+  if (how.flags & kDatagramTtl) to.ttl = how.ttl;
+}
+}  // namespace
+
 void send(Connection& c) noexcept {
   if (c.state != State::kOpen || c.upper == kNoSession) return;
   Worker& w = c.at->w;
   look_at_path(c, c.is_server);  // whose lower session, which has no peer, is told nothing of paths
   const uint32_t most = most_of_record(c);
+  const Datagram usual = c.wire.to;
   for (uint32_t i = 0; i < kMostPerCall && !c.said_close; ++i) {
     if (c.below().space() < kRoom) return wait_for_room(c);
     uint32_t n = 0;
-    const Status s = w.sessions->tx_datagram(w, c.upper, c.at->plain, &n);
+    Datagram how;
+    const Status s = w.sessions->tx_datagram(w, c.upper, how, c.at->plain, &n);
     if (s == Status::kClosed) {  // the application has ended by what it wrote
       if (c.closed) finish(c);
       return;
@@ -258,7 +265,10 @@ void send(Connection& c) noexcept {
     }
     size_t taken = 0;
     ERR_clear_error();
-    if (SSL_write_ex(c.ssl, c.at->plain.data(), n, &taken) != 1) {
+    add_how(c.wire.to, how);
+    const int written = SSL_write_ex(c.ssl, c.at->plain.data(), n, &taken);
+    c.wire.to = usual;
+    if (written != 1) {
       note_errors(c);
       return fail(c, Status::kReset, ResetReason::kAborted);
     }

@@ -3,7 +3,9 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "dtls.h"
 #include "tls.h"
@@ -30,11 +32,10 @@ int check_cookie(SSL* ssl, const unsigned char* cookie, unsigned size) noexcept 
 // The SSL that answers ClientHellos until one of them shows a cookie. False: no memory.
 bool renew_hello(Listener& l) noexcept {
   l.hello = SSL_new(l.context->ssl.get());
-  if (!l.hello || !attach_wire(l.hello, l.wire)) {
+  if (!l.hello || !attach_wire(l.hello, l.wire) || SSL_set_app_data(l.hello, &l) != 1) {
     SSL_free(std::exchange(l.hello, nullptr));
     return false;
   }
-  SSL_set_app_data(l.hello, &l);
   SSL_set_accept_state(l.hello);
   SSL_set_options(l.hello, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_QUERY_MTU);
   SSL_set_mtu(l.hello, kLeastMtu - 48);
@@ -78,19 +79,26 @@ Connection* enter(Listener& l, const PeerKey& key, SSL* ssl,
   return c;
 }
 
+// Answers the ClientHello in the wire. 1: its cookie is good; below 0: `hello` is of no use any
+// more.
+int look_at_hello(Listener& l) noexcept {
+  if (!l.hello && !renew_hello(l)) return 0;
+  BIO_ADDR* const nobody = BIO_ADDR_new();
+  ERR_clear_error();
+  const int heard = nobody ? DTLSv1_listen(l.hello, nobody) : 0;
+  ERR_clear_error();
+  BIO_ADDR_free(nobody);
+  return heard;
+}
+
 // Nothing is kept for a peer before its cookie is good. Then it is a connection, with this datagram
 // as its first one.
 void greet(Listener& l, const PeerKey& key, std::span<const std::byte> datagram) noexcept {
   Worker& w = *l.wire.w;
   DtlsWorker& t = dtls_worker(w);
   ++t.stats[kHellos];
-  if (!l.hello && !renew_hello(l)) return;
   l.wire.in = datagram;
-  BIO_ADDR* const nobody = BIO_ADDR_new();
-  ERR_clear_error();
-  const int heard = nobody ? DTLSv1_listen(l.hello, nobody) : 0;
-  ERR_clear_error();
-  BIO_ADDR_free(nobody);
+  const int heard = tls_worker(w).slice.measure([&l] { return look_at_hello(l); });
   const auto left = std::exchange(l.wire.in, {});
   if (heard != 1) {
     if (heard < 0) SSL_free(std::exchange(l.hello, nullptr));
@@ -118,22 +126,64 @@ void greet(Listener& l, const PeerKey& key, std::span<const std::byte> datagram)
   settle(*c);
 }
 
-void give(DtlsWorker& t, ConnId id, std::span<const std::byte> datagram) noexcept {
+void give(DtlsWorker& t, ConnId id, const Datagram& from,
+          std::span<const std::byte> datagram) noexcept {
   if (id == kNoConn) return;
   Connection& c = t.get(id);
-  input(c, datagram);
+  input(c, from, datagram);
   settle(c);
 }
 
 // On the listener's worker.
-Status bind(Worker& w, Listener& l, const SocketOptionsView& options) noexcept {
+Status bind(Worker& w, Listener& l) noexcept {
   if (!shared().app) return Status::kRefused;
-  SocketOptionsView o = options;
-  o.reuseport = o.reuseaddr = false;
   l.wire.w = &w;
   l.below_context.listener = &l;
-  return AppSession::open_at(w, *shared().app, l.upper, lower_endpoint(o), &l.below_context,
-                             &l.wire.lower);
+  const Status status = AppSession::open_at(w, *shared().app, l.upper, lower_endpoint(l.options),
+                                            &l.below_context, &l.wire.lower);
+  if (status == Status::kOk) l.lower = w.sessions->handle(w, l.wire.lower);
+  return status;
+}
+
+// With the last connection, when nobody new is to come.
+void close_unless_used(Listener& l) noexcept {
+  if (l.n_connections == 0 && (l.closing || l.rests)) AppSession(*l.wire.w, l.wire.lower).close();
+}
+
+void bind_again(void* number) noexcept;
+
+// To the control thread, where listeners have numbers: this one may be gone when it comes to it.
+void ask_to_bind(Listener& l) noexcept {
+  l.wire.w->post_to_control(bind_again, reinterpret_cast<void*>(uintptr_t{l.self}));
+}
+
+// Control thread. It is tried for as long as somebody listens, less and less often.
+void bind_again(void* number) noexcept {
+  Shared& s = shared();
+  const auto found = s.listeners.find(static_cast<ConnId>(reinterpret_cast<uintptr_t>(number)));
+  if (found == s.listeners.end() || s.draining || !s.app) return;
+  Listener& l = *found->second;
+  const TimeNs before = l.wait;
+  Status status = Status::kOk;
+  s.host->run_on_worker(l.worker, [&](Worker& w) {
+    if (l.wire.lower != kNoSession) return;
+    status = bind(w, l);
+    const bool is_good = status == Status::kOk;
+    ++dtls_worker(w).stats[is_good ? kBoundAgain : kBindsFailed];
+    l.wait = is_good ? 0 : std::clamp(2 * before, kLeastWait, kMostWait);
+    if (is_good) return;
+    l.again.fired = [](Worker&, Timer& t) noexcept {
+      ask_to_bind(LOOM_TIMER_OWNER(Listener, again, t));
+    };
+    w.timer_start_in(l.again, l.wait);
+  });
+  if (status != Status::kOk && before == 0)
+    s.host->log(LogLevel::kError, "tls",
+                std::string("a listener of DTLS hears nobody, as it cannot have its address and "
+                            "port again: ") +
+                    status_name(status));
+  if (status == Status::kOk && before != 0)
+    s.host->log(LogLevel::kNotice, "tls", "a listener of DTLS has its address and port again");
 }
 
 // Ends its handshakes, or all of its connections.
@@ -150,10 +200,14 @@ void end_connections(Listener& l, bool all) noexcept {
 // False: it has to be freed by the caller, as no lower session is there to say when.
 bool unbind(Listener& l) noexcept {
   l.closing = true;
+  l.wire.w->timer_stop(l.again);
   end_connections(l, false);
-  if (l.wire.lower == kNoSession) return false;
-  if (l.n_connections == 0) AppSession(*l.wire.w, l.wire.lower).close();
-  return true;
+  if (l.wire.lower != kNoSession) {
+    close_unless_used(l);
+    return true;
+  }
+  l.wire.w->timer_stop(l.next_round);
+  return false;
 }
 
 Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store) {
@@ -198,7 +252,8 @@ PeerKey key_of(const Endpoints& e) noexcept {
   return key;
 }
 
-void take(Listener& l, const Datagram& from, std::span<const std::byte> datagram) noexcept {
+bool take(Listener& l, const Datagram& from, std::span<const std::byte> datagram,
+          bool may_cost) noexcept {
   DtlsWorker& t = dtls_worker(*l.wire.w);
   l.wire.to = from;
   l.wire.to.flags = kDatagramRemote | kDatagramLocal;
@@ -206,29 +261,57 @@ void take(Listener& l, const Datagram& from, std::span<const std::byte> datagram
   const auto found = l.peers.find(key);
   const Peer peer = found == l.peers.end() ? Peer{} : found->second;
   if (is_hello(datagram)) {
-    // One that a handshake began with is that one's, sent again; of an open connection it is old.
-    if (peer.next != kNoConn && has_random(t.get(peer.next), datagram))
-      return give(t, peer.next, datagram);
-    if (peer.current != kNoConn && has_random(t.get(peer.current), datagram)) return;
-    if (!l.closing) return greet(l, key, datagram);
-    ++t.stats[kHellosDropped];
-    return;
+    // One of an open connection is old.
+    if (peer.current != kNoConn && has_random(t.get(peer.current), datagram)) return true;
+    const bool is_known = peer.next != kNoConn && has_random(t.get(peer.next), datagram);
+    if (!is_known && (l.closing || l.rests)) {
+      ++t.stats[kHellosDropped];
+      return true;
+    }
+    if (!may_cost) return false;
+    if (is_known)  // that a handshake began with is that one's, sent again
+      give(t, peer.next, from, datagram);
+    else
+      greet(l, key, datagram);
+    return true;
   }
   if (found == l.peers.end()) {
     ++t.stats[kHellosDropped];
-    return;
+    return true;
   }
+  if (peer.next != kNoConn && !may_cost) return false;
   // Which of the two it is for its keys say: the other one drops it.
-  give(t, peer.next, datagram);
+  give(t, peer.next, from, datagram);
   if (const auto now = l.peers.find(key);
       now != l.peers.end() && peer.current != kNoConn && now->second.current == peer.current)
-    give(t, peer.current, datagram);
+    give(t, peer.current, from, datagram);
+  return true;
 }
 
 void lower_ended(Listener& l) noexcept {
   l.wire.lower = kNoSession;
+  l.put_off.clear();
+  l.wire.w->timer_stop(l.next_round);
   end_connections(l, true);
-  if (l.closing) delete &l;
+  if (l.closing)
+    delete &l;
+  else if (!l.rests)
+    ask_to_bind(l);
+}
+
+void drain(bool begins) noexcept {
+  Shared& s = shared();
+  s.draining = begins;
+  for (const auto& [id, l] : s.listeners) {
+    bool has_none = false;
+    s.host->run_on_worker(l->worker, [&, l = l](Worker& w) {
+      l->rests = begins;
+      w.timer_stop(l->again);
+      has_none = l->wire.lower == kNoSession;
+      if (!has_none) close_unless_used(*l);
+    });
+    if (!begins && has_none) bind_again(reinterpret_cast<void*>(uintptr_t{id}));
+  }
 }
 
 void wait_for_room(Connection& c) noexcept {
@@ -256,7 +339,8 @@ void leave(Connection& c) noexcept {
     if (p.next == c.self) p.next = kNoConn;
     if (p.current == kNoConn && p.next == kNoConn) l.peers.erase(found);
   }
-  if (--l.n_connections == 0 && l.closing) AppSession(*l.wire.w, l.wire.lower).close();
+  --l.n_connections;
+  close_unless_used(l);
 }
 
 // RFC 6347 section 4.2.8: after a correct Finished the association before it is abandoned.
@@ -277,6 +361,10 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
   try {
     auto l = std::make_unique<Listener>();
     l->upper = upper;
+    l->options = options;
+    l->options.reuseport = l->options.reuseaddr = false;
+    l->options.congestion = "";
+    l->options.settings = 0;
     auto settings = settings_of(host, options.settings);
     if (!settings) return refuse(settings.error());
     auto context = context_of(*settings, tls::shared().store.get());
@@ -284,12 +372,14 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->context = std::move(*context);
     l->settings = std::move(*settings);
     const ConnId id = s.next_listener++;
+    l->self = id;
     l->worker = id % host.n_workers();  // each on another one
     s.listeners[id] = l.get();
     Status status = Status::kOk;
     host.run_on_worker(l->worker, [&](Worker& w) {
-      status = bind(w, *l, options);
-      if (status == Status::kOk) l->lower = w.sessions->handle(w, l->wire.lower);
+      status = bind(w, *l);
+      l->rests = s.draining;  // it had to show that it can have the port
+      if (status == Status::kOk) close_unless_used(*l);
     });
     if (status != Status::kOk) {
       s.listeners.erase(id);

@@ -14,7 +14,8 @@ Below& of(void* context) noexcept { return *static_cast<Below*>(context); }
 void note_error(const Below& b, Status status) noexcept {
   if (b.listener) return;  // of whichever of its connections
   Connection& c = *b.connection;
-  if (status == Status::kInvalid) {  // a flight is sent again as the path takes it; of data whoever sent it hears
+  if (status == Status::kInvalid) {  // a flight is sent again as the path takes it; of data whoever
+                                     // sent it hears
     c.mtu = 0;
     if (c.state == State::kOpen && c.upper != kNoSession)
       c.at->w.sessions->soft_error(c.at->w, c.upper, ResetReason::kMessageSize);
@@ -35,15 +36,52 @@ void connected(Worker&, SessionId, Status status, void* context) noexcept {
   settle(*c);
 }
 
+// What was put off in a round before, as far as this one's slice goes. One there is in any case.
+// Datagrams.
+uint32_t take_put_off(DtlsWorker& t, Listener& l) noexcept {
+  HandshakeSlice& slice = tls_worker(t.w).slice;
+  uint32_t n = 0;
+  for (; n < kMostPerCall && !l.put_off.empty() && (n == 0 || !slice.is_used_up(t.w.now)); ++n) {
+    Datagram from;
+    const std::size_t size = l.put_off.pop(from, t.wire);
+    (void)take(l, from, std::span<const std::byte>(t.wire).first(size), true);
+  }
+  return n;
+}
+
+void next_round(Worker& w, Timer& timer) noexcept {
+  Listener& l = LOOM_TIMER_OWNER(Listener, next_round, timer);
+  (void)take_put_off(dtls_worker(w), l);
+  if (!l.put_off.empty()) w.timer_start_in(timer, 1);
+}
+
+// Of handshakes, one in each round there is in any case; what there is no time for does not hold up
+// those that are open.
+void hear(Listener& l, const Datagram& from, std::span<const std::byte> datagram,
+          bool is_first) noexcept {
+  Worker& w = *l.wire.w;
+  DtlsWorker& t = dtls_worker(w);
+  const bool may_cost = l.put_off.empty() && (is_first || !tls_worker(w).slice.is_used_up(w.now));
+  if (take(l, from, datagram, may_cost)) return;
+  if (!l.put_off.push(from, datagram)) {
+    ++t.stats[kPutOffDropped];
+    return;
+  }
+  ++t.stats[kPutOff];
+  l.next_round.fired = next_round;
+  if (!l.next_round.is_running()) w.timer_start_in(l.next_round, 1);
+}
+
 void readable(Worker& w, SessionId lower, void* context) noexcept {
   const Below& b = of(context);
   DtlsWorker& t = dtls_worker(w);
   AppSession session(w, lower);
   HandshakeSlice& slice = tls_worker(w).slice;
   for (uint32_t i = 0; i < kMostPerCall; ++i) {
-    // One in each round there is in any case.
-    const bool may_cost = b.listener || b.connection->state == State::kHandshake;
-    if (i != 0 && may_cost && slice.is_used_up(w.now)) break;
+    const bool is_first = i == 0;
+    if (!is_first && b.connection && b.connection->state == State::kHandshake &&
+        slice.is_used_up(w.now))
+      break;
     Datagram from;
     uint32_t n = 0;
     const Status status = session.receive_datagram(from, t.wire, &n);
@@ -54,9 +92,9 @@ void readable(Worker& w, SessionId lower, void* context) noexcept {
     }
     const auto datagram = std::span<const std::byte>(t.wire).first(n);
     if (b.listener) {
-      take(*b.listener, from, datagram);
+      hear(*b.listener, from, datagram, is_first);
     } else {
-      input(*b.connection, datagram);
+      input(*b.connection, from, datagram);
       settle(*b.connection);
     }
   }
@@ -86,6 +124,7 @@ const AppOps kLowerOps{
     .writable = writable,
     .closed = closed,
     .enabled_again = [] noexcept { renew(shared().app, kLowerOps); },
+    .draining = drain,
 };
 
 }  // namespace loom::tls::dtls

@@ -75,7 +75,11 @@ void abort(Worker& w, ConnId conn) noexcept {
 
 Status set_options(Worker& w, ConnId conn, const SocketOptionsView& o) noexcept {
   Connection& c = at(w, conn);
-  return c.is_server ? Status::kOk : c.below().set_options(lower_endpoint(o).options);
+  if (!c.is_server) return c.below().set_options(lower_endpoint(o).options);
+  // The session below is all peers': what is this one's goes with its datagrams.
+  c.wire.to.tos = o.tos;
+  c.wire.to.flags |= kDatagramTos;
+  return Status::kOk;
 }
 
 void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept {

@@ -25,6 +25,7 @@ class HandshakeSlice {
     spent_ += clock_now() - begun;
     return outcome;
   }
+  TimeNs spent() const noexcept { return spent_; }  // in the round that was asked about last
 
  private:
   static constexpr TimeNs kSlice = kMillisecond;

@@ -10,6 +10,9 @@
 #include "tls_bed.h"
 
 namespace loom::tls {
+
+std::size_t allocations_until_one_fails = 0;
+
 namespace {
 
 // Blocks of what it notes of a packet it makes, and larger ones; bytes of both.
@@ -22,7 +25,10 @@ void* count(void* p, std::size_t n) {
   in_use += malloc_usable_size(p);
   return p;
 }
-void* allocate(std::size_t n, const char*, int) { return count(std::malloc(n), n); }
+bool fails() { return allocations_until_one_fails != 0 && --allocations_until_one_fails == 0; }
+void* allocate(std::size_t n, const char*, int) {
+  return fails() ? nullptr : count(std::malloc(n), n);
+}
 void release(void* p, const char*, int) {
   if (p) in_use -= malloc_usable_size(p);
   look_before_free(p);
@@ -30,6 +36,7 @@ void release(void* p, const char*, int) {
 }
 void* reallocate(void* p, std::size_t n, const char*, int) {
   if (!p) return allocate(n, nullptr, 0);
+  if (fails()) return nullptr;
   const std::size_t had = malloc_usable_size(p);
   void* const to = count(std::malloc(n), n);
   if (!to) return nullptr;

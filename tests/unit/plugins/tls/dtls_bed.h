@@ -77,10 +77,23 @@ class DtlsPeer {
   std::unique_ptr<SSL, void (*)(SSL*)> ssl_{nullptr, SSL_free};
 };
 
+// The records of a datagram, one by one.
+inline std::vector<std::string> records_of(std::string_view d) {
+  std::vector<std::string> all;
+  while (d.size() > 12) {
+    const std::size_t n = 13 + (static_cast<uint8_t>(d[11]) << 8 | static_cast<uint8_t>(d[12]));
+    all.emplace_back(d.substr(0, n));
+    d.remove_prefix(std::min(n, d.size()));
+  }
+  return all;
+}
+
 class DtlsBed {
  public:
   using Link = TlsBed::Link;
   static inline uint32_t path_mtu = 1500;
+  static inline bool refuses = false;  // to open lower sessions
+  IpAddress peer_address = Ip4Address{{192, 0, 2, 3}};
 
   explicit DtlsBed(const std::function<void(Config&)>& more = {})
       : tls([&](Config& c) {
@@ -90,6 +103,15 @@ class DtlsBed {
     path_mtu = 1500;
     TransportOps ops = transport.ops();
     ops.path_mtu = [](Worker&, ConnId, const IpAddress&, uint32_t) noexcept { return path_mtu; };
+    refuses = false;
+    ops.connect = [](Worker& w, SessionId s, Endpoints& e, const SocketOptionsView& o,
+                     ConnId* out) noexcept {
+      if (refuses) return Status::kInUse;
+      return test::DatagramTransport::self->ops().connect(w, s, e, o, out);
+    };
+    ops.set_options = [](Worker&, ConnId, const SocketOptionsView&) noexcept {
+      return Status::kOk;
+    };
     EXPECT_TRUE(tls.bed.transports.add(ops));
     worker().net = &test::kDatagramNet;
     openssl_now = &tls.bed.now;
@@ -109,8 +131,8 @@ class DtlsBed {
     e.remote.ip[3] = 3;
     tls.app->push(svm::ToDaemon::kConnect, e);
   }
-  // One datagram from that port of 192.0.2.3 (of a client; else from the server's) to the lower
-  // session `conn`.
+  // One datagram from that port of the peer's address (of a client; else from the server's) to the
+  // lower session `conn`.
   void deliver(std::string_view text, uint16_t port = 7, ConnId conn = 0) {
     enqueue(text, port, conn);
     tls.bed.pump(0);
@@ -120,7 +142,7 @@ class DtlsBed {
     if (!c.open) return;
     Datagram d;
     d.ends = c.ends;
-    d.ends.remote = Ip4Address{{192, 0, 2, 3}};
+    d.ends.remote = peer_address;
     d.ends.remote_port = port;
     Buffer b;
     std::string bytes(text);
@@ -138,6 +160,14 @@ class DtlsBed {
       return true;
     });
     return mine;
+  }
+  // So many times: what the peer says, and what it is answered.
+  void carry(DtlsPeer& p, int flights, uint16_t port = 7, ConnId conn = 0) {
+    for (; flights > 0; --flights) {
+      p.step();
+      for (; !p.out.empty(); p.out.pop_front()) deliver(p.out.front(), port, conn);
+      for (auto& s : sent(port, conn)) p.in.push_back(std::move(s));
+    }
   }
   // Carries datagrams until nothing moves.
   void exchange(DtlsPeer& p, uint16_t port = 7, ConnId conn = 0) {

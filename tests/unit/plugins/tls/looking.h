@@ -1,8 +1,11 @@
-// What this program's memory holds when it is freed, by operator delete or by OpenSSL.
+// What this program's memory holds when it is freed, by operator delete or by OpenSSL; and which of
+// OpenSSL's allocations is to fail.
 #pragma once
+#include <cstddef>
 
 namespace loom::tls {
 
-void look_before_free(const void*) noexcept;  // secrets_test.cc
+void look_before_free(const void*) noexcept;     // secrets_test.cc
+extern std::size_t allocations_until_one_fails;  // buffers_test.cc; 0: none does
 
 }  // namespace loom::tls
