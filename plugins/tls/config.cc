@@ -21,6 +21,10 @@ const char kConfigHelp[] =
     "handshake-timeout SECONDS    (default: 10)\n"
     "ticket-lifetime SECONDS      after which the keys of session tickets change (default: 3600)\n"
     "max-handshakes N             under way, of a worker (default: 16384)\n"
+    "early-data BYTES             of TLS 1.3, that servers take of a client before its handshake "
+    "is done\n"
+    "                             (default: 0). Whoever records some may send it again once, "
+    "elsewhere\n"
     "transport NAME               what the sessions run over (default: tcp)\n"
     "fifo-size BYTES              of each fifo of those (default: 1m)";
 
@@ -92,6 +96,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       c.ticket_lifetime = seconds * kSecond;
     } else if (key == "max-handshakes") {
       store(c.max_handshakes, in.number(*w, 1, 1u << 24));
+    } else if (key == "early-data") {
+      store(c.early_data, in.size(*w, 0, 1u << 20));
     } else if (key == "transport") {
       store(c.transport, in.text(*w));
       if (outcome && c.transport.size() > 15) return w->fail("a transport's name is shorter");
@@ -101,7 +107,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       return in.unknown(
           *w, {"certificate", "key", "ca-cert-path", "crl", "verify-server", "verify-client",
                "min-version", "max-version", "ciphers", "ciphersuites", "groups", "key-log",
-               "handshake-timeout", "ticket-lifetime", "max-handshakes", "transport", "fifo-size"});
+               "handshake-timeout", "ticket-lifetime", "max-handshakes", "early-data", "transport",
+               "fifo-size"});
     }
   }
   if (outcome && c.least_version && c.most_version && c.least_version > c.most_version)

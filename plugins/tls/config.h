@@ -15,10 +15,10 @@ struct Config {
   std::string datagram_transport = "udp";  // below DTLS
   bool datagrams = false;                  // the contexts made from it are for DTLS
   uint32_t fifo_size = 1u << 20;           // bytes, of each fifo of a lower session
-  std::string certificate, key;  // PEM files, for listeners that name no pair of their own
-  std::string ca;                // PEM file or folder; "": the system's
+  std::string certificate, key;         // PEM files, for listeners that name no pair of their own
+  std::string ca;                       // PEM file or folder; "": the system's
   std::size_t most_of_folder = 65'536;  // names that are read of one; no word of the stanza
-  std::string crl;               // PEM file: what it lists is refused; "": not looked at
+  std::string crl;                      // PEM file: what it lists is refused; "": not looked at
   Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
   int least_version = 0, most_version = 0;    // OpenSSL's numbers; 0: 1.2 and 1.3
   std::string ciphers, ciphersuites, groups;  // OpenSSL's notation; "": its defaults
@@ -26,6 +26,7 @@ struct Config {
   TimeNs handshake_timeout = 10 * kSecond;
   TimeNs ticket_lifetime = 3600 * kSecond;  // of the keys of session tickets
   uint32_t max_handshakes = 16'384;         // under way, of a worker
+  uint32_t early_data = 0;                  // bytes that a server takes of a client; 0: none
 };
 
 extern const char kConfigHelp[];

@@ -55,6 +55,7 @@ struct Connection {
   bool receiving = false;        // receive() runs
   bool again = false;            // and is to begin anew
   bool gone = false;             // the lower session was reset: what is written goes nowhere
+  bool reads_early = false;      // server: what comes may be early data (early.cc)
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
@@ -75,6 +76,8 @@ enum Stat : uint16_t {
   kServerHandshakes,
   kClientHandshakes,
   kResumed,
+  kEarlyAccepted,
+  kEarlyRefused,
   kHandshakesFailed,
   kHandshakesTimedOut,
   kRefused,
@@ -84,6 +87,7 @@ enum Stat : uint16_t {
   kBadRecords,
   kBytesIn,
   kBytesOut,
+  kEarlyBytes,
   kUnderWay,
   kConnections,
   kStatCount
@@ -140,6 +144,17 @@ void fail(Connection&, ResetReason reason) noexcept;
 void lost(Connection&, Status, ResetReason) noexcept;
 // Nobody is above from now on. What is unsent is sent, then the lower session ended.
 void end_below(Connection&) noexcept;
+
+// Makes the session of a server's application. False: it is not to be had, and the connection at
+// its end.
+bool accept_above(Connection&) noexcept;
+
+// --- early.cc
+// kGoOn: there is no more, and the rest of the handshake follows. kLook: OpenSSL waits, or has an
+// error. kWait: the application's fifo is full; rx_drained calls again. kOver: the connection is at
+// its end.
+enum class Early : uint8_t { kGoOn, kLook, kWait, kOver };
+Early read_early(Connection&) noexcept;
 
 // --- receive.cc
 // From the lower session into the upper one's rx fifo.

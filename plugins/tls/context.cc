@@ -21,6 +21,8 @@ namespace {
 
 // Of a client's messages to a DTLS server, without a certificate and with its chain: bytes.
 constexpr long kMostFlight = 16 << 10, kMostChain = 32 << 10;
+// That a listener keeps for tickets which may bring early data; the oldest goes first.
+constexpr long kMostSessions = 16'384;
 
 int use(SSL_CTX* c, const Credentials& own) {
   return SSL_CTX_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
@@ -197,8 +199,16 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   // too.
   if (config.datagrams)
     SSL_CTX_set_max_cert_list(raw, verify == Verify::kOff ? kMostFlight : kMostChain);
-  // Sessions live in tickets alone; nothing is kept for them here.
+  // Sessions live in tickets alone, and nothing is kept for them here; unless a ticket may bring
+  // early data: it is good once, and OpenSSL has to know which were.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
+  if (!config.datagrams && config.early_data != 0) {
+    SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_SERVER);
+    SSL_CTX_sess_set_cache_size(raw, kMostSessions);
+    if (SSL_CTX_set_max_early_data(raw, config.early_data) != 1 ||
+        SSL_CTX_set_recv_max_early_data(raw, config.early_data) != 1)
+      return openssl_fail("early-data");
+  }
   (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));
   constexpr unsigned char kName[] = "hostloom";
   (void)SSL_CTX_set_session_id_context(raw, kName, sizeof kName - 1);

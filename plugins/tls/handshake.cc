@@ -29,6 +29,9 @@ void handshake_over(Connection& c) noexcept {
   c.at->w.timer_stop(c.timer);
   --c.at->stats[kUnderWay];
   if (c.listener) --c.listener->under_way[c.at->w.index];
+  const int early = c.is_server && c.ssl ? SSL_get_early_data_status(c.ssl) : 0;
+  if (early == SSL_EARLY_DATA_ACCEPTED) ++c.at->stats[kEarlyAccepted];
+  if (early == SSL_EARLY_DATA_REJECTED) ++c.at->stats[kEarlyRefused];
   c.listener = nullptr;
   c.state = Connection::State::kEnding;
 }
@@ -51,11 +54,11 @@ Status status_of(ResetReason r) noexcept {
 // Tells whoever is above, unless it has heard before.
 void tell(Connection& c, Status status, ResetReason reason) noexcept {
   const SessionId upper = std::exchange(c.upper, kNoSession);
-  const bool was_open = c.state == Connection::State::kOpen;
+  const bool was_accepted = c.is_server || c.state == Connection::State::kOpen;
   handshake_over(c);
   if (upper == kNoSession) return;
   Worker& w = c.at->w;
-  if (was_open)
+  if (was_accepted)
     w.sessions->reset(w, upper, reason);
   else
     w.sessions->connected(w, upper, status, Endpoints{});
@@ -63,26 +66,22 @@ void tell(Connection& c, Status status, ResetReason reason) noexcept {
 
 void opened(Connection& c) noexcept {
   Worker& w = c.at->w;
-  Listener* const l = c.listener;
+  const bool is_new = c.upper == kNoSession;  // early data has brought the application before
+  ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
+  if (SSL_session_reused(c.ssl)) ++c.at->stats[kResumed];
+  if (c.is_server && is_new && !accept_above(c)) return;
   handshake_over(c);
   c.state = Connection::State::kOpen;
   c.was_open = true;
   SSL_clear_mode(c.ssl, SSL_MODE_RELEASE_BUFFERS);
   keep_buffers(c);
-  ++c.at->stats[c.is_server ? kServerHandshakes : kClientHandshakes];
-  if (SSL_session_reused(c.ssl)) ++c.at->stats[kResumed];
-  ConnectionInfo info;
-  (void)c.below().info(info);
   if (!c.is_server) {
+    ConnectionInfo info;
+    (void)c.below().info(info);
     w.sessions->connected(w, c.upper, Status::kOk, info.endpoints);
-  } else if (w.sessions->accepted(w, l->upper, shared().transport, c.self, info.endpoints,
-                                  &c.upper) != Status::kOk) {
-    ++c.at->stats[kRefused];
-    c.upper = kNoSession;
-    c.state = Connection::State::kEnding;
-    return c.below().abort();
   }
-  if (c.shut && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);  // while connecting
+  // What was written, or ended, meanwhile.
+  if ((c.shut || !is_new) && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);
   receive(c);
 }
 
@@ -109,9 +108,19 @@ void handshake(Connection& c) noexcept {
   if (t.slice.is_used_up(t.w.now) && c.below().unread() != 0) return c.below().want_readable();
   if (!flush(c)) return;
   ERR_clear_error();
-  const int done = t.slice.measure([&c] { return SSL_do_handshake(c.ssl); });
+  int done = 0;
+  switch (c.reads_early ? read_early(c) : Early::kGoOn) {
+    case Early::kWait:
+    case Early::kOver:
+      return;
+    case Early::kLook:
+      break;
+    case Early::kGoOn:
+      done = t.slice.measure([&c] { return SSL_do_handshake(c.ssl); });
+  }
   if (done == 1) return opened(c);
   if (SSL_get_error(c.ssl, done) == SSL_ERROR_WANT_READ) {
+    if (c.reads_early && c.below().unread() != 0) return c.below().want_readable();
     if (!c.below().eof()) return;
     ++t.stats[kHandshakesFailed];
     return fail(c, ResetReason::kPeerReset);
@@ -121,6 +130,20 @@ void handshake(Connection& c) noexcept {
   if (!is_verify_failure(c)) return fail(c, ResetReason::kPeerReset);
   tell(c, Status::kPermission, ResetReason::kAborted);
   end_below(c);
+}
+
+bool accept_above(Connection& c) noexcept {
+  Worker& w = c.at->w;
+  ConnectionInfo info;
+  (void)c.below().info(info);
+  if (w.sessions->accepted(w, c.listener->upper, shared().transport, c.self, info.endpoints,
+                           &c.upper) == Status::kOk)
+    return true;
+  ++c.at->stats[kRefused];
+  c.upper = kNoSession;
+  handshake_over(c);
+  c.below().abort();
+  return false;
 }
 
 void fail(Connection& c, ResetReason reason) noexcept {

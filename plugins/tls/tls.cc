@@ -20,6 +20,8 @@ const StatInfo kStats[kStatCount] = {
     {"server-handshakes"},
     {"client-handshakes"},
     {"resumed"},
+    {"early-data-accepted"},
+    {"early-data-refused"},
     {"handshakes-failed"},
     {"handshakes-timed-out"},
     {"refused"},
@@ -29,6 +31,7 @@ const StatInfo kStats[kStatCount] = {
     {"bad-records"},
     {"bytes-in"},
     {"bytes-out"},
+    {"early-bytes-in"},
     {"handshakes-under-way", StatKind::kGauge},
     {"connections", StatKind::kGauge},
 };

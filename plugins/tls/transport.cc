@@ -83,7 +83,11 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
 }
 
 void tx_ready(Worker& w, ConnId conn, uint32_t) noexcept { send(at(w, conn)); }
-void rx_drained(Worker& w, ConnId conn) noexcept { receive(at(w, conn)); }
+void rx_drained(Worker& w, ConnId conn) noexcept {
+  Connection& c = at(w, conn);
+  if (c.state == Connection::State::kHandshake) return handshake(c);  // early data
+  receive(c);
+}
 
 void shutdown(Worker& w, ConnId conn) noexcept {
   Connection& c = at(w, conn);
@@ -140,10 +144,7 @@ void describe(const SSL* ssl, std::string& out) {
 }
 
 Status property(const SSL* ssl, uint32_t which, std::string& out) {
-  const auto number = [&](bool value) {
-    const uint32_t n = value;
-    out.assign(reinterpret_cast<const char*>(&n), sizeof n);
-  };
+  const auto number = [&](uint32_t n) { out.assign(reinterpret_cast<const char*>(&n), sizeof n); };
   switch (static_cast<SessionProperty>(which)) {
     case SessionProperty::kVersion:
       out = SSL_get_version(ssl);
@@ -173,6 +174,11 @@ Status property(const SSL* ssl, uint32_t which, std::string& out) {
     case SessionProperty::kIsResumed:
       number(SSL_session_reused(ssl));
       return Status::kOk;
+    case SessionProperty::kEarlyData: {
+      const bool has_some = SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_ACCEPTED;
+      number(!has_some ? 0 : SSL_is_init_finished(ssl) ? 2 : 1);
+      return Status::kOk;
+    }
     case SessionProperty::kIsVerified:
       number(SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get0_peer_certificate(ssl) &&
              SSL_get_verify_result(ssl) == X509_V_OK);

@@ -269,6 +269,8 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return get_property(s, v, loom::SessionProperty::kIsResumed);
     case VPPCOM_ATTR_GET_TLS_VERIFIED:
       return get_property(s, v, loom::SessionProperty::kIsVerified);
+    case VPPCOM_ATTR_GET_TLS_EARLY_DATA:
+      return get_property(s, v, loom::SessionProperty::kEarlyData);
     case VPPCOM_ATTR_GET_MOST_PAYLOAD: {
       if (!s.is_datagram() || s.is_connectionless()) return VPPCOM_ENOTSUP;
       const int most = s.most_payload(false);

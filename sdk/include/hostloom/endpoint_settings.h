@@ -37,6 +37,9 @@ enum class SessionProperty : uint32_t {
   kPeerCertificate = 5,  // DER; "": the peer has shown none
   kIsResumed = 6,        // u32
   kIsVerified = 7,       // u32: the peer's certificate was asked for, and is good
+  // u32: of a server, its first bytes came before the handshake was done, and somebody else may
+  // have sent them a second time (RFC 8446 section 8): 0 no, 1 yes, and it is not done yet, 2 it is
+  kEarlyData = 8,
 };
 
 // String: std::string, or SecretString (hostloom/secret.h) for what holds keys.

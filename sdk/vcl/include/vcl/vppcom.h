@@ -230,6 +230,10 @@ typedef enum {
   VPPCOM_ATTR_GET_TLS_VERIFIED,    /* uint32_t: the peer's certificate was asked for, and is good */
   VPPCOM_ATTR_GET_MOST_PAYLOAD,    /* uint32_t, of DTLS: bytes that one write takes on its path now;
                                       a longer one is EMSGSIZE */
+  VPPCOM_ATTR_GET_TLS_EARLY_DATA,  /* uint32_t: 0 none; 1 what was received so far came before the
+                                      handshake was done, which it is not yet, and may have been
+                                      sent by somebody who recorded it (RFC 8446 section 8); 2 it
+                                      came so, and the handshake is done */
 } vppcom_attr_op_t;
 
 #pragma GCC visibility push(default)

@@ -1,0 +1,244 @@
+// Early data (RFC 8446 section 2.3): off, or once, and before the handshake is done.
+#include "tls_bed.h"
+
+namespace loom::tls {
+namespace {
+
+struct Free {
+  void operator()(SSL_SESSION* s) const { SSL_SESSION_free(s); }
+};
+using Ticket = std::unique_ptr<SSL_SESSION, Free>;
+
+struct TlsEarly : testing::Test {
+  explicit TlsEarly(uint32_t most = 16'384) : bed([=](Config& c) { c.early_data = most; }) {
+    EXPECT_EQ(bed.listen(443), 0);
+  }
+  // What a client gets for its first handshake.
+  Ticket ticket() {
+    auto link = connect();
+    Peer peer(Peer::Role::kClient);
+    peer.exchange(*bed.app, *link);
+    auto far = bed.accept();
+    EXPECT_TRUE(far);
+    peer.feed(bed.app->read(*link));
+    EXPECT_EQ(peer.read(), "");
+    bed.app->close(*far);  // in order: that of a connection that is cut off is good no more
+    Ticket t(SSL_get1_session(peer.ssl()));
+    SSL_set_shutdown(peer.ssl(), SSL_SENT_SHUTDOWN);  // else it is good for nothing at its end
+    EXPECT_TRUE(SSL_SESSION_is_resumable(t.get()));
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
+    return t;
+  }
+  TlsBed::Link connect() { return bed.connect(443, test::PipeTransport::kProto); }
+  // The first flight of a client with that ticket.
+  static std::string flight(Peer& peer, const Ticket& t, std::string_view text) {
+    const Ticket copy(SSL_SESSION_dup(t.get()));
+    EXPECT_EQ(SSL_set_session(peer.ssl(), copy.get()), 1);
+    std::size_t n = 0;
+    EXPECT_EQ(SSL_write_early_data(peer.ssl(), text.data(), text.size(), &n), 1);
+    return peer.records();
+  }
+  std::string early(const TlsBed::Link& far) {
+    const auto value = bed.property(*far, SessionProperty::kEarlyData);
+    return value ? std::to_string(number_setting(*value)) : "none";
+  }
+  TlsBed bed;
+};
+struct TlsNoEarly : TlsEarly {
+  TlsNoEarly() : TlsEarly(0) {}
+};
+
+TEST_F(TlsEarly, IsReadBeforeTheHandshakeIsDone) {
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  EXPECT_EQ(bed.stat(kUnderWay), 1u);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(bed.app->read(*far), "early");
+  EXPECT_EQ(early(far), "1");
+  EXPECT_EQ(bed.stat(kServerHandshakes), 1u);  // the first one
+  // An answer waits for the end of the handshake.
+  bed.app->write(*far, "answer");
+  std::size_t n = 0;
+  EXPECT_EQ(SSL_write_early_data(peer.ssl(), " and more", 9, &n), 1);
+  bed.app->write(*link, peer.records());
+  EXPECT_EQ(bed.app->read(*far), " and more");
+  peer.exchange(*bed.app, *link);
+  EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_ACCEPTED);
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "answer");
+  EXPECT_EQ(early(far), "2");
+  peer.write("late");
+  bed.app->write(*link, peer.records());
+  EXPECT_EQ(bed.app->read(*far), "late");
+  EXPECT_EQ(bed.stat(kEarlyAccepted), 1u);
+  EXPECT_EQ(bed.stat(kEarlyRefused), 0u);
+  EXPECT_EQ(bed.stat(kEarlyBytes), 14u);
+  EXPECT_EQ(bed.stat(kResumed), 1u);
+  EXPECT_FALSE(bed.accept());  // it is one session
+}
+
+// RFC 8446 section 8.1.
+TEST_F(TlsEarly, AFlightThatIsSentASecondTimeGivesNobodyAnything) {
+  const Ticket t = ticket();
+  auto link = connect(), again = connect();
+  Peer peer(Peer::Role::kClient);
+  const std::string recorded = flight(peer, t, "pay 100");
+  bed.app->write(*link, recorded);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(bed.app->read(*far), "pay 100");
+  bed.app->write(*again, recorded);
+  EXPECT_EQ(bed.stat(kUnderWay), 2u);
+  EXPECT_FALSE(bed.accept());
+  for (int i = 0; i < 3; ++i) bed.bed.pump(5 * kSecond);
+  EXPECT_EQ(bed.stat(kUnderWay), 0u);
+  EXPECT_FALSE(bed.accept());
+  EXPECT_EQ(bed.stat(kEarlyRefused), 1u);
+  EXPECT_EQ(bed.stat(kEarlyBytes), 7u);
+}
+
+TEST_F(TlsEarly, AClientWithAUsedTicketSendsItsDataOnceMore) {
+  const Ticket t = ticket();
+  for (int i = 0; i < 2; ++i) {
+    auto link = connect();
+    Peer peer(Peer::Role::kClient);
+    bed.app->write(*link, flight(peer, t, "early"));
+    auto far = i == 0 ? bed.accept() : nullptr;
+    peer.exchange(*bed.app, *link);
+    if (i == 1) far = bed.accept();
+    ASSERT_TRUE(far);
+    EXPECT_EQ(SSL_get_early_data_status(peer.ssl()),
+              i == 0 ? SSL_EARLY_DATA_ACCEPTED : SSL_EARLY_DATA_REJECTED);
+    EXPECT_EQ(bed.app->read(*far), i == 0 ? "early" : "");
+    EXPECT_EQ(early(far), i == 0 ? "2" : "0");
+    peer.write("once more");
+    bed.app->write(*link, peer.records());
+    EXPECT_EQ(bed.app->read(*far), "once more");
+  }
+  EXPECT_EQ(bed.stat(kResumed), 1u);
+  EXPECT_EQ(bed.stat(kEarlyRefused), 1u);
+}
+
+TEST_F(TlsEarly, MoreThanIsAllowedIsTheEnd) {
+  const Ticket t = ticket();
+  SSL_SESSION_set_max_early_data(t.get(), 1u << 20);
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, pattern(16'000)));
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_TRUE(bed.app->read(*far) == pattern(16'000));
+  std::size_t n = 0;
+  EXPECT_EQ(SSL_write_early_data(peer.ssl(), pattern(1000).data(), 1000, &n), 1);
+  bed.app->write(*link, peer.records());
+  EXPECT_EQ(bed.app->read(*far), "");
+  EXPECT_TRUE(far->rx.reset());
+  bed.app->push(svm::ToDaemon::kReset, link->handle);
+  EXPECT_EQ(bed.stat(kConnections), 0u);
+}
+
+TEST_F(TlsEarly, AReaderThatStopsStopsItWhereItIs) {
+  shared().config.early_data = 1u << 20;
+  ASSERT_TRUE(reload());
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  constexpr std::size_t kMuch = 150'000;  // the fifo has 64 KB
+  std::string records;
+  records = flight(peer, t, pattern(kMuch).substr(0, 16'000));
+  for (std::size_t at = 16'000; at < kMuch; at += 16'000) {
+    std::size_t n = 0;
+    const std::string part = pattern(kMuch).substr(at, 16'000);
+    ASSERT_EQ(SSL_write_early_data(peer.ssl(), part.data(), part.size(), &n), 1);
+    records += peer.records();
+  }
+  std::string got;
+  TlsBed::Link far;
+  for (std::size_t at = 0; at < records.size() || got.size() < kMuch;) {
+    const std::size_t before = at + got.size();
+    at += bed.app->write(*link, std::string_view(records).substr(at));
+    bed.bed.pump();
+    if (!far) far = bed.accept();
+    ASSERT_TRUE(far);
+    got += bed.app->read(*far, 20'000);
+    if (at + got.size() == before) break;
+  }
+  EXPECT_TRUE(got == pattern(kMuch)) << got.size();
+  EXPECT_EQ(bed.stat(kUnderWay), 1u);
+  peer.exchange(*bed.app, *link);
+  EXPECT_EQ(bed.stat(kEarlyAccepted), 1u);
+}
+
+TEST_F(TlsEarly, AnApplicationMayEndBeforeTheHandshakeDoes) {
+  for (const bool hard : {false, true}) {
+    const Ticket t = ticket();
+    auto link = connect();
+    Peer peer(Peer::Role::kClient);
+    bed.app->write(*link, flight(peer, t, "early"));
+    auto far = bed.accept();
+    ASSERT_TRUE(far);
+    EXPECT_EQ(bed.app->read(*far), "early");
+    if (hard) {
+      bed.app->push(svm::ToDaemon::kReset, far->handle);
+      EXPECT_EQ(bed.stat(kConnections), 0u);
+      continue;
+    }
+    bed.app->write(*far, "the last");
+    bed.app->close(*far);
+    peer.exchange(*bed.app, *link);
+    peer.feed(bed.app->read(*link));
+    EXPECT_EQ(peer.read(), "the last");
+    EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
+    bed.bed.pump();
+    EXPECT_EQ(bed.stat(kConnections), 0u);
+  }
+}
+
+TEST_F(TlsEarly, AHandshakeThatNeverEndsIsAResetForTheApplication) {
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  for (int i = 0; i < 4; ++i) bed.bed.pump(5 * kSecond);
+  EXPECT_EQ(bed.app->read(*far), "early");
+  EXPECT_TRUE(far->rx.reset());
+  EXPECT_EQ(bed.stat(kHandshakesTimedOut), 1u);
+}
+
+TEST_F(TlsEarly, TicketsOfBeforeAReloadBringNone) {
+  const Ticket t = ticket();
+  ASSERT_TRUE(reload());
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  EXPECT_FALSE(bed.accept());
+  peer.exchange(*bed.app, *link);
+  EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_REJECTED);
+}
+
+TEST_F(TlsNoEarly, UnlessItIsConfigured) {
+  const Ticket t = ticket();
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(t.get()), 0u);
+  SSL_SESSION_set_max_early_data(t.get(), 16'384);  // it tries all the same
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  EXPECT_FALSE(bed.accept());
+  peer.exchange(*bed.app, *link);
+  EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_REJECTED);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(bed.app->read(*far), "");
+  EXPECT_EQ(bed.stat(kEarlyBytes), 0u);
+  EXPECT_EQ(bed.stat(kResumed), 1u);
+  EXPECT_EQ(early(far), "0");
+}
+
+}  // namespace
+}  // namespace loom::tls
