@@ -1,5 +1,5 @@
 // OpenSSL's BIO over a lower session's fifos: one copy into OpenSSL's record buffer, one out of it.
-#include <openssl/bio.h>
+#include "bio.h"
 
 #include <algorithm>
 #include <cstring>
@@ -62,27 +62,30 @@ int write_ex(BIO* b, const char* from, size_t size, size_t* taken) noexcept {
 
 long control(BIO*, int command, long, void*) noexcept { return command == BIO_CTRL_FLUSH; }
 
-BIO_METHOD* method() noexcept {
-  static BIO_METHOD* const m = [] {
-    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "hostloom session");
-    if (!made) return made;
-    BIO_meth_set_read_ex(made, read_ex);
-    BIO_meth_set_write_ex(made, write_ex);
-    BIO_meth_set_ctrl(made, control);
-    return made;
-  }();
-  return m;
-}
-
 }  // namespace
 
-bool attach_bio(Connection& c) noexcept {
-  BIO* b = method() ? BIO_new(method()) : nullptr;
+BIO_METHOD* make_bio_method(const char* name, const BioCalls& calls) noexcept {
+  BIO_METHOD* const made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, name);
+  if (!made) return made;
+  BIO_meth_set_read_ex(made, calls.read);
+  BIO_meth_set_write_ex(made, calls.write);
+  BIO_meth_set_ctrl(made, calls.control);
+  return made;
+}
+
+bool attach_bio(SSL* ssl, BIO_METHOD* method, void* data) noexcept {
+  BIO* const b = method ? BIO_new(method) : nullptr;
   if (!b) return false;
-  BIO_set_data(b, &c);
+  BIO_set_data(b, data);
   BIO_set_init(b, 1);
-  SSL_set_bio(c.ssl, b, b);
+  SSL_set_bio(ssl, b, b);
   return true;
+}
+
+bool attach_bio(Connection& c) noexcept {
+  static BIO_METHOD* const method =
+      make_bio_method("hostloom session", {read_ex, write_ex, control});
+  return attach_bio(c.ssl, method, &c);
 }
 
 bool flush(Connection& c) noexcept {

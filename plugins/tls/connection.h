@@ -11,9 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include <hostloom/app.h>
-#include <hostloom/stats.h>
-
+#include "common.h"
 #include "resume.h"
 #include "slice.h"
 
@@ -94,18 +92,10 @@ enum Stat : uint16_t {
 };
 extern const StatInfo kStats[kStatCount];
 
-struct TlsWorker {
-  explicit TlsWorker(Worker& worker) : w(worker) {}
-  ~TlsWorker();
-  // A connection with an id; null: no memory.
-  Connection* open() noexcept;
+struct TlsWorker : ConnectionTable<Connection, kConnections> {
+  using ConnectionTable::ConnectionTable;
   void forget(Connection&) noexcept;
-  Connection& get(ConnId id) noexcept { return *connections[id]; }
 
-  Worker& w;
-  std::vector<std::unique_ptr<Connection>> connections;  // by id; null: free
-  std::vector<ConnId> free;
-  StatCounter stats[kStatCount];
   SessionCache sessions;
   uint32_t lingering = 0;  // connections whose handshake has failed, and which are still there
   // Connections with buffers of records, the one that is idle for the longest time first.
@@ -114,9 +104,6 @@ struct TlsWorker {
   Timer idle_timer;
   HandshakeSlice slice;
 };
-
-// Its SSL, and what that referred to. Null: it has none any more.
-void free_ssl(Connection&) noexcept;  // tls.cc
 
 inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }
 

@@ -15,10 +15,7 @@
 #include <memory>
 #include <vector>
 
-#include <hostloom/app.h>
-#include <hostloom/host.h>
-#include <hostloom/stats.h>
-
+#include "common.h"
 #include "context.h"
 #include "put_off.h"
 #include "settings.h"
@@ -184,30 +181,15 @@ enum Stat : uint16_t {
 };
 extern const StatInfo kStats[kStatCount];
 
-struct DtlsWorker {
-  explicit DtlsWorker(Worker& worker) : w(worker) {}
-  ~DtlsWorker();
+struct DtlsWorker : ConnectionTable<Connection, kConnections> {
+  using ConnectionTable::ConnectionTable;
   Connection* open() noexcept;  // null: no memory
-  void forget(Connection&) noexcept;
-  Connection& get(ConnId id) noexcept { return *connections[id]; }
-
-  Worker& w;
-  std::vector<std::unique_ptr<Connection>> connections;  // by id; null: free
-  std::vector<ConnId> free;
-  StatCounter stats[kStatCount];
   std::array<std::byte, kMaxDatagramBytes> wire, plain;
 };
 
-struct Shared {
-  Host* host = nullptr;
-  TransportId transport = kNoTransport;
-  uint32_t worker_slot = 0;
-  std::vector<std::unique_ptr<DtlsWorker>> workers;
-  Application* app = nullptr;
-  std::shared_ptr<SSL_CTX> client;
+struct Shared : Transport<DtlsWorker> {
   std::map<ConnId, Listener*> listeners;  // control thread
-  ConnId next_listener = 0;
-  bool draining = false;  // control thread
+  bool draining = false;                  // control thread
 };
 Shared& shared() noexcept;
 inline DtlsWorker& dtls_worker(Worker& w) noexcept {
@@ -263,7 +245,7 @@ void finish(Connection&) noexcept;
 void settle(Connection&) noexcept;
 
 Result<void> init(Host&);
-Result<void> start(Host&);
-void stop(Host&);
+Result<void> start();
+void stop();
 
 }  // namespace loom::tls::dtls

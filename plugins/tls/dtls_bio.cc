@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 
+#include "bio.h"
 #include "dtls.h"
 
 namespace loom::tls::dtls {
@@ -86,27 +87,12 @@ long control(BIO* b, int command, long number, void* p) noexcept {
   }
 }
 
-BIO_METHOD* method() noexcept {
-  static BIO_METHOD* const m = [] {
-    BIO_METHOD* made =
-        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "hostloom datagrams");
-    if (!made) return made;
-    BIO_meth_set_read_ex(made, read_ex);
-    BIO_meth_set_write_ex(made, write_ex);
-    BIO_meth_set_ctrl(made, control);
-    return made;
-  }();
-  return m;
-}
-
 }  // namespace
 
 bool attach_wire(SSL* ssl, Wire& wire) noexcept {
-  BIO* b = method() ? BIO_new(method()) : nullptr;
-  if (!b) return false;
-  BIO_set_data(b, &wire);
-  BIO_set_init(b, 1);
-  SSL_set_bio(ssl, b, b);
+  static BIO_METHOD* const method =
+      make_bio_method("hostloom datagrams", {read_ex, write_ex, control});
+  if (!attach_bio(ssl, method, &wire)) return false;
   DTLS_set_timer_cb(ssl, next_wait);
   return true;
 }

@@ -307,7 +307,7 @@ void settle(Connection& c) noexcept {
   c.at->w.timer_stop(c.timer);
   if (c.is_server) {
     leave(c);
-    return c.at->forget(c);
+    return c.at->give_back(c);
   }
   if (!std::exchange(c.lower_closed, true)) c.below().close();  // `closed` forgets it
 }

@@ -62,7 +62,7 @@ Connection* enter(Listener& l, const PeerKey& key, SSL* ssl,
     l.waiting.reserve(l.n_connections + 1);
     l.peers[key].next = c->self;
   } catch (const std::bad_alloc&) {
-    t.forget(*c);
+    t.give_back(*c);
     return nullptr;
   }
   ++l.n_connections;
@@ -219,11 +219,6 @@ Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store)
   return context;
 }
 
-Status refuse(const Error& e) {
-  shared().host->log(LogLevel::kWarn, "tls", "cannot listen for DTLS: " + e.message);
-  return e.code;
-}
-
 // While the workers stand still.
 void change(Listener& l, ServerContextPtr& context) noexcept {
   std::swap(l.context, context);
@@ -365,17 +360,15 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->options.reuseport = l->options.reuseaddr = false;
     l->options.congestion = "";
     l->options.settings = 0;
-    auto settings = settings_of(host, options.settings);
-    if (!settings) return refuse(settings.error());
-    auto context = context_of(*settings, tls::shared().store.get());
-    if (!context) return refuse(context.error());
-    l->context = std::move(*context);
-    l->settings = std::move(*settings);
+    ListenerParts parts;
+    Status status = make_parts(options.settings, context_of, " for DTLS", parts);
+    if (status != Status::kOk) return status;
+    l->context = std::move(parts.context);
+    l->settings = std::move(parts.settings);
     const ConnId id = s.next_listener++;
     l->self = id;
     l->worker = id % host.n_workers();  // each on another one
     s.listeners[id] = l.get();
-    Status status = Status::kOk;
     host.run_on_worker(l->worker, [&](Worker& w) {
       status = bind(w, *l);
       l->rests = s.draining;  // it had to show that it can have the port
@@ -398,13 +391,12 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
   const auto found = s.listeners.find(id);
   if (found == s.listeners.end()) return Status::kNotFound;
   try {
-    auto settings = settings_of(*s.host, number);
-    if (!settings) return refuse(settings.error());
-    auto context = context_of(*settings, tls::shared().store.get());
-    if (!context) return refuse(context.error());
-    s.host->with_barrier([&] { change(*found->second, *context); });
-    retired().take(std::move(*context));
-    std::swap(found->second->settings, *settings);
+    ListenerParts parts;
+    if (const Status made = make_parts(number, context_of, " for DTLS", parts); made != Status::kOk)
+      return made;
+    s.host->with_barrier([&] { change(*found->second, parts.context); });
+    retired().take(std::move(parts.context));
+    std::swap(found->second->settings, parts.settings);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;

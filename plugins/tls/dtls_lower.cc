@@ -112,7 +112,7 @@ void closed(Worker&, SessionId, void* context) noexcept {
   if (of(context).listener) return lower_ended(*of(context).listener);
   Connection& c = *of(context).connection;
   fail(c, Status::kReset, ResetReason::kAborted);
-  c.at->forget(c);
+  c.at->give_back(c);
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
     status = AppSession::connect_for(w, *s.app, upper, lower_endpoint(options), ends,
                                      &c->below_context, &c->wire.lower);
   if (status != Status::kOk) {
-    t.forget(*c);
+    t.give_back(*c);
     return status == Status::kClosed ? Status::kRefused : status;  // we have ended with the layer
   }
   c->upper = upper;
@@ -53,17 +53,11 @@ void tx_ready(Worker& w, ConnId conn, uint32_t) noexcept {
   settle(c);
 }
 
-void shutdown(Worker& w, ConnId conn) noexcept {
-  Connection& c = at(w, conn);
-  c.shut = true;
-  w.sessions->tx_schedule(w, c.upper);
-}
-
 // What is queued is sent before the session layer hears of its end. Datagrams that were not read
 // are lost, as those on their way are.
 void close(Worker& w, ConnId conn, bool) noexcept {
   at(w, conn).closed = true;
-  shutdown(w, conn);
+  kTransportOps.shutdown(w, conn);
 }
 
 void abort(Worker& w, ConnId conn) noexcept {
@@ -93,27 +87,18 @@ void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept {
 
 }  // namespace
 
-const TransportOps kTransportOps{
-    .name = "dtls",
-    .proto = kProto,
-    .ip_protocol = 0,
-    .tx_kind = TxKind::kInternal,
-    .connect = connect,
-    .shutdown = shutdown,
-    .close = close,
-    .abort = abort,
-    .set_options = set_options,
-    .info = info,
-    .describe = [](Worker& w, ConnId conn,
-                   std::string& out) noexcept { tls::describe(at(w, conn).ssl, out); },
-    .open_listener = open_listener,
-    .close_listener = close_listener,
-    .tx_ready = tx_ready,
-    .property =
-        [](Worker& w, ConnId conn, uint32_t which, std::string& out) noexcept {
-          return tls::property(at(w, conn).ssl, which, out);
-        },
-    .use_settings = use_settings,
-};
+constinit const TransportOps kTransportOps = [] {
+  TransportOps o = common_ops<Connection, at>("dtls", kProto);
+  o.connect = connect;
+  o.close = close;
+  o.abort = abort;
+  o.set_options = set_options;
+  o.info = info;
+  o.open_listener = open_listener;
+  o.close_listener = close_listener;
+  o.tx_ready = tx_ready;
+  o.use_settings = use_settings;
+  return o;
+}();
 
 }  // namespace loom::tls::dtls

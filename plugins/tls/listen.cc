@@ -6,12 +6,26 @@
 namespace loom::tls {
 namespace {
 
-Status refuse(const Error& e) {
-  shared().host->log(LogLevel::kWarn, "tls", "cannot listen: " + e.message);
-  return e.code;
+Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store) {
+  return make_server_context(shared().config, settings, store);
 }
 
 }  // namespace
+
+Status make_parts(uint32_t number, Result<ServerContextPtr> (*make)(const Settings&, X509_STORE*),
+                  const char* for_what, ListenerParts& out) {
+  Shared& s = shared();
+  const auto refuse = [&](const Error& e) {
+    s.host->log(LogLevel::kWarn, "tls", "cannot listen" + std::string(for_what) + ": " + e.message);
+    return e.code;
+  };
+  auto settings = settings_of(*s.host, number);
+  if (!settings) return refuse(settings.error());
+  auto context = make(*settings, s.store.get());
+  if (!context) return refuse(context.error());
+  out = {std::move(*settings), std::move(*context)};
+  return Status::kOk;
+}
 
 Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* out) noexcept {
   Shared& s = shared();
@@ -19,13 +33,13 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     auto l = std::make_unique<Listener>();
     l->upper = upper;
     l->under_way = std::vector<StatCounter>(s.host->n_workers());
-    auto settings = settings_of(*s.host, options.settings);
-    if (!settings) return refuse(settings.error());
-    auto context = make_server_context(s.config, *settings, s.store.get());
-    if (!context) return refuse(context.error());
-    l->context = std::move(*context);
+    ListenerParts parts;
+    if (const Status made = make_parts(options.settings, context_of, "", parts);
+        made != Status::kOk)
+      return made;
+    l->context = std::move(parts.context);
     l->shown = l->context.get();
-    l->settings = std::move(*settings);
+    l->settings = std::move(parts.settings);
     if (!s.app) return Status::kClosed;
     // It has its place before connections come, which is all that may want memory.
     const ConnId id = s.next_listener++;
@@ -48,13 +62,12 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
   const auto found = s.listeners.find(id);
   if (found == s.listeners.end()) return Status::kNotFound;
   try {
-    auto settings = settings_of(*s.host, number);
-    if (!settings) return refuse(settings.error());
-    auto context = make_server_context(s.config, *settings, s.store.get());
-    if (!context) return refuse(context.error());
-    found->second->show(*s.host, std::move(*context));
-    std::swap(found->second->settings, *settings);
-    return Status::kOk;
+    ListenerParts parts;
+    const Status made = make_parts(number, context_of, "", parts);
+    if (made != Status::kOk) return made;
+    found->second->show(*s.host, std::move(parts.context));
+    std::swap(found->second->settings, parts.settings);
+    return made;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
   }

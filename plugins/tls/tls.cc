@@ -10,12 +10,6 @@ Shared& shared() noexcept {
   return s;
 }
 
-void free_ssl(Connection& c) noexcept {
-  SSL_free(std::exchange(c.ssl, nullptr));
-  retired().let_go(c.at->w, c.context);
-  retired().let_go(c.at->w, c.wanted);
-}
-
 const StatInfo kStats[kStatCount] = {
     {"server-handshakes"},
     {"client-handshakes"},
@@ -36,40 +30,10 @@ const StatInfo kStats[kStatCount] = {
     {"connections", StatKind::kGauge},
 };
 
-TlsWorker::~TlsWorker() {
-  for (const auto& c : connections)
-    if (c) SSL_free(c->ssl);
-}
-
-Connection* TlsWorker::open() noexcept {
-  try {
-    auto c = std::make_unique<Connection>();
-    if (free.empty()) {
-      free.reserve(connections.size() + 1);  // forget() gives back without asking for memory
-      connections.push_back(nullptr);
-      free.push_back(static_cast<ConnId>(connections.size() - 1));
-    }
-    c->self = free.back();
-    c->at = this;
-    free.pop_back();
-    Connection* const raw = c.get();
-    connections[raw->self] = std::move(c);
-    ++stats[kConnections];
-    return raw;
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-}
-
 void TlsWorker::forget(Connection& c) noexcept {
-  w.timer_stop(c.timer);
   forget_buffers(c);
-  free_ssl(c);
   if (c.lingers) --lingering;
-  const ConnId id = c.self;
-  connections[id] = nullptr;
-  free.push_back(id);
-  --stats[kConnections];
+  give_back(c);
 }
 
 namespace {
@@ -80,32 +44,21 @@ constexpr ConfigStanza kStanza{
     .context = nullptr,
     .apply = [](void*, const ConfigNode& n) { return apply_config(&shared().config, n); }};
 
-constexpr StatSet kStatSet{.prefix = "/sys/tls",
-                           .stats = kStats,
-                           .read = [](void*, uint32_t worker, std::span<uint64_t> out) noexcept {
-                             const TlsWorker* t = shared().workers[worker].get();
-                             for (std::size_t i = 0; i < out.size(); ++i) out[i] = t->stats[i];
-                           }};
-
 }  // namespace
 
 Result<void> init(Host& host) {
   Shared& s = shared();
   std::destroy_at(&s);
   std::construct_at(&s);
-  s.host = &host;
-  auto transport = host.add_transport(kTransportOps);
-  if (!transport) return transport.error();
-  s.transport = *transport;
-  s.worker_slot = host.allocate_worker_slot();
+  if (auto r = s.add_to(host, kTransportOps); !r) return r;
   if (auto r = register_commands(host); !r) return r;
   if (auto r = add_api(host); !r) return r;
   if (auto r = dtls::init(host); !r) return r;
-  if (auto r = host.add_stats(kStatSet); !r) return r;
+  if (auto r = s.add_stats("/sys/tls", kStats); !r) return r;
   return host.add_config_stanza(kStanza);
 }
 
-Result<void> start(Host& host) {
+Result<void> start(Host&) {
   Shared& s = shared();
   auto store = make_store(s.config);
   if (!store) return error(Status::kInvalid, store.error().message);
@@ -118,26 +71,18 @@ Result<void> start(Host& host) {
   auto client = make_client_context(s.config, s.store.get());
   if (!client) return client.error();
   s.client = {client->release(), SSL_CTX_free};
-  s.workers.resize(host.n_workers());
-  host.run_on_all_workers([&s](Worker& w) {
-    s.workers[w.index] = std::make_unique<TlsWorker>(w);
-    w.plugin_data[s.worker_slot] = s.workers[w.index].get();
-  });
-  const auto app = host.add_application(kLowerOps);
-  if (!app) return app.error();
-  s.app = *app;
-  return dtls::start(host);
+  if (auto r = s.start(kLowerOps); !r) return r;
+  return dtls::start();
 }
 
 void stop(Host& host) {
-  dtls::stop(host);
+  dtls::stop();
   Shared& s = shared();
-  if (s.app) host.remove_application(std::exchange(s.app, nullptr));
+  s.end_application();
   host.run_on_all_workers([&s](Worker& w) {
-    if (auto* t = static_cast<TlsWorker*>(std::exchange(w.plugin_data[s.worker_slot], nullptr)))
-      w.timer_stop(t->idle_timer);
+    if (w.plugin_data[s.worker_slot]) w.timer_stop(tls_worker(w).idle_timer);
   });
-  s.workers.clear();
+  s.end_workers();
   s.listeners.clear();
   s.wishes.retire();
   s.client.reset();

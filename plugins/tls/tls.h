@@ -38,19 +38,12 @@ struct Listener {
   std::vector<StatCounter> under_way;  // handshakes, by worker; each its own
 };
 
-struct Shared {
-  Host* host = nullptr;
+struct Shared : Transport<TlsWorker> {
   Config config;
-  TransportId transport = kNoTransport;
-  uint32_t worker_slot = 0;
-  std::vector<std::unique_ptr<TlsWorker>> workers;  // by index
-  Application* app = nullptr;                       // changed only while the workers stand still
-  StorePtr store;                                   // of all contexts; changed with `client`
-  uint32_t generation = 0;                          // of `client`, that of others' sessions ends
-  std::shared_ptr<SSL_CTX> client;                  // of all connections to servers
-  ClientSettingsTable wishes;                       // and what applications want of theirs
+  StorePtr store;              // of all contexts; changed with `client`
+  uint32_t generation = 0;     // of `client`, that of others' sessions ends
+  ClientSettingsTable wishes;  // what applications want of connections to servers
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
-  ConnId next_listener = 0;
 };
 Shared& shared() noexcept;
 
@@ -63,7 +56,16 @@ AppEndpoint lower_endpoint(const SocketOptionsView&) noexcept;
 extern const TransportOps kTransportOps;  // transport.cc
 extern const AppOps kLowerOps;            // lower.cc
 
-// listen.cc: TransportOps. Control thread.
+// listen.cc. Control thread.
+// What a listener of TLS or of DTLS is opened with, or gets later.
+struct ListenerParts {
+  Settings settings;
+  ServerContextPtr context;
+};
+// By the number of the settings. An error is logged, as of who cannot listen `for_what`.
+Status make_parts(uint32_t number, Result<ServerContextPtr> (*make)(const Settings&, X509_STORE*),
+                  const char* for_what, ListenerParts& out);
+// TransportOps.
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
 Status use_settings(ConnId, uint32_t number) noexcept;
 void close_listener(ConnId) noexcept;
@@ -71,9 +73,6 @@ void close_listener(ConnId) noexcept;
 // takes the place of ours. Control thread.
 void renew_application() noexcept;
 void renew(Application*&, const AppOps&) noexcept;  // that one
-// What transports say of a connection; `out` as TransportOps has it.
-void describe(const SSL*, std::string& out);
-Status property(const SSL*, uint32_t which, std::string& out);
 // Reads the configuration's files again, for listeners, those with certificates of their own
 // included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
 // has changed.

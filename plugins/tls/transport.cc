@@ -89,12 +89,6 @@ void rx_drained(Worker& w, ConnId conn) noexcept {
   receive(c);
 }
 
-void shutdown(Worker& w, ConnId conn) noexcept {
-  Connection& c = at(w, conn);
-  c.shut = true;
-  w.sessions->tx_schedule(w, c.upper);
-}
-
 void settings_given(uint32_t number) noexcept {
   Shared& s = shared();
   try {
@@ -187,28 +181,21 @@ Status property(const SSL* ssl, uint32_t which, std::string& out) {
   return Status::kUnsupported;
 }
 
-const TransportOps kTransportOps{
-    .name = "tls",
-    .proto = kProto,
-    .ip_protocol = 0,
-    .tx_kind = TxKind::kInternal,
-    .connect = connect,
-    .rx_drained = rx_drained,
-    .shutdown = shutdown,
-    .close = close,
-    .abort = abort,
-    .set_options = set_options,
-    .info = info,
-    .describe = [](Worker& w, ConnId conn,
-                   std::string& out) noexcept { describe(at(w, conn).ssl, out); },
-    .open_listener = open_listener,
-    .close_listener = close_listener,
-    .tx_ready = tx_ready,
-    .property = [](Worker& w, ConnId conn, uint32_t which,
-                   std::string& out) noexcept { return property(at(w, conn).ssl, which, out); },
-    .settings_given = settings_given,
-    .settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); },
-    .use_settings = use_settings,
-};
+constinit const TransportOps kTransportOps = [] {
+  TransportOps o = common_ops<Connection, at>("tls", kProto);
+  o.connect = connect;
+  o.rx_drained = rx_drained;
+  o.close = close;
+  o.abort = abort;
+  o.set_options = set_options;
+  o.info = info;
+  o.open_listener = open_listener;
+  o.close_listener = close_listener;
+  o.tx_ready = tx_ready;
+  o.settings_given = settings_given;
+  o.settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); };
+  o.use_settings = use_settings;
+  return o;
+}();
 
 }  // namespace loom::tls

@@ -15,9 +15,10 @@ namespace loom::test {
 
 class PluginBed {
  public:
-  explicit PluginBed(SessionConfig config = {}) : bed(std::move(config)) {
+  explicit PluginBed(SessionConfig config = {}, uint32_t n_workers = 1)
+      : bed(std::move(config), SessionBed::Network::kNone, n_workers) {
     ops_.struct_size = sizeof ops_;
-    ops_.n_workers = [](Host&) { return uint32_t{1}; };
+    ops_.n_workers = [](Host& h) { return of(h).bed.engine->n_workers(); };
     ops_.run_on_worker = [](Host& h, uint32_t i, void (*fn)(Worker&, void*), void* arg) {
       of(h).bed.engine->run_on_worker(i, [&](Worker& w) { fn(w, arg); });
     };

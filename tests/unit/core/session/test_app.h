@@ -122,9 +122,11 @@ class SessionBed {
     ADD_FAILURE() << "no counter " << name;
     return 0;
   }
-  uint32_t buffers_in_use() {  // those in the worker's cache are free
+  uint32_t buffers_in_use() {  // those in workers' caches are free
     const auto stats = engine->buffer_pools()[0]->stats();
-    return stats.total - stats.free - engine->worker(0).cache.n;
+    uint32_t cached = 0;
+    for (uint32_t i = 0; i < engine->n_workers(); ++i) cached += engine->worker(i).cache.n;
+    return stats.total - stats.free - cached;
   }
 
   TimeNs now = kSecond;

@@ -94,12 +94,15 @@ class DtlsBed {
   static inline uint32_t path_mtu = 1500;
   static inline bool refuses = false;  // to open lower sessions
   IpAddress peer_address = Ip4Address{{192, 0, 2, 3}};
+  uint32_t on = 0;  // the worker that is meant
 
-  explicit DtlsBed(const std::function<void(Config&)>& more = {})
-      : tls([&](Config& c) {
-          c.datagram_transport = "datagrams";
-          if (more) more(c);
-        }) {
+  explicit DtlsBed(const std::function<void(Config&)>& more = {}, uint32_t n_workers = 1)
+      : tls(
+            [&](Config& c) {
+              c.datagram_transport = "datagrams";
+              if (more) more(c);
+            },
+            "EC", n_workers) {
     path_mtu = 1500;
     TransportOps ops = transport.ops();
     ops.path_mtu = [](Worker&, ConnId, const IpAddress&, uint32_t) noexcept { return path_mtu; };
@@ -113,11 +116,11 @@ class DtlsBed {
       return Status::kOk;
     };
     EXPECT_TRUE(tls.bed.transports.add(ops));
-    worker().net = &test::kDatagramNet;
+    for (uint32_t i = 0; i < n_workers; ++i) tls.bed.engine->worker(i).net = &test::kDatagramNet;
     openssl_now = &tls.bed.now;
   }
-  Worker& worker() { return tls.bed.engine->worker(0); }
-  uint64_t stat(dtls::Stat s) { return dtls::shared().workers[0]->stats[s]; }
+  Worker& worker() { return tls.bed.engine->worker(on); }
+  uint64_t stat(dtls::Stat s) { return dtls::shared().workers[on]->stats[s]; }
   int32_t listen(uint32_t settings = 0) { return tls.listen(443, dtls::kProto, settings); }
 
   // To port 443 of 192.0.2.3.
@@ -188,7 +191,16 @@ class DtlsBed {
     h.length = static_cast<uint32_t>(text.size());
     std::string bytes(reinterpret_cast<const char*>(&h), sizeof h);
     bytes += text;
-    return tls.app->write(c, bytes);
+    if (on == 0) return tls.app->write(c, bytes);
+    const uint32_t n = c.tx.enqueue(svm::bytes_of(bytes.data(), bytes.size()));
+    ask(svm::ToDaemon::kTx, c);
+    return n;
+  }
+  // Of that session's worker.
+  void ask(svm::ToDaemon type, const test::TestApp::Connection& c) {
+    const svm::SessionEvent event{c.handle, 0};
+    tls.app->ask_worker(on, type, event);
+    tls.bed.pump();
   }
   std::vector<std::string> read(test::TestApp::Connection& c, uint16_t* error = nullptr) {
     const std::string all = tls.app->read(c);

@@ -149,6 +149,18 @@ TEST_F(DtlsRoom, SeveralMayWaitForItAndOneOfThemLeave) {
   EXPECT_EQ(other.got.size(), kMany);
 }
 
+TEST_F(DtlsRoom, WhatOthersHaveTakenIsWaitedForAsWell) {
+  AppSession below = connection().below();
+  const std::byte rubbish[1] = {};
+  while (below.send_datagram(connection().wire.to, rubbish) == Status::kOk) {}
+  put("at last");
+  step();
+  ASSERT_TRUE(connection().waits);
+  EXPECT_TRUE(peer.got.empty());
+  bed.exchange(peer);
+  EXPECT_EQ(peer.got, (Texts{"at last"}));
+}
+
 TEST_F(DtlsRoom, AClientWaitsOfItsOwn) {
   const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &bed.tls.authority});
   DtlsPeer server(false, [&](SSL_CTX* c) {

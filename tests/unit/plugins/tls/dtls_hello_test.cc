@@ -1,6 +1,8 @@
 // From the ClientHello to the end of a handshake of DTLS: cookies, what happens to listeners
 // meanwhile, clocks that step, IPv6, workers.
+#include "session/control.h"
 #include "tests/unit/plugins/tls/dtls_bed.h"
+#include "tls.api.h"
 
 namespace loom::tls {
 namespace {
@@ -220,6 +222,53 @@ TEST_F(DtlsClock, AHandshakeIsDoneThoughItStepsAllTheTime) {
     if (i % 3 == 1) bed.carry(peer, 1);
   }
   EXPECT_EQ(bed.stat(dtls::kServerHandshakes), 1u);
+}
+
+// --- Workers: each listener is on the next one, with all that goes by it
+
+TEST(DtlsWorkers, EachServesItsOwnListenersAndBindsThemAgain) {
+  DtlsBed bed({}, 2);
+  svm::ListenerShared* queues[3] = {};
+  for (uint16_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(bed.tls.listen(static_cast<uint16_t>(443 + i), dtls::kProto), 0);
+    queues[i] = bed.tls.app->listener;
+  }
+  for (ConnId i = 0; i < 3; ++i) {
+    bed.on = i % 2;
+    EXPECT_EQ(bed.stat(dtls::kServerHandshakes), i / 2);
+    DtlsPeer peer(true);
+    bed.exchange(peer, 7, i);
+    ASSERT_TRUE(peer.is_open()) << i;
+    EXPECT_EQ(bed.stat(dtls::kServerHandshakes), i / 2 + 1);
+    bed.tls.app->listener = queues[i];
+    auto link = bed.accept();
+    ASSERT_TRUE(link);
+    EXPECT_EQ(link->shared->worker.load(), bed.on);
+    peer.write("question");
+    bed.exchange(peer, 7, i);
+    EXPECT_EQ(bed.read(*link), (Texts{"question"}));
+    bed.write(*link, "answer");
+    bed.exchange(peer, 7, i);
+    EXPECT_EQ(peer.got, (Texts{"answer"}));
+    bed.ask(svm::ToDaemon::kReset, *link);
+    EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
+  }
+  bed.on = 1;
+  EXPECT_EQ(bed.tls.client.dump<api::TlsConnectionDetails>(api::TlsConnectionDump{}).size(), 0u);
+  ASSERT_EQ(session::reset_session(
+                bed.tls.bed.layer->impl(),
+                bed.worker().sessions->handle(bed.worker(), bed.transport.connections[1].session)),
+            Status::kOk);
+  bed.tls.bed.pump();
+  EXPECT_EQ(bed.stat(dtls::kBoundAgain), 1u);
+  DtlsPeer again(true);
+  bed.exchange(again, 7, 3);
+  EXPECT_TRUE(again.is_open());
+  EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+  session::set_drain(bed.tls.bed.layer->impl(), true, 0);
+  bed.tls.bed.pump();
+  EXPECT_FALSE(bed.transport.connections[0].open);  // those of both workers
+  EXPECT_TRUE(bed.transport.connections[3].open);   // but for who has somebody
 }
 
 // --- IPv6

@@ -36,6 +36,12 @@ struct Ends {
     return c.status == 0 ? bed.tls.app->connection(c.handle, c.session) : nullptr;
   }
   void exchange() { bed.exchange(peer, port()); }
+  // Null: the handshake has failed.
+  DtlsBed::Link open() {
+    exchange();
+    EXPECT_TRUE(is_open());
+    return is_open() ? link() : nullptr;
+  }
 
   DtlsBed bed;
   bool is_server;
@@ -152,9 +158,7 @@ TEST(DtlsPath, AFlightThatWasTooLargeIsSentAgainAsThePathTakesIt) {
 TEST(DtlsPath, APathThatShrinksIsHeardOfAndSaidToBeSmaller) {
   for (const bool is_server : {true, false}) {
     Ends e(is_server);
-    e.exchange();
-    ASSERT_TRUE(e.is_open());
-    auto link = e.link();
+    auto link = e.open();
     ASSERT_TRUE(link);
     e.bed.write(*link, std::string(1200, 'x'));
     e.exchange();
@@ -182,8 +186,7 @@ TEST(DtlsPath, APathThatShrinksIsHeardOfAndSaidToBeSmaller) {
 
 TEST(DtlsPath, ThePayloadThatOneRecordTakesIsSaid) {
   Ends e(true);
-  e.exchange();
-  auto link = e.link();
+  auto link = e.open();
   ASSERT_TRUE(link);
   for (const uint32_t mtu : {1500u, 800u, 1400u}) {
     DtlsBed::path_mtu = mtu;
@@ -205,9 +208,7 @@ TEST(DtlsPath, ThePayloadThatOneRecordTakesIsSaid) {
 TEST(DtlsGarbage, IsDroppedAndCountedAndTheConnectionGoesOn) {
   for (const bool is_server : {true, false}) {
     Ends e(is_server);
-    e.exchange();
-    ASSERT_TRUE(e.is_open());
-    auto link = e.link();
+    auto link = e.open();
     ASSERT_TRUE(link);
     const std::string epoch1("\x00\x01\x00\x00\x00\x00\x00\x50", 8);
     const std::string epoch0("\x00\x00\x00\x00\x00\x00\x00\x50", 8);
@@ -240,12 +241,7 @@ TEST(DtlsGarbage, IsDroppedAndCountedAndTheConnectionGoesOn) {
 TEST(DtlsGarbage, IsNoEndOfAHandshakeEither) {
   for (const bool is_server : {true, false}) {
     Ends e(is_server);
-    for (int flight = 0; flight < 2; ++flight) {
-      e.peer.step();
-      for (; !e.peer.out.empty(); e.peer.out.pop_front())
-        e.bed.deliver(e.peer.out.front(), e.port());
-      for (auto& d : e.bed.sent(e.port())) e.peer.in.push_back(std::move(d));
-    }
+    e.bed.carry(e.peer, 2, e.port());
     ASSERT_EQ(e.bed.stat(dtls::kUnderWay), 1u);
     const Texts bad = {"x", std::string(2000, '\0'), std::string("\x16\x03\x03\x00\x05hello", 10)};
     for (const auto& d : bad) e.bed.deliver(d, e.port());
@@ -257,8 +253,7 @@ TEST(DtlsGarbage, IsNoEndOfAHandshakeEither) {
 
 TEST(DtlsGarbage, AnAlertOfThePeersIsTheEnd) {
   Ends e(true);
-  e.exchange();
-  auto link = e.link();
+  auto link = e.open();
   ASSERT_TRUE(link);
   SSL_shutdown(e.peer.ssl());
   const std::string close_notify = e.peer.out.front();
@@ -272,11 +267,7 @@ TEST(DtlsGarbage, AnAlertOfThePeersIsTheEnd) {
 TEST(DtlsBounds, RecordsOfTheNextEpochAreKeptInSmallNumbers) {
   for (const bool is_split : {false, true}) {
     Ends e(true);
-    for (int flight = 0; flight < 2; ++flight) {  // up to the answer with the certificate
-      e.peer.step();
-      for (; !e.peer.out.empty(); e.peer.out.pop_front()) e.bed.deliver(e.peer.out.front());
-      for (auto& d : e.bed.sent()) e.peer.in.push_back(std::move(d));
-    }
+    e.bed.carry(e.peer, 2);  // up to the answer with the certificate
     ASSERT_EQ(e.bed.stat(dtls::kUnderWay), 1u);
     std::string many;
     for (char i = 0; i < 50; ++i)
@@ -305,11 +296,7 @@ std::string record(char type, char epoch, char number) {
 // Between ChangeCipherSpec and Finished, too.
 TEST(DtlsBounds, RecordsBeforeTheLastMessageAreKeptInSmallNumbers) {
   Ends e(true);
-  for (int flight = 0; flight < 2; ++flight) {
-    e.peer.step();
-    for (; !e.peer.out.empty(); e.peer.out.pop_front()) e.bed.deliver(e.peer.out.front());
-    for (auto& d : e.bed.sent()) e.peer.in.push_back(std::move(d));
-  }
+  e.bed.carry(e.peer, 2);
   e.peer.step();
   Texts flight;
   for (const auto& d : e.peer.out)
@@ -350,10 +337,7 @@ TEST(DtlsBounds, HandshakesOfARoundHaveTheirSlice) {
   for (uint32_t i = 0; i < kClients; ++i) {
     const auto port = static_cast<uint16_t>(1000 + i);
     DtlsPeer& c = *clients.emplace_back(std::make_unique<DtlsPeer>(true));
-    c.step();
-    e.bed.deliver(c.out.front(), port);
-    c.out.clear();
-    for (auto& d : e.bed.sent(port)) c.in.push_back(std::move(d));
+    e.bed.carry(c, 1, port);
     c.step();  // its ClientHello with the cookie
   }
   Worker& w = e.bed.worker();

@@ -68,12 +68,7 @@ TEST_F(DtlsShown, AConnectionAndAListenerAreListedWithThoseOfTls) {
 
 TEST_F(DtlsShown, AHandshakeIsShownToo) {
   ASSERT_EQ(bed.listen(), 0);
-  peer.step();
-  bed.deliver(peer.out.front());
-  peer.out.clear();
-  peer.in.push_back(bed.sent().at(0));
-  peer.step();
-  bed.deliver(peer.out.front());
+  bed.carry(peer, 2);
   const auto all = connections();
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].state, api::TlsState::kTlsApiStateHandshake);

@@ -100,12 +100,7 @@ TEST_F(DtlsServer, WhatIsLostIsSentAgain) {
 
 TEST_F(DtlsServer, AHandshakeThatStopsIsForgotten) {
   ASSERT_EQ(bed.listen(), 0);
-  peer.step();
-  bed.deliver(peer.out.front());
-  peer.out.clear();
-  peer.in.push_back(bed.sent().at(0));
-  peer.step();
-  bed.deliver(peer.out.front());
+  bed.carry(peer, 2);
   EXPECT_EQ(bed.stat(dtls::kUnderWay), 1u);
   for (int i = 0; i < 120; ++i) bed.tls.bed.pump(100 * kMillisecond);
   EXPECT_EQ(bed.stat(dtls::kUnderWay), 0u);
@@ -180,11 +175,7 @@ TEST_F(DtlsServer, AClientThatBeginsAnewFromItsPortTakesThePlaceOfTheOldOne) {
 TEST_F(DtlsServer, ANewOneThatIsRefusedLeavesTheOldOne) {
   open();
   DtlsPeer again(true);
-  for (int flight = 0; flight < 2; ++flight) {
-    again.step();
-    for (; !again.out.empty(); again.out.pop_front()) bed.deliver(again.out.front());
-    for (auto& s : bed.sent()) again.in.push_back(std::move(s));
-  }
+  bed.carry(again, 2);
   again.step();
   auto& drains = bed.tls.bed.layer->impl().drain_state;
   drains = DrainState::kDrained;  // the session layer takes nobody
@@ -231,10 +222,7 @@ TEST_F(DtlsServer, ConnectionsGoOnWhenNobodyListensAnyMore) {
 
 TEST_F(DtlsServer, AnOldClientHelloOfAnOpenConnectionIsNoNewOne) {
   ASSERT_EQ(bed.listen(), 0);
-  peer.step();
-  bed.deliver(peer.out.front());
-  peer.out.clear();
-  peer.in.push_back(bed.sent().at(0));
+  bed.carry(peer, 1);
   peer.step();
   const std::string hello = peer.out.front();  // with a good cookie
   bed.exchange(peer);
@@ -249,10 +237,7 @@ TEST_F(DtlsServer, OneHandshakeOfAPortIsUnderWayAtATime) {
   ASSERT_EQ(bed.listen(), 0);
   for (int i = 0; i < 3; ++i) {
     DtlsPeer stops(true);
-    stops.step();
-    bed.deliver(stops.out.front());
-    stops.out.clear();
-    stops.in.push_back(bed.sent().at(0));
+    bed.carry(stops, 1);
     stops.step();
     bed.deliver(stops.out.front());
     EXPECT_FALSE(bed.sent().empty());

@@ -30,8 +30,10 @@ class TlsBed : public test::PluginBed {
   using Link = std::unique_ptr<TestApp::Connection>;
 
   // `more`: changes to the configuration before the plugin starts.
-  explicit TlsBed(const std::function<void(Config&)>& more = {}, const char* key_type = "EC")
-      : authority(make_certificate({.names = "", .is_authority = true})),
+  explicit TlsBed(const std::function<void(Config&)>& more = {}, const char* key_type = "EC",
+                  uint32_t n_workers = 1)
+      : PluginBed({}, n_workers),
+        authority(make_certificate({.names = "", .is_authority = true})),
         server(make_certificate({.issuer = &authority, .key_type = key_type})) {
     EXPECT_TRUE(init(host));
     Config& c = shared().config;
