@@ -1,5 +1,7 @@
 // libvppcom's DTLS: connections as streams have them, of whole datagrams.
 #include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -153,6 +155,42 @@ TEST_F(VppcomDtls, EpollHearsOfConnectionsDatagramsAndTheEnd) {
   ASSERT_EQ(vppcom_epoll_wait(static_cast<uint32_t>(ep), &e, 1, 20'000), 1);
   EXPECT_TRUE(e.events & EPOLLRDHUP);
   EXPECT_EQ(read_result(static_cast<uint32_t>(s)), 0);
+}
+
+TEST_F(VppcomDtls, AForkedChildSharesTheConnectionAndOutlivesItsParentsClose) {
+  const uint32_t c = outside();
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool ok = read(c) == "for the child" && read(c) == "and once more" &&
+                    write(c, "from the child") == 14 && write(c, std::string(900, 'x')) == 900;
+    vppcom_session_close(c);
+    _exit(ok ? 0 : 1);
+  }
+  EXPECT_EQ(vppcom_session_close(c), VPPCOM_OK);
+  EXPECT_FALSE(daemon_->closed(0));  // the child has it
+  inject(0, "for the child");
+  inject(0, "and once more");
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(sent(0), "from the child");
+  EXPECT_EQ(sent(0), std::string(900, 'x'));
+  while (!daemon_->closed(0)) std::this_thread::yield();
+}
+
+TEST_F(VppcomDtls, AChildAcceptsFromItsParentsListener) {
+  const uint32_t l = listener(4433);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int s = vppcom_session_accept(l, nullptr, 0);  // asleep until the dial below
+    const bool ok = s >= 0 && write(static_cast<uint32_t>(s), "hi") == 2;
+    _exit(ok ? 0 : 1);
+  }
+  EXPECT_TRUE(daemon_->dial(4433));
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(sent(0), "hi");
 }
 
 TEST_F(VppcomDtls, AResetAndAHardCloseAreAsThoseOfStreams) {
