@@ -13,7 +13,7 @@ from cases import expect, expect_reclaimed  # noqa: E402
 from certificates import KEY_TYPES, Authority  # noqa: E402
 from lab import HOST_IP4, STACK_IP4, wait_until  # noqa: E402
 from tls_cases import listening, tls_lab, vcl, vcl_env  # noqa: E402
-from tls_peer_cases import s_client  # noqa: E402
+from tls_peer_cases import doubtful, s_client  # noqa: E402
 
 DTLS = "-dtls1_2"  # of s_client and s_server
 ANSWER = "an answer"
@@ -137,10 +137,7 @@ def refused():
     """Certificates that are not to be believed, or missing, on either side: the other one hears why."""
     with tempfile.TemporaryDirectory() as folder:
         ca = Authority(pathlib.Path(folder) / "ca")
-        good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
-        unknown = ca.make("unknown", self_signed=True)
-        bad = (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48))  # RFC 5246 section 7.2.2
-        crl = ca.revoke("revoked")
+        good, unknown, crl, bad = doubtful(ca)
         with tls_lab(ca, f"crl {crl} verify-client required") as lab:
             for what, pair, alert in (*bad, ("another name", good, 42)):
                 with s_server(lab, pair) as s:

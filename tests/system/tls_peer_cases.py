@@ -59,6 +59,13 @@ def s_server(lab, cert, key, version, *options):
     return lab.program(command, name="s_server", cwd=lab.dir), port
 
 
+def doubtful(ca):
+    """A good pair, one that signs itself, a CRL; and pairs that are not to be believed: what, pair, alert (RFC 8446 section 6)."""
+    good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
+    unknown = ca.make("unknown", self_signed=True)
+    return good, unknown, ca.revoke("revoked"), (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48))
+
+
 def nginx():
     """nginx with TLS over the kernel and ours as client; nginx without it, where TLS is the daemon's, for curl and wrk."""
     with tempfile.TemporaryDirectory() as folder:
@@ -126,10 +133,7 @@ def refused():
     """Certificates that are not to be believed, on either side: the other one hears why."""
     with tempfile.TemporaryDirectory() as folder:
         ca = Authority(pathlib.Path(folder) / "ca")
-        good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
-        unknown = ca.make("unknown", self_signed=True)
-        bad = (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48))  # RFC 8446 section 6
-        crl = ca.revoke("revoked")
+        good, unknown, crl, bad = doubtful(ca)
         with tls_lab(ca, f"crl {crl} verify-client required") as lab:
             for version in VERSIONS:
                 for what, pair, alert in (*bad, ("another name", good, 42)):
@@ -186,6 +190,41 @@ def resumed():
             expect_reclaimed(lab)
 
 
+def early():
+    """openssl s_client -early_data: taken with a ticket once, and dropped with the same one again, or where it is not configured."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("server")
+        data, session = (pathlib.Path(folder) / name for name in ("data", "session"))
+        data.write_bytes(b"much too early\n")
+        for words, most in (("early-data 4096", 4096), ("", 0)):
+            with tls_lab(ca, words) as lab:
+                with served(lab, STACK_IP4, 4430, f"{cert},{key}") as s:
+                    listening(lab, s)
+                    # It ends in order: the ticket of a connection that is cut off is good no more.
+                    command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:4430", "-tls1_3", "-CAfile", ca.pem, "-sess_out", session]
+                    with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=subprocess.DEVNULL) as c:
+                        c.stdin.write(b"first\n")
+                        c.stdin.flush()
+                        heard = iter(c.stdout.readline, b"")
+                        expect(any(line == b"first\n" for line in heard), "an echo")
+                        c.stdin.write(b"Q\n")
+                        c.stdin.flush()
+                        shown = b"".join(heard).decode(errors="replace")
+                    for is_first in (True, False):
+                        is_taken = is_first and most != 0
+                        outcome = "accepted" if is_taken else "rejected" if most != 0 else "not sent"
+                        said = s_client(4430, "-tls1_3", "-CAfile", ca.pem, "-sess_in", session, "-early_data", data, data=b"in time\n",
+                                        until=("in time", f"Early data was {outcome}"))
+                        expect(f"Early data was {outcome}" in said and "in time" in said, f"{words} {is_first}:\n{shown}\n{said}")
+                        expect((data.read_text() in said) == is_taken, f"{words} {is_first}:\n{said}")
+                    seen = figures(lab)
+                    counted = tuple(seen[f"early-{what}"] for what in ("data-accepted", "data-refused", "bytes-in"))
+                    expect(counted == ((1, 1, len(data.read_bytes())) if most else (0, 0, 0)), f"{seen}")
+                expect_reclaimed(lab)
+
+
 def messages():
     """A pair of the operator's, by the binary API; listeners, connections and counters are listed; files are read again."""
     with tempfile.TemporaryDirectory() as folder:
@@ -229,4 +268,4 @@ def messages():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(nginx, openssl, refused, resumed, messages)
+    laboratory.run_case(nginx, openssl, refused, resumed, early, messages)
