@@ -203,7 +203,9 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   // early data: it is good once, and OpenSSL has to know which were.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
   if (!config.datagrams && config.early_data != 0) {
-    SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_SERVER);
+    // The oldest makes room for the next; nobody looks at all of them, on a worker, for those of
+    // old.
+    SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_AUTO_CLEAR);
     SSL_CTX_sess_set_cache_size(raw, kMostSessions);
     if (SSL_CTX_set_max_early_data(raw, config.early_data) != 1 ||
         SSL_CTX_set_recv_max_early_data(raw, config.early_data) != 1)

@@ -11,7 +11,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
 from cases import expect, expect_reclaimed  # noqa: E402
 from certificates import KEY_TYPES, Authority  # noqa: E402
-from lab import HOST_IP4, STACK_IP4, wait_until  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, STACK_IP6, Lab, wait_until  # noqa: E402
+from messages import Messages  # noqa: E402
 from tls_cases import listening, tls_lab, vcl, vcl_env  # noqa: E402
 from tls_peer_cases import doubtful, s_client  # noqa: E402
 
@@ -24,8 +25,8 @@ def figures(lab):
     return {name: int(value) for name, value in lab.cli("show", "dtls", as_json=True).items()}
 
 
-def served(lab, port, pair):
-    return lab.program(vcl(lab, "dtls-server", STACK_IP4, port, f"{pair[0]},{pair[1]}"), name="vcl", env=vcl_env(lab))
+def served(lab, port, pair, at=STACK_IP4):
+    return lab.program(vcl(lab, "dtls-server", at, port, f"{pair[0]},{pair[1]}"), name=f"vcl-{port}", env=vcl_env(lab))
 
 
 def asked(lab, port, *words):
@@ -167,5 +168,50 @@ def refused():
             expect_reclaimed(lab)
 
 
+def network():
+    """IPv6 and IPv4, on two workers; and a daemon that drains while somebody is there, until it does not any more."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        pair = ca.make("server")
+        with Lab(config_extra=f"tls {{ ca-cert-path {ca.pem} }}", workers=2) as lab:
+            trust = (DTLS, "-CAfile", ca.pem, "-verify_return_error")
+            with served(lab, 4430, pair, STACK_IP6) as six, served(lab, 4431, pair) as four:
+                listening(lab, six)
+                listening(lab, four)
+
+                def echoed(port, to):
+                    return "an echo" in s_client(port, *trust, data=b"an echo\n", until=("an echo", "DTLSv1.2"), to=to)
+
+                expect(echoed(4430, f"[{STACK_IP6}]") and echoed(4431, STACK_IP4), f"{figures(lab)}")
+                with Messages(lab.dir / "run/api.sock") as m:
+                    done = [{x["name"]: x["value"] for x in m.call("dtls_counters_get", worker=w)["counters"]}["server-handshakes"]
+                            for w in (0, 1)]
+                expect(done == [1, 1], f"each listener has a worker: {done}")
+                def connect(port, to):
+                    command = ["openssl", "s_client", "-connect", f"{to}:{port}", *map(str, trust)]
+                    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+                with connect(4430, f"[{STACK_IP6}]") as c:
+                    def says(text):
+                        c.stdin.write(text.encode() + b"\n")
+                        c.stdin.flush()
+                        return any(text.encode() in line for line in iter(c.stdout.readline, b""))
+                    expect(says("before"), "it is open")
+                    lab.cli("drain")
+                    with connect(4431, STACK_IP4) as late:
+                        wait_until(lambda: figures(lab)["hellos-dropped"] > 0, "nobody is greeted")
+                        late.kill()
+                    expect(says("while it drains"), "what is open goes on")
+                    c.stdin.write(b"Q\n")
+                    c.stdin.flush()
+                    c.wait(60)
+                wait_until(lambda: figures(lab)["connections"] == 2, "those that were cut off are left")
+                lab.cli("drain", "off")
+                expect(echoed(4430, f"[{STACK_IP6}]") and echoed(4431, STACK_IP4), f"{figures(lab)}")
+                expect(figures(lab)["bound-again"] == 0, "they were there all the time")
+            wait_until(lambda: figures(lab)["connections"] == 0, "all have ended")
+            expect_reclaimed(lab)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(server, client, refused)
+    laboratory.run_case(server, client, refused, network)

@@ -31,9 +31,9 @@ def fetched(lab, url, *options, env=None):
     return lab.run([p.find("curl"), "-sS", "--fail", *options, url], env=env, timeout=60).stdout
 
 
-def s_client(port, *options, data=b"", until=()):
+def s_client(port, *options, data=b"", until=(), to=STACK_IP4):
     """What openssl s_client says until it has said all of those, or ends."""
-    command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:{port}", "-ign_eof", *map(str, options)]
+    command = ["openssl", "s_client", "-connect", f"{to}:{port}", "-ign_eof", *map(str, options)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as c:
         try:
             c.stdin.write(data)
