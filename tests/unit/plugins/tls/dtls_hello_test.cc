@@ -264,11 +264,20 @@ TEST(DtlsWorkers, EachServesItsOwnListenersAndBindsThemAgain) {
   DtlsPeer again(true);
   bed.exchange(again, 7, 3);
   EXPECT_TRUE(again.is_open());
-  EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+  bed.tls.app->listener = queues[1];
+  auto last = bed.accept();
+  ASSERT_TRUE(last);
   session::set_drain(bed.tls.bed.layer->impl(), true, 0);
   bed.tls.bed.pump();
-  EXPECT_FALSE(bed.transport.connections[0].open);  // those of both workers
-  EXPECT_TRUE(bed.transport.connections[3].open);   // but for who has somebody
+  const auto is_open = [&](std::size_t i) { return bed.transport.connections[i].open; };
+  EXPECT_FALSE(is_open(0) || is_open(2));
+  EXPECT_TRUE(is_open(3));  // somebody is there
+  bed.ask(svm::ToDaemon::kReset, *last);
+  EXPECT_FALSE(is_open(3));
+  session::set_drain(bed.tls.bed.layer->impl(), false, 0);
+  bed.tls.bed.pump();
+  ASSERT_EQ(bed.transport.connections.size(), 7u);
+  EXPECT_TRUE(is_open(4) && is_open(5) && is_open(6));
 }
 
 // --- IPv6
