@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include <openssl/core_names.h>
@@ -36,6 +37,8 @@ void* allocate(std::size_t n, std::size_t align = 0) {
   void* const p =
       align ? std::aligned_alloc(align, (n + align - 1) / align * align) : std::malloc(n ? n : 1);
   if (!p) throw std::bad_alloc();
+  // What was there before, and has been looked at, is not found again.
+  std::memset(p, 0, malloc_usable_size(p));
   return p;
 }
 
