@@ -53,7 +53,7 @@ class ServedPool {
   }
 
  private:
-  using Slots = SlotBlocks<Served, &Served::link, 128>;
+  using Slots = SlotBlocks<Served, &Served::link, 256>;
   static constexpr uint32_t kNone = Slots::kNone;
 
   Slots slots_;

@@ -25,8 +25,9 @@ class PageKeeper {
   static constexpr std::size_t kPage = 4096;
   static constexpr std::size_t kExtent = 2 << 20;  // a huge page, and aligned as one
   static constexpr uint32_t kMostReturns = 520;
-  static constexpr TimeNs kReturnAfter =
-      20 * kMillisecond;  // so that what is freed together goes together
+  // When due() is called: soon, so that what is freed together goes together; or when it will be
+  // known that nothing has happened for a while.
+  static constexpr TimeNs kSoon = 20 * kMillisecond, kAWhile = kSecond;
 
   enum class Return : uint8_t {
     kPages,   // the range becomes zero
@@ -63,8 +64,10 @@ class PageKeeper {
     release(std::exchange(shared_, nullptr));
   }
   bool has_worker() const noexcept { return worker_ != nullptr; }
-  void come_back() noexcept {
-    if (worker_ && !timer_.is_running()) worker_->timer_start_in(timer_, kReturnAfter);
+  void come_back(TimeNs after = kSoon) noexcept {
+    if (!worker_ || (timer_.is_running() && (after != kSoon || is_soon_))) return;
+    is_soon_ = after == kSoon;
+    worker_->timer_start_in(timer_, after);
   }
 
   // An extent, without its pages: nullptr, there are no addresses. It is the caller's to unmap.
@@ -227,7 +230,7 @@ class PageKeeper {
   void (*due_)(void*) = nullptr;
   void* context_ = nullptr;
   Timer timer_;
-  bool is_fetching_ = false, is_returning_ = false;
+  bool is_fetching_ = false, is_returning_ = false, is_soon_ = false;
 };
 
 }  // namespace loom

@@ -189,6 +189,7 @@ class SlotBlocks {
   }
   bool has_cold() const noexcept { return cold_singles_.first != kNone || cold_.first != kNone; }
   uint32_t take_cold() noexcept {
+    has_grown_ = true;
     uint32_t i = cold_singles_.first;
     if (i != kNone) {
       unlink(cold_singles_, i);
@@ -295,6 +296,7 @@ class SlotBlocks {
       }
     std::byte* at = nullptr;
     if (!keeper_.has_fetched(at)) return;
+    keeper_.come_back(PageKeeper::kAWhile);
     if (fetched_ == kNone) {
       if (at) spares_[n_spares_++] = at;
       return;
@@ -313,11 +315,16 @@ class SlotBlocks {
     settle();
     if (!keeper_.is_returning()) {
       while (n_empty_ > kept_ && keeper_.has_room(kPerExtent + 2)) give_back(empty_.last);
-      if (kept_ == kFew && n_empty_ <= kFew && (is_low() || !needs_extents())) give_unused();
+      if (kept_ == kFew && n_empty_ <= kFew && (is_low() || !needs_extents())) give_empty();
+      if (!has_grown_) give_ahead();
       keeper_.send();
       settle();
     }
-    if (n_empty_ > kept_ || keeper_.is_returning() || keeper_.is_fetching()) keeper_.come_back();
+    has_grown_ = false;
+    if (n_empty_ > kept_ || keeper_.is_returning() || keeper_.is_fetching())
+      keeper_.come_back();
+    else if (n_spares_ + n_ahead_ != 0)
+      keeper_.come_back(PageKeeper::kAWhile);
   }
   void give_back(uint32_t i) noexcept {
     if (i < kSingle) return give_block(i);
@@ -343,11 +350,16 @@ class SlotBlocks {
     put_away(i);
     keeper_.add(Return::kPages, slots(i), kBytes);
   }
-  // Extents that are empty: blocks that stay are others. What was fetched goes, too.
-  void give_unused() noexcept {
+  // Extents that are empty: the blocks that stay are others.
+  void give_empty() noexcept {
     for (Extent& e : extents_)
-      if (keeper_.has_room(1 + kMostAhead) && (e.warm != 0 ? e.warm == e.empty : e.is_ahead))
-        give_extent(e);
+      if (e.warm != 0 && e.warm == e.empty && keeper_.has_room(1)) give_extent(e);
+  }
+  // What was fetched, as the pool does not grow.
+  void give_ahead() noexcept {
+    if (!keeper_.has_room(2 * kMostAhead)) return;
+    for (Extent& e : extents_)
+      if (e.is_ahead) give_extent(e);
     while (n_spares_ != 0) keeper_.add(Return::kUnmap, spares_[--n_spares_], kExtent);
   }
   // An empty or a cold block: nobody takes from it until it is back.
@@ -402,6 +414,7 @@ class SlotBlocks {
   // As many stay, so that few objects that come and go ask nothing of the kernel.
   static constexpr std::size_t kFew = 4;
   std::size_t n_empty_ = 0, kept_ = kFew;
+  bool has_grown_ = false;  // since give_back() was called
   // Fetched: extents that lie cold, new ones. On its way: the number of one that lies cold, or
   // kNone.
   uint32_t n_ahead_ = 0, n_spares_ = 0, fetched_ = kNone;

@@ -27,7 +27,7 @@ TEST(ServedPool, WhatEndsElsewhereIsUsedAgain) {
       all.back()->position = 7;
     }
     seen.merge(now);
-    EXPECT_LE(seen.size(), kMany + 128) << "in turn " << turn;
+    EXPECT_LE(seen.size(), kMany + 256) << "in turn " << turn;
     std::vector<std::thread> elsewhere;
     for (std::size_t t = 0; t < 2; ++t)
       elsewhere.emplace_back([&, t] {

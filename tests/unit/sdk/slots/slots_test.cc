@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cstdio>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -127,6 +128,32 @@ TEST(Slots, TheNextExtentHasItsPagesBeforeItIsNeeded) {
   }
   // And when it is not told in time, the kernel brings them as they are touched.
   take(things, 3 * kPerExtent);
+}
+
+TEST(Slots, WhatWasFetchedGoesBackWhenNothingGrows) {
+  Bench bench;
+  Things things;
+  things.use(bench.worker());
+  take(things, 12 * kPerExtent);
+  const auto pages = [] {
+    std::size_t size = 0, pages = 0;
+    if (FILE* f = std::fopen("/proc/self/statm", "r")) {
+      EXPECT_EQ(std::fscanf(f, "%zu %zu", &size, &pages), 2);
+      std::fclose(f);
+    }
+    return pages;
+  };
+  bench.rest();
+  const std::size_t before = pages();
+  for (int i = 0; i < 3; ++i) {
+    take(things, kPerBlock);
+    while (bench.control())
+      ;
+  }
+  EXPECT_GE(pages(), before + 2 * 512) << "two extents are there";
+  bench.rest();
+  EXPECT_LT(pages(), before + 256);
+  EXPECT_FALSE(bench.has_timer());
 }
 
 TEST(Slots, WhatLiesColdIsFetchedBeforeItIsNeeded) {
