@@ -82,22 +82,33 @@ Result<SharedMemory> SharedMemory::try_create(const char* name, std::size_t size
   return m;
 }
 
+SharedMemory SharedMemory::lent(std::span<std::byte> bytes, uint64_t page_size) noexcept {
+  SharedMemory m;
+  m.base_ = bytes.data();
+  m.size_ = bytes.size();
+  m.page_size_ = page_size;
+  m.is_lent_ = true;
+  return m;
+}
+
 SharedMemory::SharedMemory(SharedMemory&& o) noexcept
     : base_(std::exchange(o.base_, nullptr)),
       size_(std::exchange(o.size_, 0)),
       page_size_(o.page_size_),
-      fd_(std::exchange(o.fd_, -1)) {}
+      fd_(std::exchange(o.fd_, -1)),
+      is_lent_(o.is_lent_) {}
 
 SharedMemory& SharedMemory::operator=(SharedMemory&& o) noexcept {
   std::swap(base_, o.base_);
   std::swap(size_, o.size_);
   std::swap(page_size_, o.page_size_);
   std::swap(fd_, o.fd_);
+  std::swap(is_lent_, o.is_lent_);
   return *this;
 }
 
 SharedMemory::~SharedMemory() {
-  if (base_) munmap(base_, size_);
+  if (base_ && !is_lent_) munmap(base_, size_);
   if (fd_ >= 0) close(fd_);
 }
 

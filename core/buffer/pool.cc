@@ -39,13 +39,67 @@ BufferPool::BufferPool(SharedMemory memory, uint32_t n, uint32_t data_size, uint
       index_(index),
       numa_node_(numa_node) {
   free_.resize(n);
-  std::byte* at = memory_.bytes().data();
-  for (uint32_t i = 0; i < n; ++i, at += stride_) {
+  lay_out();
+}
+
+void BufferPool::lay_out() {
+  std::byte* at = memory_.bytes().data() + front_;
+  for (uint32_t i = 0; i < n_; ++i, at += stride_) {
     auto* b = new (at) Buffer;
-    b->pool = index;
-    b->data_size = static_cast<uint16_t>(data_size);
-    free_[n - 1 - i] = b;  // handed out in the order of their addresses
+    b->pool = index_;
+    b->data_size = static_cast<uint16_t>(data_size_);
+    free_[n_ - 1 - i] = b;  // handed out in the order of their addresses
   }
+}
+
+Result<void> BufferPool::move_to(SharedMemory memory, uint32_t front) {
+  if (front % kCacheLine != 0 || front > kMostBufferFront)
+    return error(Status::kInvalid,
+                 "an area of " + std::to_string(front) +
+                     " bytes before each buffer is not whole cache lines of at most " +
+                     std::to_string(kMostBufferFront) + " bytes");
+  const auto at = reinterpret_cast<uintptr_t>(memory.bytes().data());
+  if (at == 0 || at % kCacheLine != 0 || memory.bytes().size() < bytes_with(front))
+    return error(Status::kInvalid, "memory of " + std::to_string(memory.bytes().size()) +
+                                       " bytes does not hold " + std::to_string(n_) + " buffers");
+  const std::lock_guard hold(lock_);
+  if (free_.size() != n_) return error(Status::kInUse, "buffers are in use");
+  memory_ = std::move(memory);
+  front_ = front;
+  stride_ = stride_with(front);
+  lay_out();
+  return {};
+}
+
+uint32_t BufferPool::take(std::span<Buffer*> out) noexcept {
+  uint32_t n = 0;
+  {
+    const std::lock_guard hold(lock_);
+    n = std::min(static_cast<uint32_t>(out.size()), static_cast<uint32_t>(free_.size()));
+    std::copy(free_.end() - n, free_.end(), out.begin());
+    free_.resize(free_.size() - n);
+    if (n < out.size()) ++exhausted_;
+  }
+  for (Buffer* b : out.first(n)) b->reset();
+  return n;
+}
+
+void BufferPool::give(std::span<Buffer* const> buffers) noexcept {
+  for (Buffer* b : buffers) {
+    LOOM_DCHECK(!is_free(b) && b->pool == index_);
+    b->data = nullptr;
+  }
+  give_back(buffers);
+}
+
+BufferPoolInfo BufferPool::info() const noexcept {
+  return {.memory = memory_.bytes(),
+          .stride = stride_,
+          .n_buffers = n_,
+          .data_size = data_size_,
+          .front = front_,
+          .numa_node = numa_node_,
+          .page_size = memory_.page_size()};
 }
 
 // Moves up to `wanted` buffers from the free list to the end of the cache; fewer when it runs dry.
@@ -146,9 +200,9 @@ BufferPool::Stats BufferPool::stats() const noexcept {
 
 bool BufferPool::owns(const Buffer* b) const noexcept {
   const auto* at = reinterpret_cast<const std::byte*>(b);
-  const auto memory = memory_.bytes();
-  return at >= memory.data() && at < memory.data() + stride_ * n_ &&
-         static_cast<std::size_t>(at - memory.data()) % stride_ == 0;
+  const std::byte* first = memory_.bytes().data() + front_;
+  return at >= first && at < first + stride_ * n_ &&
+         static_cast<std::size_t>(at - first) % stride_ == 0;
 }
 
 }  // namespace loom

@@ -1,10 +1,11 @@
 // The packet buffers of one NUMA node: a fixed number, in one piece of shared memory.
 //
-// Each buffer is its header (hostloom/buffer.h), kHeadroom bytes and data_size bytes. Free buffers
-// lie either in a worker's cache, which only that worker touches, or on the pool's free list, whose
-// lock is taken once for half a cache of buffers. The pool never grows: a worker that finds it
-// empty gets nullptr and pushes back. Threads: alloc and free on the worker given; everything else
-// on any thread.
+// Each buffer is its header (hostloom/buffer.h), kHeadroom bytes and data_size bytes; in front of
+// the header a driver may have asked for an area of its own (hostloom/buffer_memory.h). Free
+// buffers lie either in a worker's cache, which only that worker touches, or on the pool's free
+// list, whose lock is taken once for half a cache of buffers. The pool never grows: a worker that
+// finds it empty gets nullptr and pushes back. Threads: alloc and free on the worker given;
+// everything else on any thread.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include <hostloom/buffer.h>
+#include <hostloom/buffer_memory.h>
 #include <hostloom/status.h>
 #include <hostloom/worker.h>
 
@@ -56,6 +58,17 @@ class BufferPool {
   // is the caller.
   void flush_cache(Worker&) noexcept;
 
+  // Lays the buffers out anew, with `front` bytes (a multiple of a cache line) before each, in
+  // other memory of bytes_with(front) bytes at least, whose content is lost. Every buffer is on the
+  // pool's list: no worker has run. Errors: kInUse, one is not; kInvalid.
+  Result<void> move_to(SharedMemory, uint32_t front);
+  std::size_t bytes_with(uint32_t front) const noexcept { return n_ * stride_with(front); }
+
+  // Any thread: as alloc and free, without a worker's cache. give() takes segments of this pool,
+  // each for itself, that refer to no memory outside it.
+  uint32_t take(std::span<Buffer*> out) noexcept;
+  void give(std::span<Buffer* const>) noexcept;
+
   // All pools of the daemon by pool index, this one among them: where foreign buffers go back to.
   // Before any worker runs; the array outlives the pool.
   void set_peers(std::span<BufferPool* const> peers) noexcept { peers_ = peers; }
@@ -66,16 +79,22 @@ class BufferPool {
   // The memory behind the buffers, for drivers that register it with a device.
   const SharedMemory& memory() const noexcept { return memory_; }
   std::size_t stride() const noexcept { return stride_; }  // bytes from one buffer to the next
+  BufferPoolInfo info() const noexcept;
   // True when b is one of this pool's buffers.
   bool owns(const Buffer* b) const noexcept;
 
  private:
   BufferPool(SharedMemory, uint32_t n, uint32_t data_size, uint16_t index, int numa_node);
+  std::size_t stride_with(uint32_t front) const noexcept {
+    return front + sizeof(Buffer) + kHeadroom + data_size_;
+  }
+  void lay_out();
   uint32_t refill(Worker&, uint32_t wanted) noexcept;
   void put(Worker&, Buffer*) noexcept;
   void give_back(std::span<Buffer* const>) noexcept;
 
   SharedMemory memory_;
+  uint32_t front_ = 0;  // bytes before each buffer
   std::size_t stride_;
   uint32_t n_;
   uint32_t data_size_;

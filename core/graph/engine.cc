@@ -109,6 +109,37 @@ Result<void> Engine::open_workers() {
   return {};
 }
 
+// All the memory first: a pool that has moved cannot move back.
+Result<void> Engine::place_buffers(const BufferPlacement& p) {
+  if (are_buffers_placed_)
+    return error(Status::kExists, "the buffers are another driver's already");
+  if (running_) return error(Status::kInUse, "the workers run already");
+  std::vector<SharedMemory> memories;
+  for (BufferPool* pool : pool_list_) {
+    const std::size_t size = pool->bytes_with(p.front);
+    const auto stats = pool->stats();
+    if (stats.free != stats.total) return error(Status::kInUse, "buffers are in use");
+    if (!p.provide) {
+      auto own = SharedMemory::create("hostloom-buffers", size, config_.buffers.page_size,
+                                      stats.numa_node);
+      if (!own) return std::move(own).error();
+      memories.push_back(*std::move(own));
+      continue;
+    }
+    std::span<std::byte> lent;
+    uint64_t page_size = 0;
+    std::string message;
+    const Status status =
+        p.provide(p.context, pool->index(), size, stats.numa_node, &lent, &page_size, &message);
+    if (status != Status::kOk) return error(status, message);
+    memories.push_back(SharedMemory::lent(lent, page_size));
+  }
+  for (std::size_t i = 0; i < pool_list_.size(); ++i)
+    if (auto moved = pool_list_[i]->move_to(std::move(memories[i]), p.front); !moved) return moved;
+  are_buffers_placed_ = true;
+  return {};
+}
+
 Engine::~Engine() {
   stop();
   free_pending();

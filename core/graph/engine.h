@@ -155,6 +155,9 @@ class Engine {
   Pcap& pcap() noexcept { return pcap_; }
   const std::vector<BufferPool*>& buffer_pools() const noexcept { return pool_list_; }
   BufferPool& pool_of(uint32_t worker_index) noexcept;
+  // Host::place_buffers. Errors: kExists, kInUse (workers run, or a buffer is in use), kInvalid,
+  // and what `provide` says.
+  Result<void> place_buffers(const BufferPlacement&);
   const EngineConfig& config() const noexcept { return config_; }
   // A copy of the command whose context is this engine, and which lives as long as it
   // (graph/cli.cc).
@@ -177,6 +180,7 @@ class Engine {
   EventLog events_;
   std::vector<std::unique_ptr<BufferPool>> pools_;
   std::vector<BufferPool*> pool_list_;  // by pool index
+  bool are_buffers_placed_ = false;
   NodeRegistry nodes_;
   NodeId drop_node_ = kNoNode, handoff_node_ = kNoNode;
   bool built_ = false;

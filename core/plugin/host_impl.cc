@@ -305,6 +305,25 @@ struct HostImpl::Table {
     return of(h).parts_.sessions->unlisten(*app, listener);
   }
 
+  static Status place_buffers(Host& h, const BufferPlacement* p, std::string* message) {
+    if (p->struct_size < sizeof(BufferPlacement))
+      return refuse(message, "the description of the buffers' memory is too short");
+    return split(of(h).parts_.engine.place_buffers(*p), message);
+  }
+  static Status buffer_pool(Host& h, uint32_t pool, BufferPoolInfo* out) {
+    const auto& pools = of(h).parts_.engine.buffer_pools();
+    if (pool >= pools.size()) return Status::kNotFound;
+    *out = pools[pool]->info();
+    return Status::kOk;
+  }
+  static uint32_t take_buffers(Host& h, uint32_t pool, std::span<Buffer*> out) {
+    const auto& pools = of(h).parts_.engine.buffer_pools();
+    return pool < pools.size() ? pools[pool]->take(out) : 0;
+  }
+  static void give_buffers(Host& h, uint32_t pool, std::span<Buffer* const> buffers) {
+    of(h).parts_.engine.buffer_pools().at(pool)->give(buffers);
+  }
+
   static constexpr HostOps kOps{
       .struct_size = sizeof(HostOps),
       .add_node = add_node,
@@ -343,6 +362,10 @@ struct HostImpl::Table {
       .app_unlisten = app_unlisten,
       .app_listen_for = app_listen_for,
       .endpoint_settings = endpoint_settings,
+      .place_buffers = place_buffers,
+      .buffer_pool = buffer_pool,
+      .take_buffers = take_buffers,
+      .give_buffers = give_buffers,
   };
 };
 

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <hostloom/app.h>
+#include <hostloom/buffer_memory.h>
 #include <hostloom/cli.h>
 #include <hostloom/config.h>
 #include <hostloom/congestion.h>
@@ -119,6 +120,17 @@ struct HostOps {
   // allocates. Those for one endpoint alone are there until open_listener or connect returns.
   // kNotFound. Since ABI 1.1.
   Status (*endpoint_settings)(Host&, uint32_t named, uint32_t number, std::string* out);
+  // The memory of the buffer pools (buffer_memory.h), since ABI 1.1. From PluginInfo::start, while
+  // the daemon starts: no buffer has been used yet. One driver's: kExists, another has asked;
+  // kInUse, buffers are in use. After an error the pools are as they were.
+  Status (*place_buffers)(Host&, const BufferPlacement*, std::string* message);
+  // Any thread. kNotFound: there are no more pools.
+  Status (*buffer_pool)(Host&, uint32_t pool, BufferPoolInfo* out);
+  // For threads that are no workers; workers have Worker::alloc and free. Any thread; takes a lock.
+  // Returns how many there were.
+  uint32_t (*take_buffers)(Host&, uint32_t pool, std::span<Buffer*> out);
+  // Single segments of that pool, which refer to no memory outside it.
+  void (*give_buffers)(Host&, uint32_t pool, std::span<Buffer* const>);
 };
 
 class Host {
@@ -249,6 +261,18 @@ class Host {
   }
   Status endpoint_settings(uint32_t named, uint32_t number, std::string* out) {
     return ops->endpoint_settings(*this, named, number, out);
+  }
+  Result<void> place_buffers(const BufferPlacement& p) {
+    return call([&](std::string* m) { return ops->place_buffers(*this, &p, m); });
+  }
+  Status buffer_pool(uint32_t pool, BufferPoolInfo& out) {
+    return ops->buffer_pool(*this, pool, &out);
+  }
+  uint32_t take_buffers(uint32_t pool, std::span<Buffer*> out) {
+    return ops->take_buffers(*this, pool, out);
+  }
+  void give_buffers(uint32_t pool, std::span<Buffer* const> buffers) {
+    ops->give_buffers(*this, pool, buffers);
   }
   Status app_unlisten(Application* app, SessionHandle h) {
     return ops->app_unlisten(*this, app, h);

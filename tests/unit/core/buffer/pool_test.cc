@@ -154,6 +154,73 @@ TEST(BufferPool, FlushGivesTheCacheBack) {
   EXPECT_EQ(w.cache.n, 0u);
 }
 
+// Memory of somebody else's, as a driver provides it.
+std::span<std::byte> lent_memory(std::size_t size) {
+  alignas(kCacheLine) static std::byte bytes[64 << 10];
+  EXPECT_LE(size, sizeof bytes);
+  return bytes;
+}
+
+TEST(BufferPool, MovesToOtherMemoryWithAnAreaInFrontOfEachBuffer) {
+  auto pool = make_pool(20, 256);
+  const std::size_t plain = pool->bytes_with(0);
+  EXPECT_EQ(pool->bytes_with(192), plain + 20 * 192);
+  const auto memory = lent_memory(pool->bytes_with(192));
+  ASSERT_TRUE(pool->move_to(SharedMemory::lent(memory, 4096), 192));
+  const BufferPoolInfo info = pool->info();
+  EXPECT_EQ(info.memory.data(), memory.data());
+  EXPECT_EQ(info.front, 192u);
+  EXPECT_EQ(info.n_buffers, 20u);
+  EXPECT_EQ(info.stride, pool->bytes_with(192) / 20);
+  PoolWorker w(*pool);
+  std::array<Buffer*, 20> all;
+  ASSERT_EQ(w.alloc(all), 20u);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto at = reinterpret_cast<std::byte*>(all[i]) - memory.data();
+    EXPECT_EQ(static_cast<std::size_t>(at) % info.stride, 192u);  // each has its area
+    EXPECT_TRUE(pool->owns(all[i]));
+    EXPECT_EQ(all[i]->data_size, 256);
+    std::memset(reinterpret_cast<std::byte*>(all[i]) - 192, 0xee, 192);  // which is not the pool's
+  }
+  EXPECT_FALSE(pool->owns(reinterpret_cast<Buffer*>(memory.data())));
+  for (Buffer* b : all) EXPECT_EQ(b->pool, 0);
+  w.free(all);
+  EXPECT_EQ(in_use(*pool, w), 0u);
+}
+
+TEST(BufferPool, DoesNotMoveWhileABufferIsInUseNorToWhereItDoesNotFit) {
+  auto pool = make_pool(20, 256);
+  const auto memory = lent_memory(pool->bytes_with(64));
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 65).error().code, Status::kInvalid);
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 2048).error().code, Status::kInvalid);
+  const auto too_small = memory.first(pool->bytes_with(64) - 1);
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(too_small, 4096), 64).error().code, Status::kInvalid);
+  const auto crooked = memory.subspan(8);
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(crooked, 4096), 64).error().code, Status::kInvalid);
+  PoolWorker w(*pool);
+  Buffer* b = w.alloc();
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 64).error().code, Status::kInUse);
+  EXPECT_TRUE(pool->owns(b));
+  w.free(b);
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 64).error().code, Status::kInUse);
+  pool->flush_cache(w);
+  EXPECT_TRUE(pool->move_to(SharedMemory::lent(memory, 4096), 64));
+}
+
+TEST(BufferPool, ThreadsThatAreNoWorkersTakeAndGive) {
+  auto pool = make_pool(3);
+  std::array<Buffer*, 4> out{};
+  EXPECT_EQ(pool->take(out), 3u);
+  EXPECT_EQ(pool->stats().exhausted, 1u);
+  EXPECT_EQ(pool->stats().free, 0u);
+  for (Buffer* b : std::span(out).first(3)) EXPECT_EQ(b->headroom(), kHeadroom);
+  pool->give(std::span(out).first(3));
+  EXPECT_EQ(pool->stats().free, 3u);
+  PoolWorker w(*pool);
+  EXPECT_EQ(w.alloc(out), 3u);
+  w.free(std::span(out).first(3));
+}
+
 TEST(BufferPool, RefusesSizesOutOfItsDomain) {
   EXPECT_EQ(BufferPool::create({.buffers_per_numa = 0}).error().code, Status::kInvalid);
   EXPECT_EQ(BufferPool::create({.data_size = 100}).error().code, Status::kInvalid);
