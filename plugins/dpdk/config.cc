@@ -1,0 +1,181 @@
+#include "config.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace loom::dpdk {
+namespace {
+
+const std::vector<std::string_view> kKeys{
+    "dev",        "vdev",      "no-pci",    "no-hugetlb",   "socket-mem",
+    "uio-driver", "log-level", "iova-mode", "no-multi-seg", "no-tx-checksum-offload"};
+const std::vector<std::string_view> kDeviceKeys{
+    "name", "num-rx-queues", "num-tx-queues", "num-rx-desc",      "num-tx-desc",
+    "rss",  "tso",           "devargs",       "no-rx-interrupts", "vlan-strip-offload"};
+constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;
+
+Result<std::string> one_of(ConfigReader& in, const ConfigNode& key,
+                           const std::vector<std::string_view>& words) {
+  auto text = in.text(key);
+  if (!text || std::find(words.begin(), words.end(), *text) != words.end()) return text;
+  std::string list;
+  for (const auto w : words) list += (list.empty() ? "" : ", ") + std::string(w);
+  return key.fail("'" + key.word + " " + *text + "': one of " + list + " is needed");
+}
+
+Result<void> read_number(ConfigReader& in, const ConfigNode& key, uint64_t most, uint16_t& out) {
+  const auto n = in.number(key, 1, most);
+  if (!n) return n.error();
+  out = static_cast<uint16_t>(*n);
+  return {};
+}
+
+Result<void> read_switch(ConfigReader& in, const ConfigNode& key, bool& out) {
+  const auto word = one_of(in, key, {"on", "off"});
+  if (!word) return word.error();
+  out = *word == "on";
+  return {};
+}
+
+Result<void> read_text(ConfigReader& in, const ConfigNode& key, std::string& out) {
+  const auto word = in.text(key);
+  if (!word) return word.error();
+  out = *word;
+  return {};
+}
+
+Result<void> read_rss(const ConfigNode& key, uint64_t& out) {
+  if (!key.has_block || key.children.empty())
+    return key.fail("'rss' needs a block of words, like { ipv4-tcp ipv6-tcp }");
+  ConfigReader in(key);
+  out = 0;
+  while (const ConfigNode* w = in.next()) {
+    const uint64_t flag = rss_of(w->word);
+    if (flag == 0) return in.unknown(*w, rss_words());
+    out |= flag;
+  }
+  return {};
+}
+
+Result<void> read_device_key(ConfigReader& in, const ConfigNode& w, DeviceConfig& d) {
+  if (w.word == "name") return read_text(in, w, d.name);
+  if (w.word == "num-rx-queues") return read_number(in, w, kMostQueues, d.n_rx_queues);
+  if (w.word == "num-tx-queues") return read_number(in, w, kMostQueues, d.n_tx_queues);
+  if (w.word == "num-rx-desc") return read_number(in, w, kMostDescriptors, d.n_rx_descriptors);
+  if (w.word == "num-tx-desc") return read_number(in, w, kMostDescriptors, d.n_tx_descriptors);
+  if (w.word == "rss") return read_rss(w, d.rss);
+  if (w.word == "tso") return read_switch(in, w, d.has_tso);
+  if (w.word == "vlan-strip-offload") return read_switch(in, w, d.strips_vlan);
+  if (w.word == "devargs") return read_text(in, w, d.devargs);
+  if (w.word != "no-rx-interrupts") return in.unknown(w, kDeviceKeys);
+  d.has_rx_interrupts = false;
+  return {};
+}
+
+Result<void> read_device(const ConfigNode& node, DeviceConfig& d) {
+  ConfigReader in(node);
+  while (const ConfigNode* w = in.next())
+    if (auto ok = read_device_key(in, *w, d); !ok) return ok;
+  return {};
+}
+
+// "3:0.0" becomes "0000:03:00.0"; "" when it is no PCI address.
+std::string pci_address(const std::string& text) {
+  unsigned domain = 0, bus = 0, device = 0, function = 0;
+  int end = -1;
+  const char* s = text.c_str();
+  if (std::sscanf(s, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4) {
+    domain = 0;
+    end = -1;
+    if (std::sscanf(s, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3) return "";
+  }
+  if (end != static_cast<int>(text.size()) || device > 31 || function > 7) return "";
+  char out[16];
+  std::snprintf(out, sizeof out, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, device & 31,
+                function & 7);
+  return out;
+}
+
+Result<void> add_device(const ConfigNode& node, DeviceConfig d, bool is_virtual, Config& out) {
+  d.is_virtual = is_virtual;
+  if (is_virtual) {
+    const auto comma = node.word.find(',');
+    d.address = node.word.substr(0, comma);
+    if (comma != std::string::npos) d.devargs = node.word.substr(comma + 1);
+    if (d.address.empty()) return node.fail("'vdev' needs a device, like net_tap0,iface=dtap0");
+  } else {
+    d.address = pci_address(node.word);
+    if (d.address.empty())
+      return node.fail("'dev " + node.word + "' is not a PCI address like 0000:03:00.0");
+  }
+  if (auto ok = read_device(node, d); !ok) return ok;
+  for (const DeviceConfig& other : out.devices)
+    if (other.address == d.address) return node.fail("'" + d.address + "' is there already");
+  out.devices.push_back(std::move(d));
+  return {};
+}
+
+Result<void> read_key(ConfigReader& in, const ConfigNode& w, const DeviceConfig& defaults,
+                      Config& out) {
+  if (w.word == "dev" || w.word == "vdev") {
+    const ConfigNode* device = in.next();
+    if (!device || device->word.empty()) return w.fail("'" + w.word + "' needs a device");
+    if (w.word == "dev" && device->word == "default") return {};  // has been read
+    return add_device(*device, defaults, w.word == "vdev", out);
+  }
+  if (w.word == "no-pci") {
+    out.has_pci = false;
+  } else if (w.word == "no-hugetlb") {
+    out.has_huge_pages = false;
+  } else if (w.word == "no-multi-seg") {
+    out.has_multi_segment = false;
+  } else if (w.word == "no-tx-checksum-offload") {
+    out.has_tx_checksum = false;
+  } else if (w.word == "socket-mem") {
+    if (auto ok = read_text(in, w, out.socket_mem); !ok) return ok;
+    if (out.socket_mem.find_first_not_of("0123456789,") != std::string::npos)
+      return w.fail("'socket-mem " + out.socket_mem + "': MB a NUMA node, like 512,512");
+  } else if (w.word == "uio-driver") {
+    return read_text(in, w, out.uio_driver);
+  } else if (w.word == "iova-mode") {
+    auto mode = one_of(in, w, {"pa", "va"});
+    if (!mode) return mode.error();
+    out.iova_mode = *mode;
+  } else if (w.word == "log-level") {
+    auto level = one_of(
+        in, w, {"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"});
+    if (!level) return level.error();
+    out.log_level = *level;
+  } else {
+    return in.unknown(w, kKeys);
+  }
+  return {};
+}
+
+}  // namespace
+
+const char* const kStanzaHelp =
+    "dev ADDRESS|default { }   a PCI device; what devices have that do not say otherwise\n"
+    "vdev NAME[,KEY=VALUE...] { }   a device of software\n"
+    "  of a device: name NAME, num-rx-queues N, num-tx-queues N, num-rx-desc N, num-tx-desc N,\n"
+    "  rss { ipv4-tcp ... }, tso on|off, devargs TEXT, no-rx-interrupts, vlan-strip-offload "
+    "on|off\n"
+    "no-pci, no-hugetlb, socket-mem MB[,MB...], iova-mode pa|va, uio-driver NAME|auto|none\n"
+    "no-multi-seg, no-tx-checksum-offload, log-level LEVEL";
+
+Result<void> read_stanza(const ConfigNode& stanza, Config& out) {
+  out.is_given = true;
+  DeviceConfig defaults;
+  for (std::size_t i = 0; i + 1 < stanza.children.size(); ++i)
+    if (stanza.children[i].word == "dev" && stanza.children[i + 1].word == "default")
+      if (auto ok = read_device(stanza.children[i + 1], defaults); !ok) return ok;
+  ConfigReader in(stanza);
+  while (const ConfigNode* w = in.next())
+    if (auto ok = read_key(in, *w, defaults, out); !ok) return ok;
+  for (const DeviceConfig& d : out.devices)
+    if (!d.is_virtual && !out.has_pci)
+      return stanza.fail("'dev " + d.address + "' and 'no-pci' contradict each other");
+  return {};
+}
+
+}  // namespace loom::dpdk

@@ -1,0 +1,54 @@
+// The stanza `dpdk { }` as data, and its reader. Control thread.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <hostloom/config.h>
+
+namespace loom::dpdk {
+
+struct DeviceConfig {
+  std::string address;  // of a PCI device "0000:03:00.0"; of a virtual one its name, "net_tap0"
+  std::string devargs;  // "iface=dtap0": key=value,... for the device's driver
+  bool is_virtual = false;
+  std::string name;               // the interface's; "" = made of the address
+  uint16_t n_rx_queues = 1;       // 0 = one a worker
+  uint16_t n_tx_queues = 0;       // 0 = one a worker
+  uint16_t n_rx_descriptors = 0;  // 0 = what the driver proposes
+  uint16_t n_tx_descriptors = 0;
+  uint64_t rss = 0;  // RTE_ETH_RSS_*: what packets are spread by over the rx queues; 0 = 5-tuple
+  bool has_tso = true;
+  bool has_rx_interrupts = true;  // where the driver has them
+  bool strips_vlan = false;
+  // As EAL takes it.
+  std::string probe_text() const { return devargs.empty() ? address : address + "," + devargs; }
+};
+
+struct Config {
+  bool is_given = false;  // there is a stanza
+  std::vector<DeviceConfig> devices;
+  bool has_pci = true;
+  bool has_huge_pages = true;
+  bool has_multi_segment = true;
+  bool has_tx_checksum = true;
+  std::string socket_mem;  // MB a NUMA node, comma separated; "" = what is needed
+  std::string iova_mode;   // "pa" or "va"; "" = EAL's choice
+  std::string uio_driver = "auto";
+  std::string log_level = "notice";
+};
+
+// Adds what one stanza says. The error names file, line and, for an unknown word, the nearest
+// known.
+Result<void> read_stanza(const ConfigNode& stanza, Config& out);
+
+// RTE_ETH_RSS_* of the words of `rss { }`, and back. 0: not such a word.
+uint64_t rss_of(std::string_view word);
+std::string rss_text(uint64_t flags);
+std::vector<std::string_view> rss_words();
+// Addresses and ports of TCP and UDP, addresses of the rest.
+extern const uint64_t kRssFiveTuple;
+
+extern const char* const kStanzaHelp;
+
+}  // namespace loom::dpdk

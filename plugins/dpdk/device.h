@@ -1,0 +1,112 @@
+// One interface over a port of DPDK's: its queues, what it can, what it counts.
+#pragma once
+#include <rte_ethdev.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <hostloom/driver.h>
+#include <hostloom/unique_fd.h>
+
+#include "config.h"
+#include "mempool.h"
+
+namespace loom::dpdk {
+
+class Devices;
+
+// What DPDK does not tell of its drivers.
+struct DriverTraits {
+  const char* driver;  // "net_tap"
+  // It copies a packet, by the processor, before a burst returns: segments may lie anywhere, also
+  // in an application's fifo. What such a driver calls offloads it does in software, as the graph
+  // does.
+  bool copies_at_once = false;
+  // The other side has the device's MAC address: ours is another one.
+  bool shares_mac = false;
+  bool takes_chains = false;  // although it does not say so
+  // It looks for its peer when it is started, and fails without one; one that it has lost is found
+  // again by another start.
+  bool is_restarted = false;
+  bool wants_signals = false;  // its descriptors send a signal a packet: see port.cc
+};
+const DriverTraits& traits_of(std::string_view driver) noexcept;
+
+// `ready` is what the worker sleeps on: an epoll of our own, which has the driver's descriptor in
+// it while the device is started.
+struct RxQueue {
+  UniqueFd ready;        // none: the driver has no interrupts, the queue is polled
+  UniqueFd always;       // stands in for the driver's when it has none any more
+  bool is_edge = false;  // the driver's is an eventfd, which nobody reads
+  bool needs_arming = false;
+  bool is_armed = false;              // the worker's
+  uint32_t n_empty = 0;               // the worker's: calls in a row that found nothing
+  std::atomic<uint32_t> worker{~0u};  // who polled it last
+};
+
+// Written by workers that share a queue.
+struct TxCounters {
+  std::atomic<uint64_t> ring_full{0};    // given back
+  std::atomic<uint64_t> stopped{0};      // the device is not started
+  std::atomic<uint64_t> bad_offsets{0};  // checksum or segment offsets outside the packet
+  std::atomic<uint64_t> refused{0};      // by the driver, rte_eth_tx_prepare
+  std::atomic<uint64_t> too_many_segments{0};
+  std::atomic<uint64_t> no_buffers{0};  // to copy what the device cannot reach
+  std::atomic<uint64_t> copied{0};  // packets sent all the same: bytes of applications were copied
+};
+
+struct Device {
+  Devices* all = nullptr;
+  Host* host = nullptr;
+  Mempools* mempools = nullptr;
+  DeviceConfig config;
+  std::string name;  // of the interface
+  IfIndex index = kNoIndex;
+  uint16_t port = 0;
+  rte_eth_dev_info info{};
+  DriverTraits traits;
+  std::vector<std::unique_ptr<RxQueue>> queues;
+  uint16_t n_tx_queues = 1;
+  uint16_t n_rx_descriptors = 0, n_tx_descriptors = 0;
+  uint64_t rx_offloads = 0, tx_offloads = 0;
+  uint64_t rss = 0;
+  bool takes_chains = false;
+  uint32_t most_segments = 0;  // of a packet to send
+  bool has_link_interrupt = false;
+  std::atomic<bool> is_started{false};
+  std::atomic<bool> is_removed{false};  // the bus says that it is gone
+  std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
+  RxTotals rx_totals;
+  TxCounters tx_counters;
+
+  // Control thread.
+  uint32_t mtu = 1500;
+  bool is_admin_up = false;
+  bool is_link_up = false;
+  uint32_t n_ticks_down = 0;  // since it was started
+  rte_eth_link link{};
+};
+
+// --- port.cc: a port of DPDK's. Control thread; the errors say which call, and why.
+// Queues, offloads, MTU as the device has them; it is stopped. May be called again.
+Result<void> configure_port(Device&);
+Result<void> start_port(Device&);
+void stop_port(Device&);  // no worker is in rx or tx on return
+
+// --- DriverOps.
+uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
+uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
+Status set_admin(void* device, bool up) noexcept;
+Status set_mtu(void* device, uint32_t mtu) noexcept;
+Status set_mac(void* device, const MacAddress& mac) noexcept;
+void destroy(void* device) noexcept;
+void describe(void* device, std::string& out) noexcept;
+
+// Node "dpdk-input".
+enum RxCounter : uint16_t { kReceived, kCopied, kMalformed, kRunt, kNoBuffers, kRxCounterCount };
+extern const NodeInfo kInputNode;
+extern const DriverOps kDriver;
+
+}  // namespace loom::dpdk

@@ -1,0 +1,290 @@
+#include "devices.h"
+
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_version.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace loom::dpdk {
+namespace {
+
+constexpr long kTickNs = 500'000'000;  // of links without an interrupt
+constexpr uint32_t kMostMtu = 65521;   // 65,535 less an Ethernet header
+constexpr uint32_t kMostSegments = 64;
+
+// As VPP calls cards: by the fastest that they can be, then bus, device and function.
+std::string pci_name(const Device& d) {
+  static constexpr std::pair<uint32_t, const char*> kSpeeds[] = {
+      {RTE_ETH_LINK_SPEED_200G, "TwoHundredGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_100G, "HundredGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_50G, "FiftyGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_40G, "FortyGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_25G, "TwentyFiveGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_10G, "TenGigabitEthernet"},
+      {RTE_ETH_LINK_SPEED_1G, "GigabitEthernet"},
+  };
+  const char* kind = "Ethernet";
+  for (const auto& [speed, name] : kSpeeds)
+    if (d.info.speed_capa & speed) {
+      kind = name;
+      break;
+    }
+  unsigned domain = 0, bus = 0, device = 0, function = 0;
+  (void)std::sscanf(d.config.address.c_str(), "%x:%x:%x.%x", &domain, &bus, &device, &function);
+  char at[32];
+  if (domain != 0)
+    std::snprintf(at, sizeof at, "%x/%x/%x/%x", domain, bus, device, function);
+  else
+    std::snprintf(at, sizeof at, "%x/%x/%x", bus, device, function);
+  return std::string(kind) + at;
+}
+
+// The largest packet by its MTU and by its frame.
+uint16_t most_mtu(const rte_eth_dev_info& info) {
+  uint32_t most = info.max_mtu == 0 ? kMostMtu : std::min<uint32_t>(info.max_mtu, kMostMtu);
+  if (info.max_mtu == 0xffff && info.max_rx_pktlen > RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
+    most = std::min<uint32_t>(most, info.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
+  return static_cast<uint16_t>(most);
+}
+
+// On EAL's own thread.
+int on_event(uint16_t, rte_eth_event_type type, void* device, void*) {
+  auto& d = *static_cast<Device*>(device);
+  if (type == RTE_ETH_EVENT_INTR_RMV) d.is_removed.store(true, std::memory_order_relaxed);
+  d.all->look_soon();
+  return 0;
+}
+
+// How many queues of so many that were asked for; 0 asks for one a worker.
+uint16_t queues(uint16_t wanted, uint32_t n_workers, uint16_t most) {
+  const uint32_t n = wanted ? wanted : n_workers;
+  return static_cast<uint16_t>(std::clamp<uint32_t>(n, 1, std::max<uint16_t>(most, 1)));
+}
+
+}  // namespace
+
+Result<void> Devices::start() {
+  if (!config.is_given) return {};
+  if (auto placed = place_buffers(); !placed) return placed;
+  if (auto made = mempools_.make(); !made) return made;
+  if (auto watched = watch_links(); !watched) return watched;
+  is_started_ = true;
+  for (const DeviceConfig& c : config.devices) {
+    const auto made = create(c);
+    log_.drain();
+    if (!made) host_.log(LogLevel::kError, "dpdk", made.error().message);
+  }
+  return {};
+}
+
+Result<void> Devices::place_buffers() {
+  std::size_t bytes = 0;
+  BufferPoolInfo pool;
+  for (uint32_t i = 0; host_.buffer_pool(i, pool) == Status::kOk; ++i)
+    bytes += pool.n_buffers * (pool.stride - pool.front + kFront);
+  auto state = start_eal(host_, config, bytes, log_);
+  if (!state) return state.error();
+  eal_ = std::move(*state);
+  return host_.place_buffers({.front = kFront, .provide = provide_buffers});
+}
+
+Result<void> Devices::watch_links() {
+  news_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!news_ || !timer_) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
+  const auto read = [](const UniqueFd& fd) {
+    uint64_t n;
+    (void)!::read(fd.get(), &n, sizeof n);
+  };
+  static const auto kRead = read;
+  news_watch_ = host_.watch_fd(
+      news_.get(),
+      [](void* all) {
+        kRead(static_cast<Devices*>(all)->news_);
+        static_cast<Devices*>(all)->look_at_links();
+      },
+      this);
+  timer_watch_ = host_.watch_fd(
+      timer_.get(),
+      [](void* all) {
+        kRead(static_cast<Devices*>(all)->timer_);
+        static_cast<Devices*>(all)->look_at_links();
+        static_cast<Devices*>(all)->find_peers();
+      },
+      this);
+  return {};
+}
+
+void Devices::look_soon() noexcept {
+  const uint64_t one = 1;
+  (void)!::write(news_.get(), &one, sizeof one);
+}
+
+void Devices::look_at_links() {
+  for (const auto& d : devices_) {
+    const bool is_removed = d->is_removed.load(std::memory_order_relaxed);
+    // Stopped, it says nothing about the other end; until it is started again, the link is as it
+    // was.
+    if (!d->is_started.load(std::memory_order_relaxed) && !is_removed) continue;
+    if (!is_removed) (void)rte_eth_link_get_nowait(d->port, &d->link);
+    const bool is_up = !is_removed && d->link.link_status == RTE_ETH_LINK_UP;
+    if (is_up == d->is_link_up) continue;
+    d->is_link_up = is_up;
+    (void)host_.set_link(d->index, is_up);
+  }
+  mempools_.free_orphans();
+}
+
+Result<void> Devices::create(const DeviceConfig& c) {
+  auto made = std::make_unique<Device>();
+  Device& d = *made;
+  d.all = this;
+  d.host = &host_;
+  d.mempools = &mempools_;
+  d.config = c;
+  d.name = c.name.empty() ? c.address : c.name;
+  (void)log_.take_last_error();
+  const auto refused = [&](const std::string& why) {
+    const std::string said = log_.take_last_error();
+    return error(Status::kIo,
+                 c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
+  };
+  if (c.is_virtual)
+    if (const int code = rte_dev_probe(c.probe_text().c_str()); code != 0)
+      return refused(rte_strerror(-code));
+  if (rte_eth_dev_get_port_by_name(c.address.c_str(), &d.port) != 0)
+    return refused(c.is_virtual ? "it is no network device"
+                                : "no driver of DPDK's has taken it; is it bound to vfio-pci?");
+  auto opened = open(d);
+  if (opened) {
+    devices_.push_back(std::move(made));
+    opened = add_interface(d);
+    if (opened) return {};
+    made = std::move(devices_.back());
+    devices_.pop_back();
+  }
+  stop_port(d);
+  (void)rte_eth_dev_close(d.port);
+  return opened;
+}
+
+Result<void> Devices::open(Device& d) {
+  if (const int code = rte_eth_dev_info_get(d.port, &d.info); code != 0)
+    return error(Status::kIo, d.name + ": rte_eth_dev_info_get: " + rte_strerror(-code));
+  d.traits = traits_of(d.info.driver_name);
+  // With it the peer reads where the bytes are.
+  if (d.config.devargs.find("zero-copy=yes") != std::string::npos) d.traits.copies_at_once = false;
+  if (d.config.name.empty() && !d.config.is_virtual) d.name = pci_name(d);
+  const uint32_t n_workers = host_.n_workers();
+  const uint16_t n_rx = queues(d.config.n_rx_queues, n_workers, d.info.max_rx_queues);
+  d.n_tx_queues = queues(d.config.n_tx_queues, n_workers, d.info.max_tx_queues);
+  if (n_rx < d.config.n_rx_queues || d.n_tx_queues < d.config.n_tx_queues)
+    host_.log(LogLevel::kWarn, "dpdk",
+              d.name + " has " + std::to_string(n_rx) + " rx and " + std::to_string(d.n_tx_queues) +
+                  " tx queues, fewer than configured");
+  for (uint16_t q = 0; q < n_rx; ++q) d.queues.push_back(std::make_unique<RxQueue>());
+  if (n_rx > 1)
+    d.rss = (d.config.rss ? d.config.rss : kRssFiveTuple) & d.info.flow_type_rss_offloads;
+  d.has_link_interrupt = *d.info.dev_flags & RTE_ETH_DEV_INTR_LSC;
+
+  const uint64_t tx = d.info.tx_offload_capa;
+  d.takes_chains =
+      config.has_multi_segment && (d.traits.takes_chains || tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
+  if (config.has_multi_segment) d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  constexpr uint64_t kL4 = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+  if (config.has_tx_checksum && !d.traits.copies_at_once) {
+    d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+    if ((tx & kL4) == kL4) d.tx_offloads |= kL4;
+    if (d.config.has_tso && d.tx_offloads & kL4 && d.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+      d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_TCP_TSO;
+  }
+  const rte_eth_desc_lim& limit = d.info.tx_desc_lim;
+  d.most_segments =
+      limit.nb_seg_max ? std::min<uint32_t>(limit.nb_seg_max, kMostSegments) : kMostSegments;
+  if (!(d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) && limit.nb_mtu_seg_max)
+    d.most_segments = std::min<uint32_t>(d.most_segments, limit.nb_mtu_seg_max);
+
+  uint16_t mtu = 0;
+  d.mtu = rte_eth_dev_get_mtu(d.port, &mtu) == 0 && mtu != 0 ? mtu : 1500;
+  if (d.mtu > kMostMtu) d.mtu = 1500;
+  d.info.max_mtu = most_mtu(d.info);
+  if (auto ok = configure_port(d); !ok) return ok;
+  // Started once: that it can, and which queues have a descriptor, is known only then.
+  if (auto ok = start_port(d); !ok) return d.traits.is_restarted ? Result<void>() : ok;
+  d.is_link_up =
+      rte_eth_link_get_nowait(d.port, &d.link) == 0 && d.link.link_status == RTE_ETH_LINK_UP;
+  stop_port(d);
+  return {};
+}
+
+Result<void> Devices::add_interface(Device& d) {
+  InterfaceConfig interface;
+  interface.name = d.name;
+  rte_ether_addr mac{};
+  if (!d.traits.shares_mac && rte_eth_macaddr_get(d.port, &mac) == 0)
+    std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), interface.mac.bytes.begin());
+  interface.mtu = d.mtu;
+  interface.max_mtu = d.info.max_mtu;
+  if (d.takes_chains) interface.caps |= kCapScatter;
+  if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) interface.caps |= kCapTxIp4Checksum;
+  if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) interface.caps |= kCapTxL4Checksum;
+  if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) interface.caps |= kCapTso4 | kCapTso6;
+  interface.ops = &kDriver;
+  interface.device = &d;
+  interface.input_node = kInputNode.name;
+  interface.n_tx_queues = d.n_tx_queues;
+  for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->ready.get()});
+  const auto index = host_.add_interface(interface);
+  if (!index) return error(index.error().code, d.name + " refused: " + index.error().message);
+  d.index = *index;
+  d.rx_totals = RxTotals(host_, d.index);
+  d.has_totals.store(true, std::memory_order_release);
+  (void)host_.set_link(d.index, d.is_link_up);
+  (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_LSC, on_event, &d);
+  (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_RMV, on_event, &d);
+  if (!d.has_link_interrupt || d.traits.is_restarted) {
+    itimerspec t{};
+    t.it_interval.tv_nsec = t.it_value.tv_nsec = kTickNs;
+    (void)::timerfd_settime(timer_.get(), 0, &t, nullptr);
+  }
+  return {};
+}
+
+// Those that are still without a link half a second after they were started: not while they shake
+// hands, as the driver's own thread does that.
+void Devices::find_peers() {
+  for (const auto& d : devices_) {
+    if (!d->traits.is_restarted || !d->is_admin_up || d->is_link_up || ++d->n_ticks_down < 2)
+      continue;
+    stop_port(*d);
+    (void)start_port(*d);
+  }
+}
+
+void Devices::forget(Device& d) noexcept {
+  (void)rte_eth_dev_callback_unregister(d.port, RTE_ETH_EVENT_INTR_LSC, on_event, &d);
+  (void)rte_eth_dev_callback_unregister(d.port, RTE_ETH_EVENT_INTR_RMV, on_event, &d);
+  (void)rte_eth_dev_close(d.port);
+  mempools_.free_orphans();
+  std::erase_if(devices_, [&](const auto& other) { return other.get() == &d; });
+}
+
+void Devices::remove_all() noexcept {
+  while (!devices_.empty()) {
+    const std::size_t n = devices_.size();
+    if (host_.remove_interface(devices_.back()->index) != Status::kOk || devices_.size() == n)
+      devices_.pop_back();
+  }
+  if (news_watch_) host_.unwatch_fd(news_watch_);
+  if (timer_watch_) host_.unwatch_fd(timer_watch_);
+  news_watch_ = timer_watch_ = 0;
+}
+
+}  // namespace loom::dpdk

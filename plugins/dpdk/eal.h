@@ -1,0 +1,33 @@
+// DPDK's environment (EAL) in this process: started once, on the control thread, without taking
+// cores, files or the log away from the daemon. There is no stop: the buffers lie in its memory,
+// which ends with the process, and so does everything else of it.
+#pragma once
+#include <string>
+#include <vector>
+
+#include <hostloom/host.h>
+
+#include "config.h"
+#include "eal_log.h"
+
+namespace loom::dpdk {
+
+// What EAL was started with.
+struct EalState {
+  std::vector<std::string> arguments;
+  bool has_huge_pages = false;
+  std::string memory;  // "the huge pages that are free suffice", or why there are none
+};
+
+// bytes: of the buffers that are to lie in EAL's memory. The error says what EAL's log said.
+Result<EalState> start_eal(Host&, const Config&, std::size_t bytes, EalLog&);
+
+// Free huge pages of all sizes, in bytes. `sys`: "/sys".
+std::size_t free_huge_memory(const std::string& sys);
+
+// Memory for a buffer pool: at most one call a pool. PA addresses: in one piece of the device's
+// addresses, too.
+Status provide_buffers(void* context, uint32_t pool, std::size_t size, int numa_node,
+                       std::span<std::byte>* out, uint64_t* page_size, std::string* message);
+
+}  // namespace loom::dpdk

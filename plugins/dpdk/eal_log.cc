@@ -1,0 +1,80 @@
+#include "eal_log.h"
+
+#include <rte_log.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace loom::dpdk {
+namespace {
+
+LogLevel level_of(uint32_t rte) {
+  if (rte <= RTE_LOG_ERR) return LogLevel::kError;
+  if (rte == RTE_LOG_WARNING) return LogLevel::kWarn;
+  if (rte == RTE_LOG_NOTICE) return LogLevel::kNotice;
+  return rte == RTE_LOG_INFO ? LogLevel::kInfo : LogLevel::kDebug;
+}
+
+}  // namespace
+
+Result<void> EalLog::open() {
+  ready_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!ready_) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
+  cookie_io_functions_t io{};
+  io.write = on_write;
+  stream_ = ::fopencookie(this, "w", io);
+  if (!stream_ || rte_openlog_stream(stream_) != 0)
+    return error(Status::kIo, "there is no stream for DPDK's log");
+  (void)host_.watch_fd(
+      ready_.get(), [](void* log) { static_cast<EalLog*>(log)->drain(); }, this);
+  return {};
+}
+
+// Called where a thread logs: within it the level of the message is known.
+ssize_t EalLog::on_write(void* log, const char* text, std::size_t size) {
+  const int level = rte_log_cur_msg_loglevel();
+  static_cast<EalLog*>(log)->add(level < 0 ? RTE_LOG_INFO : static_cast<uint32_t>(level),
+                                 {text, size});
+  return static_cast<ssize_t>(size);
+}
+
+void EalLog::add(uint32_t level, std::string_view text) {
+  const std::lock_guard hold(lock_);
+  for (const char c : text) {
+    if (c != '\n') {
+      if (unfinished_.size() < 1000) unfinished_ += c;
+      continue;
+    }
+    if (level <= RTE_LOG_ERR) last_error_ = unfinished_;
+    if (lines_.size() < kMostLines)
+      lines_.push_back({level, unfinished_});
+    else
+      ++n_lost_;
+    unfinished_.clear();
+  }
+  const uint64_t one = 1;
+  (void)!::write(ready_.get(), &one, sizeof one);
+}
+
+void EalLog::drain() {
+  uint64_t n;
+  (void)!::read(ready_.get(), &n, sizeof n);
+  std::vector<Line> lines;
+  uint64_t n_lost = 0;
+  {
+    const std::lock_guard hold(lock_);
+    lines.swap(lines_);
+    std::swap(n_lost, n_lost_);
+  }
+  for (const Line& line : lines) host_.log(level_of(line.level), "dpdk", line.text);
+  if (n_lost != 0)
+    host_.log(LogLevel::kWarn, "dpdk", std::to_string(n_lost) + " more lines of DPDK's are lost");
+}
+
+std::string EalLog::take_last_error() {
+  const std::lock_guard hold(lock_);
+  return std::exchange(last_error_, "");
+}
+
+}  // namespace loom::dpdk

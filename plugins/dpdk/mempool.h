@@ -1,0 +1,88 @@
+// DPDK's view of a buffer pool: a mempool whose objects are our buffers. In front of each buffer
+// lie the mempool's note about the object and the rte_mbuf, and the buffer is the mbuf's private
+// area:
+//
+//     | note | rte_mbuf | Buffer | headroom | data      (kFront | sizeof(Buffer) | 128 | data_size)
+//
+// So a packet is handed over without being copied, and each finds the other by a constant. Free
+// buffers are the pool's and the workers' caches' alone; the mempool has none of its own.
+//
+// What holds while the pool, or our graph, has a buffer: its mbuf says next == nullptr, nb_segs ==
+// 1, refcnt == 1, shinfo == nullptr, and points at the buffer's own bytes. While DPDK has it to
+// fill in, the Buffer says nothing. While DPDK has it to send, the Buffer says what it said; its
+// mbuf has a shinfo if its bytes are somebody's else.
+#pragma once
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+#include <atomic>
+#include <mutex>
+#include <vector>
+
+#include <hostloom/host.h>
+
+namespace loom::dpdk {
+
+constexpr uint32_t kNoteSize = 64;  // of the mempool's, up to a cache line
+constexpr uint32_t kFront = kNoteSize + sizeof(rte_mbuf);
+static_assert(sizeof(rte_mempool_objhdr) <= kNoteSize && sizeof(rte_mbuf) % kCacheLine == 0);
+static_assert(kHeadroom == RTE_PKTMBUF_HEADROOM);
+
+inline rte_mbuf* mbuf_of(Buffer* b) noexcept { return reinterpret_cast<rte_mbuf*>(b) - 1; }
+inline Buffer* buffer_of(rte_mbuf* m) noexcept { return reinterpret_cast<Buffer*>(m + 1); }
+
+inline void prefetch_mbuf(Buffer* b) noexcept {
+  const auto* at = reinterpret_cast<const std::byte*>(mbuf_of(b));
+  __builtin_prefetch(at, 1);
+  __builtin_prefetch(at + kCacheLine, 1);
+}
+
+// The worker in whose name DPDK is called by this thread; null: it is no worker.
+extern thread_local Worker* calling_worker;
+
+class Mempools {
+ public:
+  explicit Mempools(Host& host) : host_(host) {}
+  Mempools(const Mempools&) = delete;
+
+  // Once, after Host::place_buffers has made room: a mempool for each buffer pool. For as long as
+  // the process lives.
+  Result<void> make();
+  // For a device's socket (-1: any).
+  rte_mempool* for_socket(int socket) const noexcept;
+  // Whether an mbuf is one of our buffers'.
+  bool owns(const rte_mbuf* m) const noexcept {
+    for (const Range& r : ranges_)
+      if (r.has(m)) return true;
+    return false;
+  }
+  // Frees segments that other threads than workers have given back and that refer to an
+  // application's bytes, which only a worker can let go. Control thread.
+  void free_orphans();
+
+  struct Range {
+    uintptr_t begin = 0;
+    std::size_t size = 0;
+    bool has(const void* p) const noexcept { return reinterpret_cast<uintptr_t>(p) - begin < size; }
+  };
+  struct Pool {
+    Range range;
+    Mempools* all = nullptr;
+    uint32_t index = 0;
+    BufferPoolInfo info;
+    rte_mempool* mempool = nullptr;
+  };
+  const std::vector<std::unique_ptr<Pool>>& pools() const noexcept { return pools_; }
+
+ private:
+  friend struct Ops;
+  Result<void> make_one(Pool&);
+
+  Host& host_;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  std::vector<Range> ranges_;
+  std::mutex lock_;               // guards what follows
+  std::vector<Buffer*> orphans_;  // with external bytes
+};
+
+}  // namespace loom::dpdk

@@ -1,0 +1,54 @@
+// The names of what packets are spread by.
+#include <rte_ethdev.h>
+
+#include "config.h"
+
+namespace loom::dpdk {
+namespace {
+
+constexpr struct {
+  std::string_view word;
+  uint64_t flag;
+} kWords[] = {
+    {"ipv4", RTE_ETH_RSS_IPV4},
+    {"ipv4-frag", RTE_ETH_RSS_FRAG_IPV4},
+    {"ipv4-tcp", RTE_ETH_RSS_NONFRAG_IPV4_TCP},
+    {"ipv4-udp", RTE_ETH_RSS_NONFRAG_IPV4_UDP},
+    {"ipv4-sctp", RTE_ETH_RSS_NONFRAG_IPV4_SCTP},
+    {"ipv4-other", RTE_ETH_RSS_NONFRAG_IPV4_OTHER},
+    {"ipv6", RTE_ETH_RSS_IPV6},
+    {"ipv6-frag", RTE_ETH_RSS_FRAG_IPV6},
+    {"ipv6-tcp", RTE_ETH_RSS_NONFRAG_IPV6_TCP},
+    {"ipv6-udp", RTE_ETH_RSS_NONFRAG_IPV6_UDP},
+    {"ipv6-sctp", RTE_ETH_RSS_NONFRAG_IPV6_SCTP},
+    {"ipv6-other", RTE_ETH_RSS_NONFRAG_IPV6_OTHER},
+    {"ipv6-ex", RTE_ETH_RSS_IPV6_EX},
+    {"ipv6-tcp-ex", RTE_ETH_RSS_IPV6_TCP_EX},
+    {"ipv6-udp-ex", RTE_ETH_RSS_IPV6_UDP_EX},
+    {"l2-payload", RTE_ETH_RSS_L2_PAYLOAD},
+};
+
+}  // namespace
+
+const uint64_t kRssFiveTuple = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
+
+uint64_t rss_of(std::string_view word) {
+  for (const auto& w : kWords)
+    if (w.word == word) return w.flag;
+  return 0;
+}
+
+std::string rss_text(uint64_t flags) {
+  std::string text;
+  for (const auto& w : kWords)
+    if (flags & w.flag) text += (text.empty() ? "" : " ") + std::string(w.word);
+  return text;
+}
+
+std::vector<std::string_view> rss_words() {
+  std::vector<std::string_view> words;
+  for (const auto& w : kWords) words.push_back(w.word);
+  return words;
+}
+
+}  // namespace loom::dpdk

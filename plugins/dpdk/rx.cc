@@ -1,0 +1,229 @@
+// DriverOps::rx: bursts of mbufs, which are our buffers (mempool.h).
+//   in    packets of a port of DPDK's, data at the Ethernet header; a VLAN tag that the device has
+//   taken
+//         out comes beside the packet
+//   out   ethernet-input | drop (the packet contradicts itself)
+//   cost  tests/bench/dpdk. What is said of the packet is written once more; its bytes are not
+//   touched.
+//         Copied are packets that a driver has put into memory of its own, and odd chains
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <hostloom/wire.h>
+
+#include "device.h"
+#include "mbuf.h"
+
+namespace loom::dpdk {
+namespace {
+
+enum Next : uint16_t { kToEthernet, kToDrop };
+constexpr CounterInfo kCounters[kRxCounterCount] = {
+    {"received", Severity::kInfo, "packets handed to ethernet-input where they lay"},
+    {"copied", Severity::kInfo, "packets handed to ethernet-input that lay in no buffers of ours"},
+    {"malformed", Severity::kError, "lengths or offloads contradict the packet"},
+    {"runt", Severity::kError, "shorter than an Ethernet header"},
+    {"no-buffers", Severity::kWarn, "packets to copy, but the pool was empty"},
+};
+
+constexpr uint32_t kMostPacket = 65535 + sizeof(EthernetHeader) + 2 * sizeof(VlanTag);
+constexpr uint32_t kMostSegments = 512;
+constexpr uint32_t kLeastFirst = 128;  // of a packet that is longer, in its first segment
+
+// Whether the packet is a chain of at most so many segments with bytes where it says; what they are
+// together is its length.
+bool is_sound(const rte_mbuf& m) noexcept {
+  uint32_t length = 0, n = 0;
+  const rte_mbuf* s = &m;
+  for (; s && n < kMostSegments; s = s->next, ++n) {
+    if (uint32_t{s->data_off} + s->data_len > s->buf_len) return false;
+    length += s->data_len;
+  }
+  return !s && n == m.nb_segs && length == m.pkt_len && length <= kMostPacket;
+}
+
+// Whether each segment is a buffer of ours with its bytes in it, and the first has headers enough.
+bool is_ours(const Mempools& pools, const rte_mbuf& m) noexcept {
+  for (const rte_mbuf* s = &m; s; s = s->next)
+    if (!pools.owns(s) || !RTE_MBUF_DIRECT(s)) return false;
+  return m.data_len >= std::min(m.pkt_len, kLeastFirst);
+}
+
+// The mbufs become what they are in the pool; the packet is a chain of buffers.
+Buffer* take(rte_mbuf* m) noexcept {
+  Buffer* first = buffer_of(m);
+  first->reset();
+  first->data = first->start() + m->data_off;
+  first->len = m->data_len;
+  if (m->nb_segs == 1) [[likely]]
+    return first;
+  first->rest_len = m->pkt_len - m->data_len;
+  m->nb_segs = 1;
+  Buffer* last = first;
+  for (rte_mbuf* s = std::exchange(m->next, nullptr); s;) {
+    rte_mbuf* rest = std::exchange(s->next, nullptr);
+    s->nb_segs = 1;
+    Buffer* b = buffer_of(s);
+    b->reset();
+    b->data = b->start() + s->data_off;
+    b->len = s->data_len;
+    last->next = b;
+    last = b;
+    s = rest;
+  }
+  return first;
+}
+
+// A copy in buffers of ours; the packet stays. Null: there are not enough.
+Buffer* copy(Worker& w, const rte_mbuf& m) noexcept {
+  Buffer* first = w.alloc();
+  if (!first) return nullptr;
+  Buffer* last = first;
+  for (const rte_mbuf* s = &m; s; s = s->next) {
+    const auto* from = rte_pktmbuf_mtod(s, const std::byte*);
+    for (uint32_t left = s->data_len; left != 0;) {
+      if (last->tailroom() == 0) {
+        Buffer* b = w.alloc();
+        if (!b) {
+          w.free(first);
+          return nullptr;
+        }
+        last->next = b;
+        last = b;
+      }
+      const uint32_t n = std::min(left, last->tailroom());
+      std::memcpy(last->append(n), from, n);
+      from += n;
+      left -= n;
+      if (last != first) first->rest_len += n;
+    }
+  }
+  return first;
+}
+
+// Puts a tag back that the device has taken out. Offsets that are noted already stay right.
+void restore_tag(Buffer& b, uint16_t tci) noexcept {
+  if (b.headroom() < sizeof(VlanTag)) return;  // cannot be: devices leave the headroom alone
+  const struct { Be16 type, tci; } tag{kEtherTypeVlan, tci};
+  constexpr std::size_t kAddresses = offsetof(EthernetHeader, type);
+  std::byte* at = b.prepend(sizeof tag);
+  std::memmove(at, at + sizeof tag, kAddresses);
+  std::memcpy(at + kAddresses, &tag, sizeof tag);
+}
+
+struct Received {
+  RxCounter counter;
+  Buffer* packet;  // null: it is dropped, and its mbufs are freed already
+};
+
+Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
+  const bool is_single = m->nb_segs == 1 && m->pkt_len == m->data_len;
+  if (is_single ? uint32_t{m->data_off} + m->data_len > m->buf_len : !is_sound(*m)) [[unlikely]] {
+    rte_pktmbuf_free(m);  // lengths are the device's, but the chain itself is the driver's
+    return {kMalformed, nullptr};
+  }
+  if (m->pkt_len < sizeof(EthernetHeader)) [[unlikely]] {
+    rte_pktmbuf_free(m);
+    return {kRunt, nullptr};
+  }
+  if (is_ours(*d.mempools, *m)) [[likely]] {
+    const uint64_t flags = m->ol_flags;
+    const uint16_t tci = m->vlan_tci;
+    Buffer* b = take(m);
+    if (!apply_received(*m, *b)) [[unlikely]]
+      return {kMalformed, b};
+    if (flags & RTE_MBUF_F_RX_VLAN_STRIPPED) [[unlikely]]
+      restore_tag(*b, tci);
+    return {kReceived, b};
+  }
+  Buffer* b = copy(w, *m);
+  RxCounter counter = b ? kCopied : kNoBuffers;
+  if (b && !apply_received(*m, *b)) counter = kMalformed;
+  if (counter == kCopied && m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) restore_tag(*b, m->vlan_tci);
+  rte_pktmbuf_free(m);
+  return {counter, b};
+}
+
+// The queue was empty: from now on a packet makes its descriptor readable. True: look once more, as
+// one may have come before that.
+bool arm(const Device& d, uint16_t queue, RxQueue& q) noexcept {
+  const bool is_first = q.n_empty++ % 32 == 0;  // who polls calls often
+  if (!is_first || !q.ready) return false;
+  if (!q.is_edge && !q.needs_arming) return false;
+  if (q.needs_arming && !q.is_armed) {
+    q.is_armed = true;
+    (void)rte_eth_dev_rx_intr_enable(d.port, queue);
+  }
+  epoll_event event;
+  if (q.is_edge) (void)::epoll_wait(q.ready.get(), &event, 1, 0);
+  return true;
+}
+
+uint16_t burst(const Device& d, uint16_t queue, RxQueue& q, std::span<rte_mbuf*> out) noexcept {
+  uint16_t n = rte_eth_rx_burst(d.port, queue, out.data(), static_cast<uint16_t>(out.size()));
+  if (n == 0 && arm(d, queue, q))
+    n = rte_eth_rx_burst(d.port, queue, out.data(), static_cast<uint16_t>(out.size()));
+  if (n == 0) return 0;
+  q.n_empty = 0;
+  if (q.is_armed) {
+    q.is_armed = false;
+    (void)rte_eth_dev_rx_intr_disable(d.port, queue);
+  }
+  return n;
+}
+
+}  // namespace
+
+// Named for the listing of what the driver does inside the IP layer's polling.
+const NodeInfo kInputNode{
+    .name = "dpdk-input",
+    .run = nullptr,
+    .kind = NodeKind::kInput,
+    .counters = kCounters,
+    .next = {"ethernet-input", "drop"},
+};
+
+uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
+  Device& d = *static_cast<Device*>(device);
+  RxQueue& q = *d.queues[queue];
+  if (!d.is_started.load(std::memory_order_acquire) ||
+      !d.has_totals.load(std::memory_order_relaxed)) [[unlikely]]
+    return 0;
+  if (q.worker.load(std::memory_order_relaxed) != w.index) [[unlikely]]
+    q.worker.store(w.index, std::memory_order_relaxed);
+  calling_worker = &w;
+  std::array<rte_mbuf*, kFrameSize> mbufs;
+  const uint16_t n = burst(d, queue, q, mbufs);
+  if (n == 0) return 0;
+
+  std::array<Buffer*, kFrameSize> packets;
+  std::array<uint32_t, kRxCounterCount> counts{};
+  uint32_t n_good = 0, n_bytes = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    if (i + kPrefetchAhead < n) {
+      const rte_mbuf* ahead = mbufs[i + kPrefetchAhead];
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + 1, 1);  // the Buffer, of two lines
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(ahead + 1) + kCacheLine, 1);
+    }
+    const Received r = receive(w, d, mbufs[i]);
+    ++counts[r.counter];
+    if (r.counter == kReceived || r.counter == kCopied) [[likely]] {
+      r.packet->rx_if = d.index;
+      n_bytes += r.packet->length();
+      packets[n_good++] = r.packet;
+    } else if (r.packet) {
+      r.packet->rx_if = d.index;
+      rt.set_error(*r.packet, r.counter);
+      rt.enqueue_all({&r.packet, 1}, kToDrop);
+    }
+  }
+  rt.add_counters(counts);
+  if (n_good != 0) rt.enqueue_all({packets.data(), n_good}, kToEthernet);
+  d.rx_totals.add(w.index, n_good, n_bytes, n - n_good);
+  return n;
+}
+
+}  // namespace loom::dpdk

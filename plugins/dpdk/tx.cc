@@ -1,0 +1,214 @@
+// DriverOps::tx: the buffers of a packet go to the driver as the mbufs in front of them.
+//
+// Bytes of an application's fifo stay where they are with drivers that copy before they return;
+// others hand addresses to a device or another process, which knows our buffers only: for them
+// these bytes are copied into buffers. A packet that the driver does not take becomes a packet of
+// ours again.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "device.h"
+#include "mbuf.h"
+
+namespace loom::dpdk {
+namespace {
+
+constexpr uint32_t kBatch = 32;
+
+void count(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
+  counter.fetch_add(n, std::memory_order_relaxed);
+}
+
+// Of bytes that the buffer refers to elsewhere. What is shared lies where the buffer's own bytes
+// would; nobody but the buffer lets go of them (mempool.cc), so there is nothing to be done.
+void refer(Buffer& b, rte_mbuf& m) noexcept {
+  static_assert(sizeof(rte_mbuf_ext_shared_info) <= kHeadroom);
+  auto* shared = reinterpret_cast<rte_mbuf_ext_shared_info*>(b.start());
+  shared->free_cb = [](void*, void*) {};
+  shared->fcb_opaque = nullptr;
+  rte_mbuf_ext_refcnt_set(shared, 1);
+  rte_pktmbuf_attach_extbuf(&m, b.data, reinterpret_cast<uintptr_t>(b.data),
+                            static_cast<uint16_t>(b.len), shared);
+}
+
+// The mbufs are what they are in the pool again; the packet is untouched.
+void undo(Buffer& packet) noexcept {
+  for (Buffer* b = &packet; b; b = b->next) {
+    rte_mbuf* m = mbuf_of(b);
+    if (RTE_MBUF_HAS_EXTBUF(m)) rte_pktmbuf_detach(m);
+    m->shinfo = nullptr;
+    m->next = nullptr;
+    m->nb_segs = 1;
+  }
+}
+
+// The bytes of a chain in fresh buffers, full but for the last. Null: there are not enough.
+Buffer* copy_chain(Worker& w, const Buffer* from) noexcept {
+  Buffer *first = nullptr, *last = nullptr;
+  for (; from; from = from->next) {
+    for (uint32_t at = 0; at < from->len;) {
+      if (!last || last->tailroom() == 0) {
+        Buffer* b = w.alloc();
+        if (!b) {
+          if (first) w.free(first);
+          return nullptr;
+        }
+        (last ? last->next : first) = b;
+        last = b;
+      }
+      const uint32_t n = std::min(from->len - at, last->tailroom());
+      std::memcpy(last->append(n), from->data + at, n);
+      at += n;
+    }
+  }
+  return first;
+}
+
+// What stands behind the packet's first segment becomes bytes in buffers of ours.
+bool copy_rest(Worker& w, Buffer& packet) noexcept {
+  Buffer* copied = copy_chain(w, packet.next);
+  if (!copied) return false;
+  w.free(packet.next);
+  packet.next = copied;
+  return true;
+}
+
+struct Shape {
+  uint32_t n_segments = 0;
+  bool has_external = false, has_empty = false, is_too_long = false;
+};
+Shape shape_of(const Buffer& packet) noexcept {
+  Shape s;
+  for (const Buffer* b = &packet; b; b = b->next) {
+    ++s.n_segments;
+    s.has_external |= b->is_external();
+    s.has_empty |= b->len == 0;
+    s.is_too_long |= b->len > 0xffff;
+  }
+  return s;
+}
+
+// Makes the packet one of mbufs. False: it cannot be sent, and why is counted.
+bool make(Worker& w, Device& d, Buffer& packet) noexcept {
+  TxCounters& c = d.tx_counters;
+  rte_mbuf* m = mbuf_of(&packet);
+  const bool is_plain = !packet.next && !packet.is_external();
+  if (!is_plain) {
+    const Shape s = shape_of(packet);
+    if (s.is_too_long || packet.is_external() || packet.len == 0) [[unlikely]] {
+      count(c.bad_offsets);
+      return false;
+    }
+    // Empty segments are no descriptors of any device's.
+    if ((s.has_external && !d.traits.copies_at_once) || s.n_segments > d.most_segments ||
+        s.has_empty) {
+      if (!copy_rest(w, packet)) {
+        count(c.no_buffers);
+        return false;
+      }
+      count(c.copied);
+      if (shape_of(packet).n_segments > d.most_segments) [[unlikely]] {
+        count(c.too_many_segments);
+        return false;
+      }
+    }
+  }
+  if (!describe_to_send(packet, *m)) [[unlikely]] {
+    count(c.bad_offsets);
+    return false;
+  }
+  m->data_off = static_cast<uint16_t>(packet.data - packet.start());
+  m->data_len = static_cast<uint16_t>(packet.len);
+  m->pkt_len = packet.length();
+  if (is_plain) [[likely]]
+    return true;
+  uint16_t n = 1;
+  rte_mbuf* last = m;
+  for (Buffer* b = packet.next; b; b = b->next, ++n) {
+    rte_mbuf* s = mbuf_of(b);
+    s->ol_flags = 0;
+    if (b->is_external())
+      refer(*b, *s);  // from its first byte
+    else
+      s->data_off = static_cast<uint16_t>(b->data - b->start());
+    s->data_len = static_cast<uint16_t>(b->len);
+    last->next = s;
+    last = s;
+  }
+  m->nb_segs = n;
+  return true;
+}
+
+// Packets as mbufs, from `begin` on. What could not be made waits in `bad`, in order, until it is
+// known whether those before it have left.
+struct Batch {
+  std::array<rte_mbuf*, kBatch> mbufs;
+  uint32_t n = 0;
+  bool wants_offload = false;
+};
+
+// Gives the batch to the driver; returns how many of it are done with, sent or refused.
+uint32_t send(Worker& w, Device& d, uint16_t queue, Batch& batch) noexcept {
+  uint32_t at = 0;
+  while (at < batch.n) {
+    auto n = static_cast<uint16_t>(batch.n - at);
+    if (batch.wants_offload) n = rte_eth_tx_prepare(d.port, queue, &batch.mbufs[at], n);
+    const uint16_t sent = n == 0 ? 0 : rte_eth_tx_burst(d.port, queue, &batch.mbufs[at], n);
+    at += sent;
+    if (sent < n) return at;
+    if (at == batch.n) break;
+    Buffer* refused = buffer_of(batch.mbufs[at]);
+    undo(*refused);
+    w.free(refused);
+    count(d.tx_counters.refused);
+    ++at;
+  }
+  return at;
+}
+
+}  // namespace
+
+uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> packets) noexcept {
+  Device& d = *static_cast<Device*>(device);
+  if (!d.is_started.load(std::memory_order_acquire)) [[unlikely]] {
+    count(d.tx_counters.stopped, packets.size());
+    w.free(packets);
+    return static_cast<uint32_t>(packets.size());
+  }
+  calling_worker = &w;
+  uint32_t done = 0;
+  while (done < packets.size()) {
+    Batch batch;
+    Buffer* bad = nullptr;
+    uint32_t end = done;
+    // Up to the first that cannot be sent.
+    for (; end < packets.size() && batch.n < kBatch; ++end) {
+      if (end + kPrefetchAhead < packets.size()) {
+        packets[end + kPrefetchAhead]->prefetch();
+        prefetch_mbuf(packets[end + kPrefetchAhead]);
+      }
+      Buffer& b = *packets[end];
+      if (!make(w, d, b)) [[unlikely]] {
+        bad = &b;
+        break;
+      }
+      batch.wants_offload |= (mbuf_of(&b)->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) != 0;
+      batch.mbufs[batch.n++] = mbuf_of(&b);
+    }
+    const uint32_t sent = send(w, d, queue, batch);
+    done += sent;
+    if (sent < batch.n) {  // the ring is full
+      for (uint32_t i = sent; i < batch.n; ++i) undo(*buffer_of(batch.mbufs[i]));
+      count(d.tx_counters.ring_full, packets.size() - done);
+      break;
+    }
+    if (bad) [[unlikely]] {
+      w.free(bad);
+      ++done;
+    }
+  }
+  return done;
+}
+
+}  // namespace loom::dpdk

@@ -1,0 +1,110 @@
+// The stanza `dpdk { }`: what is read, and what is refused with its line.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rte_ethdev.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "config.h"
+#include "config/parser.h"
+#include "eal.h"
+
+namespace loom::dpdk {
+namespace {
+
+using ::testing::HasSubstr;
+
+Result<Config> read(const std::string& text) {
+  const auto parsed = parse_config(text, "t.conf");
+  if (!parsed) return parsed.error();
+  Config c;
+  if (auto ok = read_stanza(parsed->children.at(0), c); !ok) return ok.error();
+  return c;
+}
+std::string refusal(const std::string& text) {
+  const auto c = read(text);
+  return c ? "" : c.error().message;
+}
+
+TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
+  const auto c = read(
+      "dpdk {\n dev 3:0.1 { name wan num-rx-queues 4 num-tx-queues 2 num-rx-desc 1024\n"
+      " num-tx-desc 2048 rss { ipv4-tcp ipv6-udp } tso off no-rx-interrupts\n"
+      " vlan-strip-offload on devargs a=1 }\n"
+      " vdev net_tap0,iface=x,mac=fixed dev 0001:82:00.0\n"
+      " socket-mem 512,256 iova-mode va uio-driver vfio-pci log-level debug no-multi-seg\n"
+      " no-tx-checksum-offload no-hugetlb }");
+  ASSERT_TRUE(c) << c.error().message;
+  ASSERT_EQ(c->devices.size(), 3u);
+  const DeviceConfig& d = c->devices[0];
+  EXPECT_EQ(d.address, "0000:03:00.1");
+  EXPECT_EQ(d.probe_text(), "0000:03:00.1,a=1");
+  EXPECT_EQ(d.name, "wan");
+  EXPECT_FALSE(d.is_virtual);
+  EXPECT_EQ(d.n_rx_queues, 4);
+  EXPECT_EQ(d.n_tx_queues, 2);
+  EXPECT_EQ(d.n_rx_descriptors, 1024);
+  EXPECT_EQ(d.n_tx_descriptors, 2048);
+  EXPECT_EQ(d.rss, RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
+  EXPECT_EQ(rss_text(d.rss), "ipv4-tcp ipv6-udp");
+  EXPECT_FALSE(d.has_tso);
+  EXPECT_FALSE(d.has_rx_interrupts);
+  EXPECT_TRUE(d.strips_vlan);
+  EXPECT_TRUE(c->devices[1].is_virtual);
+  EXPECT_EQ(c->devices[1].address, "net_tap0");
+  EXPECT_EQ(c->devices[1].devargs, "iface=x,mac=fixed");
+  EXPECT_EQ(c->devices[2].address, "0001:82:00.0");
+  EXPECT_EQ(c->socket_mem, "512,256");
+  EXPECT_EQ(c->iova_mode, "va");
+  EXPECT_EQ(c->log_level, "debug");
+  EXPECT_FALSE(c->has_multi_segment);
+  EXPECT_FALSE(c->has_tx_checksum);
+  EXPECT_FALSE(c->has_huge_pages);
+  EXPECT_TRUE(c->has_pci);
+}
+
+TEST(DpdkConfig, DefaultsAreForAllDevicesThatDoNotSayOtherwise) {
+  const auto c = read(
+      "dpdk { vdev net_null0 vdev net_null1 { num-rx-queues 3 } dev default { num-rx-queues 2 } }");
+  ASSERT_TRUE(c) << c.error().message;
+  EXPECT_EQ(c->devices.at(0).n_rx_queues, 2);
+  EXPECT_EQ(c->devices.at(1).n_rx_queues, 3);
+}
+
+TEST(DpdkConfig, RefusalsNameLineAndTheNearestWord) {
+  EXPECT_THAT(refusal("dpdk {\n\n vdevs net_null0 }"), HasSubstr("t.conf:3: "));
+  EXPECT_THAT(refusal("dpdk { vdevs net_null0 }"), HasSubstr("'vdev'"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 {\n num-rx-queue 1 } }"), HasSubstr("t.conf:2: "));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { num-rx-queues 0 } }"), HasSubstr("from 1 to 64"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { num-rx-desc 40000 } }"), HasSubstr("to 32768"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { tso maybe } }"), HasSubstr("one of on, off"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { rss { ipv4-tpc } } }"), HasSubstr("ipv4-tcp"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { rss ipv4 } }"), HasSubstr("needs a block"));
+  EXPECT_THAT(refusal("dpdk { vdev }"), HasSubstr("'vdev' needs a device"));
+  EXPECT_THAT(refusal("dpdk { vdev ,x=1 }"), HasSubstr("needs a device"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 vdev net_null0,copy=1 }"), HasSubstr("already"));
+  EXPECT_THAT(refusal("dpdk { dev eth0 }"), HasSubstr("not a PCI address"));
+  EXPECT_THAT(refusal("dpdk { dev 03:20.0 }"), HasSubstr("not a PCI address"));
+  EXPECT_THAT(refusal("dpdk { dev 03:00.8 }"), HasSubstr("not a PCI address"));
+  EXPECT_THAT(refusal("dpdk { dev 03:00.0x }"), HasSubstr("not a PCI address"));
+  EXPECT_THAT(refusal("dpdk { no-pci dev 03:00.0 }"), HasSubstr("contradict"));
+  EXPECT_THAT(refusal("dpdk { socket-mem 1g }"), HasSubstr("MB a NUMA node"));
+  EXPECT_THAT(refusal("dpdk { iova-mode dc }"), HasSubstr("one of pa, va"));
+}
+
+TEST(DpdkEal, CountsTheHugePagesThatAreFree) {
+  namespace fs = std::filesystem;
+  const std::string sys = testing::TempDir() + "/sys-" + std::to_string(::getpid());
+  EXPECT_EQ(free_huge_memory(sys), 0u);
+  for (const auto& [size, n] : {std::pair{"2048", 3}, {"1048576", 1}}) {
+    const std::string folder = sys + "/kernel/mm/hugepages/hugepages-" + size + "kB";
+    fs::create_directories(folder);
+    std::ofstream(folder + "/free_hugepages") << n;
+  }
+  EXPECT_EQ(free_huge_memory(sys), (3ull * 2 << 20) + (1ull << 30));
+  fs::remove_all(sys);
+}
+
+}  // namespace
+}  // namespace loom::dpdk
