@@ -299,6 +299,68 @@ TEST_F(HostImplTest, AControllerIsReplacedOnlyWhileWorkersRun) {
   engine_->stop();
 }
 
+// A driver that provides memory, or does not.
+struct Provider {
+  std::vector<std::byte> bytes;
+  bool is_willing = true;
+  static Status provide(void* context, uint32_t pool, std::size_t size, int,
+                        std::span<std::byte>* out, uint64_t* page_size, std::string* message) {
+    auto& self = *static_cast<Provider*>(context);
+    EXPECT_EQ(pool, 0u);
+    if (!self.is_willing) {
+      *message = "no memory today";
+      return Status::kNoMemory;
+    }
+    self.bytes.resize(size + kCacheLine);
+    const auto at = reinterpret_cast<uintptr_t>(self.bytes.data());
+    *out = std::span(self.bytes).subspan((kCacheLine - at % kCacheLine) % kCacheLine, size);
+    *page_size = 4096;
+    return Status::kOk;
+  }
+};
+
+TEST_F(HostImplTest, OneDriverPlacesTheBuffersBeforeAnyIsUsed) {
+  static Provider provider;  // its memory is there for longer than the engine
+  BufferPlacement wanted{.front = 192, .context = &provider, .provide = Provider::provide};
+  const auto refusal = [&] {
+    const auto r = host().place_buffers(wanted);
+    return r ? Error{Status::kOk, ""} : r.error();
+  };
+  BufferPoolInfo before, after;
+  ASSERT_EQ(host().buffer_pool(0, before), Status::kOk);
+  EXPECT_EQ(host().buffer_pool(1, after), Status::kNotFound);
+  provider.is_willing = false;
+  EXPECT_EQ(refusal().message, "no memory today");
+  provider.is_willing = true;
+  Buffer* b = nullptr;
+  ASSERT_EQ(host().take_buffers(0, {&b, 1}), 1u);
+  EXPECT_EQ(refusal().code, Status::kInUse);
+  host().give_buffers(0, {&b, 1});
+  wanted.front = 100;
+  EXPECT_EQ(refusal().code, Status::kInvalid);
+  ASSERT_EQ(host().buffer_pool(0, after), Status::kOk);
+  EXPECT_EQ(after.memory.data(), before.memory.data());  // as they were
+  wanted.front = 192;
+  EXPECT_EQ(refusal().code, Status::kOk);
+  ASSERT_EQ(host().buffer_pool(0, after), Status::kOk);
+  EXPECT_EQ(after.front, 192u);
+  EXPECT_EQ(after.n_buffers, before.n_buffers);
+  EXPECT_EQ(after.stride, before.stride + 192);
+  ASSERT_EQ(host().take_buffers(0, {&b, 1}), 1u);
+  EXPECT_GE(reinterpret_cast<std::byte*>(b) - 192, provider.bytes.data());
+  EXPECT_LT(reinterpret_cast<std::byte*>(b), provider.bytes.data() + provider.bytes.size());
+  host().give_buffers(0, {&b, 1});
+  EXPECT_EQ(refusal().code, Status::kExists);
+}
+
+TEST_F(HostImplTest, BuffersStayWhileWorkersRun) {
+  ASSERT_TRUE(engine_->build());
+  ASSERT_TRUE(engine_->start());
+  EXPECT_EQ(host().place_buffers({.front = 64}).error().code, Status::kInUse);
+  engine_->stop();
+  EXPECT_TRUE(host().place_buffers({.front = 64}));  // in the core's own memory
+}
+
 TEST_F(HostImplTest, TheTapPluginAnswersTheKernelsPing) {
   if (access("/dev/net/tun", R_OK | W_OK) != 0)
     GTEST_SKIP() << "/dev/net/tun is absent or may not be opened";
