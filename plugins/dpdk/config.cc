@@ -8,7 +8,8 @@ namespace {
 
 const std::vector<std::string_view> kKeys{
     "dev",        "vdev",      "no-pci",    "no-hugetlb",   "socket-mem",
-    "uio-driver", "log-level", "iova-mode", "no-multi-seg", "no-tx-checksum-offload"};
+    "uio-driver", "log-level", "iova-mode", "no-multi-seg", "no-tx-checksum-offload",
+    "enable-lro"};
 const std::vector<std::string_view> kDeviceKeys{
     "name", "num-rx-queues", "num-tx-queues", "num-rx-desc",      "num-tx-desc",
     "rss",  "tso",           "devargs",       "no-rx-interrupts", "vlan-strip-offload"};
@@ -131,6 +132,8 @@ Result<void> read_key(ConfigReader& in, const ConfigNode& w, const DeviceConfig&
     out.has_multi_segment = false;
   } else if (w.word == "no-tx-checksum-offload") {
     out.has_tx_checksum = false;
+  } else if (w.word == "enable-lro") {
+    out.has_lro = true;
   } else if (w.word == "socket-mem") {
     if (auto ok = read_text(in, w, out.socket_mem); !ok) return ok;
     if (out.socket_mem.find_first_not_of("0123456789,") != std::string::npos)
@@ -161,7 +164,7 @@ const char* const kStanzaHelp =
     "  rss { ipv4-tcp ... }, tso on|off, devargs TEXT, no-rx-interrupts, vlan-strip-offload "
     "on|off\n"
     "no-pci, no-hugetlb, socket-mem MB[,MB...], iova-mode pa|va, uio-driver NAME|auto|none\n"
-    "no-multi-seg, no-tx-checksum-offload, log-level LEVEL";
+    "no-multi-seg, no-tx-checksum-offload, enable-lro, log-level LEVEL";
 
 Result<void> read_stanza(const ConfigNode& stanza, Config& out) {
   out.is_given = true;

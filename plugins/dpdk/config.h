@@ -32,6 +32,7 @@ struct Config {
   bool has_huge_pages = true;
   bool has_multi_segment = true;
   bool has_tx_checksum = true;
+  bool has_lro = false;    // packets that the device has put together are received as they are
   std::string socket_mem;  // MB a NUMA node, comma separated; "" = what is needed
   std::string iova_mode;   // "pa" or "va"; "" = EAL's choice
   std::string uio_driver = "auto";

@@ -73,6 +73,7 @@ struct Device {
   uint64_t rx_offloads = 0, tx_offloads = 0;
   uint64_t rss = 0;
   bool takes_chains = false;
+  bool has_lro = false;
   uint32_t most_segments = 0;  // of a packet to send
   bool has_link_interrupt = false;
   std::atomic<bool> is_started{false};

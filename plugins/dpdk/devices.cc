@@ -195,6 +195,7 @@ Result<void> Devices::open(Device& d) {
   d.has_link_interrupt = *d.info.dev_flags & RTE_ETH_DEV_INTR_LSC;
 
   const uint64_t tx = d.info.tx_offload_capa;
+  d.has_lro = config.has_lro;
   d.takes_chains =
       config.has_multi_segment && (d.traits.takes_chains || tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
   if (config.has_multi_segment) d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;

@@ -66,8 +66,10 @@ void choose_offloads(Device& d) {
                            RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
   if (d.queues.size() > 1) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_RSS_HASH;
   if (d.config.strips_vlan) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
+  if (d.has_lro) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_TCP_LRO;
   const uint32_t data_size = d.mempools->pools().front()->info.data_size;
-  if (d.mtu + kFrameBeyondMtu > data_size) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_SCATTER;
+  if (d.mtu + kFrameBeyondMtu > data_size || d.rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO)
+    d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_SCATTER;
 }
 
 rte_eth_conf conf_of(const Device& d) {
@@ -75,6 +77,8 @@ rte_eth_conf conf_of(const Device& d) {
   c.rxmode.mtu = d.mtu;
   c.rxmode.offloads = d.rx_offloads;
   c.txmode.offloads = d.tx_offloads;
+  if (d.rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO)
+    c.rxmode.max_lro_pkt_size = d.info.max_lro_pkt_size;
   if (d.rss != 0) {
     c.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     c.rx_adv_conf.rss_conf.rss_hf = d.rss;

@@ -34,7 +34,7 @@ TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
       " vlan-strip-offload on devargs a=1 }\n"
       " vdev net_tap0,iface=x,mac=fixed dev 0001:82:00.0\n"
       " socket-mem 512,256 iova-mode va uio-driver vfio-pci log-level debug no-multi-seg\n"
-      " no-tx-checksum-offload no-hugetlb }");
+      " no-tx-checksum-offload no-hugetlb enable-lro }");
   ASSERT_TRUE(c) << c.error().message;
   ASSERT_EQ(c->devices.size(), 3u);
   const DeviceConfig& d = c->devices[0];
@@ -60,6 +60,7 @@ TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
   EXPECT_EQ(c->log_level, "debug");
   EXPECT_FALSE(c->has_multi_segment);
   EXPECT_FALSE(c->has_tx_checksum);
+  EXPECT_TRUE(c->has_lro);
   EXPECT_FALSE(c->has_huge_pages);
   EXPECT_TRUE(c->has_pci);
 }
