@@ -64,8 +64,9 @@ std::vector<std::string> arguments_of(const Config& c, const cpu_set_t& cores, b
 
 // EAL makes a folder even when it keeps no files: a private one, in place of /var/run/dpdk.
 std::string make_folder() {
-  char name[] = "/tmp/hostloom-dpdk-XXXXXX";
-  return ::mkdtemp(name) ? name : "";
+  const char* parent = std::getenv("TMPDIR");
+  std::string name = std::string(parent && *parent ? parent : "/tmp") + "/hostloom-dpdk-XXXXXX";
+  return ::mkdtemp(name.data()) ? name : "";
 }
 
 }  // namespace

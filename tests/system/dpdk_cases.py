@@ -389,6 +389,9 @@ def resident(lab):
 def refused():
     """Wrong words, devices that are not there, EAL that does not start; two daemons at once; nothing is left behind."""
     with Lab(daemon=False) as lab:
+        scratch = lab.dir / "tmp"
+        scratch.mkdir()
+        os.environ["TMPDIR"] = str(scratch)  # of the daemons from here on
         for text, more in (("startup.conf:4: unknown key 'vdevs' in 'dpdk'; did you mean 'vdev'?", "dpdk {\nvdevs net_null0 }"),
                            ("startup.conf:4: 'num-rx-queues 65'", "dpdk { vdev net_null0 {\n num-rx-queues 65 } }"),
                            ("'dev 3:0' is not a PCI address", "dpdk { dev 3:0 }"),
@@ -431,8 +434,7 @@ def refused():
         lab.stop(lab.daemon)
         (lab.dir / "hostloom.log").unlink()
         expect_no_start(lab, lab.config_extra + "\nplugins { plugin dpdk { required } }", "DPDK does not start")
-        left = [str(f) for f in pathlib.Path("/tmp").glob("hostloom-dpdk-*")] + [
-            str(f) for f in pathlib.Path("/var/run/dpdk").glob("hostloom*")]
+        left = [*scratch.iterdir(), *pathlib.Path("/var/run/dpdk").glob("hostloom*")]
         expect(not left, f"left behind: {left}")
 
 
