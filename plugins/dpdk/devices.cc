@@ -1,5 +1,6 @@
 #include "devices.h"
 
+#include <net/if.h>
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
@@ -52,6 +53,13 @@ uint16_t most_mtu(const rte_eth_dev_info& info) {
   if (info.max_mtu == 0xffff && info.max_rx_pktlen > RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
     most = std::min<uint32_t>(most, info.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
   return static_cast<uint16_t>(most);
+}
+
+// Whether the kernel's interface that the device stands on is gone: drivers do not notice, and go
+// on saying that the link is up.
+bool has_lost_host(const Device& d) {
+  char name[IF_NAMESIZE];
+  return d.info.if_index != 0 && !::if_indextoname(d.info.if_index, name);
 }
 
 // On EAL's own thread.
@@ -129,7 +137,7 @@ void Devices::look_soon() noexcept {
 
 void Devices::look_at_links() {
   for (const auto& d : devices_) {
-    const bool is_removed = d->is_removed.load(std::memory_order_relaxed);
+    const bool is_removed = d->is_removed.load(std::memory_order_relaxed) || has_lost_host(*d);
     // Stopped, it says nothing about the other end; until it is started again, the link is as it
     // was.
     if (!d->is_started.load(std::memory_order_relaxed) && !is_removed) continue;
@@ -138,6 +146,11 @@ void Devices::look_at_links() {
     if (is_up == d->is_link_up) continue;
     d->is_link_up = is_up;
     (void)host_.set_link(d->index, is_up);
+    if (!is_removed) continue;
+    // Its descriptors would be readable for ever.
+    host_.log(LogLevel::kWarn, "dpdk", d->name + ": the device is gone");
+    d->is_removed.store(true, std::memory_order_relaxed);
+    stop_port(*d);
   }
   mempools_.free_orphans();
 }
@@ -250,7 +263,7 @@ Result<void> Devices::add_interface(Device& d) {
   (void)host_.set_link(d.index, d.is_link_up);
   (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_LSC, on_event, &d);
   (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_RMV, on_event, &d);
-  if (!d.has_link_interrupt || d.traits.is_restarted) {
+  if (!d.has_link_interrupt || d.traits.is_restarted || d.info.if_index != 0) {
     itimerspec t{};
     t.it_interval.tv_nsec = t.it_value.tv_nsec = kTickNs;
     (void)::timerfd_settime(timer_.get(), 0, &t, nullptr);

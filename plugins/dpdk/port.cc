@@ -188,6 +188,8 @@ Result<void> configure_port(Device& d) {
 
 Result<void> start_port(Device& d) {
   d.n_ticks_down = 0;
+  if (d.is_removed.load(std::memory_order_relaxed))
+    return error(Status::kNotFound, d.name + ": the device is gone");
   const int code = rte_eth_dev_start(d.port);
   if (code != 0) return failed(d, "rte_eth_dev_start", code);
   if (d.traits.shares_mac) (void)rte_eth_promiscuous_enable(d.port);

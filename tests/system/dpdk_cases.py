@@ -118,6 +118,7 @@ def tap():
             expect(part in text, f"'{part}' is not in {text}")
         expect_sound(lab)
         expect_reclaimed(lab)
+        deleted(lab, TAP)
 
 
 def expect_no_signals(lab):
@@ -128,6 +129,15 @@ def expect_no_signals(lab):
             text = pathlib.Path(f"/proc/{lab.daemon.pid}/fdinfo/{fd.name}").read_text()
             flags[fd.name] = int(re.search(r"flags:\s+(\d+)", text)[1], 8)
     expect(flags and not any(f & os.O_ASYNC for f in flags.values()), f"flags of descriptors: {flags}")
+
+
+def deleted(lab, name):
+    """The kernel's interface goes away: the link goes down, and the daemon goes on."""
+    subprocess.run(["ip", "link", "del", name], check=True)
+    wait_link(lab, "down")
+    expect("gone" in lab.cli("show", "hardware-interfaces"), "it is described as gone")
+    lab.cli("set", "interface", "state", NAME, "down")
+    expect(device(lab)["link"] == "down", "it has not come back")
 
 
 def queues():
@@ -165,6 +175,7 @@ def packet_sockets():
         both_ways(lab)
         expect(device(lab)["rx interrupts"] == "no", "net_af_packet has no interrupts")
         expect_sound(lab)
+        deleted(lab, "loom0")
 
 
 # --- Files of packets ---------------------------------------------------------------------------------------------------
