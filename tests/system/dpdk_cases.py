@@ -323,6 +323,13 @@ def virtio():
             print(f"iperf3{' -R' if reverse else ''}: {rate / 1e9:.2f} Gb/s", flush=True)
         d = device(peer)  # net_vhost cuts nothing itself, so that the other way packets are of the MTU's size
         expect(int(d["rx bytes"]) / int(d["rx packets"]) > 1600, f"packets were cut on the way to: {d}")
+        for lab in (near, peer):
+            lab.cli("set", "interface", "mtu", "packet", "9000", NAME)
+            wait_link(lab, "up")
+        before = device(near)
+        files.fetch(near, "10m")
+        grown = [int(device(near)[k]) - int(before[k]) for k in ("rx bytes", "rx packets")]
+        expect(grown[0] / grown[1] > 4096, f"no packets of several buffers came: {grown}")
         expect_sound(near, peer)
 
 
