@@ -84,14 +84,15 @@ int run(const CommandLine& line) {
   return kOk;
 }
 
-}  // namespace
-
 // The allocator otherwise keeps more and more for itself: after a block of a megabyte was freed, it
-// gives a thread's memory back from two megabytes on only.
+// gives a thread's memory back from two megabytes on only. The price: a block of more than 256 KB
+// is always a mapping of its own, which takes a system call to grow.
 void keep_little_free_memory() {
   mallopt(M_TRIM_THRESHOLD, 256 << 10);
   mallopt(M_MMAP_THRESHOLD, 256 << 10);
 }
+
+}  // namespace
 
 int main(int argc, char** argv) {
   keep_little_free_memory();

@@ -92,7 +92,11 @@ void BlockArena::fetch_ahead() noexcept {
       std::min((std::max(next_ * unit_bytes_, kHugeFrom) + kAhead) & ~(kSystemPage - 1),
                limit_ * unit_bytes_);
   const std::size_t have = committed_.load(std::memory_order_relaxed) * unit_bytes_;
+  // Since it was wanted, all of it may have gone back.
+  const bool is_wanted = wants_fetch_.exchange(false, std::memory_order_relaxed);
+  is_touched_ |= is_wanted;
   lock_.unlock();
+  if (!is_wanted) return;
   // Others may commit the same meanwhile, which is no harm.
   const bool is_there =
       to <= have || mprotect(base_ + have, to - have, PROT_READ | PROT_WRITE) == 0;
@@ -105,7 +109,6 @@ void BlockArena::fetch_ahead() noexcept {
     committed_.store(std::max(committed_.load(std::memory_order_relaxed), to / unit_bytes_),
                      std::memory_order_relaxed);
   fetched_ = std::max(from, to);
-  wants_fetch_.store(false, std::memory_order_relaxed);
 }
 
 void BlockArena::free(uint32_t offset, unsigned log2) noexcept {
@@ -129,6 +132,7 @@ std::size_t BlockArena::give_back() noexcept {
   again_ = 1;
   again_end_ = given_ = given_end_ = next_;
   is_touched_ = false;
+  wants_fetch_.store(false, std::memory_order_relaxed);
   const std::size_t bytes = give_range();
   again_end_ = given_end_;
   given_ = given_end_ = 0;

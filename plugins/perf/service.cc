@@ -168,8 +168,7 @@ bool accepted(Worker& w, SessionId, SessionId id, void** context) noexcept {
 void closed(Worker& w, SessionId, void* context) noexcept {
   Served& c = of(context);
   add(counters(w, c).closed, 1);
-  ServedPool& pool = *c.server->served[c.worker];
-  c.worker == w.index ? pool.give(c) : pool.give_back(c);
+  c.server->served[w.index]->give(c);
 }
 
 }  // namespace

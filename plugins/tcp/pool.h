@@ -1,7 +1,6 @@
 // Objects of one kind on one worker: stable addresses, handles with a generation, freed slots
-// reused first. Grows by blocks, so that opening a connection allocates once in kBlock times; what
-// many connections took goes back to the kernel when they have gone. T has a member `ConnId id`,
-// set here.
+// reused first. Grows as SlotBlocks does, and what many connections took goes back to the kernel
+// when they have gone. T has a member `ConnId id`, set here.
 //
 //   id:  kind:2 | generation:6 | index:24
 //

@@ -24,7 +24,7 @@ class PageKeeper {
  public:
   static constexpr std::size_t kPage = 4096;
   static constexpr std::size_t kExtent = 2 << 20;  // a huge page, and aligned as one
-  static constexpr uint32_t kMostReturns = 520;
+  static constexpr uint32_t kMostReturns = 1040;
   // When due() is called: soon, so that what is freed together goes together; or when it will be
   // known that nothing has happened for a while.
   static constexpr TimeNs kSoon = 20 * kMillisecond, kAWhile = kSecond;
@@ -64,6 +64,7 @@ class PageKeeper {
     release(std::exchange(shared_, nullptr));
   }
   bool has_worker() const noexcept { return worker_ != nullptr; }
+  TimeNs now() const noexcept { return worker_ ? worker_->now : 0; }  // the worker's
   void come_back(TimeNs after = kSoon) noexcept {
     if (!worker_ || (timer_.is_running() && (after != kSoon || is_soon_))) return;
     is_soon_ = after == kSoon;
@@ -99,8 +100,8 @@ class PageKeeper {
     });
   }
   bool is_fetching() const noexcept { return is_fetching_; }
-  // True, once for each fetch(): it has been done, and `at` is the extent; nullptr, when there was
-  // no new one.
+  // True, once for each fetch(): it has been done, or called off by hurry(), and `at` is the
+  // extent; nullptr, when there is no new one.
   bool has_fetched(std::byte*& at) noexcept {
     if (!is_fetching_ || !shared_->fetch.is_done()) return false;
     is_fetching_ = false;
@@ -175,6 +176,8 @@ class PageKeeper {
   struct Shared {
     ~Shared() {
       if (at && is_new) munmap(at, kExtent);
+      for (uint32_t i = 0; i < n_returns; ++i)
+        if (returns[i].what == Return::kUnmap) munmap(returns[i].at, returns[i].bytes);
     }
     std::atomic<uint32_t> users{1};
     Task fetch;

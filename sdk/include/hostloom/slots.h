@@ -101,7 +101,7 @@ class SlotBlocks {
   // with `touch` the pages, too. False: no memory, or beyond the limit.
   bool reserve(uint32_t n, bool touch) noexcept {
     while (end() < std::min(n, limit_))
-      if (!grow()) return false;
+      if (blocks_.size() < kSingle ? !add_single() : !add_extent()) return false;
     if (touch)
       for (uint32_t i = 0; i < blocks_.size(); ++i)
         for (std::size_t at = 0; at < kBytes; at += PageKeeper::kPage)
@@ -118,8 +118,9 @@ class SlotBlocks {
   static constexpr std::size_t kExtent = PageKeeper::kExtent;
   static constexpr uint32_t kPerExtent = kExtent / kBytes;
   static constexpr uint32_t kSingle = 2 * kPerExtent;  // the first blocks, of small pages
-  // So many extents are fetched before their time, the second one by a pool that is large.
-  static constexpr uint32_t kMostAhead = 2, kLarge = 8;
+  static constexpr uint32_t kMostAhead = 2;            // extents that are fetched before their time
+  // Who fills as much as an extent in less is in a hurry.
+  static constexpr TimeNs kFast = 500 * kMillisecond;
   static constexpr uint16_t kNoSlot = 0xffff;
   static_assert(kPerBlock < kNoSlot);
   static_assert(kPerExtent > 0 && kPerExtent + 2 <= PageKeeper::kMostReturns);
@@ -128,7 +129,7 @@ class SlotBlocks {
     uint16_t free = kNoSlot;  // list through kLink
     uint16_t fresh = 0;       // slots from here on were never taken
     uint16_t used = 0;
-    bool is_away = false;                 // given back, or fetched, by the control thread
+    bool is_away = false;                 // it alone is being given back
     uint32_t next = kNone, prev = kNone;  // in one of the lists, unless it is full
   };
   struct List {
@@ -136,12 +137,19 @@ class SlotBlocks {
   };
   // Where kPerExtent blocks lie; at the limit fewer.
   struct Extent {
+    enum class State : uint8_t {
+      kCold,   // has no pages
+      kAway,   // they are being fetched, or given back
+      kAhead,  // has them, and nobody has used it
+      kBegun,  // its blocks are used, or in empty_ or cold_
+    };
     std::byte* at = nullptr;
-    uint32_t warm = 0;      // blocks that have been used and have their pages
-    uint32_t empty = 0;     // of them
-    bool is_huge = true;    // none of them has gone back
-    bool is_ahead = false;  // lies cold, and its pages have been fetched
+    uint32_t warm = 0;   // blocks that have been used and have their pages
+    uint32_t empty = 0;  // of them
+    State state = State::kBegun;
+    bool is_huge = true;  // of the begun one: no block of it has gone back
   };
+  using State = Extent::State;
 
   std::byte* slots(uint32_t block) const noexcept {
     if (block < kSingle) return singles_ + std::size_t{block} * kBytes;
@@ -177,65 +185,88 @@ class SlotBlocks {
       if (i >= kSingle) --extent_of(i).empty;
     } else {
       settle();
-      if (!has_cold() && !grow()) {
+      if (!has_cold() && !begin()) {
         keeper_.hurry();
         settle();
-        if (!has_cold()) return false;
+        if (!has_cold() && !begin()) return false;
       }
       i = take_cold();
     }
+    roomed_at_ = keeper_.now();
     push_front(partial_, i);
     return true;
   }
   bool has_cold() const noexcept { return cold_singles_.first != kNone || cold_.first != kNone; }
   uint32_t take_cold() noexcept {
-    has_grown_ = true;
+    grown_at_ = keeper_.now();
     uint32_t i = cold_singles_.first;
     if (i != kNone) {
       unlink(cold_singles_, i);
       --n_cold_singles_;
+      if (singles_left() == kSingle / 2) begun_at_ = grown_at_;
     } else {
       i = cold_.first;
       unlink(cold_, i);
-      Extent& e = extent_of(i);
-      ++e.warm;
-      if (std::exchange(e.is_ahead, false)) --n_ahead_;
+      --n_cold_;
+      ++extent_of(i).warm;
     }
     fetch_ahead();
     return i;
   }
-  // Blocks that lie cold, as they are new. False: at the limit, or no memory.
-  bool grow() noexcept {
-    if (end() >= limit_) return false;
-    const auto i = static_cast<uint32_t>(blocks_.size());
-    const auto most = (limit_ - 1) / kPerBlock + 1;  // blocks at the limit
-    const bool is_single = i < kSingle;
-    const uint32_t n = is_single ? 1 : std::min(kPerExtent, most - i);
-    try {
-      make_room(blocks_, i + n);
-      if (!is_single) make_room(extents_, extents_.size() + 1);
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    if (is_single) {
-      if (!singles_ && !map_singles()) return false;
-      blocks_.emplace_back();
-      push_back(cold_singles_, i);
-      ++n_cold_singles_;
+  // Brings blocks into the cold lists. False: at the limit, or no memory.
+  bool begin() noexcept {
+    if (blocks_.size() < kSingle) return add_single();
+    begun_at_ = keeper_.now();
+    const auto e = std::ranges::find(extents_, State::kAhead, &Extent::state);
+    if (e != extents_.end()) {
+      --n_ahead_;
+      begin(*e);
       return true;
     }
+    if (n_spares_ != 0 && add_extent()) return true;
+    const auto cold = std::ranges::find(extents_, State::kCold, &Extent::state);
+    if (cold == extents_.end()) return add_extent();
+    begin(*cold);
+    return true;
+  }
+  void begin(Extent& e) noexcept {
+    e.state = State::kBegun;
+    const uint32_t first = first_of(e);
+    for (uint32_t i = first; i < end_of_extent(first); ++i) lay_cold(i);
+  }
+  void lay_cold(uint32_t i) noexcept {
+    push_back(i < kSingle ? cold_singles_ : cold_, i);
+    ++(i < kSingle ? n_cold_singles_ : n_cold_);
+  }
+  // New ones. False: at the limit, or no memory.
+  bool add_single() noexcept {
+    const auto i = static_cast<uint32_t>(blocks_.size());
+    if (end() >= limit_ || !make_room(blocks_, i + 1) || (!singles_ && !map_singles()))
+      return false;
+    blocks_.emplace_back();
+    lay_cold(i);
+    return true;
+  }
+  bool add_extent() noexcept {
+    if (end() >= limit_) return false;
+    const auto i = static_cast<uint32_t>(blocks_.size());
+    const uint32_t n = std::min(kPerExtent, (limit_ - 1) / kPerBlock + 1 - i);
+    if (!make_room(blocks_, i + n) || !make_room(extents_, extents_.size() + 1)) return false;
     std::byte* at = n_spares_ != 0 ? spares_[--n_spares_] : PageKeeper::map_extent();
     if (!at) return false;
+    blocks_.resize(i + n);
     extents_.push_back({.at = at});
-    for (uint32_t k = 0; k < n; ++k) {
-      blocks_.emplace_back();
-      push_back(cold_, i + k);
-    }
+    begin(extents_.back());
     return true;
   }
   template <class V>
-  static void make_room(std::vector<V>& v, std::size_t n) {
-    if (n > v.capacity()) v.reserve(std::max(n, 2 * v.capacity()));
+  static bool make_room(V& v, std::size_t n) noexcept {
+    try {
+      if (n > v.capacity()) v.reserve(std::max(n, 2 * v.capacity()));
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+    return true;
   }
   bool map_singles() noexcept {
     void* p = mmap(nullptr, kSingle * kBytes, PROT_READ | PROT_WRITE,
@@ -253,83 +284,76 @@ class SlotBlocks {
   uint32_t singles_left() const noexcept {
     return n_cold_singles_ + kSingle - std::min(kSingle, static_cast<uint32_t>(blocks_.size()));
   }
-  // Extents are in use, or will be soon.
-  bool needs_extents() const noexcept {
-    return singles_left() <= kSingle / 8 ||
-           std::ranges::any_of(extents_, [](const Extent& e) { return e.warm != e.empty; });
+  // How many extents should lie ready: none that will not be needed for a while.
+  uint32_t wanted_ahead() const noexcept {
+    if (singles_left() > kSingle / 2) return 0;
+    if (begun_at_ != 0 && keeper_.now() - begun_at_ < kFast) return kMostAhead;
+    return singles_left() + n_cold_ + n_empty_ < kPerExtent / 4 ? 1 : 0;
   }
-  // Few are left of many: what is there will do for a while.
-  bool is_low() const noexcept {
-    std::size_t warm = 0;
-    for (const Extent& e : extents_) warm += e.warm;
-    return warm < extents_.size() * kPerExtent / 2;
-  }
-  // One that lies cold, or a new one, unless there are enough, or one is on its way.
   void fetch_ahead() noexcept {
-    if (!keeper_.has_worker() || keeper_.is_fetching() ||
-        n_spares_ + n_ahead_ >= (extents_.size() < kLarge ? 1 : kMostAhead) || !needs_extents())
+    if (!keeper_.has_worker() || keeper_.is_fetching() || n_spares_ + n_ahead_ >= wanted_ahead())
       return;
-    const auto is_cold = [&](const Extent& e) {
-      return e.warm == 0 && !e.is_ahead && !blocks_[first_of(e)].is_away;
-    };
-    const auto e = std::ranges::find_if(extents_, is_cold);
+    const auto e = std::ranges::find(extents_, State::kCold, &Extent::state);
     if (e != extents_.end()) {
+      e->state = State::kAway;
       fetched_ = static_cast<uint32_t>(e - extents_.begin());
-      const uint32_t first = first_of(*e);
-      for (uint32_t i = first; i < end_of_extent(first); ++i) {
-        unlink(cold_, i);
-        blocks_[i].is_away = true;
-      }
       keeper_.fetch(e->at);
-    } else if (end() + n_spares_ * kPerExtent * kPerBlock < limit_) {
+    } else if (end() + std::size_t{n_spares_} * kPerExtent * kPerBlock < limit_) {
       keeper_.fetch(nullptr);
+    } else {
+      return;
     }
+    keeper_.come_back(PageKeeper::kAWhile);
   }
   // Takes over what the control thread has done.
   void settle() noexcept {
-    if (keeper_.has_returned())
+    if (keeper_.has_returned()) {
       while (away_ != kNone) {
         const uint32_t i = std::exchange(away_, blocks_[away_].next);
         blocks_[i].is_away = false;
-        push_back(i < kSingle ? cold_singles_ : cold_, i);
-        if (i < kSingle) ++n_cold_singles_;
+        lay_cold(i);
       }
+      for (uint32_t e = 0; e < extents_.size(); ++e)
+        if (extents_[e].state == State::kAway && e != fetched_) extents_[e].state = State::kCold;
+    }
     std::byte* at = nullptr;
     if (!keeper_.has_fetched(at)) return;
-    keeper_.come_back(PageKeeper::kAWhile);
-    if (fetched_ == kNone) {
-      if (at) spares_[n_spares_++] = at;
-      return;
-    }
-    Extent& e = extents_[std::exchange(fetched_, kNone)];
-    e.is_ahead = true;
-    ++n_ahead_;
-    const uint32_t first = first_of(e);
-    for (uint32_t i = end_of_extent(first); i-- > first;) {
-      blocks_[i].is_away = false;
-      push_front(cold_, i);
+    if (fetched_ != kNone) {
+      extents_[std::exchange(fetched_, kNone)].state = State::kAhead;
+      ++n_ahead_;
+    } else if (at) {
+      spares_[n_spares_++] = at;
     }
   }
-  // What is empty, but for kept_ blocks.
+  // What is empty, but for kept_ blocks; and what has not been needed for a while.
   void give_back() noexcept {
     settle();
     if (!keeper_.is_returning()) {
-      while (n_empty_ > kept_ && keeper_.has_room(kPerExtent + 2)) give_back(empty_.last);
-      if (kept_ == kFew && n_empty_ <= kFew && (is_low() || !needs_extents())) give_empty();
-      if (!has_grown_) give_ahead();
+      while (n_empty_ > kept_ && keeper_.has_room(returns_of(empty_.last))) give_back(empty_.last);
+      if (is_quiet_since(roomed_at_)) give_empty();
+      if (is_quiet_since(grown_at_)) give_ahead();
       keeper_.send();
       settle();
     }
-    has_grown_ = false;
-    if (n_empty_ > kept_ || keeper_.is_returning() || keeper_.is_fetching())
+    if (n_empty_ > kept_ || keeper_.is_returning())
       keeper_.come_back();
-    else if (n_spares_ + n_ahead_ != 0)
+    else if (keeper_.is_fetching() || n_spares_ + n_ahead_ > wanted_ahead() || has_empty_extent())
       keeper_.come_back(PageKeeper::kAWhile);
+  }
+  bool is_quiet_since(TimeNs at) const noexcept {
+    return !keeper_.has_worker() || keeper_.now() - at >= PageKeeper::kAWhile;
+  }
+  static bool is_empty(const Extent& e) noexcept { return e.warm != 0 && e.warm == e.empty; }
+  bool has_empty_extent() const noexcept {
+    return kept_ == kFew && std::ranges::any_of(extents_, is_empty);
+  }
+  uint32_t returns_of(uint32_t i) noexcept {
+    return i < kSingle || is_empty(extent_of(i)) || !extent_of(i).is_huge ? 1 : kPerExtent + 2;
   }
   void give_back(uint32_t i) noexcept {
     if (i < kSingle) return give_block(i);
     Extent& e = extent_of(i);
-    if (e.empty == e.warm) return give_extent(e);
+    if (is_empty(e)) return give_extent(e);
     // The huge page has brought memory for blocks that were never used, too.
     if (std::exchange(e.is_huge, false)) {
       keeper_.add(Return::kSplit, e.at, kExtent);
@@ -339,46 +363,52 @@ class SlotBlocks {
     }
     give_block(i);
   }
-  void give_extent(Extent& e) noexcept {
-    const uint32_t first = first_of(e);
-    for (uint32_t j = first; j < end_of_extent(first); ++j) put_away(j);
-    keeper_.add(Return::kExtent, e.at, kExtent);
-    e.is_huge = true;
-    if (std::exchange(e.is_ahead, false)) --n_ahead_;
-  }
   void give_block(uint32_t i) noexcept {
     put_away(i);
+    blocks_[i].is_away = true;
+    blocks_[i].next = std::exchange(away_, i);
     keeper_.add(Return::kPages, slots(i), kBytes);
   }
-  // Extents that are empty: the blocks that stay are others.
+  void give_extent(Extent& e) noexcept {
+    const uint32_t first = first_of(e);
+    if (e.state == State::kBegun)
+      for (uint32_t j = first; j < end_of_extent(first); ++j) put_away(j);
+    e.state = State::kAway;
+    e.is_huge = true;
+    keeper_.add(Return::kExtent, e.at, kExtent);
+  }
+  // Of few blocks that stay empty, those that keep an extent.
   void give_empty() noexcept {
+    if (kept_ != kFew) return;
     for (Extent& e : extents_)
-      if (e.warm != 0 && e.warm == e.empty && keeper_.has_room(1)) give_extent(e);
+      if (is_empty(e) && keeper_.has_room(1)) give_extent(e);
   }
-  // What was fetched, as the pool does not grow.
   void give_ahead() noexcept {
-    if (!keeper_.has_room(2 * kMostAhead)) return;
-    for (Extent& e : extents_)
-      if (e.is_ahead) give_extent(e);
-    while (n_spares_ != 0) keeper_.add(Return::kUnmap, spares_[--n_spares_], kExtent);
+    for (Extent& e : extents_) {
+      if (e.state != State::kAhead || n_spares_ + n_ahead_ <= wanted_ahead()) continue;
+      if (!keeper_.has_room(1)) return;
+      --n_ahead_;
+      give_extent(e);
+    }
+    while (n_spares_ != 0 && n_spares_ + n_ahead_ > wanted_ahead() && keeper_.has_room(1))
+      keeper_.add(Return::kUnmap, spares_[--n_spares_], kExtent);
   }
-  // An empty or a cold block: nobody takes from it until it is back.
+  // Out of the list of the empty or the cold ones: nobody takes from it.
   void put_away(uint32_t i) noexcept {
     Block& b = blocks_[i];
-    if (is_cold(b)) {
-      unlink(cold_, i);  // singles that are cold have no pages, and are not given back
-    } else {
-      unlink(empty_, i);
-      --n_empty_;
-      if (i >= kSingle) {
-        --extent_of(i).empty;
-        --extent_of(i).warm;
-      }
-      b.free = kNoSlot;
-      b.fresh = 0;
+    if (is_cold(b)) {  // no single: those that are cold have no pages, and are not given back
+      unlink(cold_, i);
+      --n_cold_;
+      return;
     }
-    b.is_away = true;
-    b.next = std::exchange(away_, i);
+    unlink(empty_, i);
+    --n_empty_;
+    if (i >= kSingle) {
+      --extent_of(i).empty;
+      --extent_of(i).warm;
+    }
+    b.free = kNoSlot;
+    b.fresh = 0;
   }
   // Has no pages of its own, and is in one of the cold lists unless it is away.
   static bool is_cold(const Block& b) noexcept { return b.fresh == 0 && !b.is_away; }
@@ -408,15 +438,17 @@ class SlotBlocks {
   std::byte* singles_ = nullptr;  // of the others
   // With room and in use; used once and empty, the latest first; without pages of their own.
   List partial_, empty_, cold_singles_, cold_;
-  uint32_t away_ = kNone;  // list through `next` of what is given back
+  uint32_t away_ = kNone;  // list through `next` of blocks that are given back
   uint32_t limit_;
-  uint32_t n_cold_singles_ = 0;
+  uint32_t n_cold_singles_ = 0, n_cold_ = 0;
   // As many stay, so that few objects that come and go ask nothing of the kernel.
   static constexpr std::size_t kFew = 4;
   std::size_t n_empty_ = 0, kept_ = kFew;
-  bool has_grown_ = false;  // since give_back() was called
-  // Fetched: extents that lie cold, new ones. On its way: the number of one that lies cold, or
-  // kNone.
+  // When the last block was put into partial_; was a cold one; when an extent was begun, or half of
+  // the singles. By the worker's clock.
+  TimeNs roomed_at_ = 0, grown_at_ = 0, begun_at_ = 0;
+  // Fetched: extents that lay cold, new ones. On its way: the number of one of the former, or
+  // kNone. kNone.
   uint32_t n_ahead_ = 0, n_spares_ = 0, fetched_ = kNone;
   std::array<std::byte*, kMostAhead> spares_{};
   PageKeeper keeper_;

@@ -22,6 +22,7 @@ TEST(ReservedList, GrowsInPlaceAndGivesBackWhatItDoesNotNeed) {
   ReservedList<uint64_t> list;
   ASSERT_TRUE(list.has_memory());
   EXPECT_TRUE(list.empty());
+  ASSERT_TRUE(list.push_back(0));
   const uint64_t* first = &list[0];
   for (int turn = 0; turn < 3; ++turn) {
     for (uint64_t i = list.size(); i < kMany; ++i) ASSERT_TRUE(list.push_back(i));

@@ -33,7 +33,9 @@ constexpr uint32_t kPerExtent = PageKeeper::kExtent / kBlockBytes * kPerBlock;  
 class Bench {
  public:
   Bench() {
-    ops_.timer_start = [](Worker& w, Timer& t, TimeNs) noexcept {
+    worker_.now = kSecond;
+    ops_.timer_start = [](Worker& w, Timer& t, TimeNs deadline) noexcept {
+      of(w).deadline_ = deadline;
       t.next = t.prev = &t;
       of(w).timer_ = &t;
     };
@@ -68,6 +70,7 @@ class Bench {
   }
   bool fire() {
     if (!timer_) return false;
+    worker_.now = std::max(worker_.now, deadline_);
     Timer& t = *std::exchange(timer_, nullptr);
     t.next = t.prev = nullptr;
     t.fired(worker_, t);
@@ -88,6 +91,7 @@ class Bench {
   WorkerOps ops_{};
   Worker worker_;
   Timer* timer_ = nullptr;
+  TimeNs deadline_ = 0;
   std::mutex lock_;  // of what follows
   std::deque<std::pair<void (*)(void*), void*>> posted_;
 };
@@ -130,30 +134,107 @@ TEST(Slots, TheNextExtentHasItsPagesBeforeItIsNeeded) {
   take(things, 3 * kPerExtent);
 }
 
+// Of the process, in pages: addresses, and those with memory.
+std::pair<std::size_t, std::size_t> statm() {
+  std::size_t size = 0, pages = 0;
+  if (FILE* f = std::fopen("/proc/self/statm", "r")) {
+    EXPECT_EQ(std::fscanf(f, "%zu %zu", &size, &pages), 2);
+    std::fclose(f);
+  }
+  return {size, pages};
+}
+
 TEST(Slots, WhatWasFetchedGoesBackWhenNothingGrows) {
   Bench bench;
   Things things;
   things.use(bench.worker());
-  take(things, 12 * kPerExtent);
-  const auto pages = [] {
-    std::size_t size = 0, pages = 0;
-    if (FILE* f = std::fopen("/proc/self/statm", "r")) {
-      EXPECT_EQ(std::fscanf(f, "%zu %zu", &size, &pages), 2);
-      std::fclose(f);
-    }
-    return pages;
-  };
+  take(things, 4 * kPerExtent);
   bench.rest();
-  const std::size_t before = pages();
-  for (int i = 0; i < 3; ++i) {
+  const std::size_t before = statm().second;
+  int asked = 0;
+  for (const uint32_t blocks : {1, 3}) {  // an extent is begun, and is plenty for a while
+    for (uint32_t i = 0; i < blocks; ++i) {
+      take(things, kPerBlock);
+      while (bench.control()) ++asked;
+    }
+    EXPECT_GT(asked, 0);
+    bench.rest();
+    EXPECT_LT(statm().second, before + 512 + 256);
+    EXPECT_FALSE(bench.has_timer());
+  }
+}
+
+TEST(Slots, WhatWasFetchedGoesWithThePool) {
+  Bench bench;
+  std::size_t before = 0;
+  for (int turn = 0; turn < 5; ++turn) {
+    {
+      Things things;
+      things.use(bench.worker());
+      const auto all = take(things, 4 * kPerExtent + kPerBlock);
+      while (bench.control())
+        ;
+      for (const uint32_t i : all) things.give(i);
+      for (int n = 0; n < turn; ++n) {
+        if (n != 0)
+          while (bench.control())
+            ;
+        bench.fire();
+      }
+    }
+    while (bench.control())
+      ;
+    if (turn == 0) before = statm().first;
+    EXPECT_LT(statm().first, before + 512) << "in turn " << turn;
+  }
+}
+
+TEST(Slots, WhenItGrowsAgainOneExtentIsFilledBeforeTheNext) {
+  Bench bench;
+  Things things;
+  things.use(bench.worker());
+  for (const uint32_t i : take(things, 8 * kPerExtent)) things.give(i);
+  bench.rest();
+  take(things, 2 * kPerExtent);
+  for (int block = 0; block < 30; ++block) {
     take(things, kPerBlock);
     while (bench.control())
       ;
   }
-  EXPECT_GE(pages(), before + 2 * 512) << "two extents are there";
-  bench.rest();
-  EXPECT_LT(pages(), before + 256);
-  EXPECT_FALSE(bench.has_timer());
+  EXPECT_LE(resident_blocks(things), (2 + 1 + 2) * kPerExtent / kPerBlock);
+}
+
+TEST(Slots, WhatIsReservedStaysWhateverComesAndGoes) {
+  Bench bench;
+  Things things;
+  things.use(bench.worker());
+  ASSERT_TRUE(things.reserve(6 * kPerExtent, true));
+  const std::size_t all = resident_blocks(things);
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto some = take(things, 3 * kPerExtent + 7 * kPerBlock);
+    bench.rest();
+    EXPECT_EQ(resident_blocks(things), all);
+    for (const uint32_t i : some) things.give(i);
+    bench.rest();
+    EXPECT_EQ(resident_blocks(things), all);
+  }
+  EXPECT_EQ(things.end(), all * kPerBlock);
+}
+
+TEST(Slots, OneThatComesAndGoesKeepsItsPages) {
+  Bench bench;
+  Things things;
+  things.use(bench.worker());
+  take(things, 2 * kPerExtent);
+  const uint32_t first = things.take();
+  for (int turn = 0; turn < 10; ++turn) {
+    things.give(first);
+    bench.fire();
+    while (bench.control())
+      ;
+    EXPECT_TRUE(is_resident(&things.at(first)));
+    EXPECT_EQ(things.take(), first);
+  }
 }
 
 TEST(Slots, WhatLiesColdIsFetchedBeforeItIsNeeded) {
@@ -232,7 +313,7 @@ TEST(Slots, NothingInUseIsLostWheneverTheControlThreadComes) {
   for (const uint32_t seed : {1u, 2u, 3u, 4u}) {
     std::mt19937 random(seed);
     Bench bench;
-    constexpr uint32_t kLimit = 4 * kPerExtent - 5;
+    constexpr uint32_t kLimit = 11 * kPerExtent + 37 * kPerBlock - 5;
     Things things(kLimit);
     things.use(bench.worker());
     std::vector<uint32_t> in_use;
@@ -308,7 +389,10 @@ TEST(Slots, APoolMayGoWhileSomethingIsUnderWay) {
     const auto all = take(things, 3 * kPerExtent + static_cast<uint32_t>(turn) * 100);
     for (const uint32_t i : all) things.give(i);
     for (int n = 0; n < turn % 4; ++n) bench.fire();
-    for (const uint32_t i : take(things, kPerExtent)) EXPECT_LT(things.at(i).tag, kPerExtent);
+    const auto again = take(things, kPerExtent);
+    for (const uint32_t i : again) things.at(i).rest[5] = 1'000'000u * turn + i;
+    for (int n = 0; n < 3; ++n) bench.fire();
+    for (const uint32_t i : again) ASSERT_EQ(things.at(i).rest[5], 1'000'000u * turn + i);
   }
   ends = true;
   control.join();
