@@ -51,25 +51,32 @@ Result<void> open_queues(Device& d) {
   return {};
 }
 
-Result<void> attach(Device& d) {
-  auto link = look_at(d.config.host_name);
+Result<void> attach(HostLinks& links, Device& d) {
+  auto link = links.look_at(d.config.host_name);
   if (!link) return link.error();
   d.link = *link;
   // The kernel before 6.13 lets nobody join a fanout group of an interface that is down.
   if (d.link.is_up) return open_queues(d);
-  if (auto ok = take_up(d.config.host_name); !ok) return ok;
+  if (auto ok = links.take_up(d.config.host_name); !ok) return ok;
   d.link.is_up = true;
   return open_queues(d);
 }
 
+// Else the link stays down, which is shown.
+void take_up(Device& d) {
+  HostLinks& links = d.all->links();
+  if (const auto name = links.name_of(d.link.index)) (void)links.take_up(*name);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Device>> open_device(const HostInterfaceConfig& config, uint16_t n_queues) {
+Result<std::unique_ptr<Device>> open_device(HostLinks& links, const HostInterfaceConfig& config,
+                                            uint16_t n_queues) {
   auto d = std::make_unique<Device>();
   d->config = config;
   d->name = "host-" + config.host_name;
   for (uint16_t i = 0; i < n_queues; ++i) d->queues.push_back(std::make_unique<RxQueue>());
-  if (auto ok = attach(*d); !ok)
+  if (auto ok = attach(links, *d); !ok)
     return error(ok.error().code, d->name + " refused: " + ok.error().message);
   return d;
 }
@@ -92,19 +99,25 @@ Result<void> reopen(Device& d) {
   return {};
 }
 
-bool look_again(Device& d) {
-  const bool was_attached = d.link.index != 0;
+Result<void> look_again(HostLinks& links, Device& d) {
   // By number: it may have been renamed, or another may have its name.
-  const std::string name =
-      was_attached && is_attached(d.queues[0]->socket.get()) ? name_of(d.link.index) : "";
-  const auto link = name.empty() ? Result<HostLink>(error(Status::kNotFound, "")) : look_at(name);
-  if (link) {
-    d.link = *link;
-    return true;
+  const auto name = links.name_of(d.link.index);
+  const auto link = name ? links.look_at(*name) : Result<HostLink>(name.error());
+  const bool is_same = link && link->index == d.link.index;
+  const bool is_missing = link || link.error().code == Status::kNotFound;
+  if (!is_attached(d.queues[0]->socket.get()) && is_missing) {
+    d.link = {};
+    return error(Status::kNotFound, "it is gone");
   }
-  d.link = {};
-  return !was_attached;
+  if (is_same) {
+    d.link = *link;
+    return {};
+  }
+  // Renamed in between, if it is attached.
+  return is_missing ? error(Status::kInUse, "it is being renamed") : link.error();
 }
+
+bool has_ring(const Device& d) noexcept { return d.link.index != 0 && d.queues[0]->ring; }
 
 void note_kernel_drops(Device& d) noexcept {
   for (const auto& q : d.queues) {
@@ -135,8 +148,7 @@ bool has_stopped_ring(Device& d) {
 Status set_admin(void* device, bool up) noexcept {
   auto& d = *static_cast<Device*>(device);
   if (d.is_admin_up == up) return Status::kOk;
-  if (up && d.link.index != 0 && !d.link.is_up)
-    (void)take_up(name_of(d.link.index));  // else the link stays down, which is shown
+  if (up && d.link.index != 0 && !d.link.is_up) take_up(d);
   d.is_admin_up = up;
   d.all->host().with_barrier([&] {
     for (const auto& q : d.queues) open_or_shut(*q, up);
@@ -151,7 +163,9 @@ Status set_mtu(void* device, uint32_t mtu) noexcept {
     d.mtu = mtu;  // of one that is gone: when it is back
     return Status::kOk;
   }
-  const auto changed = change_mtu(name_of(d.link.index), mtu);
+  HostLinks& links = d.all->links();
+  const auto name = links.name_of(d.link.index);
+  const auto changed = name ? links.change_mtu(*name, mtu) : Result<void>(name.error());
   if (!changed) return changed.error().code;
   d.mtu = d.link.mtu = mtu;
   d.host_mtu.store(mtu, std::memory_order_relaxed);
@@ -178,6 +192,7 @@ void describe(void* device, std::string& out) noexcept {
   if (d.config.is_offloaded) out += ", csum tso";
   if (d.config.is_qdisc_bypassed) out += ", no qdisc";
   const TxCounters& t = d.tx_counters;
+  out += "\nhost: failed-looks " + std::to_string(d.n_failed_looks);
   out += "\nrx: kernel-drops " + std::to_string(d.kernel_drops);
   out += "\ntx: socket-full " + n(t.socket_full) + " queue-full " + n(t.queue_full) +
          " bad-offsets " + n(t.bad_offsets) + " too-many-segments " + n(t.too_many_segments) +

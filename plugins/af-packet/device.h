@@ -67,6 +67,8 @@ struct Device {
   // Control thread.
   HostLink link;  // as last looked at; index 0: the host's interface is gone
   bool is_admin_up = false;
+  bool must_look_again = false;  // the last look, or taking it into use again, has failed
+  uint64_t n_failed_looks = 0;
   uint32_t mtu = 0;           // ours
   bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
@@ -74,11 +76,16 @@ struct Device {
 
 // Opens a socket a queue on config.host_name, which is taken up if it is down. The error says which
 // step failed, and which capability is missing if one is.
-Result<std::unique_ptr<Device>> open_device(const HostInterfaceConfig&, uint16_t n_queues);
+Result<std::unique_ptr<Device>> open_device(HostLinks&, const HostInterfaceConfig&,
+                                            uint16_t n_queues);
 // The host's interface is back, or a ring has stopped: other sockets under the same numbers.
 Result<void> reopen(Device&);
-// Brings d.link up to date. False: it had been attached, and is no more.
-bool look_again(Device&);
+// Brings the link of a device that is attached up to date. kNotFound: the kernel has taken it away
+// from the sockets, and has no interface of that number, or another; d.link.index is 0. Any other
+// error: the look has failed, and d.link stays as it was.
+Result<void> look_again(HostLinks&, Device&);
+// Whether there is a ring that may stop.
+bool has_ring(const Device&) noexcept;
 // Adds what the kernel has counted since the last call.
 void note_kernel_drops(Device&) noexcept;
 // Whether a ring has taken no packet since the last call, although it is empty and some came.

@@ -55,7 +55,7 @@ Result<void> HostInterfaces::complete(HostInterfaceConfig& c) const {
 
 Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   if (auto ok = complete(config); !ok) return ok.error();
-  auto opened = open_device(config, config.n_rx_queues);
+  auto opened = open_device(links_, config, config.n_rx_queues);
   if (!opened) return opened.error();
   Device& d = **opened;
   // By another of its names, or by the one it has got since: each packet would come twice.
@@ -85,8 +85,8 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   std::string name = d.name;
   devices_[config.host_name] = opened->release();
   watch_links();
-  start_ticks();
   update(d);  // what has happened since it was opened is no news to a monitor that is new
+  update_timer();
   return name;
 }
 
@@ -109,6 +109,7 @@ void HostInterfaces::remove_all() noexcept { remove_devices(host_, devices_); }
 void HostInterfaces::dispose(Device* device) noexcept {
   const std::unique_ptr<Device> d(device);
   devices_.erase(d->config.host_name);
+  update_timer();
   // The queues' spare buffers go back by way of a worker: only workers touch buffer caches.
   host_.run_on_worker(0, [&](Worker& w) {
     for (const auto& q : d->queues) q->buffers.free_all(w);
@@ -134,25 +135,38 @@ void HostInterfaces::watch_links() {
 void HostInterfaces::on_link_news() {
   drain(monitor_.get());
   for (const auto& [name, d] : devices_) update(*d);
+  update_timer();
 }
 
-void HostInterfaces::start_ticks() {
-  if (timer_watch_) return;
-  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+// A daemon that has nothing to wait for is not woken.
+void HostInterfaces::update_timer() {
+  const bool wanted = std::ranges::any_of(devices_, [](const auto& entry) {
+    return entry.second->must_look_again || has_ring(*entry.second);
+  });
+  if (wanted == is_ticking_) return;
+  if (!timer_) {
+    timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    if (timer_)
+      timer_watch_ = host_.watch_fd(
+          timer_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_tick(); }, this);
+  }
   itimerspec t{};
-  t.it_value.tv_nsec = t.it_interval.tv_nsec = kTickNs;
-  if (timer_ && ::timerfd_settime(timer_.get(), 0, &t, nullptr) == 0)
-    timer_watch_ = host_.watch_fd(
-        timer_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_tick(); }, this);
-  if (!timer_watch_)
-    host_.log(LogLevel::kWarn, "af-packet", "no timer: a ring that stops is not seen");
+  if (wanted) t.it_value.tv_nsec = t.it_interval.tv_nsec = kTickNs;
+  if (timer_watch_ && ::timerfd_settime(timer_.get(), 0, &t, nullptr) == 0)
+    is_ticking_ = wanted;
+  else
+    host_.log(LogLevel::kWarn, "af-packet",
+              "no timer: a ring that stops is not seen, and no look is tried again before news");
 }
 
 void HostInterfaces::on_tick() {
   uint64_t n;
   if (::read(timer_.get(), &n, sizeof n) != sizeof n) return;
-  for (const auto& [name, d] : devices_)
+  for (const auto& [name, d] : devices_) {
+    if (d->must_look_again) update(*d);
     if (d->link.index != 0 && has_stopped_ring(*d)) do_without_rings(*d);
+  }
+  update_timer();
 }
 
 // Whoever has stopped a ring once can stop the next one.
@@ -165,28 +179,51 @@ void HostInterfaces::do_without_rings(Device& d) {
                 (opened ? "; each packet is read now" : ": " + opened.error().message));
 }
 
-// Looks at the kernel's interface: its link is ours, gone it is awaited, and back it is used again.
-void HostInterfaces::update(Device& d) {
-  const std::string& host_name = d.config.host_name;
-  if (!look_again(d))
+// Said once; then each tick tries again until it is done.
+void HostInterfaces::note_failure(Device& d, const Error& e) {
+  if (!d.must_look_again)
     host_.log(LogLevel::kWarn, "af-packet",
-              "host interface '" + host_name + "' of " + d.name +
-                  " is gone; it is used again when it is back");
-  if (d.link.index == 0) {
-    const auto link = look_at(host_name);
-    if (link && link->is_up) {
-      d.link = *link;
-      const auto opened = reopen(d);
-      if (!opened) d.link = {};
-      host_.log(opened ? LogLevel::kInfo : LogLevel::kWarn, "af-packet",
-                "host interface '" + host_name + "' of " + d.name +
-                    (opened ? " is back" : " cannot be used: " + opened.error().message));
-      if (opened && set_mtu(&d, d.mtu) != Status::kOk)
-        host_.log(LogLevel::kWarn, "af-packet",
-                  "host interface '" + host_name + "' keeps mtu " + std::to_string(d.link.mtu) +
-                      ", below " + std::to_string(d.mtu) + " of " + d.name);
+              "host interface '" + d.config.host_name + "' of " + d.name +
+                  " cannot be used or looked at; tried again: " + e.message);
+  d.must_look_again = true;
+  ++d.n_failed_looks;
+}
+
+// One that is gone is awaited under its name, and back it is used again.
+void HostInterfaces::look_for(Device& d) {
+  const std::string who = "host interface '" + d.config.host_name + "' of " + d.name;
+  const auto link = links_.look_at(d.config.host_name);
+  if (!link && link.error().code != Status::kNotFound && link.error().code != Status::kInvalid)
+    return note_failure(d, link.error());
+  if (link && link->is_up) {
+    d.link = *link;
+    if (const auto opened = reopen(d); !opened) {
+      d.link = {};
+      return note_failure(d, opened.error());
     }
+    host_.log(LogLevel::kInfo, "af-packet", who + " is back");
+    if (set_mtu(&d, d.mtu) != Status::kOk)
+      host_.log(LogLevel::kWarn, "af-packet",
+                who + " keeps mtu " + std::to_string(d.link.mtu) + ", below " +
+                    std::to_string(d.mtu) + " of " + d.name);
   }
+  d.must_look_again = false;  // what is missing comes with news
+}
+
+// Looks at the kernel's interface, whose link is ours.
+void HostInterfaces::update(Device& d) {
+  if (d.link.index != 0) {
+    const auto looked = look_again(links_, d);
+    if (looked)
+      d.must_look_again = false;
+    else if (looked.error().code != Status::kNotFound)
+      note_failure(d, looked.error());
+    else
+      host_.log(LogLevel::kWarn, "af-packet",
+                "host interface '" + d.config.host_name + "' of " + d.name +
+                    " is gone; it is used again when it is back");
+  }
+  if (d.link.index == 0) look_for(d);
   if (d.link.index != 0) d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);
   (void)host_.set_link(d.index, d.link.is_running);  // one that is being removed has no link to set
 }

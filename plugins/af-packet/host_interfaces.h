@@ -25,26 +25,32 @@ class HostInterfaces {
   // By the name that the interface has now; null: there is none, or it is another driver's.
   Device* find(std::string_view name) const;
   Host& host() const noexcept { return host_; }
+  HostLinks& links() noexcept { return links_; }
   using Map = std::map<std::string, Device*, std::less<>>;
   const Map& all() const noexcept { return devices_; }  // by config.host_name
 
+  // Links of the kernel have changed: all devices are looked at.
+  void on_link_news();
   // The interface is gone and no worker uses the device (DriverOps::destroy).
   void dispose(Device* device) noexcept;
 
  private:
   Result<void> complete(HostInterfaceConfig& config) const;
   void watch_links();
-  void on_link_news();
-  void start_ticks();
+  void update_timer();
   void on_tick();
   void do_without_rings(Device&);
   void update(Device&);
+  void look_for(Device&);
+  void note_failure(Device&, const Error&);
 
   Host& host_;
   Map devices_;  // owned by their interfaces
   UniqueFd monitor_;
   uint64_t watch_ = 0;
-  UniqueFd timer_;  // while there are devices
+  HostLinks links_;
+  UniqueFd timer_;  // runs while a ring may stop, or a look is to be tried again
+  bool is_ticking_ = false;
   uint64_t timer_watch_ = 0;
 };
 

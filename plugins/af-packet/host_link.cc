@@ -12,45 +12,49 @@
 namespace loom::af_packet {
 namespace {
 
-UniqueFd any_socket() { return UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)); }
-
 Error failed(const std::string& what, int err) {
   if (err == EPERM || err == EACCES)
     return error(Status::kPermission, what + ": CAP_NET_ADMIN is missing");
-  if (err == ENODEV) return error(Status::kNotFound, what + ": there is no such interface");
+  if (err == ENODEV || err == ENXIO)
+    return error(Status::kNotFound, what + ": there is no such interface");
   return error(err == EINVAL ? Status::kInvalid : Status::kIo, what + ": " + std::strerror(err));
 }
 
-// One ioctl about the interface `name`, which is an interface name.
-class Request {
+}  // namespace
+
+// One interface, asked about or changed by ioctls.
+class HostLinks::Request {
  public:
-  explicit Request(const std::string& name) : name_(name) {
+  explicit Request(HostLinks& links) : fd_(links.fd_) {
+    if (!fd_) fd_ = UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  }
+  // `name` is an interface name.
+  Request(HostLinks& links, const std::string& name) : Request(links) {
     std::memcpy(r.ifr_name, name.data(), name.size());
+    what_ = " '" + name + "'";
   }
   Result<void> make(unsigned long what, const char* verb) {
     if (::ioctl(fd_.get(), what, &r) == 0) return {};
-    return failed(std::string(verb) + " '" + name_ + "'", errno);
+    return failed(verb + what_, errno);
   }
   ifreq r{};
 
  private:
-  const std::string& name_;
-  UniqueFd fd_ = any_socket();
+  UniqueFd& fd_;
+  std::string what_;
 };
-
-}  // namespace
 
 bool is_interface_name(const std::string& name) {
   return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
          name.find_first_of("/: \t\n%") == std::string::npos;
 }
 
-Result<HostLink> look_at(const std::string& name) {
+Result<HostLink> HostLinks::look_at(const std::string& name) {
   if (!is_interface_name(name))
     return error(Status::kInvalid,
                  "'" + name + "' is not an interface name (at most 15 characters)");
   HostLink link;
-  Request q(name);
+  Request q(*this, name);
   if (auto ok = q.make(SIOCGIFINDEX, "host interface"); !ok) return ok.error();
   link.index = static_cast<uint32_t>(q.r.ifr_ifindex);
   if (auto ok = q.make(SIOCGIFHWADDR, "address of"); !ok) return ok.error();
@@ -65,21 +69,23 @@ Result<HostLink> look_at(const std::string& name) {
   return link;
 }
 
-std::string name_of(uint32_t index) {
-  char name[IF_NAMESIZE];
-  return ::if_indextoname(index, name) ? name : "";
+Result<std::string> HostLinks::name_of(uint32_t index) {
+  Request q(*this);
+  q.r.ifr_ifindex = static_cast<int>(index);
+  if (auto ok = q.make(SIOCGIFNAME, "name of a host interface"); !ok) return ok.error();
+  return std::string(q.r.ifr_name, ::strnlen(q.r.ifr_name, IFNAMSIZ));
 }
 
-Result<void> take_up(const std::string& name) {
-  Request q(name);
+Result<void> HostLinks::take_up(const std::string& name) {
+  Request q(*this, name);
   if (auto ok = q.make(SIOCGIFFLAGS, "state of"); !ok) return ok;
   if (q.r.ifr_flags & IFF_UP) return {};
   q.r.ifr_flags = static_cast<short>(q.r.ifr_flags | IFF_UP);
   return q.make(SIOCSIFFLAGS, "taking up");
 }
 
-Result<void> change_mtu(const std::string& name, uint32_t mtu) {
-  Request q(name);
+Result<void> HostLinks::change_mtu(const std::string& name, uint32_t mtu) {
+  Request q(*this, name);
   q.r.ifr_mtu = static_cast<int>(mtu);
   return q.make(SIOCSIFMTU, "changing the mtu of");
 }

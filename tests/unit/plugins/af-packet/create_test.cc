@@ -1,8 +1,11 @@
 // `create host-interface` and what comes of it, over veths of the real kernel.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,6 +71,7 @@ TEST_F(HostInterfaceTest, OneOfTheKernelsIsOneOfOurs) {
 }
 
 TEST_F(HostInterfaceTest, RefusalsNameWhatWasRefusedAndLeaveNothing) {
+  ASSERT_TRUE(harness_.all->links().look_at("near"));  // by a socket that stays
   const std::ptrdiff_t before = n_descriptors();
   EXPECT_EQ(harness_.cli("create host-interface name nowhere"),
             "error: host-nowhere refused: host interface 'nowhere': there is no such interface");
@@ -153,12 +157,142 @@ TEST_F(HostInterfaceTest, OneThatComesBackWhileOursIsDownStaysShut) {
   EXPECT_EQ(bytes_of(*harness_.own()[0]), frame(61));
 }
 
+// The driver's requests fail while it lives: their socket is one that knows of no interfaces.
+class FailingLooks {
+ public:
+  explicit FailingLooks(int fd) : fd_(fd), kept_(fcntl(fd, F_DUPFD_CLOEXEC, 0)) {
+    const UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    EXPECT_EQ(dup3(null.get(), fd, O_CLOEXEC), fd);
+  }
+  ~FailingLooks() { EXPECT_EQ(dup3(kept_.get(), fd_, O_CLOEXEC), fd_); }
+
+ private:
+  int fd_;
+  UniqueFd kept_;
+};
+
+// No descriptor is left for anybody in this process.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const rlimit none{0, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoDescriptors() { EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(HostInterfaceTest, WithoutDescriptorsTheLinkIsStillSeen) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  ip("link set near down");
+  {
+    const NoDescriptors none;
+    d.all->on_link_news();
+  }
+  EXPECT_NE(d.link.index, 0u);
+  EXPECT_FALSE(harness_.links.back());
+  EXPECT_EQ(d.n_failed_looks, 0u);
+}
+
+TEST_F(HostInterfaceTest, AFailedLookIsNoEndAndIsTriedAgain) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  const uint32_t index = d.link.index;
+  ip("link set near down");
+  {
+    const FailingLooks failing(d.all->links().fd());
+    d.all->on_link_news();
+    EXPECT_EQ(d.n_failed_looks, 1u);
+    EXPECT_EQ(d.link.index, index);
+    EXPECT_TRUE(harness_.links.back());
+    EXPECT_THAT(harness_.log.back(), HasSubstr("tried again"));
+    const std::size_t lines = harness_.log.size();
+    ASSERT_TRUE(harness_.news());  // the timer's, as no link has changed since
+    EXPECT_EQ(d.n_failed_looks, 2u);
+    EXPECT_EQ(harness_.log.size(), lines);  // said once
+  }
+  ASSERT_TRUE(harness_.news());
+  EXPECT_EQ(d.link.index, index);
+  EXPECT_FALSE(harness_.links.back());
+  EXPECT_EQ(d.n_failed_looks, 2u);
+  std::string text;
+  describe(&d, text);
+  EXPECT_THAT(text, HasSubstr("failed-looks 2"));
+}
+
+TEST_F(HostInterfaceTest, OneThatIsGoneWhileLooksFailIsFoundToBeSoLater) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  {
+    const FailingLooks failing(d.all->links().fd());
+    delete_veth();
+    d.all->on_link_news();
+    EXPECT_NE(d.link.index, 0u);
+  }
+  ASSERT_TRUE(harness_.news());
+  EXPECT_EQ(d.link.index, 0u);
+  EXPECT_FALSE(harness_.links.back());
+  make_veth();
+}
+
+TEST_F(HostInterfaceTest, OneThatIsBackWithoutDescriptorsIsUsedLater) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  make_veth();
+  ip("link set near up");
+  {
+    const NoDescriptors none;
+    d.all->on_link_news();
+  }
+  EXPECT_EQ(d.link.index, 0u);
+  EXPECT_EQ(d.n_failed_looks, 1u);
+  EXPECT_TRUE(link_becomes(true));  // by the timer: its news have been read
+  EXPECT_NE(d.link.index, 0u);
+}
+
+TEST_F(HostInterfaceTest, TheTimerRunsOnlyWhileThereIsSomethingToWaitFor) {
+  const auto is_running = [&] {
+    for (const auto& [handle, fd] : harness_.watched_fds) {
+      itimerspec left{};
+      if (timerfd_gettime(fd, &left) == 0) return left.it_value.tv_nsec != 0;
+    }
+    return false;
+  };
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(is_running(), static_cast<bool>(d.queues[0]->ring));
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  EXPECT_FALSE(is_running()) << "no ring can stop, and the one that is awaited comes with news";
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(is_running(), static_cast<bool>(d.queues[0]->ring));
+  const int looks = d.all->links().fd();
+  EXPECT_EQ(harness_.cli("delete host-interface name near"), "");
+  EXPECT_FALSE(is_running());
+  {
+    Device& again = harness_.made();
+    const FailingLooks failing(looks);
+    again.all->on_link_news();
+    EXPECT_TRUE(is_running());
+    EXPECT_EQ(harness_.cli("delete host-interface name near"), "");
+    EXPECT_FALSE(is_running());
+  }
+}
+
 TEST_F(HostInterfaceTest, ALargerMtuBecomesTheKernels) {
   Device& d = harness_.made();
   EXPECT_EQ(set_mtu(&d, 1000), Status::kOk);
-  EXPECT_EQ(look_at("near")->mtu, 1500u);
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 1500u);
   EXPECT_EQ(set_mtu(&d, 9000), Status::kOk);
-  EXPECT_EQ(look_at("near")->mtu, 9000u);
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 9000u);
 }
 
 TEST_F(HostInterfaceTest, OneThatIsBackGetsTheMtuOfOurs) {
@@ -170,7 +304,7 @@ TEST_F(HostInterfaceTest, OneThatIsBackGetsTheMtuOfOurs) {
   make_veth();
   ip("link set near up");
   EXPECT_TRUE(link_becomes(true));
-  EXPECT_EQ(look_at("near")->mtu, 9000u);
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 9000u);
   EXPECT_EQ(d.host_mtu, 9000u);
 }
 
