@@ -2,7 +2,7 @@
 // longer than a slot by a recvmsg each, into buffers that are already there.
 //   in    packets of the kernel's interface, each behind a virtio-net header, up to 64 KB (GRO, or
 //         GSO of the other end of a veth); a VLAN tag comes beside the packet
-//   out   ethernet-input | drop (header and packet contradict each other)
+//   out   ethernet-input | drop (header and packet contradict each other, or it is inside a tunnel)
 //   cost  tests/bench/packet_sockets. Up to 1.9 KB: a copy, and no system call. Above: one system
 //         call and the kernel's copy, like a TAP; so is all where there is no ring (rx_ring.h)
 #include <linux/if_packet.h>
@@ -25,7 +25,8 @@ constexpr CounterInfo kCounters[kRxCounterCount] = {
     {"malformed", Severity::kError, "virtio-net header contradicts the packet"},
     {"runt", Severity::kError, "shorter than an Ethernet header"},
     {"too-long", Severity::kError, "longer than 64 KB (BIG TCP)"},
-    {"unsupported", Severity::kError, "put together in a way that the kernel cannot describe"},
+    {"unsupported", Severity::kError,
+     "large packets inside tunnels, or that the kernel cannot describe"},
     {"socket-full", Severity::kError, "large packets that the socket's queue had no room for"},
     {"no-buffers", Severity::kWarn, "calls that ended early because the pool was empty"},
     {"host-down", Severity::kInfo, "times that the host's interface went down or away"},
@@ -210,9 +211,11 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
       continue;
     }
     b->rx_if = d.index;
-    if (!vnet_apply_received(t.header, *b, /*takes_udp=*/true)) [[unlikely]] {
-      rt.count(kMalformed);
-      rt.set_error(*b, kMalformed);
+    if (const auto v = vnet_apply_received(t.header, *b, /*takes_udp=*/true);
+        v != VnetVerdict::kGood) [[unlikely]] {
+      const RxCounter why = v == VnetVerdict::kMalformed ? kMalformed : kUnsupported;
+      rt.count(why);
+      rt.set_error(*b, why);
       rt.enqueue_all({&b, 1}, kToDrop);
       ++n_dropped;
       continue;

@@ -87,6 +87,7 @@ enum RxCounter : uint16_t {
   kReceived,
   kMalformed,
   kRunt,
+  kUnsupported,
   kNoBuffers,
   kReadFailed,
   kRxCounterCount

@@ -21,6 +21,7 @@ constexpr CounterInfo kCounters[kRxCounterCount] = {
     {"received", Severity::kInfo, "packets handed to ethernet-input"},
     {"malformed", Severity::kError, "virtio-net header contradicts the packet"},
     {"runt", Severity::kError, "shorter than an Ethernet header"},
+    {"unsupported", Severity::kError, "large packets inside tunnels"},
     {"no-buffers", Severity::kWarn, "calls that read nothing because the pool was empty"},
     {"read-failed", Severity::kError, "reads that failed, other than by finding nothing"},
 };
@@ -70,9 +71,10 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
     const auto length = std::min(static_cast<uint32_t>(got) - kVnetSize, q.buffers.capacity());
     Buffer* b = q.buffers.take(length);
     b->rx_if = d.index;
-    if (!vnet_apply_received(header, *b)) [[unlikely]] {
-      rt.count(kMalformed);
-      rt.set_error(*b, kMalformed);
+    if (const auto v = vnet_apply_received(header, *b); v != VnetVerdict::kGood) [[unlikely]] {
+      const RxCounter why = v == VnetVerdict::kMalformed ? kMalformed : kUnsupported;
+      rt.count(why);
+      rt.set_error(*b, why);
       rt.enqueue_all({&b, 1}, kToDrop);
       ++n_dropped;
       continue;

@@ -3,8 +3,10 @@
 // checksum and segmentation, translated to and from a Buffer. Pure functions of header and packet.
 #pragma once
 #include <cstddef>
+#include <cstring>
 
 #include <hostloom/buffer.h>
+#include <hostloom/checksum.h>
 #include <hostloom/wire.h>
 
 namespace loom {
@@ -23,6 +25,15 @@ static_assert(kVnetSize == 10);
 constexpr uint8_t kVnetNeedsChecksum = 1, kVnetDataValid = 2;
 constexpr uint8_t kVnetGsoNone = 0, kVnetGsoTcp4 = 1, kVnetGsoTcp6 = 4, kVnetGsoUdp = 5,
                   kVnetGsoEcn = 0x80;
+// Virtio 1.4: in segments of a packet inside a UDP tunnel, by the tunnel's family. Never asked for.
+constexpr uint8_t kVnetGsoUdpTunnel = 0x20 | 0x40;
+
+// What a received header is found to be.
+enum class VnetVerdict : uint8_t {
+  kGood,
+  kMalformed,    // header and packet contradict each other
+  kUnsupported,  // segments of a packet that is inside another: VXLAN, GRE, IP in IP, ...
+};
 
 namespace vnet_detail {
 
@@ -46,26 +57,44 @@ inline uint16_t ether_type(const Buffer& b, uint32_t* network_at = nullptr) noex
   return tag ? tag->type : eth->type;
 }
 
-// Where the payload of an Ethernet frame begins, or 0 when its first segment does not hold the
-// headers of a packet of that family and protocol. IPv6 extension headers are not looked through:
-// the kernel never segments behind one.
-inline uint32_t payload_offset(const Buffer& b, uint16_t family, uint8_t protocol) noexcept {
+// The outermost headers of a frame. IPv6 extension headers are not looked through: the kernel never
+// segments behind one.
+struct Outermost {
+  uint16_t family = 0;   // EtherType
+  uint8_t protocol = 0;  // what follows the IP header
+  uint32_t l4_at = 0;    // where; 0: its IP header is not sound, or it is not IP
+};
+inline Outermost outermost_of(const Buffer& b) noexcept {
   uint32_t at = 0;
-  if (ether_type(b, &at) != family) return 0;
-  if (family == kEtherTypeIp6) {
+  Outermost o;
+  o.family = ether_type(b, &at);
+  if (o.family == kEtherTypeIp6) {
     const auto* ip = header_at<Ip6Header>(b, at);
-    if (!ip || ip->next_header != protocol) return 0;
-    at += sizeof(Ip6Header);
-  } else {
+    if (ip) o.protocol = ip->next_header, o.l4_at = at + sizeof(Ip6Header);
+  } else if (o.family == kEtherTypeIp4) {
     const auto* ip = header_at<Ip4Header>(b, at);
-    if (!ip || ip->protocol != protocol || ip->header_length() < sizeof(Ip4Header)) return 0;
-    at += ip->header_length();
+    if (ip && ip->header_length() >= sizeof(Ip4Header))
+      o.protocol = ip->protocol, o.l4_at = at + ip->header_length();
   }
-  if (protocol == kProtoUdp) return at + sizeof(UdpHeader) <= b.len ? at + sizeof(UdpHeader) : 0;
-  const auto* tcp = header_at<TcpHeader>(b, at);
-  if (!tcp || tcp->header_length() < sizeof(TcpHeader)) return 0;
-  at += tcp->header_length();
-  return at <= b.len ? at : 0;
+  return o;
+}
+
+// Whether there may be a packet inside it.
+inline bool may_be_a_tunnel(const Outermost& o) noexcept {
+  const bool is_ip = o.family == kEtherTypeIp4 || o.family == kEtherTypeIp6;
+  return is_ip ? o.l4_at != 0 && o.protocol != kProtoTcp : o.family != 0;
+}
+
+// Where the payload of the outermost TCP or UDP begins; 0: the first segment does not hold its
+// header.
+inline uint32_t payload_offset(const Buffer& b, const Outermost& o) noexcept {
+  uint32_t size = sizeof(UdpHeader);
+  if (o.protocol == kProtoTcp) {
+    const auto* tcp = header_at<TcpHeader>(b, o.l4_at);
+    if (!tcp || tcp->header_length() < sizeof(TcpHeader)) return 0;
+    size = tcp->header_length();
+  }
+  return o.l4_at + size <= b.len ? o.l4_at + size : 0;
 }
 
 // What a packet with an unfinished checksum needs if it leaves by another interface. Delivered here
@@ -81,38 +110,80 @@ inline void note_unfinished_checksum(const VnetHeader& h, Buffer& b) noexcept {
   if (ether_type(b) == kEtherTypeIp6) b.flags |= kBufferIsIp6;
 }
 
+// A large packet whose checksums the device has verified (LRO) has none of its own: it becomes one
+// with an unfinished checksum, so that it can leave by another interface.
+inline void unfinish_checksum(Buffer& b, const Outermost& o) noexcept {
+  const bool is_udp = o.protocol == kProtoUdp;
+  const uint32_t length = b.length() - o.l4_at;
+  ChecksumSum sum;
+  if (o.family == kEtherTypeIp6) {
+    const auto* ip = reinterpret_cast<const Ip6Header*>(b.data + o.l4_at - sizeof(Ip6Header));
+    sum = pseudo_header_sum(ip->src, ip->dst, o.protocol, length);
+  } else {
+    uint32_t at = 0;
+    (void)ether_type(b, &at);
+    const auto* ip = reinterpret_cast<const Ip4Header*>(b.data + at);
+    sum = pseudo_header_sum(ip->src, ip->dst, o.protocol, length);
+  }
+  VnetHeader h;
+  h.csum_start = static_cast<uint16_t>(o.l4_at);
+  h.csum_offset = is_udp ? kUdpChecksumOffset : kTcpChecksumOffset;
+  const uint16_t pseudo = checksum_fold(sum);
+  std::memcpy(b.data + h.csum_start + h.csum_offset, &pseudo, sizeof pseudo);
+  note_unfinished_checksum(h, b);
+}
+
+// What the header says of segments. The checksum's place has been checked against the packet.
+inline VnetVerdict apply_segments(const VnetHeader& h, Buffer& packet, bool takes_udp) noexcept {
+  if (h.gso_type & kVnetGsoUdpTunnel) return VnetVerdict::kUnsupported;
+  const uint8_t type = h.gso_type & static_cast<uint8_t>(~kVnetGsoEcn);
+  if (type == kVnetGsoNone)
+    return h.gso_type == kVnetGsoNone ? VnetVerdict::kGood : VnetVerdict::kMalformed;
+  const bool is_udp = type == kVnetGsoUdp && takes_udp;
+  if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6 && !is_udp) return VnetVerdict::kMalformed;
+  const bool is_unfinished = h.flags & kVnetNeedsChecksum;
+  if (h.gso_size == 0 || !(h.flags & (kVnetNeedsChecksum | kVnetDataValid)))
+    return VnetVerdict::kMalformed;
+  if (is_unfinished && h.csum_offset != (is_udp ? kUdpChecksumOffset : kTcpChecksumOffset))
+    return VnetVerdict::kMalformed;
+  const Outermost o = outermost_of(packet);
+  // The kernel notes no tunnel in the header: it is seen by what is summed, or is of no other use.
+  const uint8_t protocol = is_udp ? kProtoUdp : kProtoTcp;
+  const bool is_inner = is_unfinished ? h.csum_start > o.l4_at : o.protocol != protocol;
+  if (is_inner && may_be_a_tunnel(o)) return VnetVerdict::kUnsupported;
+  const bool is_ip6 = is_udp ? o.family == kEtherTypeIp6 : type == kVnetGsoTcp6;
+  if (o.protocol != protocol || o.family != (is_ip6 ? kEtherTypeIp6 : kEtherTypeIp4) ||
+      (is_unfinished && h.csum_start != o.l4_at))
+    return VnetVerdict::kMalformed;
+  const uint32_t payload_at = payload_offset(packet, o);
+  if (payload_at == 0) return VnetVerdict::kMalformed;
+  // One segment after all is a plain packet.
+  if (packet.length() - payload_at <= h.gso_size) return VnetVerdict::kGood;
+  packet.gso_size = h.gso_size;
+  if (!is_unfinished) unfinish_checksum(packet, o);
+  return VnetVerdict::kGood;
+}
+
 }  // namespace vnet_detail
 
 // Sets the packet's flags and gso_size from a received header. Every offset in it is checked
-// against the packet: whoever owns the other end may inject packets with headers of his own. False:
-// header and packet contradict each other. `takes_udp`: UDP segmentation is no contradiction.
-inline bool vnet_apply_received(const VnetHeader& h, Buffer& packet,
-                                bool takes_udp = false) noexcept {
+// against the packet: whoever owns the other end may inject packets with headers of his own. A
+// packet that is not kGood is to be dropped. `takes_udp`: UDP segmentation is no contradiction.
+// A checksum that is verified may be replaced by the pseudo-header's sum.
+inline VnetVerdict vnet_apply_received(const VnetHeader& h, Buffer& packet,
+                                       bool takes_udp = false) noexcept {
   using namespace vnet_detail;
   if (h.flags & kVnetNeedsChecksum) {
     const uint32_t field = uint32_t{h.csum_start} + h.csum_offset;
     if (h.csum_start < sizeof(EthernetHeader) || h.csum_start % 2 != 0 ||
         field + sizeof(uint16_t) > packet.len)
-      return false;
+      return VnetVerdict::kMalformed;
     packet.flags |= kBufferL4ChecksumOk;
     note_unfinished_checksum(h, packet);
   } else if (h.flags & kVnetDataValid) {
     packet.flags |= kBufferL4ChecksumOk;
   }
-  const uint8_t type = h.gso_type & static_cast<uint8_t>(~kVnetGsoEcn);
-  if (type == kVnetGsoNone) return h.gso_type == kVnetGsoNone;
-  const bool is_udp = type == kVnetGsoUdp && takes_udp;
-  if (type != kVnetGsoTcp4 && type != kVnetGsoTcp6 && !is_udp) return false;
-  const uint16_t checksum_at = is_udp ? kUdpChecksumOffset : kTcpChecksumOffset;
-  if (!(h.flags & kVnetNeedsChecksum) || h.csum_offset != checksum_at || h.gso_size == 0)
-    return false;
-  const bool is_ip6 = is_udp ? ether_type(packet) == kEtherTypeIp6 : type == kVnetGsoTcp6;
-  const uint32_t payload_at = payload_offset(packet, is_ip6 ? kEtherTypeIp6 : kEtherTypeIp4,
-                                             is_udp ? kProtoUdp : kProtoTcp);
-  if (payload_at == 0) return false;
-  // One segment after all is a plain packet.
-  if (packet.length() - payload_at > h.gso_size) packet.gso_size = h.gso_size;
-  return true;
+  return apply_segments(h, packet, takes_udp);
 }
 
 // Fills in the header for a packet that is to be sent, data at its Ethernet header. False: the

@@ -58,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   if (size < 1 + sizeof h + sizeof(EthernetHeader)) return 0;
   std::memcpy(&h, data + 1, sizeof h);
   Buffer* b = chain_of({reinterpret_cast<const char*>(data) + 1 + sizeof h, size - 1 - sizeof h});
-  if (vnet_apply_received(h, *b, /*takes_udp=*/data[0] & 1)) {
+  if (vnet_apply_received(h, *b, /*takes_udp=*/data[0] & 1) == VnetVerdict::kGood) {
     check(b->gso_size == 0 || b->gso_size < b->length());
     VnetHeader out;
     if (vnet_make_to_send(*b, out) && out.flags & kVnetNeedsChecksum) {
@@ -92,6 +92,8 @@ void fuzz_corpus(const std::function<void(std::string_view)>& give) {
         h.gso_type = is_udp ? kVnetGsoUdp : is_ip6 ? kVnetGsoTcp6 : kVnetGsoTcp4;
         h.gso_size = 100;
         h.hdr_len = static_cast<uint16_t>(l4 + (is_udp ? 8 : 20));
+        give(input(1, h, f));
+        h.flags = kVnetDataValid;
         give(input(1, h, f));
       }
     }

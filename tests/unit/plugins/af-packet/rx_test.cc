@@ -171,6 +171,21 @@ TEST_F(RxPairTest, DatagramsThatAreToBeCutStayTogether) {
   EXPECT_FALSE(vnet_make_to_send(*harness_.sink[0], out));  // nobody would cut it as TCP
 }
 
+TEST_F(RxPairTest, ALargePacketInATunnelIsUnsupportedAndOneThatIsVerifiedIsGood) {
+  arrive(tcp_frame(3000), {.flags = kVnetDataValid, .gso_type = kVnetGsoTcp4, .gso_size = 1400});
+  std::string ipip = tcp_frame(0).substr(0, 34) + tcp_frame(3000).substr(14);
+  ipip[14 + 9] = 4;
+  VnetHeader inner = gso();
+  inner.csum_start = 54;
+  arrive(ipip, inner);
+  EXPECT_EQ(harness_.rx(*device_), 2u);
+  ASSERT_EQ(harness_.sink.size(), 1u);
+  EXPECT_EQ(harness_.sink[0]->gso_size, 1400);
+  EXPECT_EQ(harness_.counter(kMalformed), 0u);
+  EXPECT_EQ(harness_.counter(kUnsupported), 1u);
+  EXPECT_EQ(harness_.counters.errors, 1u);
+}
+
 class RxVethTest : public ::testing::Test {
  protected:
   void SetUp() override {
