@@ -2,6 +2,8 @@
 // by, a peer that sleeps.
 #include "device.h"
 
+#include <algorithm>
+
 #include "memifs.h"
 
 namespace loom::memif {
@@ -69,6 +71,63 @@ bool arm(F&& each_ring) noexcept {
   return is_empty;
 }
 
+void note(Worker& w, Device& d, const Put& done) noexcept {
+  add(d.tx_counters.too_long, done.too_long);
+  if (done.fault == Fault::kNone) [[likely]]
+    return;
+  add(d.tx_counters.faults[static_cast<std::size_t>(done.fault)], 1);
+  fail(w, d, done.fault);
+}
+
+// The ring that a worker sends into, for as long as it does: with fewer rings than workers, others
+// send into it as well.
+class RingLock {
+ public:
+  RingLock(const Device& d, Link& link, uint16_t queue) noexcept
+      : ring_(*link.tx[queue % link.tx.size()]),
+        is_shared_(std::min<std::size_t>(link.tx.size(), d.config.n_tx_queues) <
+                   std::max<std::size_t>(d.backlogs.size(), d.config.n_tx_queues)) {
+    while (is_shared_ && ring_.is_busy.test_and_set(std::memory_order_acquire))
+      __builtin_ia32_pause();
+  }
+  RingLock(const RingLock&) = delete;
+  ~RingLock() {
+    if (is_shared_) ring_.is_busy.clear(std::memory_order_release);
+  }
+  TxRing& operator*() const noexcept { return ring_; }
+
+ private:
+  TxRing& ring_;
+  const bool is_shared_;
+};
+
+// What waits goes first. Whether any of it went.
+bool send_front(Worker& w, Device& d, const Link& link, TxRing& ring, Backlog& waiting) noexcept {
+  bool has_moved = false;
+  while (!waiting.is_empty()) {
+    const auto some = waiting.front();
+    const Put done = put(link, ring, some);
+    note(w, d, done);
+    w.free(some.first(done.n));
+    waiting.pop(done.n);
+    has_moved |= done.n != 0;
+    if (done.n != some.size()) break;
+  }
+  return has_moved;
+}
+
+bool has_buffers(Worker& w) noexcept {
+  Buffer* b = w.alloc();
+  if (b) w.free(b);
+  return b != nullptr;
+}
+
+// There is no link, or it ends: what is to be sent, and what waits, is lost.
+void lose(Worker& w, Device& d, std::span<Buffer* const> packets) noexcept {
+  w.free(packets);
+  add(d.tx_counters.no_peer, packets.size() + d.backlogs[w.index]->drop(w));
+}
+
 void hand_on(NodeRuntime& rt, const Link& link, std::span<Buffer* const> packets) noexcept {
   if (link.is_ethernet) return rt.enqueue_all(packets, kToEthernet);
   std::array<uint16_t, kFrameSize> next;
@@ -94,6 +153,8 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   Device& d = *static_cast<Device*>(device);
   RxQueue& q = *d.queues[queue];
   if (q.is_armed && q.n_calls++ % 32 == 0) q.ear.consume();
+  if (!d.backlogs[w.index]->is_empty()) [[unlikely]]
+    send_waiting(w, d);
   Link* link = sound_link(d);
   const auto n_rings = link ? static_cast<uint32_t>(link->rx.size()) : 0;
   if (queue >= n_rings) {
@@ -137,25 +198,46 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
 
 uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> packets) noexcept {
   Device& d = *static_cast<Device*>(device);
+  Backlog& waiting = *d.backlogs[w.index];
   Link* link = sound_link(d);
   if (!link) {
-    add(d.tx_counters.no_peer, packets.size());
-    w.free(packets);
+    lose(w, d, packets);
     return static_cast<uint32_t>(packets.size());
   }
-  TxRing& ring = *link->tx[queue % link->tx.size()];
-  const bool is_shared = link->tx.size() < d.config.n_tx_queues;
-  while (is_shared && ring.is_busy.test_and_set(std::memory_order_acquire)) __builtin_ia32_pause();
-  const Put done = put(*link, ring, packets);
-  if (is_shared) ring.is_busy.clear(std::memory_order_release);
-  add(d.tx_counters.too_long, done.too_long);
-  if (done.fault != Fault::kNone) [[unlikely]] {
-    add(d.tx_counters.faults[static_cast<std::size_t>(done.fault)], 1);
-    fail(w, d, done.fault);
+  waiting.queue = queue;
+  Put done;
+  bool has_moved = false;
+  {
+    const RingLock ring(d, *link, queue);
+    has_moved = send_front(w, d, *link, *ring, waiting);
+    if (waiting.is_empty()) done = put(*link, *ring, packets);
   }
-  add(d.tx_counters.ring_full, packets.size() - done.n);
+  note(w, d, done);
   w.free(packets.first(done.n));
-  return done.n;
+  // Of a link that ends nothing is kept.
+  const auto rest = packets.subspan(done.n);
+  const bool ends = d.fault.load(std::memory_order_relaxed) != Fault::kNone;
+  const uint32_t held = ends ? 0 : waiting.push(rest);
+  add(d.tx_counters.held, held);
+  add(d.tx_counters.ring_full, rest.size() - held);
+  const bool is_first = held != 0 && held == waiting.n;
+  waiting.wait(w, has_moved || is_first);
+  return done.n + held;
+}
+
+void send_waiting(Worker& w, Device& d) noexcept {
+  Backlog& waiting = *d.backlogs[w.index];
+  Link* link = sound_link(d);
+  if (!link) return lose(w, d, {});
+  bool has_moved = false;
+  {
+    const RingLock ring(d, *link, waiting.queue);
+    has_moved = send_front(w, d, *link, *ring, waiting);
+  }
+  // Two ends whose pools are in each other's backlogs would wait for ever.
+  if (!has_moved && !has_buffers(w)) [[unlikely]]
+    add(d.tx_counters.no_memory, waiting.drop(w));
+  waiting.wait(w, has_moved);
 }
 
 }  // namespace loom::memif

@@ -2,6 +2,7 @@
 #pragma once
 #include <hostloom/driver.h>
 
+#include "backlog.h"
 #include "handshake.h"
 
 namespace loom::memif {
@@ -23,11 +24,13 @@ struct RxQueue {
   uint32_t n_calls = 0;   // since then, for nothing
 };
 
-// Why packets did not get out, beside a full ring's. Written by workers.
+// Packets that had to wait, or why they did not get out. Written by workers.
 struct TxCounters {
-  std::atomic<uint64_t> ring_full{0};  // given back
+  std::atomic<uint64_t> held{0};       // in a backlog: the ring was full
+  std::atomic<uint64_t> ring_full{0};  // given back: so was the backlog
   std::atomic<uint64_t> too_long{0};   // for the whole ring
   std::atomic<uint64_t> no_peer{0};
+  std::atomic<uint64_t> no_memory{0};  // had waited, and the pool was empty
   std::atomic<uint64_t> faults[static_cast<std::size_t>(Fault::kCount)] = {};
 };
 
@@ -43,6 +46,7 @@ struct Device {
   std::atomic<Link*> link{nullptr};
   std::atomic<Fault> fault{Fault::kNone};  // of that link: workers let it be from now on
   TxCounters tx_counters;
+  std::vector<std::unique_ptr<Backlog>> backlogs;  // by worker
 
   // Control thread.
   std::unique_ptr<Link> owned_link;
@@ -57,6 +61,8 @@ struct Device {
 // DriverOps, on workers.
 uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
 uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
+// What waits on this worker goes out, as far as there is room; without a link it is lost.
+void send_waiting(Worker&, Device&) noexcept;
 
 extern const NodeInfo kInputNode;
 extern const DriverOps kDriver;

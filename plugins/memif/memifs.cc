@@ -68,6 +68,8 @@ Result<std::string> Memifs::create(MemifConfig config) {
   d->config = std::move(config);
   const MemifConfig& c = d->config;
   d->name = "memif" + std::to_string(c.socket_id) + "/" + std::to_string(c.id);
+  for (uint32_t i = 0; i < host_.n_workers(); ++i)
+    d->backlogs.push_back(std::make_unique<Backlog>(*d));
   InterfaceConfig interface;
   for (uint16_t i = 0; i < c.n_rx_queues; ++i) {
     auto ear = Ear::make();
@@ -122,6 +124,7 @@ void Memifs::dispose(Device* device) noexcept {
   const uint32_t socket_id = d->config.socket_id;
   devices_.erase({socket_id, d->config.id});
   if (d->peer) lose(*d->peer, "interface deleted", /*tell=*/true);
+  host_.run_on_all_workers([&](Worker& w) { (void)d->backlogs[w.index]->drop(w); });
   stop_listening_without_master(socket_id);
   update_timer();
 }
@@ -168,8 +171,8 @@ void describe(void* device, std::string& out) noexcept {
     return std::to_string(v.load(std::memory_order_relaxed));
   };
   const TxCounters& t = d.tx_counters;
-  out += "\ntx: ring-full " + n(t.ring_full) + " too-long " + n(t.too_long) + " no-peer " +
-         n(t.no_peer);
+  out += "\ntx: held " + n(t.held) + " ring-full " + n(t.ring_full) + " too-long " + n(t.too_long) +
+         " no-peer " + n(t.no_peer) + " no-memory " + n(t.no_memory);
   for (int f = 1; f < static_cast<int>(Fault::kCount); ++f)
     out += std::string(" ") + fault_name(static_cast<Fault>(f)) + " " + n(t.faults[f]);
 }

@@ -122,6 +122,27 @@ def shapes():
             expect_sound(master, slave)
 
 
+def full():
+    """Rings smaller than a window: packets wait for room, and a bulk transfer loses none to its own sender."""
+    with two_daemons() as (master, slave):
+        exchange(master, slave)
+        side = p.Side("over memif", MASTER_IP4, server_env=master.preload(), client_env=slave.preload())
+        for reverse in (False, True):
+            rate = p.iperf3(slave, side, seconds=1, reverse=reverse)
+            print(f"iperf3{' -R' if reverse else ''}: {rate / 1e9:.2f} Gb/s", flush=True)
+        for lab in (master, slave):
+            sent = lab.cli("show", "hardware-interfaces")
+            expect(int(re.search(r"tx: held (\d+)", sent)[1]) > 0, f"nothing had to wait:\n{sent}")
+            expect("ring-full 0 " in sent, f"packets were given back:\n{sent}")
+            expect("queue-full" not in lab.cli("show", "errors"), lab.cli("show", "errors"))
+            expect_no_retransmission(lab)
+
+
+def expect_no_retransmission(lab):
+    text = lab.cli("show", "errors")
+    expect("retransmit" not in text, f"segments were sent again:\n{text}")
+
+
 def death():
     """A daemon is killed while bytes flow; the other goes on, and finds it when it is back. Whichever it is."""
     with two_daemons() as (master, slave):
@@ -201,4 +222,4 @@ def testpmd_server():
 
 
 if __name__ == "__main__":
-    run_case(daemons, shapes, death, idle, testpmd_client, testpmd_server)
+    run_case(daemons, shapes, full, death, idle, testpmd_client, testpmd_server)
