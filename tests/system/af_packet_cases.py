@@ -97,6 +97,21 @@ def grown(lab, work):
     return {k: int(after[k]) - int(before[k]) for k in keys}
 
 
+def send_frames(n):
+    """Broadcast frames that nobody answers, out of the kernel's end. The other end has them when it returns."""
+    frame = b"\xff" * 6 + b"\x02\x77" * 3 + b"\x88\xb5" + bytes(46)  # IEEE's type for local experiments
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+        s.bind((KERNELS, 0))
+        for _ in range(n):
+            s.send(frame)
+
+
+def worker_rounds(lab):
+    """Rounds that the workers have made: none while they sleep."""
+    threads = lab.cli("show", "threads", as_json=True)["threads"]
+    return sum(int(t["rounds"]) for t in threads)
+
+
 def programs():
     """ping both ways, files compared, iperf3 both ways; packets larger than a frame cross in one piece."""
     with laboratory() as lab:
@@ -218,8 +233,16 @@ def life():
             lab.cli("set", "interface", "state", NAME, "down")
             expect(lab.run(["ping", "-c", "1", "-W", "1", STACK_IP4], check=False).returncode != 0, "nobody answers")
             received = int(interface(lab)["RxPackets"])
-            ip("link", "set", OURS, "down")  # wakes nobody
+            before = worker_rounds(lab)
+            send_frames(500)
+            ip("link", "set", OURS, "down")
             ip("link", "set", OURS, "up")
+            send_frames(500)
+            woken = worker_rounds(lab) - before
+            print(f"{woken} rounds while it was down", flush=True)
+            # Timers of connections, and the requests of this test; each frame, or a socket that stays ready, would be more.
+            expect(woken < 300, f"workers have made {woken} rounds for 1,000 frames that are for nobody")
+            expect(int(interface(lab)["RxPackets"]) == received, "frames are received by an interface that is down")
             lab.cli("set", "interface", "state", NAME, "up")
             kernel_pings(lab)
             expect(int(interface(lab)["RxPackets"]) < received + 50, "what came while it was down is not received")
