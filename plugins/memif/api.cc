@@ -89,7 +89,7 @@ ApiStep next_socket(const api::MemifSocketFilenameDump&, uint64_t& cursor,
 void describe(const Device& d, api::MemifDetails& to) {
   const MemifConfig& c = d.config;
   to.sw_if_index = d.index;
-  to.hw_addr = c.mac.bytes;
+  to.hw_addr = d.mac.bytes;
   to.id = c.id;
   to.role = c.is_master ? api::MemifRole::kMemifRoleApiMaster : api::MemifRole::kMemifRoleApiSlave;
   to.mode = static_cast<api::MemifMode>(static_cast<uint32_t>(c.mode));

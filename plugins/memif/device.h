@@ -49,6 +49,7 @@ struct Device {
   std::vector<std::unique_ptr<Backlog>> backlogs;  // by worker
 
   // Control thread.
+  MacAddress mac;  // of the interface, as it is now; zero in mode ip
   std::unique_ptr<Link> owned_link;
   Peer* peer = nullptr;  // connected, or shaking hands
   bool is_admin_up = false;

@@ -70,6 +70,7 @@ Result<std::string> Memifs::create(MemifConfig config) {
   d->name = "memif" + std::to_string(c.socket_id) + "/" + std::to_string(c.id);
   for (uint32_t i = 0; i < host_.n_workers(); ++i)
     d->backlogs.push_back(std::make_unique<Backlog>(*d));
+  if (c.mode == Mode::kEthernet) d->mac = c.mac == MacAddress{} ? made_up_mac() : c.mac;
   InterfaceConfig interface;
   for (uint16_t i = 0; i < c.n_rx_queues; ++i) {
     auto ear = Ear::make();
@@ -82,7 +83,7 @@ Result<std::string> Memifs::create(MemifConfig config) {
     if (auto ok = start_listening(socket); !ok)
       return error(ok.error().code, d->name + " refused: " + ok.error().message);
   interface.name = d->name;
-  interface.mac = c.mac;
+  interface.mac = d->mac;
   interface.max_mtu = kMaxMtu;
   interface.caps = kCapScatter;
   interface.is_ethernet = c.mode == Mode::kEthernet;
@@ -147,7 +148,10 @@ Status set_admin(void* device, bool up) noexcept {
 Status set_mtu(void*, uint32_t) noexcept { return Status::kOk; }
 
 // What the peer sends arrives, whatever address it has.
-Status set_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
+Status set_mac(void* device, const MacAddress& mac) noexcept {
+  static_cast<Device*>(device)->mac = mac;
+  return Status::kOk;
+}
 
 void destroy(void* device) noexcept {
   auto* d = static_cast<Device*>(device);

@@ -1,7 +1,7 @@
 // Net's interface methods: coming, going and changing, on the control thread.
-#include <sys/random.h>
-
 #include <algorithm>
+
+#include <hostloom/driver.h>
 
 #include "net/interface/control.h"
 #include "net/net.h"
@@ -15,14 +15,6 @@ namespace {
 constexpr uint32_t kMostMtu = 65'535;  // what a length field holds
 // What tx-offload stands in for; interface-output sees to the IPv4 header's checksum.
 constexpr uint32_t kEveryCap = kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;
-
-// Locally administered, unicast.
-MacAddress random_mac() {
-  MacAddress mac;
-  if (getrandom(mac.bytes.data(), 6, 0) != 6) std::abort();
-  mac.bytes[0] = static_cast<uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
-  return mac;
-}
 
 Result<void> check(const NetState& s, const InterfaceConfig& c) {
   if (auto ok = check_name(s, c.name); !ok) return ok;
@@ -144,7 +136,7 @@ Result<IfIndex> Net::add_interface(const InterfaceConfig& c) {
   auto owned = std::make_unique<Interface>();
   Interface& f = *owned;
   f.name = c.name;
-  f.mac = c.mac == MacAddress{} ? random_mac() : c.mac;
+  f.mac = c.mac == MacAddress{} ? made_up_mac() : c.mac;
   f.mtu = c.mtu;
   if (!may_have_ip6(f)) {
     f.is_ip6_off = true;

@@ -1,7 +1,10 @@
 // What drivers of interfaces that come and go at run time have in common: interfaces found, named
 // and removed by what they are called now, and counting. Control thread, unless said otherwise.
 #pragma once
+#include <sys/random.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,6 +45,16 @@ void remove_devices(Host& host, Map& devices) noexcept {
     // An interface that cannot be removed must not keep us here.
     if (host.remove_interface(first->second->index) != Status::kOk) devices.erase(first);
   }
+}
+
+// Locally administered, unicast. For a driver that has to know the address of an interface that was
+// given none: InterfaceConfig::mac from the beginning, DriverOps::set_mac's from then on.
+inline MacAddress made_up_mac() {
+  MacAddress mac;
+  if (::getrandom(mac.bytes.data(), mac.bytes.size(), 0) != static_cast<ssize_t>(mac.bytes.size()))
+    std::abort();
+  mac.bytes[0] = static_cast<uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  return mac;
 }
 
 // Six hexadecimal numbers of at most two digits, with colons between them.

@@ -281,5 +281,39 @@ TEST_F(Interfaces, MessagesDoWhatTheCommandsDo) {
   EXPECT_EQ(h.call<api::MemifSocketFilenameAddDelV2Reply>(del).retval, 0);
 }
 
+TEST_F(Interfaces, DetailsHaveTheAddressOfNowAndNoSecret) {
+  auto& h = bed.h;
+  const MacAddress given{{2, 0xfe, 0, 0, 0, 5}}, later{{2, 0xfe, 0, 0, 0, 6}};
+  api::MemifCreateV2 create{.role = api::MemifRole::kMemifRoleApiSlave,
+                            .mode = api::MemifMode::kMemifModeApiEthernet,
+                            .id = 1,
+                            .socket_id = 1,
+                            .secret = "a-long-secret"};
+  ASSERT_EQ(h.call<api::MemifCreateV2Reply>(create).retval, 0);
+  create.id = 2;
+  create.hw_addr = given.bytes;
+  ASSERT_EQ(h.call<api::MemifCreateV2Reply>(create).retval, 0);
+  create.id = 3;
+  create.mode = api::MemifMode::kMemifModeApiIp;
+  ASSERT_EQ(h.call<api::MemifCreateV2Reply>(create).retval, 0);
+  const auto listed = [&] { return h.dump<api::MemifDetails>(api::MemifDump{}); };
+  auto all = listed();
+  ASSERT_EQ(all.size(), 3u);
+  const MacAddress made_up{all[0].hw_addr};
+  EXPECT_NE(made_up, MacAddress{});
+  EXPECT_FALSE(made_up.is_multicast());
+  EXPECT_EQ(made_up, must(h.net->interface(all[0].sw_if_index)).mac);
+  EXPECT_EQ(MacAddress{all[1].hw_addr}, given);
+  EXPECT_EQ(MacAddress{all[2].hw_addr}, MacAddress{});
+  must(h.net->set_mac(all[0].sw_if_index, later));
+  EXPECT_EQ(MacAddress{listed()[0].hw_addr}, later);
+  for (const auto& details : all) {
+    const auto bytes = h.bytes_of(details);
+    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+                  .find(create.secret),
+              std::string_view::npos);
+  }
+}
+
 }  // namespace
 }  // namespace loom::memif
