@@ -14,7 +14,6 @@ namespace {
 
 constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256 sockets to a fanout group
 constexpr long kTickNs = 500'000'000;
-constexpr uint32_t kMaxMtu = 65521;  // 65,535 less an Ethernet header
 
 }  // namespace
 
@@ -43,14 +42,7 @@ Result<void> HostInterfaces::complete(HostInterfaceConfig& c) const {
   // Past the queueing discipline the kernel drops what it has to cut itself, which depends on the
   // device, its features of now and the packet.
   if (c.is_offloaded) c.is_qdisc_bypassed = false;
-  const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
-  for (uint16_t* n : {&c.n_rx_queues, &c.n_tx_queues}) {
-    if (*n == 0) *n = std::max<uint16_t>(n_workers, 1);
-    if (*n > kMaxQueues)
-      return error(Status::kInvalid, refused + std::to_string(*n) + " queues are more than " +
-                                         std::to_string(kMaxQueues));
-  }
-  return {};
+  return complete_queues(host_, kMaxQueues, refused, {&c.n_rx_queues, &c.n_tx_queues});
 }
 
 Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
@@ -66,9 +58,9 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
   InterfaceConfig interface;
   interface.name = d.name;
   interface.mac = config.mac;
-  interface.mtu = std::min(d.link.mtu, kMaxMtu);
+  interface.mtu = std::min(d.link.mtu, kMostDriverMtu);
   d.mtu = interface.mtu;
-  interface.max_mtu = kMaxMtu;
+  interface.max_mtu = kMostDriverMtu;
   interface.caps = kCapScatter;
   if (config.is_offloaded) interface.caps |= kCapTxL4Checksum | kCapTso4 | kCapTso6;
   interface.ops = &kDriver;

@@ -4,11 +4,6 @@
 #include <hostloom/runtime_dir.h>
 
 namespace loom::memif {
-namespace {
-
-constexpr uint32_t kMaxMtu = 65521;  // 65,535 less an Ethernet header
-
-}  // namespace
 
 const DriverOps kDriver{
     .name = "memif",
@@ -84,7 +79,7 @@ Result<std::string> Memifs::create(MemifConfig config) {
       return error(ok.error().code, d->name + " refused: " + ok.error().message);
   interface.name = d->name;
   interface.mac = d->mac;
-  interface.max_mtu = kMaxMtu;
+  interface.max_mtu = kMostDriverMtu;
   interface.caps = kCapScatter;
   interface.is_ethernet = c.mode == Mode::kEthernet;
   interface.ops = &kDriver;

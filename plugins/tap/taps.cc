@@ -18,7 +18,6 @@ namespace loom::tap {
 namespace {
 
 constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256
-constexpr uint32_t kMaxMtu = 65521;  // the kernel's limit for a TAP: 65535 less an Ethernet header
 
 // The kernel's side of the TAP has been deleted. Its descriptors now report an error to every
 // epoll, for ever: they are replaced by ones that are never readable and cannot be written.
@@ -54,21 +53,12 @@ Result<void> Taps::complete(TapConfig& c) const {
     };
     for (c.id = 0; is_taken(c.id);) ++c.id;
   }
-  if (devices_.contains(c.id))
-    return error(Status::kExists, "TAP tap" + std::to_string(c.id) + " refused: it exists already");
-  const auto n_workers = static_cast<uint16_t>(std::min<uint32_t>(host_.n_workers(), kMaxQueues));
-  for (uint16_t* n : {&c.n_rx_queues, &c.n_tx_queues}) {
-    if (*n == 0) *n = std::max<uint16_t>(n_workers, 1);
-    if (*n > kMaxQueues)
-      return error(Status::kInvalid, "TAP tap" + std::to_string(c.id) +
-                                         " refused: " + std::to_string(*n) +
-                                         " queues are more than " + std::to_string(kMaxQueues));
-  }
-  if (c.host_mtu != 0 && (c.host_mtu < 68 || c.host_mtu > kMaxMtu))
-    return error(Status::kInvalid, "TAP tap" + std::to_string(c.id) + " refused: host-mtu-size " +
-                                       std::to_string(c.host_mtu) + " is not from 68 to " +
-                                       std::to_string(kMaxMtu));
-  return {};
+  const std::string refused = "TAP tap" + std::to_string(c.id) + " refused: ";
+  if (devices_.contains(c.id)) return error(Status::kExists, refused + "it exists already");
+  if (c.host_mtu != 0 && (c.host_mtu < 68 || c.host_mtu > kMostDriverMtu))
+    return error(Status::kInvalid, refused + "host-mtu-size " + std::to_string(c.host_mtu) +
+                                       " is not from 68 to " + std::to_string(kMostDriverMtu));
+  return complete_queues(host_, kMaxQueues, refused, {&c.n_rx_queues, &c.n_tx_queues});
 }
 
 Result<std::string> Taps::create(TapConfig config) {
@@ -81,7 +71,7 @@ Result<std::string> Taps::create(TapConfig config) {
   InterfaceConfig interface;
   interface.name = d.name;
   interface.mac = config.mac;
-  interface.max_mtu = kMaxMtu;
+  interface.max_mtu = kMostDriverMtu;  // the kernel's limit for a TAP, too
   interface.caps = kCapTxL4Checksum | kCapScatter;
   if (config.segmentation) interface.caps |= kCapTso4 | kCapTso6;
   interface.ops = &kDriver;

@@ -3,8 +3,10 @@
 #pragma once
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +47,23 @@ void remove_devices(Host& host, Map& devices) noexcept {
     // An interface that cannot be removed must not keep us here.
     if (host.remove_interface(first->second->index) != Status::kOk) devices.erase(first);
   }
+}
+
+// The largest MTU of an interface that takes packets of any size: 65,535 less an Ethernet header.
+constexpr uint32_t kMostDriverMtu = 65521;
+
+// Fills in how many queues of either kind an interface has, where 0 asks for one a worker.
+// kInvalid: more than `most`; the message begins with `refused`.
+inline Result<void> complete_queues(Host& host, uint16_t most, const std::string& refused,
+                                    std::initializer_list<uint16_t*> counts) {
+  const auto n_workers = static_cast<uint16_t>(std::clamp<uint32_t>(host.n_workers(), 1, most));
+  for (uint16_t* n : counts) {
+    if (*n == 0) *n = n_workers;
+    if (*n > most)
+      return error(Status::kInvalid,
+                   refused + std::to_string(*n) + " queues are more than " + std::to_string(most));
+  }
+  return {};
 }
 
 // Locally administered, unicast. For a driver that has to know the address of an interface that was

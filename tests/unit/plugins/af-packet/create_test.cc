@@ -52,6 +52,12 @@ TEST_F(HostInterfaceTest, TheKernelsInterfaceIsTakenUpAndCopied) {
   EXPECT_FALSE(harness_.has_interface);
 }
 
+TEST_F(HostInterfaceTest, QueuesThatAreNotNamedAreOneAWorker) {
+  ASSERT_TRUE(harness_.all->create({.host_name = "near", .mac = {}, .n_rx_queues = 0}));
+  EXPECT_EQ(harness_.interface.rx_queues.size(), 1u);
+  EXPECT_EQ(harness_.interface.n_tx_queues, 1);
+}
+
 TEST_F(HostInterfaceTest, WithoutOffloadTheGraphDoesTheWork) {
   harness_.made("cksum-gso-disable qdisc-bypass-disable");
   EXPECT_EQ(harness_.interface.caps, uint32_t{kCapScatter});
@@ -79,6 +85,9 @@ TEST_F(HostInterfaceTest, RefusalsNameWhatWasRefusedAndLeaveNothing) {
   EXPECT_THAT(harness_.cli("create host-interface name a-name-of-17-chars"),
               HasSubstr("'a-name-of-17-chars' is not an interface name"));
   EXPECT_THAT(harness_.cli("create host-interface"), HasSubstr("missing 'name'"));
+  const auto many = harness_.all->create({.host_name = "near", .mac = {}, .n_tx_queues = 65});
+  ASSERT_FALSE(many);
+  EXPECT_EQ(many.error().message, "host-near refused: 65 queues are more than 64");
   harness_.refuse_interface = true;
   EXPECT_EQ(harness_.cli("create host-interface name near"),
             "error: host-near refused: no more interfaces");
