@@ -21,10 +21,9 @@ const char kConfigHelp[] =
     "handshake-timeout SECONDS    (default: 10)\n"
     "ticket-lifetime SECONDS      after which the keys of session tickets change (default: 3600)\n"
     "max-handshakes N             under way, of a worker (default: 16384)\n"
-    "early-data BYTES             of TLS 1.3, that servers take of a client before its handshake "
-    "is done\n"
-    "                             (default: 0). Whoever records some may send it again once, "
-    "elsewhere\n"
+    "early-data BYTES             of TLS 1.3, that each listener takes of a client before its\n"
+    "                             handshake is done (default: 0). A request in it may be carried\n"
+    "                             out twice: for idempotent ones only (RFC 8446 section 8)\n"
     "transport NAME               what the sessions run over (default: tcp)\n"
     "fifo-size BYTES              of each fifo of those (default: 1m)";
 
@@ -97,7 +96,7 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
     } else if (key == "max-handshakes") {
       store(c.max_handshakes, in.number(*w, 1, 1u << 24));
     } else if (key == "early-data") {
-      store(c.early_data, in.size(*w, 0, 1u << 20));
+      store(c.early_data, in.size(*w, 0, kMostEarlyData));
     } else if (key == "transport") {
       store(c.transport, in.text(*w));
       if (outcome && c.transport.size() > 15) return w->fail("a transport's name is shorter");

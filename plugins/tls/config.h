@@ -10,6 +10,8 @@ namespace loom::tls {
 
 enum class Verify : uint8_t { kOff, kOptional, kRequired };
 
+constexpr uint32_t kMostEarlyData = 1u << 20;
+
 struct Config {
   std::string transport = "tcp";           // below, by name in the registry
   std::string datagram_transport = "udp";  // below DTLS

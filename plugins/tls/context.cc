@@ -121,6 +121,13 @@ int choose_site(SSL* ssl, int*, void* arg) {
   return SSL_TLSEXT_ERR_NOACK;
 }
 
+// Early data is for the name under which its ticket was given.
+int is_for_this_name(SSL* ssl, void*) noexcept {
+  const char* now = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  const char* then = SSL_SESSION_get0_hostname(SSL_get0_session(ssl));
+  return std::string_view(now ? now : "") == std::string_view(then ? then : "");
+}
+
 // A client's server has sent a ticket. 1: the reference is ours now.
 int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
   auto* c = static_cast<Connection*>(SSL_get_app_data(ssl));
@@ -200,15 +207,20 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   if (config.datagrams)
     SSL_CTX_set_max_cert_list(raw, verify == Verify::kOff ? kMostFlight : kMostChain);
   // Sessions live in tickets alone, and nothing is kept for them here; unless a ticket may bring
-  // early data: it is good once, and OpenSSL has to know which were.
+  // early data: it is good once, and OpenSSL has to know which were. Where clients show
+  // certificates there is none: it would be said to come from somebody who has not proved it yet.
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
-  if (!config.datagrams && config.early_data != 0) {
+  // What is refused is skipped, also of clients whose tickets promise more than would be taken now.
+  if (!config.datagrams && SSL_CTX_set_recv_max_early_data(raw, kMostEarlyData) != 1)
+    return openssl_fail("early-data");
+  if (!config.datagrams && config.early_data != 0 && verify == Verify::kOff) {
     // The oldest makes room for the next; nobody looks at all of them, on a worker, for those of
     // old.
     SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_AUTO_CLEAR);
     SSL_CTX_sess_set_cache_size(raw, kMostSessions);
-    if (SSL_CTX_set_max_early_data(raw, config.early_data) != 1 ||
-        SSL_CTX_set_recv_max_early_data(raw, config.early_data) != 1)
+    SSL_CTX_set_allow_early_data_cb(raw, is_for_this_name, nullptr);
+    if (SSL_CTX_set_num_tickets(raw, 1) != 1 ||
+        SSL_CTX_set_max_early_data(raw, config.early_data) != 1)
       return openssl_fail("early-data");
   }
   (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));

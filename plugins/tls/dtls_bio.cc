@@ -98,6 +98,7 @@ bool attach_wire(SSL* ssl, Wire& wire) noexcept {
 }
 
 int retransmit(SSL* ssl, Wire& wire) noexcept {
+  if (wire.retransmit_at == 0 || wire.w->now < wire.retransmit_at) return 0;
   if (wire.due) *wire.due = {.tv_sec = 0, .tv_usec = 1};
   wire.retransmit_at = 0;
   const int outcome = DTLSv1_handle_timeout(ssl);

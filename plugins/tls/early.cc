@@ -2,7 +2,8 @@
 // The application gets its session with the first byte, before the handshake is done, and what it
 // writes waits for that. Whoever has recorded a client's first flight may send it again: OpenSSL
 // takes each ticket once (its cache of sessions, which is the listener's), and has the data of a
-// second one dropped, so that the client sends it again once the handshake is done.
+// second one dropped. So a flight is carried out once; but the client whose flight was dropped
+// sends its data again once the handshake is done, as it cannot know who was first (section 8.1).
 //   cost  as received records; a lock of the listener's for each ticket
 #include <algorithm>
 #include <cstring>

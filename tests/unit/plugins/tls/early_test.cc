@@ -140,6 +140,61 @@ TEST_F(TlsEarly, MoreThanIsAllowedIsTheEnd) {
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
+// What does not count is skipped, and the handshake goes on.
+TEST_F(TlsEarly, UnderAnotherNameItIsDropped) {
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  ASSERT_EQ(SSL_set_tlsext_host_name(peer.ssl(), "b.example"), 1);
+  bed.app->write(*link, flight(peer, t, "for a"));
+  peer.exchange(*bed.app, *link);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_REJECTED);
+  peer.write("for b");
+  bed.app->write(*link, peer.records());
+  EXPECT_EQ(bed.app->read(*far), "for b");
+}
+
+TEST_F(TlsEarly, ATicketThatPromisesMoreThanIsTakenNowCostsNoConnection) {
+  const Ticket t = ticket();
+  SSL_SESSION_set_max_early_data(t.get(), 1u << 20);
+  for (const uint32_t now : {4096u, 0u}) {
+    shared().config.early_data = now;
+    ASSERT_TRUE(reload());
+    auto link = connect();
+    Peer peer(Peer::Role::kClient);
+    bed.app->write(*link, flight(peer, t, pattern(16'000)));
+    std::size_t n = 0;
+    EXPECT_EQ(SSL_write_early_data(peer.ssl(), pattern(16'000).data(), 16'000, &n), 1);
+    bed.app->write(*link, peer.records());
+    peer.exchange(*bed.app, *link);
+    auto far = bed.accept();
+    ASSERT_TRUE(far);
+    EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_REJECTED);
+    peer.write("late");
+    bed.app->write(*link, peer.records());
+    EXPECT_EQ(bed.app->read(*far), "late");
+  }
+}
+
+TEST(TlsEarlyAsked, OfClientsThatAreAskedWhoTheyAreThereIsNone) {
+  TlsBed bed([](Config& c) {
+    c.early_data = 16'384;
+    c.verify_client = Verify::kOptional;
+  });
+  ASSERT_EQ(bed.listen(443), 0);
+  auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  ASSERT_TRUE(bed.accept());
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "");
+  const SSL_SESSION* session = SSL_get0_session(peer.ssl());
+  ASSERT_TRUE(SSL_SESSION_is_resumable(session));
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(session), 0u);
+}
+
 TEST_F(TlsEarly, AReaderThatStopsStopsItWhereItIs) {
   shared().config.early_data = 1u << 20;
   ASSERT_TRUE(reload());
