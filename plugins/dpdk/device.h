@@ -30,7 +30,8 @@ struct DriverTraits {
   // It looks for its peer when it is started, and fails without one; one that it has lost is found
   // again by another start.
   bool is_restarted = false;
-  bool wants_signals = false;  // its descriptors send a signal a packet: see port.cc
+  bool wants_signals = false;       // its descriptors send a signal a packet: see port.cc
+  bool wants_equal_queues = false;  // as many to send as to receive
 };
 const DriverTraits& traits_of(std::string_view driver) noexcept;
 

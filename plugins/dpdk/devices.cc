@@ -198,6 +198,13 @@ Result<void> Devices::open(Device& d) {
   const uint32_t n_workers = host_.n_workers();
   const uint16_t n_rx = queues(d.config.n_rx_queues, n_workers, d.info.max_rx_queues);
   d.n_tx_queues = queues(d.config.n_tx_queues, n_workers, d.info.max_tx_queues);
+  if (d.traits.wants_equal_queues) {
+    if (d.config.n_tx_queues == 0) d.n_tx_queues = n_rx;
+    if (d.n_tx_queues != n_rx)
+      return error(Status::kInvalid,
+                   d.name + ": " + d.traits.driver + " has as many tx queues as rx queues, not " +
+                       std::to_string(d.n_tx_queues) + " and " + std::to_string(n_rx));
+  }
   if (n_rx < d.config.n_rx_queues || d.n_tx_queues < d.config.n_tx_queues)
     host_.log(LogLevel::kWarn, "dpdk",
               d.name + " has " + std::to_string(n_rx) + " rx and " + std::to_string(d.n_tx_queues) +

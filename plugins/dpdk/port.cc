@@ -20,7 +20,11 @@ constexpr uint16_t kDescriptors = 512;  // where the driver proposes nothing
 constexpr uint32_t kFrameBeyondMtu = RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN;
 
 constexpr DriverTraits kTraits[] = {
-    {.driver = "net_tap", .copies_at_once = true, .shares_mac = true, .wants_signals = true},
+    {.driver = "net_tap",
+     .copies_at_once = true,
+     .shares_mac = true,
+     .wants_signals = true,
+     .wants_equal_queues = true},
     {.driver = "net_af_packet", .copies_at_once = true, .shares_mac = true},
     {.driver = "net_af_xdp", .shares_mac = true},
     {.driver = "net_pcap", .copies_at_once = true, .takes_chains = true},

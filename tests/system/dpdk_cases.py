@@ -141,7 +141,18 @@ def deleted(lab, name):
 
 
 def queues():
-    """Two workers with a queue each, and which worker has which queue."""
+    """Two workers with a queue each, and which worker has which queue; one queue that two workers send by."""
+    with laboratory(vdev(f"net_tap0,iface={TAP}"), workers=2) as lab:
+        kernel_takes_up()
+        kernel_pings(lab)
+        both_ways(lab)
+        d = device(lab)
+        expect((d["rx queues"], d["tx queues"]) == (1, 1), f"tx queues follow rx queues: {d}")
+        expect_sound(lab)
+    with Lab(startup=["show version"], config_extra=config(vdev(f"net_tap0,iface={TAP}", keys="num-tx-queues 2")),
+             workers=2) as lab:
+        log = (lab.dir / "hostloom.log").read_text()
+        expect("net_tap has as many tx queues as rx queues, not 2 and 1" in log, log)
     with laboratory(vdev(f"net_tap0,iface={TAP}", keys="num-rx-queues 2 num-tx-queues 2 rss { ipv4-tcp ipv6-tcp }"),
                     workers=2) as lab:
         kernel_takes_up()
