@@ -87,6 +87,7 @@ struct Device {
   uint32_t mtu = 1500;
   bool is_admin_up = false;
   bool is_link_up = false;
+  bool is_gone = false;       // is_removed has been seen to
   uint32_t n_ticks_down = 0;  // since it was started
   rte_eth_link link{};
 };

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace loom::dpdk {
 namespace {
@@ -137,22 +138,29 @@ void Devices::look_soon() noexcept {
 
 void Devices::look_at_links() {
   for (const auto& d : devices_) {
-    const bool is_removed = d->is_removed.load(std::memory_order_relaxed) || has_lost_host(*d);
+    if (d->is_removed.load(std::memory_order_relaxed) || has_lost_host(*d)) {
+      if (!d->is_gone) note_removed(*d);
+      continue;
+    }
     // Stopped, it says nothing about the other end; until it is started again, the link is as it
     // was.
-    if (!d->is_started.load(std::memory_order_relaxed) && !is_removed) continue;
-    if (!is_removed) (void)rte_eth_link_get_nowait(d->port, &d->link);
-    const bool is_up = !is_removed && d->link.link_status == RTE_ETH_LINK_UP;
+    if (!d->is_started.load(std::memory_order_relaxed)) continue;
+    (void)rte_eth_link_get_nowait(d->port, &d->link);
+    const bool is_up = d->link.link_status == RTE_ETH_LINK_UP;
     if (is_up == d->is_link_up) continue;
     d->is_link_up = is_up;
     (void)host_.set_link(d->index, is_up);
-    if (!is_removed) continue;
-    // Its descriptors would be readable for ever.
-    host_.log(LogLevel::kWarn, "dpdk", d->name + ": the device is gone");
-    d->is_removed.store(true, std::memory_order_relaxed);
-    stop_port(*d);
   }
   mempools_.free_orphans();
+}
+
+// Whatever its link was: its descriptors would be readable for ever.
+void Devices::note_removed(Device& d) {
+  host_.log(LogLevel::kWarn, "dpdk", d.name + ": the device is gone");
+  d.is_gone = true;
+  d.is_removed.store(true, std::memory_order_relaxed);
+  if (std::exchange(d.is_link_up, false)) (void)host_.set_link(d.index, false);
+  stop_port(d);
 }
 
 Result<void> Devices::create(const DeviceConfig& c) {

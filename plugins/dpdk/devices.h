@@ -38,6 +38,7 @@ class Devices {
   Result<void> add_interface(Device&);
   Result<void> watch_links();
   void look_at_links();
+  void note_removed(Device&);
   void find_peers();
 
   Host& host_;

@@ -131,11 +131,14 @@ def expect_no_signals(lab):
     expect(flags and not any(f & os.O_ASYNC for f in flags.values()), f"flags of descriptors: {flags}")
 
 
-def deleted(lab, name):
-    """The kernel's interface goes away: the link goes down, and the daemon goes on."""
+def deleted(lab, name, is_down_before=False):
+    """The kernel's interface goes away, its link up or down: the device is stopped, and the daemon goes on."""
+    if is_down_before:
+        subprocess.run(["ip", "link", "set", name, "down"], check=True)
+        wait_link(lab, "down")
     subprocess.run(["ip", "link", "del", name], check=True)
     wait_link(lab, "down")
-    expect("gone" in lab.cli("show", "hardware-interfaces"), "it is described as gone")
+    wait_until(lambda: "gone, stopped" in lab.cli("show", "hardware-interfaces"), "it is described as gone and stopped")
     lab.cli("set", "interface", "state", NAME, "down")
     expect(device(lab)["link"] == "down", "it has not come back")
 
@@ -149,6 +152,7 @@ def queues():
         d = device(lab)
         expect((d["rx queues"], d["tx queues"]) == (1, 1), f"tx queues follow rx queues: {d}")
         expect_sound(lab)
+        deleted(lab, TAP, is_down_before=True)
     with Lab(startup=["show version"], config_extra=config(vdev(f"net_tap0,iface={TAP}", keys="num-tx-queues 2")),
              workers=2) as lab:
         log = (lab.dir / "hostloom.log").read_text()
