@@ -3,6 +3,7 @@
 #pragma once
 #include <rte_mbuf.h>
 
+#include <hostloom/checksum.h>
 #include <hostloom/virtio_net.h>
 
 namespace loom::dpdk {
@@ -38,6 +39,26 @@ inline TransportAt transport_of(const Buffer& b) noexcept {
   return t;
 }
 
+// Of a packet that a device has merged of segments, whose sums it has looked at: the header's is
+// one segment's, or none's. Whoever cuts it again needs the pseudo-header's.
+inline void unfinish_checksum(Buffer& b, const TransportAt& t) noexcept {
+  using namespace vnet_detail;
+  uint32_t at = 0;
+  (void)ether_type(b, &at);
+  const uint32_t length = b.length() - t.offset;
+  ChecksumSum sum = 0;
+  if (t.is_ip6) {
+    const auto* ip = header_at<Ip6Header>(b, at);
+    sum = pseudo_header_sum(ip->src, ip->dst, t.protocol, length);
+  } else {
+    const auto* ip = header_at<Ip4Header>(b, at);
+    sum = pseudo_header_sum(ip->src, ip->dst, t.protocol, length);
+  }
+  reinterpret_cast<TcpHeader*>(b.data + t.offset)->checksum = checksum_fold(sum);
+  b.flags |= kBufferL4ChecksumOk | kBufferTxTcpChecksum | (t.is_ip6 ? kBufferIsIp6 : 0u);
+  b.l4_offset = static_cast<int16_t>(b.offset_of_data() + static_cast<int>(t.offset));
+}
+
 // Sets flags, gso_size and hash of a received packet, data at its Ethernet header. What the device
 // says is believed as far as it can be true. False: it contradicts the packet.
 inline bool apply_received(const rte_mbuf& m, Buffer& b) noexcept {
@@ -60,12 +81,13 @@ inline bool apply_received(const rte_mbuf& m, Buffer& b) noexcept {
     b.l4_offset = static_cast<int16_t>(b.offset_of_data() + static_cast<int>(t.offset));
   }
   if (!is_merged) return true;
-  if (t.offset == 0 || t.protocol != kProtoTcp) return false;
+  if (l4 == RTE_MBUF_F_RX_L4_CKSUM_BAD || t.offset == 0 || t.protocol != kProtoTcp) return false;
   const auto* tcp = vnet_detail::header_at<TcpHeader>(b, t.offset);
   const uint32_t payload_at = t.offset + tcp->header_length();
   if (tcp->header_length() < sizeof(TcpHeader) || payload_at > b.len) return false;
-  if (b.length() - payload_at > m.tso_segsz)
-    b.gso_size = m.tso_segsz;  // else one segment after all
+  if (b.length() - payload_at <= m.tso_segsz) return true;  // one segment after all
+  b.gso_size = m.tso_segsz;
+  if (l4 != RTE_MBUF_F_RX_L4_CKSUM_NONE) unfinish_checksum(b, t);
   return true;
 }
 

@@ -114,13 +114,25 @@ TEST(DpdkMbuf, MergedSegments) {
   Packet p(tcp_frame(1900));
   p.m.ol_flags = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
   p.m.tso_segsz = 500;
+  p.b.l4_offset = 0;
+  p.tcp().checksum = 0x1234;  // one segment's
   EXPECT_TRUE(apply_received(p.m, p.b));
+  EXPECT_EQ(p.b.flags, kBufferL4ChecksumOk | kBufferTxTcpChecksum);
+  EXPECT_EQ(p.b.l4_offset, p.b.offset_of_data() + 34);
+  EXPECT_EQ(p.tcp().checksum, rte_ipv4_phdr_cksum(p.ip(), 0));
+  EXPECT_TRUE(describe_to_send(p.b, p.m));  // as it goes on by another interface
+  EXPECT_TRUE(p.m.ol_flags & RTE_MBUF_F_TX_TCP_SEG);
+  EXPECT_EQ(p.tcp().checksum, rte_ipv4_phdr_cksum(p.ip(), RTE_MBUF_F_TX_TCP_SEG));
   EXPECT_EQ(p.b.gso_size, 500);
   Packet one(tcp_frame(400));
   one.m.ol_flags = RTE_MBUF_F_RX_LRO;
   one.m.tso_segsz = 500;
   EXPECT_TRUE(apply_received(one.m, one.b));
   EXPECT_EQ(one.b.gso_size, 0);
+  Packet bad(tcp_frame(1900));
+  bad.m.ol_flags = RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_BAD;
+  bad.m.tso_segsz = 500;
+  EXPECT_FALSE(apply_received(bad.m, bad.b));
   Packet lies(tcp_frame(1900));
   lies.tcp().data_offset = 0x10;
   lies.m.ol_flags = RTE_MBUF_F_RX_LRO;
