@@ -75,7 +75,8 @@ struct Device {
   uint64_t rss = 0;
   bool takes_chains = false;
   bool has_lro = false;
-  uint32_t most_segments = 0;  // of a packet to send
+  uint32_t most_segments = 0;      // of a packet to send that the device cuts
+  uint32_t most_mtu_segments = 0;  // of another
   bool has_link_interrupt = false;
   std::atomic<bool> is_started{false};
   std::atomic<bool> is_removed{false};  // the bus says that it is gone

@@ -63,6 +63,13 @@ bool has_lost_host(const Device& d) {
   return d.info.if_index != 0 && !::if_indextoname(d.info.if_index, name);
 }
 
+// Whether the longest packet, its headers and full buffers, is of no more segments than the device
+// takes: what it does not take is not sent, as often as TCP repeats it.
+bool takes_longest(const Device& d) {
+  const uint32_t size = d.mempools->pools().front()->info.data_size;
+  return 1 + (65535 + size - 1) / size <= d.most_segments;
+}
+
 // On EAL's own thread.
 int on_event(uint16_t, rte_eth_event_type type, void* device, void*) {
   auto& d = *static_cast<Device*>(device);
@@ -222,6 +229,12 @@ Result<void> Devices::open(Device& d) {
     d.rss = (d.config.rss ? d.config.rss : kRssFiveTuple) & d.info.flow_type_rss_offloads;
   d.has_link_interrupt = *d.info.dev_flags & RTE_ETH_DEV_INTR_LSC;
 
+  const rte_eth_desc_lim& limit = d.info.tx_desc_lim;
+  d.most_segments = d.most_mtu_segments = kMostSegments;
+  if (limit.nb_seg_max) d.most_segments = std::min<uint32_t>(limit.nb_seg_max, kMostSegments);
+  if (limit.nb_mtu_seg_max) d.most_mtu_segments = limit.nb_mtu_seg_max;
+  d.most_mtu_segments = std::min(d.most_mtu_segments, d.most_segments);
+
   const uint64_t tx = d.info.tx_offload_capa;
   d.has_lro = config.has_lro;
   d.takes_chains =
@@ -231,14 +244,10 @@ Result<void> Devices::open(Device& d) {
   if (config.has_tx_checksum && !d.traits.copies_at_once) {
     d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
     if ((tx & kL4) == kL4) d.tx_offloads |= kL4;
-    if (d.config.has_tso && d.tx_offloads & kL4 && d.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+    if (d.config.has_tso && takes_longest(d) && d.tx_offloads & kL4 &&
+        d.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
       d.tx_offloads |= tx & RTE_ETH_TX_OFFLOAD_TCP_TSO;
   }
-  const rte_eth_desc_lim& limit = d.info.tx_desc_lim;
-  d.most_segments =
-      limit.nb_seg_max ? std::min<uint32_t>(limit.nb_seg_max, kMostSegments) : kMostSegments;
-  if (!(d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) && limit.nb_mtu_seg_max)
-    d.most_segments = std::min<uint32_t>(d.most_segments, limit.nb_mtu_seg_max);
 
   uint16_t mtu = 0;
   d.mtu = rte_eth_dev_get_mtu(d.port, &mtu) == 0 && mtu != 0 ? mtu : 1500;

@@ -96,19 +96,19 @@ bool make(Worker& w, Device& d, Buffer& packet) noexcept {
   const bool is_plain = !packet.next && !packet.is_external();
   if (!is_plain) {
     const Shape s = shape_of(packet);
+    const uint32_t most = packet.gso_size != 0 ? d.most_segments : d.most_mtu_segments;
     if (s.is_too_long || packet.is_external() || packet.len == 0) [[unlikely]] {
       count(c.bad_offsets);
       return false;
     }
     // Empty segments are no descriptors of any device's.
-    if ((s.has_external && !d.traits.copies_at_once) || s.n_segments > d.most_segments ||
-        s.has_empty) {
+    if ((s.has_external && !d.traits.copies_at_once) || s.n_segments > most || s.has_empty) {
       if (!copy_rest(w, packet)) {
         count(c.no_buffers);
         return false;
       }
       count(c.copied);
-      if (shape_of(packet).n_segments > d.most_segments) [[unlikely]] {
+      if (shape_of(packet).n_segments > most) [[unlikely]] {
         count(c.too_many_segments);
         return false;
       }

@@ -250,6 +250,28 @@ TEST_F(PortTest, APacketThatCannotBeSentHoldsUpNoOther) {
   EXPECT_EQ(n, 2);
 }
 
+TEST_F(PortTest, PacketsThatAreNotCutHaveALimitOfTheirOwn) {
+  Device& d = h_.device();
+  const uint32_t most = std::exchange(d.most_mtu_segments, 2);
+  const uint64_t refused = d.tx_counters.too_many_segments;
+  Buffer* cut = make_packet(h_.worker(), tcp_frame(3000), 100);
+  cut->l3_offset = static_cast<int16_t>(cut->offset_of_data() + 14);
+  cut->l4_offset = static_cast<int16_t>(cut->l3_offset + 20);
+  cut->flags |= kBufferTxTcpChecksum;
+  cut->gso_size = 500;
+  ASSERT_EQ(h_.send({&cut, 1}), 1u);
+  EXPECT_EQ(d.tx_counters.too_many_segments, refused);
+  rte_mbuf* m = h_.taken();
+  ASSERT_NE(m, nullptr);
+  EXPECT_EQ(m->nb_segs, 3);
+  h_.free(m);
+  Buffer* plain = make_packet(h_.worker(), pattern(3000), 100);
+  EXPECT_EQ(h_.send({&plain, 1}), 1u);
+  EXPECT_EQ(d.tx_counters.too_many_segments, refused + 1);
+  EXPECT_EQ(h_.taken(), nullptr);
+  d.most_mtu_segments = most;
+}
+
 TEST_F(PortTest, AStoppedDeviceSendsAndReceivesNothing) {
   EXPECT_EQ(set_admin(&h_.device(), false), Status::kOk);
   Buffer* b = make_packet(h_.worker(), pattern(60));
