@@ -88,6 +88,7 @@ rte_eth_conf conf_of(const Device& d) {
     c.rx_adv_conf.rss_conf.rss_hf = d.rss;
   }
   c.intr_conf.lsc = d.has_link_interrupt;
+  c.intr_conf.rmv = (*d.info.dev_flags & RTE_ETH_DEV_INTR_RMV) != 0;
   c.intr_conf.rxq = d.config.has_rx_interrupts;
   return c;
 }
