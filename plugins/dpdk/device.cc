@@ -46,17 +46,16 @@ std::string xstats_text(uint16_t port) {
   return text;
 }
 
-// Stopped, changed, and as it was before.
-template <class Change>
-Status change_stopped(Device& d, Change change) {
-  stop_port(d);
-  const Status status = change();
-  if (!d.is_admin_up) return status;
-  if (auto ok = start_port(d); !ok) {
-    d.host->log(LogLevel::kError, "dpdk", ok.error().message);
-    return Status::kIo;
+// Of a device that is stopped: set up with that MTU, and started if it is to be up.
+bool is_set_up(Device& d, uint32_t mtu) {
+  d.mtu = mtu;
+  auto ok = configure_port(d);
+  if (ok && d.is_admin_up) {
+    ok = start_port(d);
+    if (!ok && d.traits.is_restarted) return true;  // find_peers goes on
   }
-  return status;
+  if (!ok) d.host->log(LogLevel::kError, "dpdk", ok.error().message);
+  return ok.has_value();
 }
 
 }  // namespace
@@ -93,16 +92,13 @@ Status set_mtu(void* device, uint32_t mtu) noexcept {
   Device& d = *static_cast<Device*>(device);
   if (mtu > d.info.max_mtu || mtu < d.info.min_mtu) return Status::kInvalid;
   if (mtu == d.mtu) return Status::kOk;
-  return change_stopped(d, [&] {
-    const uint32_t before = d.mtu;
-    d.mtu = mtu;
-    auto ok = configure_port(d);
-    if (ok) return Status::kOk;
-    d.host->log(LogLevel::kError, "dpdk", ok.error().message);
-    d.mtu = before;
-    if (ok = configure_port(d); !ok) d.host->log(LogLevel::kError, "dpdk", ok.error().message);
-    return Status::kIo;
-  });
+  if (d.is_removed.load(std::memory_order_relaxed)) return Status::kNotFound;
+  const uint32_t before = d.mtu;
+  stop_port(d);
+  if (is_set_up(d, mtu)) return Status::kOk;
+  stop_port(d);
+  (void)is_set_up(d, before);
+  return Status::kIo;
 }
 
 Status set_mac(void* device, const MacAddress& mac) noexcept {

@@ -285,6 +285,19 @@ TEST_F(PortTest, AStoppedDeviceSendsAndReceivesNothing) {
   h_.engine->step();
 }
 
+TEST_F(PortTest, ADeviceThatIsGoneKeepsItsMtu) {
+  Device& d = h_.device();
+  const uint32_t mtu = d.mtu;
+  d.is_removed = true;
+  EXPECT_EQ(set_mtu(&d, 1400), Status::kNotFound);
+  EXPECT_EQ(d.mtu, mtu);
+  EXPECT_TRUE(d.is_started);
+  d.is_removed = false;
+  EXPECT_EQ(set_mtu(&d, 1400), Status::kOk);
+  EXPECT_EQ(set_mtu(&d, mtu), Status::kOk);
+  EXPECT_TRUE(d.is_started);
+}
+
 TEST_F(PortTest, AnEmptyPoolIsSaidToTheDriver) {
   std::vector<Buffer*> all(Harness::kBuffers);
   all.resize(h_.worker().alloc(all));
