@@ -70,6 +70,10 @@ bool takes_longest(const Device& d) {
   return 1 + (65535 + size - 1) / size <= d.most_segments;
 }
 
+bool has_argument(const DeviceConfig& c, const std::string& argument) {
+  return ("," + c.devargs + ",").find("," + argument + ",") != std::string::npos;
+}
+
 // On EAL's own thread.
 int on_event(uint16_t, rte_eth_event_type type, void* device, void*) {
   auto& d = *static_cast<Device*>(device);
@@ -208,7 +212,10 @@ Result<void> Devices::open(Device& d) {
     return error(Status::kIo, d.name + ": rte_eth_dev_info_get: " + rte_strerror(-code));
   d.traits = traits_of(d.info.driver_name);
   // With it the peer reads where the bytes are.
-  if (d.config.devargs.find("zero-copy=yes") != std::string::npos) d.traits.copies_at_once = false;
+  if (has_argument(d.config, "zero-copy=yes")) d.traits.copies_at_once = false;
+  // Whom others connect to is found by them.
+  if (has_argument(d.config, "role=server") || has_argument(d.config, "role=master"))
+    d.traits.is_restarted = false;
   if (d.config.name.empty() && !d.config.is_virtual) d.name = pci_name(d);
   const uint32_t n_workers = host_.n_workers();
   const uint16_t n_rx = queues(d.config.n_rx_queues, n_workers, d.info.max_rx_queues);
