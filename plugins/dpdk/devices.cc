@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace loom::dpdk {
@@ -80,6 +81,12 @@ int on_event(uint16_t, rte_eth_event_type type, void* device, void*) {
   if (type == RTE_ETH_EVENT_INTR_RMV) d.is_removed.store(true, std::memory_order_relaxed);
   d.all->look_soon();
   return 0;
+}
+
+// Not while EAL's thread is in it; it does not wait for us there.
+void forget_event(Device& d, rte_eth_event_type type) {
+  while (rte_eth_dev_callback_unregister(d.port, type, on_event, &d) == -EAGAIN)
+    std::this_thread::yield();
 }
 
 // How many queues of so many that were asked for; 0 asks for one a worker.
@@ -314,8 +321,8 @@ void Devices::find_peers() {
 }
 
 void Devices::forget(Device& d) noexcept {
-  (void)rte_eth_dev_callback_unregister(d.port, RTE_ETH_EVENT_INTR_LSC, on_event, &d);
-  (void)rte_eth_dev_callback_unregister(d.port, RTE_ETH_EVENT_INTR_RMV, on_event, &d);
+  forget_event(d, RTE_ETH_EVENT_INTR_LSC);
+  forget_event(d, RTE_ETH_EVENT_INTR_RMV);
   (void)rte_eth_dev_close(d.port);
   mempools_.free_orphans();
   std::erase_if(devices_, [&](const auto& other) { return other.get() == &d; });
@@ -324,8 +331,10 @@ void Devices::forget(Device& d) noexcept {
 void Devices::remove_all() noexcept {
   while (!devices_.empty()) {
     const std::size_t n = devices_.size();
-    if (host_.remove_interface(devices_.back()->index) != Status::kOk || devices_.size() == n)
-      devices_.pop_back();
+    Device& d = *devices_.back();
+    if (host_.remove_interface(d.index) == Status::kOk && devices_.size() < n) continue;
+    stop_port(d);
+    forget(d);
   }
   if (news_watch_) host_.unwatch_fd(news_watch_);
   if (timer_watch_) host_.unwatch_fd(timer_watch_);
