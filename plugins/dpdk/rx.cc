@@ -46,10 +46,11 @@ bool is_sound(const rte_mbuf& m) noexcept {
   return !s && n == m.nb_segs && length == m.pkt_len && length <= kMostPacket;
 }
 
-// Whether each segment is a buffer of ours with its bytes in it, and the first has headers enough.
+// Whether each segment is a buffer of ours with its bytes in it, and nobody else's at the same
+// time, and the first has headers enough.
 bool is_ours(const Mempools& pools, const rte_mbuf& m) noexcept {
   for (const rte_mbuf* s = &m; s; s = s->next)
-    if (!pools.owns(s) || !RTE_MBUF_DIRECT(s)) return false;
+    if (!pools.owns(s) || !RTE_MBUF_DIRECT(s) || rte_mbuf_refcnt_read(s) != 1) return false;
   return m.data_len >= std::min(m.pkt_len, kLeastFirst);
 }
 

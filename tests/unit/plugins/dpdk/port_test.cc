@@ -136,6 +136,21 @@ TEST_F(PortTest, APacketInADriversOwnMemoryIsCopied) {
   EXPECT_GE(h_.sink[1]->len, 128u);
 }
 
+TEST_F(PortTest, APacketThatTheDriverKeepsIsCopied) {
+  rte_mbuf* m = h_.mbuf(pattern(100));
+  rte_mbuf_refcnt_update(m, 1);
+  ASSERT_TRUE(h_.put(m));
+  const uint64_t copied = h_.counter(kCopied);
+  EXPECT_EQ(h_.receive(), 1u);
+  EXPECT_EQ(h_.counter(kCopied), copied + 1);
+  h_.engine->step();
+  ASSERT_EQ(h_.sink.size(), 1u);
+  EXPECT_NE(h_.sink[0], buffer_of(m));
+  EXPECT_EQ(bytes_of(*h_.sink[0]), pattern(100));
+  EXPECT_EQ(rte_mbuf_refcnt_read(m), 1);
+  h_.free(m);
+}
+
 TEST_F(PortTest, AStrippedTagIsPutBack) {
   rte_mbuf* m = h_.mbuf(tcp_frame(10));
   m->ol_flags |= RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_VLAN_STRIPPED;
