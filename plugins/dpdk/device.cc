@@ -108,8 +108,9 @@ Status set_mac(void* device, const MacAddress& mac) noexcept {
   static_assert(sizeof address == sizeof mac.bytes);
   std::copy(std::begin(mac.bytes), std::end(mac.bytes), address.addr_bytes);
   const int code = rte_eth_dev_default_mac_addr_set(d.port, &address);
-  // Of a device that knows none, everything is received.
-  return code == 0 || code == -ENOTSUP ? Status::kOk : Status::kIo;
+  if (code != -ENOTSUP) return code == 0 ? Status::kOk : Status::kIo;
+  // One that cannot be told another receives what is sent to it if it receives everything.
+  return rte_eth_promiscuous_enable(d.port) == 0 ? Status::kOk : Status::kUnsupported;
 }
 
 void destroy(void* device) noexcept {
