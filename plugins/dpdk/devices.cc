@@ -182,6 +182,7 @@ void Devices::note_removed(Device& d) {
 }
 
 Result<void> Devices::create(const DeviceConfig& c) {
+  const SignalsBlocked blocked;
   auto made = std::make_unique<Device>();
   Device& d = *made;
   d.all = this;

@@ -7,7 +7,6 @@
 #include <rte_memory.h>
 #include <rte_memzone.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -113,13 +112,12 @@ Result<EalState> start_eal(Host& host, const Config& config, std::size_t bytes, 
   kept = state.arguments;
   for (std::string& a : kept) argv.push_back(a.data());
   argv.push_back(nullptr);
-  // What starts here inherits our mask; signals are for the control thread alone.
-  sigset_t all, mask;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &mask);
-  const int code = rte_eal_init(static_cast<int>(kept.size()), argv.data());
-  const int reason = rte_errno;
-  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  int code = 0, reason = 0;
+  {
+    const SignalsBlocked blocked;
+    code = rte_eal_init(static_cast<int>(kept.size()), argv.data());
+    reason = rte_errno;
+  }
   (void)::pthread_setaffinity_np(::pthread_self(), sizeof cores, &cores);
   if (was)
     ::setenv("RUNTIME_DIRECTORY", before.c_str(), 1);

@@ -2,6 +2,8 @@
 // cores, files or the log away from the daemon. There is no stop: the buffers lie in its memory,
 // which ends with the process, and so does everything else of it.
 #pragma once
+#include <signal.h>
+
 #include <string>
 #include <vector>
 
@@ -11,6 +13,22 @@
 #include "eal_log.h"
 
 namespace loom::dpdk {
+
+// Threads that DPDK starts meanwhile take no signals: they inherit the caller's mask, and signals
+// are for the control thread alone.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 // What EAL was started with.
 struct EalState {

@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "device.h"
+#include "eal.h"
 
 namespace loom::dpdk {
 namespace {
@@ -168,6 +169,7 @@ const DriverTraits& traits_of(std::string_view driver) noexcept {
 }
 
 Result<void> configure_port(Device& d) {
+  const SignalsBlocked blocked;
   choose_offloads(d);
   const auto n_rx = static_cast<uint16_t>(d.queues.size());
   rte_eth_conf conf = conf_of(d);
@@ -195,6 +197,7 @@ Result<void> start_port(Device& d) {
   d.n_ticks_down = 0;
   if (d.is_removed.load(std::memory_order_relaxed))
     return error(Status::kNotFound, d.name + ": the device is gone");
+  const SignalsBlocked blocked;
   const int code = rte_eth_dev_start(d.port);
   if (code != 0) return failed(d, "rte_eth_dev_start", code);
   if (d.traits.shares_mac) (void)rte_eth_promiscuous_enable(d.port);
