@@ -33,6 +33,8 @@ constexpr uint32_t kMostSegments = 512;
 constexpr uint32_t kLeastFirst = 128;  // of a packet that is longer, in its first segment
 // Packets of a call to the driver: what is said of them twice is still in the nearest cache then.
 constexpr uint32_t kBurst = 64;
+// Many drivers give no more than so many at once, however many wait.
+constexpr uint32_t kLeastOfMore = 32;
 
 // Whether the packet is a chain of at most so many segments with bytes where it says; what they are
 // together is its length.
@@ -223,7 +225,7 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
       }
     }
     n_found += n;
-    if (n < kBurst) break;
+    if (n < kLeastOfMore) break;
   }
   if (n_found == 0) return 0;
   rt.add_counters(counts);
