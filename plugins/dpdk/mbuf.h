@@ -59,11 +59,10 @@ inline void unfinish_checksum(Buffer& b, const TransportAt& t) noexcept {
   b.l4_offset = static_cast<int16_t>(b.offset_of_data() + static_cast<int>(t.offset));
 }
 
-// Sets flags, gso_size and hash of a received packet, data at its Ethernet header. What the device
+// Sets flags and gso_size of a received packet, data at its Ethernet header. What the device
 // says is believed as far as it can be true. False: it contradicts the packet.
 inline bool apply_received(const rte_mbuf& m, Buffer& b) noexcept {
   const uint64_t f = m.ol_flags;
-  if (f & RTE_MBUF_F_RX_RSS_HASH) b.hash = m.hash.rss;
   if ((f & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
     b.flags |= kBufferIp4ChecksumOk;
   const uint64_t l4 = f & RTE_MBUF_F_RX_L4_CKSUM_MASK;

@@ -69,7 +69,6 @@ void choose_offloads(Device& d) {
   if (!d.traits.copies_at_once)
     d.rx_offloads |= rx & (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM |
                            RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
-  if (d.queues.size() > 1) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_RSS_HASH;
   if (d.config.strips_vlan) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_VLAN_STRIP;
   if (d.has_lro) d.rx_offloads |= rx & RTE_ETH_RX_OFFLOAD_TCP_LRO;
   const uint32_t data_size = d.mempools->pools().front()->info.data_size;
