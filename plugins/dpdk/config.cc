@@ -84,6 +84,8 @@ Result<void> read_device(const ConfigNode& node, DeviceConfig& d) {
 std::string pci_address(const std::string& text) {
   unsigned domain = 0, bus = 0, device = 0, function = 0;
   int end = -1;
+  // sscanf takes signs and blanks as well.
+  if (text.find_first_not_of("0123456789abcdefABCDEF:.") != std::string::npos) return "";
   const char* s = text.c_str();
   if (std::sscanf(s, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4) {
     domain = 0;
@@ -95,6 +97,17 @@ std::string pci_address(const std::string& text) {
   std::snprintf(out, sizeof out, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, device & 31,
                 function & 7);
   return out;
+}
+
+// "": it is made when the device is known.
+std::string name_of(const DeviceConfig& d) {
+  return d.name.empty() && d.is_virtual ? d.address : d.name;
+}
+
+// "512,512"
+bool is_list_of_numbers(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789,") == std::string::npos &&
+         text.front() != ',' && text.back() != ',' && text.find(",,") == std::string::npos;
 }
 
 Result<void> add_device(const ConfigNode& node, DeviceConfig d, bool is_virtual, Config& out) {
@@ -112,6 +125,10 @@ Result<void> add_device(const ConfigNode& node, DeviceConfig d, bool is_virtual,
   if (auto ok = read_device(node, d); !ok) return ok;
   for (const DeviceConfig& other : out.devices)
     if (other.address == d.address) return node.fail("'" + d.address + "' is there already");
+  const std::string name = name_of(d);
+  for (const DeviceConfig& other : out.devices)
+    if (!name.empty() && name_of(other) == name)
+      return node.fail("'" + other.address + "' has the name '" + name + "' already");
   out.devices.push_back(std::move(d));
   return {};
 }
@@ -136,7 +153,7 @@ Result<void> read_key(ConfigReader& in, const ConfigNode& w, const DeviceConfig&
     out.has_lro = true;
   } else if (w.word == "socket-mem") {
     if (auto ok = read_text(in, w, out.socket_mem); !ok) return ok;
-    if (out.socket_mem.find_first_not_of("0123456789,") != std::string::npos)
+    if (!is_list_of_numbers(out.socket_mem))
       return w.fail("'socket-mem " + out.socket_mem + "': MB a NUMA node, like 512,512");
   } else if (w.word == "uio-driver") {
     return read_text(in, w, out.uio_driver);
@@ -170,8 +187,12 @@ Result<void> read_stanza(const ConfigNode& stanza, Config& out) {
   out.is_given = true;
   DeviceConfig defaults;
   for (std::size_t i = 0; i + 1 < stanza.children.size(); ++i)
-    if (stanza.children[i].word == "dev" && stanza.children[i + 1].word == "default")
-      if (auto ok = read_device(stanza.children[i + 1], defaults); !ok) return ok;
+    if (stanza.children[i].word == "dev" && stanza.children[i + 1].word == "default") {
+      const ConfigNode& node = stanza.children[i + 1];
+      if (auto ok = read_device(node, defaults); !ok) return ok;
+      if (!defaults.name.empty())
+        return node.fail("'name " + defaults.name + "' cannot be the name of all devices");
+    }
   ConfigReader in(stanza);
   while (const ConfigNode* w = in.next())
     if (auto ok = read_key(in, *w, defaults, out); !ok) return ok;

@@ -89,6 +89,16 @@ TEST(DpdkConfig, RefusalsNameLineAndTheNearestWord) {
   EXPECT_THAT(refusal("dpdk { dev 03:20.0 }"), HasSubstr("not a PCI address"));
   EXPECT_THAT(refusal("dpdk { dev 03:00.8 }"), HasSubstr("not a PCI address"));
   EXPECT_THAT(refusal("dpdk { dev 03:00.0x }"), HasSubstr("not a PCI address"));
+  for (const char* address : {"-3:00.0", "+3:00.0", "0x3:0.0", "\" 3:00.0\"", "3:\t0.0"})
+    EXPECT_NE(refusal(std::string("dpdk { dev ") + address + " }"), "") << address;
+  EXPECT_THAT(refusal("dpdk {\n dev default { name x } }"), HasSubstr("t.conf:2: "));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 { name x }\n vdev net_null1 { name x } }"),
+              HasSubstr("t.conf:2: 'net_null0' has the name 'x' already"));
+  EXPECT_THAT(refusal("dpdk { vdev net_null0 vdev net_null1 { name net_null0 } }"),
+              HasSubstr("'net_null0' has the name"));
+  for (const char* list : {",", "512,", ",512", "512,,512"})
+    EXPECT_THAT(refusal(std::string("dpdk { socket-mem ") + list + " }"),
+                HasSubstr("MB a NUMA node"));
   EXPECT_THAT(refusal("dpdk { no-pci dev 03:00.0 }"), HasSubstr("contradict"));
   EXPECT_THAT(refusal("dpdk { socket-mem 1g }"), HasSubstr("MB a NUMA node"));
   EXPECT_THAT(refusal("dpdk { iova-mode dc }"), HasSubstr("one of pa, va"));
