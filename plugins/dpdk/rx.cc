@@ -152,17 +152,20 @@ Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
 }
 
 // The queue was empty: from now on a packet makes its descriptor readable. True: look once more, as
-// one may have come before that.
+// one may have come before that. An interrupt that has fired for nothing is off again with many
+// devices: it is taken note of first, then enabled. Until then it stays readable, so that the
+// worker does not sleep.
 bool arm(const Device& d, uint16_t queue, RxQueue& q) noexcept {
   const bool is_first = q.n_empty++ % 32 == 0;  // who polls calls often
   if (!is_first || !q.ready) return false;
   if (!q.is_edge && !q.needs_arming) return false;
-  if (q.needs_arming && !q.is_armed) {
+  epoll_event event;
+  const bool has_fired = !q.is_edge || ::epoll_wait(q.ready.get(), &event, 1, 0) != 0;
+  if (q.is_armed && !has_fired) return false;  // it is still to fire: the worker polls
+  if (q.needs_arming) {
     q.is_armed = true;
     (void)rte_eth_dev_rx_intr_enable(d.port, queue);
   }
-  epoll_event event;
-  if (q.is_edge) (void)::epoll_wait(q.ready.get(), &event, 1, 0);
   return true;
 }
 
