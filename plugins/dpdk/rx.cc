@@ -1,11 +1,10 @@
 // DriverOps::rx: bursts of mbufs, which are our buffers (mempool.h).
 //   in    packets of a port of DPDK's, data at the Ethernet header; a VLAN tag that the device has
-//   taken
-//         out comes beside the packet
+//         taken out comes beside the packet
 //   out   ethernet-input | drop (the packet contradicts itself)
 //   cost  tests/bench/dpdk. What is said of the packet is written once more; its bytes are not
-//   touched.
-//         Copied are packets that a driver has put into memory of its own, and odd chains
+//         touched. Copied are packets that lie in memory of a driver's own, or that it keeps, and
+//         odd chains
 #include <sys/epoll.h>
 
 #include <algorithm>

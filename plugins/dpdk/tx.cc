@@ -20,8 +20,9 @@ void count(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
   counter.fetch_add(n, std::memory_order_relaxed);
 }
 
-// Of bytes that the buffer refers to elsewhere. What is shared lies where the buffer's own bytes
-// would; nobody but the buffer lets go of them (mempool.cc), so there is nothing to be done.
+// The mbuf refers to the bytes that its buffer refers to, an application's. DPDK's note about them
+// lies in the buffer's own headroom, which is free. Its callback does nothing: the bytes are let go
+// with the buffer, when the mbuf comes back (mempool.cc).
 void refer(Buffer& b, rte_mbuf& m) noexcept {
   static_assert(sizeof(rte_mbuf_ext_shared_info) <= kHeadroom);
   auto* shared = reinterpret_cast<rte_mbuf_ext_shared_info*>(b.start());
@@ -140,8 +141,7 @@ bool make(Worker& w, Device& d, Buffer& packet) noexcept {
   return true;
 }
 
-// Packets as mbufs, from `begin` on. What could not be made waits in `bad`, in order, until it is
-// known whether those before it have left.
+// Packets as mbufs, in order.
 struct Batch {
   std::array<rte_mbuf*, kBatch> mbufs;
   uint32_t n = 0;
@@ -182,7 +182,7 @@ uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> pa
     Batch batch;
     Buffer* bad = nullptr;
     uint32_t end = done;
-    // Up to the first that cannot be sent.
+    // Up to the first that cannot be sent; that one waits until those before it have left.
     for (; end < packets.size() && batch.n < kBatch; ++end) {
       if (end + kPrefetchAhead < packets.size()) {
         packets[end + kPrefetchAhead]->prefetch();
