@@ -165,7 +165,11 @@ def queues():
         p.iperf3(lab, p.served_by_hostloom(lab), seconds=1, streams=8)
         both_ways(lab)
         text = lab.cli("show", "hardware-interfaces")
-        expect(re.search(r"rx queues: 0 worker [01], 1 worker [01]", text), text)
+        expect(re.search(r"rx queues: (0 worker 0, 1 worker 1|0 worker 1, 1 worker 0)[;\n]", text), text)
+        for q in range(2):  # of each, not of all
+            for count in (f"rx_q{q}_packets", f"tx_q{q}_packets"):
+                n = re.search(rf" {count} (\d+)", text)
+                expect(n and int(n[1]) > 0, f"{count} in {text}")
         expect_sound(lab)
         expect_reclaimed(lab)
 
