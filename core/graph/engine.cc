@@ -109,16 +109,23 @@ Result<void> Engine::open_workers() {
   return {};
 }
 
-// All the memory first: a pool that has moved cannot move back.
+// All the memory first, and all of it looked at: a pool that has moved cannot move back.
 Result<void> Engine::place_buffers(const BufferPlacement& p) {
   if (are_buffers_placed_)
     return error(Status::kExists, "the buffers are another driver's already");
   if (running_) return error(Status::kInUse, "the workers run already");
+  if (p.front % kCacheLine != 0 || p.front > kMostBufferFront)
+    return error(Status::kInvalid, "an area of " + std::to_string(p.front) +
+                                       " bytes before each buffer is not whole cache lines of at "
+                                       "most " +
+                                       std::to_string(kMostBufferFront) + " bytes");
+  for (BufferPool* pool : pool_list_)
+    if (const auto stats = pool->stats(); stats.free != stats.total)
+      return error(Status::kInUse, "buffers are in use");
   std::vector<SharedMemory> memories;
   for (BufferPool* pool : pool_list_) {
     const std::size_t size = pool->bytes_with(p.front);
     const auto stats = pool->stats();
-    if (stats.free != stats.total) return error(Status::kInUse, "buffers are in use");
     if (!p.provide) {
       auto own = SharedMemory::create("hostloom-buffers", size, config_.buffers.page_size,
                                       stats.numa_node);
@@ -132,6 +139,10 @@ Result<void> Engine::place_buffers(const BufferPlacement& p) {
     const Status status =
         p.provide(p.context, pool->index(), size, stats.numa_node, &lent, &page_size, &message);
     if (status != Status::kOk) return error(status, message);
+    if (lent.size() < size || reinterpret_cast<uintptr_t>(lent.data()) % kCacheLine != 0)
+      return error(Status::kInvalid, "memory of " + std::to_string(lent.size()) +
+                                         " bytes does not hold the buffers of pool " +
+                                         std::to_string(pool->index()));
     memories.push_back(SharedMemory::lent(lent, page_size));
   }
   for (std::size_t i = 0; i < pool_list_.size(); ++i)

@@ -1,6 +1,8 @@
 #include "plugin/host_impl.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 
 #include <hostloom/api_server.h>
 
@@ -306,9 +308,13 @@ struct HostImpl::Table {
   }
 
   static Status place_buffers(Host& h, const BufferPlacement* p, std::string* message) {
-    if (p->struct_size < sizeof(BufferPlacement))
+    // What ABI 1.1 has; a plugin of another time knows less or more.
+    constexpr std::size_t kLeast = offsetof(BufferPlacement, provide) + sizeof p->provide;
+    if (p->struct_size < kLeast)
       return refuse(message, "the description of the buffers' memory is too short");
-    return split(of(h).parts_.engine.place_buffers(*p), message);
+    BufferPlacement known{};
+    std::memcpy(static_cast<void*>(&known), p, std::min<std::size_t>(p->struct_size, sizeof known));
+    return split(of(h).parts_.engine.place_buffers(known), message);
   }
   static Status buffer_pool(Host& h, uint32_t pool, BufferPoolInfo* out) {
     const auto& pools = of(h).parts_.engine.buffer_pools();

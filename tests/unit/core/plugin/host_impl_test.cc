@@ -303,6 +303,7 @@ TEST_F(HostImplTest, AControllerIsReplacedOnlyWhileWorkersRun) {
 struct Provider {
   std::vector<std::byte> bytes;
   bool is_willing = true;
+  std::size_t lacks = 0;  // bytes, of what it lends
   static Status provide(void* context, uint32_t pool, std::size_t size, int,
                         std::span<std::byte>* out, uint64_t* page_size, std::string* message) {
     auto& self = *static_cast<Provider*>(context);
@@ -313,7 +314,8 @@ struct Provider {
     }
     self.bytes.resize(size + kCacheLine);
     const auto at = reinterpret_cast<uintptr_t>(self.bytes.data());
-    *out = std::span(self.bytes).subspan((kCacheLine - at % kCacheLine) % kCacheLine, size);
+    *out = std::span(self.bytes)
+               .subspan((kCacheLine - at % kCacheLine) % kCacheLine, size - self.lacks);
     *page_size = 4096;
     return Status::kOk;
   }
@@ -336,8 +338,19 @@ TEST_F(HostImplTest, OneDriverPlacesTheBuffersBeforeAnyIsUsed) {
   ASSERT_EQ(host().take_buffers(0, {&b, 1}), 1u);
   EXPECT_EQ(refusal().code, Status::kInUse);
   host().give_buffers(0, {&b, 1});
-  wanted.front = 100;
+  provider.bytes.clear();
+  for (const uint32_t front : {100u, kMostBufferFront + uint32_t{kCacheLine}}) {
+    wanted.front = front;
+    EXPECT_EQ(refusal().code, Status::kInvalid);
+    EXPECT_TRUE(provider.bytes.empty());  // not even asked for memory
+  }
+  wanted.front = 192;
+  provider.lacks = kCacheLine;
   EXPECT_EQ(refusal().code, Status::kInvalid);
+  provider.lacks = 0;
+  wanted.struct_size = offsetof(BufferPlacement, provide);
+  EXPECT_EQ(refusal().code, Status::kInvalid);
+  wanted.struct_size = sizeof wanted + 64;  // of a plugin that knows more: what we know counts
   ASSERT_EQ(host().buffer_pool(0, after), Status::kOk);
   EXPECT_EQ(after.memory.data(), before.memory.data());  // as they were
   wanted.front = 192;
