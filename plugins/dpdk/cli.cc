@@ -9,12 +9,11 @@
 namespace loom::dpdk {
 namespace {
 
+// Where there is no `dpdk { }` in the start-up file there is nothing to list.
 Result<void> ready(const Devices& all, CliArgs& args) {
   if (!args.done()) return args.unknown();
-  if (!all.is_started())
-    return error(Status::kNotFound, all.config.is_given
-                                        ? "DPDK did not start; 'show log' has the reason"
-                                        : "there is no 'dpdk { }' in the start-up file");
+  if (!all.is_started() && all.config.is_given)
+    return error(Status::kNotFound, "DPDK did not start; 'show log' has the reason");
   return {};
 }
 
@@ -44,9 +43,11 @@ Result<void> show_buffer(Host&, void* context, CliArgs& args, CliReply& reply) {
 }
 
 Result<void> show_physmem(Host&, void* context, CliArgs& args, CliReply& reply) {
-  if (auto ok = ready(*static_cast<Devices*>(context), args); !ok) return ok;
+  const Devices& all = *static_cast<Devices*>(context);
+  if (auto ok = ready(all, args); !ok) return ok;
   auto& table =
       reply.table("zones", {"name", "address", "device address", "bytes", "page size", "socket"});
+  if (!all.is_started()) return {};
   rte_memzone_walk(
       [](const rte_memzone* z, void* to) {
         const auto hex = [](uint64_t v) {
