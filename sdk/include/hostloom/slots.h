@@ -447,8 +447,8 @@ class SlotBlocks {
   // When the last block was put into partial_; was a cold one; when an extent was begun, or half of
   // the singles. By the worker's clock.
   TimeNs roomed_at_ = 0, grown_at_ = 0, begun_at_ = 0;
-  // Fetched: extents that lay cold, new ones. On its way: the number of one of the former, or
-  // kNone. kNone.
+  // Fetched: extents that lay cold, and new ones. fetched_: the number of one that lies cold, while
+  // it is on its way.
   uint32_t n_ahead_ = 0, n_spares_ = 0, fetched_ = kNone;
   std::array<std::byte*, kMostAhead> spares_{};
   PageKeeper keeper_;
