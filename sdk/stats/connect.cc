@@ -26,7 +26,8 @@ struct Fd {
   }
 };
 
-// The one descriptor of the server's message, or -1 with errno. Whatever else comes is closed.
+// The first descriptor of the server's message, or -1 with errno. The kernel closes what else
+// comes: there is no room for it, as there would be in the padding.
 int receive_fd(int socket) {
   char byte;
   iovec iov{&byte, 1};
@@ -35,7 +36,7 @@ int receive_fd(int socket) {
   m.msg_iov = &iov;
   m.msg_iovlen = 1;
   m.msg_control = control;
-  m.msg_controllen = sizeof control;
+  m.msg_controllen = CMSG_LEN(sizeof(int));
   if (::recvmsg(socket, &m, MSG_CMSG_CLOEXEC) < 0) return -1;
   int fd = -1;
   for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))

@@ -16,6 +16,7 @@ constexpr uint64_t place_offset(uint64_t word) { return (word & kPlaceMask) << k
 
 constexpr uint64_t kMostGivenBack = 2048;  // chunks in one call
 constexpr uint32_t kGiveBackBatch = 32;    // chunks lost at most if we die in give_back
+constexpr uint32_t kTakenApart = 64;       // chunks of ended fifos freed by one alloc
 
 // Of the chunk at `offset`, which is in the segment: so is its word.
 std::atomic<uint32_t>& link_of(std::byte* base, uint64_t offset) noexcept {
@@ -37,11 +38,11 @@ bool AppArena::add_segment(const Segment& segment) noexcept {
   return true;
 }
 
-uint64_t AppArena::take(const Segment& s, List& list, uint32_t size_class) noexcept {
+uint64_t AppArena::take(const Segment& s, List& list, uint64_t size) noexcept {
   uint64_t word = list.load(std::memory_order_acquire);
   while (true) {
     const uint64_t offset = place_offset(word);
-    if (offset == 0 || !holds_chunk(s, offset, 1ull << (kMinChunkLog2 + size_class))) return 0;
+    if (offset == 0 || !holds_chunk(s, offset, size)) return 0;
     // Another process may take and free the chunk right now; then the tag has changed, and what was
     // read here is not used.
     const uint64_t next = link_of(s.base(), offset).load(std::memory_order_relaxed);
@@ -70,8 +71,9 @@ Ref AppArena::ready(const Segment& s, uint64_t offset, uint32_t size_class) noex
 
 Ref AppArena::pop(const Segment& s, uint32_t size_class) noexcept {
   SegmentHeader& h = s.header();
-  uint64_t at = take(s, h.free_list[size_class], size_class);
-  if (at == 0) at = take(s, h.cold_list[size_class], size_class);
+  const uint64_t size = 1ull << (kMinChunkLog2 + size_class);
+  uint64_t at = take(s, h.free_list[size_class], size);
+  if (at == 0) at = take(s, h.cold_list[size_class], size);
   return at == 0 ? 0 : ready(s, at, size_class);
 }
 
@@ -97,6 +99,8 @@ Ref AppArena::alloc(uint32_t log2_size) noexcept {
     return 0;
   };
   if (const Ref r = from_any(&AppArena::pop, wanted)) return r;
+  if (take_apart(kTakenApart) != 0)
+    if (const Ref r = from_any(&AppArena::pop, wanted)) return r;
   if (const Ref r = from_any(&AppArena::carve, wanted)) return r;
   // Memory is short: a larger chunk whole, or a smaller one.
   for (uint32_t c = wanted + 1; c < kChunkClasses; ++c)
@@ -118,8 +122,41 @@ void AppArena::free(Ref ref) noexcept {
   push(base, reinterpret_cast<SegmentHeader*>(base)->free_list[log2 - kMinChunkLog2], offset);
 }
 
+void AppArena::free_fifo(Ref first) noexcept {
+  const uint64_t offset = ref_offset(first);
+  std::byte* const chunk = table_.resolve(first, kPage);
+  if (!chunk || offset % kPage != 0) return;
+  std::byte* const base = chunk - offset;
+  push(base, reinterpret_cast<SegmentHeader*>(base)->ended_list, offset);
+}
+
+// The rest of a list goes back as a list of its own before its first chunk is freed: dying in
+// between loses that one. What a list leads to may be in a segment that this process has not mapped
+// yet, and asks for; a list that leads nowhere ends the call, so that it asks in vain once at most.
+uint32_t AppArena::take_apart(uint32_t most) noexcept {
+  uint32_t freed = 0;
+  const uint32_t n = n_segments_.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < n; ++i) {
+    const Segment& s = *segments_[i];
+    List& ended = s.header().ended_list;
+    while (freed < most && (ended.load(std::memory_order_relaxed) & kPlaceMask) != 0) {
+      const uint64_t offset = take(s, ended, kPage);
+      if (offset == 0) break;
+      const auto* header = reinterpret_cast<const ChunkHeader*>(s.ptr(offset));
+      const Ref rest = header->next.load(std::memory_order_relaxed);
+      const bool leads_on = rest != 0 && table_.resolve(rest, kPage);
+      if (leads_on) free_fifo(rest);
+      free(make_ref(s.id(), offset));
+      ++freed;
+      if (rest != 0 && !leads_on) return freed;
+    }
+  }
+  return freed;
+}
+
 uint64_t AppArena::give_back() noexcept {
   uint64_t given = 0;
+  take_apart(kMostGivenBack);
   // Whoever frees meanwhile, and lists that lead back to themselves, do not keep us for long: the
   // largest chunks first, and what is left over goes next time.
   uint64_t left = kMostGivenBack;
@@ -133,7 +170,8 @@ uint64_t AppArena::give_back() noexcept {
       uint32_t k;
       do {
         k = 0;
-        while (k < std::min<uint64_t>(kGiveBackBatch, left) && (batch[k] = take(s, warm, c)) != 0)
+        while (k < std::min<uint64_t>(kGiveBackBatch, left) &&
+               (batch[k] = take(s, warm, size)) != 0)
           ++k;
         for (uint32_t j = 0; j < k; ++j) {
           s.give_back(batch[j], size);

@@ -8,6 +8,10 @@
 // what is read from shared memory is bounded here too: corruption can cost data, never a wild
 // access.
 //
+// Of a fifo that has ended all chunks come at once, as a list of any length that an application has
+// made: free_fifo puts it aside in constant time, as it runs on a worker of the daemon's, and
+// whoever wants chunks takes it apart.
+//
 // Threads: alloc and free from any thread of any process; add_segment from one at a time.
 #pragma once
 #include <array>
@@ -32,6 +36,9 @@ class AppArena {
   Ref alloc(uint32_t log2_size) noexcept;
   // Of this arena's segments, or of any other app arena in the table.
   void free(Ref chunk) noexcept;
+  // The chunk and all that its header and theirs lead to. Neither followed nor checked here, so in
+  // constant time; a `first` that can be no chunk is let lie.
+  void free_fifo(Ref first) noexcept;
 
   // Returns the memory of free chunks to the kernel, with a system call for each. Bytes returned.
   // Others may allocate and free meanwhile. For idle moments.
@@ -44,11 +51,13 @@ class AppArena {
  private:
   using List = std::atomic<uint64_t>;
   // Offset of a chunk that is the caller's now; 0 = there is none.
-  static uint64_t take(const Segment& s, List& list, uint32_t size_class) noexcept;
+  static uint64_t take(const Segment& s, List& list, uint64_t size) noexcept;
   static void push(std::byte* base, List& list, uint64_t offset) noexcept;
   static Ref ready(const Segment& s, uint64_t offset, uint32_t size_class) noexcept;
   Ref pop(const Segment& s, uint32_t size_class) noexcept;
   Ref carve(const Segment& s, uint32_t size_class) noexcept;
+  // Frees up to `most` chunks of ended fifos; how many.
+  uint32_t take_apart(uint32_t most) noexcept;
 
   const SegmentTable& table_;
   std::array<const Segment*, kMaxSegments> segments_{};

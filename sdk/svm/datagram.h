@@ -21,8 +21,8 @@ struct DatagramHeader {
   uint8_t is_ip4;    // of both addresses
   uint16_t error;    // rx, with kDatagramError: errno of the session's pending error
   uint8_t tos, ttl;  // with kDatagramTos, kDatagramTtl
-  uint16_t local_port, remote_port;     // network order. tx: the local one means nothing
-  uint32_t interface;                   // rx: index of the interface it came by
+  uint16_t local_port, remote_port;  // network order. tx: the local one means nothing
+  uint32_t interface;  // index: rx, by which it came; tx, with kDatagramInterface, by which it goes
   uint8_t local_ip[16], remote_ip[16];  // wire order; IPv4 in the first four bytes
 };
 static_assert(sizeof(DatagramHeader) == 52);

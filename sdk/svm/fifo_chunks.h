@@ -45,6 +45,7 @@ class AppChunks {
   explicit AppChunks(AppArena* arena = nullptr) noexcept : arena_(arena) {}
   Handle alloc(uint32_t log2_size, uint32_t start) noexcept;
   void free(Handle h) noexcept { arena_->free(h); }
+  void free_fifo(Handle first) noexcept { arena_->free_fifo(first); }
   void link(Handle from, Handle to) noexcept;
   Handle next(Handle h) const noexcept;
   ChunkView view(Handle h) const noexcept;

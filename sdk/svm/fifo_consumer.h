@@ -24,15 +24,15 @@ struct PrivateCursor {
   explicit PrivateCursor(uint32_t fifo_size = 0, uint32_t start = 0) noexcept
       : tail_seen(start), head_copy(start), size(fifo_size & 0x7fffffff), violation(0) {}
   Ref chunk = 0;
+  // Second cursor, so that sending at snd_nxt does not walk from snd_una each time.
+  Ref send_chunk = 0;
   uint32_t chunk_start = 0, chunk_end = 0;
+  uint32_t send_start = 0, send_end = 0;
   uint32_t base_gen = 0;
   uint32_t tail_seen;
   uint32_t head_copy;
   uint32_t size : 31, violation : 1;
   uint32_t space_answered = 0;
-  // Second cursor, so that sending at snd_nxt does not walk from snd_una each time.
-  Ref send_chunk = 0;
-  uint32_t send_start = 0, send_end = 0;
 };
 static_assert(sizeof(PrivateCursor) == 56);
 

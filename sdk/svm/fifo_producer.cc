@@ -36,10 +36,14 @@ void init_fifos(SessionShared& s) noexcept {
 template <class C>
 void FifoProducer<C>::release() noexcept {
   if (!producer_) return;
-  free_all();
   if constexpr (kPrivate) {
+    free_all();
     OooList::destroy(state().ooo);
     state().ooo = nullptr;
+  } else {
+    chunks_.free_fifo(read_once(state().oldest_chunk));
+    state().oldest_chunk = state().tail_chunk = 0;
+    state().tail_chunk_end = tail();
   }
 }
 

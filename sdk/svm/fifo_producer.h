@@ -125,7 +125,7 @@ class FifoProducer {
   bool holds_chunks() const noexcept { return state().oldest_chunk != 0; }
   // Frees everything, read or not; the consumer must not read any more. Daemon: when the session is
   // gone for both, and always, before the state ends. Application: the last holder, once the daemon
-  // has let go of it.
+  // has let go of it; in constant time, whatever its chunks are said to be.
   void release() noexcept;
 
   // The shared memory contradicts itself. Stays so.

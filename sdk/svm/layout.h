@@ -141,7 +141,7 @@ struct alignas(64) SessionLine {
   std::atomic<uint32_t> owner;    // application worker that gets the session's events
   std::atomic<uint32_t> lock;     // taken when several processes hold it; 0 = free, else pid
   uint64_t handle;                // SessionHandle, daemon's
-  uint32_t rx_size, tx_size;      // fifo limits, bytes
+  uint32_t rx_size, tx_size;      // fifo limits, bytes; those of datagrams change (atomic_ref)
   // Cut-through only, by the daemon.
   Ref block;                       // CutThroughShared, in the pair's memory; of datagrams: their
                                    // DatagramLinks, in this application's
@@ -151,7 +151,8 @@ struct alignas(64) SessionLine {
   // By the daemon: its worker that the session lives on, which is told what is said about it. The
   // handle stays what it was.
   std::atomic<uint32_t> worker;
-  uint32_t reserved;
+  // By the application's processes: how often options were set since the session was opened.
+  std::atomic<uint32_t> n_options;
 };
 static_assert(sizeof(SessionLine) == 64);
 
@@ -266,6 +267,8 @@ struct alignas(64) SegmentHeader {
   alignas(64) std::atomic<uint64_t> bump;
   alignas(64) std::atomic<uint64_t> free_list[kChunkClasses];
   alignas(64) std::atomic<uint64_t> cold_list[kChunkClasses];
+  // Whole lists of chunks, of fifos that have ended: by the first chunk of each, as a free list is.
+  alignas(64) std::atomic<uint64_t> ended_list;
 };
 constexpr uint64_t kSegmentMagic = 0x31474553'4d4f4f4cull;  // "LOOMSEG1"
 enum class SegmentKind : uint32_t { kDaemonArena = 1, kAppArena = 2 };

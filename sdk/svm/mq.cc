@@ -31,10 +31,6 @@ bool MqProducer::needs_wake() noexcept {
          q_->sleeping.exchange(0, std::memory_order_relaxed) != 0;
 }
 
-bool MqConsumer::empty() const noexcept {
-  return mq_slots(*q_)[head_ & (capacity_ - 1)].seq.load(std::memory_order_acquire) != head_ + 1;
-}
-
 bool MqConsumer::pop(MqEvent& out) noexcept {
   if (empty()) return false;
   const MqSlot& slot = mq_slots(*q_)[head_ & (capacity_ - 1)];

@@ -83,7 +83,9 @@ class MqConsumer {
 
   // False: empty (or the next slot is still being filled; its producer wakes us if we sleep).
   bool pop(MqEvent& out) noexcept;
-  bool empty() const noexcept;
+  bool empty() const noexcept {
+    return mq_slots(*q_)[head_ & (capacity_ - 1)].seq.load(std::memory_order_acquire) != head_ + 1;
+  }
 
   // Before poll on what wakes it. True: nothing has come, sleep. False: pop first; no
   // finish_sleep() is needed then.

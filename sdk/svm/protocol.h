@@ -20,9 +20,10 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 6;
+constexpr uint32_t kProtocolVersion = 8;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
+constexpr uint32_t kMostQueueSlots = 1u << 14;  // of a message queue; who asks for more gets these
 constexpr uint32_t kMaxPropertyBytes = 16 << 10;
 constexpr uint32_t kMaxReplyFds = 3 + kMaxDaemonWorkers + 8;
 
@@ -145,6 +146,7 @@ enum class ToDaemon : uint32_t {
   kLinkRing,  // LinkEvent: the other end is to look, and its doorbell cannot be had
   kGetPath,   // PeerEvent: as kGetInfo, `pmtu` that of the path to `remote` (datagrams)  -> kInfo
   kGroup,     // GroupEvent: membership of a group (datagrams)  -> kInfo, with `status` alone
+  kResize,    // ResizeEvent: other limits of the fifos (datagrams)  -> kInfo, with `status` alone
 };
 
 struct SessionEvent {
@@ -173,11 +175,14 @@ struct SocketOptions {
   uint8_t ip4_errors : 1;      // IP_RECVERR
   uint8_t ip6_errors : 1;      // IPV6_RECVERR
   uint8_t gro : 1;             // UDP_GRO
+  uint8_t no_check6_tx : 1;    // UDP_NO_CHECK6_TX
+  uint8_t no_check6_rx : 1;    // UDP_NO_CHECK6_RX
   // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER as 1 + Linux's number; 0 = default
   uint8_t ip4_path_mtu, ip6_path_mtu;
   uint8_t group_off;  // GroupOff
-  uint8_t reserved[2];
-  // Index of an interface as programs see it (one more than Hostloom's); 0 = by route.
+  // Index of an interface as programs see it (one more than Hostloom's). `interface`: the only one
+  // that datagrams come and go by; 0 = any. Of groups: 0 = by route.
+  uint16_t interface;
   uint32_t ip4_group_if, ip6_group_if;
   uint32_t settings;  // number of what AttachOp::kAddSettings has taken; 0: none. At open only
 };
@@ -222,6 +227,13 @@ struct GroupEvent {
 };
 static_assert(sizeof(GroupEvent) <= sizeof(MqSlot::payload));
 
+// 0: as it is. The daemon writes what they are now into the session's line before it answers.
+struct ResizeEvent {
+  uint64_t handle;
+  uint32_t context;
+  uint32_t rx_fifo_size, tx_fifo_size;
+};
+
 // A link of a datagram session (datagram_links.h).
 struct LinkEvent {
   uint64_t handle;
@@ -242,7 +254,11 @@ static_assert(sizeof(ListenEvent) <= sizeof(MqSlot::payload));
 struct OptionEvent {
   uint64_t handle;
   SocketOptions options;  // all of them, as they should be now
+  // SessionLine::n_options with these: while a session moves to another worker, an event may be
+  // overtaken by a later one, and is of no use then.
+  uint32_t number;
 };
+static_assert(sizeof(OptionEvent) <= sizeof(MqSlot::payload));
 
 // --- Events, daemon -> application worker
 // ---------------------------------------------------------------------------

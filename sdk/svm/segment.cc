@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kUnmapped = 1 << 20, kMostPieces = 1024;  // bytes at a time, at least
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr uint64_t kMaxSize = 1ull << kRefOffsetBits;
 
 // Ids are 24 bits and a daemon lives long, so they are used again, as late as possible.

@@ -1,6 +1,7 @@
 // Node "line-echo-input": what the peer sends.
 //   in    IPv4 packets of our protocol for this host, data at our header
-//   out   nowhere: text is copied to the session's rx fifo, and the packet is freed
+//   out   nowhere: text is copied to the session's rx fifo, and the packet is freed; but this node
+//         of another worker, where the packet's connection lives
 // Every packet lands in exactly one counter.
 #include <hostloom/checksum.h>
 
@@ -38,7 +39,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-connection", Severity::kWarn, "neither a connection nor a listener"},
     {"malformed", Severity::kError, "too short, wrong checksum, or of no known kind"},
     {"denied", Severity::kInfo, "refused by a session rule or the deny list, not answered"},
-    {"elsewhere", Severity::kWarn, "for a connection of another worker: one worker is enough here"},
+    {"elsewhere", Severity::kInfo, "handed to the worker of its connection"},
 };
 
 bool is_well_formed(const Buffer& b, const Ip4Header& ip, const Header& h) noexcept {
@@ -134,7 +135,8 @@ Counter receive(LineWorker& l, Connection& c, const Buffer& b, const Header& h) 
   return kNotExpected;
 }
 
-Counter deliver(LineWorker& l, const Buffer& b) noexcept {
+// With kElsewhere, `worker` is where.
+Counter deliver(LineWorker& l, const Buffer& b, uint32_t& worker) noexcept {
   if (b.len < sizeof(Header)) return kMalformed;
   const auto& ip = *reinterpret_cast<const Ip4Header*>(b.start() + b.l3_offset);
   const auto& h = *reinterpret_cast<const Header*>(b.data);
@@ -154,8 +156,10 @@ Counter deliver(LineWorker& l, const Buffer& b) noexcept {
                        .fib_index = b.fib_index};
   if (match.kind == FlowKind::kListener) return accept(l, l.listeners[match.conn], ends, h);
   if (match.kind > FlowKind::kListener) return kDenied;  // by that name since ABI 1.1
-  // Worker::hand_off (ABI 1.1) would bring it there; the peer sends it again, to no avail.
-  if (match.kind != FlowKind::kNone && match.worker != l.w.index) return kElsewhere;
+  if (match.kind != FlowKind::kNone && match.worker != l.w.index) {
+    worker = match.worker;
+    return kElsewhere;
+  }
   Connection* c = match.kind == FlowKind::kNone ? nullptr : l.find(match.conn);
   if (c) return receive(l, *c, b, h);
   return turn_away(l, ends, h);
@@ -164,15 +168,23 @@ Counter deliver(LineWorker& l, const Buffer& b) noexcept {
 void run(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   LineWorker& l = line_worker(w);
   std::array<uint32_t, kCounterCount> counts{};
+  std::array<Buffer*, kFrameSize> done;
+  std::size_t n_done = 0;
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (i + kPrefetchAhead < in.size()) in[i + kPrefetchAhead]->prefetch_data();
-    const Counter counter = deliver(l, *in[i]);
+    uint32_t worker = w.index;
+    const Counter counter = deliver(l, *in[i], worker);
     ++counts[counter];
     if (in[i]->is_traced()) [[unlikely]]
       if (auto* record = rt.trace<Counter>(*in[i])) *record = counter;
+    if (counter == kElsewhere) {
+      w.hand_off(worker, rt.id, in.subspan(i, 1));
+      continue;
+    }
+    done[n_done++] = in[i];
   }
   rt.add_counters(counts);
-  w.free(in);
+  w.free(std::span(done).first(n_done));
 }
 
 void format(const void* record, std::string& out) {

@@ -17,12 +17,17 @@ enum DatagramFlags : uint32_t {
   kDatagramLocal = 1u << 1,   // to send: `ends.local` is the source to use, this host's
   kDatagramTos = 1u << 2,     // `tos` says the IPv4 TOS or IPv6 traffic class byte
   kDatagramTtl = 1u << 3,     // `ttl` says the IPv4 TTL or IPv6 hop limit
+  // To send, with kDatagramRemote: by `interface`, also where the routing table leads elsewhere.
+  kDatagramInterface = 1u << 4,
+  // To send, with kDatagramLocal: to a group by the interface that has `ends.local`. The source is
+  // the address that the socket is bound to; that one if it is bound to none.
+  kDatagramLocalInterface = 1u << 5,
 };
 
 struct Datagram {
   Endpoints ends;                 // local: this host's end, of received ones too
   uint32_t flags = 0;             // DatagramFlags
-  uint32_t interface = kNoIndex;  // received: by which it came
+  uint32_t interface = kNoIndex;  // received: by which it came; to send: kDatagramInterface
   uint8_t tos = 0, ttl = 0;
   // Received: these are several, of so many bytes each, the last one perhaps fewer; 0: it is one.
   uint16_t segment = 0;

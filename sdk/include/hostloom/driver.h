@@ -4,12 +4,14 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <hostloom/host.h>
@@ -47,6 +49,40 @@ void remove_devices(Host& host, Map& devices) noexcept {
     // An interface that cannot be removed must not keep us here.
     if (host.remove_interface(first->second->index) != Status::kOk) devices.erase(first);
   }
+}
+
+// DriverOps::set_mtu of a device that takes packets of any size.
+inline Status take_any_mtu(void*, uint32_t) noexcept { return Status::kOk; }
+// DriverOps::set_mac of a device that receives whatever arrives, to whatever address.
+inline Status receive_any_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
+
+namespace driver_detail {
+template <class Device, class Owner>
+std::type_identity<Device> device_of(Owner* Device::*);
+}  // namespace driver_detail
+
+// DriverOps::destroy of a device that knows its owner, which takes it over in dispose(Device*):
+// dispose_device<&Device::taps>.
+template <auto kOwner>
+void dispose_device(void* device) noexcept {
+  auto* d = static_cast<typename decltype(driver_detail::device_of(kOwner))::type*>(device);
+  (d->*kOwner)->dispose(d);
+}
+
+// DriverOps::set_rx_mode of a device with `queues`, each of which has an atomic is_polled.
+template <class Device>
+void note_rx_mode(void* device, uint16_t queue, RxMode mode) noexcept {
+  static_cast<Device*>(device)->queues[queue]->is_polled.store(mode == RxMode::kPolling,
+                                                               std::memory_order_relaxed);
+}
+
+// Buffers that stand ready in the rx queues of a device that no worker uses any more: by way of a
+// worker, as only workers touch buffer caches.
+template <class Queues>
+void free_spare_buffers(Host& host, const Queues& queues) {
+  host.run_on_worker(0, [&](Worker& w) {
+    for (const auto& q : queues) q->buffers.free_all(w);
+  });
 }
 
 // The largest MTU of an interface that takes packets of any size: 65,535 less an Ethernet header.
@@ -126,5 +162,22 @@ class RxTotals {
  private:
   std::vector<InterfaceCounters*> all_;
 };
+
+// Makes the interface of a device, which has name, index and rx_totals, and may have has_totals: no
+// worker receives from it before that is true. The error begins with `who`.
+template <class Device>
+Result<void> add_device(Host& host, InterfaceConfig interface, Device& d, const DriverOps& ops,
+                        const NodeInfo& input, const std::string& who) {
+  interface.name = d.name;
+  interface.ops = &ops;
+  interface.device = &d;
+  interface.input_node = input.name;
+  const auto index = host.add_interface(interface);
+  if (!index) return error(index.error().code, who + " refused: " + index.error().message);
+  d.index = *index;
+  d.rx_totals = RxTotals(host, d.index);
+  if constexpr (requires { d.has_totals; }) d.has_totals.store(true, std::memory_order_release);
+  return {};
+}
 
 }  // namespace loom

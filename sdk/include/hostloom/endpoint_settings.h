@@ -25,6 +25,7 @@ enum class Setting : uint32_t {
   kAlpn = 5,    // RFC 7301 ProtocolNameList without its length: each name behind a byte of length
   kVerify = 6,  // u32: ask the peer for its certificate: 0 no, 1 if it has one, 2 it must have
   kTrust = 7,   // PEM: certificates that are believed, instead of the host's
+  kEarlyData = 8,  // u32, server: bytes that it takes of a client before the handshake is done
 };
 
 // What a transport says of an open session beyond ConnectionInfo (TransportOps::property). Texts

@@ -131,6 +131,10 @@ struct HostOps {
   uint32_t (*take_buffers)(Host&, uint32_t pool, std::span<Buffer*> out);
   // Single segments of that pool, which refer to no memory outside it.
   void (*give_buffers)(Host&, uint32_t pool, std::span<Buffer* const>);
+  // Has the post's fn called on the worker, between two of its rounds, and does not wait. What one
+  // thread posts to one worker is called in order. Allocates nothing. Any thread: one of the
+  // plugin's own has ended before PluginInfo::stop returns. Since ABI 1.1.
+  void (*post_to_worker)(Host&, uint32_t worker, WorkerPost&) noexcept;
 };
 
 class Host {
@@ -273,6 +277,9 @@ class Host {
   }
   void give_buffers(uint32_t pool, std::span<Buffer* const> buffers) {
     ops->give_buffers(*this, pool, buffers);
+  }
+  void post_to_worker(uint32_t worker, WorkerPost& p) noexcept {
+    ops->post_to_worker(*this, worker, p);
   }
   Status app_unlisten(Application* app, SessionHandle h) {
     return ops->app_unlisten(*this, app, h);

@@ -47,6 +47,12 @@ struct DriverOps {
   // The interface has another link-layer address from now on, and must receive what is sent to it.
   // Null: the device's address cannot be changed.
   Status (*set_mac)(void* device, const MacAddress& mac) noexcept = nullptr;
+  // How rx is called for a queue from now on. kPolling: every round, so nobody has to make the
+  // queue's descriptor readable, and a call that finds nothing should cost no system call. Else a
+  // call that finds nothing is the last until the descriptor is readable; one more comes after each
+  // change. Before the first change a queue is kAdaptive. A worker may be in rx meanwhile. Null: it
+  // is all the same to the driver.
+  void (*set_rx_mode)(void* device, uint16_t queue, RxMode mode) noexcept = nullptr;
 };
 
 struct RxQueueConfig {

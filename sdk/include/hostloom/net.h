@@ -90,7 +90,9 @@ struct NetOps {
   const uint32_t* generation;
 
   // --- Groups. Since ABI 1.1.
-  // How packets to it leave. kUnreachable: there is no such interface, or it is no group.
+  // How packets to it leave. kUnreachable: there is no such interface, or it is no group. With an
+  // interface `to` may be any address: by the table's route if that leads by the interface, else as
+  // one that lies on its link.
   Status (*route_group)(Worker&, const GroupDestination&, RouteInfo* out) noexcept;
   // What `socket` (a number of the caller's, unique in the host) wants to get of a group by an
   // interface, from now on: IPMulticastListen of RFC 3376 section 2. A filter of nobody ends it.

@@ -2,8 +2,11 @@
 // core/graph/.
 #pragma once
 #include <array>
+#include <cstddef>
+#include <new>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include <hostloom/buffer.h>
 
@@ -14,6 +17,25 @@ struct NodeRuntime;
 
 constexpr std::size_t kFrameSize = 256;    // most packets a node sees in one call
 constexpr std::size_t kPrefetchAhead = 4;  // loop distance that hides one L2 miss
+
+// A T for each packet of a frame, without a value until one is assigned: a T whose members have
+// default values would cost a frame of few packets as much as a full one (std::array writes them
+// all).
+template <class T>
+class FrameArray {
+  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+
+ public:
+  FrameArray() noexcept {}
+  T& operator[](std::size_t i) noexcept { return data()[i]; }
+  const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  T* data() noexcept { return std::launder(reinterpret_cast<T*>(bytes_)); }
+  const T* data() const noexcept { return std::launder(reinterpret_cast<const T*>(bytes_)); }
+
+ private:
+  alignas(T) std::byte bytes_[kFrameSize * sizeof(T)];
+};
+
 // "The next feature of this packet's arc, or, after the last one, where the arc would have led."
 constexpr uint16_t kNextFeature = 0xffff;
 
@@ -99,7 +121,13 @@ struct NodeRuntime {
   }
   template <std::size_t N>
   void add_counters(const std::array<uint32_t, N>& counts) noexcept {
-    for (std::size_t i = 0; i < N; ++i) count(static_cast<uint16_t>(i), counts[i]);
+    // Most are 0, and few packets in a frame pay for all of them: four at once.
+    std::size_t i = 0;
+    for (; i + 4 <= N; i += 4) {
+      if ((counts[i] | counts[i + 1] | counts[i + 2] | counts[i + 3]) == 0) continue;
+      for (std::size_t k = i; k < i + 4; ++k) count(static_cast<uint16_t>(k), counts[k]);
+    }
+    for (; i < N; ++i) count(static_cast<uint16_t>(i), counts[i]);
   }
   // Storage for this packet's trace record of type T (plain data), or nullptr when the trace is
   // full. Call only for buffers with is_traced().

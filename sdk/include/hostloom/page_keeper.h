@@ -32,7 +32,7 @@ class PageKeeper {
   enum class Return : uint8_t {
     kPages,   // the range becomes zero
     kSplit,   // an extent: the kernel is not to gather its pages to a huge one; nothing is lost
-    kExtent,  // becomes zero, and may be a huge page again
+    kExtent,  // becomes zero, and gets small pages until it is fetched
     kUnmap,   // the range goes
   };
 
@@ -71,15 +71,17 @@ class PageKeeper {
     worker_->timer_start_in(timer_, after);
   }
 
+  // What an extent gets where it is touched. A worker waits for small ones at most.
+  enum class Pages : uint8_t { kSmall, kHuge };
   // An extent, without its pages: nullptr, there are no addresses. It is the caller's to unmap.
-  static std::byte* map_extent() noexcept {
+  static std::byte* map_extent(Pages pages) noexcept {
     void* p = mmap(nullptr, 2 * kExtent, PROT_READ | PROT_WRITE, kMapping, -1, 0);
     if (p == MAP_FAILED) return nullptr;
     auto* from = static_cast<std::byte*>(p);
     const std::size_t before = -reinterpret_cast<uintptr_t>(p) % kExtent;
     if (before != 0) munmap(from, before);
     munmap(from + before + kExtent, kExtent - before);
-    (void)madvise(from + before, kExtent, MADV_HUGEPAGE);
+    advise(from + before, pages);
     return from + before;
   }
 
@@ -92,7 +94,10 @@ class PageKeeper {
     post(shared_->fetch, [](void* p) {
       auto* s = static_cast<Shared*>(p);
       if (s->fetch.begin()) {
-        if (s->is_new) s->at = map_extent();
+        if (s->is_new)
+          s->at = map_extent(Pages::kHuge);
+        else
+          advise(s->at, Pages::kHuge);
         if (s->at) touch(s->at);
         s->fetch.end();
       }
@@ -205,6 +210,9 @@ class PageKeeper {
   }
   uint32_t n_returns() const noexcept { return worker_ ? shared_->n_returns : 0; }
 
+  static void advise(std::byte* extent, Pages pages) noexcept {
+    (void)madvise(extent, kExtent, pages == Pages::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  }
   // Changes no byte, so that nobody minds who reads them meanwhile.
   static void touch(std::byte* extent) noexcept {
     for (std::size_t at = 0; at < kExtent; at += kPage)
@@ -216,10 +224,10 @@ class PageKeeper {
         (void)madvise(r.at, r.bytes, MADV_DONTNEED);
         break;
       case Return::kSplit:
-        (void)madvise(r.at, r.bytes, MADV_NOHUGEPAGE);
+        advise(r.at, Pages::kSmall);
         break;
       case Return::kExtent:
-        (void)madvise(r.at, r.bytes, MADV_HUGEPAGE);
+        advise(r.at, Pages::kSmall);
         (void)madvise(r.at, r.bytes, MADV_DONTNEED);
         break;
       case Return::kUnmap:

@@ -113,6 +113,9 @@ struct SocketOptionsView {
   // At open: number of what the application wants besides (endpoint_settings.h); 0: nothing. Since
   // ABI 1.1.
   uint32_t settings = 0;
+  // Of datagrams. Since ABI 1.1.
+  bool no_check6_tx = false, no_check6_rx = false;  // UDP_NO_CHECK6_TX, _RX (RFC 6935)
+  uint32_t interface = kNoIndex;  // the only one that they come and go by; kNoIndex: any
 };
 
 // Why a session ends early: what the application's next call returns.
@@ -230,10 +233,10 @@ struct SessionOps {
   void (*prefetch)(Worker&, std::span<const SessionId>) noexcept;
 
   // --- Local ends that several sockets have (SO_REUSEPORT, SO_REUSEADDR). Since ABI 1.1.
-  // As flow_bind, of the connection of a session that shares its end with others which agree to it
-  // as well: all of them by reuseport and of one user, or all of them by reuseaddr. By reuseport
-  // each flow leads to one of them, the same as long as that one is there; by reuseaddr all flows
-  // lead to the latest. kInUse: not all agree. Ended by flow_unbind_shared.
+  // As flow_bind, of the connection of a session that shares its end with others of its namespace
+  // which agree to it as well: all of them by reuseport and of one user, or all of them by
+  // reuseaddr. By reuseport each flow leads to one of them, the same as long as that one is there;
+  // by reuseaddr all flows lead to the latest. kInUse: not all agree. Ended by flow_unbind_shared.
   Status (*flow_bind_shared)(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId,
                              SessionId, const SocketOptionsView&) noexcept;
   void (*flow_unbind_shared)(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack,
@@ -265,6 +268,16 @@ struct SessionOps {
   // application broke the framing, and ends.
   Status (*tx_datagram)(Worker&, SessionId, Datagram& how, std::span<std::byte> to,
                         uint32_t* length) noexcept;
+
+  // Tells the application, as if a byte had come: what it knows of the session has changed, and
+  // what it has left unread may mean more now. Since ABI 1.1.
+  void (*rx_tell)(Worker&, SessionId) noexcept;
+
+  // --- Memberships of groups. Since ABI 1.1.
+  // The session becomes a member of one more, and of n fewer. False: its application has as many as
+  // leave others enough; it must not become one.
+  bool (*take_membership)(Worker&, SessionId) noexcept;
+  void (*give_back_memberships)(Worker&, SessionId, uint32_t n) noexcept;
 };
 
 }  // namespace loom

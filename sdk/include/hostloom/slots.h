@@ -7,7 +7,8 @@
 //
 // A huge page takes the kernel long, milliseconds where it has to get it from elsewhere. So the
 // next one is fetched while the one before is being filled, and pages are given back, by the
-// control thread (page_keeper.h); the worker waits for neither.
+// control thread (page_keeper.h); the worker waits for neither: what it needs before it has been
+// fetched gets small pages.
 //
 // What a free slot holds: zeros, until it is first taken (and again after its block's pages went
 // back); later whatever its last user left, but for the 32-bit member that kLink names, which is
@@ -101,7 +102,7 @@ class SlotBlocks {
   // with `touch` the pages, too. False: no memory, or beyond the limit.
   bool reserve(uint32_t n, bool touch) noexcept {
     while (end() < std::min(n, limit_))
-      if (blocks_.size() < kSingle ? !add_single() : !add_extent()) return false;
+      if (blocks_.size() < kSingle ? !add_single() : !add_extent(Pages::kHuge)) return false;
     if (touch)
       for (uint32_t i = 0; i < blocks_.size(); ++i)
         for (std::size_t at = 0; at < kBytes; at += PageKeeper::kPage)
@@ -112,6 +113,7 @@ class SlotBlocks {
 
  private:
   using Return = PageKeeper::Return;
+  using Pages = PageKeeper::Pages;
   static constexpr std::size_t kBytes =
       (sizeof(T) * kPerBlock + PageKeeper::kPage - 1) & ~(PageKeeper::kPage - 1);
   static_assert(alignof(T) <= PageKeeper::kPage);
@@ -147,7 +149,7 @@ class SlotBlocks {
     uint32_t warm = 0;   // blocks that have been used and have their pages
     uint32_t empty = 0;  // of them
     State state = State::kBegun;
-    bool is_huge = true;  // of the begun one: no block of it has gone back
+    bool is_huge = true;  // or may be: of the begun one, no block of it has gone back
   };
   using State = Extent::State;
 
@@ -223,9 +225,10 @@ class SlotBlocks {
       begin(*e);
       return true;
     }
-    if (n_spares_ != 0 && add_extent()) return true;
+    const Pages pages = keeper_.has_worker() ? Pages::kSmall : Pages::kHuge;
+    if (n_spares_ != 0 && add_extent(pages)) return true;
     const auto cold = std::ranges::find(extents_, State::kCold, &Extent::state);
-    if (cold == extents_.end()) return add_extent();
+    if (cold == extents_.end()) return add_extent(pages);
     begin(*cold);
     return true;
   }
@@ -247,15 +250,17 @@ class SlotBlocks {
     lay_cold(i);
     return true;
   }
-  bool add_extent() noexcept {
+  // `pages`: of one that was not fetched.
+  bool add_extent(Pages pages) noexcept {
     if (end() >= limit_) return false;
     const auto i = static_cast<uint32_t>(blocks_.size());
     const uint32_t n = std::min(kPerExtent, (limit_ - 1) / kPerBlock + 1 - i);
     if (!make_room(blocks_, i + n) || !make_room(extents_, extents_.size() + 1)) return false;
-    std::byte* at = n_spares_ != 0 ? spares_[--n_spares_] : PageKeeper::map_extent();
+    if (n_spares_ != 0) pages = Pages::kHuge;
+    std::byte* at = n_spares_ != 0 ? spares_[--n_spares_] : PageKeeper::map_extent(pages);
     if (!at) return false;
     blocks_.resize(i + n);
-    extents_.push_back({.at = at});
+    extents_.push_back({.at = at, .is_huge = pages == Pages::kHuge});
     begin(extents_.back());
     return true;
   }
@@ -319,7 +324,9 @@ class SlotBlocks {
     std::byte* at = nullptr;
     if (!keeper_.has_fetched(at)) return;
     if (fetched_ != kNone) {
-      extents_[std::exchange(fetched_, kNone)].state = State::kAhead;
+      Extent& e = extents_[std::exchange(fetched_, kNone)];
+      e.state = State::kAhead;
+      e.is_huge = true;
       ++n_ahead_;
     } else if (at) {
       spares_[n_spares_++] = at;
@@ -374,7 +381,7 @@ class SlotBlocks {
     if (e.state == State::kBegun)
       for (uint32_t j = first; j < end_of_extent(first); ++j) put_away(j);
     e.state = State::kAway;
-    e.is_huge = true;
+    e.is_huge = false;
     keeper_.add(Return::kExtent, e.at, kExtent);
   }
   // Of few blocks that stay empty, those that keep an extent.

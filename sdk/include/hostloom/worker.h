@@ -47,9 +47,16 @@ struct WorkerOps {
   void (*hand_off)(Worker&, uint32_t to, NodeId, std::span<Buffer* const>) noexcept;
 };
 
+// A call on a worker that waits in its caller's memory: Host::post_to_worker. The worker's from
+// then until it calls fn, which may free it, or have it posted again.
+struct WorkerPost {
+  void (*fn)(Worker&, WorkerPost&) noexcept = nullptr;
+  WorkerPost* next = nullptr;  // core's
+};
+
 struct Worker {
   uint32_t index = 0;
-  TimeNs now = 0;  // read once per scheduler round; virtual in tests
+  TimeNs now = 0;     // read once per scheduler round; virtual in tests
   uint32_t work = 0;  // units of work found in this round; a round that finds none may end in sleep
   BufferCache cache;
   const WorkerOps* ops = nullptr;
