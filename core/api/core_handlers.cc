@@ -114,6 +114,25 @@ void add_vpe(ApiRegistry& registry, const Parts& parts) {
   });
 }
 
+// An answer has to fit into one message. Half of a JSON value is none, so of that there is all or
+// an error; text ends behind a whole line.
+void fit(CliOutcome& o) {
+  constexpr std::size_t kMost = kMaxApiMessage - 64, kNote = 512;
+  if (o.text.size() <= kMost) return;
+  const std::string size = std::to_string(o.text.size()) + " bytes";
+  std::string advice = "ask for less of it";
+  if (!o.usage.empty()) advice += ": " + o.usage.substr(0, kNote / 2);
+  if (o.is_json) {
+    o.status = Status::kNoMemory;
+    o.text = "the command was carried out, but its answer is too long for JSON, " + size +
+             " where " + std::to_string(kMost) + " may be; " + advice + "\n";
+    return;
+  }
+  const std::size_t line = o.text.rfind('\n', kMost - kNote);
+  o.text.resize(line == o.text.npos ? kMost - kNote : line + 1);
+  o.text += (line == o.text.npos ? "\n[cut: " : "[cut: ") + size + "; " + advice + "]\n";
+}
+
 // A command over the API. Some take their time; the client's next requests wait for it.
 struct CommandWalk {
   Parts parts;
@@ -130,13 +149,9 @@ struct CommandWalk {
       });
     }
     if (!*outcome) return ApiStep::kWait;
+    fit(**outcome);
     reply.retval = api_retval((*outcome)->status);
     reply.reply = std::move((*outcome)->text);
-    constexpr std::size_t kMost = kMaxApiMessage - 64;
-    if (reply.reply.size() > kMost) {
-      reply.reply.resize(kMost);
-      reply.reply += "\n[cut]\n";
-    }
     return ApiStep::kEnd;
   }
 };

@@ -52,6 +52,14 @@ void BufferPool::lay_out() {
   }
 }
 
+Result<void> BufferPool::vacate() {
+  const std::lock_guard hold(lock_);
+  if (free_.size() != n_) return error(Status::kInUse, "buffers are in use");
+  free_.clear();
+  memory_ = SharedMemory();
+  return {};
+}
+
 Result<void> BufferPool::move_to(SharedMemory memory, uint32_t front) {
   if (front % kCacheLine != 0 || front > kMostBufferFront)
     return error(Status::kInvalid,
@@ -63,7 +71,9 @@ Result<void> BufferPool::move_to(SharedMemory memory, uint32_t front) {
     return error(Status::kInvalid, "memory of " + std::to_string(memory.bytes().size()) +
                                        " bytes does not hold " + std::to_string(n_) + " buffers");
   const std::lock_guard hold(lock_);
-  if (free_.size() != n_) return error(Status::kInUse, "buffers are in use");
+  if (!free_.empty() || !memory_.bytes().empty())
+    return error(Status::kInUse, "the buffers have memory");
+  free_.resize(n_);  // within its capacity
   memory_ = std::move(memory);
   front_ = front;
   stride_ = stride_with(front);

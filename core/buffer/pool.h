@@ -58,9 +58,13 @@ class BufferPool {
   // is the caller.
   void flush_cache(Worker&) noexcept;
 
-  // Lays the buffers out anew, with `front` bytes (a multiple of a cache line) before each, in
-  // other memory of bytes_with(front) bytes at least, whose content is lost. Every buffer is on the
-  // pool's list: no worker has run. Errors: kInUse, one is not; kInvalid.
+  // The same buffers in other memory: vacate, then move_to. Every buffer is on the pool's list, and
+  // none is asked for in between: no worker has run. vacate gives the memory back, so that whoever
+  // provides the next finds the huge pages free. Errors: kInUse, a buffer is not on the list.
+  Result<void> vacate();
+  // Lays the buffers out, with `front` bytes (a multiple of a cache line) before each, in memory of
+  // bytes_with(front) bytes at least, whose content is lost. Errors: kInvalid; kInUse, the pool was
+  // not vacated.
   Result<void> move_to(SharedMemory, uint32_t front);
   std::size_t bytes_with(uint32_t front) const noexcept { return n_ * stride_with(front); }
 

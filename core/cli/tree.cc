@@ -142,9 +142,12 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
   const bool is_json = !words.empty() && words[0] == "json";
   if (is_json) ++at;
   if (at == words.size() && !is_json) return CliOutcome{};
-  const auto finished = [failed, is_json](const Result<void>& outcome, const CliReply& reply) {
+  std::string usage;
+  const auto finished = [failed, is_json](const Result<void>& outcome, const CliReply& reply,
+                                          std::string of) {
     if (!outcome) return failed(outcome.error());
-    return CliOutcome{Status::kOk, is_json ? render_json(reply) : render_text(reply)};
+    return CliOutcome{Status::kOk, is_json ? render_json(reply) : render_text(reply), is_json,
+                      std::move(of)};
   };
 
   CliReply reply;
@@ -161,10 +164,13 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
     if (!node) return failed(node.error());
     if (const CliCommand* command = (*node)->command) {
       CliArgs args(words, at);
+      usage = command->path;
+      if (command->syntax && *command->syntax) (usage += ' ') += command->syntax;
       if (done)
-        reply.allow_later([done = *done, finished](Result<void> result, const CliReply& answer) {
-          done(finished(result, answer));
-        });
+        reply.allow_later(
+            [done = *done, finished, usage](Result<void> result, const CliReply& answer) {
+              done(finished(result, answer, usage));
+            });
       outcome = command->run(host, command->context, args, reply);
       if (ran_)
         ran_(line, reply.is_later() ? Status::kInProgress
@@ -177,7 +183,7 @@ std::optional<CliOutcome> CliTree::start(Host& host, std::string_view line,
       outcome = error(Status::kInvalid, "incomplete command; next:" + next);
     }
   }
-  return finished(outcome, reply);
+  return finished(outcome, reply, std::move(usage));
 }
 
 Result<void> CliTree::run_script(Host& host, std::string_view text, const std::string& name,

@@ -24,6 +24,8 @@ constexpr std::size_t kMaxCliLine = 64u << 10;
 struct CliOutcome {
   Status status = Status::kOk;
   std::string text;  // rendered reply, or the error's sentence; ends with a newline unless empty
+  bool is_json = false;
+  std::string usage{};  // of the command that ran, path and arguments
 };
 
 // A word that may stand at the cursor.

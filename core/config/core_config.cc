@@ -149,6 +149,13 @@ const Key<Core> kCpu[] = {
     {"skip-cores",
      [](In i, At k, Core& c) { return take_number(i, k, c.cpu.skip_cores, 0, 1023); }},
     {"poll", [](In, At, Core& c) { return c.cpu.poll = true, Done{}; }},
+    {"follow-applications",
+     [](In i, At k, Core& c) -> Done {
+       const auto choice = take_choice(i, k, {"off", "on"});
+       if (!choice) return choice.error();
+       c.cpu.follow = *choice == 1;
+       return {};
+     }},
     {"scheduler-policy", ignore_text},
     {"scheduler-priority", ignore_number},
     {"translate"},

@@ -41,7 +41,8 @@ struct Cpu {
   uint32_t workers = 1;
   std::vector<uint32_t> worker_cores;  // corelist-workers; as many as workers, or empty
   uint32_t skip_cores = 0;
-  bool poll = false;  // workers never sleep
+  bool poll = false;   // workers never sleep
+  bool follow = true;  // workers that are not pinned go to who wakes them
 };
 
 struct Buffers {

@@ -55,6 +55,7 @@ EngineConfig engine_config(const config::Core& c, bool is_check) {
   e.buffers.data_size = c.buffers.data_size;
   e.buffers.page_size = c.buffers.page_size;
   e.poll_mode = c.cpu.poll;
+  e.follows = c.cpu.follow;
   return e;
 }
 

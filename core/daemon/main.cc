@@ -63,6 +63,7 @@ loom::Result<loom::DaemonOptions> options_of(const CommandLine& line) {
 int run(const CommandLine& line) {
   auto options = options_of(line);
   if (!options) return complain(options.error(), line.config_file.empty() ? kFailed : kUsage);
+  loom::raise_descriptor_limit();
   loom::Daemon daemon(std::move(*options));
   const auto configured = daemon.configure();
   if (!configured) return complain(configured.error(), kUsage);

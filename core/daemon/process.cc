@@ -4,11 +4,13 @@
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -63,6 +65,16 @@ void Background::ready() {
   // Nobody is left to tell when the parent is gone.
   [[maybe_unused]] const ssize_t n = ::write(pipe_, &byte, 1);
   ::close(std::exchange(pipe_, -1));
+}
+
+void raise_descriptor_limit() {
+  constexpr rlim_t kMost = 1u << 20;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t most = std::min(limit.rlim_max, kMost);
+  if (limit.rlim_cur >= most) return;
+  limit.rlim_cur = most;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);  // without, fewer applications find room
 }
 
 void notify_service_manager(const char* state) {

@@ -24,6 +24,9 @@ class Background {
   int pipe_;  // -1 in the foreground
 };
 
+// As many file descriptors as the process may have at all: applications hold several each.
+void raise_descriptor_limit();
+
 // Tells a service manager (sd_notify(3): a datagram to $NOTIFY_SOCKET). Does nothing without one.
 void notify_service_manager(const char* state);
 

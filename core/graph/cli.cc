@@ -144,7 +144,9 @@ Result<void> show_threads(Host&, void* context, CliArgs& args, CliReply& reply) 
     const WorkerStats s = e.stats().worker(w);
     table.rows.push_back(
         {std::to_string(w), "loom-w" + std::to_string(w), std::to_string(s.thread_id),
-         s.core < 0 ? "-" : std::to_string(s.core),
+         s.core >= 0     ? std::to_string(s.core)
+         : s.beside >= 0 ? "beside " + std::to_string(s.beside)
+                         : "-",
          !e.is_running() ? "stopped"
          : s.is_asleep   ? "asleep"
                          : "running",

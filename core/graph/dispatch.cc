@@ -102,7 +102,7 @@ void WorkerState::run_node(NodeSlot& slot, std::span<Buffer* const> packets) noe
   bump(slot.packets, packets.size());
 }
 
-void WorkerState::run_frames() noexcept {
+void WorkerState::run_waiting_frames() noexcept {
   while (!frames.empty() && calls_left != 0) {
     --calls_left;
     Frame* f = frames.pop();

@@ -19,6 +19,7 @@ namespace loom {
 namespace {
 
 constexpr uint32_t kMaxWorkers = 64;
+constexpr int kMostPassesAtStop = 64;
 
 TimeNs monotonic_clock(void*) noexcept {
   timespec t;
@@ -109,7 +110,41 @@ Result<void> Engine::open_workers() {
   return {};
 }
 
-// All the memory first, and all of it looked at: a pool that has moved cannot move back.
+namespace {
+
+// What a driver lends for a pool, looked at.
+Result<SharedMemory> lent_memory(const BufferPlacement& p, const BufferPool& pool, int numa_node) {
+  const std::size_t size = pool.bytes_with(p.front);
+  std::span<std::byte> lent;
+  uint64_t page_size = 0;
+  std::string message;
+  const Status status =
+      p.provide(p.context, pool.index(), size, numa_node, &lent, &page_size, &message);
+  if (status != Status::kOk) return error(status, message);
+  if (lent.size() < size || reinterpret_cast<uintptr_t>(lent.data()) % kCacheLine != 0)
+    return error(Status::kInvalid, "memory of " + std::to_string(lent.size()) +
+                                       " bytes does not hold the buffers of pool " +
+                                       std::to_string(pool.index()));
+  return SharedMemory::lent(lent, page_size);
+}
+
+}  // namespace
+
+// Memory of the core's own for the pools, which have none.
+Result<std::vector<SharedMemory>> Engine::own_memories(uint32_t front, uint64_t page_size) {
+  std::vector<SharedMemory> memories;
+  for (const BufferPool* pool : pool_list_) {
+    auto own = SharedMemory::create("hostloom-buffers", pool->bytes_with(front), page_size,
+                                    pool->stats().numa_node);
+    if (!own) return std::move(own).error();
+    memories.push_back(*std::move(own));
+  }
+  return memories;
+}
+
+// The pools give their memory back first: there may be huge pages for them once, but not twice. All
+// of the next is there and looked at before a pool moves into it. A driver that has none leaves the
+// pools in memory like that of before, if need be on pages of another size.
 Result<void> Engine::place_buffers(const BufferPlacement& p) {
   if (are_buffers_placed_)
     return error(Status::kExists, "the buffers are another driver's already");
@@ -122,33 +157,33 @@ Result<void> Engine::place_buffers(const BufferPlacement& p) {
   for (BufferPool* pool : pool_list_)
     if (const auto stats = pool->stats(); stats.free != stats.total)
       return error(Status::kInUse, "buffers are in use");
-  std::vector<SharedMemory> memories;
-  for (BufferPool* pool : pool_list_) {
-    const std::size_t size = pool->bytes_with(p.front);
-    const auto stats = pool->stats();
-    if (!p.provide) {
-      auto own = SharedMemory::create("hostloom-buffers", size, config_.buffers.page_size,
-                                      stats.numa_node);
-      if (!own) return std::move(own).error();
-      memories.push_back(*std::move(own));
-      continue;
-    }
-    std::span<std::byte> lent;
-    uint64_t page_size = 0;
-    std::string message;
-    const Status status =
-        p.provide(p.context, pool->index(), size, stats.numa_node, &lent, &page_size, &message);
-    if (status != Status::kOk) return error(status, message);
-    if (lent.size() < size || reinterpret_cast<uintptr_t>(lent.data()) % kCacheLine != 0)
-      return error(Status::kInvalid, "memory of " + std::to_string(lent.size()) +
-                                         " bytes does not hold the buffers of pool " +
-                                         std::to_string(pool->index()));
-    memories.push_back(SharedMemory::lent(lent, page_size));
+  for (BufferPool* pool : pool_list_)
+    if (auto vacated = pool->vacate(); !vacated) return vacated;
+  const auto move = [&](std::vector<SharedMemory>& memories, uint32_t front) -> Result<void> {
+    for (std::size_t i = 0; i < pool_list_.size(); ++i)
+      if (auto moved = pool_list_[i]->move_to(std::move(memories[i]), front); !moved) return moved;
+    return {};
+  };
+  auto memories = p.provide ? Result<std::vector<SharedMemory>>(std::vector<SharedMemory>())
+                            : own_memories(p.front, config_.buffers.page_size);
+  for (std::size_t i = 0; p.provide && memories && i < pool_list_.size(); ++i) {
+    auto lent = lent_memory(p, *pool_list_[i], pool_list_[i]->stats().numa_node);
+    if (lent)
+      memories->push_back(*std::move(lent));
+    else
+      memories = std::move(lent).error();
   }
-  for (std::size_t i = 0; i < pool_list_.size(); ++i)
-    if (auto moved = pool_list_[i]->move_to(std::move(memories[i]), p.front); !moved) return moved;
-  are_buffers_placed_ = true;
-  return {};
+  if (memories) {
+    auto moved = move(*memories, p.front);
+    are_buffers_placed_ = moved.has_value();
+    return moved;
+  }
+  auto refused = std::move(memories).error();
+  auto own = own_memories(0, config_.buffers.page_size);
+  if (!own) own = own_memories(0, 0);
+  if (!own) return error(Status::kNoMemory, refused.message + "; and " + own.error().message);
+  if (auto back = move(*own, 0); !back) return back;
+  return refused;
 }
 
 Engine::~Engine() {
@@ -304,7 +339,9 @@ void Engine::stop() {
   running_ = false;
   // What was posted to a worker that had stopped already, and what that posts in turn.
   for (auto& ws : workers_) ws->thread_id.store(0);
-  for (bool again = true; again;) {
+  // At most so often: what is posted again and again goes on after that (run_on_worker).
+  bool again = true;
+  for (int passes = 0; again && passes < kMostPassesAtStop; ++passes) {
     again = false;
     for (auto& ws : workers_) again |= ws->posts.run(ws->w) != 0;
   }

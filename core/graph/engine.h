@@ -45,6 +45,7 @@ struct EngineConfig {
   ClockFn clock = nullptr;  // null = CLOCK_MONOTONIC; must return more than 0 and never go back
   void* clock_context = nullptr;
   bool poll_mode = false;    // never sleep
+  bool follows = false;      // a worker that is not pinned goes to who wakes it (placement.h)
   uint32_t spin_rounds = 8;  // empty rounds before a worker sleeps, and ...
   TimeNs spin_time = 0;      // ... at least so long without work
 };
@@ -112,6 +113,7 @@ class Engine {
   // Any thread: runs fn on the worker, between two rounds. What is posted by one thread to one
   // worker runs in order.
   void post(uint32_t worker_index, std::move_only_function<void(Worker&)> fn);
+  void post(uint32_t worker_index, WorkerPost&) noexcept;  // the same, without memory of ours
   // Control thread or that worker: runs fn on the worker and waits for it.
   void run_on_worker(uint32_t worker_index, const std::function<void(Worker&)>& fn);
   // Runs fn while every worker stands between two rounds. May be nested. Never from a worker.
@@ -169,6 +171,7 @@ class Engine {
   friend class PacketTrace;
   explicit Engine(EngineConfig);
   Result<void> open_workers();
+  Result<std::vector<SharedMemory>> own_memories(uint32_t front, uint64_t page_size);
   void install_node(NodeId);
   void refresh_arcs();
   void run_control_queue();

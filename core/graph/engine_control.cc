@@ -36,11 +36,13 @@ void Engine::post(uint32_t index, std::move_only_function<void(Worker&)> fn) {
   workers_[index]->post(std::move(fn));
 }
 
+void Engine::post(uint32_t index, WorkerPost& post) noexcept { workers_[index]->post(post); }
+
 void Engine::run_on_worker(uint32_t index, const std::function<void(Worker&)>& fn) {
   WorkerState& ws = *workers_[index];
   if (is_on_worker(ws)) return fn(ws.w);
   if (stands_still()) {
-    ws.w.now = clock_now();  // the worker has not read it lately
+    ws.w.now = clock_now();                   // the worker has not read it lately
     if (!running_) (void)ws.posts.run(ws.w);  // what was posted before comes first
     return fn(ws.w);
   }

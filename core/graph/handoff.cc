@@ -4,12 +4,15 @@
 
 namespace loom {
 
-Handoff::Handoff(uint32_t n_workers) : n_(n_workers), senders_(n_workers) {
+Handoff::Handoff(uint32_t n_workers) : n_(n_workers), incoming_(n_workers), senders_(n_workers) {
   rings_.resize(std::size_t{n_} * n_);
   for (uint32_t from = 0; from < n_; ++from) {
     senders_[from].touched.resize(n_);
     for (uint32_t to = 0; to < n_; ++to)
-      if (from != to) rings_[from * n_ + to] = std::make_unique<Ring>();
+      if (from != to) {
+        rings_[from * n_ + to] = std::make_unique<Ring>();
+        incoming_[to].push_back(rings_[from * n_ + to].get());
+      }
   }
 }
 
@@ -61,8 +64,8 @@ bool Handoff::flush(uint32_t from, uint32_t to) noexcept {
 }
 
 bool Handoff::has_packets(uint32_t to) const noexcept {
-  for (uint32_t from = 0; from < n_; ++from)
-    if (const Ring* r = ring(from, to); r && r->head.load() != r->next_read) return true;
+  for (const Ring* r : incoming_[to])
+    if (r->head.load() != r->next_read) return true;
   return false;
 }
 

@@ -34,6 +34,9 @@ class Handoff {
     return !ring(from, to)->waiting.empty();
   }
 
+  // Worker `from`: it has pushed something since publish(), or something waits for room.
+  bool has_pushed(uint32_t from) const noexcept { return senders_[from].n_touched != 0; }
+
   // Worker `from`, at the end of a round: shows what it pushed since, and what waited, to its
   // receivers. fn(to) is called for each that has something new, and must wake it if it sleeps.
   // Returns whether packets still wait for room.
@@ -51,13 +54,18 @@ class Handoff {
     return any_waits;
   }
 
+  // Worker `to`: something was shown to it, perhaps just now.
+  bool has_shown(uint32_t to) const noexcept {
+    for (const Ring* r : incoming_[to])
+      if (r->head.load(std::memory_order_relaxed) != r->next_read) return true;
+    return false;
+  }
+
   // Worker `to`: hands everything that was shown to it to append(node, packets). Returns how many.
   template <class Fn>
   uint32_t drain(uint32_t to, Fn&& append) noexcept {
     uint32_t n = 0;
-    for (uint32_t from = 0; from < n_; ++from) {
-      Ring* r = ring(from, to);
-      if (!r) continue;
+    for (Ring* r : incoming_[to]) {
       // Relaxed: acquired below, only when something is there.
       if (r->head.load(std::memory_order_relaxed) == r->next_read) [[likely]]
         continue;
@@ -114,6 +122,7 @@ class Handoff {
 
   uint32_t n_;
   std::vector<std::unique_ptr<Ring>> rings_;  // from * n_ + to; none to itself
+  std::vector<std::vector<Ring*>> incoming_;  // the same, by receiver
   std::vector<Sender> senders_;
 };
 

@@ -83,6 +83,7 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
   const WorkerState& ws = *engine_.workers_[index];
   return {.index = index,
           .core = engine_.config().corelist.empty() ? -1 : engine_.config().corelist[index],
+          .beside = ws.beside.load(std::memory_order_relaxed),
           .thread_id = ws.thread_id.load(std::memory_order_relaxed),
           .rounds = read_counter(ws.rounds),
           .busy_rounds = read_counter(ws.busy_rounds),

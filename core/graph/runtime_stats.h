@@ -27,7 +27,8 @@ struct CounterValue {
 
 struct WorkerStats {
   uint32_t index = 0;
-  int core = -1;  // pinned to; -1 = not pinned
+  int core = -1;    // pinned to; -1 = not pinned
+  int beside = -1;  // where it stays with who wakes it; -1 = where the kernel puts it
   int thread_id = 0;
   uint64_t rounds = 0, busy_rounds = 0, sleeps = 0;
   uint64_t long_rounds = 0;  // of 1 ms or more

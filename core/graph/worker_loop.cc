@@ -28,7 +28,7 @@ uint32_t WorkerState::round() noexcept {
   w.work = 0;
   calls_left = kMaxCallsPerRound;
   for (const NodeId id : inputs) run_node(slots[id], {});
-  take_handed_over();
+  if (engine.handoff_.has_shown(w.index)) take_handed_over();
   run_frames();
   w.work += static_cast<uint32_t>(wheel.advance(w, w.now, kMaxTimersPerRound));
   if (watches.has_callbacks() &&
@@ -41,7 +41,7 @@ uint32_t WorkerState::round() noexcept {
   run_frames();
   w.work += posts.run(w);
   run_frames();
-  show_handed_off();
+  if (engine.handoff_.has_pushed(w.index)) show_handed_off();
   bump(rounds, 1);
   if (w.work) bump(busy_rounds, 1);
   __atomic_store_n(&cached_buffers, uint64_t{w.cache.n}, __ATOMIC_RELAXED);
@@ -52,6 +52,10 @@ void WorkerState::run() noexcept {
   // The default slack of 50 us would be half a timer tick late on every sleep.
   (void)prctl(PR_SET_TIMERSLACK, 1ul);
   const EngineConfig& config = engine.config();
+  if (config.follows && !config.poll_mode && config.corelist.empty()) {
+    follower.emplace();
+    if (follower->is_idle()) follower.reset();
+  }
   last_work = engine.clock_now();
   TimeNs began = 0;  // the round before this one; 0 = there is none, the worker slept
   while (!stopping) {
@@ -61,6 +65,8 @@ void WorkerState::run() noexcept {
       meter.pause();
     const uint32_t work = round();
     if (began != 0) note_round(w.now - began);
+    // One that never sleeps is to leave the core it is on.
+    if (follower && follower->is_beside()) follow(w.now);
     began = w.now;
     if (work != 0 || !frames.empty()) {
       empty_rounds = 0;
@@ -72,6 +78,9 @@ void WorkerState::run() noexcept {
       meter.pause();
     }
   }
+  if (!follower) return;
+  follower->stop();
+  beside.store(Placement::kAnywhere, std::memory_order_relaxed);
 }
 
 // The time of day, so a round in which the kernel ran somebody else is long, too.
@@ -82,7 +91,14 @@ void WorkerState::note_round(TimeNs took) noexcept {
     __atomic_store_n(&longest_round, took, __ATOMIC_RELAXED);
 }
 
+void WorkerState::follow(TimeNs now) noexcept {
+  follower->look(now);
+  if (beside.load(std::memory_order_relaxed) != follower->core())
+    beside.store(follower->core(), std::memory_order_relaxed);
+}
+
 void WorkerState::sleep() noexcept {
+  if (follower) follow(w.now);
   sleep_state.store(SleepState::kFallingAsleep);
   std::size_t asked = 0;
   bool veto = false;
@@ -127,6 +143,11 @@ void WorkerState::look_at_fds_next() noexcept { rounds_since_fd_look = kRoundsPe
 
 void WorkerState::post(PostQueue::Fn fn) {
   posts.push(std::move(fn));
+  if (sleep_state.load() != SleepState::kAwake) watches.wake();
+}
+
+void WorkerState::post(WorkerPost& post) noexcept {
+  posts.push(post);
   if (sleep_state.load() != SleepState::kAwake) watches.wake();
 }
 

@@ -11,6 +11,7 @@
 #include "graph/engine.h"
 #include "graph/fd_watches.h"
 #include "graph/frame_queue.h"
+#include "graph/placement.h"
 #include "graph/post_queue.h"
 #include "graph/random.h"
 #include "graph/round_meter.h"
@@ -71,6 +72,8 @@ struct WorkerState {
   uint32_t empty_rounds = 0;
   uint32_t rounds_since_fd_look = 0;
   bool stopping = false;
+  std::optional<Follower> follower;  // while it runs
+  std::atomic<int> beside{-1};       // the core that it stays on; any thread may read it
   std::thread thread;
 
   // Read by other threads.
@@ -87,7 +90,10 @@ struct WorkerState {
   // dispatch.cc: the data path.
   void append(NodeId node, std::span<Buffer* const> packets) noexcept;
   void run_node(NodeSlot&, std::span<Buffer* const> packets) noexcept;
-  void run_frames() noexcept;
+  void run_frames() noexcept {
+    if (!frames.empty()) run_waiting_frames();
+  }
+  void run_waiting_frames() noexcept;
   void mark_traced(uint32_t& left, std::span<Buffer* const> packets) noexcept;
   void trace_arrival(NodeSlot&, std::span<Buffer* const> packets) noexcept;
   void free_pending() noexcept;
@@ -102,7 +108,9 @@ struct WorkerState {
   void run() noexcept;        // until `stopping`
   void note_round(TimeNs took) noexcept;
   void sleep() noexcept;
-  void post(PostQueue::Fn fn);  // any thread
+  void follow(TimeNs now) noexcept;
+  void post(PostQueue::Fn fn);      // any thread
+  void post(WorkerPost&) noexcept;  // likewise
   // Any thread: it sleeps, and what the caller wrote before is seen by it when it wakes.
   bool is_asleep() noexcept;
   void look_at_fds_next() noexcept;

@@ -11,11 +11,12 @@ constexpr uint32_t kLocalMtu = 65'535;
 constexpr uint32_t kAllCaps =
     kCapTxIp4Checksum | kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;
 
-Status route(Worker& w, const IpAddress& destination, uint32_t fib_index, RouteInfo* out) noexcept {
-  const NetState& net = net_state(w);
+// By an adjacency that a table has, or an interface.
+Status route_by(const NetState& net, uint32_t adjacency, const IpAddress& destination,
+                RouteInfo* out) noexcept {
   RouteInfo r;
-  r.adjacency = net.routes.lookup(destination, fib_index);
-  Adjacency a = net.adjacencies.read(r.adjacency);
+  r.adjacency = adjacency;
+  const Adjacency a = net.adjacencies.read(adjacency);
   if (a.kind == AdjacencyKind::kLocal) {
     r.is_local = true;
     r.mtu = kLocalMtu;
@@ -40,6 +41,11 @@ Status route(Worker& w, const IpAddress& destination, uint32_t fib_index, RouteI
   r.source = *source;
   *out = r;
   return Status::kOk;
+}
+
+Status route(Worker& w, const IpAddress& destination, uint32_t fib_index, RouteInfo* out) noexcept {
+  const NetState& net = net_state(w);
+  return route_by(net, net.routes.lookup(destination, fib_index), destination, out);
 }
 
 bool is_local(Worker& w, const IpAddress& address, uint32_t fib_index) noexcept {
@@ -82,6 +88,24 @@ const Interface* interface_of(const NetState& net, const GroupDestination& d) no
   return first;
 }
 
+// Link-local addresses are looked up on their link (RFC 4291 section 2.5.6), as by ip6-lookup.
+Status route_on(const NetState& net, const GroupDestination& d, RouteInfo* out) noexcept {
+  const Interface* f = net.interfaces.find(d.interface);
+  if (!f || !is_usable(*f, d.to.is_ip4, d.fib_index)) return Status::kUnreachable;
+  const bool is_on_link = !d.to.is_ip4 && d.to.ip6().is_link_local();
+  uint32_t adjacency = f->glean_adjacency;
+  if (is_on_link) {
+    if (f->address_view().has(d.to)) adjacency = kAdjacencyLocal;
+  } else {
+    const uint32_t found = net.routes.lookup(d.to, d.fib_index);
+    const Adjacency a = net.adjacencies.read(found);
+    if (a.kind == AdjacencyKind::kLocal || a.tx_if == d.interface) adjacency = found;
+  }
+  const Status s = route_by(net, adjacency, d.to, out);
+  if (s == Status::kOk && out->is_local) out->tx_if = d.interface;
+  return s;
+}
+
 Status route_group(Worker& w, const GroupDestination& d, RouteInfo* out) noexcept {
   const NetState& net = net_state(w);
   const Interface* f = nullptr;
@@ -91,10 +115,13 @@ Status route_group(Worker& w, const GroupDestination& d, RouteInfo* out) noexcep
     if (f) r.adjacency = d.to.is_ip4 ? f->group4_adjacency : f->group6_adjacency;
   } else if (d.to.is_ip4) {
     const Adjacency a = net.adjacencies.read(net.routes.lookup(d.to, d.fib_index));
-    if (a.kind != AdjacencyKind::kBroadcast) return Status::kUnreachable;
+    if (a.kind != AdjacencyKind::kBroadcast)
+      return d.interface == kNoIndex ? Status::kUnreachable : route_on(net, d, out);
     f = a.tx_if == kNoIndex ? interface_of(net, d) : net.interfaces.find(a.tx_if);
     if (f) r.adjacency = f->broadcast_adjacency;
     r.is_broadcast = true;
+  } else if (d.interface != kNoIndex) {
+    return route_on(net, d, out);
   }
   if (!f || !f->is_up() || r.adjacency == kNoIndex) return Status::kUnreachable;
   const IpAddress* source = f->address_view().source_for(d.to);

@@ -329,6 +329,9 @@ struct HostImpl::Table {
   static void give_buffers(Host& h, uint32_t pool, std::span<Buffer* const> buffers) {
     of(h).parts_.engine.buffer_pools().at(pool)->give(buffers);
   }
+  static void post_to_worker(Host& h, uint32_t worker, WorkerPost& p) noexcept {
+    of(h).parts_.engine.post(worker, p);
+  }
 
   static constexpr HostOps kOps{
       .struct_size = sizeof(HostOps),
@@ -372,6 +375,7 @@ struct HostImpl::Table {
       .buffer_pool = buffer_pool,
       .take_buffers = take_buffers,
       .give_buffers = give_buffers,
+      .post_to_worker = post_to_worker,
   };
 };
 

@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "session/fds.h"
+#include <hostloom/waker.h>
+
+#include "session/fair_share.h"
 #include "session/owner.h"
 #include "session/wanted_links.h"
 #include "svm/accept_queue.h"
@@ -52,6 +54,7 @@ struct AppWorker {
   std::atomic<uint32_t> passed_on{0};
   static constexpr uint32_t kMostPassedOn = 256;
   std::vector<std::unique_ptr<AppPort>> ports;  // by daemon worker
+  TakenPart descriptors;                        // of the application's
 };
 
 // Sessions of one application on one daemon worker: a list through Session::app_next.
@@ -95,6 +98,9 @@ struct App {
   std::string name;
   std::shared_ptr<Namespace> ns;  // never null, and always the same
   MemoryCharge memory;
+  // Of Impl::shares; what is inside the process takes none.
+  Taken descriptors, address_space, listeners, memberships;
+  uint32_t n_pairs = 0;  // that it was first to connect in
   struct {
     bool local = true;   // applications of this daemon, by cut-through
     bool global = true;  // the network, by transports
@@ -173,6 +179,7 @@ struct Listener {
   TransportId transport = kNoTransport;
   Endpoints endpoints;
   bool dual_stack = false;
+  bool is_going = false;      // control thread: among those that unlisten() ends
   FibPair fibs;               // that were asked for
   std::vector<Place> places;  // control thread
   SocketOptionsView options;

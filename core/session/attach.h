@@ -31,7 +31,7 @@ struct Reply {
 };
 
 void send_reply(int socket, const Reply&);
-enum class Received { kRequest, kNothing, kEnd };
+enum class Received { kRequest, kNothing, kEnd, kOtherVersion };
 // `more`: takes what follows the request, which settings alone may have.
 Received receive(int socket, svm::AttachRequest&, SecretString* more = nullptr);
 // Whom a visitor's request makes: an application without workers, and one of its workers.

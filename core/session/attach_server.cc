@@ -12,13 +12,17 @@
 
 #include <bit>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 
 #include <hostloom/endpoint_settings.h>
 
+#include "graph/placement.h"
 #include "session/attach.h"
+#include "session/fds.h"
 
 namespace loom::session {
+
 namespace {
 
 // Replies on their way hold descriptors, of segments that may have gone. Applications wait for each
@@ -34,16 +38,7 @@ void send_reply(int socket, const Reply& r) {
   msghdr m{};
   m.msg_iov = iov;
   m.msg_iovlen = 2;
-  if (!r.fds.empty()) {
-    const std::size_t bytes = sizeof(int) * r.fds.size();
-    m.msg_control = control;
-    m.msg_controllen = CMSG_SPACE(bytes);
-    cmsghdr* c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(bytes);
-    std::memcpy(CMSG_DATA(c), r.fds.data(), bytes);
-  }
+  if (!r.fds.empty()) put_fds(m, control, r.fds);
   // A client that does not read its replies has a full socket. Another one would not wait for ever
   // for a reply that is lost.
   if (::sendmsg(socket, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) ::shutdown(socket, SHUT_RDWR);
@@ -51,11 +46,14 @@ void send_reply(int socket, const Reply& r) {
 
 namespace {
 
-// The application may have read it before us, and made it one whose reads wait.
-void drain_eventfd(Worker&, int fd, void*) noexcept {
+// The application may have read it before us, and made it one whose reads wait. Who writes alone
+// writes the number of his core and one more; the sum of several is taken for one, and only
+// misleads the worker.
+void drain_eventfd(Worker& w, int fd, void*) noexcept {
   eventfd_t count;
   const iovec to{&count, sizeof count};
-  (void)!::preadv2(fd, &to, 1, -1, RWF_NOWAIT);
+  if (::preadv2(fd, &to, 1, -1, RWF_NOWAIT) == sizeof count && count <= INT_MAX)
+    note_waker(w, static_cast<int>(count) - 1);
 }
 
 svm::Segment* find_segment(App& app, uint32_t id) {
@@ -83,6 +81,10 @@ Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
   app->serial = ++layer.last_serial;
   app->ns = ns;
   app->memory.begin(ns);
+  app->descriptors.begin(layer.shares.descriptors);
+  app->address_space.begin(layer.shares.address_space);
+  app->listeners.begin(layer.shares.listeners);
+  app->memberships.begin(layer.shares.memberships);
   app->name = r.app_name;
   app->scope.local = !(r.flags & svm::kScopeGlobalOnly);
   app->scope.global = !(r.flags & svm::kScopeLocalOnly);
@@ -94,8 +96,8 @@ Result<App*> make_app(Impl& layer, const svm::AttachRequest& r,
   app->add_segment_size = megabytes(r.add_segment_size_mb, c.add_segment_size);
   app->rx_fifo_size = fifo_size(r.rx_fifo_size, c.rx_fifo_size);
   app->tx_fifo_size = fifo_size(r.tx_fifo_size, c.tx_fifo_size);
-  app->event_queue_length = std::bit_ceil(
-      std::clamp(r.event_queue_size ? r.event_queue_size : c.event_queue_length, 64u, 1u << 14));
+  app->event_queue_length = std::bit_ceil(std::clamp(
+      r.event_queue_size ? r.event_queue_size : c.event_queue_length, 64u, svm::kMostQueueSlots));
   if (auto s = add_daemon_segment(*app, segment_size); !s) return s.error();
   if (auto s = add_app_arena(*app, app->add_segment_size); !s) return s.error();
   layer.apps[*index] = std::move(app);
@@ -124,7 +126,11 @@ Result<AppWorker*> make_worker(Impl& layer, App& app, UniqueFd socket) {
   if (index == svm::kMaxAppWorkers)
     return error(Status::kNoMemory, "application '" + app.name + "' has its " +
                                         std::to_string(svm::kMaxAppWorkers) + " workers");
+  // The connection, what wakes it, and what wakes each daemon worker.
+  const uint32_t n_descriptors = 3 + layer.engine.n_workers();
+  if (!app.descriptors.take(n_descriptors)) return no_share("descriptors", app.descriptors.count());
   auto a = std::make_unique<AppWorker>();
+  a->descriptors = TakenPart(app.descriptors, n_descriptors);
   a->app = &app;
   a->index = index;
   a->serial = ++layer.last_serial;
@@ -250,7 +256,8 @@ void get_segment(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
 void add_arena(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) {
   CutThroughPair* pair = nullptr;
   if (q.pair != 0 && !(pair = named_pair(layer, app, q, r))) return;
-  auto s = pair ? add_pair_arena(*pair) : add_app_arena(app, app.add_segment_size);
+  auto s =
+      pair ? add_pair_arena(*pair, pair->end_of(app)) : add_app_arena(app, app.add_segment_size);
   if (s)
     r.add_segment(**s);
   else
@@ -367,12 +374,10 @@ Received receive(int socket, svm::AttachRequest& r, SecretString* more) {
   // closes them.
   const ssize_t n = ::recvmsg(socket, &m, MSG_DONTWAIT | MSG_TRUNC);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Received::kNothing;
-  if (n != static_cast<ssize_t>(sizeof r + (more ? more->size() : 0)) ||
-      r.version != svm::kProtocolVersion)
-    return Received::kEnd;
+  if (n != static_cast<ssize_t>(sizeof r + (more ? more->size() : 0))) return Received::kEnd;
   r.app_name[sizeof r.app_name - 1] = 0;
   r.namespace_id[sizeof r.namespace_id - 1] = 0;
-  return Received::kRequest;
+  return r.version == svm::kProtocolVersion ? Received::kRequest : Received::kOtherVersion;
 }
 
 namespace {
@@ -384,6 +389,7 @@ void on_request(Impl& layer, AppWorker& a) {
     case Received::kNothing:
       return;
     case Received::kEnd:
+    case Received::kOtherVersion:
       remove_worker(layer, *a.app, a.index, false);
       return;
     case Received::kRequest:

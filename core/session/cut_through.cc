@@ -190,10 +190,12 @@ Status wait_for_backlog(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent
   if (!waited.in_backlog) {
     ++sw.counters[kAcceptOverflow];
     const auto mine = std::ranges::count(sw.backlogged, a.app, &Backlogged::app);
-    if (sw.backlogged.size() >= kMaxBacklogged || mine >= kMaxBackloggedOfOne)
+    // As many as one has, there is room for of others (fair_share.h).
+    if (static_cast<std::size_t>(mine) + sw.backlogged.size() >= kMaxBacklogged ||
+        mine >= kMaxBackloggedOfOne)
       return Status::kNoMemory;
   }
-  sw.backlogged.push_back({a.app, a.index, e, until_deadline(sw, waited).deadline});
+  sw.backlogged.push_back({a.app, a.index, e, until_deadline(sw, waited).deadline, waited.chance});
   if (!sw.backlog_timer.is_running()) sw.worker->timer_start_in(sw.backlog_timer, kBacklogRetry);
   return Status::kOk;
 }
@@ -318,14 +320,8 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   arriving.local_port = e.remote_port;
   arriving.remote = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   arriving.fib_index = local_table(caller.ns->index, e.fib_index);
-  FlowMatch match;
-  if (e.remote.is_ip4) {
-    const FlowKey4 key = key4_of(arriving, ops->ip_protocol);
-    layer.flows->lookup<FlowKey4>({&key, 1}, &match);
-  } else {
-    const FlowKey6 key = key6_of(arriving, ops->ip_protocol);
-    layer.flows->lookup<FlowKey6>({&key, 1}, &match);
-  }
+  // It has no port yet that would tell it from other flows.
+  const FlowMatch match = layer.flows->find_listener(arriving, ops->ip_protocol, args.chance);
   if (match.kind != FlowKind::kListener) return nullptr;
   Listener* l = layer.listener(match.conn);
   return l && l->app->ns == caller.ns && takes_cut_through(sw, *l, args.transport) ? l : nullptr;
@@ -361,7 +357,7 @@ void cut_through_tick(Worker& w, Timer& t) noexcept {
     if (w.now >= b.deadline)
       refuse_connect(sw, *a, b.event.context, Status::kTimedOut);
     else
-      connect(sw, *a, b.event, {b.deadline, true});
+      connect(sw, *a, b.event, {b.deadline, true, b.chance});
   }
   if (!sw.backlogged.empty() && !t.is_running()) w.timer_start_in(t, kBacklogRetry);
 }

@@ -56,12 +56,17 @@ struct CutThroughPair {
     std::bitset<svm::kBellSessions> used;
   };
 
-  MemoryCharge memory;  // of the namespace of both
+  // By end, against the quota of its namespace: what it has asked for, until the pair goes, also
+  // when the end has gone before. Who connected first has asked for the pair.
+  MemoryCharge memory[2];
+  Taken place, descriptors, address_space;
+  App* taker = nullptr;  // who connected first and has it among App::n_pairs; nullptr: it has gone
   App* apps[2] = {};  // by end; the same one twice when it connects to itself; nullptr: it has gone
   svm::DaemonArena arena;
   svm::SegmentTable app_segments;
   svm::AppArena app_arena{app_segments};
   std::vector<std::unique_ptr<svm::Segment>> app_arenas;
+  uint32_t arenas_asked[2] = {};                        // by end
   std::array<Waker, svm::kMaxAppWorkers> doorbells[2];  // by end, by worker; made when asked for
   uint32_t worker = 0;                                  // the daemon worker of its sessions
   std::vector<Bell> bells;                              // worker
@@ -69,6 +74,7 @@ struct CutThroughPair {
   bool was_idle = false;  // when memory was last looked after
 
   bool has(const App& app) const noexcept { return apps[0] == &app || apps[1] == &app; }
+  uint32_t end_of(const App& app) const noexcept { return apps[0] == &app ? 0 : 1; }
 };
 
 // Two applications as SessionWorker::pairs knows them, in either order.
@@ -88,6 +94,7 @@ struct CutThroughKey {
 struct Waited {
   TimeNs deadline = 0;      // 0: for nothing
   bool in_backlog = false;  // for room in its listener's backlog, too
+  uint64_t chance = 0;      // ConnectArgs'
 };
 
 // A connect that waits for room in its listener's backlog.
@@ -96,6 +103,7 @@ struct Backlogged {
   uint32_t app_worker;
   svm::ConnectEvent event;
   TimeNs deadline;
+  uint64_t chance;
 };
 
 // --- Daemon worker
@@ -149,7 +157,7 @@ extern const TransportOps kCutThroughOps;
 
 // The application's pair whose first segment is `id`; nullptr: it has none.
 CutThroughPair* find_pair(SessionLayer::Impl&, const App&, uint32_t id);
-Result<svm::Segment*> add_pair_arena(CutThroughPair&);
+Result<svm::Segment*> add_pair_arena(CutThroughPair&, uint32_t end);
 Result<const Waker*> doorbell(CutThroughPair&, uint32_t end, uint32_t worker);
 // The application is about to be destroyed.
 void forget_pairs(SessionLayer::Impl&, App&);

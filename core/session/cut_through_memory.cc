@@ -11,8 +11,17 @@ namespace loom::session {
 namespace {
 
 constexpr uint64_t kBlocksSize = 64ull << 20;  // blocks and bells: 100,000 sessions and more
-constexpr uint32_t kMaxArenasPerPair = 16;
-constexpr std::size_t kMaxPairs = 4096;
+// Of a pair, that one end may ask for: what it takes leaves the other one's. AppArena::kMaxSegments
+// has room for both.
+constexpr uint32_t kMaxArenasOfEnd = 16;
+
+Result<void> take_segment(CutThroughPair& pair, uint32_t end, uint64_t size) {
+  return take_segment(pair.memory[end], pair.descriptors, pair.address_space, size);
+}
+
+void give_back_segment(CutThroughPair& pair, uint32_t end, uint64_t size) noexcept {
+  give_back_segment(pair.memory[end], pair.descriptors, pair.address_space, size);
+}
 
 struct PairTask {
   Impl* layer;
@@ -23,20 +32,26 @@ struct PairTask {
 };
 
 Result<CutThroughPair*> make_pair(Impl& layer, App& caller, App& callee, uint32_t worker) {
-  if (layer.pairs.size() >= kMaxPairs)
-    return error(Status::kNoMemory,
-                 "there are " + std::to_string(kMaxPairs) + " pairs of applications already");
+  FairShare& places = layer.shares.pairs;
   auto pair = std::make_unique<CutThroughPair>();
+  pair->place.begin(places);
+  if (!places.has(caller.n_pairs, 1) || !pair->place.take(1))
+    return no_share("peers", caller.n_pairs);
   pair->apps[0] = &caller;
   pair->apps[1] = &callee;
   pair->worker = worker;
-  pair->memory.begin(caller.ns);
-  if (auto taken = pair->memory.take(kBlocksSize); !taken) return taken.error();
+  pair->memory[0].begin(caller.ns);
+  pair->memory[1].begin(callee.ns);
+  pair->descriptors.begin(layer.shares.descriptors);
+  pair->address_space.begin(layer.shares.address_space);
+  if (auto taken = take_segment(*pair, 0, kBlocksSize); !taken) return taken.error();
   auto blocks = svm::Segment::create(kBlocksSize, svm::SegmentKind::kDaemonArena);
   if (!blocks) return blocks.error();
   if (!pair->arena.add_segment(std::move(*blocks)))
     return error(Status::kNoMemory, "no room for a segment");
-  if (auto arena = add_pair_arena(*pair); !arena) return arena.error();
+  if (auto arena = add_pair_arena(*pair, 0); !arena) return arena.error();
+  pair->taker = &caller;
+  ++caller.n_pairs;
   layer.pairs.push_back(std::move(pair));
   return layer.pairs.back().get();
 }
@@ -86,6 +101,7 @@ void destroy_pair(Impl& layer, std::size_t at) {
   const auto clear = [](const svm::Segment& s) { s.give_back(0, s.size()); };
   for (const auto& s : pair->app_arenas) clear(*s);
   clear(pair->arena.segment(0));
+  if (pair->taker) --pair->taker->n_pairs;
   layer.pairs[at] = std::move(layer.pairs.back());
   layer.pairs.pop_back();
 }
@@ -110,16 +126,15 @@ CutThroughPair* find_pair(SessionLayer::Impl& layer, const App& app, uint32_t id
   return nullptr;
 }
 
-Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
-  if (pair.app_arenas.size() >= kMaxArenasPerPair)
-    return error(Status::kNoMemory, "the two applications have their " +
-                                        std::to_string(kMaxArenasPerPair) + " segments");
-  const App* one = pair.apps[0] ? pair.apps[0] : pair.apps[1];
-  const uint64_t size = one->add_segment_size;
-  if (auto taken = pair.memory.take(size); !taken) return taken.error();
+Result<svm::Segment*> add_pair_arena(CutThroughPair& pair, uint32_t end) {
+  if (pair.arenas_asked[end] >= kMaxArenasOfEnd)
+    return error(Status::kNoMemory, "the application has the " + std::to_string(kMaxArenasOfEnd) +
+                                        " segments that it may ask for of two applications'");
+  const uint64_t size = pair.apps[end]->add_segment_size;
+  if (auto taken = take_segment(pair, end, size); !taken) return taken.error();
   auto s = svm::Segment::create(size, svm::SegmentKind::kAppArena);
   if (!s) {
-    pair.memory.give_back(size);
+    give_back_segment(pair, end, size);
     return s.error();
   }
   pair.app_arenas.push_back(std::move(*s));
@@ -127,9 +142,10 @@ Result<svm::Segment*> add_pair_arena(CutThroughPair& pair) {
   if (!pair.app_segments.add(segment) || !pair.app_arena.add_segment(segment)) {
     pair.app_segments.remove(segment.id());
     pair.app_arenas.pop_back();
-    pair.memory.give_back(size);
+    give_back_segment(pair, end, size);
     return error(Status::kNoMemory, "no room for another segment");
   }
+  ++pair.arenas_asked[end];
   return &segment;
 }
 
@@ -139,8 +155,13 @@ Result<const Waker*> doorbell(CutThroughPair& pair, uint32_t end, uint32_t worke
     return error(Status::kInvalid,
                  "no worker " + std::to_string(worker) + " at end " + std::to_string(end));
   Waker& bell = pair.doorbells[end][worker];
-  if (!bell) bell = Waker::open();
-  if (!bell) return error(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
+  if (bell) return &bell;
+  if (!pair.descriptors.take(2)) return no_share("descriptors", pair.descriptors.count());
+  bell = Waker::open();
+  if (!bell) {
+    pair.descriptors.give_back(2);
+    return error(Status::kIo, std::string("socketpair: ") + std::strerror(errno));
+  }
   return &bell;
 }
 
@@ -150,8 +171,10 @@ void forget_pairs(Impl& layer, App& app) {
     if (!pair.has(app)) continue;
     // The other application's sessions may still be open.
     layer.engine.run_on_worker(pair.worker, [&](Worker& w) { hide_pair(of(w), pair); });
+    // What it asked for stays its namespace's until the pair goes: dying spends nobody's quota.
     for (App*& end : pair.apps)
       if (end == &app) end = nullptr;
+    if (pair.taker == &app) pair.taker = nullptr;
     if ((!pair.apps[0] && !pair.apps[1]) || pair.n_links.load(std::memory_order_acquire) == 0)
       destroy_pair(layer, i);
   }

@@ -64,7 +64,10 @@ enum class Check { kOk, kBad, kDenied };
 // From a header that the framing holds for, to what the transport gets.
 Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
             Datagram& out) noexcept {
-  if ((h.flags & ~svm::kDatagramKnownFlags) || h.is_ip4 > 1) return Check::kBad;
+  constexpr uint32_t kToSend =
+      svm::kDatagramKnownFlags | kDatagramInterface | kDatagramLocalInterface;
+  if ((h.flags & ~kToSend) || h.is_ip4 > 1) return Check::kBad;
+  if ((h.flags & kDatagramLocalInterface) && !(h.flags & kDatagramLocal)) return Check::kBad;
   if (h.gso_size != 0 && h.length > uint32_t{h.gso_size} * svm::kMaxGsoSegments) return Check::kBad;
   svm::Endpoint local{}, remote{};
   local.is_ip4 = remote.is_ip4 = h.is_ip4;
@@ -73,6 +76,7 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   std::memcpy(remote.ip, h.remote_ip, sizeof remote.ip);
   out.ends = endpoints_of(local, remote);
   out.flags = h.flags;
+  out.interface = h.flags & kDatagramInterface ? h.interface : kNoIndex;
   out.tos = h.tos;
   out.ttl = h.ttl;
   // None leaves the host with a time to live of 0; groups may be here.
@@ -83,7 +87,8 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
   const bool is_inside = s.app->owner->in_this_process;
   const bool has_rules = sw.layer->filters->has_egress() && !is_inside;
   if (!(h.flags & kDatagramRemote)) {
-    if (h.flags & kDatagramLocal) return Check::kBad;  // of which family would it be?
+    // Of which family would it be, and what for?
+    if (h.flags & (kDatagramLocal | kDatagramInterface)) return Check::kBad;
     out.ends = {};
     if (!has_rules) [[likely]]
       return Check::kOk;
@@ -106,6 +111,9 @@ Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
     if (ops->info) ops->info(*sw.worker, s.conn, own);
     e.fib_index = own.endpoints.fib_index;
   }
+  const IfIndex own_interface = app.ns->interface.load(std::memory_order_relaxed);
+  if ((h.flags & kDatagramInterface) && own_interface != kNoIndex && h.interface != own_interface)
+    return Check::kBad;  // a namespace of one interface has no other
   if (e.remote_port == 0 || e.remote.is_zero() || e.fib_index == kNoIndex) return Check::kBad;
   if (!(h.flags & kDatagramLocal))
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
@@ -151,7 +159,8 @@ void want_links(SessionWorker& sw, Session& s, std::span<const Datagram> sent) n
   uint32_t n_wanted = 0;
   for (uint32_t i = 0; i < n && n_wanted < kMostWanted && s.state == State::kOpen; ++i) {
     const Datagram& d = sent[(first + i) % n];
-    if ((d.flags & kDatagramRemote) && (d.flags & kDatagramLocal)) continue;  // from where it likes
+    // From where it likes, or by which interface.
+    if (d.flags & (kDatagramLocal | kDatagramInterface)) continue;
     const Endpoints* to = d.flags & kDatagramRemote ? &d.ends : nullptr;
     const bool is_same = n_wanted != 0 && (to && before ? to->remote == before->remote &&
                                                               to->remote_port == before->remote_port
@@ -329,7 +338,8 @@ void flow_unbind(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stac
 Status flow_bind_shared(Worker& w, Endpoints& e, uint8_t protocol, bool dual_stack, ConnId conn,
                         SessionId id, const SocketOptionsView& options) noexcept {
   SessionWorker& sw = of(w);
-  const PortShare share{options.reuseport, options.reuseaddr, sw.pool.at(id).app->uid};
+  const App& app = *sw.pool.at(id).app;
+  const PortShare share{options.reuseport, options.reuseaddr, app.uid, app.ns.get()};
   return sw.layer->flows->bind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,
                                       share, w.ops->random(w));
 }

@@ -4,6 +4,8 @@
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
+#include <atomic>
+
 #include "net/net_ops.h"
 #include "session/impl.h"
 
@@ -17,6 +19,23 @@ bool is_group(Worker& w, const IpAddress& a, uint32_t fib_index) noexcept {
   d.fib_index = fib_index;
   RouteInfo route;
   return w.net && w.net->route_group && w.net->route_group(w, d, &route) == Status::kOk;
+}
+
+// A place by one interface alone (SocketOptions::interface). kUnreachable: there is no such
+// interface, or it is none of the application's; kNotFound: it has not that address.
+Status place_on(Worker& w, const Namespace& ns, const Endpoints& e, IfIndex interface) noexcept {
+  const IfIndex own = ns.interface.load(std::memory_order_relaxed);
+  if ((own != kNoIndex && own != interface) || !w.net || !w.net->route_group)
+    return Status::kUnreachable;
+  GroupDestination d;
+  d.to = e.local.is_zero() ? e.remote : e.local;
+  if (d.to.is_zero()) return Status::kOk;
+  d.interface = interface;
+  d.fib_index = e.fib_index;
+  RouteInfo route;
+  if (w.net->route_group(w, d, &route) != Status::kOk) return Status::kUnreachable;
+  const bool is_here = e.local.is_zero() || route.is_local || is_group(w, e.local, e.fib_index);
+  return is_here ? Status::kOk : Status::kNotFound;
 }
 
 }  // namespace
@@ -86,6 +105,8 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
                    bool is_new) noexcept {
   Endpoints& e = args.endpoints;
   Status status = Status::kOk;
+  const bool has_interface = c.options.interface != 0;
+  const IfIndex by = IfIndex{c.options.interface} - 1;
   if (c.local.is_ip4 > 1) {
     ++sw.counters[kBadRequest];
     status = Status::kInvalid;
@@ -96,10 +117,12 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
     const FibPair fibs = a.app->ns->fibs();
     if (fibs.ip4 != fibs.ip6) args.options.v6only = true;
     status = place_bound(sw, *a.app, e);
+    if (status == Status::kOk && has_interface) status = place_on(*sw.worker, *a.app->ns, e, by);
   } else {
     status = place_connect(sw, *a.app, e);
+    if (status == Status::kOk && has_interface) status = place_on(*sw.worker, *a.app->ns, e, by);
     if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new &&
+    if (status == Status::kOk && is_new && !has_interface &&
         await_pair(sw, a, args.transport, e,
                    [c](auto& at, auto& caller) { connect(at, caller, c, {.deadline = 1}); }))
       return;
@@ -114,7 +137,7 @@ uint32_t worker_for(SessionWorker& sw, const App& app, const svm::ConnectEvent& 
   const TransportId transport = sw.layer->transports.find_proto(c.proto);
   const TransportOps* ops = sw.layer->transports.get(transport);
   if (!ops || ops->tx_kind != TxKind::kDatagram || c.remote.port == 0 || c.local.port != 0 ||
-      c.remote.is_ip4 > 1 || c.local.is_ip4 != c.remote.is_ip4)
+      c.remote.is_ip4 > 1 || c.local.is_ip4 != c.remote.is_ip4 || c.options.interface != 0)
     return worker;
   Endpoints e = endpoints_of(c.local, c.remote);
   if (place_connect(sw, app, e) == Status::kOk)
@@ -142,9 +165,10 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
     args.transport = s->transport;
     args.endpoints = endpoints_of(any, p.remote);
     args.endpoints.fib_index = a.app->ns->fibs().of(args.endpoints.remote.is_ip4);
-    if (args.endpoints.fib_index == kNoIndex) status = Status::kUnreachable;
+    const bool is_nowhere = p.remote.port != 0 && (s->link_bound & kBoundElsewhere);
+    if (args.endpoints.fib_index == kNoIndex || is_nowhere) status = Status::kUnreachable;
     if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new && p.remote.port != 0 &&
+    if (status == Status::kOk && is_new && p.remote.port != 0 && s->link_bound == 0 &&
         await_pair(sw, a, args.transport, flow_with(sw, *s, *ops, args.endpoints),
                    [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
       return;
@@ -161,6 +185,52 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
   }
   event.status = static_cast<int32_t>(status);
   push_event(sw, a, svm::ToApp::kConnected, event);
+}
+
+void bind_to_link(SessionWorker& sw, Session& s, IfIndex asked) noexcept {
+  const IfIndex own = s.app->ns->interface.load(std::memory_order_relaxed);
+  const bool is_elsewhere = own != kNoIndex && own != asked;
+  s.link_bound = 0;
+  if (asked == kNoIndex) return;
+  s.link_bound = static_cast<uint8_t>(kBoundToLink | (is_elsewhere ? kBoundElsewhere : 0));
+  constexpr svm::Endpoint kNobody{};
+  end_links(sw, s, &kNobody);
+}
+
+void resize(SessionWorker& sw, AppWorker& a, const svm::ResizeEvent& r) noexcept {
+  svm::InfoEvent event{};
+  event.context = r.context;
+  Session* s = find_session(sw, *a.app, r.handle);
+  Status status = Status::kOk;
+  if (!s || !s->shared || !(s->flags & kTransportUp) || s->state == State::kClosing) {
+    status = Status::kNotConnected;
+  } else if (ops_of(sw, *s)->tx_kind != TxKind::kDatagram) {
+    status = Status::kUnsupported;
+  } else {
+    if (r.rx_fifo_size) {
+      s->rx.size = fifo_size(r.rx_fifo_size);
+      std::atomic_ref(s->shared->rx_size).store(s->rx.size, std::memory_order_relaxed);
+    }
+    // The application keeps to a smaller one by itself. What it has there is not against the rules.
+    if (r.tx_fifo_size) {
+      const uint32_t size = fifo_size(r.tx_fifo_size);
+      if (s->tx.size < size) s->tx.size = size;  // before anybody may write more
+      std::atomic_ref(s->shared->tx_size).store(size, std::memory_order_release);
+    }
+  }
+  event.status = static_cast<int32_t>(status);
+  push_event(sw, a, svm::ToApp::kInfo, event);
+}
+
+bool take_membership(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  if (sw.pool.at(id).app->memberships.take(1)) return true;
+  ++sw.counters[kMembershipRefused];
+  return false;
+}
+
+void give_back_memberships(Worker& w, SessionId id, uint32_t n) noexcept {
+  of(w).pool.at(id).app->memberships.give_back(n);
 }
 
 void group(SessionWorker& sw, AppWorker& a, const svm::GroupEvent& g) noexcept {

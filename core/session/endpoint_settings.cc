@@ -19,9 +19,39 @@ void tell_transports(const TransportRegistry& transports, Fn TransportOps::*entr
 
 }  // namespace
 
-void EndpointSettings::gone(const Entry& e, uint32_t number) const {
+void EndpointSettings::tell_gone(uint32_t number) const {
   tell_transports(transports_, &TransportOps::settings_gone, number);
-  if (e.memory) e.memory->give_back(charge_of(e.bytes.size()));
+}
+
+// Those that are not there yet are nobody's pairs: a transport has not found them either.
+void EndpointSettings::take_pairs(Entry& e) {
+  (void)read_settings(e.bytes, [&](Setting type, std::string_view value) {
+    if (type != Setting::kPair) return;
+    const auto pair = entries_.find(number_setting(value));
+    if (pair == entries_.end() || pair->second.app != e.app || pair->second.is_removed) return;
+    e.pairs.push_back(pair->first);
+    ++pair->second.users;
+  });
+}
+
+void EndpointSettings::drop(uint32_t number) {
+  for (std::vector<uint32_t> left{number}; !left.empty();) {
+    const auto it = entries_.find(left.back());
+    left.pop_back();
+    Entry& e = it->second;
+    if (!e.is_removed || e.users != 0) continue;
+    if (e.memory) e.memory->give_back(e.charge);
+    for (const uint32_t pair : e.pairs)
+      if (--entries_.at(pair).users == 0) left.push_back(pair);
+    entries_.erase(it);
+  }
+}
+
+void EndpointSettings::end(uint32_t number) {
+  Entry& e = entries_.at(number);
+  e.is_removed = true;
+  SecretString().swap(e.bytes);  // cleared, which what is assigned to is not
+  drop(number);
 }
 
 Result<uint32_t> EndpointSettings::add(uint64_t owner, const std::string& who, Entry entry) {
@@ -33,13 +63,15 @@ Result<uint32_t> EndpointSettings::add(uint64_t owner, const std::string& who, E
   if (n >= kMostOfApp)
     return error(Status::kNoMemory,
                  who + " has the " + std::to_string(kMostOfApp) + " settings that it may have");
+  entry.app = owner;
+  entry.charge = charge_of(bytes.size());
   if (entry.memory)
-    if (auto taken = entry.memory->take(charge_of(bytes.size()), MemoryUse::kSettings); !taken)
+    if (auto taken = entry.memory->take(entry.charge, MemoryUse::kSettings); !taken)
       return taken.error();
+  if (entry.memory) take_pairs(entry);
   do last_ = last_ % 0x7fffffff + 1;  // an int to programs
   while (entries_.contains(last_));
   const uint32_t number = last_;
-  entry.app = owner;
   entries_.try_emplace(number, std::move(entry));
   used_.reserve(entries_.size());
   ++n;
@@ -66,12 +98,12 @@ Result<uint32_t> EndpointSettings::add_of_operator(SecretString bytes) {
 Status EndpointSettings::remove(uint64_t owner, uint32_t number) {
   std::unique_lock lock(mutex_);
   const auto it = entries_.find(number);
-  if (it == entries_.end() || it->second.app != owner || it->second.is_used)
+  if (it == entries_.end() || it->second.app != owner || !it->second.may_be_named())
     return Status::kNotFound;
-  const auto node = entries_.extract(it);
   --of_app_[owner];
+  end(number);
   lock.unlock();
-  gone(node.mapped(), number);
+  tell_gone(number);
   return Status::kOk;
 }
 
@@ -82,30 +114,53 @@ Status EndpointSettings::remove(const App& app, uint32_t number) {
 Status EndpointSettings::remove_of_operator(uint32_t number) { return remove(kOperator, number); }
 
 void EndpointSettings::remove_all(const App& app) {
-  std::vector<std::pair<uint32_t, Entry>> had;
+  std::vector<uint32_t> gone;
   {
     const std::lock_guard lock(mutex_);
     if (of_app_.erase(app.serial) == 0) return;
-    std::erase_if(entries_, [&](auto& e) {
-      if (e.second.app != app.serial) return false;
-      had.emplace_back(e.first, std::move(e.second));
+    std::erase_if(entries_, [&](auto& each) {
+      const Entry& e = each.second;
+      if (e.app != app.serial) return false;
+      if (!e.is_removed) gone.push_back(each.first);
+      if (e.memory) e.memory->give_back(e.charge);
       return true;
     });
     std::erase_if(used_, [&](uint32_t number) { return !entries_.contains(number); });
   }
-  for (const auto& [number, e] : had) gone(e, number);
+  for (const uint32_t number : gone) tell_gone(number);
+}
+
+template <class Entries>
+auto EndpointSettings::own(Entries& entries, const App& app, uint32_t number) noexcept
+    -> decltype(&entries.begin()->second) {
+  const auto it = entries.find(number);
+  const bool is_own = it != entries.end() && it->second.app == app.serial;
+  return is_own && it->second.may_be_named() ? &it->second : nullptr;
 }
 
 bool EndpointSettings::has(const App& app, uint32_t number) const {
   const std::lock_guard lock(mutex_);
-  const auto it = entries_.find(number);
-  return it != entries_.end() && it->second.app == app.serial && it->second.is_known &&
-         !it->second.is_used;
+  return own(entries_, app, number) != nullptr;
+}
+
+bool EndpointSettings::hold(const App& app, uint32_t number) noexcept {
+  const std::lock_guard lock(mutex_);
+  Entry* const e = own(entries_, app, number);
+  if (e) ++e->users;
+  return e != nullptr;
+}
+
+bool EndpointSettings::let_go(uint32_t number) noexcept {
+  const std::lock_guard lock(mutex_);
+  Entry& e = entries_.at(number);
+  if (--e.users != 0 || !e.is_removed) return false;
+  used_.push_back(number);
+  return used_.size() == 1;
 }
 
 const EndpointSettings::Entry* EndpointSettings::readable(uint32_t named, uint32_t number) const {
   const auto by = entries_.find(named), it = entries_.find(number);
-  if (by == entries_.end() || it == entries_.end()) return nullptr;
+  if (by == entries_.end() || it == entries_.end() || it->second.is_removed) return nullptr;
   if (by->second.app != it->second.app &&
       !(it->second.app == kOperator && by->second.may_name_operators))
     return nullptr;
@@ -135,27 +190,29 @@ uint64_t EndpointSettings::charge_for_listener(const App& app, uint32_t number) 
 
 bool EndpointSettings::used(const App& app, uint32_t number) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto it = entries_.find(number);
-  if (it == entries_.end() || it->second.app != app.serial || !it->second.once ||
-      !it->second.is_known || it->second.is_used)
-    return false;
-  it->second.is_used = true;
+  Entry* const e = own(entries_, app, number);
+  if (!e || !e->once) return false;
+  e->is_used = true;
   --of_app_.find(app.serial)->second;
   used_.push_back(number);
   return used_.size() == 1;
 }
 
 void EndpointSettings::take_away_used() {
-  std::vector<std::pair<uint32_t, Entry>> had;
+  std::vector<uint32_t> gone;
   {
     const std::lock_guard lock(mutex_);
     for (const uint32_t number : used_) {
-      auto node = entries_.extract(number);
-      had.emplace_back(number, std::move(node.mapped()));
+      if (entries_.at(number).is_removed) {
+        drop(number);
+        continue;
+      }
+      gone.push_back(number);
+      end(number);
     }
     used_.clear();
   }
-  for (const auto& [number, e] : had) gone(e, number);
+  for (const uint32_t number : gone) tell_gone(number);
 }
 
 }  // namespace loom::session

@@ -1,33 +1,23 @@
-// The descriptor by which the daemon wakes a process that it does not trust. Private to
-// core/session/.
+// How descriptors are handed over to processes. Private to core/session/.
 #pragma once
 #include <sys/socket.h>
 
-#include <hostloom/unique_fd.h>
+#include <cstring>
+#include <span>
 
 namespace loom::session {
 
-// Wakes one process that the daemon does not trust: readable once it was rung. A socket pair of
-// datagrams, of which only the sleeper gets `reader`. Whether a write may wait is a property of the
-// open file, so the two sides must not share one, as of an eventfd; and a write to a pipe waits for
-// whoever reads it just then, for as long as he cannot copy (docs/decisions/0008). Full, it need
-// not be rung.
-struct Waker {
-  UniqueFd reader, writer;
-
-  // Neither end: errno says why.
-  static Waker open() noexcept {
-    Waker w;
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return w;
-    w.reader = UniqueFd(ends[0]);
-    w.writer = UniqueFd(ends[1]);
-    // Nobody reads there: what the sleeper sent would stay.
-    (void)::shutdown(ends[1], SHUT_RD);
-    return w;
-  }
-  explicit operator bool() const noexcept { return static_cast<bool>(writer); }
-  void ring() const noexcept { (void)!::send(writer.get(), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL); }
-};
+// Has `m` hand over `fds`, one or more, by way of `control`: aligned as a cmsghdr, with room for
+// them, and there as long as `m`. What the kernel reads of it is written, padding too.
+inline void put_fds(msghdr& m, std::span<char> control, std::span<const int> fds) noexcept {
+  m.msg_control = control.data();
+  m.msg_controllen = CMSG_SPACE(fds.size_bytes());
+  std::memset(control.data(), 0, m.msg_controllen);
+  cmsghdr* const c = CMSG_FIRSTHDR(&m);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(fds.size_bytes());
+  std::memcpy(CMSG_DATA(c), fds.data(), fds.size_bytes());
+}
 
 }  // namespace loom::session

@@ -20,18 +20,25 @@ void Filters::count_hit(PerWorker& mine, uint64_t decision) noexcept {
   hits.store(hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
-// The application's listener on that port, or else its first, of those that fit.
-template <class Fits>
-uint32_t Filters::find_listener(uint32_t code, uint16_t port, Fits&& fits) const noexcept {
+// The application's listener on that port, or else its first, of those that fit. Of n that share
+// the port it is the one that choose(n) says.
+template <class Fits, class Choose>
+uint32_t Filters::find_listener(uint32_t code, uint16_t port, Fits&& fits,
+                                Choose&& choose) const noexcept {
   const TargetListeners* listeners =
       target_listeners_[code - kFirstTargetCode].load(std::memory_order_acquire);
-  uint32_t first = kNoIndex;
+  uint32_t first = kNoIndex, n_sharing = 0;
   if (!listeners) return first;
   for (const TargetListener& l : *listeners) {
     if (!fits(l)) continue;
-    if (l.port == port) return l.index;
+    if (l.port == port && !l.shares) return l.index;
+    n_sharing += l.port == port;
     if (first == kNoIndex) first = l.index;
   }
+  if (n_sharing == 0) return first;
+  uint32_t before = choose(n_sharing);
+  for (const TargetListener& l : *listeners)
+    if (l.port == port && fits(l) && before-- == 0) return l.index;
   return first;
 }
 
@@ -55,9 +62,12 @@ FlowMatch Filters::filter_one(PerWorker& mine, uint32_t worker, const Key& key,
     if (code == kDenyCode) return denied;
     // The addresses of a cut-through session are taken; what claims them comes from outside.
     if (found.kind == FlowKind::kListener && found.conn == kNoIndex) return found;
-    const uint32_t listener = find_listener(code, key.local_port, [&](const TargetListener& l) {
-      return l.protocol == key.protocol && (kIsIp4 ? l.ip4 : l.ip6);
-    });
+    const uint32_t listener = find_listener(
+        code, key.local_port,
+        [&](const TargetListener& l) {
+          return l.protocol == key.protocol && (kIsIp4 ? l.ip4 : l.ip6);
+        },
+        [&](uint32_t n) { return layer_.flows->spread(key, n); });
     if (listener != kNoIndex) return FlowMatch{listener, 0, FlowKind::kListener};
     ++mine.redirects_to_nobody;
     return FlowMatch{};
@@ -115,16 +125,19 @@ Status Filters::filter_connect(SessionWorker& sw, const App& app, ConnectArgs& a
   const auto code = static_cast<uint32_t>(decision);
   if (code == kAllowCode) return Status::kOk;
   if (code == kDenyCode) return Status::kRefused;
-  const uint32_t listener = find_listener(code, e.remote_port, [&](const TargetListener& l) {
-    return l.transport == args.transport && (e.remote.is_ip4 ? l.ip4 : l.ip6);
-  });
+  const uint32_t listener = find_listener(
+      code, e.remote_port,
+      [&](const TargetListener& l) {
+        return l.transport == args.transport && (e.remote.is_ip4 ? l.ip4 : l.ip6);
+      },
+      [&](uint32_t n) { return static_cast<uint32_t>(args.chance % n); });
   Listener* l = layer_.listener(listener);
   if (!l) {
     ++mine.redirects_to_nobody;
     return Status::kRefused;
   }
-  if (app.owner->in_this_process || l->app->ns != app.ns ||
-      !takes_cut_through(sw, *l, args.transport))
+  // To which namespace is the rule's affair: who made it may see them all.
+  if (app.owner->in_this_process || !takes_cut_through(sw, *l, args.transport))
     return Status::kUnsupported;
   if (w.net && !w.net->is_local(w, e.remote, e.fib_index)) args.endpoints.local = e.local;
   to = l;

@@ -1,5 +1,5 @@
-// Rules and deny lists as the control thread changes them. What workers do with them is in
-// filter_packets.cc.
+// Rules as the control thread changes them. Deny lists are in filter_sources.cc, what workers do
+// with both in filter_packets.cc.
 #include "session/filters.h"
 
 #include <algorithm>
@@ -8,8 +8,6 @@
 
 namespace loom::session {
 namespace {
-
-constexpr std::size_t kMaxTag = 63;  // bytes; VPP's field has room for a zero
 
 std::size_t index_of(RuleScope scope) noexcept { return static_cast<std::size_t>(scope); }
 
@@ -129,7 +127,7 @@ Result<uint32_t> Filters::take_code(uint32_t action) {
   const uint32_t target = free_targets_.back();
   free_targets_.pop_back();
   targets_[target] = {action, app->serial, 1};
-  publish_target(target, nullptr);
+  publish_target(target);
   return target + kFirstTargetCode;
 }
 
@@ -143,16 +141,17 @@ void Filters::release_code(uint32_t code) {
   });
 }
 
-void Filters::publish_target(uint32_t target, const Listener* going) {
+void Filters::publish_target(uint32_t target) {
   auto list = std::make_unique<TargetListeners>();
   for (uint32_t i = 0; i < layer_.n_listeners; ++i) {
     const Listener* l = layer_.listener(i);
-    if (!l || l == going || l->app->serial != targets_[target].serial) continue;
+    if (!l || l->is_going || l->app->serial != targets_[target].serial) continue;
     const bool ip4 = l->endpoints.local.is_ip4;
     list->push_back({.transport = l->transport,
                      .protocol = layer_.transports.get(l->transport)->ip_protocol,
                      .ip4 = ip4 || l->dual_stack,
                      .ip6 = !ip4,
+                     .shares = l->options.reuseport,
                      .port = l->endpoints.local_port,
                      .generation = l->generation,
                      .index = i});
@@ -164,9 +163,9 @@ void Filters::publish_target(uint32_t target, const Listener* going) {
   if (old) after_grace([old = std::shared_ptr<const TargetListeners>(old)](Filters&) {});
 }
 
-void Filters::listeners_changed(const App& app, const Listener* going) {
+void Filters::listeners_changed(const App& app) {
   for (uint32_t i = 0; i < targets_.size(); ++i)
-    if (targets_[i].uses != 0 && targets_[i].serial == app.serial) publish_target(i, going);
+    if (targets_[i].uses != 0 && targets_[i].serial == app.serial) publish_target(i);
 }
 
 // --- Rules
@@ -193,11 +192,6 @@ Result<void> Filters::add(const RuleSpec& wanted) {
   const auto spec = checked(wanted);
   if (!spec) return spec.error();
   if (spec->action == kActionNone) return error(Status::kInvalid, "a rule needs an action");
-  if (spec->scope == RuleScope::kLocal && spec->action < layer_.apps.size() &&
-      layer_.apps[spec->action] && layer_.apps[spec->action]->ns->index != spec->appns)
-    return error(Status::kUnsupported, "application " + number_text(spec->action) +
-                                           " is in another namespace: a connect cannot be "
-                                           "redirected there");
   const auto rules = open_table(spec->scope, *table);
   if (!rules) return rules.error();
   const auto known = (*rules)->find_exact(spec->match);
@@ -380,126 +374,6 @@ uint64_t Filters::hits(uint32_t number) const {
   uint64_t n = 0;
   for (const auto& worker : per_worker_)
     if (worker.hits) n += worker.hits[number].load(std::memory_order_relaxed);
-  return n;
-}
-
-// --- Deny lists
-
-namespace {
-
-// What of a call is for the IPv4 table of a namespace, and what for the IPv6 table; all in one
-// where these are the same.
-template <class T, class IsIp4>
-std::array<std::vector<T>, 2> by_version(std::span<const T> all, bool same_table, IsIp4&& is_ip4) {
-  std::array<std::vector<T>, 2> parts;
-  for (const T& x : all) parts[!same_table && !is_ip4(x)].push_back(x);
-  return parts;
-}
-
-}  // namespace
-
-Result<void> Filters::add_sources(uint32_t appns, std::span<const DenyEntry> entries) {
-  if (!has_namespace(appns))
-    return error(Status::kNotFound, "no application namespace " + number_text(appns));
-  for (const DenyEntry& e : entries)
-    if (e.tag.size() > kMaxTag)
-      return error(Status::kInvalid, "a tag has at most " + number_text(kMaxTag) + " bytes");
-  const FibPair fibs = layer_.namespaces[appns]->fibs();
-  const auto parts = by_version(entries, fibs.ip4 == fibs.ip6,
-                                [](const DenyEntry& e) { return e.prefix.address.is_ip4; });
-  for (const bool is_ip4 : {true, false}) {
-    const auto& part = parts[!is_ip4];
-    if (part.empty() && !entries.empty()) continue;
-    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
-    Result<void> added;
-    if (!table) {
-      added = table.error();
-    } else {
-      auto& own = own_lists_[*table];
-      if (!own) {
-        auto made = DenyList::create(defer());
-        if (!made) {
-          added = made.error();
-        } else {
-          own = std::move(*made);
-          lists_[*table].store(own.get(), std::memory_order_release);
-        }
-      }
-      if (own) added = own->add(part);
-    }
-    recount();
-    review_links(layer_);
-    if (added) continue;
-    if (!is_ip4 && !parts[0].empty()) {  // all of a call or nothing
-      std::vector<IpPrefix> undo;
-      for (const DenyEntry& e : parts[0]) undo.push_back(e.prefix);
-      (void)del_sources(appns, undo);
-    }
-    return added;
-  }
-  return {};
-}
-
-Result<void> Filters::del_sources(uint32_t appns, std::span<const IpPrefix> prefixes) {
-  if (!has_namespace(appns))
-    return error(Status::kNotFound, "no application namespace " + number_text(appns));
-  const FibPair fibs = layer_.namespaces[appns]->fibs();
-  const auto parts = by_version(prefixes, fibs.ip4 == fibs.ip6,
-                                [](const IpPrefix& p) { return p.address.is_ip4; });
-  // Those of the second list are looked for first: what is denied must not pass meanwhile.
-  if (!parts[0].empty() && !parts[1].empty()) {
-    const DenyList* second = sources(appns, false);
-    for (const IpPrefix& p : parts[1])
-      if (!second || !second->entry(p))
-        return error(Status::kNotFound, "source " + p.str() + " is not in the deny list");
-  }
-  std::vector<DenyEntry> gone4;
-  for (const bool is_ip4 : {true, false}) {
-    const auto& part = parts[!is_ip4];
-    if (part.empty()) continue;
-    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
-    DenyList* own = table ? own_lists_[*table].get() : nullptr;
-    if (is_ip4 && own && !parts[1].empty())
-      for (const IpPrefix& p : part)
-        if (auto e = own->entry(p)) gone4.push_back(*e);
-    // An entry may have let pass what a shorter prefix denies.
-    const auto gone = own ? own->del(part)
-                          : Result<void>(error(Status::kNotFound, "source " + part.front().str() +
-                                                                      " is not in the deny list"));
-    recount();
-    review_links(layer_);
-    if (gone) continue;
-    if (!is_ip4 && !gone4.empty()) (void)add_sources(appns, gone4);  // all of a call or nothing
-    return gone;
-  }
-  return {};
-}
-
-Result<std::size_t> Filters::del_sources_with(uint32_t appns, const std::string& tag) {
-  if (!has_namespace(appns))
-    return error(Status::kNotFound, "no application namespace " + number_text(appns));
-  if (tag.empty()) return error(Status::kInvalid, "which sources? a tag is missing");
-  std::size_t n = 0;
-  for (const bool is_ip4 : {true, false}) {
-    const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
-    DenyList* own = table ? own_lists_[*table].get() : nullptr;
-    if (own) n += own->del_tag(tag, is_ip4);
-  }
-  recount();
-  review_links(layer_);
-  if (n == 0)
-    return error(Status::kNotFound, "no source in the deny list has the tag '" + tag + "'");
-  return n;
-}
-
-const DenyList* Filters::sources(uint32_t appns, bool is_ip4) const {
-  const auto table = table_of(RuleScope::kGlobal, appns, is_ip4);
-  return table ? own_lists_[*table].get() : nullptr;
-}
-
-uint64_t Filters::denied_sources() const {
-  uint64_t n = 0;
-  for (const auto& worker : per_worker_) n += worker.denied_sources;
   return n;
 }
 

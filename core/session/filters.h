@@ -58,6 +58,7 @@ class Filters {
   static constexpr uint32_t kMaxTables = 1024;  // FIBs or namespaces
   static constexpr uint32_t kMaxRules = 1u << 16;
   static constexpr uint32_t kMaxTargets = 1024;  // applications that rules redirect to
+  static constexpr std::size_t kMaxTag = 63;     // bytes; VPP's field has room for a zero
 
   explicit Filters(SessionLayer::Impl&);
   ~Filters();
@@ -109,9 +110,8 @@ class Filters {
   uint64_t hits(uint32_t number) const;    // lookups that this rule decided
   uint64_t denied_sources() const;         // by deny lists
   uint64_t redirects_to_nobody() const;
-  // A listener of the application has come; or `going` is about to go, and is not looked for any
-  // more.
-  void listeners_changed(const App&, const Listener* going = nullptr);
+  // One has come, or those with Listener::is_going are about to go and are not looked for any more.
+  void listeners_changed(const App&);
 
   // --- Workers
   bool has_ingress() const noexcept { return n_ingress_.load(std::memory_order_relaxed) != 0; }
@@ -143,6 +143,7 @@ class Filters {
     TransportId transport;
     uint8_t protocol;
     bool ip4, ip6;
+    bool shares;  // its port, with others that do: each gets as many flows
     uint16_t port;
     uint32_t generation, index;
   };
@@ -176,7 +177,7 @@ class Filters {
   void release_number(uint32_t number);
   Result<uint32_t> take_code(uint32_t action);
   void release_code(uint32_t code);
-  void publish_target(uint32_t target, const Listener* going);
+  void publish_target(uint32_t target);
   void recount();
   FibDefer defer();
   void after_grace(std::function<void(Filters&)>);
@@ -188,8 +189,8 @@ class Filters {
   bool admits_key(const Key&) const noexcept;
   template <class Key>
   FlowMatch filter_one(PerWorker&, uint32_t worker, const Key&, FlowMatch found) const noexcept;
-  template <class Fits>
-  uint32_t find_listener(uint32_t code, uint16_t port, Fits&&) const noexcept;
+  template <class Fits, class Choose>
+  uint32_t find_listener(uint32_t code, uint16_t port, Fits&&, Choose&&) const noexcept;
 
   SessionLayer::Impl& layer_;
   std::shared_ptr<Filters*> self_;  // what runs after a grace period may outlive us

@@ -104,6 +104,13 @@ void FlowTables::fetch_ahead() noexcept {
   fetch(established4_, established6_, half_open4_, half_open6_);
 }
 
+// What is found in the listeners' tables, or the one of a group of them.
+FlowMatch FlowTables::member(const FlowMatch& found, uint64_t hash) const noexcept {
+  if (found.kind != kGroup) return found;
+  const uint64_t value = groups_.pick(found.conn, hash);
+  return value ? unpack(value) : FlowMatch{};
+}
+
 // Three passes, so that the bucket and page misses of a frame overlap.
 template <class Key>
 void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcept {
@@ -131,10 +138,8 @@ void FlowTables::lookup(std::span<const Key> keys, FlowMatch* out) const noexcep
         out[i] = unpack(value);
       else
         out[i] = {};
-      if (out[i].kind == kGroup) [[unlikely]] {
-        const uint64_t member = groups_.pick(out[i].conn, hashes[i] >> 32);
-        out[i] = member ? unpack(member) : FlowMatch{};
-      }
+      if (out[i].kind == kGroup) [[unlikely]]
+        out[i] = member(out[i], hashes[i] >> 32);
     }
     keys = keys.subspan(n);
     out += n;
@@ -207,6 +212,8 @@ bool FlowTables::bound_by_another(const Endpoints& e, uint8_t protocol, uint8_t 
       const FlowMatch m = unpack(value);
       if (m.kind == FlowKind::kBound && (m.conn != conn || m.worker != worker)) return true;
       if (m.kind == kGroup) {
+        // All of a group are bound, or all listen; beside listeners there is room for a peer's.
+        if (member(m, 0).kind == FlowKind::kListener) continue;
         const std::lock_guard lock(groups_.mutex);
         if (!groups_.contains(m.conn, pack(conn, worker, FlowKind::kBound))) return true;
       }
@@ -301,6 +308,8 @@ Status FlowTables::join(const Key& key, uint64_t value, const PortShare& share,
   if (table.find(k, found)) {
     const FlowMatch m = unpack(found);
     if (m.kind != kGroup || alone) return Status::kExists;
+    // All of a group are bound, or all listen.
+    if (member(m, 0).kind != unpack(value).kind) return Status::kExists;
     return groups_.join(m.conn, value, share);
   }
   const PortGroups::Ref group = groups_.create(value, share);
@@ -344,11 +353,43 @@ Status FlowTables::bind_shared(Endpoints& e, uint8_t protocol, bool dual_stack, 
 
 void FlowTables::unbind_shared(const Endpoints& e, uint8_t protocol, bool dual_stack,
                                uint8_t worker, ConnId conn) noexcept {
-  const uint64_t value = pack(conn, worker, FlowKind::kBound);
+  leave_local(e, protocol, dual_stack, pack(conn, worker, FlowKind::kBound));
+}
+
+void FlowTables::leave_local(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                             uint64_t value) noexcept {
   const std::lock_guard lock(groups_.mutex);
   if (e.local.is_ip4) return leave(listener_key(key4_of(e, protocol), false), value);
   leave(listener_key(key6_of(e, protocol), false), value);
   if (dual_stack) leave(listener_key(key4_of(e, protocol), true), value);
+}
+
+Status FlowTables::add_shared_listener(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                                       uint32_t listener, const PortShare& share,
+                                       bool alone) noexcept {
+  const std::lock_guard lock(groups_.mutex);
+  const Status s =
+      join_local(e, protocol, dual_stack, pack(listener, 0, FlowKind::kListener), share, alone);
+  return s == Status::kExists ? Status::kInUse : s;
+}
+
+void FlowTables::del_shared_listener(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                                     uint32_t listener) noexcept {
+  leave_local(e, protocol, dual_stack, pack(listener, 0, FlowKind::kListener));
+}
+
+FlowMatch FlowTables::find_listener(const Endpoints& e, uint8_t protocol,
+                                    uint64_t hash) const noexcept {
+  const auto look = [&](const auto& table, const auto& key) {
+    using Table = std::remove_cvref_t<decltype(table)>;
+    uint64_t value;
+    if (table.find(Table::key_of(listener_key(key, false)), value) ||
+        table.find(Table::key_of(listener_key(key, true)), value))
+      return member(unpack(value), hash);
+    return FlowMatch{};
+  };
+  return e.local.is_ip4 ? look(*listeners4_, key4_of(e, protocol))
+                        : look(*listeners6_, key6_of(e, protocol));
 }
 
 void FlowTables::del_listener(const Endpoints& e, uint8_t protocol, bool dual_stack) noexcept {

@@ -35,6 +35,15 @@ class FlowTables {
   // Listeners. v6only false with a wildcard IPv6 address also takes IPv4.
   Status add_listener(Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener) noexcept;
   void del_listener(const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+  // The same, of one that shares its place with others that agree to it (port_groups.h). `alone`:
+  // only where nobody is. kInUse: not all agree.
+  Status add_shared_listener(const Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener,
+                             const PortShare&, bool alone) noexcept;
+  void del_shared_listener(const Endpoints&, uint8_t protocol, bool dual_stack,
+                           uint32_t listener) noexcept;
+  // What listens or is bound at a local end, alone or as the one of several that a flow of that
+  // hash leads to.
+  FlowMatch find_listener(const Endpoints&, uint8_t protocol, uint64_t hash) const noexcept;
 
   // A connection that takes what comes to its local end from anybody: among the listeners, and
   // found as they are, as kBound. Without a port it gets one, sought from `start` on (RFC 6056
@@ -84,6 +93,8 @@ class FlowTables {
   void leave(const Key&, uint64_t value) noexcept;
   Status join_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value,
                     const PortShare&, bool alone) noexcept;
+  void leave_local(const Endpoints&, uint8_t protocol, bool dual_stack, uint64_t value) noexcept;
+  FlowMatch member(const FlowMatch& found, uint64_t hash) const noexcept;
   bool bound_by_another(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) const noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
 

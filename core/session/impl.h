@@ -14,6 +14,7 @@
 //                    in_process*.cc     and inside
 #pragma once
 #include <deque>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
@@ -58,7 +59,18 @@ enum QueueCounter : uint16_t {
   kNamespaceFull,
   kBadDatagram,
   kDatagramDenied,
+  kMembershipRefused,
   kQueueCounterCount
+};
+
+// Those of node "session-queue" that are to be added up. Whoever takes one is about to count.
+struct QueueCounters {
+  uint64_t& operator[](std::size_t i) noexcept {
+    changed = true;
+    return n[i];
+  }
+  std::array<uint64_t, kQueueCounterCount> n{};
+  bool changed = false;
 };
 
 // The layer on one daemon worker.
@@ -70,7 +82,9 @@ struct SessionWorker {
   // Lists of sessions. One that has gone stays listed, without the flag; a slot that is used again
   // may be listed twice. Who takes an entry looks at the flag first.
   std::vector<SessionId> ready;         // may send (kInReady)
-  std::vector<SessionId> sending;       // the ones of this round; swapped with ready
+  std::vector<SessionId> sending;       // the ones whose turn it is, taken from ready
+  std::vector<SessionId> again;         // had their turn and have more (kInReady): next round
+  std::size_t waiting = 0;              // that ready had when the round began
   std::vector<SessionId> notify;        // whose application is to be told (kNotify*)
   std::vector<SessionId> telling;       // the ones of this round; swapped with notify
   std::vector<uint32_t> accepting;      // listeners with fresh connections
@@ -89,7 +103,7 @@ struct SessionWorker {
   uint32_t strays = 0;  // packets that belong to other workers' connections
   bool any_pushed = false;
   uint32_t port_counter = 0;
-  uint64_t counters[kQueueCounterCount] = {};
+  QueueCounters counters;
   StatCounter migrated;       // slots whose session lives on another worker
   StatCounter drain_refused;  // packets for listeners that draining hides
   std::vector<std::unique_ptr<DatagramLink>> datagram_links;
@@ -134,6 +148,7 @@ struct SessionLayer::Impl {
     TimeNs next = 0;  // none is logged before
     uint64_t untold = 0;
   } refusals;                                       // of attaches
+  session::Shares shares;                           // of those that follow
   std::vector<std::unique_ptr<session::App>> apps;  // by index; null = free
   uint64_t last_serial = 0;                         // of App and AppWorker
   std::vector<std::unique_ptr<session::CutThroughPair>> pairs;
@@ -160,7 +175,7 @@ struct SessionLayer::Impl {
   std::atomic<DrainState> drain_state{DrainState::kOff};
   std::atomic<bool> drain_check_asked{false};
 
-  static constexpr uint32_t kMaxListeners = 1u << 16;
+  static constexpr uint32_t kMaxListeners = session::kMaxListeners;
   // Entries are published with release and never move; a removed listener is freed after a grace
   // period.
   std::unique_ptr<std::atomic<session::Listener*>[]> listeners {
@@ -189,6 +204,8 @@ inline SessionWorker& of(Worker& w) noexcept {
   return *static_cast<const Ops*>(w.sessions)->layer->workers[w.index];
 }
 void fill_ops(Ops&) noexcept;  // session_ops.cc
+// Fetches into the cache what a packet of theirs, or their application, will look at.
+void prefetch_sessions(SessionWorker&, std::span<const SessionId>) noexcept;
 
 // The worker that a new flow is to live on whose first packet `here` has got.
 template <class Key>
@@ -257,12 +274,17 @@ struct ConnectArgs {
   uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
   uint32_t context = 0;                         // Session's
   uint8_t creator = 0;
+  // Drawn once for each connect that meets listeners which share a port: which of them it is for,
+  // now and when it has waited.
+  uint64_t chance = 0;
 };
 // Starts a connection. Other than kOk: there is no session. `out` may be gone again when the
 // transport reports at once and the owner frees at once.
 Status open_connection(SessionWorker&, App&, const ConnectArgs&, Session** out) noexcept;
+// The session that was made of those settings is being freed.
+void let_settings_go(SessionWorker&, uint32_t number) noexcept;
 SocketOptionsView options_view(const svm::SocketOptions&, char (&congestion)[16]) noexcept;
-void keep_groups_in_place(const App&, SocketOptionsView&) noexcept;
+void keep_in_place(const App&, SocketOptionsView&) noexcept;
 Endpoints endpoints_of(const svm::Endpoint& local, const svm::Endpoint& remote) noexcept;
 svm::Endpoint endpoint_of(const IpAddress&, uint16_t port) noexcept;
 
@@ -283,7 +305,15 @@ Status place_bound(SessionWorker&, const App&, Endpoints&) noexcept;
 void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
+// The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
+void bind_to_link(SessionWorker&, Session&, IfIndex) noexcept;
+// SessionOps, of applications' shares.
+bool take_membership(Worker&, SessionId) noexcept;
+void give_back_memberships(Worker&, SessionId, uint32_t n) noexcept;
 void group(SessionWorker&, AppWorker&, const svm::GroupEvent&) noexcept;
+// Other limits of the fifos. What is there already stays.
+void resize(SessionWorker&, AppWorker&, const svm::ResizeEvent&) noexcept;
+uint32_t fifo_size(uint32_t asked) noexcept;  // within what a fifo may have
 // The flow that a session would have with the peer of `to`: for the peer, which may have it as its
 // own already.
 Endpoints flow_with(SessionWorker&, const Session&, const TransportOps&, Endpoints to) noexcept;
@@ -324,8 +354,12 @@ void push_event(SessionWorker& s, AppWorker& a, svm::ToApp type, const T& payloa
 // The worker that the application's processes made owner of the session; nobody while it waits to
 // be accepted.
 AppWorker* owner_of(const Session&) noexcept;
-// Sends what notify() collected and wakes the sleepers.
-void flush(SessionWorker&) noexcept;
+// Sends what notify() collected and wakes the sleepers. `between`: called after every few sessions
+// that were told, when some may send that could not when the round began.
+void tell_all(SessionWorker&, void (*between)(SessionWorker&) noexcept = nullptr) noexcept;
+inline void flush(SessionWorker& sw, void (*between)(SessionWorker&) noexcept = nullptr) noexcept {
+  if (!sw.notify.empty() || !sw.accepting.empty() || sw.any_pushed) tell_all(sw, between);
+}
 void overflow_tick(Worker&, Timer&) noexcept;
 // OwnerOps::tell of external applications.
 void tell_by_event(SessionWorker&, Session&, uint8_t what) noexcept;
@@ -346,7 +380,8 @@ struct ListenArgs {
 };
 Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
-void unlisten(Impl&, Listener&);
+// Of `app`. They are gone on return, with the connections that nobody has taken from them.
+void unlisten(Impl&, App& app, std::span<Listener* const>);
 // It has those from now on, or keeps what it has.
 Result<void> change_settings(Impl&, Listener&, uint32_t settings);
 

@@ -146,8 +146,10 @@ namespace {
 
 void end_all(Impl& layer, App& app) {
   app.condemned.store(true, std::memory_order_release);  // callbacks connect no more
+  std::vector<Listener*> going;
   for (uint32_t i = 0; i < layer.n_listeners; ++i)
-    if (Listener* l = layer.listener(i); l && l->app == &app) unlisten(layer, *l);
+    if (Listener* l = layer.listener(i); l && l->app == &app) going.push_back(l);
+  unlisten(layer, app, going);
   // Behind the first pass no session begins to move; those that are between two workers arrive.
   do pass_over_workers(layer);
   while (app.n_moving.load(std::memory_order_acquire) != 0);

@@ -155,7 +155,7 @@ Status SessionLayer::unlisten(Application& handle, SessionHandle which) {
   Listener* l = impl_->listener(handle_index(which));
   if (!l || l->handle() != which || l->app != &static_cast<InProcessApp&>(handle))
     return Status::kNotFound;
-  session::unlisten(*impl_, *l);
+  session::unlisten(*impl_, *l->app, {&l, 1});
   return Status::kOk;
 }
 

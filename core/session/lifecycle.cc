@@ -188,6 +188,8 @@ void free_session(SessionWorker& sw, Session& s) noexcept {
     app.arena.free_object(s.shared_ref);
   }
   unlink_from_app(sw, s);
+  if (ops_of(sw, s)->tx_kind == TxKind::kInternal && s.settings != 0)
+    let_settings_go(sw, s.settings);
   if (s.home != 0) guest_ended(sw, s);
   release_session(app);
   sw.pool.free(s);

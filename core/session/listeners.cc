@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint32_t kMaxBacklog = 4096;  // as net.core.somaxconn
 constexpr uint32_t kMaxFifo = 1u << 30;
+constexpr std::size_t kMostAtOnce = 64;  // listeners that a worker forgets in one round
 
 // Events go out on worker 0, whose port keeps the overflow.
 void reply(Impl& layer, App& app, uint32_t app_worker, const svm::BoundEvent& event) {
@@ -21,48 +22,63 @@ void reply(Impl& layer, App& app, uint32_t app_worker, const svm::BoundEvent& ev
   });
 }
 
-uint32_t take_index(Impl& layer) {
+// kNoIndex: there is none, or what is left is for other applications.
+uint32_t take_index(Impl& layer, Taken& share) {
+  if (!share.take(1)) return kNoIndex;
   if (!layer.free_listeners.empty()) {
     const uint32_t i = layer.free_listeners.back();
     layer.free_listeners.pop_back();
     return i;
   }
-  return layer.n_listeners < Impl::kMaxListeners ? layer.n_listeners++ : kNoIndex;
+  if (layer.n_listeners < Impl::kMaxListeners) return layer.n_listeners++;
+  share.give_back(1);
+  return kNoIndex;
 }
 
-void release(Impl& layer, uint8_t protocol, std::span<const Place> places) {
-  for (const Place& p : places) layer.flows->del_listener(p.at, protocol, p.dual_stack);
+void release_index(Impl& layer, const Listener& l) {
+  l.face().listeners.give_back(1);
+  layer.free_listeners.push_back(l.index);
+}
+
+// Those of l.places.
+void give_up_places(Impl& layer, const Listener& l, std::span<const Place> places) {
+  for (const Place& p : places) give_up_place(layer, l, p);
 }
 
 // All places on one port, or none.
-Status claim(Impl& layer, uint8_t protocol, uint32_t listener, uint16_t port,
-             std::vector<Place>& places) {
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    Place& p = places[i];
+Status claim(Impl& layer, Listener& l, uint16_t port, bool alone) {
+  for (std::size_t i = 0; i < l.places.size(); ++i) {
+    Place& p = l.places[i];
     p.at.local_port = port;
-    const Status s = layer.flows->add_listener(p.at, protocol, p.dual_stack, listener);
+    const Status s = take_place(layer, l, p, alone);
     if (s == Status::kOk) continue;
-    release(layer, protocol, std::span(places).first(i));
+    give_up_places(layer, l, std::span(l.places).first(i));
     return s;
   }
   return Status::kOk;
 }
 
-// Takes the listener's places, on a port that all of them have free when it asks for none.
-Status take_places(Impl& layer, Listener& l, uint8_t protocol) {
-  l.places = places_of(layer, l.face(), l.endpoints, l.dual_stack, l.fibs);
-  // One that is bound to an interface may wait for its first address, but not for one it names.
-  if (l.places.empty() && !l.endpoints.local.is_zero()) return Status::kNotFound;
-  if (l.endpoints.local_port != 0)
-    return claim(layer, protocol, l.index, l.endpoints.local_port, l.places);
+// On a port that all of them have free when it asks for none.
+Status claim_any(Impl& layer, Listener& l) {
+  if (l.endpoints.local_port != 0) return claim(layer, l, l.endpoints.local_port, false);
   for (uint32_t port = layer.config.max_src_port; port >= layer.config.min_src_port && port != 0;
        --port) {
-    const Status s = claim(layer, protocol, l.index, static_cast<uint16_t>(port), l.places);
+    const Status s = claim(layer, l, static_cast<uint16_t>(port), true);
     if (s == Status::kInUse) continue;
     l.endpoints.local_port = static_cast<uint16_t>(port);
     return s;
   }
   return Status::kInUse;
+}
+
+// Takes the listener's places; on failure it has none.
+Status take_places(Impl& layer, Listener& l) {
+  l.places = places_of(layer, l.face(), l.endpoints, l.dual_stack, l.fibs);
+  // One that is bound to an interface may wait for its first address, but not for one it names.
+  if (l.places.empty() && !l.endpoints.local.is_zero()) return Status::kNotFound;
+  const Status s = claim_any(layer, l);
+  if (s != Status::kOk) l.places.clear();
+  return s;
 }
 
 // Makes the listener known to the transport on every worker. On failure those that know it forget
@@ -86,21 +102,27 @@ Status open_internal(Impl& layer, Listener& l) {
   return layer.transports.get(l.transport)->open_listener(l.index, l.options, &l.internal);
 }
 
-void unlisten_on_workers(Impl& layer, Listener& l) {
-  const TransportOps& ops = *layer.transports.get(l.transport);
+// All of one application.
+void unlisten_on_workers(Impl& layer, const App& app, std::span<Listener* const> going) {
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    layer.engine.run_on_worker(i, [&](Worker& w) {
-      SessionWorker& sw = of(w);
-      if (l.conn[i] != kNoConn && ops.unlisten) ops.unlisten(w, std::exchange(l.conn[i], kNoConn));
-      std::erase(sw.accepting, l.index);
-    });
+    for (std::size_t at = 0; at < going.size(); at += kMostAtOnce)
+      layer.engine.run_on_worker(i, [&](Worker& w) {
+        SessionWorker& sw = of(w);
+        for (Listener* l : going.subspan(at, std::min(kMostAtOnce, going.size() - at))) {
+          const TransportOps& ops = *layer.transports.get(l->transport);
+          if (l->conn[i] != kNoConn && ops.unlisten)
+            ops.unlisten(w, std::exchange(l->conn[i], kNoConn));
+          std::erase(sw.accepting, l->index);
+        }
+      });
   // Connections that nobody took are reset, as the kernel does. Those that go on forget the
   // listener: its index will be another's.
   for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
-    for_each_session_of(layer, i, *l.app, [&](SessionWorker& sw, Session& s) {
-      if (s.listener != l.index) return;
+    for_each_session_of(layer, i, app, [&](SessionWorker& sw, Session& s) {
+      Listener* const l = layer.listener(s.listener);
+      if (!l || !l->is_going) return;
       const bool is_waiting = s.state == State::kAccepted || s.state == State::kDetached;
-      if (is_waiting && !l.accepts.is_taken(s.accept_pos))
+      if (is_waiting && !l->accepts.is_taken(s.accept_pos))
         app_close(sw, s, true);
       else
         s.listener = kNoIndex;
@@ -108,6 +130,23 @@ void unlisten_on_workers(Impl& layer, Listener& l) {
 }
 
 }  // namespace
+
+// One that shares its port has flows by their hash, as many as each of the others.
+Status take_place(Impl& layer, const Listener& l, Place& p, bool alone) {
+  const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
+  if (!l.options.reuseport) return layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index);
+  const PortShare share{
+      .reuseport = true, .reuseaddr = false, .uid = l.face().uid, .ns = l.face().ns.get()};
+  return layer.flows->add_shared_listener(p.at, protocol, p.dual_stack, l.index, share, alone);
+}
+
+void give_up_place(Impl& layer, const Listener& l, const Place& p) {
+  const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
+  if (l.options.reuseport)
+    layer.flows->del_shared_listener(p.at, protocol, p.dual_stack, l.index);
+  else
+    layer.flows->del_listener(p.at, protocol, p.dual_stack);
+}
 
 Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   const TransportOps* ops = layer.transports.get(args.transport);
@@ -146,7 +185,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   const uint32_t capacity = app.owner->in_this_process ? 1 : std::bit_ceil(l->backlog);
   const auto object = app.arena.alloc_object(svm::listener_bytes(capacity));
   if (!object.ptr) return fail(Status::kNoMemory);
-  l->index = take_index(layer);
+  l->index = take_index(layer, l->face().listeners);
   if (l->index == kNoIndex) {
     app.arena.free_object(object.ref);
     return fail(Status::kNoMemory);
@@ -157,17 +196,21 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   std::construct_at(&l->accepts, *l->shared, capacity, l->handle());
   l->shared->holders.store(args.holders, std::memory_order_release);
 
-  if (const Status taken = is_internal ? Status::kOk : take_places(layer, *l, ops->ip_protocol);
+  // Who joins others has flows of theirs at once, so every worker has to know it before. Nobody has
+  // a port that is chosen.
+  const bool joins = !is_internal && l->options.reuseport && l->endpoints.local_port != 0;
+  if (const Status taken = is_internal || joins ? Status::kOk : take_places(layer, *l);
       taken != Status::kOk) {
-    layer.free_listeners.push_back(l->index);
+    release_index(layer, *l);
     app.arena.free_object(object.ref);
     return fail(taken);
   }
   Listener* const raw = l.get();
   layer.listeners[raw->index].store(l.release(), std::memory_order_release);
-  if (const Status s = is_internal ? open_internal(layer, *raw) : listen_on_workers(layer, *raw);
-      s != Status::kOk) {
-    unlisten(layer, *raw);
+  Status s = is_internal ? open_internal(layer, *raw) : listen_on_workers(layer, *raw);
+  if (s == Status::kOk && joins) s = take_places(layer, *raw);
+  if (s != Status::kOk) {
+    unlisten(layer, app, {&raw, 1});
     return fail(s);
   }
   layer.filters->listeners_changed(app);
@@ -183,14 +226,15 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
     reply(layer, app, app_worker, event);
   };
   char congestion[16];
-  const ListenArgs args{.transport = layer.transports.find_proto(e.proto),
-                        .local = endpoints_of(e.local, e.local),
-                        .fibs = app.ns->fibs(),
-                        .options = options_view(e.options, congestion),
-                        .backlog = e.backlog,
-                        .rx_fifo_size = e.rx_fifo_size,
-                        .tx_fifo_size = e.tx_fifo_size,
-                        .holders = 1ull << app_worker};
+  ListenArgs args{.transport = layer.transports.find_proto(e.proto),
+                  .local = endpoints_of(e.local, e.local),
+                  .fibs = app.ns->fibs(),
+                  .options = options_view(e.options, congestion),
+                  .backlog = e.backlog,
+                  .rx_fifo_size = e.rx_fifo_size,
+                  .tx_fifo_size = e.tx_fifo_size,
+                  .holders = 1ull << app_worker};
+  keep_in_place(app, args.options);
   const uint32_t settings = e.options.settings;
   const auto end_settings = [&] {
     if (settings != 0 && layer.settings.used(app, settings)) layer.settings.take_away_used();
@@ -220,19 +264,25 @@ Result<void> change_settings(Impl& layer, Listener& l, uint32_t settings) {
   return status == Status::kOk ? Result<void>() : error(status, status_name(status));
 }
 
-void unlisten(Impl& layer, Listener& l) {
-  const TransportOps& ops = *layer.transports.get(l.transport);
-  if (l.internal != kNoConn) ops.close_listener(std::exchange(l.internal, kNoConn));
-  release(layer, ops.ip_protocol, l.places);
-  layer.filters->listeners_changed(*l.app, &l);
-  unlisten_on_workers(layer, l);
-  layer.listeners[l.index].store(nullptr, std::memory_order_release);
-  // Who has found it before is done with it when all workers have run a closure since.
+void unlisten(Impl& layer, App& app, std::span<Listener* const> going) {
+  if (going.empty()) return;
+  for (Listener* l : going) {
+    const TransportOps& ops = *layer.transports.get(l->transport);
+    l->is_going = true;
+    if (l->internal != kNoConn) ops.close_listener(std::exchange(l->internal, kNoConn));
+    give_up_places(layer, *l, l->places);
+  }
+  layer.filters->listeners_changed(app);
+  unlisten_on_workers(layer, app, going);
+  for (Listener* l : going) layer.listeners[l->index].store(nullptr, std::memory_order_release);
+  // Who has found one before is done with it when all workers have run a closure since.
   pass_over_workers(layer);
-  l.app->arena.free_object(l.shared_ref);
-  l.app->memory.give_back(l.settings_charge);
-  layer.free_listeners.push_back(l.index);
-  delete &l;
+  for (Listener* l : going) {
+    app.arena.free_object(l->shared_ref);
+    app.memory.give_back(l->settings_charge);
+    release_index(layer, *l);
+    delete l;
+  }
 }
 
 }  // namespace loom::session

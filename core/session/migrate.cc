@@ -148,7 +148,8 @@ Status migrate(SessionWorker& sw, Session& s, uint32_t to) noexcept {
   if (to == sw.worker->index) return Status::kOk;
   const TransportOps* ops = ops_of(sw, s);
   const bool app_stays = s.app->owner->in_this_process && !app_of(s).calls.moved;
-  if (s.is_cut_through() || app_stays || !ops->freeze) return Status::kUnsupported;
+  if (s.is_cut_through() || app_stays || ops->tx_kind == TxKind::kInternal || !ops->freeze)
+    return Status::kUnsupported;
   constexpr uint8_t kBusy = AppEnd::kOpened | AppEnd::kReset | AppEnd::kClosed;
   if (s.state != State::kOpen || !(s.flags & kTransportUp) || s.hold.any() ||
       (s.app_end.due & kBusy) || s.app->condemned.load(std::memory_order_acquire) ||

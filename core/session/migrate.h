@@ -12,7 +12,8 @@
 //
 // Nobody waits and nothing is lost: until it is adopted, packets go to the old worker, which hands
 // them to the new one, and requests follow the session by the same way. One that was sent to the
-// old worker may be heard behind a later one that was sent to the new.
+// old worker may be heard behind a later one that was sent to the new; but options have numbers
+// (svm::OptionEvent), and earlier ones that are heard behind later ones are passed over.
 //
 // A connection whose packets keep arriving on another worker is moved there (note_stray), but not
 // more often than once in kLeastStay.

@@ -40,15 +40,12 @@ void take_tables(Namespace& ns, const Interface& f) {
 
 // Brings a listener's places up to date. Connections stay.
 void move_listener(Impl& layer, Listener& l) {
-  const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
   std::vector<Place> now = places_of(layer, l.face(), l.endpoints, l.dual_stack, l.fibs);
   for (const Place& p : l.places)
-    if (std::find(now.begin(), now.end(), p) == now.end())
-      layer.flows->del_listener(p.at, protocol, p.dual_stack);
+    if (std::find(now.begin(), now.end(), p) == now.end()) give_up_place(layer, l, p);
   std::erase_if(now, [&](Place& p) {
     if (std::find(l.places.begin(), l.places.end(), p) != l.places.end()) return false;
-    if (layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index) == Status::kOk)
-      return false;
+    if (take_place(layer, l, p, false) == Status::kOk) return false;
     layer.log(LogLevel::kWarn, "application '" + l.face().name + "' cannot listen on " +
                                    p.at.local.str() + " port " + std::to_string(p.at.local_port) +
                                    ", too: somebody does");

@@ -264,4 +264,31 @@ void MemoryCharge::give_back(uint64_t bytes) noexcept {
   bytes_ -= bytes;
 }
 
+Error no_share(const char* what, uint64_t has) {
+  return error(Status::kNoMemory, "the application has " + std::to_string(has) + " " + what +
+                                      ", and what is left is for others");
+}
+
+Result<void> take_segment(MemoryCharge& memory, Taken& descriptors, Taken& address_space,
+                          uint64_t bytes) {
+  if (!descriptors.take(1)) return no_share("descriptors", descriptors.count());
+  if (!address_space.take(bytes)) {
+    descriptors.give_back(1);
+    return no_share("bytes of addresses", address_space.count());
+  }
+  auto taken = memory.take(bytes);
+  if (!taken) {
+    address_space.give_back(bytes);
+    descriptors.give_back(1);
+  }
+  return taken;
+}
+
+void give_back_segment(MemoryCharge& memory, Taken& descriptors, Taken& address_space,
+                       uint64_t bytes) noexcept {
+  memory.give_back(bytes);
+  address_space.give_back(bytes);
+  descriptors.give_back(1);
+}
+
 }  // namespace loom::session

@@ -140,6 +140,13 @@ Result<Namespace*> add_namespace(SessionLayer::Impl&, const NamespaceArgs&);
 Result<void> delete_namespace(SessionLayer::Impl&, std::string_view id);
 // What is over it already stays; nothing is added.
 void set_quota(Namespace&, const NamespaceQuota&);
+// What a segment costs: its bytes, of the namespace's quota and of all addresses, and a descriptor.
+// Errors: kNoMemory, nothing was taken.
+Result<void> take_segment(MemoryCharge&, Taken& descriptors, Taken& address_space, uint64_t bytes);
+void give_back_segment(MemoryCharge&, Taken& descriptors, Taken& address_space,
+                       uint64_t bytes) noexcept;
+// That others need what is left.
+Error no_share(const char* what, uint64_t has);
 Result<void> set_access(Namespace&, const NamespaceAccess&);
 uint32_t n_applications(const SessionLayer::Impl&, const Namespace&);  // attached, not in-process
 
@@ -170,6 +177,10 @@ Result<void> settle(SessionLayer::Impl&, Namespace&, const NamespaceArgs&);
 // `fibs`: unless the namespace is bound to an interface.
 std::vector<Place> places_of(const SessionLayer::Impl&, const App&, const Endpoints& local,
                              bool dual_stack, const FibPair& fibs);
+// listeners.cc. To be found there or no longer. `alone`: not beside others. kInUse: somebody is
+// there who does not share.
+Status take_place(SessionLayer::Impl&, const Listener&, Place&, bool alone);
+void give_up_place(SessionLayer::Impl&, const Listener&, const Place&);
 // The addresses or the tables of an interface changed, or it has gone.
 void interface_changed(SessionLayer::Impl&, IfIndex, bool has_gone);
 // Of the first namespace there, or "".

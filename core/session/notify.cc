@@ -1,6 +1,6 @@
 // Events to applications. A session is told about once a round, however many packets it got, and
-// only if its application asked (svm/fifo_wake.h); a sleeping application is woken once a round,
-// after all its events are in place.
+// only if its application asked (svm/fifo_wake.h); a sleeping application is woken when its events
+// are in place, but does not wait for what others send.
 #include <algorithm>
 #include <cstring>
 
@@ -23,6 +23,10 @@ void retry_later(SessionWorker& sw) noexcept {
   sw.overflow_pause = kOverflowRetry;
   sw.worker->timer_start_in(sw.overflow_timer, kOverflowRetry);
 }
+
+// So many sessions are told, and those of them that have something to send do so, while what
+// belongs to them is in the cache: of many it does not stay until all others have been told.
+constexpr std::size_t kTellAtOnce = 16;
 
 struct SessionEventKind {
   uint8_t bit;  // in Session::untold
@@ -132,6 +136,14 @@ bool retry_backlog(SessionWorker& sw, AppPort& p) noexcept {
   return n != 0;
 }
 
+void wake_sleepers(SessionWorker& sw) noexcept {
+  if (!std::exchange(sw.any_pushed, false)) return;
+  for (AppPort* p : sw.ports) {
+    if (!std::exchange(p->pushed, false)) continue;
+    if (p->app_worker->events.needs_wake()) p->app_worker->wake.ring();
+  }
+}
+
 }  // namespace
 
 AppWorker* owner_of(const Session& s) noexcept {
@@ -205,10 +217,18 @@ void overflow_tick(Worker& w, Timer& t) noexcept {
   if (!t.is_running()) w.timer_start_in(t, sw.overflow_pause);
 }
 
-void flush(SessionWorker& sw) noexcept {
+void tell_all(SessionWorker& sw, void (*between)(SessionWorker&) noexcept) noexcept {
   // What is told here may free sessions, and have more to tell: that is the next round's.
   std::swap(sw.notify, sw.telling);
   for (std::size_t i = 0; i < sw.telling.size(); ++i) {
+    if (i % kTellAtOnce == 0) {
+      if (between && sw.ready.size() > sw.waiting) {
+        wake_sleepers(sw);
+        between(sw);
+      }
+      const std::size_t n = std::min(sw.telling.size() - i, kTellAtOnce);
+      prefetch_sessions(sw, std::span<const SessionId>(sw.telling).subspan(i, n));
+    }
     Session& s = sw.pool.at(sw.telling[i]);
     const uint8_t what = s.flags & (kNotifyRx | kNotifyTx | kNotifyForce);
     if (what == 0) continue;  // it has gone
@@ -219,12 +239,7 @@ void flush(SessionWorker& sw) noexcept {
   for (const uint32_t index : sw.accepting)
     if (Listener* l = sw.layer->listener(index)) tell_listener(sw, *l);
   sw.accepting.clear();
-  if (!sw.any_pushed) return;
-  sw.any_pushed = false;
-  for (AppPort* p : sw.ports) {
-    if (!std::exchange(p->pushed, false)) continue;
-    if (p->app_worker->events.needs_wake()) p->app_worker->wake.ring();
-  }
+  wake_sleepers(sw);
 }
 
 }  // namespace loom::session

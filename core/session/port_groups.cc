@@ -7,6 +7,7 @@ namespace loom::session {
 namespace {
 
 bool agree(const PortShare& a, const PortShare& b) noexcept {
+  if (a.ns != b.ns) return false;
   return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
 }
 

@@ -21,10 +21,14 @@
 
 namespace loom::session {
 
+struct Namespace;
+
 // What a connection agrees to.
 struct PortShare {
   bool reuseport = false, reuseaddr = false;
   uint32_t uid = 0;  // whose it is: reuseport joins sockets of one user only
+  // Where it is: sockets of another namespace never join. Only compared; it outlives the socket.
+  const Namespace* ns = nullptr;
   bool any() const noexcept { return reuseport || reuseaddr; }
 };
 

@@ -50,7 +50,7 @@ void drop_unclaimed(Impl& layer, App* app, uint64_t serial) {
 }  // namespace
 
 void remove_worker(Impl& layer, App& app, uint32_t index, bool abort, Process process) {
-  const std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
+  std::unique_ptr<AppWorker> a = std::move(app.workers[index]);
   layer.loop.unwatch_fd(a->watch);
   if (!abort) {  // its last words: claims and closes, and those that are passed on
     for (uint32_t i = 0; i < layer.engine.n_workers(); ++i)
@@ -72,12 +72,13 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort, Process pr
     drop_sessions(layer, i, app, *a, abort);
   }
   const uint64_t bit = 1ull << index;
+  std::vector<Listener*> going;
   for (uint32_t i = 0; i < layer.n_listeners; ++i) {
     Listener* l = layer.listener(i);
     if (!l || l->app != &app) continue;
     const uint64_t left = l->shared->holders.fetch_and(~bit, std::memory_order_acq_rel) & ~bit;
     if (abort || (left & app.live_mask()) == 0) {
-      unlisten(layer, *l);
+      going.push_back(l);
       continue;
     }
     // It may have been chosen for a connection that is still in the queue.
@@ -88,6 +89,7 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort, Process pr
         flush(of(w));
       });
   }
+  unlisten(layer, app, going);
   // A process that does not know yet may still write to its queues: that memory is nobody else's as
   // long as there is the application.
   if (process == Process::kGone) {
@@ -97,6 +99,7 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort, Process pr
   layer.log(LogLevel::kInfo, "application '" + app.name + "' worker " + std::to_string(index) +
                                  " (pid " + std::to_string(a->pid) + ") has gone");
   note_application(layer, EventKind::kDetach, app, static_cast<uint64_t>(a->pid));
+  a.reset();  // before its application, which may go now
   if (app.live_mask() == 0) {
     app.detached = true;
     free_application_if_unused(layer, app);

@@ -20,17 +20,30 @@ bool is_heard(const AppPort& p) noexcept {
          a.app->for_control.load(std::memory_order_relaxed) < App::kMostForControl;
 }
 
+void take_away_used(const SessionWorker& sw) noexcept {
+  sw.worker->post_to_control(
+      [](void* layer) { static_cast<Impl*>(layer)->settings.take_away_used(); }, sw.layer);
+}
+
 // Settings that are for one connect go with it, whatever comes of it.
 struct UsedSettings {
   SessionWorker& sw;
   const App& app;
   uint32_t number;
   ~UsedSettings() {
-    if (number == 0 || !sw.layer->settings.used(app, number)) return;
-    sw.worker->post_to_control(
-        [](void* layer) { static_cast<Impl*>(layer)->settings.take_away_used(); }, sw.layer);
+    if (number != 0 && sw.layer->settings.used(app, number)) take_away_used(sw);
   }
 };
+
+// An internal transport makes something of a program's settings, and keeps that as long as there is
+// the session. False: nobody may name them any more.
+bool keep_settings(SessionWorker& sw, const TransportOps& ops, Session& s,
+                   uint32_t number) noexcept {
+  if (number == 0 || ops.tx_kind != TxKind::kInternal || s.app->owner->in_this_process) return true;
+  if (!sw.layer->settings.hold(*s.app, number)) return false;
+  s.settings = number;
+  return true;
+}
 
 }  // namespace
 
@@ -42,7 +55,7 @@ void refuse_connect(SessionWorker& sw, AppWorker& a, uint32_t context, Status st
 }
 
 void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
-             const Waited& waited) noexcept {
+             const Waited& before) noexcept {
   Impl& layer = *sw.layer;
   const uint32_t settings = c.options.settings;
   const UsedSettings used{sw, *a.app, settings};
@@ -50,7 +63,9 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
   const TransportOps* ops = layer.transports.get(transport);
   if (!ops || !ops->connect) return refuse_connect(sw, a, c.context, Status::kUnsupported);
   const bool is_datagram = ops->tx_kind == TxKind::kDatagram;
-  const bool is_new = waited.deadline == 0;  // one that has waited has used its settings
+  const bool is_new = before.deadline == 0;  // one that has waited has used its settings
+  Waited waited = before;
+  if (is_new) waited.chance = sw.worker->ops->random(*sw.worker);
   if (!is_valid(c.remote) || (c.remote.port == 0 && !is_datagram) ||
       (settings != 0 && is_new && !layer.settings.has(*a.app, settings))) {
     ++sw.counters[kBadRequest];
@@ -63,8 +78,9 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
                    .rx_fifo_size = c.rx_fifo_size,
                    .tx_fifo_size = c.tx_fifo_size,
                    .context = c.context,
-                   .creator = static_cast<uint8_t>(a.index)};
-  keep_groups_in_place(*a.app, args.options);
+                   .creator = static_cast<uint8_t>(a.index),
+                   .chance = waited.chance};
+  keep_in_place(*a.app, args.options);
   Endpoints& e = args.endpoints;
   if (c.remote.port != 0 && !is_datagram &&  // those stay of both families
       c.local.is_ip4 != c.remote.is_ip4) {   // only meaningful when no address was bound
@@ -127,7 +143,7 @@ void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
         if (note_come(*t->layer, t->app, t->app_serial) && l && l->app == t->app &&
             l->handle() == t->handle &&
             (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
-          unlisten(*t->layer, *l);
+          unlisten(*t->layer, *t->app, {&l, 1});
       },
       new UnlistenTask{sw.layer, &app, app.serial, handle});
 }
@@ -291,6 +307,8 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return link_ring(sw, *a.app, e.as<svm::LinkEvent>());
     case svm::ToDaemon::kGroup:
       return group(sw, a, e.as<svm::GroupEvent>());
+    case svm::ToDaemon::kResize:
+      return resize(sw, a, e.as<svm::ResizeEvent>());
     case svm::ToDaemon::kGetPath: {
       const auto p = e.as<svm::PeerEvent>();
       return info(sw, a, {p.handle, p.context}, &p.remote);
@@ -301,10 +319,13 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       const auto o = e.as<svm::OptionEvent>();
       Session* s = find_session(sw, *a.app, o.handle);
       if (!s || !(s->flags & kTransportUp)) return;
+      if (static_cast<int32_t>(o.number - s->n_options) < 0) return;  // others were set later
+      s->n_options = o.number;
       const TransportOps* ops = ops_of(sw, *s);
       char congestion[16];
       SocketOptionsView view = options_view(o.options, congestion);
-      keep_groups_in_place(*a.app, view);
+      if (ops->tx_kind == TxKind::kDatagram) bind_to_link(sw, *s, view.interface);
+      keep_in_place(*a.app, view);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
       return;
     }
@@ -312,6 +333,12 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return on_session(sw, a, type, e.as<svm::SessionEvent>().handle);
   }
 }
+
+void let_settings_go(SessionWorker& sw, uint32_t number) noexcept {
+  if (sw.layer->settings.let_go(number)) take_away_used(sw);
+}
+
+uint32_t fifo_size(uint32_t asked) noexcept { return std::clamp(asked, 4096u, 1u << 30); }
 
 Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
                        Session** out) noexcept {
@@ -322,9 +349,8 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   s->state = State::kConnecting;
   s->context = args.context;
   s->creator = args.creator;
-  constexpr uint32_t kMost = 1u << 30;
-  if (args.rx_fifo_size) s->rx.size = std::clamp(args.rx_fifo_size, 4096u, kMost);
-  if (args.tx_fifo_size) s->tx.size = std::clamp(args.tx_fifo_size, 4096u, kMost);
+  if (args.rx_fifo_size) s->rx.size = fifo_size(args.rx_fifo_size);
+  if (args.tx_fifo_size) s->tx.size = fifo_size(args.tx_fifo_size);
   Endpoints e = args.endpoints;
   const SessionId id = s->id;
   const uint32_t generation = s->generation;
@@ -332,7 +358,10 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   s->flags |= kTransportUp;  // before the transport may report
   note_session(sw, EventKind::kSessionOpen, *s);
   const TransportOps* ops = sw.layer->transports.get(args.transport);
-  const Status status = ops->connect(*sw.worker, id, e, args.options, &conn);
+  if (ops->tx_kind == TxKind::kDatagram) bind_to_link(sw, *s, args.options.interface);
+  const Status status = keep_settings(sw, *ops, *s, args.options.settings)
+                            ? ops->connect(*sw.worker, id, e, args.options, &conn)
+                            : Status::kInvalid;
   if (status != Status::kOk) {
     s->flags &= static_cast<uint8_t>(~kTransportUp);
     free_session(sw, *s);
@@ -345,10 +374,13 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   return Status::kOk;
 }
 
-// In a namespace that is bound to an interface groups are reached by that one.
-void keep_groups_in_place(const App& app, SocketOptionsView& v) noexcept {
-  if (const IfIndex own = app.ns->interface.load(std::memory_order_relaxed); own != kNoIndex)
-    v.ip4_group_if = v.ip6_group_if = own;
+// In a namespace that is bound to an interface groups are reached by that one, and no other can be
+// asked for: open_datagram has said so, or set_peer will.
+void keep_in_place(const App& app, SocketOptionsView& v) noexcept {
+  const IfIndex own = app.ns->interface.load(std::memory_order_relaxed);
+  if (own == kNoIndex) return;
+  v.ip4_group_if = v.ip6_group_if = own;
+  if (v.interface != kNoIndex) v.interface = own;
 }
 
 namespace {
@@ -390,6 +422,9 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.ip4_group_all = !(o.group_off & svm::kIp4GroupAllOff);
   v.ip6_group_all = !(o.group_off & svm::kIp6GroupAllOff);
   v.settings = o.settings;
+  v.no_check6_tx = o.no_check6_tx;
+  v.no_check6_rx = o.no_check6_rx;
+  v.interface = uint32_t{o.interface} - 1;  // 0: kNoIndex
   return v;
 }
 
@@ -422,6 +457,8 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
   uint32_t found = 0;
   for (std::size_t i = 0; i < sw.ports.size(); ++i) {
     AppPort& p = *sw.ports[i];
+    if (p.requests.empty()) [[likely]]
+      continue;
     svm::MqEvent e;
     for (uint32_t n = 0; n < kRequestsPerRound && is_heard(p) && p.requests.pop(e); ++n, ++found)
       handle_request(sw, *p.app_worker, e, 0);
@@ -430,7 +467,8 @@ uint32_t poll_requests(SessionWorker& sw) noexcept {
 }
 
 bool may_sleep(SessionWorker& sw) noexcept {
-  if (!sw.ready.empty() || !sw.notify.empty() || !sw.accepting.empty()) return false;
+  if (!sw.ready.empty() || !sw.again.empty() || !sw.notify.empty() || !sw.accepting.empty())
+    return false;
   bool all_heard = true;
   for (std::size_t i = 0; i < sw.ports.size(); ++i) {
     if (!is_heard(*sw.ports[i])) {  // what it asks would be no reason to be awake

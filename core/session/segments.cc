@@ -8,6 +8,14 @@ namespace {
 constexpr uint32_t kMaxApps = 4096;
 constexpr uint32_t kMaxSegmentsPerApp = 64;  // of each kind
 
+Result<void> take_segment(App& app, uint64_t size) {
+  return take_segment(app.memory, app.descriptors, app.address_space, size);
+}
+
+void give_back_segment(App& app, uint64_t size) noexcept {
+  give_back_segment(app.memory, app.descriptors, app.address_space, size);
+}
+
 }  // namespace
 
 Result<uint32_t> free_app_index(Impl& layer) {
@@ -28,9 +36,9 @@ Result<void> add_daemon_segment(App& app, uint64_t size) {
   if (app.arena.n_segments() >= kMaxSegmentsPerApp)
     return error(Status::kNoMemory, "application '" + app.name + "' has its " +
                                         std::to_string(kMaxSegmentsPerApp) + " segments");
-  if (auto taken = app.memory.take(size); !taken) return taken;
+  if (auto taken = take_segment(app, size); !taken) return taken;
   const auto failed = [&](const Error& e) {
-    app.memory.give_back(size);
+    give_back_segment(app, size);
     return e;
   };
   auto s = app.owner->make_segment(size, svm::SegmentKind::kDaemonArena);
@@ -46,10 +54,10 @@ Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
   if (app.app_arenas.size() >= kMaxSegmentsPerApp)
     return error(Status::kNoMemory, "application '" + app.name + "' has its " +
                                         std::to_string(kMaxSegmentsPerApp) + " segments");
-  if (auto taken = app.memory.take(size); !taken) return taken.error();
+  if (auto taken = take_segment(app, size); !taken) return taken.error();
   auto s = app.owner->make_segment(size, svm::SegmentKind::kAppArena);
   if (!s) {
-    app.memory.give_back(size);
+    give_back_segment(app, size);
     return s.error();
   }
   app.app_arenas.push_back(std::move(*s));
@@ -57,7 +65,7 @@ Result<svm::Segment*> add_app_arena(App& app, uint64_t size) {
   if (!app.app_segments.add(segment) || !app.app_arena.add_segment(segment)) {
     app.app_segments.remove(segment.id());
     app.app_arenas.pop_back();
-    app.memory.give_back(size);
+    give_back_segment(app, size);
     return error(Status::kNoMemory, "no room for another segment");
   }
   return &segment;

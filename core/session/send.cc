@@ -3,6 +3,10 @@
 //   out   chains with payload, to the transport's push_headers, which hands them to its output node
 //   cost  small segments are copied (kCopyBelow); larger ones refer to the fifo's bytes, copied by
 //   nobody
+// A round tells applications what the last one's packets brought, and sends. A session has one turn
+// in it, when those have been told; who begins to send because of what it was told has it earlier,
+// with others like it, while what belongs to them is in the cache. Who has more to send, or may
+// have, comes in the next round: nodes have to run before windows open and buffers come back.
 #include <algorithm>
 
 #include "session/impl.h"
@@ -33,6 +37,8 @@ constexpr CounterInfo kQueueCounters[kQueueCounterCount] = {
      "sessions refused or put off because their namespace has as many as it may have"},
     {"bad-datagram", Severity::kError, "datagrams of applications that make no sense, dropped"},
     {"datagram-denied", Severity::kInfo, "datagrams of applications that a rule refuses, dropped"},
+    {"membership-refused", Severity::kWarn,
+     "memberships of groups refused: their application has as many as leave others enough"},
 };
 
 enum class Visit { kDone, kAgain };
@@ -83,8 +89,13 @@ Visit visit(SessionWorker& sw, Session& s) noexcept {
     if (n == 0) return tx.violation() ? Visit::kDone : Visit::kAgain;
     sw.counters[kSentChains] += n;
     w.work += n;
+    // Who writes from another thread may do so until the next look, and need not say so. One on
+    // this thread says it at no cost, and the look, at what has left the cache meanwhile, is
+    // spared.
+    const bool is_over =
+        offset == queued && !s.tail_held && s.app->owner->in_this_process && tx.arm(in_fifo);
     ops.push_headers(w, s.conn, {chains, n});
-    return Visit::kAgain;
+    return is_over ? Visit::kDone : Visit::kAgain;
   }
   return Visit::kAgain;
 }
@@ -126,8 +137,8 @@ bool send_some(SessionWorker& sw, Session& s) noexcept {
   }
 }
 
-void send_all(SessionWorker& sw) noexcept {
-  std::swap(sw.ready, sw.sending);
+// Gives those in `sending` their turn.
+void send(SessionWorker& sw) noexcept {
   for (std::size_t i = 0; i < sw.sending.size(); ++i) {
     Session& s = sw.pool.at(sw.sending[i]);
     if (!(s.flags & kInReady)) continue;  // it has gone
@@ -136,19 +147,39 @@ void send_all(SessionWorker& sw) noexcept {
     const SessionId id = s.id;
     const uint32_t generation = s.generation;
     const bool again = send_some(sw, s);
-    if (again && sw.pool.at(id).generation == generation) schedule(sw, s);
+    if (!again || sw.pool.at(id).generation != generation || (s.flags & kInReady)) continue;
+    s.flags |= kInReady;
+    sw.again.push_back(id);
+    ++sw.worker->work;  // the round must not end in sleep
   }
   sw.sending.clear();
 }
 
+// Of those that came to be ready in this round.
+void send_fresh(SessionWorker& sw) noexcept {
+  const auto first = sw.ready.begin() + static_cast<std::ptrdiff_t>(sw.waiting);
+  sw.sending.assign(first, sw.ready.end());
+  sw.ready.erase(first, sw.ready.end());
+  send(sw);
+}
+
+void send_all(SessionWorker& sw) noexcept {
+  std::swap(sw.ready, sw.sending);
+  send(sw);
+}
+
 void session_queue(Worker& w, NodeRuntime& rt, std::span<Buffer* const>) noexcept {
   SessionWorker& sw = of(w);
-  flush(sw);  // what the last round's packets brought
+  sw.ready.insert(sw.ready.end(), sw.again.begin(), sw.again.end());
+  sw.again.clear();
+  sw.waiting = sw.ready.size();
+  flush(sw, send_fresh);  // what the last round's packets brought
   w.work += poll_requests(sw);
   if (!sw.ready.empty()) send_all(sw);
   flush(sw);
+  if (!std::exchange(sw.counters.changed, false)) return;
   for (uint16_t i = 0; i < kQueueCounterCount; ++i)
-    if (const uint64_t n = std::exchange(sw.counters[i], 0)) rt.count(i, n);
+    if (const uint64_t n = std::exchange(sw.counters.n[i], 0)) rt.count(i, n);
 }
 
 }  // namespace

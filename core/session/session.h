@@ -51,6 +51,12 @@ enum Flags : uint8_t {
   kAppShutdown = 1u << 7,  // the application has shut down its sending side
 };
 
+// Of a datagram session that has one interface alone (SocketOptions::interface).
+enum LinkBound : uint8_t {
+  kBoundToLink = 1u << 0,    // its peers are on that link: addresses alone do not tell who they are
+  kBoundElsewhere = 1u << 1  // and it is none of its namespace's: nobody is there
+};
+
 // What a session of an in-process application has beside its fifos.
 struct AppEnd {
   enum Due : uint8_t {
@@ -69,14 +75,17 @@ struct AppEnd {
   int16_t outcome = 0;                           // with kOpened: Status of connect
 };
 
-// What a packet touches comes first: a session of 224 bytes takes four cache lines, and the last
+// What a packet touches comes first: a session of 216 bytes takes four cache lines, and the last
 // two are of use at its beginning, its end and for in-process applications.
 struct Session {
   State state = State::kFree;
   uint8_t flags = 0;
   TransportId transport = kNoTransport;
-  uint8_t creator = 0;     // application worker that asked for it, or 0xff
-  bool tail_held = false;  // the transport was told that the end of the tx fifo may wait
+  uint8_t creator = 0;  // application worker that asked for it, or 0xff
+  union {
+    bool tail_held = false;  // streams: the transport knows that the end of the tx fifo may wait
+    uint8_t link_bound;      // datagrams: LinkBound
+  };
   union {
     uint8_t lives_on = 0;  // worker, of a migrated one
     uint8_t n_errors;      // datagrams, which do not migrate: how many of those before error_end
@@ -90,13 +99,18 @@ struct Session {
   App* app = nullptr;
   svm::SessionLine* shared = nullptr;  // of a SessionShared, unless it is cut-through
   svm::PrivateProducer rx;  // used through rx_of() (application.h); its size is always set
-  svm::PrivateCursor tx;    // through tx_of(), likewise
-  TxHold hold;
+  // Through tx_of(), likewise. The word after it lies in what its alignment leaves over.
+  [[no_unique_address]] svm::PrivateCursor tx;
+  uint32_t n_options = 0;             // number of the last OptionEvent that was heard
+  [[no_unique_address]] TxHold hold;  // so does the word after it
+  union {
+    uint32_t moved_at = 0;  // when it came here from another worker, in ms of its clock; 0: never
+    uint32_t settings;      // internal transports', which do not move: EndpointSettings, or 0
+  };
   AppEnd app_end;
   SessionHandle home = 0;  // of a guest: the handle from where it was opened; 0: here
   svm::Ref shared_ref = 0;
   SessionId app_next = kNoSession, app_prev = kNoSession;  // the application's sessions here
-  uint32_t moved_at = 0;  // when it came here from another worker, in ms of its clock; 0: never
   uint32_t listener = kNoIndex;
   union {
     uint32_t accept_pos = 0;  // streams with `listener`: position in its accept queue
@@ -109,7 +123,7 @@ struct Session {
   svm::SessionShared& fifos() const noexcept { return *static_cast<svm::SessionShared*>(shared); }
 };
 
-static_assert(sizeof(Session) <= 224);
+static_assert(sizeof(Session) == 216);
 // Segments find the session by its hold.
 static_assert(std::is_standard_layout_v<Session>);
 inline Session& session_of(ExternalOwner& owner) noexcept {

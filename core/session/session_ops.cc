@@ -213,31 +213,49 @@ void after_store(SessionWorker& sw, Session& s) noexcept {
   if (rx_of(s).violation()) condemn(sw, *s.app);
 }
 
-svm::DaemonFifoProducer::Placed store(SessionWorker& sw, Session& s, uint32_t ahead,
-                                      const Buffer& chain, uint32_t offset,
-                                      uint32_t length) noexcept {
-  svm::ByteView parts[kMaxParts];
-  svm::DaemonFifoProducer::Placed placed;
-  if (!s.shared || s.state == State::kClosing) return placed;
+// What one look at a chain has found, into the fifo. False: that is all it takes.
+bool store_parts(SessionWorker& sw, Session& s, uint32_t ahead,
+                 std::span<const svm::ByteView> parts, uint32_t bytes,
+                 svm::DaemonFifoProducer::Placed& placed) noexcept {
   auto rx = rx_of(s);
+  const auto p = rx.enqueue_at(ahead, parts);
+  placed.taken += p.taken;
+  placed.advanced += p.advanced;
+  if (p.taken == bytes) return true;
+  if (rx.refresh() != 0) {  // there is space, so it was memory
+    ++sw.counters[kNoSegmentMemory];
+    ask_growth(sw, *s.app);
+  }
+  return false;
+}
+
+void store_chain(SessionWorker& sw, Session& s, uint32_t ahead, const Buffer& chain,
+                 uint32_t offset, uint32_t length,
+                 svm::DaemonFifoProducer::Placed& placed) noexcept {
+  svm::ByteView parts[kMaxParts];
   while (length != 0) {
     const std::size_t n = gather(chain, offset, length, parts);
     uint32_t bytes = 0;
     for (std::size_t i = 0; i < n; ++i) bytes += static_cast<uint32_t>(parts[i].size());
     if (bytes == 0) break;
-    const auto p = rx.enqueue_at(ahead, std::span<const svm::ByteView>(parts, n));
-    placed.taken += p.taken;
-    placed.advanced += p.advanced;
-    if (p.taken < bytes) {
-      if (rx.refresh() != 0) {  // there is space, so it was memory
-        ++sw.counters[kNoSegmentMemory];
-        ask_growth(sw, *s.app);
-      }
-      break;
-    }
+    const uint32_t before = placed.advanced;
+    if (!store_parts(sw, s, ahead, std::span<const svm::ByteView>(parts, n), bytes, placed)) break;
     offset += bytes;
     length -= bytes;
-    if (ahead != 0 || p.advanced == 0) ahead += bytes;
+    if (ahead != 0 || placed.advanced == before) ahead += bytes;
+  }
+}
+
+svm::DaemonFifoProducer::Placed store(SessionWorker& sw, Session& s, uint32_t ahead,
+                                      const Buffer& chain, uint32_t offset,
+                                      uint32_t length) noexcept {
+  svm::DaemonFifoProducer::Placed placed;
+  if (!s.shared || s.state == State::kClosing) return placed;
+  if (length <= chain.len && offset <= chain.len - length) [[likely]] {  // no list of a KB
+    const svm::ByteView whole{chain.data + offset, length};
+    if (length != 0) (void)store_parts(sw, s, ahead, {&whole, 1}, length, placed);
+  } else {
+    store_chain(sw, s, ahead, chain, offset, length, placed);
   }
   after_store(sw, s);
   return placed;
@@ -316,6 +334,12 @@ void rx_commit(Worker& w, SessionId id, uint32_t n) noexcept {
   if (n != 0) notify(sw, s, kNotifyRx);
 }
 
+void rx_tell(Worker& w, SessionId id) noexcept {
+  SessionWorker& sw = of(w);
+  Session& s = at(sw, id);
+  if (s.shared && s.state != State::kClosing) notify(sw, s, kNotifyRx | kNotifyForce);
+}
+
 // --- Send
 // ------------------------------------------------------------------------------------------------------------------
 
@@ -364,23 +388,32 @@ void tx_schedule(Worker& w, SessionId id) noexcept {
   schedule(sw, at(sw, id));
 }
 
-template <class T>
-void prefetch_lines(const T* object) noexcept {
-  const auto* p = reinterpret_cast<const std::byte*>(object);
-  for (std::size_t at = 0; at < sizeof(T); at += kCacheLine) __builtin_prefetch(p + at);
-}
-
-// Two passes, so that the misses of all sessions overlap, and those of what they lead to.
-void prefetch(Worker& w, std::span<const SessionId> ids) noexcept {
-  SessionWorker& sw = of(w);
-  for (const SessionId id : ids) prefetch_lines(&at(sw, id));
-  for (const SessionId id : ids) {
-    const Session& s = at(sw, id);
-    if (s.shared && !s.is_cut_through()) prefetch_lines(&s.fifos());
-  }
-}
+void prefetch(Worker& w, std::span<const SessionId> ids) noexcept { prefetch_sessions(of(w), ids); }
 
 }  // namespace
+
+// Two passes, so that the misses of all sessions overlap, and those of what they lead to.
+void prefetch_sessions(SessionWorker& sw, std::span<const SessionId> ids) noexcept {
+  constexpr std::size_t kUsed = offsetof(Session, home);  // by packets
+  for (const SessionId id : ids) {
+    const auto* p = reinterpret_cast<const std::byte*>(&sw.pool.at(id));
+    for (std::size_t at = 0; at < kUsed; at += kCacheLine) __builtin_prefetch(p + at);
+    __builtin_prefetch(p + kUsed - 1);
+  }
+  for (const SessionId id : ids) {
+    const Session& s = sw.pool.at(id);
+    // Who is on the way to another worker, or has gone there, is no longer ours to look into.
+    if (s.state == State::kMigrated || !s.shared || s.is_cut_through()) continue;
+    const svm::SessionShared& fifos = s.fifos();
+    if (s.app_end.due & AppEnd::kKnown)
+      __builtin_prefetch(s.app_end.context);
+    else
+      __builtin_prefetch(s.shared);  // its owner, outside
+    __builtin_prefetch(&fifos.daemon);
+    __builtin_prefetch(&fifos.rx_consumer);
+    __builtin_prefetch(&fifos.tx_producer);
+  }
+}
 
 void fill_ops(Ops& o) noexcept {
   o.struct_size = sizeof(SessionOps);
@@ -421,7 +454,10 @@ void fill_ops(Ops& o) noexcept {
   o.tx_views = tx_views;
   o.rx_reserve = rx_reserve;
   o.rx_commit = rx_commit;
+  o.rx_tell = rx_tell;
   o.tx_datagram = tx_datagram;
+  o.take_membership = take_membership;
+  o.give_back_memberships = give_back_memberships;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

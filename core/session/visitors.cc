@@ -40,13 +40,15 @@ void log_refusal(Impl& layer, const char* app, const std::string& why) {
 
 void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
   svm::AttachRequest request;
-  switch (receive(v->fd.get(), request)) {
+  const Received received = receive(v->fd.get(), request);
+  switch (received) {
     case Received::kNothing:
       return;
     case Received::kEnd:
       layer.loop.unwatch_fd(v->watch);
       return;
     case Received::kRequest:
+    case Received::kOtherVersion:
       break;
   }
   const auto keep = v;  // unwatching destroys the callback that holds it
@@ -57,6 +59,11 @@ void on_visitor(Impl& layer, const std::shared_ptr<Visitor>& v) {
     send_reply(keep->fd.get(), r);
     log_refusal(layer, request.app_name, e.message);
   };
+  if (received == Received::kOtherVersion)  // what else it says nobody here can read
+    return refuse(error(Status::kUnsupported, "this daemon speaks version " +
+                                                  std::to_string(svm::kProtocolVersion) +
+                                                  " of the attach protocol, the application " +
+                                                  std::to_string(request.version)));
   if (request.op != svm::AttachOp::kAttach)
     return refuse(error(Status::kInvalid, "the first request must be attach"));
   const auto ns = admit(layer, *keep->by, request, keep->fd.get());

@@ -95,7 +95,12 @@ void TimerWheel::place(Timer& t) noexcept {
   const uint64_t differs = t.deadline_tick ^ tick_;
   if (differs == 0) return due_.push_back(t);  // cascaded at its very deadline
   const unsigned level = (63 - static_cast<unsigned>(std::countl_zero(differs))) / kDigitBits;
-  if (level >= kLevels) return parked_.push_back(t);
+  if (level >= kLevels) {
+    quiet_until_ = std::min(quiet_until_, end_of_top_level());
+    return parked_.push_back(t);
+  }
+  const unsigned shift = level * kDigitBits;
+  quiet_until_ = std::min(quiet_until_, t.deadline_tick >> shift << shift);
   const unsigned slot = digit(t.deadline_tick, level);
   slots_[level][slot].push_back(t);
   used_[level][slot / 64] |= 1ull << (slot % 64);
@@ -111,8 +116,12 @@ std::optional<TimerWheel::Event> TimerWheel::next_event() const noexcept {
     }
   }
   if (parked_.is_empty()) return std::nullopt;
+  return Event{end_of_top_level(), kLevels, 0};
+}
+
+uint64_t TimerWheel::end_of_top_level() const noexcept {
   constexpr unsigned kSpan = kLevels * kDigitBits;
-  return Event{((tick_ >> kSpan) + 1) << kSpan, kLevels, 0};
+  return ((tick_ >> kSpan) + 1) << kSpan;
 }
 
 // Makes the event's tick the current one and takes the slot's timers out of it, so that what
@@ -126,8 +135,13 @@ void TimerWheel::reach(const Event& e) noexcept {
 
 std::size_t TimerWheel::advance(Worker& worker, TimeNs now, std::size_t max_expirations) noexcept {
   LOOM_CHECK(!advancing_);
-  advancing_ = true;
   target_ = std::max(target_, tick_at_or_before(now));
+  if (target_ < quiet_until_) [[likely]] {
+    tick_ = target_;
+    return 0;
+  }
+  advancing_ = true;
+  quiet_until_ = 0;
   std::size_t n_fired = 0;
   std::size_t n_cascaded = 0;
   const std::size_t max_cascades = max_expirations * kCascadesPerExpiration;
@@ -145,6 +159,7 @@ std::size_t TimerWheel::advance(Worker& worker, TimeNs now, std::size_t max_expi
       reach(*e);
     } else {
       tick_ = target_;
+      quiet_until_ = e ? e->tick : UINT64_MAX;
       break;
     }
   }

@@ -87,9 +87,12 @@ class TimerWheel {
   void place(Timer& t) noexcept;
   void forget_slot_if_empty(Timer* head) noexcept;
   std::optional<Event> next_event() const noexcept;
+  uint64_t end_of_top_level() const noexcept;  // when the parked timers are placed anew
   void reach(const Event& e) noexcept;
 
-  uint64_t tick_;    // every timer due before it has fired or is in due_
+  uint64_t tick_;  // every timer due before it has fired or is in due_
+  // All that next_event() could say is at or after it: until then advance() has nothing to do.
+  uint64_t quiet_until_ = UINT64_MAX;
   uint64_t target_;  // the tick of the latest advance(); tick_ lags behind when work was left over
   std::size_t running_ = 0;
   bool advancing_ = false;

@@ -59,23 +59,31 @@ uint32_t decode(uint32_t code, unsigned mantissa_bits) noexcept {
   return (mantissa | 1u << mantissa_bits) << (exponent + 3);
 }
 
+// What a query is about, of whichever version; kQuery, or what is wrong with it. Longer ones than
+// the header `h` are of the latest version (RFC 3376 section 7.1, RFC 3810 section 8.1).
+template <class Header>
+Counter read_query(const Buffer& b, const Header& h, GroupQuery& q) noexcept {
+  const uint32_t bytes = b.length();
+  if (bytes != sizeof h && bytes < sizeof h + 4) return kTooShort;
+  q.interface = b.rx_if;
+  q.group = h.group;
+  q.is_general = h.group.is_zero();
+  q.version = bytes > sizeof h ? 3 : 2;
+  return q.is_general || h.group.is_multicast() ? kQuery : kBadGroup;
+}
+
 uint16_t igmp(Worker& w, Buffer& b) {
   const auto* h = b.peek<IgmpHeader>();
   if (!h) return kTooShort;
   if (checksum_fold(checksum_add_chain(0, &b, 0, b.length())) != 0xffff) return kBadChecksum;
   if (h->type != kIgmpQuery) return kNotForHosts;
-  const uint32_t bytes = b.length();
-  if (bytes != sizeof *h && bytes < sizeof *h + 4) return kTooShort;  // RFC 3376 section 7.1
   GroupQuery q;
-  q.interface = b.rx_if;
-  q.group = h->group;
-  q.is_general = h->group.is_zero();
-  if (!q.is_general && !h->group.is_multicast()) return kBadGroup;
+  if (const Counter read = read_query(b, *h, q); read != kQuery) return read;
   // From beyond a router nobody changes the version that is spoken here (RFC 3376 section 9.1).
   const auto& ip = *b.at<Ip4Header>(b.l3_offset);
   if (ip.ttl != 1 || (q.is_general && ip.dst.is_multicast() && ip.dst != kAllSystems))
     return kNotOfLink;
-  q.version = bytes > sizeof *h ? 3 : h->max_response == 0 ? 1 : 2;
+  if (q.version == 2 && h->max_response == 0) q.version = 1;
   const uint32_t tenths = q.version == 1   ? 100  // RFC 2236 section 4
                           : q.version == 2 ? uint32_t{h->max_response}
                                            : decode(h->max_response, 4);
@@ -105,14 +113,8 @@ uint16_t mld(Worker& w, Buffer& b) {
   if (!ip.src.is_link_local()) return kBadSource;
   if (ip.hop_limit != 1) return kNotOfLink;  // RFC 3810 section 6.2
   if (!has_router_alert(b, ip)) return kNoAlert;
-  const uint32_t bytes = b.length();
-  if (bytes != sizeof *h && bytes < sizeof *h + 4) return kTooShort;  // RFC 3810 section 8.1
   GroupQuery q;
-  q.interface = b.rx_if;
-  q.group = h->group;
-  q.is_general = h->group.is_zero();
-  if (!q.is_general && !h->group.is_multicast()) return kBadGroup;
-  q.version = bytes > sizeof *h ? 3 : 2;
+  if (const Counter read = read_query(b, *h, q); read != kQuery) return read;
   q.max_response =
       (q.version == 2 ? uint32_t{h->max_response} : decode(h->max_response, 12)) * kMillisecond;
   net_state(w).group_reports.query(w, q);

@@ -33,6 +33,8 @@ inline std::string sub_interface_name(const std::string& parent, uint32_t sub_id
 
 // Gives the receive queues of a new interface to the workers.
 void place_queues(NetState& s, Interface& f);
+// The mode of a queue may have changed: its driver learns it, and its worker looks once more.
+void apply_rx_mode(NetState& s, Interface& f, uint16_t queue);
 
 // Workers see its addresses, and those that it borrows, as they are now.
 void show_addresses(NetState& s, Interface& f);

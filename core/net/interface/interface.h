@@ -52,7 +52,8 @@ struct RxQueue {
   int event_fd = -1;
   uint32_t worker = 0;
   bool is_watched = false;
-  std::atomic<RxMode> mode{RxMode::kAdaptive};
+  std::atomic<RxMode> mode{RxMode::kAdaptive};  // the operator's
+  RxMode told = RxMode::kAdaptive;              // to the driver: one that is not watched is polled
 };
 
 // IPv6 that an interface has not because its packets are too small for it.

@@ -206,7 +206,7 @@ Result<void> Net::set_rx_mode(IfIndex index, RxMode mode, std::optional<uint32_t
   for (uint32_t i = 0; i < f->rx_queues.size(); ++i) {
     if (queue && *queue != i) continue;
     f->rx_queues[i].mode = mode;
-    state_->engine.post(f->rx_queues[i].worker, [](Worker&) {});  // who sleeps looks again
+    apply_rx_mode(*state_, *f, static_cast<uint16_t>(i));
   }
   return {};
 }

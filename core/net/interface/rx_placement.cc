@@ -22,6 +22,19 @@ void watch(NetState& s, RxQueue& rx, InputQueue& q) {
 
 }  // namespace
 
+// The worker looks once more behind all that: a call that found nothing before the driver knew has
+// armed nothing.
+void apply_rx_mode(NetState& s, Interface& f, uint16_t queue) {
+  RxQueue& rx = f.rx_queues[queue];
+  const RxMode mode = rx.is_watched ? rx.mode.load() : RxMode::kPolling;
+  if (mode != rx.told && f.ops->set_rx_mode) f.ops->set_rx_mode(f.device, queue, mode);
+  rx.told = mode;
+  s.engine.post(rx.worker, [&f, queue](Worker& w) {  // the interface may be gone by then
+    for (const auto& q : net_worker(w).inputs)
+      if (q->interface == &f && q->queue == queue) q->is_ready = true;
+  });
+}
+
 void place_queues(NetState& s, Interface& f) {
   std::vector<InputQueue*> placed;
   s.engine.with_barrier([&] {
@@ -36,7 +49,10 @@ void place_queues(NetState& s, Interface& f) {
       s.workers[worker]->inputs.push_back(std::move(q));
     }
   });
-  for (uint16_t i = 0; i < f.rx_queues.size(); ++i) watch(s, f.rx_queues[i], *placed[i]);
+  for (uint16_t i = 0; i < f.rx_queues.size(); ++i) {
+    watch(s, f.rx_queues[i], *placed[i]);
+    if (!f.rx_queues[i].is_watched) apply_rx_mode(s, f, i);
+  }
 }
 
 Result<void> Net::place_rx_queue(IfIndex index, uint32_t queue, uint32_t worker) {
@@ -59,14 +75,14 @@ Result<void> Net::place_rx_queue(IfIndex index, uint32_t queue, uint32_t worker)
     });
     moved = it->get();
     moved->driver_node = &s.engine.worker(worker).node_runtime(f->input_node);
-    moved->is_ready = true;  // what arrived on the way is found by looking
     s.workers[worker]->inputs.push_back(std::move(*it));
     from.erase(it);
     rx.worker = worker;
     rx.is_watched = false;
   });
   watch(s, rx, *moved);
-  s.engine.post(worker, [](Worker&) {});
+  apply_rx_mode(s, *f,
+                static_cast<uint16_t>(queue));  // what arrived on the way is found by looking
   return {};
 }
 

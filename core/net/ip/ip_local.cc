@@ -2,7 +2,7 @@
 //   in    IP packets, data at the IP header: received and checked by ipN-input, or this host's own
 //   out   ipN-reassembly, fragments as they came | the ipN-local features, then the node that
 //         add_ip_protocol named, data at the L4 header, l3_offset, l4_offset and l4_protocol set,
-//         TCP and UDP checksums verified | icmpN-error | drop
+//         TCP and UDP checksums verified, where there are any | icmpN-error | drop
 //   cost  the transport's checksum, unless the device verified it; BM_IpNLocal is without
 #include "net/ip/l4_checksum.h"
 #include "net/ip/node_loop.h"
@@ -26,8 +26,7 @@ enum Counter : uint16_t {
   kUdpLengthOverrun,
   kUdpChecksum,
   kCounterCount4,
-  kUdpNoChecksum = kCounterCount4,  // from here on IPv6's
-  kExtensionTooShort,
+  kExtensionTooShort = kCounterCount4,  // from here on IPv6's
   kExtensionOverrun,
   kTooManyHeaders,
   kMisplacedHopByHop,
@@ -49,7 +48,6 @@ constexpr std::array<CounterInfo, kCounterCount6> kCounters = {{
     {"udp-length-short", Severity::kError, "UDP length below 8"},
     {"udp-length-overrun", Severity::kError, "UDP length beyond the packet"},
     {"udp-checksum", Severity::kError, "wrong UDP checksum"},
-    {"udp-no-checksum", Severity::kError, "UDP without a checksum (RFC 8200 section 8.1)"},
     {"extension-too-short", Severity::kError, "fewer than 8 bytes of an extension header"},
     {"extension-overrun", Severity::kError, "an extension header goes beyond the packet"},
     {"too-many-headers", Severity::kError, "more than 8 extension headers"},
@@ -148,8 +146,6 @@ Counter counter_of(L4Check check) noexcept {
       return kUdpLengthOverrun;
     case L4Check::kUdpChecksum:
       return kUdpChecksum;
-    case L4Check::kUdpNoChecksum:
-      return kUdpNoChecksum;
     case L4Check::kOk:
       break;
   }

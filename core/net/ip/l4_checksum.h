@@ -14,12 +14,11 @@ enum class L4Check : uint8_t {
   kUdpLengthShort,
   kUdpLengthOverrun,
   kUdpChecksum,
-  kUdpNoChecksum,  // over IPv6
 };
 
 // Verifies the TCP or UDP checksum of a received packet whose data is at the L4 header; other
-// protocols are ok. `pseudo`: pseudo_header_sum over `length`, the bytes of the packet. Marks the
-// packet kBufferL4ChecksumOk.
+// protocols are ok. Marks the packet kBufferL4ChecksumOk, unless it is UDP over IPv6 without one:
+// whether that is taken is for the protocol above to say (RFC 6935).
 template <class Address>
 L4Check verify_l4(Buffer& b, uint8_t protocol, const Address& src, const Address& dst) noexcept {
   if (protocol != kProtoTcp && protocol != kProtoUdp) return L4Check::kOk;
@@ -30,9 +29,8 @@ L4Check verify_l4(Buffer& b, uint8_t protocol, const Address& src, const Address
     if (udp->length < sizeof(UdpHeader)) return L4Check::kUdpLengthShort;
     if (udp->length > length) return L4Check::kUdpLengthOverrun;
     if (udp->checksum == 0) {
-      // None (RFC 768); over IPv6 there must be one (RFC 8200 section 8.1).
-      if constexpr (sizeof(Address) == sizeof(Ip6Address)) return L4Check::kUdpNoChecksum;
-      b.flags |= kBufferL4ChecksumOk;
+      if constexpr (sizeof(Address) == sizeof(Ip6Address)) return L4Check::kOk;
+      b.flags |= kBufferL4ChecksumOk;  // none (RFC 768)
     }
     if (b.gso_size == 0) length = udp->length;
   } else if (b.len < sizeof(TcpHeader)) {
