@@ -81,6 +81,15 @@ void give_ip6_pktinfo(Control& control, const svm::DatagramHeader& h) noexcept {
   control.put(IPPROTO_IPV6, IPV6_PKTINFO, info);
 }
 
+// By that interface, of Linux's numbers; 0: by any. Of two that differ one is wrong, as on Linux.
+int take_interface(int64_t number, vcl::DatagramOut& out) noexcept {
+  if (number == 0) return 0;
+  if (number < 0) return -ENODEV;
+  if (out.interface != 0 && out.interface != number) return -EINVAL;
+  out.interface = static_cast<uint32_t>(number);
+  return 0;
+}
+
 // One control message's value. Negative errno: it makes no sense.
 int take_one(int level, int type, const std::byte* value, size_t size, vcl::DatagramOut& out,
              svm::Endpoint& source) {
@@ -90,6 +99,8 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
   else if (size == 1)
     number = static_cast<uint8_t>(*value);
   const bool is_byte = number >= 0 && number <= 255;
+  // Of IPv6 -1 is the socket's own (RFC 3542 sections 6.3 and 6.5).
+  const bool is_default = level == IPPROTO_IPV6 && size >= sizeof number && number == -1;
   if (level == SOL_UDP && type == UDP_SEGMENT) {
     if (size != sizeof out.gso_size) return -EINVAL;
     std::memcpy(&out.gso_size, value, size);
@@ -99,6 +110,7 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
     in_pktinfo info;
     if (size < sizeof info) return -EINVAL;
     std::memcpy(&info, value, sizeof info);
+    if (const int e = take_interface(info.ipi_ifindex, out); e != 0) return e;
     if (info.ipi_spec_dst.s_addr == 0) return 0;
     source.is_ip4 = 1;
     std::memcpy(source.ip, &info.ipi_spec_dst, 4);
@@ -109,6 +121,7 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
     in6_pktinfo info;
     if (size < sizeof info) return -EINVAL;
     std::memcpy(&info, value, sizeof info);
+    if (const int e = take_interface(info.ipi6_ifindex, out); e != 0) return e;
     const auto* ip = reinterpret_cast<const uint8_t*>(&info.ipi6_addr);
     if (std::all_of(ip, ip + 16, [](uint8_t b) { return b == 0; })) return 0;
     source.is_ip4 = std::memcmp(ip, kMapped, sizeof kMapped) == 0;
@@ -117,11 +130,13 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
     return 0;
   }
   if ((level == IPPROTO_IP && type == IP_TTL) || (level == IPPROTO_IPV6 && type == IPV6_HOPLIMIT)) {
+    if (is_default) return 0;
     if (size < sizeof number || !is_byte || (number == 0 && level == IPPROTO_IP)) return -EINVAL;
     out.ttl = number == 0 ? -1 : number;
     return 0;
   }
   if ((level == IPPROTO_IP && type == IP_TOS) || (level == IPPROTO_IPV6 && type == IPV6_TCLASS)) {
+    if (is_default) return 0;
     if ((size != 1 && size < sizeof number) || !is_byte) return -EINVAL;
     out.tos = number;
     return 0;

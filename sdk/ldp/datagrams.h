@@ -24,6 +24,11 @@ int settle_datagrams(int fd, const sockaddr* addr, socklen_t len);
 // sendmsg() and recvmsg() of a session. Counts or negative errno.
 ssize_t transmit_datagram(vcl::Session& s, const msghdr& m, int flags);
 ssize_t receive_datagram(vcl::Session& s, msghdr& m, int flags);
+// Several with one lock. How many, with the length of each, or the negative errno of the first;
+// sends as many as can be, and receives kMostTogether at most, waiting for the first alone.
+constexpr unsigned kMostTogether = 32;
+int transmit_datagrams(vcl::Session& s, mmsghdr* messages, unsigned n, int flags);
+int receive_datagrams(vcl::Session& s, mmsghdr* messages, unsigned n, int flags);
 // With MSG_ERRQUEUE: an error of what was sent. -EAGAIN: there is none.
 ssize_t receive_datagram_error(vcl::Session& s, msghdr& m);
 

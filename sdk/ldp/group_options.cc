@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "ldp/names.h"
+#include "ldp/scope.h"
 
 #ifndef IPV6_MULTICAST_ALL
 #define IPV6_MULTICAST_ALL 29
@@ -195,7 +196,7 @@ int set_group_option(Session& s, int level, int name, const void* value, socklen
     return -EINVAL;
   if (const uint8_t off = switch_of(level, name)) return set_switch(s, off, number);
   if (name == IPV6_MULTICAST_IF && level == IPPROTO_IPV6) {
-    if (number < 0) return -EINVAL;
+    if (number < 0 || !may_use(s, static_cast<uint32_t>(number))) return -EINVAL;
     s.change_options([&](Options& o) { o.ip6_group_if = static_cast<uint32_t>(number); });
     return 0;
   }

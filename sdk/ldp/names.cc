@@ -61,7 +61,15 @@ int to_destination(const sockaddr* addr, socklen_t len, bool socket_is_ip4, svm:
   return family == AF_INET6 ? to_endpoint(addr, len, false, out) : -EINVAL;
 }
 
-int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len) {
+uint32_t scope_of(const void* addr, socklen_t len, const svm::Endpoint& e) noexcept {
+  sockaddr_in6 in;
+  if (len < sizeof in || !is_of_link(e)) return 0;
+  std::memcpy(&in, addr, sizeof in);
+  return in.sin6_scope_id;
+}
+
+int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, socklen_t* len,
+              uint32_t scope) {
   if (!len || (!addr && *len)) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;
   union {
@@ -78,6 +86,7 @@ int give_name(const svm::Endpoint& e, bool socket_is_ip4, sockaddr* addr, sockle
     name.in6 = {};
     name.in6.sin6_family = AF_INET6;
     name.in6.sin6_port = e.port;
+    if (is_of_link(e)) name.in6.sin6_scope_id = scope;
     uint8_t* to = name.in6.sin6_addr.s6_addr;
     if (e.is_ip4) {
       std::memcpy(to, kMapped, sizeof kMapped);
@@ -101,6 +110,12 @@ bool is_group(const svm::Endpoint& e) noexcept {
   if (!e.is_ip4) return e.ip[0] == 0xff;
   return (e.ip[0] & 0xf0) == 0xe0 ||
          std::all_of(e.ip, e.ip + 4, [](uint8_t b) { return b == 255; });
+}
+
+bool is_of_link(const svm::Endpoint& e) noexcept {
+  if (e.is_ip4) return false;
+  return e.ip[0] == 0xff ? (e.ip[1] & 15) == 1 || (e.ip[1] & 15) == 2
+                         : e.ip[0] == 0xfe && (e.ip[1] & 0xc0) == 0x80;
 }
 
 bool is_wildcard(const svm::Endpoint& e) noexcept {

@@ -46,6 +46,11 @@ int take_time(const void* value, socklen_t len, std::atomic<TimeNs>& field) {
   return 0;
 }
 
+// Linux doubles the size for its bookkeeping, and programs expect to read the double.
+uint32_t buffer_size(int number) noexcept {
+  return static_cast<uint32_t>(std::clamp(number, kMinBuffer, kMaxBuffer / 2) * 2);
+}
+
 int set_socket_option(Session& s, int name, int number, const void* value, socklen_t len) {
   switch (name) {
     case SO_REUSEADDR:
@@ -65,13 +70,10 @@ int set_socket_option(Session& s, int name, int number, const void* value, sockl
       s.change_options([&](Options& o) { o.linger_s = l.l_onoff ? std::max(l.l_linger, 0) : -1; });
       return 0;
     }
-    // Linux doubles the size for its bookkeeping, and programs expect to read the double.
     case SO_RCVBUF:
-      s.rx_size = static_cast<uint32_t>(std::clamp(number, kMinBuffer, kMaxBuffer / 2) * 2);
-      return 0;
+      return s.set_sizes(buffer_size(number), {});
     case SO_SNDBUF:
-      s.tx_size = static_cast<uint32_t>(std::clamp(number, kMinBuffer, kMaxBuffer / 2) * 2);
-      return 0;
+      return s.set_sizes({}, buffer_size(number));
     case SO_RCVTIMEO:
       return take_time(value, len, s.rcv_timeout);
     case SO_SNDTIMEO:
@@ -232,6 +234,10 @@ bool is_error_option(int level, int name) noexcept {
   return (level == IPPROTO_IP && name == IP_RECVERR) ||
          (level == IPPROTO_IPV6 && name == IPV6_RECVERR);
 }
+// RFC 6935: datagrams over IPv6 that have no checksum.
+bool is_checksum_option(int level, int name) noexcept {
+  return level == SOL_UDP && (name == UDP_NO_CHECK6_TX || name == UDP_NO_CHECK6_RX);
+}
 // man 7 ip, 7 ipv6: what becomes of a datagram that is bigger than the path takes.
 bool is_path_option(int level, int name) noexcept {
   return level == IPPROTO_IP ? name == IP_MTU_DISCOVER || name == IP_MTU
@@ -293,6 +299,15 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     s.gso_size.store(static_cast<uint16_t>(number));
     return 0;
   }
+  if (s.is_datagram() && is_checksum_option(level, name)) {
+    s.change_options([&](Options& o) {
+      if (name == UDP_NO_CHECK6_TX)
+        o.no_check6_tx = number != 0;
+      else
+        o.no_check6_rx = number != 0;
+    });
+    return 0;
+  }
   const bool traffic_class =
       (level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS);
   if (traffic_class) {
@@ -331,6 +346,10 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (s.is_datagram() && get_ancillary(s, level, name, number)) return put(number, value, len);
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT)
     return put(s.gso_size.load(), value, len);
+  if (s.is_datagram() && is_checksum_option(level, name)) {
+    const Options o = s.options();
+    return put(name == UDP_NO_CHECK6_TX ? o.no_check6_tx : o.no_check6_rx, value, len);
+  }
   if (s.is_datagram() && is_path_option(level, name)) {
     const int found = get_path_option(s, level, name);
     return found < 0 ? found : put(found, value, len);

@@ -48,8 +48,8 @@ ssize_t receive_datagram_message(Session& s, msghdr& m, int flags) {
 
 ssize_t receive_message(Session& s, msghdr* m, int flags) {
   if (!m) return -EFAULT;
-  if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
   if (s.is_datagram()) return receive_datagram_message(s, *m, flags);
+  if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
   const ssize_t n = receive(s, {m->msg_iov, m->msg_iovlen}, flags);
   if (n < 0) return n;
   m->msg_namelen = 0;
@@ -58,26 +58,41 @@ ssize_t receive_message(Session& s, msghdr* m, int flags) {
   return n;
 }
 
-// The time for the whole call is looked at between messages, as the kernel does.
+// How many of the messages were received with one lock, at least one; or a negative errno.
+int receive_some(Session& s, mmsghdr* messages, unsigned n, int flags) {
+  if (s.is_datagram() && !(flags & MSG_ERRQUEUE)) return receive_datagrams(s, messages, n, flags);
+  const ssize_t got = receive_message(s, &messages->msg_hdr, flags);
+  if (got < 0) return static_cast<int>(got);
+  messages->msg_len = static_cast<unsigned>(got);
+  return 1;
+}
+
+// The time for the whole call is looked at between messages, as the kernel does; between those that
+// are there at once only when it is over.
 int receive_messages(Session& s, mmsghdr* messages, unsigned n, int flags,
                      const timespec* timeout) {
+  if (n != 0 && !messages) return -EFAULT;
   const TimeNs deadline = timeout
                               ? vcl::sys::deadline_in(timeout->tv_sec * kSecond + timeout->tv_nsec)
                               : vcl::sys::kForever;
+  const auto is_over = [&] { return timeout && vcl::sys::now() >= deadline; };
+  const bool waits_once =
+      (flags & (MSG_DONTWAIT | MSG_WAITFORONE)) || (s.is_datagram() && s.nonblocking());
   unsigned done = 0;
   // An error of earlier datagrams is the next call's to tell.
   while (done < n && !(done != 0 && s.is_datagram() && s.has_error())) {
-    const int later = done != 0 && (flags & MSG_WAITFORONE) ? MSG_DONTWAIT : 0;
-    const ssize_t got =
-        receive_message(s, &messages[done].msg_hdr, (flags & ~MSG_WAITFORONE) | later);
+    const int later = done != 0 && waits_once ? MSG_DONTWAIT : 0;
+    const unsigned asked = is_over() ? 1 : std::min(n - done, kMostTogether);
+    const int got = receive_some(s, messages + done, asked, (flags & ~MSG_WAITFORONE) | later);
     if (got < 0 && done != 0) {  // an error that came while this call slept is the next one's, too
-      if (s.is_datagram() && got != -EAGAIN && got != -EINTR)
-        s.put_back_error(static_cast<int>(-got));
+      if (s.is_datagram() && got != -EAGAIN && got != -EINTR) s.put_back_error(-got);
       return static_cast<int>(done);
     }
-    if (got < 0) return static_cast<int>(got);
-    messages[done++].msg_len = static_cast<unsigned>(got);
-    if ((got == 0 && !s.is_datagram()) || (timeout && vcl::sys::now() >= deadline)) break;
+    if (got < 0) return got;
+    done += static_cast<unsigned>(got);
+    const bool is_end = messages[done - 1].msg_len == 0 && !s.is_datagram();
+    const bool is_all = s.is_datagram() && waits_once && static_cast<unsigned>(got) < asked;
+    if (is_end || is_all || is_over()) break;
   }
   return static_cast<int>(done);
 }

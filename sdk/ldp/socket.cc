@@ -142,7 +142,7 @@ int connect(int fd, const sockaddr* addr, socklen_t len) {
 int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
   const Errno keep;
   if (const auto s = session_at(fd))
-    return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len));
+    return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len, s->options().interface));
   svm::Endpoint local;
   if (is_candidate(fd)) settle_port(fd);
   if (is_candidate(fd) && bound_to(fd, local))
@@ -155,7 +155,7 @@ int getpeername(int fd, sockaddr* addr, socklen_t* len) noexcept {
   const auto s = session_at(fd);
   if (!s) return libc().getpeername(fd, addr, len);
   if (s->state() != Session::State::kOpen || s->remote().port == 0) return keep.status(-ENOTCONN);
-  return keep.status(give_name(s->remote(), s->socket_is_ip4, addr, len));
+  return keep.status(give_name(s->remote(), s->socket_is_ip4, addr, len, s->options().interface));
 }
 
 int shutdown(int fd, int how) noexcept {

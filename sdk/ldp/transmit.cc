@@ -42,8 +42,8 @@ bool is_fast_open(int fd, int flags) noexcept { return (flags & MSG_FASTOPEN) &&
 
 ssize_t transmit_message(Session& s, const msghdr* m, int flags) {
   if (!m) return -EFAULT;
-  if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
   if (s.is_datagram()) return transmit_datagram(s, *m, flags);
+  if (m->msg_iovlen > IOV_MAX) return -EMSGSIZE;
   return transmit(s, {m->msg_iov, m->msg_iovlen}, flags);
 }
 
@@ -120,6 +120,9 @@ int sendmmsg(int fd, mmsghdr* messages, unsigned n, int flags) {
       return keep.status(e);
   const auto s = session_at(fd);
   if (!s) return libc().sendmmsg(fd, messages, n, flags);
+  n = std::min(n, unsigned{IOV_MAX});
+  if (n != 0 && !messages) return keep.status(-EFAULT);
+  if (s->is_datagram()) return keep.status(transmit_datagrams(*s, messages, n, flags));
   unsigned done = 0;
   while (done < n) {
     const ssize_t sent = transmit_message(*s, &messages[done].msg_hdr, flags);

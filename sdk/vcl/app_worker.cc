@@ -48,6 +48,8 @@ void AppWorker::new_epoch() noexcept {
 }
 
 void AppWorker::install(std::shared_ptr<Attachment> a) {
+  rx_fifo_size_.store(a->rx_fifo_size(), std::memory_order_relaxed);
+  tx_fifo_size_.store(a->tx_fifo_size(), std::memory_order_relaxed);
   attachment_ = std::move(a);
   if (bells_fd_ < 0) bells_fd_ = sys::make_internal(sys::epoll_create());
   new_epoch();

@@ -119,6 +119,9 @@ class AppWorker {
   }
   // Odd while attached; changes with every attachment.
   uint64_t epoch() const noexcept { return epoch_.load(std::memory_order_relaxed); }
+  // Of sessions that do not ask for a size, as the daemon said last; before it has, what is usual.
+  uint32_t rx_fifo_size() const noexcept { return rx_fifo_size_.load(std::memory_order_relaxed); }
+  uint32_t tx_fifo_size() const noexcept { return tx_fifo_size_.load(std::memory_order_relaxed); }
   Attachment* current() noexcept { return attachment_.get(); }
   std::shared_ptr<Attachment> attachment_locked() const { return attachment_; }
   uint32_t register_context(Session& s);
@@ -181,6 +184,7 @@ class AppWorker {
   std::mutex mutex_;
   std::mutex attach_mutex_;  // one attempt at a time; before mutex_
   std::shared_ptr<Attachment> attachment_;
+  std::atomic<uint32_t> rx_fifo_size_{1u << 20}, tx_fifo_size_{1u << 20};
   std::atomic<uint64_t> epoch_{0};
   TimeNs retry_at_ = 0;  // after a failed attach
   Error attach_error_;

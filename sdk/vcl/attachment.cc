@@ -160,7 +160,7 @@ Result<std::shared_ptr<Attachment>> Attachment::open(const Config& config, const
   r.add_segment_size_mb = static_cast<uint32_t>(config.add_segment_size >> 20);
   r.rx_fifo_size = config.rx_fifo_size;
   r.tx_fifo_size = config.tx_fifo_size;
-  r.event_queue_size = std::bit_ceil(config.event_queue_size);
+  r.event_queue_size = config.event_queue_size ? std::bit_ceil(config.event_queue_size) : 0;
   if (config.scope_local != config.scope_global)
     r.flags = config.scope_local ? svm::kScopeLocalOnly : svm::kScopeGlobalOnly;
 
@@ -394,8 +394,10 @@ svm::MqProducer::Push Attachment::send(uint32_t daemon_worker, svm::ToDaemon typ
   svm::MqProducer& q = to_daemon_[daemon_worker];
   const auto pushed = q.push(static_cast<uint32_t>(type), payload, len);
   if (q.needs_wake()) {
-    const uint64_t one = 1;
-    (void)!sys::write(daemon_event_fds_[daemon_worker], &one, sizeof one);
+    const int core = ::sched_getcpu();  // a worker with little to do comes there
+    constexpr uint64_t kUnknown = 1ull << 32;
+    const uint64_t count = core < 0 ? kUnknown : 1 + static_cast<uint64_t>(core);
+    (void)!sys::write(daemon_event_fds_[daemon_worker], &count, sizeof count);
   }
   return pushed;
 }

@@ -16,9 +16,10 @@ struct Config {
   std::string namespace_id;
   uint64_t namespace_secret = 0;
   uint32_t max_workers = 16;
-  uint64_t segment_size = 256ull << 20, add_segment_size = 128ull << 20;  // bytes
-  uint32_t rx_fifo_size = 1u << 20, tx_fifo_size = 1u << 20;              // bytes
-  uint32_t event_queue_size = 2048;                                       // slots
+  // 0: as startup.conf of the daemon says.
+  uint64_t segment_size = 0, add_segment_size = 0;  // bytes
+  uint32_t rx_fifo_size = 0, tx_fifo_size = 0;      // bytes
+  uint32_t event_queue_size = 0;                    // slots; at most svm::kMostQueueSlots are had
   double app_timeout = 600, session_timeout = 600;                        // seconds
   TimeNs spin = 50 * kMicrosecond;  // that a thread looks for peers' news before it sleeps; 0: none
   // Of that, what passes before signals are held. No key of the file; tests have none of it.

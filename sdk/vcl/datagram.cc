@@ -1,4 +1,5 @@
-// Session: datagrams. Each lies in a fifo behind its header (svm/datagram.h), whole or not at all.
+// Session: datagrams, opened and received. Each lies in a fifo behind its header (svm/datagram.h),
+// whole or not at all.
 #include "svm/datagram.h"
 
 #include <arpa/inet.h>
@@ -8,42 +9,12 @@
 #include <cstring>
 
 #include "vcl/app_worker.h"
-#include "vcl/datagram_put.h"
 #include "vcl/session.h"
 
 namespace loom::vcl {
 namespace {
 
 constexpr uint32_t kHeader = sizeof(svm::DatagramHeader);
-constexpr size_t kMaxIp4Bytes = 65'507;       // 65535 without the headers of IPv4 and UDP
-constexpr uint32_t kMaxRecordBytes = 16'384;  // of DTLS (RFC 6347 section 4.1)
-constexpr uint8_t kDefaultTtl = 64;           // as the transport's
-constexpr ssize_t kLinksChanged = -5000;      // no errno: settle_links(), and again
-
-uint32_t limit(uint32_t asked, uint64_t otherwise, uint32_t least) noexcept {
-  return std::max(asked ? asked : static_cast<uint32_t>(otherwise), least);
-}
-
-uint32_t most_of(bool is_connectionless) noexcept {
-  return is_connectionless ? kMaxDatagramBytes : kMaxRecordBytes;
-}
-
-// More than a datagram can have counts as that and one.
-size_t length_of(std::span<const iovec> v) noexcept {
-  constexpr size_t kTooMany = kMaxDatagramBytes + 1;
-  size_t n = 0;
-  for (const iovec& e : v) n += std::min(e.iov_len, kTooMany - n);
-  return n;
-}
-
-bool is_multicast(const svm::Endpoint& e) noexcept {
-  return e.is_ip4 ? (e.ip[0] & 0xf0) == 0xe0 : e.ip[0] == 0xff;
-}
-bool is_all(const svm::Endpoint& e, uint8_t value) noexcept {
-  return std::all_of(e.ip, e.ip + (e.is_ip4 ? 4 : 16), [=](uint8_t b) { return b == value; });
-}
-bool is_limited_broadcast(const svm::Endpoint& e) noexcept { return e.is_ip4 && is_all(e, 255); }
-bool is_any(const svm::Endpoint& e) noexcept { return is_all(e, 0); }
 
 }  // namespace
 
@@ -188,31 +159,6 @@ bool Session::has_error() {
   return datagram_error(false) != 0;
 }
 
-// An empty one takes any datagram.
-uint32_t Session::rx_to_ask() const noexcept {
-  if (!is_datagram()) return rx_size;
-  return limit(rx_size, worker_.config().rx_fifo_size, most_of(is_connectionless()) + kHeader);
-}
-
-// POLLOUT means that a third of the fifo is free: that is to be enough for any datagram.
-uint32_t Session::tx_to_ask() const noexcept {
-  if (!is_datagram()) return tx_size;
-  return limit(tx_size, worker_.config().tx_fifo_size,
-               3 * (most_of(is_connectionless()) + kHeader));
-}
-
-uint32_t Session::rx_limit() {
-  const std::lock_guard lock(mutex_);
-  if (is_datagram() && shared_) return rx_.size();
-  return limit(rx_size, worker_.config().rx_fifo_size, 0);
-}
-
-uint32_t Session::tx_limit() {
-  const std::lock_guard lock(mutex_);
-  if (is_datagram() && shared_) return tx_.size();
-  return limit(tx_size, worker_.config().tx_fifo_size, 0);
-}
-
 // The next datagram in turn: of the rx fifo (`from` is nullptr) or of a link.
 bool Session::find_datagram(DatagramLink*& from, svm::DatagramHeader& h) {
   from = nullptr;
@@ -274,27 +220,24 @@ bool Session::arm_links() {
   return all;
 }
 
-// One attempt. Arms nothing: whoever waits looks by poll(), which does.
-ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
-  if (!shared_) return cannot_receive();
-  const ProcessLock process_lock(*shared_);
-  if (links_changed()) [[unlikely]]
-    return kLinksChanged;
-  become_owner();
+// One attempt, under mutex_ and the process lock. 1, 0 at an end of file, or a negative errno. Arms
+// nothing: whoever waits looks by poll(), which does. Of those behind the first, an error stays to
+// be told.
+ssize_t Session::take_datagram(DatagramReceive& d, int flags, bool is_first) {
   while (true) {
-    if (const int error = datagram_error(true); error != 0) return -error;
+    if (const int error = datagram_error(is_first); error != 0) return -error;
     svm::DatagramHeader h;
     DatagramLink* from;
     if (find_datagram(from, h)) {
       if (!from && (h.flags & svm::kDatagramError)) continue;  // it came after the look for errors
       uint32_t n = 0;
       if (from) {
-        if (!from->peek(h, to, n)) {
+        if (!from->peek(h, d.to, n)) {
           links_over_ = true;
           return kLinksChanged;
         }
       } else {
-        for (const iovec& v : to) {
+        for (const iovec& v : d.to) {
           const size_t len = std::min<size_t>(v.iov_len, h.length - n);
           n += rx_.peek(kHeader + n, {static_cast<std::byte*>(v.iov_base), len});
           if (n == h.length) break;
@@ -310,9 +253,11 @@ ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn*
         }
         if (!links_.empty()) turn_ = (turn_ + 1) % static_cast<uint32_t>(links_.size() + 1);
       }
-      if (in) *in = {h, n < h.length};
-      return flags & MSG_TRUNC ? h.length : n;
+      d.in = {h, n < h.length};
+      d.n = flags & MSG_TRUNC ? h.length : n;
+      return 1;
     }
+    if (!is_first) return -EAGAIN;
     if (rx_.violation()) fail(EIO);
     if (state() == State::kFailed) return cannot_receive();
     if (!links_.empty() && is_link_table_new()) return kLinksChanged;  // they were not looked at
@@ -321,149 +266,44 @@ ssize_t Session::take_datagram(std::span<const iovec> to, int flags, DatagramIn*
   }
 }
 
-ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
+// How many there are; 0 at an end of file. Under mutex_.
+ssize_t Session::take_datagrams(std::span<DatagramReceive> all, int flags) {
+  if (!shared_) return cannot_receive();
+  const ProcessLock process_lock(*shared_);
+  if (links_changed()) [[unlikely]]
+    return kLinksChanged;
+  become_owner();
+  size_t n = 0;
+  ssize_t outcome = 0;
+  while (n < all.size() && (outcome = take_datagram(all[n], flags, n == 0)) == 1) ++n;
+  return n != 0 ? static_cast<ssize_t>(n) : outcome;
+}
+
+int Session::receive_datagrams(std::span<DatagramReceive> all, int flags) {
   TimeNs deadline = 0;
   while (true) {
     ssize_t n;
     bool is_over;
     {
       const std::lock_guard lock(mutex_);
-      n = take_datagram(to, flags, in);
+      n = take_datagrams(all, flags);
       is_over = links_over_;
     }
     if (n == kLinksChanged || is_over) [[unlikely]]
       settle_links();
     if (n == kLinksChanged) continue;
-    if (n != -EAGAIN || (flags & MSG_DONTWAIT) || nonblocking()) return n;
+    if (n != -EAGAIN || (flags & MSG_DONTWAIT) || nonblocking()) return static_cast<int>(n);
     if (deadline == 0) deadline = sys::deadline_in(rcv_timeout.load(std::memory_order_relaxed));
     if (const int e = worker_.wait(*this, POLLIN, deadline); e != 0) return e;
   }
 }
 
-// --- Sending
-
-// False: there is no link to that address, or it is broken: by the transport. UDP_SEGMENT is cut
-// here; what the peer has no room for is dropped, as by Linux's loopback, and of one that is cut
-// what comes behind it, too.
-bool Session::send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
-                           const svm::Endpoint& to, svm::DatagramHeader h) {
-  DatagramLink* link = nullptr;
-  // Who answers has just read from it; more than one may lead there.
-  for (uint32_t i = 0, count = static_cast<uint32_t>(links_.size()); i < count && !link; ++i)
-    if (DatagramLink& l = *links_[(link_read_ + i) % count]; l.leads_to(to, out.source)) link = &l;
-  if (!link || !link->may_be_written(tx_)) return false;
-  if (out.tos < 0) h.tos = options_.dscp_tos;
-  if (!(h.flags & kDatagramTtl)) h.ttl = kDefaultTtl;
-  h.gso_size = 0;
-  const size_t most = out.gso_size != 0 ? out.gso_size : n;
-  bool rings = false;
-  auto sent = DatagramLink::Sent::kYes;
-  size_t done = 0;
-  do {
-    h.length = static_cast<uint32_t>(std::min(most, n - done));
-    sent = link->send(h, from, done);
-    if (sent == DatagramLink::Sent::kDropped) {
-      link->count_dropped(most == 0 ? 1 : static_cast<uint32_t>((n - done + most - 1) / most));
-      break;
-    }
-    rings |= sent == DatagramLink::Sent::kRing;
-    done += h.length;
-  } while (done < n && sent != DatagramLink::Sent::kBroken);
-  const bool is_broken = sent == DatagramLink::Sent::kBroken;
-  if (rings && !link->ring())
-    tell_link(svm::ToDaemon::kLinkRing, link->slot(),
-              svm::link_word(link->serial(), svm::kLinkOpen));
-  links_over_ |= is_broken;
-  return !is_broken;
-}
-
-// One attempt: header and payload together.
-ssize_t Session::put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out) {
-  if (const int e = cannot_send(); e != 0) return e;
-  const ProcessLock process_lock(*shared_);
-  if (links_changed()) [[unlikely]]
-    return kLinksChanged;
-  become_owner();
-  if (remote_.port != 0)
-    if (const int error = datagram_error(true); error != 0) return -error;
-  const svm::Endpoint& to = out.to ? *out.to : remote_;
-  if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
-  if (!reaches(to)) return -ENETUNREACH;
-  if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
-  const bool is_group = is_multicast(to);
-  if (is_limited_broadcast(to) && !options_.broadcast) return -EACCES;
-  // A socket that is bound to an address sends from that.
-  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_) && !bound_source_;
-  const svm::Endpoint* source = !out.source && has_group_source ? &group_source_ : out.source;
-  svm::DatagramHeader h{};
-  h.length = static_cast<uint32_t>(n);
-  h.gso_size = out.gso_size;
-  h.is_ip4 = to.is_ip4;
-  if (out.to || source || is_group) {  // a source needs a destination of its family beside it
-    h.flags |= kDatagramRemote;
-    h.remote_port = to.port;
-    std::memcpy(h.remote_ip, to.ip, sizeof h.remote_ip);
-  }
-  if (source) {
-    if (source->is_ip4 != to.is_ip4) return -EINVAL;
-    h.flags |= kDatagramLocal;
-    std::memcpy(h.local_ip, source->ip, sizeof h.local_ip);
-  }
-  if (out.tos >= 0) {
-    h.flags |= kDatagramTos;
-    h.tos = static_cast<uint8_t>(out.tos);
-  }
-  const int own_hops = is_group ? (to.is_ip4 ? ip4_group_hops : ip6_group_hops).load() : ttl;
-  if (const int hops = out.ttl >= 0 ? out.ttl : own_hops; hops > 0 || is_group) {
-    h.flags |= kDatagramTtl;
-    h.ttl = static_cast<uint8_t>(hops);
-  }
-  if (!links_.empty() && send_by_link(from, n, out, to, h)) return static_cast<ssize_t>(n);
-  const uint32_t total = kHeader + h.length;
-  if (total > tx_.size()) return -EMSGSIZE;
-  while (true) {
-    switch (vcl::put_datagram(tx_, h, from, 0, [this] { return more_memory(); })) {
-      case Put::kDone:
-        if (tx_.should_notify()) tell(svm::ToDaemon::kTx);
-        return static_cast<ssize_t>(n);
-      case Put::kFull:
-        if (tx_.want_space(total)) return -EAGAIN;
-        break;
-      case Put::kNoMemory:
-        return -ENOBUFS;
-      case Put::kViolation:
-        fail(EIO);
-        return cannot_send();
-    }
-  }
-}
-
-ssize_t Session::send_datagram(std::span<const iovec> from, int flags, const DatagramOut& asked) {
-  DatagramOut out = asked;
-  if (out.gso_size == 0) out.gso_size = gso_size.load(std::memory_order_relaxed);
-  if (flags & (MSG_OOB | MSG_MORE)) return -EOPNOTSUPP;
-  const size_t n = length_of(from);
-  if (n > kMaxDatagramBytes) return -EMSGSIZE;
-  if (out.gso_size != 0 && n > size_t{out.gso_size} * svm::kMaxGsoSegments) return -EINVAL;
-  if (uint32_t mtu = 0; const int e = check_path(n, out, mtu)) {
-    if (hears_errors_) add_local_error(out.to ? *out.to : remote(), mtu);
-    return e;
-  }
-  TimeNs deadline = 0;
-  bool has_deadline = false;
-  while (true) {
-    ssize_t outcome;
-    {
-      const std::lock_guard lock(mutex_);
-      outcome = put_datagram(from, n, out);
-    }
-    if (outcome == kLinksChanged) {
-      settle_links();
-      continue;
-    }
-    if (outcome != -EAGAIN) return outcome;
-    if (const int e = wait_writable(flags, deadline, has_deadline); e != 0) return e;
-  }
+ssize_t Session::receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in) {
+  DatagramReceive d{to};
+  const int n = receive_datagrams({&d, 1}, flags);
+  if (n <= 0) return n;
+  if (in) *in = d.in;
+  return d.n;
 }
 
 }  // namespace loom::vcl

@@ -111,7 +111,7 @@ DatagramLink::Sent DatagramLink::send(const svm::DatagramHeader& h, std::span<co
                                       size_t from) noexcept {
   switch (put_datagram(tx_, h, v, from, [this] { return pair_->more_memory(); })) {
     case Put::kDone:
-      return tx_.should_notify() ? Sent::kRing : Sent::kYes;
+      return Sent::kYes;
     case Put::kFull:
     case Put::kNoMemory:
       return Sent::kDropped;

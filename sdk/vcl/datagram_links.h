@@ -50,11 +50,13 @@ class DatagramLink {
   // Goes over to it from the session's own fifo, once: when that is empty, so that all that was
   // sent before has arrived, or after patience.
   bool may_be_written(svm::AppFifoProducer& own) noexcept;
-  enum class Sent { kYes, kDropped, kBroken, kRing };
+  enum class Sent { kYes, kDropped, kBroken };
   // One datagram of the bytes [from, from + h.length) of `v`. kDropped: the peer does not keep up,
-  // or there is no memory. kRing: sent, and the peer is to be rung.
+  // or there is no memory. should_ring() afterwards.
   Sent send(const svm::DatagramHeader& h, std::span<const iovec> v, size_t from) noexcept;
   void count_dropped(uint32_t n) noexcept { own_->dropped.fetch_add(n, std::memory_order_relaxed); }
+  // The peer waits for what has been sent.
+  bool should_ring() noexcept { return tx_.should_notify(); }
   // False: it sleeps and could not be woken; the daemon can.
   bool ring() noexcept {
     return pair_->ring(*bell_, 1 - end_, peer_->owner.load(std::memory_order_relaxed), bit_);

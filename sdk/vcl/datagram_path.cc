@@ -66,25 +66,28 @@ int Session::most_payload(bool may_be_known) {
 // Under mutex_.
 void Session::forget_paths() noexcept { paths_.fill({}); }
 
-// 0, or -EMSGSIZE: `to` is not reached by so many bytes in one piece, and they are not to be split.
-int Session::check_path(size_t n, const DatagramOut& out, uint32_t& mtu) {
-  svm::Endpoint to;
-  bool refuses;
-  {
-    const std::lock_guard lock(mutex_);
-    if (state() != State::kOpen) return 0;
-    to = out.to ? *out.to : remote_;
-    const uint8_t mode = to.is_ip4 ? options_.ip4_path_mtu : options_.ip6_path_mtu;
-    refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && options_.dont_fragment6);
-  }
+Session::PathRules Session::path_rules() {
+  const std::lock_guard lock(mutex_);
+  return {state() == State::kOpen, remote_, options_.ip4_path_mtu, options_.ip6_path_mtu,
+          options_.dont_fragment6 != 0};
+}
+
+// 0, or -EMSGSIZE: the destination is not reached by so many bytes in one piece, and they are not
+// to be split.
+int Session::check_path(const DatagramSend& d, const PathRules& rules, uint32_t& mtu) {
+  if (!rules.is_open) return 0;
+  const size_t n = d.length;
   if (!is_connectionless()) {
     const int most = n <= kSurelyFits ? 0 : most_payload(true);
     if (most <= 0 || n <= static_cast<size_t>(most)) return 0;
     mtu = static_cast<uint32_t>(most);
     return -EMSGSIZE;
   }
+  const svm::Endpoint& to = d.out.to ? *d.out.to : rules.peer;
+  const uint8_t mode = to.is_ip4 ? rules.ip4_mode : rules.ip6_mode;
+  const bool refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && rules.dont_fragment6);
   if (to.port == 0 || !refuses) return 0;
-  const size_t payload = out.gso_size != 0 ? std::min<size_t>(n, out.gso_size) : n;
+  const size_t payload = d.out.gso_size != 0 ? std::min<size_t>(n, d.out.gso_size) : n;
   const size_t packet = payload + (to.is_ip4 ? kIp4Headers : kIp6Headers);
   if (packet <= (to.is_ip4 ? kIp4Least : kIp6Least)) return 0;
   const int takes = path_mtu(to, true);

@@ -10,9 +10,10 @@
 namespace loom::vcl {
 namespace {
 
+constexpr uint32_t kMost = 1u << 30;  // of a fifo
+
 // A fifo that holds nothing would be full and empty at once.
 bool has_sizes(const svm::SessionLine& line) noexcept {
-  constexpr uint32_t kMost = 1u << 30;
   return line.rx_size - 1 < kMost && line.tx_size - 1 < kMost;
 }
 
@@ -63,7 +64,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   socket_is_ip4 = is_ip4;
   state_.store(State::kIdle, std::memory_order_relaxed);
   set_nonblocking(nonblocking);
-  bound_ = bound_source_ = shut_rd_ = shut_wr_ = error_taken_ = abort_ = connect_reported_ = false;
+  bound_ = shut_rd_ = shut_wr_ = error_taken_ = abort_ = connect_reported_ = false;
   reuse_addr = broadcast = false;
   error_ = 0;
   handle_ = cookie = 0;
@@ -173,7 +174,8 @@ bool Session::peer_closed() const noexcept {
 
 void Session::send_options() noexcept {
   if (state() != State::kOpen) return;
-  const svm::OptionEvent e{handle_, options_};
+  const uint32_t number = shared_->n_options.fetch_add(1, std::memory_order_relaxed) + 1;
+  const svm::OptionEvent e{handle_, options_, number};
   worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kSetOption, e);
 }
 
@@ -198,8 +200,6 @@ int Session::bind(const svm::Endpoint& local) {
   if (state() != State::kIdle || bound_) return -EINVAL;
   local_ = local;
   bound_ = true;
-  const bool is_group = local.is_ip4 ? (local.ip[0] & 0xf0) == 0xe0 : local.ip[0] == 0xff;
-  bound_source_ = !is_group && std::ranges::any_of(local.ip, [](uint8_t b) { return b != 0; });
   return 0;
 }
 
@@ -303,7 +303,9 @@ bool Session::adopt(svm::Ref ref, uint64_t handle, svm::CutThrough which) {
   shared_ = s;
   s->holders.fetch_or(attachment_->worker_bit());
   s->owner.store(attachment_->worker_index());
-  rx_ = svm::AppFifoConsumer(s->rx(), attachment_->table(), s->rx_size);
+  // Another process may ask for a larger one, of which this one hears nothing.
+  const uint32_t most = is_connectionless() ? kMost : s->rx_size;
+  rx_ = svm::AppFifoConsumer(s->rx(), attachment_->table(), most);
   tx_ = svm::AppFifoProducer(s->tx(), attachment_->arena(), s->tx_size);
   return true;
 }

@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -39,12 +40,24 @@ struct DatagramOut {
   const svm::Endpoint* source = nullptr;  // address to send from; the port is not looked at
   int tos = -1, ttl = -1;                 // -1: the socket's
   uint16_t gso_size = 0;                  // UDP_SEGMENT
+  uint32_t interface = 0;  // to send by, Linux's number: 1 more than the index; 0: any
 };
 // What came with a received one.
 struct DatagramIn {
   svm::DatagramHeader header;
   bool is_truncated;
   svm::Endpoint from() const noexcept;
+};
+// One of several: to send, and to receive.
+struct DatagramSend {
+  std::span<const iovec> from;
+  DatagramOut out;
+  size_t length = 0;  // bytes of `from`; filled in
+};
+struct DatagramReceive {
+  std::span<const iovec> to;
+  DatagramIn in{};  // filled in, as the next
+  ssize_t n = 0;    // as of receive_datagram()
 };
 
 class Session final : public Object, public ListNode<SessionTag> {
@@ -106,6 +119,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   // datagram has.
   ssize_t send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out);
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
+  // Several with one lock, and whoever reads them is woken once. How many: send_datagrams goes on
+  // until all are sent, or one cannot be; receive_datagrams waits for the first alone. Negative
+  // errno: of the first. What a later one meets with is met again, or told, by the next call.
+  int send_datagrams(std::span<DatagramSend> all, int flags);
+  int receive_datagrams(std::span<DatagramReceive> all, int flags);
   // The next call would return an error of earlier datagrams.
   bool has_error();
   // That error is the next call's to return: it came when there was something else to return.
@@ -126,7 +144,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   int ask_group(const svm::GroupEvent& asked);
   int ask_groups_later();
   // IP_MULTICAST_IF: what is sent to groups of IPv4 leaves by the interface with that address, from
-  // it; zero: by route.
+  // it, or from the one that the socket is bound to; zero: by route.
   void set_group_source(const svm::Endpoint& e) {
     const std::lock_guard lock(mutex_);
     group_source_ = e;
@@ -219,7 +237,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Set by whoever makes the session or through socket options; read at leisure.
   bool socket_is_ip4 = true;  // the domain of the socket: AF_INET, else AF_INET6
   bool reuse_addr = false, broadcast = false;
-  uint32_t rx_size = 0, tx_size = 0;  // fifo limits asked for; 0 = default
+  // Fifo limits asked for; 0 = default. set_sizes() changes those of an open session, too, if it is
+  // of datagrams without a connection (datagram_sizes.cc): a round trip to the daemon.
+  uint32_t rx_size = 0, tx_size = 0;
+  int set_sizes(std::optional<uint32_t> rx, std::optional<uint32_t> tx);
   // Of a listener: certificates, by number, for those who connect from now on, instead of those it
   // had. Else -EINVAL, and what the daemon has against them; nothing has changed then.
   // Waits for a listen() of another thread's.
@@ -289,6 +310,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t poll_open(uint32_t wanted, bool edge);
   uint32_t writable_at() const noexcept { return tx_.size() / 3; }
   bool more_memory() noexcept;
+  void follow_sizes() noexcept;
   int reserve_tx(uint32_t n, std::span<svm::MutableByteView> out, uint32_t& views);
   void commit_tx(uint32_t n, bool more);
   void set_more(bool more) noexcept;
@@ -306,18 +328,36 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t next_length();
   bool links_readable();
   bool arm_links();
-  bool send_by_link(std::span<const iovec> from, size_t n, const DatagramOut& out,
-                    const svm::Endpoint& to, svm::DatagramHeader h);
+  // Who is to be woken for what has been put, once.
+  struct Wakes {
+    DatagramLink* link = nullptr;
+    bool daemon = false;
+  };
+  bool send_by_link(const DatagramSend& d, const svm::Endpoint& to, svm::DatagramHeader h,
+                    Wakes& due);
   void on_peer_set(const svm::ConnectedEvent& e);
   bool next_datagram(uint32_t ready, svm::DatagramHeader& h);
   int datagram_error(bool take);
-  ssize_t take_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
-  ssize_t put_datagram(std::span<const iovec> from, size_t n, const DatagramOut& out);
+  static constexpr ssize_t kLinksChanged = -5000;  // no errno: settle_links(), and again
+  ssize_t take_datagram(DatagramReceive& d, int flags, bool is_first);
+  ssize_t take_datagrams(std::span<DatagramReceive> all, int flags);
+  void wake(Wakes& due) noexcept;
+  int put_datagram(const DatagramSend& d, bool is_first, Wakes& due);
+  ssize_t put_datagrams(std::span<const DatagramSend> all);
+  // What decides whether a datagram may be split on its way, as it is now.
+  struct PathRules {
+    bool is_open = false;
+    svm::Endpoint peer{};
+    uint8_t ip4_mode = 0, ip6_mode = 0;
+    bool dont_fragment6 = false;
+  };
+  PathRules path_rules();
+  int cannot_leave(DatagramSend& d, int flags, const PathRules& rules, uint32_t& mtu);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
   bool reaches(const svm::Endpoint& to) const noexcept;
   // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits.
   int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask);
-  int check_path(size_t n, const DatagramOut& out, uint32_t& mtu);
+  int check_path(const DatagramSend& d, const PathRules& rules, uint32_t& mtu);
   void forget_paths() noexcept;
   int known_path(const svm::Endpoint& to);
   void know_path(const svm::Endpoint& to, uint32_t takes);
@@ -333,7 +373,6 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<bool> nonblocking_{false};
   uint8_t proto_ = 0;
   bool bound_ = false;
-  bool bound_source_ = false;  // to an address that datagrams may leave from
   bool shut_rd_ = false, shut_wr_ = false;
   bool error_taken_ = false;  // the fifo's reset was reported
   bool abort_ = false;

@@ -42,6 +42,7 @@ uint32_t Session::poll(uint32_t wanted, bool edge) {
       if (!(wanted & kPollOnlyLook) && links_changed()) [[unlikely]]
         sync_links();
       become_owner();
+      follow_sizes();
       mask = poll_open(wanted, edge);
       break;
     }
@@ -113,6 +114,7 @@ bool Session::has_room(uint32_t n) {
   if (state() != State::kOpen) return true;
   const ProcessLock process_lock(*shared_);
   become_owner();
+  follow_sizes();
   return lost() != 0 || peer_closed() || is_sending_shut() || !tx_.want_space(n);
 }
 

@@ -76,6 +76,12 @@ int set_plain(const Value& v, T& field) {
   field = static_cast<T>(value);
   return VPPCOM_OK;
 }
+int set_sizes(Session& s, const Value& v, bool is_rx) {
+  uint32_t value;
+  if (!v.get(value)) return VPPCOM_EINVAL;
+  const int e = is_rx ? s.set_sizes(value, {}) : s.set_sizes({}, value);
+  return e == 0 ? VPPCOM_OK : vppcom_error(e);
+}
 // As the daemon said when this worker attached; 0, the default one, while it is not attached.
 uint32_t table_of(Session& s) {
   AppWorker& worker = s.worker();
@@ -156,11 +162,11 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_GET_TX_FIFO_LEN:
       return v.put(s.tx_limit());
     case VPPCOM_ATTR_SET_TX_FIFO_LEN:
-      return set_plain(v, s.tx_size);
+      return set_sizes(s, v, false);
     case VPPCOM_ATTR_GET_RX_FIFO_LEN:
       return v.put(s.rx_limit());
     case VPPCOM_ATTR_SET_RX_FIFO_LEN:
-      return set_plain(v, s.rx_size);
+      return set_sizes(s, v, true);
     case VPPCOM_ATTR_GET_REUSEADDR:
       return v.put<uint32_t>(s.reuse_addr);
     case VPPCOM_ATTR_SET_REUSEADDR:
@@ -249,6 +255,9 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return set_pairs(s, v);
     case VPPCOM_ATTR_SET_TLS_VERIFY:
       return add_number(s, v, loom::Setting::kVerify);
+    case VPPCOM_ATTR_SET_TLS_EARLY_DATA:
+      if (s.is_listener()) return VPPCOM_EINVAL;  // its settings have been taken
+      return add_number(s, v, loom::Setting::kEarlyData);
     case VPPCOM_ATTR_SET_TLS_SERVER_NAME:
       return add_text(s, v, loom::Setting::kServerName);
     case VPPCOM_ATTR_SET_TLS_ALPN:

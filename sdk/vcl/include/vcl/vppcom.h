@@ -233,7 +233,13 @@ typedef enum {
   VPPCOM_ATTR_GET_TLS_EARLY_DATA,  /* uint32_t: 0 none; 1 what was received so far came before the
                                       handshake was done, which it is not yet, and may have been
                                       sent by somebody who recorded it (RFC 8446 section 8); 2 it
-                                      came so, and the handshake is done */
+                                      came so, and the handshake is done, which is an event as
+                                      bytes are: who waits by EPOLLET with some unread hears */
+  /* Of a listener of TLS, before listen; EINVAL on one that listens. Not for DTLS. */
+  VPPCOM_ATTR_SET_TLS_EARLY_DATA, /* uint32_t: bytes of a client that are taken before its handshake
+                                     is done; 0 none; at most 1 MB; none where clients are asked
+                                     for certificates. Requests in them may be carried out twice
+                                     (RFC 8446 section 8) */
 } vppcom_attr_op_t;
 
 #pragma GCC visibility push(default)
