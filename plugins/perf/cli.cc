@@ -140,6 +140,7 @@ Result<void> show_perf(Host&, void* context, CliArgs& args, CliReply& reply) {
 }  // namespace
 
 Result<void> register_commands(Host& host, Perf& perf) {
+  Held::init(host);
   constexpr const char* kServerSyntax =
       "uri TRANSPORT://ADDRESS/PORT [fifo-size N] | delete uri TRANSPORT://ADDRESS/PORT";
   for (const CliCommand& c : {

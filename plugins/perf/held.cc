@@ -14,8 +14,10 @@ constexpr uint32_t kMostAtOnce = 256;     // sessions that exchange
 constexpr TimeNs kTick = 100 * kMicrosecond;
 constexpr std::array<std::byte, 1024> kBytes{};
 
+uint32_t worker_slot = 0;  // of a worker's Part
+
+// There may be a million.
 struct Session {
-  Held::Part* part = nullptr;
   SessionId id = kNoSession;
   uint32_t rounds = 0;   // to begin after this one
   uint16_t awaited = 0;  // bytes to come back in this round
@@ -23,7 +25,7 @@ struct Session {
   uint16_t order = 0;    // Part::order that waits for it, 0: none
   bool is_up = false, is_ending = false;
 };
-static_assert(sizeof(Session) == 24 && kBytes.size() <= UINT16_MAX);
+static_assert(sizeof(Session) == 16 && kBytes.size() <= UINT16_MAX);
 
 }  // namespace
 
@@ -53,6 +55,7 @@ using Part = Held::Part;
 using Phase = Part::Phase;
 
 Session& of(void* context) noexcept { return *static_cast<Session*>(context); }
+Part& part_of(const Worker& w) noexcept { return *static_cast<Part*>(w.plugin_data[worker_slot]); }
 
 void next_order(Part& p) noexcept {
   if (++p.order == 0) p.order = 1;
@@ -113,9 +116,9 @@ void next_exchanges(Part& p) noexcept {
 
 // --- What happens to a session
 
-void connected(Worker&, SessionId, Status status, void* context) noexcept {
+void connected(Worker& w, SessionId, Status status, void* context) noexcept {
   Session& s = of(context);
-  Part& p = *s.part;
+  Part& p = part_of(w);
   const bool is_in_time = has_come(p, s);
   if (status == Status::kOk) {
     s.is_up = true;
@@ -144,19 +147,19 @@ void readable(Worker& w, SessionId id, void* context) noexcept {
   app.consume(n);
   if (s.awaited != 0 && n != 0) {
     s.awaited = static_cast<uint16_t>(s.awaited - std::min<uint32_t>(n, s.awaited));
-    if (s.awaited == 0) round_over(*s.part, s);
+    if (s.awaited == 0) round_over(part_of(w), s);
   }
   if (app.eof()) app.close();
 }
 
-void writable(Worker&, SessionId, void* context) noexcept {
+void writable(Worker& w, SessionId, void* context) noexcept {
   Session& s = of(context);
-  if (s.unsent != 0) send(*s.part, s);
+  if (s.unsent != 0) send(part_of(w), s);
 }
 
-void closed(Worker&, SessionId, void* context) noexcept {
+void closed(Worker& w, SessionId, void* context) noexcept {
   Session& s = of(context);
-  Part& p = *s.part;
+  Part& p = part_of(w);
   s.id = kNoSession;
   if (!std::exchange(s.is_up, false)) return;
   --p.up;
@@ -174,7 +177,6 @@ void closed(Worker&, SessionId, void* context) noexcept {
 // --- Opening and closing go on by ticks, so that the worker's rounds stay short.
 
 void open_one(Part& p, Session& s, const AppEndpoint& to) noexcept {
-  s.part = &p;
   const auto id = AppSession::connect(*p.worker, *p.app, to, &s);
   if (id) {
     s.id = *id;
@@ -233,6 +235,8 @@ std::string rate(uint64_t n, double seconds) {
 
 }  // namespace
 
+void Held::init(Host& host) { worker_slot = host.allocate_worker_slot(); }
+
 Held::Held(Host& host, HeldConfig config) : host_(host), config_(std::move(config)) {}
 Held::~Held() = default;
 
@@ -256,6 +260,7 @@ Result<void> Held::order(const char* what, TimeNs timeout, std::shared_ptr<CliLa
     host_.run_on_worker(i, [&](Worker& w) {
       Part& p = *parts_[i];
       p.worker = &w;
+      w.plugin_data[worker_slot] = &p;
       p.failed = p.under_way = 0;
       p.done = 0;
       p.began = w.now;

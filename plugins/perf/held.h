@@ -30,8 +30,10 @@ struct ExchangeConfig {
   TimeNs timeout = kOrderTimeout;
 };
 
+// One at a time: a worker knows only its part of the latest.
 class Held : public std::enable_shared_from_this<Held> {
  public:
+  static void init(Host& host);  // once, before the first
   Held(Host& host, HeldConfig config);
   ~Held();
 

@@ -11,14 +11,15 @@ struct Server;
 
 struct Served {
   enum class Kind : uint8_t { kUnknown, kSink, kEcho, kSource, kResponder };
-  uint32_t link = 0;   // the pool's
-  uint32_t index = 0;  // in it
+  uint32_t index = 0;  // in the pool, whose link this is while nobody has it
   Kind kind = Kind::kUnknown;
+  bool is_answering = false;  // a response is under way, no request
   Server* server = nullptr;
-  uint64_t position = 0;                // in the pattern, of the next byte to be sent
-  uint32_t request = 0, response = 0;   // bytes, of each
-  uint32_t to_come = 0, to_answer = 0;  // of this request; of its response. One of them is 0
+  uint32_t position = 0;               // in the pattern's period, of the next byte to be sent
+  uint32_t request = 0, response = 0;  // bytes, of each
+  uint32_t left = 0;                   // of the one that is under way
 };
+static_assert(sizeof(Served) == 32);
 
 // Threads: the worker's. No session of a server moves to another one, as it does not say `moved`.
 class ServedPool {
@@ -35,7 +36,7 @@ class ServedPool {
   void give(Served& s) noexcept { slots_.give(s.index); }
 
  private:
-  SlotBlocks<Served, &Served::link, 256> slots_;
+  SlotBlocks<Served, &Served::index, 256> slots_;
 };
 
 }  // namespace loom::perf

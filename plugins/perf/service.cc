@@ -35,7 +35,7 @@ uint32_t send_pattern(AppSession& s, Served& c, uint32_t most) noexcept {
   for (bool is_full = false; sent < most && !is_full;) {
     const auto bytes = pattern(c.position, most - sent);
     const uint32_t taken = s.write(bytes);
-    c.position += taken;
+    c.position = static_cast<uint32_t>((c.position + taken) % kPeriod);
     sent += taken;
     is_full = taken < bytes.size();
   }
@@ -65,7 +65,7 @@ Served::Kind learn_kind(AppSession& s, Served& c, Counters& counter) noexcept {
   const bool is_request = std::memcmp(h.mark, kRequestMark, n_mark) == 0;
   if (is_echo && n >= kMarkSize) return Served::Kind::kEcho;
   if (is_request && n == sizeof h && h.is_valid()) {
-    c.request = c.to_come = h.request;
+    c.request = c.left = h.request;
     c.response = h.response;
     s.consume(sizeof h);
     add(counter.received, sizeof h);
@@ -103,24 +103,26 @@ void source(AppSession& s, Served& c, Counters& counter) noexcept {
 bool respond(AppSession& s, Served& c, Counters& counter) noexcept {
   uint32_t budget = kMostPerCall;
   for (uint32_t answers = 0;;) {
-    if (c.to_answer != 0) {
-      const uint32_t most = std::min(c.to_answer, budget);
+    if (c.is_answering) {
+      const uint32_t most = std::min(c.left, budget);
       const uint32_t sent = send_pattern(s, c, most);
       add(counter.sent, sent);
       budget -= sent;
-      c.to_answer -= sent;
-      if (c.to_answer != 0) {  // no room, or the others' turn
-        s.want_writable(sent < most ? std::min(c.to_answer, kWorthAWrite) : 1);
+      c.left -= sent;
+      if (c.left != 0) {  // no room, or the others' turn
+        s.want_writable(sent < most ? std::min(c.left, kWorthAWrite) : 1);
         return false;
       }
-      c.to_come = c.request;
+      c.is_answering = false;
+      c.left = c.request;
     }
-    const uint32_t got = std::min(s.unread(), c.to_come);
+    const uint32_t got = std::min(s.unread(), c.left);
     s.consume(got);
     add(counter.received, got);
-    c.to_come -= got;
-    if (c.to_come != 0) return true;
-    c.to_answer = c.response;
+    c.left -= got;
+    if (c.left != 0) return true;
+    c.is_answering = true;
+    c.left = c.response;
     if (++answers < kMostAnswers && budget != 0) continue;
     s.want_writable();
     return false;

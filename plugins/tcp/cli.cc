@@ -2,6 +2,8 @@
 // the first are published as /sys/tcp/... too.
 #include <algorithm>
 
+#include <hostloom/worker_table.h>
+
 #include "stats.h"
 #include "tcp_worker.h"
 
@@ -45,19 +47,11 @@ Result<void> show_stats(Host& host, void*, CliArgs& args, CliReply& reply) {
       stats[i] = t.stats;
       sizes[i] = sizes_of(t);
     });
-  std::vector<std::string> columns{"what"};
-  for (uint32_t i = 0; i < workers; ++i) columns.push_back("worker " + std::to_string(i));
-  CliTable& table = reply.table("tcp", columns);
-  for (std::size_t k = 0; k < std::size(kSizes); ++k) {
-    std::vector<std::string> row{kSizes[k]};
-    for (const auto& s : sizes) row.push_back(std::to_string(s[k]));
-    table.rows.push_back(std::move(row));
-  }
-  for (const StatRow& r : kStatRows) {
-    std::vector<std::string> row{r.name};
-    for (const Stats& s : stats) row.push_back(std::to_string(s.*r.value));
-    table.rows.push_back(std::move(row));
-  }
+  WorkerTable table(reply, "tcp", workers);
+  for (std::size_t k = 0; k < std::size(kSizes); ++k)
+    table.row(kSizes[k], [&](std::size_t i) { return sizes[i][k]; });
+  for (const StatRow& r : kStatRows)
+    table.row(r.name, [&](std::size_t i) -> uint64_t { return stats[i].*r.value; });
   return {};
 }
 

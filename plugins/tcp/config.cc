@@ -3,6 +3,8 @@
 
 #include <limits>
 
+#include "pool.h"
+
 namespace loom::tcp {
 
 const char kConfigHelp[] =
@@ -14,7 +16,7 @@ const char kConfigHelp[] =
     "max-gso-size N               bytes of such a chain\n"
     "no-csum-offload              compute checksums in this plugin\n"
     "initial-cwnd-multiplier N    initial window in segments (RFC 6928)\n"
-    "max-connections N            a worker\n"
+    "max-connections N            a worker, 16 to 8388607\n"
     "timewait-time S  closewait-time S  finwait1-time S  finwait2-time S\n"
     "keepalive-time S  keepalive-interval S  keepalive-probes N\n"
     "min-rto-ms N  max-delack-ms N\n"
@@ -48,7 +50,7 @@ constexpr Number kNumbers[] = {
     {"max-rx-fifo", &Config::max_rx_fifo, 4096, 1u << 30},
     {"max-gso-size", &Config::max_gso_size, 576, 65535},
     {"initial-cwnd-multiplier", &Config::initial_cwnd, 1, 1000},
-    {"max-connections", &Config::max_connections, 16, 1u << 24},
+    {"max-connections", &Config::max_connections, 16, kIdIndexMask},
     {"keepalive-probes", &Config::keepcnt, 1, 255},
     {"max-retransmits", &Config::max_retransmits, 3, 64},
     {"max-syn-retransmits", &Config::max_syn_retransmits, 1, 64},

@@ -131,6 +131,7 @@ Counter parse(Buffer& b, typename Ip::Key& key) noexcept {
   s.flags = tcp->flags & 0x3f;
   s.header_length = static_cast<uint8_t>(header);
   store_segment(b, s);
+  key = {};
   Ip::addresses(b, key);
   key.local_port = tcp->dst_port;
   key.remote_port = tcp->src_port;
@@ -180,7 +181,8 @@ void prefetch_sessions(TcpWorker& t, std::span<const FlowMatch> matches) noexcep
     if (m.kind != FlowKind::kEstablished || m.worker != t.w.index || m.conn == previous) continue;
     previous = m.conn;
     const Connection* c = t.connections.find(m.conn);
-    if (c && c->session != kNoSession) sessions[n++] = c->session;
+    // A frozen one's session is another worker's by now.
+    if (c && c->session != kNoSession && c->state != State::kFrozen) sessions[n++] = c->session;
   }
   t.w.sessions->prefetch(t.w, {sessions.data(), n});
 }
@@ -199,8 +201,8 @@ void format_trace(const void* record, std::string& out) {
 template <class Ip>
 void tcp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   TcpWorker& t = tcp_worker(w);
-  std::array<typename Ip::Key, kFrameSize> keys;
-  std::array<FlowMatch, kFrameSize> matches;
+  FrameArray<typename Ip::Key> keys;
+  FrameArray<FlowMatch> matches;
   std::array<Buffer*, kFrameSize> good;
   std::array<uint16_t, kFrameSize> next_good;
   std::array<uint32_t, kCounterCount> counts{};

@@ -2,10 +2,12 @@
 // reused first. Grows as SlotBlocks does, and what many connections took goes back to the kernel
 // when they have gone. T has a member `ConnId id`, set here.
 //
-//   id:  kind:2 | generation:6 | index:24
+//   id:  kind:2 | 1 | generation:6 | index:23
 //
 // The generation catches handles that outlived their object by a few frames (a segment on its way
-// between two nodes); kind says which pool an id of the flow table belongs to.
+// between two nodes); kind says which pool an id of the flow table belongs to. A slot without an
+// object has no id, but zeros or a small number (SlotBlocks): the 1 is in no such. So to find an
+// object is to look at it, and with very many no other line is out of the cache.
 #pragma once
 #include <algorithm>
 #include <new>
@@ -19,9 +21,9 @@ namespace loom::tcp {
 
 enum class IdKind : uint8_t { kConnection, kHalfOpen, kTimeWait, kListener };
 
-constexpr uint32_t kIdIndexBits = 24;
+constexpr uint32_t kIdIndexBits = 23;
 constexpr uint32_t kIdIndexMask = (1u << kIdIndexBits) - 1;
-constexpr uint32_t kIdGenerationMask = Marks::kGenerationMask;
+constexpr uint32_t kIdIsOne = Marks::kGenerationMask + 1;  // above the index, with a generation
 
 constexpr IdKind kind_of(ConnId id) noexcept { return static_cast<IdKind>(id >> 30); }
 
@@ -43,7 +45,7 @@ class Pool {
     __atomic_store_n(&size_, size_ + 1, __ATOMIC_RELAXED);
     T* object = new (&slots_.at(index)) T();
     object->id =
-        static_cast<ConnId>(kKind) << 30 | uint32_t{marks_.take(index)} << kIdIndexBits | index;
+        static_cast<ConnId>(kKind) << 30 | (kIdIsOne | marks_.take(index)) << kIdIndexBits | index;
     return object;
   }
   void free(T& object) noexcept {
@@ -56,15 +58,14 @@ class Pool {
   // nullptr when `id` is of another kind, stale, or was never handed out.
   T* find(ConnId id) noexcept {
     const uint32_t index = id & kIdIndexMask;
-    if (kind_of(id) != kKind || index >= end()) return nullptr;
-    if (!marks_.is_used(index, id >> kIdIndexBits & kIdGenerationMask)) return nullptr;
-    return &slots_.at(index);
+    if (kind_of(id) != kKind || index >= end() || !(id >> kIdIndexBits & kIdIsOne)) return nullptr;
+    T& object = slots_.at(index);
+    return object.id == id ? &object : nullptr;
   }
   // Fetches into the cache what find() and its caller will look at. Changes nothing.
   void prefetch(ConnId id) const noexcept {
     const uint32_t index = id & kIdIndexMask;
     if (index >= end()) return;
-    __builtin_prefetch(marks_.at(index));
     const auto* p = reinterpret_cast<const std::byte*>(&slots_.at(index));
     for (std::size_t at = 0; at < sizeof(T); at += kCacheLine) __builtin_prefetch(p + at);
   }

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "connection.h"
+#include "next_senders.h"
 #include "passive.h"
 #include "tcp.h"
 
@@ -52,6 +53,7 @@ struct TcpWorker {
   Pool<Scoreboard, IdKind::kConnection> scoreboards;
   Pool<LargeCc, IdKind::kConnection> large_ccs;
   Stats stats;
+  NextSenders next_senders;
   uint32_t next_source = 0;  // of SourceAddresses, in turn
 
   // With what it has from other pools.

@@ -149,6 +149,7 @@ uint32_t worth_sending(TcpWorker& t, Connection& c, uint32_t budget, uint32_t un
 
 SendWindow send_window(Worker& w, ConnId id, uint32_t queued) noexcept {
   TcpWorker& t = tcp_worker(w);
+  t.next_senders.will_send([&](ConnId next) { t.connections.prefetch(next); });
   Connection* found = t.connections.find(id);
   if (!found || !found->can_send() || found->has(kFinSent)) return {};
   TcpWorker::Scope scope(t);
