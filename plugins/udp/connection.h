@@ -9,6 +9,7 @@
 #include <new>
 #include <vector>
 
+#include <hostloom/buffer.h>
 #include <hostloom/interface.h>
 #include <hostloom/session.h>
 #include <hostloom/slots.h>
@@ -26,14 +27,16 @@ struct Connection {
   uint8_t tos = 0;
   PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
   bool dont_fragment6 = false;
-  bool ip4_errors = false, ip6_errors = false;  // wants to hear of all errors (IP_RECVERR)
-  bool gro = false;                             // takes several at once (UDP_GRO)
-  bool broadcast = false;                       // may send to broadcast addresses
+  bool ip4_errors = false, ip6_errors = false;      // wants to hear of all errors (IP_RECVERR)
+  bool gro = false;                                 // takes several at once (UDP_GRO)
+  bool no_check6_tx = false, no_check6_rx = false;  // sends, takes IPv6's without a checksum
+  bool broadcast = false;                           // may send to broadcast addresses
   bool ip4_group_loop = true, ip6_group_loop = true, ip4_group_all = true, ip6_group_all = true;
   uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;  // to send to groups by
-  bool has_chosen_port = false;                               // the port was not asked for
-  bool is_group_bound = false;                                // `bound` is such an address
-  bool has_group_peer = false;                                // a multicast or broadcast address
+  IfIndex interface = kNoIndex;  // the only one that it comes and goes by
+  bool has_chosen_port = false;  // the port was not asked for
+  bool is_group_bound = false;   // `bound` is such an address
+  bool has_group_peer = false;   // a multicast or broadcast address
   // The way to the peer, good while the IP layer's generation is the same (and not 0).
   uint32_t route_generation = 0;
   uint32_t adjacency = kNoIndex, tx_if = kNoIndex, mtu = 0;
@@ -49,6 +52,12 @@ struct Connection {
   // group's, nor a broadcast one.
   bool has_source() const noexcept { return !bound.is_zero() && !is_group_bound; }
   bool has_peer() const noexcept { return ends.remote_port != 0; }
+  // Whether the packet came by an interface that it listens on. What this host sends to itself came
+  // by none: then the one counts that it was sent by, if it was sent by one alone.
+  bool hears(const Buffer& b) const noexcept {
+    const IfIndex by = b.rx_if != kNoIndex ? b.rx_if : b.tx_if;
+    return interface == kNoIndex || by == kNoIndex || by == interface;
+  }
   // Takes IPv4's datagrams on ::, too.
   bool dual_stack() const noexcept { return !bound.is_ip4 && bound.is_zero() && !v6only; }
   bool may_reach(bool is_ip4) const noexcept {

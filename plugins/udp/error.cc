@@ -126,7 +126,7 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
   worker = m.worker;
   if (worker != u.w.index) return kHandedOff;
   Connection* c = u.connections.find(m.conn);
-  if (!c) return kNoConnection;
+  if (!c || !c->hears(b)) return kNoConnection;  // as Linux, from the links that it hears alone
   const IpAddress to(ip.dst);
   if (!has_peer && !u.destinations.find(to, b.fib_index)) return kNoConnection;
   const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;

@@ -7,6 +7,8 @@
 
 #include <cstring>
 
+#include "delivery.h"
+
 namespace loom::udp {
 namespace {
 
@@ -21,19 +23,21 @@ constexpr CounterInfo kCounters[kCounterCount] = {
 struct View {
   IpAddress src, dst;
   uint8_t tos, ttl;
+  bool lacks_checksum;  // over IPv6
 };
 View view_of(Buffer& b) noexcept {
   if (*b.at<uint8_t>(b.l3_offset) >> 4 == 6) {
     const auto& ip = *b.at<Ip6Header>(b.l3_offset);
-    return {ip.src, ip.dst, ip.traffic_class(), ip.hop_limit};
+    return {ip.src, ip.dst, ip.traffic_class(), ip.hop_limit, b.peek<UdpHeader>()->checksum == 0};
   }
   const auto& ip = *b.at<Ip4Header>(b.l3_offset);
-  return {ip.src, ip.dst, ip.tos, ip.ttl};
+  return {ip.src, ip.dst, ip.tos, ip.ttl, false};
 }
 
 bool wants(const UdpWorker& u, const Connection& c, const View& v, const Buffer& b) noexcept {
   if (!c.may_reach(v.dst.is_ip4) || c.ends.fib_index != b.fib_index) return false;
-  if (!c.bound.is_zero() && c.bound != v.dst) return false;
+  if (!c.hears(b) || (!c.bound.is_zero() && c.bound != v.dst)) return false;
+  if (v.lacks_checksum && !c.no_check6_rx) return false;
   if (!is_multicast(v.dst)) return true;
   if (const auto at = u.memberships.find(c.id); at != u.memberships.end())
     for (const Membership& m : at->second)
@@ -70,6 +74,7 @@ Buffer* copy_of(Worker& w, const Buffer& chain, uint32_t before) noexcept {
   first->l4_offset = first->offset_of_data();
   first->rx_if = chain.rx_if;
   first->fib_index = chain.fib_index;
+  first->gso_size = chain.gso_size;
   first->flags |= kBufferNetGroup | kBufferL4ChecksumOk;
   return first;
 }
@@ -105,10 +110,7 @@ GroupOutcome deliver_here(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
   for (auto at = first; at != last; ++at) {
     Connection* c = u.connections.find(at->second);
     if (!c || !wants(u, *c, v, b)) continue;
-    const Status s = u.w.sessions->rx_datagram(u.w, c->session, d, b,
-                                               static_cast<uint32_t>(sizeof(UdpHeader)), payload);
-    c->received += s == Status::kOk;
-    c->overflowed += s == Status::kAgain;
+    const Status s = give(u, *c, d, b, payload);
     ++(s == Status::kOk ? outcome.delivered : outcome.refused);
   }
   return outcome;
@@ -212,6 +214,27 @@ GroupOutcome deliver_to_group(UdpWorker& u, Buffer& b, uint32_t payload) noexcep
   return o;
 }
 
+// As Linux scores them: the more it has asked for, the better. Those that share a port share what
+// comes by source port.
+Connection* find_hearer(UdpWorker& u, Buffer& b) noexcept {
+  const View v = view_of(b);
+  const auto& udp = *b.peek<UdpHeader>();
+  Connection* best = nullptr;
+  int best_score = -1;
+  uint32_t n = 0;
+  const auto [first, last] = u.bound_ports.equal_range(udp.dst_port);
+  for (auto at = first; at != last; ++at) {
+    Connection* c = u.connections.find(at->second);
+    if (!c || !wants(u, *c, v, b)) continue;
+    const int score = !c->bound.is_zero() + (c->interface != kNoIndex);
+    if (score > best_score) n = 0;
+    if (score < best_score || udp.src_port % ++n != 0) continue;
+    best = c;
+    best_score = score;
+  }
+  return best;
+}
+
 void loop_back(UdpWorker& u, Buffer& sent, IfIndex by) noexcept {
   Buffer* b = copy_of(u.w, sent, 0);
   if (!b) return;
@@ -243,18 +266,31 @@ Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
   });
   const bool is_member = at != all.end();
   Status s = is_any || interface != kNoIndex ? Status::kOk : Status::kUnreachable;
-  if (s == Status::kOk && !is_member && all.size() == kMaxMemberships) s = Status::kNoMemory;
+  const auto is_of_family = [&](const Membership& m) { return m.group.is_ip4 == r.group.is_ip4; };
+  const auto most =
+      static_cast<std::ptrdiff_t>(r.group.is_ip4 ? kMaxMemberships4 : kMaxMemberships6);
   Membership m = is_member ? *at : Membership{interface, r.group, true, {}};
   if (s == Status::kOk) s = apply(r, is_member, m);
-  if (s == Status::kOk) s = listen(u, *c, m);
+  if (s == Status::kOk && !is_member && std::ranges::count_if(all, is_of_family) >= most)
+    s = Status::kNoMemory;
+  // Beside the socket's own bound, its application has one.
+  const SessionOps& sessions = *u.w.sessions;
+  const bool is_new = s == Status::kOk && !is_member;
+  if (is_new && !sessions.take_membership(u.w, c->session)) {
+    s = Status::kNoMemory;
+  } else if (s == Status::kOk) {
+    s = listen(u, *c, m);
+    if (is_new && s != Status::kOk) sessions.give_back_memberships(u.w, c->session, 1);
+  }
   if (s == Status::kOk) {
-    const bool is_nobody = !m.is_exclude && m.sources.empty();
-    if (is_nobody && is_member)
-      all.erase(at);
-    else if (is_member)
-      *at = std::move(m);
-    else if (!is_nobody)
+    if (is_new) {
       all.push_back(std::move(m));
+    } else if (m.is_exclude || !m.sources.empty()) {
+      *at = std::move(m);
+    } else {  // it hears nobody any more
+      all.erase(at);
+      sessions.give_back_memberships(u.w, c->session, 1);
+    }
   }
   if (all.empty()) u.memberships.erase(id);
   return s == Status::kNotFound && !is_any && interface == kNoIndex ? Status::kUnreachable : s;
@@ -270,6 +306,7 @@ void leave_all(UdpWorker& u, Connection& c) noexcept {
     m.sources.clear();
     (void)listen(u, c, m);
   }
+  u.w.sessions->give_back_memberships(u.w, c.session, static_cast<uint32_t>(at->second.size()));
   u.memberships.erase(at);
 }
 

@@ -16,7 +16,8 @@
 
 namespace loom::udp {
 
-constexpr std::size_t kMaxMemberships = 64;  // of a socket
+// Of a socket: as Linux's net.ipv4.igmp_max_memberships; of IPv6 Linux bounds their memory alone.
+constexpr std::size_t kMaxMemberships4 = 20, kMaxMemberships6 = 64;
 
 inline bool is_multicast(const IpAddress& a) noexcept {
   return a.is_ip4 ? a.ip4().is_multicast() : a.ip6().is_multicast();
@@ -36,6 +37,10 @@ struct GroupOutcome {
 };
 // The datagram, at its UDP header, with `payload` bytes behind it. The packet stays the caller's.
 GroupOutcome deliver_to_group(UdpWorker&, Buffer&, uint32_t payload) noexcept;
+
+// Of one that is for this host alone, and that who was found for it does not hear: the socket of
+// this worker that it is for then. nullptr: there is none.
+Connection* find_hearer(UdpWorker&, Buffer&) noexcept;
 
 // What this host has sent to a group comes to its own sockets as well: a copy of the packet, data
 // at the IP header, as if it had come by the interface that it leaves by.

@@ -8,6 +8,7 @@
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
+#include "delivery.h"
 #include "groups.h"
 #include "udp.h"
 
@@ -54,7 +55,9 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"length-short", Severity::kError, "length field below 8"},
     {"length-overrun", Severity::kError, "length field beyond the packet"},
     {"bad-checksum", Severity::kError, "UDP checksum wrong"},
-    {"no-checksum", Severity::kError, "no checksum over IPv6 (RFC 8200 section 8.1)"},
+    {"no-checksum", Severity::kError,
+     "no checksum over IPv6, and no socket there that takes it so (RFC 8200 section 8.1, RFC "
+     "6935)"},
 };
 
 struct Ip4 {
@@ -78,8 +81,7 @@ struct Ip4 {
 struct Ip6 {
   using Key = FlowKey6;
   using Header = Ip6Header;
-  // RFC 6935's exception is for tunnels that ask for it; nobody here does.
-  static constexpr bool kNeedsChecksum = true;
+  static constexpr bool kNeedsChecksum = true;  // unless the socket says otherwise: RFC 6935
   static uint32_t l4_length(Buffer& b, const Header& ip) noexcept {
     const auto extensions =
         static_cast<uint32_t>(b.offset_of_data() - b.l3_offset) - uint32_t{sizeof(Header)};
@@ -95,6 +97,12 @@ struct Ip6 {
   }
 };
 
+// What only a socket that has asked for it gets (UDP_NO_CHECK6_RX).
+template <class Ip>
+bool lacks_checksum(Buffer& b) noexcept {
+  return Ip::kNeedsChecksum && b.peek<UdpHeader>()->checksum == 0;
+}
+
 // Checks the header and leaves the lookup key. Without segmentation the datagram's length is its
 // own; what the device has put together (gso_size) is as long as its IP packet.
 template <class Ip>
@@ -109,14 +117,13 @@ Counter parse(Buffer& b, typename Ip::Key& key, uint32_t& payload) noexcept {
   if (udp->length > room) [[unlikely]]
     return kLengthOverrun;
   const uint32_t length = b.gso_size == 0 ? uint32_t{udp->length} : room;
-  if (udp->checksum == 0) {
-    if (Ip::kNeedsChecksum) return kNoChecksum;
-  } else if (!(b.flags & kBufferL4ChecksumOk)) {
+  if (udp->checksum != 0 && !(b.flags & kBufferL4ChecksumOk)) {
     const ChecksumSum pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoUdp, length);
     if (checksum_fold(checksum_add_chain(pseudo, &b, 0, length)) != 0xffff) [[unlikely]]
       return kBadChecksum;
   }
   payload = length - uint32_t{sizeof(UdpHeader)};
+  key = {};
   key.local = ip.dst;
   key.remote = ip.src;
   key.local_port = udp->dst_port;
@@ -155,25 +162,23 @@ Datagram describe(Buffer& b) noexcept {
   return d;
 }
 
-// One datagram, or, of a packet that the device has put together, each in turn, unless the socket
-// takes them as they are.
+// Nobody has the port.
 template <class Ip>
-Counter deliver(UdpWorker& u, Connection& c, Buffer& b, uint32_t payload) noexcept {
-  Datagram d = describe<Ip>(b);
-  if (c.gro && b.gso_size != 0 && payload > b.gso_size) d.segment = b.gso_size;
-  const uint32_t most = b.gso_size != 0 && d.segment == 0 ? b.gso_size : payload;
-  uint32_t done = 0;
-  Status status;
-  do {
-    const uint32_t length = std::min(most, payload - done);
-    status = u.w.sessions->rx_datagram(u.w, c.session, d, b,
-                                       static_cast<uint32_t>(sizeof(UdpHeader)) + done, length);
-    if (status != Status::kOk) break;
-    c.received += d.segment == 0 ? 1 : (payload + d.segment - 1) / d.segment;
-    done += length;
-  } while (done < payload);
-  c.overflowed += status == Status::kAgain;
-  return counter_of(status);
+Verdict<Next, Counter> nobody(Buffer& b) noexcept {
+  // Whether it was sent to this port nobody knows: it is not answered.
+  if (lacks_checksum<Ip>(b)) return {kToDrop, kNoChecksum};
+  if (b.flags & kBufferGroup) return {kToDrop, kNoPortGroup};  // RFC 1122 section 3.2.2
+  Ip::request_unreachable(b);
+  return {kToIcmpError, kNoPort};
+}
+
+template <class Ip>
+Verdict<Next, Counter> dispatch_to_group(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
+  const GroupOutcome o = deliver_to_group(u, b, payload);
+  if (o.delivered != 0) return {kToNobody, kDelivered};
+  if (o.refused != 0) return {kToNobody, kRcvbufFull};
+  if (o.passed_on) return {kToNobody, kHandedOff};
+  return {kToDrop, lacks_checksum<Ip>(b) ? kNoChecksum : kNoPortGroup};
 }
 
 template <class Ip>
@@ -182,33 +187,32 @@ Verdict<Next, Counter> dispatch(UdpWorker& u, Buffer& b, const FlowMatch& m,
   b.session = m.conn;
   if (m.kind == FlowKind::kDenied) [[unlikely]]
     return {kToDrop, kDenied};
+  const bool is_group = b.flags & kBufferNetGroup;
   const bool has_peer = m.kind == FlowKind::kEstablished || m.kind == FlowKind::kHalfOpen;
-  if ((b.flags & kBufferNetGroup) && !has_peer) [[unlikely]] {
-    const GroupOutcome o = deliver_to_group(u, b, payload);
-    if (o.delivered != 0) return {kToNobody, kDelivered};
-    if (o.refused != 0) return {kToNobody, kRcvbufFull};
-    if (o.passed_on) return {kToNobody, kHandedOff};
-    return {kToDrop, kNoPortGroup};
-  }
-  if (!has_peer && m.kind != FlowKind::kBound) {
-    if (b.flags & kBufferGroup) return {kToDrop, kNoPortGroup};  // RFC 1122 section 3.2.2
-    Ip::request_unreachable(b);
-    return {kToIcmpError, kNoPort};
-  }
+  if (is_group && !has_peer) [[unlikely]]
+    return dispatch_to_group<Ip>(u, b, payload);
+  if (!has_peer && m.kind != FlowKind::kBound) return nobody<Ip>(b);
   if (m.worker != u.w.index) [[unlikely]]
     return {kToWorker, kHandedOff};
   Connection* c = u.connections.find(m.conn);
   if (!c) [[unlikely]]
     return {kToDrop, kVanished};
-  return {kToNobody, deliver<Ip>(u, *c, b, payload)};
+  if (!c->hears(b)) [[unlikely]] {  // to what comes by other interfaces it is not there
+    if (is_group) return dispatch_to_group<Ip>(u, b, payload);
+    c = find_hearer(u, b);
+    if (!c) return nobody<Ip>(b);
+  }
+  if (lacks_checksum<Ip>(b) && !c->no_check6_rx) [[unlikely]]
+    return {kToDrop, kNoChecksum};
+  return {kToNobody, counter_of(give(u, *c, describe<Ip>(b), b, payload))};
 }
 
 // The well-formed packets of a frame, and what was found for them.
 template <class Ip>
 struct Found {
-  std::array<typename Ip::Key, kFrameSize> keys;
+  FrameArray<typename Ip::Key> keys;
   std::array<uint32_t, kFrameSize> payloads;
-  std::array<FlowMatch, kFrameSize> matches;
+  FrameArray<FlowMatch> matches;
   std::array<Buffer*, kFrameSize> packets;
   std::size_t n = 0;
 };
@@ -219,8 +223,8 @@ template <class Ip>
 std::size_t run_length(const Found<Ip>& f, std::size_t i) noexcept {
   constexpr std::size_t kMost = 64;  // as Linux puts together
   const auto header = [](Buffer& b) { return b.at<typename Ip::Header>(b.l3_offset); };
-  const auto is_plain = [](const Buffer& b) {
-    return b.gso_size == 0 && !b.next && !(b.flags & kBufferGroup);
+  const auto is_plain = [](Buffer& b) {
+    return b.gso_size == 0 && !b.next && !(b.flags & kBufferGroup) && !lacks_checksum<Ip>(b);
   };
   Buffer& first = *f.packets[i];
   const uint32_t size = f.payloads[i];
@@ -266,12 +270,12 @@ Counter deliver_run(UdpWorker& u, Connection& c, Found<Ip>& f, std::size_t i,
   return counter_of(s);
 }
 
-// The socket of this worker that takes several at once, or nullptr.
-Connection* taker_of_runs(UdpWorker& u, const FlowMatch& m) noexcept {
+// The socket of this worker that takes several like this one at once, or nullptr.
+Connection* taker_of_runs(UdpWorker& u, const FlowMatch& m, const Buffer& b) noexcept {
   if ((m.kind != FlowKind::kEstablished && m.kind != FlowKind::kBound) || m.worker != u.w.index)
     return nullptr;
   Connection* c = u.connections.find(m.conn);
-  return c && c->gro ? c : nullptr;
+  return c && c->gro && c->hears(b) ? c : nullptr;
 }
 
 struct Trace {
@@ -317,7 +321,7 @@ void udp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
   for (std::size_t i = 0; i < f.n; ++i) {
     Buffer* const b = f.packets[i];
     if (u.n_gro != 0) [[unlikely]]
-      if (Connection* c = taker_of_runs(u, f.matches[i])) {
+      if (Connection* c = taker_of_runs(u, f.matches[i], *b)) {
         if (const std::size_t n = run_length(f, i); n > 1) {
           const Counter counter = deliver_run(u, *c, f, i, n);
           for (std::size_t k = i; k < i + n; ++k) note(k, counter);

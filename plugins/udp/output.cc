@@ -99,7 +99,8 @@ void push_headers(UdpWorker& u, Buffer& b, const Way& way, uint8_t tos, uint8_t 
       ip.checksum = ip4_header_checksum(ip);
     }
   } else {
-    set_checksum(b, udp, e.local.ip6(), e.remote.ip6(), u.config.csum_offload);
+    if (!way.no_checksum) [[likely]]
+      set_checksum(b, udp, e.local.ip6(), e.remote.ip6(), u.config.csum_offload);
     push_ip6_header(b, e.local.ip6(), e.remote.ip6(), kProtoUdp, tos, 0, ttl);
   }
 }

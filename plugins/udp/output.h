@@ -36,16 +36,18 @@ struct Way {
   uint32_t adjacency = kNoIndex, tx_if = kNoIndex;
   uint32_t link_mtu = 0, pmtu = 0;  // of the first link; what a router has said, 0: nothing
   bool may_fragment = false;        // IPv4 without DF
+  bool no_checksum = false;         // IPv6 without one (RFC 6935)
   bool is_group = false, is_broadcast = false;  // multicast or broadcast; broadcast
   uint32_t mtu() const noexcept { return pmtu != 0 && pmtu < link_mtu ? pmtu : link_mtu; }
 };
 
 // The way to an address, by route; ends.local is the route's source. False: there is none.
 bool find_way(UdpWorker&, const IpAddress& to, uint32_t fib_index, Way&) noexcept;
-// The same to a multicast or broadcast address: by the interface that has `source`, if that is not
-// zero, or by the one that the socket has chosen, or by route. False: it is none, or there is none.
+// The same to a multicast or broadcast address: by the interface that is named, or the one that the
+// socket has chosen, or that has `source` if that is not zero, or by route. False: it is none, or
+// there is none. By an interface that is named (kNoIndex: none) to any address.
 bool find_group_way(UdpWorker&, const Connection&, const IpAddress& to, const IpAddress& source,
-                    uint32_t fib_index, Way&) noexcept;
+                    uint32_t fib_index, IfIndex by, Way&) noexcept;
 bool find_way_to_peer(UdpWorker&, Connection&, Way&) noexcept;
 
 // Puts UDP and IP headers in front of the payload. IPv4's packets without DF leave as fragments

@@ -1,7 +1,15 @@
 // The plugin's descriptor.
 #include <hostloom/plugin.h>
 
+#include "api.h"
 #include "udp.h"
+
+namespace {
+loom::Result<void> init(loom::Host& host) noexcept {
+  if (auto done = loom::udp::init(host); !done) return done;
+  return loom::udp::add_api(host);
+}
+}  // namespace
 
 extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
     .abi = loom::kPluginAbi,
@@ -10,7 +18,7 @@ extern "C" LOOM_EXPORT const loom::PluginInfo hostloom_plugin = {
     .version = "1.0",
     .summary = "UDP (RFC 768)",
     .needs = "",
-    .init = loom::udp::init,
+    .init = init,
     .start = loom::udp::start,
     .stop = loom::udp::stop,
 };

@@ -48,10 +48,13 @@ class Batch {
 
 // To where the datagram says, from the address that it names, or that was bound, or by route.
 bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noexcept {
-  const bool names_source = !d.ends.local.is_zero(), has_source = c.has_source();
-  const IpAddress& from = names_source || !has_source ? d.ends.local : c.bound;
-  if ((!is_unicast(d.ends.remote) || !find_way(u, d.ends.remote, d.ends.fib_index, way)) &&
-      !find_group_way(u, c, d.ends.remote, from, d.ends.fib_index, way))
+  const bool names_local = !d.ends.local.is_zero(), has_source = c.has_source();
+  const IpAddress& from = names_local || !has_source ? d.ends.local : c.bound;
+  const bool names_source = names_local && !(has_source && (d.flags & kDatagramLocalInterface));
+  const IfIndex by = d.flags & kDatagramInterface ? d.interface : c.interface;
+  const bool may_be_routed = by == kNoIndex && is_unicast(d.ends.remote);
+  if ((!may_be_routed || !find_way(u, d.ends.remote, d.ends.fib_index, way)) &&
+      !find_group_way(u, c, d.ends.remote, from, d.ends.fib_index, by, way))
     return false;
   const IpAddress source = way.ends.local;
   way.ends = d.ends;
@@ -156,12 +159,13 @@ bool find_way(UdpWorker& u, const IpAddress& to, uint32_t fib_index, Way& way) n
 }
 
 bool find_group_way(UdpWorker& u, const Connection& c, const IpAddress& to, const IpAddress& source,
-                    uint32_t fib_index, Way& way) noexcept {
+                    uint32_t fib_index, IfIndex by, Way& way) noexcept {
   GroupDestination d;
   d.to = to;
   d.source = source;
   d.fib_index = fib_index;
-  if (is_multicast(to)) d.interface = to.is_ip4 ? c.ip4_group_if : c.ip6_group_if;
+  d.interface = by;
+  if (by == kNoIndex && is_multicast(to)) d.interface = to.is_ip4 ? c.ip4_group_if : c.ip6_group_if;
   RouteInfo route;
   if (u.w.net->route_group(u.w, d, &route) != Status::kOk) return false;
   way.ends.local = route.source;
@@ -170,9 +174,10 @@ bool find_group_way(UdpWorker& u, const Connection& c, const IpAddress& to, cons
   way.adjacency = route.adjacency;
   way.tx_if = route.tx_if;
   way.link_mtu = route.mtu;
-  way.pmtu = 0;
-  way.is_group = true;
   way.is_broadcast = route.is_broadcast;
+  way.is_group = is_multicast(to) || route.is_broadcast;
+  way.pmtu = way.is_group ? 0 : u.destinations.get(to, fib_index, u.w.now).path_mtu(u.w.now);
+  if (route.is_local) way.adjacency = kNoIndex;
   return true;
 }
 
@@ -180,7 +185,8 @@ bool find_group_way(UdpWorker& u, const Connection& c, const IpAddress& to, cons
 bool find_way_to_peer(UdpWorker& u, Connection& c, Way& way) noexcept {
   if (c.has_group_peer) [[unlikely]] {
     const IpAddress from = is_unicast(c.ends.local) ? c.ends.local : IpAddress{};
-    if (!find_group_way(u, c, c.ends.remote, from, c.ends.fib_index, way)) return false;
+    if (!find_group_way(u, c, c.ends.remote, from, c.ends.fib_index, c.interface, way))
+      return false;
     const IpAddress source = way.ends.local;
     way.ends = c.ends;
     if (!is_unicast(way.ends.local)) way.ends.local = source;
@@ -189,7 +195,11 @@ bool find_way_to_peer(UdpWorker& u, Connection& c, Way& way) noexcept {
   const uint32_t generation = *u.w.net->generation;
   if (c.route_generation != generation || c.mtu == 0) [[unlikely]] {
     c.mtu = 0;
-    if (!find_way(u, c.ends.remote, c.ends.fib_index, way)) return false;
+    const Endpoints& e = c.ends;
+    if (!(c.interface == kNoIndex
+              ? find_way(u, e.remote, e.fib_index, way)
+              : find_group_way(u, c, e.remote, e.local, e.fib_index, c.interface, way)))
+      return false;
     c.route_generation = generation;
     c.adjacency = way.adjacency;
     c.tx_if = way.tx_if;
@@ -226,6 +236,7 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
     const Sent verdict = decide(u, *c, d, b.length(), way);
     const bool is_sent = verdict == Sent::kSent || verdict == Sent::kFragmented;
     if (is_sent || verdict == Sent::kLoopedOnly) [[likely]] {
+      way.no_checksum = c->no_check6_tx;
       push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos, ttl_of(d, way));
       if (way.is_group && is_looped(u, *c, way)) [[unlikely]]
         loop_back(u, b, way.tx_if);

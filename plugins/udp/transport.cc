@@ -43,9 +43,13 @@ Status check_ends(UdpWorker& u, const Connection& c, const Endpoints& e) noexcep
 // The 5-tuple with its source address and port, in the flow table.
 Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
-  if (e.local.is_zero()) {  // the route to a group says no source
+  if (e.local.is_zero() || c.interface != kNoIndex) {  // the route says no source to those
     Way way;
-    if (find_group_way(u, c, e.remote, e.local, e.fib_index, way)) e.local = way.ends.local;
+    if (find_group_way(u, c, e.remote, e.local, e.fib_index, c.interface, way)) {
+      if (e.local.is_zero()) e.local = way.ends.local;
+    } else if (c.interface != kNoIndex) {
+      return Status::kUnreachable;
+    }
   }
   if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
   const Status s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
@@ -107,6 +111,10 @@ void take_options(UdpWorker& u, Connection& c, const SocketOptionsView& o) noexc
   c.dont_fragment6 = o.dont_fragment6;
   c.ip4_errors = o.ip4_errors;
   c.ip6_errors = o.ip6_errors;
+  c.no_check6_tx = o.no_check6_tx;
+  c.no_check6_rx = o.no_check6_rx;
+  if (c.interface != o.interface) c.mtu = 0;  // another way to the peer
+  c.interface = o.interface;
   c.broadcast = o.broadcast;
   c.ip4_group_loop = o.ip4_group_loop;
   c.ip6_group_loop = o.ip6_group_loop;
@@ -232,9 +240,10 @@ uint32_t path_mtu(Worker& w, ConnId id, const IpAddress& to, uint32_t fib_index)
   if (!c) return 0;
   Way way;
   const bool is_peer = c->has_peer() && c->ends.remote == to && c->ends.fib_index == fib_index;
-  if (!(is_peer ? find_way_to_peer(u, *c, way)
-                : find_group_way(u, *c, to, {}, fib_index, way) ||
-                      (is_unicast(to) && find_way(u, to, fib_index, way))))
+  if (!(is_peer
+            ? find_way_to_peer(u, *c, way)
+            : find_group_way(u, *c, to, {}, fib_index, c->interface, way) ||
+                  (c->interface == kNoIndex && is_unicast(to) && find_way(u, to, fib_index, way))))
     return 0;
   return (to.is_ip4 ? c->ip4_path_mtu : c->ip6_path_mtu) == PathMtu::kProbe ? way.link_mtu
                                                                             : way.mtu();
