@@ -138,12 +138,28 @@ api::DtlsCountersGetReply get_dtls_counters(ApiCall&, const api::DtlsCountersGet
   return counters_of<api::DtlsCountersGetReply>(request, dtls::kStats, dtls_counters);
 }
 
-api::TlsReloadReply reload_files(ApiCall&, const api::TlsReload&, void*) {
-  const auto done = reload();
-  if (done) return {};
-  shared().host->log(LogLevel::kWarn, "tls", "tls_reload: " + done.error().message);
-  return {.retval = api_retval(done.error().code)};
-}
+// A tls_reload for a client that waits for its end, or has left before.
+class ReloadWalk {
+ public:
+  ReloadWalk(const api::TlsReload&, void*) {}
+
+  ApiStep next(ApiCall& call, api::TlsReloadReply& reply) {
+    if (!outcome_) {
+      outcome_ = std::make_shared<std::optional<Result<void>>>();
+      shared().reload.ask([outcome = outcome_, wake = call.waker()](const Result<void>& r) {
+        if (!r) shared().host->log(LogLevel::kWarn, "tls", "tls_reload: " + r.error().message);
+        *outcome = r;
+        wake();
+      });
+    }
+    if (!*outcome_) return ApiStep::kWait;
+    if (const Result<void>& r = **outcome_; !r) reply.retval = api_retval(r.error().code);
+    return ApiStep::kEnd;
+  }
+
+ private:
+  std::shared_ptr<std::optional<Result<void>>> outcome_;  // null: it has not begun
+};
 
 }  // namespace
 
@@ -154,7 +170,7 @@ Result<void> add_api(Host& host) {
   if (done) done = api.dump<api::TlsListenerDump, api::TlsListenerDetails>(next_listener);
   if (done) done = api.handle<api::TlsCountersGet, api::TlsCountersGetReply>(get_counters);
   if (done) done = api.handle<api::DtlsCountersGet, api::DtlsCountersGetReply>(get_dtls_counters);
-  if (done) done = api.handle<api::TlsReload, api::TlsReloadReply>(reload_files);
+  if (done) done = api.steps<api::TlsReload, api::TlsReloadReply, ReloadWalk>();
   return done;
 }
 

@@ -20,44 +20,20 @@ Connection& of(BIO* b) noexcept { return *static_cast<Connection*>(BIO_get_data(
 int read_ex(BIO* b, char* to, size_t most, size_t* got) noexcept {
   Connection& c = of(b);
   BIO_clear_retry_flags(b);
-  AppSession lower = c.below();
-  std::span<const std::byte> views[4];
-  const uint32_t n = lower.peek(views);
-  std::size_t done = 0;
-  for (uint32_t i = 0; i < n && done < most; ++i) {
-    const std::size_t part = std::min(views[i].size(), most - done);
-    std::memcpy(to + done, views[i].data(), part);
-    done += part;
-  }
-  *got = done;
-  if (done == 0) {
+  *got = copy_unread(c, std::as_writable_bytes(std::span(to, most)));
+  if (*got == 0) {
     BIO_set_retry_read(b);
     return 0;
   }
-  lower.consume(static_cast<uint32_t>(done));
-  c.taken += static_cast<uint32_t>(done);
+  consume(c, *got);
   return 1;
 }
 
-// Takes everything: what does not fit below waits in Connection::unsent, and nobody is to have what
-// is made when the lower session has gone.
+// Takes everything, or else OpenSSL gives the connection up.
 int write_ex(BIO* b, const char* from, size_t size, size_t* taken) noexcept {
-  Connection& c = of(b);
   BIO_clear_retry_flags(b);
-  *taken = size;
-  if (c.gone) return 1;
-  std::span<const std::byte> bytes = std::as_bytes(std::span(from, size));
-  if (c.unsent.empty()) bytes = bytes.subspan(c.below().write(bytes));
-  if (!bytes.empty()) {
-    try {
-      c.unsent.insert(c.unsent.end(), bytes.begin(), bytes.end());
-    } catch (const std::bad_alloc&) {
-      *taken = 0;
-      return 0;  // the stream has a hole: OpenSSL gives the connection up
-    }
-    wait_for_room(c);
-  }
-  return 1;
+  *taken = send_below(of(b), std::as_bytes(std::span(from, size))) ? size : 0;
+  return *taken == size;
 }
 
 long control(BIO*, int command, long, void*) noexcept { return command == BIO_CTRL_FLUSH; }
@@ -86,6 +62,41 @@ bool attach_bio(Connection& c) noexcept {
   static BIO_METHOD* const method =
       make_bio_method("hostloom session", {read_ex, write_ex, control});
   return attach_bio(c.ssl, method, &c);
+}
+
+std::size_t copy_unread(const Connection& c, std::span<std::byte> to) noexcept {
+  std::span<const std::byte> views[4];
+  const uint32_t n = c.below().peek(views);
+  std::size_t done = 0;
+  for (uint32_t i = 0; i < n && done < to.size(); ++i) {
+    const std::size_t part = std::min(views[i].size(), to.size() - done);
+    std::memcpy(to.data() + done, views[i].data(), part);
+    done += part;
+  }
+  return done;
+}
+
+void consume(Connection& c, std::size_t n) noexcept {
+  c.below().consume(static_cast<uint32_t>(n));
+  c.taken += static_cast<uint32_t>(n);
+}
+
+bool append(std::vector<std::byte>& to, std::span<const std::byte> bytes) noexcept {
+  try {
+    to.insert(to.end(), bytes.begin(), bytes.end());
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+bool send_below(Connection& c, std::span<const std::byte> bytes) noexcept {
+  if (c.gone) return true;
+  if (c.unsent.empty()) bytes = bytes.subspan(c.below().write(bytes));
+  if (bytes.empty()) return true;
+  if (!append(c.unsent, bytes)) return false;
+  wait_for_room(c);
+  return true;
 }
 
 bool flush(Connection& c) noexcept {

@@ -108,9 +108,13 @@ Result<void> show_listeners(Host&, void*, CliArgs& args, CliReply& reply) {
   return {};
 }
 
-Result<void> reload_files(Host&, void*, CliArgs& args, CliReply&) {
+// A script does not wait for its turns.
+Result<void> reload_files(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
-  return reload();
+  const auto later = reply.later();
+  if (!later) return shared().reload.now();
+  shared().reload.ask([later](const Result<void>& outcome) { later->finish(outcome); });
+  return {};
 }
 
 constexpr CliCommand kCommands[] = {

@@ -37,8 +37,13 @@ ClientSettingsTable::Entry ClientSettingsTable::make(Host& h, uint32_t number, X
   const bool may_keep = !made->own && !made->digest.empty();
   const auto wanted = std::make_shared<const ClientSettings>(std::move(*made));
   if (may_keep) {
-    kept_[wanted->digest] = wanted;
     order_.push_back(wanted->digest);
+    try {
+      kept_[wanted->digest] = wanted;
+    } catch (const std::bad_alloc&) {
+      order_.pop_back();
+      throw;
+    }
     if (order_.size() > kMostKept) {
       retired().take(std::move(kept_.extract(order_.front()).mapped()));
       order_.pop_front();
@@ -56,33 +61,37 @@ void ClientSettingsTable::given(Host& h, uint32_t number, X509_STORE* host) {
   retire(std::move(e.wanted));
 }
 
-std::unique_ptr<ClientSettingsTable> ClientSettingsTable::renewed(Host& h, X509_STORE* host) const {
-  std::vector<uint32_t> numbers;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [number, e] : entries_) numbers.push_back(number);
-  }
-  auto fresh = std::make_unique<ClientSettingsTable>();
-  for (const uint32_t number : numbers) {
-    fresh->given(h, number, host);
-    Ptr was;
-    // A pair that they name has been removed since: who has it keeps it.
-    if (Entry& e = fresh->entries_[number];
-        e.status != Status::kOk && find(number, was) == Status::kOk)
-      e = {Status::kOk, was};
-  }
-  return fresh;
+void ClientSettingsTable::renew(Host& h, uint32_t number, X509_STORE* host,
+                                const ClientSettingsTable& before) {
+  given(h, number, host);
+  Ptr was;
+  const std::lock_guard lock(mutex_);
+  if (Entry& e = entries_[number];
+      e.status != Status::kOk && before.find(number, was) == Status::kOk)
+    e = {Status::kOk, was};
 }
 
-void ClientSettingsTable::take(ClientSettingsTable& o) {
+std::vector<uint32_t> ClientSettingsTable::numbers() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<uint32_t> all;
+  all.reserve(entries_.size());
+  for (const auto& [number, e] : entries_) all.push_back(number);
+  return all;
+}
+
+bool ClientSettingsTable::has(uint32_t number) const {
+  const std::lock_guard lock(mutex_);
+  return entries_.contains(number);
+}
+
+void ClientSettingsTable::swap(ClientSettingsTable& o) noexcept {
   const std::scoped_lock lock(mutex_, o.mutex_);
-  std::erase_if(o.entries_, [this](const auto& e) { return !entries_.contains(e.first); });
   entries_.swap(o.entries_);
   kept_.swap(o.kept_);
   order_.swap(o.order_);
 }
 
-void ClientSettingsTable::gone(uint32_t number) {
+void ClientSettingsTable::gone(uint32_t number) noexcept {
   std::unique_lock lock(mutex_);
   auto node = entries_.extract(number);
   lock.unlock();
@@ -90,18 +99,28 @@ void ClientSettingsTable::gone(uint32_t number) {
 }
 
 // Others that want the same may still come for what is kept.
-void ClientSettingsTable::retire(Ptr gone) {
+void ClientSettingsTable::retire(Ptr gone) noexcept {
   if (!gone) return;
   const auto kept = kept_.find(gone->digest);
   if (kept == kept_.end() || kept->second != gone) retired().take(std::move(gone));
 }
 
-void ClientSettingsTable::retire() {
-  for (auto& [number, e] : entries_) retired().take(std::move(e.wanted));
-  for (auto& [digest, wanted] : kept_) retired().take(std::move(wanted));
-  entries_.clear();
-  kept_.clear();
+bool ClientSettingsTable::retire_some() noexcept {
+  if (const auto e = entries_.begin(); e != entries_.end()) {
+    retired().take(std::move(e->second.wanted));
+    entries_.erase(e);
+    return true;
+  }
   order_.clear();
+  const auto kept = kept_.begin();
+  if (kept == kept_.end()) return false;
+  retired().take(std::move(kept->second));
+  kept_.erase(kept);
+  return true;
+}
+
+void ClientSettingsTable::retire() noexcept {
+  while (retire_some()) {}
 }
 
 Status ClientSettingsTable::find(uint32_t number, Ptr& out) const {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include <hostloom/host.h>
 
@@ -39,12 +40,16 @@ class ClientSettingsTable {
 
   // Control thread. What makes no sense is refused when it is named.
   void given(Host&, uint32_t number, X509_STORE* host);
-  // All of them with another store, for `take`.
-  std::unique_ptr<ClientSettingsTable> renewed(Host&, X509_STORE* host) const;
-  // Has what that has from now on, but for those that have gone meanwhile; and that what this had.
-  void take(ClientSettingsTable&);
-  void gone(uint32_t number);
-  void retire();  // all of them
+  // One that another table has, with another store. A pair that it names has been removed since: it
+  // is as it was.
+  void renew(Host&, uint32_t number, X509_STORE* host, const ClientSettingsTable& before);
+  std::vector<uint32_t> numbers() const;
+  bool has(uint32_t number) const;
+  // While the workers stand still, and long as it may be: it exchanges pointers.
+  void swap(ClientSettingsTable&) noexcept;
+  void gone(uint32_t number) noexcept;
+  void retire() noexcept;       // all of them
+  bool retire_some() noexcept;  // one; false: there is none
   // Any thread; a lock for a few instructions. Who takes one gives it back to the control thread
   // (retired.h).
   Status find(uint32_t number, Ptr& out) const;  // kNotFound, or why they were refused
@@ -55,7 +60,7 @@ class ClientSettingsTable {
     Status status = Status::kOk;
     Ptr wanted;
   };
-  void retire(Ptr);
+  void retire(Ptr) noexcept;
   Entry make(Host&, uint32_t number, X509_STORE* host);
 
   mutable std::mutex mutex_;

@@ -21,9 +21,18 @@ const char kConfigHelp[] =
     "handshake-timeout SECONDS    (default: 10)\n"
     "ticket-lifetime SECONDS      after which the keys of session tickets change (default: 3600)\n"
     "max-handshakes N             under way, of a worker (default: 16384)\n"
-    "early-data BYTES             of TLS 1.3, that each listener takes of a client before its\n"
-    "                             handshake is done (default: 0). A request in it may be carried\n"
-    "                             out twice: for idempotent ones only (RFC 8446 section 8)\n"
+    "crypto-threads auto|N        that do the handshakes of TLS in the place of the workers, so "
+    "that\n"
+    "                             these go on meanwhile. 0: the workers do them. auto, the "
+    "default:\n"
+    "                             1 where the daemon has more cores than workers, otherwise 0\n"
+    "early-data BYTES             of TLS 1.3, that a listener takes of a client before its "
+    "handshake\n"
+    "                             is done, unless it says itself (default: 0). A request in it "
+    "may\n"
+    "                             be carried out twice: for idempotent ones only (RFC 8446 "
+    "section\n"
+    "                             8)\n"
     "transport NAME               what the sessions run over (default: tcp)\n"
     "fifo-size BYTES              of each fifo of those (default: 1m)";
 
@@ -45,6 +54,17 @@ Result<Verify> verify(ConfigReader& in, const ConfigNode& key, bool may_be_optio
   if (*word == "optional" && may_be_optional) return Verify::kOptional;
   return key.fail("'" + key.word + " " + *word + "': required" +
                   (may_be_optional ? ", optional" : "") + " or off is needed");
+}
+
+Result<std::optional<uint32_t>> crypto_threads(ConfigReader& in, const ConfigNode& key) {
+  using Number = std::optional<uint32_t>;
+  if (const ConfigNode* const word = in.peek(); word && word->word == "auto") {
+    in.next();
+    return Number{};
+  }
+  const auto n = in.number(key, 0, kMostCryptoThreads);
+  if (!n) return n.error();
+  return Number{static_cast<uint32_t>(*n)};
 }
 
 }  // namespace
@@ -95,6 +115,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       c.ticket_lifetime = seconds * kSecond;
     } else if (key == "max-handshakes") {
       store(c.max_handshakes, in.number(*w, 1, 1u << 24));
+    } else if (key == "crypto-threads") {
+      store(c.crypto_threads, crypto_threads(in, *w));
     } else if (key == "early-data") {
       store(c.early_data, in.size(*w, 0, kMostEarlyData));
     } else if (key == "transport") {
@@ -106,8 +128,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       return in.unknown(
           *w, {"certificate", "key", "ca-cert-path", "crl", "verify-server", "verify-client",
                "min-version", "max-version", "ciphers", "ciphersuites", "groups", "key-log",
-               "handshake-timeout", "ticket-lifetime", "max-handshakes", "early-data", "transport",
-               "fifo-size"});
+               "handshake-timeout", "ticket-lifetime", "max-handshakes", "crypto-threads",
+               "early-data", "transport", "fifo-size"});
     }
   }
   if (outcome && c.least_version && c.most_version && c.least_version > c.most_version)

@@ -1,6 +1,7 @@
 // Settings of the stanza `tls { }`.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <hostloom/config.h>
@@ -11,16 +12,17 @@ namespace loom::tls {
 enum class Verify : uint8_t { kOff, kOptional, kRequired };
 
 constexpr uint32_t kMostEarlyData = 1u << 20;
+constexpr uint32_t kMostCryptoThreads = 64;
 
 struct Config {
   std::string transport = "tcp";           // below, by name in the registry
   std::string datagram_transport = "udp";  // below DTLS
   bool datagrams = false;                  // the contexts made from it are for DTLS
   uint32_t fifo_size = 1u << 20;           // bytes, of each fifo of a lower session
-  std::string certificate, key;         // PEM files, for listeners that name no pair of their own
-  std::string ca;                       // PEM file or folder; "": the system's
-  std::size_t most_of_folder = 65'536;  // names that are read of one; no word of the stanza
-  std::string crl;                      // PEM file: what it lists is refused; "": not looked at
+  std::string certificate, key;       // PEM files, for listeners that name no pair of their own
+  std::string ca;                     // PEM file or folder; "": the system's
+  std::size_t most_of_folder = 4096;  // names that are read of one; no word of the stanza
+  std::string crl;                    // PEM file: what it lists is refused; "": not looked at
   Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
   int least_version = 0, most_version = 0;    // OpenSSL's numbers; 0: 1.2 and 1.3
   std::string ciphers, ciphersuites, groups;  // OpenSSL's notation; "": its defaults
@@ -28,8 +30,16 @@ struct Config {
   TimeNs handshake_timeout = 10 * kSecond;
   TimeNs ticket_lifetime = 3600 * kSecond;  // of the keys of session tickets
   uint32_t max_handshakes = 16'384;         // under way, of a worker
-  uint32_t early_data = 0;                  // bytes that a server takes of a client; 0: none
+  // Of the pool for handshakes; 0: the workers do them; none: as threads_for() says.
+  std::optional<uint32_t> crypto_threads;
+  uint32_t early_data = 0;  // bytes that a listener takes of a client, unless it says itself
 };
+
+// `crypto-threads auto`: where each worker may have a core and one is left, that one does
+// handshakes.
+constexpr uint32_t threads_for(uint32_t n_cores, uint32_t n_workers) noexcept {
+  return n_cores > n_workers ? 1 : 0;
+}
 
 extern const char kConfigHelp[];
 // context: the Config.

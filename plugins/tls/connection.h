@@ -19,6 +19,7 @@ namespace loom::tls {
 
 struct Listener;
 struct TlsWorker;
+struct HandshakeJob;  // handover.cc
 
 // Plain bytes of a record, at most (RFC 8446 section 5.1), and what a record may have besides.
 constexpr uint32_t kMaxPlain = 16'384, kMaxRecord = kMaxPlain + 512;
@@ -26,6 +27,8 @@ constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to do what is lef
 constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody reads any more
 constexpr uint32_t kMostLingering = 1024;      // of a worker: handshakes that have failed
 constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes each way: then it is the others' turn
+// The first early data comes before there is a fifo for it; the smallest one takes so much.
+constexpr uint32_t kFirstEarly = 4096;
 
 struct Connection {
   enum class State : uint8_t {
@@ -54,6 +57,7 @@ struct Connection {
   bool again = false;            // and is to begin anew
   bool gone = false;             // the lower session was reset: what is written goes nowhere
   bool reads_early = false;      // server: what comes may be early data (early.cc)
+  bool is_held = false;          // waits until its step may be handed over (handover.cc)
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
@@ -64,6 +68,10 @@ struct Connection {
   Connection *more_idle = nullptr, *less_idle = nullptr;
   TimeNs active_at = 0;
   bool buffered = false;
+  // A step of its handshake by a thread of the pool: it has `ssl` and what that refers to, and
+  // there is none here. Only in state kHandshake.
+  HandshakeJob* job = nullptr;
+  Connection *held_before = nullptr, *held_behind = nullptr;
   std::string resume_key;  // client: what its sessions are kept under (resume.h)
   Timer timer;  // handshake: gives up. Ending: lets go. Open: memory was short, tries again
 
@@ -86,6 +94,10 @@ enum Stat : uint16_t {
   kBytesIn,
   kBytesOut,
   kEarlyBytes,
+  kCryptoSteps,
+  kCryptoHeld,
+  kCryptoTakenBack,
+  kCryptoUnderWay,
   kUnderWay,
   kConnections,
   kStatCount
@@ -103,6 +115,10 @@ struct TlsWorker : ConnectionTable<Connection, kConnections> {
   uint32_t n_buffered = 0, most_buffered = 1024;
   Timer idle_timer;
   HandshakeSlice slice;
+  Connection *first_held = nullptr, *last_held = nullptr;    // the one that waits longest first
+  HandshakeJob *first_back = nullptr, *last_back = nullptr;  // steps that are done, likewise
+  WorkerPost next_round;        // goes on with those, and with those that are held
+  bool has_next_round = false;  // it is posted
 };
 
 inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }
@@ -112,6 +128,14 @@ inline AppSession Connection::below() const noexcept { return AppSession(at->w, 
 bool attach_bio(Connection&) noexcept;
 // Sends what is unsent. False: the rest goes when there is room; `writable` calls again.
 bool flush(Connection&) noexcept;
+// Copies what has come and is unread, as far as there is room for it and it is at hand: bytes. It
+// stays unread until it is consumed.
+std::size_t copy_unread(const Connection&, std::span<std::byte> to) noexcept;
+void consume(Connection&, std::size_t) noexcept;
+// Takes all: what does not fit below waits in `unsent`, and nobody is to have what is made when the
+// lower session has gone. False: no memory, and the stream has a hole.
+bool send_below(Connection&, std::span<const std::byte>) noexcept;
+bool append(std::vector<std::byte>& to, std::span<const std::byte>) noexcept;  // false: no memory
 
 // --- buffers.cc
 // It is about to receive or to send: OpenSSL's buffers stay until it has been idle for a while, or
@@ -122,6 +146,19 @@ void forget_buffers(Connection&) noexcept;  // its SSL goes
 // --- handshake.cc
 // Goes on with it as far as what has come allows.
 void handshake(Connection&) noexcept;
+// What OpenSSL has against a call, by the thread that made it.
+struct Complaints {
+  uint32_t alerts = 0, mistrusted = 0;
+};
+// As far as it came by one call of OpenSSL.
+struct Step {
+  int done = 0;        // 1: to the end
+  bool waits = false;  // for more from the peer. Neither: it has failed
+  Complaints complaints;
+};
+Step take_step(SSL*) noexcept;                 // any thread, which has it
+Step outcome_of(SSL*, int returned) noexcept;  // likewise, by what the call has returned
+void stepped(Connection&, const Step&) noexcept;
 void begin_client(Connection&) noexcept;  // the lower session is connected
 void start_timer(Connection&, TimeNs) noexcept;
 // The connection ends by our doing: whoever is above hears `reason`, the peer the alert that
@@ -136,12 +173,24 @@ void end_below(Connection&) noexcept;
 // its end.
 bool accept_above(Connection&) noexcept;
 
+// --- handover.cc
+// The step that is next is a thread's of the pool, and `stepped` comes when it is done; the
+// connection may be at its end on return. False: it is the worker's own.
+bool hand_over(Connection&) noexcept;
+inline bool is_away(const Connection& c) noexcept { return !c.ssl || c.is_held; }
+// Its handshake is over: nothing comes back to it.
+void take_back(Connection&) noexcept;
+// All that has come back, at the worker's end: nobody is connected, and no thread has a step.
+void finish_all(TlsWorker&) noexcept;
+
 // --- early.cc
 // kGoOn: there is no more, and the rest of the handshake follows. kLook: OpenSSL waits, or has an
-// error. kWait: the application's fifo is full; rx_drained calls again. kOver: the connection is at
-// its end.
+// error. kWait: the application's fifo is full, and rx_drained calls again, or it was enough for
+// this round. kOver: the connection is at its end.
 enum class Early : uint8_t { kGoOn, kLook, kWait, kOver };
 Early read_early(Connection&) noexcept;
+// The first early data, when the step that it came with was not the worker's; goes on here.
+void early_came(Connection&, std::span<const std::byte>) noexcept;
 
 // --- receive.cc
 // From the lower session into the upper one's rx fifo.
@@ -157,8 +206,11 @@ void discard(Connection&) noexcept;
 void send(Connection&) noexcept;
 
 // --- context.cc
-// Takes what OpenSSL has against the last call: counts it, and empties its queue. Whether the
-// peer's certificate was the reason.
-void note_errors(TlsWorker&, const SSL*) noexcept;
+// Takes what OpenSSL has against the last call, and empties its queue, which is the thread's.
+Complaints take_complaints(const SSL*) noexcept;
+void count(TlsWorker&, const Complaints&) noexcept;
+inline void note_errors(TlsWorker& t, const SSL* ssl) noexcept { count(t, take_complaints(ssl)); }
+// OpenSSL's callback: a client's server has sent a ticket. 1: the reference is ours now.
+int keep_session(SSL*, SSL_SESSION*) noexcept;
 
 }  // namespace loom::tls

@@ -128,7 +128,8 @@ int is_for_this_name(SSL* ssl, void*) noexcept {
   return std::string_view(now ? now : "") == std::string_view(then ? then : "");
 }
 
-// A client's server has sent a ticket. 1: the reference is ours now.
+}  // namespace
+
 int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
   auto* c = static_cast<Connection*>(SSL_get_app_data(ssl));
   if (!c || c->resume_key.empty() || !SSL_SESSION_is_resumable(session)) return 0;
@@ -140,17 +141,22 @@ int keep_session(SSL* ssl, SSL_SESSION* session) noexcept {
   }
 }
 
-}  // namespace
-
-void note_errors(TlsWorker& t, const SSL* ssl) noexcept {
+Complaints take_complaints(const SSL* ssl) noexcept {
+  Complaints all;
   while (const unsigned long code = ERR_get_error()) {
     if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
     const int reason = ERR_GET_REASON(code);
     if (reason >= SSL_AD_REASON_OFFSET)
-      ++t.stats[kAlertsReceived];
+      ++all.alerts;
     else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(ssl) != X509_V_OK)
-      ++t.stats[kVerifyFailed];
+      ++all.mistrusted;
   }
+  return all;
+}
+
+void count(TlsWorker& t, const Complaints& all) noexcept {
+  t.stats[kAlertsReceived] += all.alerts;
+  t.stats[kVerifyFailed] += all.mistrusted;
 }
 
 Result<ServerContextPtr> make_server_context(const Config& config, const Settings& settings,
@@ -213,14 +219,14 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   // What is refused is skipped, also of clients whose tickets promise more than would be taken now.
   if (!config.datagrams && SSL_CTX_set_recv_max_early_data(raw, kMostEarlyData) != 1)
     return openssl_fail("early-data");
-  if (!config.datagrams && config.early_data != 0 && verify == Verify::kOff) {
-    // The oldest makes room for the next; nobody looks at all of them, on a worker, for those of
-    // old.
+  const uint32_t early_data = settings.early_data.value_or(config.early_data);
+  if (!config.datagrams && early_data != 0 && verify == Verify::kOff) {
+    // The oldest makes room for the next; those that have expired leave before (early_sessions.h).
     SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_AUTO_CLEAR);
     SSL_CTX_sess_set_cache_size(raw, kMostSessions);
     SSL_CTX_set_allow_early_data_cb(raw, is_for_this_name, nullptr);
-    if (SSL_CTX_set_num_tickets(raw, 1) != 1 ||
-        SSL_CTX_set_max_early_data(raw, config.early_data) != 1)
+    if (SSL_CTX_set_num_tickets(raw, 1) != 1 || SSL_CTX_set_max_early_data(raw, early_data) != 1 ||
+        !c->early_sessions.attach(raw))
       return openssl_fail("early-data");
   }
   (void)SSL_CTX_set_timeout(raw, static_cast<long>(config.ticket_lifetime / kSecond));

@@ -11,6 +11,7 @@
 
 #include "client_settings.h"
 #include "config.h"
+#include "early_sessions.h"
 #include "tickets.h"
 
 namespace loom::tls {
@@ -19,7 +20,9 @@ using ContextPtr = std::unique_ptr<SSL_CTX, Free<SSL_CTX, SSL_CTX_free>>;
 
 // A listener's, and what OpenSSL calls back for. A connection has it as long as its SSL.
 struct ServerContext : std::enable_shared_from_this<ServerContext> {
-  explicit ServerContext(TimeNs ticket_lifetime) : tickets(ticket_lifetime) {}
+  explicit ServerContext(TimeNs ticket_lifetime)
+      : early_sessions(ticket_lifetime), tickets(ticket_lifetime) {}
+  EarlySessions early_sessions;  // of the context's cache: goes after it
   ContextPtr ssl;
   TicketKeys tickets;
   std::vector<CredentialsPtr> sites;  // to choose from by name; the first is the context's own

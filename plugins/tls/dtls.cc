@@ -56,9 +56,9 @@ Config datagram_config() {
 
 Result<void> start() {
   Shared& s = shared();
-  auto fresh = read_again(tls::shared().store.get());
-  if (!fresh) return fresh.error();
-  s.client = std::move(fresh->client);
+  auto client = make_client(tls::shared().store.get());
+  if (!client) return client.error();
+  s.client = std::move(*client);
   return s.start(kLowerOps);
 }
 

@@ -206,14 +206,12 @@ extern const AppOps kLowerOps;            // dtls_lower.cc
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
 void close_listener(ConnId) noexcept;
 Status use_settings(ConnId, uint32_t number) noexcept;
-// What is read again when the configuration's files are. Control thread.
-struct Fresh {
-  std::shared_ptr<SSL_CTX> client;
-  std::vector<std::pair<Listener*, ServerContextPtr>> listeners;
-};
-Result<Fresh> read_again(X509_STORE*);
-void use(Fresh&) noexcept;  // while the workers stand still; then it has what there was before
-void retire(Fresh&);
+// What all clients and one listener are opened with; null where only TLS 1.3 is allowed. Control
+// thread.
+Result<std::shared_ptr<SSL_CTX>> make_client(X509_STORE*);
+Result<ServerContextPtr> make_context(const Settings&, X509_STORE*);
+// While the workers stand still: it greets with that one; then `context` is the one of before.
+void change(Listener&, ServerContextPtr& context) noexcept;
 // The daemon drains, or does not any more: listeners end what they have below, once the last
 // connection has left, or have it again. Control thread.
 void drain(bool begins) noexcept;

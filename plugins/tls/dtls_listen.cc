@@ -210,21 +210,6 @@ bool unbind(Listener& l) noexcept {
   return false;
 }
 
-Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store) {
-  auto context = make_server_context(datagram_config(), settings, store);
-  if (!context) return context;
-  SSL_CTX* const raw = (*context)->ssl.get();
-  SSL_CTX_set_cookie_generate_cb(raw, make_cookie);
-  SSL_CTX_set_cookie_verify_cb(raw, check_cookie);
-  return context;
-}
-
-// While the workers stand still.
-void change(Listener& l, ServerContextPtr& context) noexcept {
-  std::swap(l.context, context);
-  SSL_free(std::exchange(l.hello, nullptr));
-}
-
 }  // namespace
 
 AppEndpoint lower_endpoint(const SocketOptionsView& options) noexcept {
@@ -236,6 +221,9 @@ AppEndpoint lower_endpoint(const SocketOptionsView& options) noexcept {
   e.options = options;
   e.options.ip4_path_mtu = e.options.ip6_path_mtu = PathMtu::kDo;  // never in fragments
   e.options.ip4_errors = e.options.ip6_errors = e.options.gro = false;
+  // Whether the application may have that interface nobody has asked (SocketOptions::interface).
+  e.options.interface = kNoIndex;
+  e.options.no_check6_tx = e.options.no_check6_rx = false;
   return e;
 }
 
@@ -361,7 +349,7 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->options.congestion = "";
     l->options.settings = 0;
     ListenerParts parts;
-    Status status = make_parts(options.settings, context_of, " for DTLS", parts);
+    Status status = make_parts(options.settings, make_context, " for DTLS", parts);
     if (status != Status::kOk) return status;
     l->context = std::move(parts.context);
     l->settings = std::move(parts.settings);
@@ -392,39 +380,38 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
   if (found == s.listeners.end()) return Status::kNotFound;
   try {
     ListenerParts parts;
-    if (const Status made = make_parts(number, context_of, " for DTLS", parts); made != Status::kOk)
+    if (const Status made = make_parts(number, make_context, " for DTLS", parts);
+        made != Status::kOk)
       return made;
     s.host->with_barrier([&] { change(*found->second, parts.context); });
     retired().take(std::move(parts.context));
     std::swap(found->second->settings, parts.settings);
+    tls::shared().reload.datagram_listener_changed(id);
     return Status::kOk;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
   }
 }
 
-Result<Fresh> read_again(X509_STORE* store) {
-  Fresh fresh;
-  if (tls::shared().config.least_version == TLS1_3_VERSION) return fresh;  // DTLS 1.2 is too old
+Result<ServerContextPtr> make_context(const Settings& settings, X509_STORE* store) {
+  auto context = make_server_context(datagram_config(), settings, store);
+  if (!context) return context;
+  SSL_CTX* const raw = (*context)->ssl.get();
+  SSL_CTX_set_cookie_generate_cb(raw, make_cookie);
+  SSL_CTX_set_cookie_verify_cb(raw, check_cookie);
+  return context;
+}
+
+Result<std::shared_ptr<SSL_CTX>> make_client(X509_STORE* store) {
+  if (tls::shared().config.least_version == TLS1_3_VERSION) return std::shared_ptr<SSL_CTX>{};
   auto client = make_client_context(datagram_config(), store);
   if (!client) return client.error();
-  fresh.client = {client->release(), SSL_CTX_free};
-  for (const auto& [id, l] : shared().listeners) {
-    auto context = context_of(l->settings, store);
-    if (!context) return context.error();
-    fresh.listeners.emplace_back(l, std::move(*context));
-  }
-  return fresh;
+  return std::shared_ptr<SSL_CTX>(client->release(), SSL_CTX_free);
 }
 
-void use(Fresh& fresh) noexcept {
-  std::swap(shared().client, fresh.client);
-  for (auto& [l, context] : fresh.listeners) change(*l, context);
-}
-
-void retire(Fresh& fresh) {
-  retired().take(std::move(fresh.client));
-  for (auto& [l, context] : fresh.listeners) retired().take(std::move(context));
+void change(Listener& l, ServerContextPtr& context) noexcept {
+  std::swap(l.context, context);
+  SSL_free(std::exchange(l.hello, nullptr));
 }
 
 void close_listener(ConnId id) noexcept {

@@ -41,7 +41,8 @@ void connected(Worker&, SessionId, Status status, void* context) noexcept {
 uint32_t take_put_off(DtlsWorker& t, Listener& l) noexcept {
   HandshakeSlice& slice = tls_worker(t.w).slice;
   uint32_t n = 0;
-  for (; n < kMostPerCall && !l.put_off.empty() && (n == 0 || !slice.is_used_up(t.w.now)); ++n) {
+  // Asked before the first, too: what that takes is this round's.
+  for (; !l.put_off.empty() && ((!slice.is_used_up(t.w.now) && n < kMostPerCall) || n == 0); ++n) {
     Datagram from;
     const std::size_t size = l.put_off.pop(from, t.wire);
     (void)take(l, from, std::span<const std::byte>(t.wire).first(size), true);
@@ -61,7 +62,8 @@ void hear(Listener& l, const Datagram& from, std::span<const std::byte> datagram
           bool is_first) noexcept {
   Worker& w = *l.wire.w;
   DtlsWorker& t = dtls_worker(w);
-  const bool may_cost = l.put_off.empty() && (is_first || !tls_worker(w).slice.is_used_up(w.now));
+  const bool has_time = !tls_worker(w).slice.is_used_up(w.now);
+  const bool may_cost = l.put_off.empty() && (is_first || has_time);
   if (take(l, from, datagram, may_cost)) return;
   if (!l.put_off.push(from, datagram)) {
     ++t.stats[kPutOffDropped];

@@ -13,9 +13,6 @@
 namespace loom::tls {
 namespace {
 
-// The first bytes come before there is a fifo for them; the smallest one takes so many.
-constexpr uint32_t kFirst = 4096;
-
 // False: nobody takes the connection, which is at its end.
 bool deliver_first(Connection& c, std::span<const std::byte> bytes) noexcept {
   if (!accept_above(c)) return false;
@@ -23,6 +20,7 @@ bool deliver_first(Connection& c, std::span<const std::byte> bytes) noexcept {
   for (std::span<std::byte> to[1]; !bytes.empty();) {
     if (w.sessions->rx_reserve(w, c.upper, static_cast<uint32_t>(bytes.size()), std::span(to)) ==
         0) {
+      ++c.at->stats[kHandshakesFailed];
       fail(c, ResetReason::kNoMemory);
       return false;
     }
@@ -34,13 +32,28 @@ bool deliver_first(Connection& c, std::span<const std::byte> bytes) noexcept {
   return true;
 }
 
+void count_early(TlsWorker& t, std::size_t n) noexcept {
+  t.stats[kBytesIn] += n;
+  t.stats[kEarlyBytes] += n;
+}
+
 }  // namespace
+
+void early_came(Connection& c, std::span<const std::byte> bytes) noexcept {
+  count_early(*c.at, bytes.size());
+  if (deliver_first(c, bytes)) handshake(c);
+}
 
 Early read_early(Connection& c) noexcept {
   TlsWorker& t = *c.at;
   Worker& w = t.w;
-  while (true) {
-    std::byte first[kFirst];
+  for (const uint32_t begun = c.taken;;) {
+    if (c.taken != begun && c.below().unread() != 0 &&
+        (c.taken - begun >= kMostPerCall || t.slice.is_used_up(w.now))) {
+      c.below().want_readable();
+      return Early::kWait;
+    }
+    std::byte first[kFirstEarly];
     std::span<std::byte> to[1] = {first};
     const bool is_first = c.upper == kNoSession, is_kept = !is_first && !c.closed;
     if (is_kept && w.sessions->rx_reserve(w, c.upper, kMaxPlain, std::span(to)) == 0) {
@@ -48,6 +61,7 @@ Early read_early(Connection& c) noexcept {
         w.sessions->rx_want_space(w, c.upper);  // rx_drained goes on
         return Early::kWait;
       }
+      ++t.stats[kHandshakesFailed];
       fail(c, ResetReason::kNoMemory);
       return Early::kOver;
     }
@@ -55,8 +69,7 @@ Early read_early(Connection& c) noexcept {
     const int done = t.slice.measure(
         [&] { return SSL_read_early_data(c.ssl, to[0].data(), to[0].size(), &got); });
     if (is_kept) w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
-    t.stats[kBytesIn] += got;
-    t.stats[kEarlyBytes] += got;
+    count_early(t, got);
     if (done == SSL_READ_EARLY_DATA_ERROR) return Early::kLook;
     if (done == SSL_READ_EARLY_DATA_FINISH) {
       c.reads_early = false;

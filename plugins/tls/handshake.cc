@@ -1,6 +1,6 @@
 // Handshakes, and how connections end by our doing.
-//   cost  a private-key operation each: once those of a round have taken so long, the others wait
-//         for the next round (slice.h)
+//   cost  a private-key operation each: a thread's of the pool (handover.cc), or the worker's: once
+//         those of a round have taken so long, the others wait for the next round (slice.h)
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
@@ -26,6 +26,7 @@ void timer_fired(Worker& w, Timer& t) noexcept {
 
 void handshake_over(Connection& c) noexcept {
   if (c.state != Connection::State::kHandshake && c.state != Connection::State::kConnecting) return;
+  take_back(c);
   c.at->w.timer_stop(c.timer);
   --c.at->stats[kUnderWay];
   if (c.listener) --c.listener->under_way[c.at->w.index];
@@ -80,6 +81,8 @@ void opened(Connection& c) noexcept {
     (void)c.below().info(info);
     w.sessions->connected(w, c.upper, Status::kOk, info.endpoints);
   }
+  // Early data that waits unread for the end of the handshake is what it seems to be.
+  if (!is_new && !c.closed && c.upper != kNoSession) w.sessions->rx_tell(w, c.upper);
   // What was written, or ended, meanwhile.
   if ((c.shut || !is_new) && c.upper != kNoSession) w.sessions->tx_schedule(w, c.upper);
   receive(c);
@@ -103,30 +106,47 @@ void begin_client(Connection& c) noexcept {
   handshake(c);
 }
 
+Step outcome_of(SSL* ssl, int returned) noexcept {
+  Step s;
+  s.done = returned;
+  if (returned == 1) return s;
+  s.waits = SSL_get_error(ssl, returned) == SSL_ERROR_WANT_READ;
+  if (!s.waits) s.complaints = take_complaints(ssl);
+  return s;
+}
+
+Step take_step(SSL* ssl) noexcept {
+  ERR_clear_error();
+  return outcome_of(ssl, SSL_do_handshake(ssl));
+}
+
 void handshake(Connection& c) noexcept {
   TlsWorker& t = *c.at;
+  if (!flush(c) || is_away(c) || hand_over(c)) return;
   if (t.slice.is_used_up(t.w.now) && c.below().unread() != 0) return c.below().want_readable();
-  if (!flush(c)) return;
   ERR_clear_error();
-  int done = 0;
   switch (c.reads_early ? read_early(c) : Early::kGoOn) {
     case Early::kWait:
     case Early::kOver:
       return;
     case Early::kLook:
-      break;
+      return stepped(c, outcome_of(c.ssl, 0));
     case Early::kGoOn:
-      done = t.slice.measure([&c] { return SSL_do_handshake(c.ssl); });
+      return stepped(c, t.slice.measure([&c] { return take_step(c.ssl); }));
   }
-  if (done == 1) return opened(c);
-  if (SSL_get_error(c.ssl, done) == SSL_ERROR_WANT_READ) {
-    if (c.reads_early && c.below().unread() != 0) return c.below().want_readable();
+}
+
+void stepped(Connection& c, const Step& s) noexcept {
+  TlsWorker& t = *c.at;
+  if (s.done == 1) return opened(c);
+  if (s.waits) {
+    if (c.below().unread() != 0) return c.below().want_readable();
     if (!c.below().eof()) return;
     ++t.stats[kHandshakesFailed];
     return fail(c, ResetReason::kPeerReset);
   }
   ++t.stats[kHandshakesFailed];
-  note_errors(t, c.ssl);
+  count(t, s.complaints);
   if (!is_verify_failure(c)) return fail(c, ResetReason::kPeerReset);
   tell(c, Status::kPermission, ResetReason::kAborted);
   end_below(c);

@@ -1,5 +1,7 @@
 // Listeners: an upper one, whose connections the application takes, and a lower one, where they
 // come from. Control thread.
+#include <algorithm>
+
 #include "dtls.h"
 #include "tls.h"
 
@@ -8,6 +10,13 @@ namespace {
 
 Result<ServerContextPtr> context_of(const Settings& settings, X509_STORE* store) {
   return make_server_context(shared().config, settings, store);
+}
+
+// Of sessions that nobody may resume any more a quarter of a lifetime's are there at most.
+void sweep_early(const ServerContext& context) {
+  Shared& s = shared();
+  if (context.early_sessions.is_attached())
+    s.early_sweep.start(std::max(s.config.ticket_lifetime / 4, kSecond));
 }
 
 }  // namespace
@@ -41,6 +50,8 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     l->shown = l->context.get();
     l->settings = std::move(parts.settings);
     if (!s.app) return Status::kClosed;
+    start_threads();
+    sweep_early(*l->context);
     // It has its place before connections come, which is all that may want memory.
     const ConnId id = s.next_listener++;
     Listener& listener = *(s.listeners[id] = std::move(l));
@@ -66,7 +77,9 @@ Status use_settings(ConnId id, uint32_t number) noexcept {
     const Status made = make_parts(number, context_of, "", parts);
     if (made != Status::kOk) return made;
     found->second->show(*s.host, std::move(parts.context));
+    sweep_early(*found->second->context);
     std::swap(found->second->settings, parts.settings);
+    s.reload.listener_changed(id);
     return made;
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
@@ -82,6 +95,10 @@ void close_listener(ConnId id) noexcept {
   s.host->run_on_all_workers([&](Worker& w) {
     for (const auto& c : tls_worker(w).connections)
       if (c && c->listener == l) {
+        if (c->upper != kNoSession) {  // by early data: it was accepted, and goes on
+          c->listener = nullptr;
+          continue;
+        }
         AppSession(w, c->lower).abort();
         lost(*c, Status::kReset, ResetReason::kAborted);
       }
@@ -101,41 +118,6 @@ void renew(Application*& ours, const AppOps& ops) noexcept {
   const auto app = host.add_application(ops);
   if (!app) return host.log(LogLevel::kError, ops.name, "no sessions: " + app.error().message);
   host.with_barrier([&] { ours = *app; });
-}
-
-Result<void> reload() {
-  Shared& s = shared();
-  auto store = make_store(s.config);
-  if (!store) return store.error();
-  auto client = make_client_context(s.config, store->get());
-  if (!client) return client.error();
-  std::shared_ptr<SSL_CTX> for_clients(client->release(), SSL_CTX_free);
-  const auto wishes = s.wishes.renewed(*s.host, store->get());
-  auto datagrams = dtls::read_again(store->get());
-  if (!datagrams) return datagrams.error();
-  std::vector<std::pair<Listener*, ServerContextPtr>> fresh;
-  for (const auto& [id, l] : s.listeners) {
-    auto context = make_server_context(s.config, l->settings, store->get());
-    if (!context) return context.error();
-    fresh.emplace_back(l.get(), std::move(*context));
-  }
-  // Handshakes under way hold what they began with.
-  s.host->with_barrier([&] {
-    std::swap(s.store, *store);
-    std::swap(s.client, for_clients);
-    s.wishes.take(*wishes);
-    dtls::use(*datagrams);
-    ++s.generation;
-    for (auto& [l, context] : fresh) {
-      std::swap(l->context, context);
-      l->shown.store(l->context.get(), std::memory_order_release);
-    }
-  });
-  for (auto& [l, had] : fresh) retired().take(std::move(had));
-  retired().take(std::move(for_clients));
-  dtls::retire(*datagrams);
-  wishes->retire();
-  return {};
 }
 
 }  // namespace loom::tls

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <new>
 #include <unordered_map>
 
 #include <hostloom/worker.h>
@@ -12,11 +13,16 @@ namespace loom::tls {
 class Retired {
  public:
   // Control thread. Who owned it has no more use for it: it goes when no connection has it, perhaps
-  // now. What has come twice goes when it has come from all who owned it.
-  void take(std::shared_ptr<const void> gone) {
+  // now. What has come twice goes when it has come from all who owned it. Without memory to keep it
+  // the last connection that has it frees it, on its worker.
+  void take(std::shared_ptr<const void> gone) noexcept {
     if (!gone) return;
     const void* const key = gone.get();
-    kept_.try_emplace(key, std::move(gone));
+    try {
+      kept_.try_emplace(key, std::move(gone));
+    } catch (const std::bad_alloc&) {
+      return;
+    }
     gone.reset();
     n_kept_.store(kept_.size(), std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -24,7 +30,7 @@ class Retired {
   }
   std::size_t size() const noexcept { return kept_.size(); }
 
-  // Worker: this one has let go of it. Never the last: there is its owner's, or ours.
+  // Worker: this one has let go of it. Not the last: there is its owner's, or ours.
   template <class T>
   void let_go(Worker& w, std::shared_ptr<T>& mine) noexcept {
     if (!mine) return;
@@ -42,7 +48,7 @@ class Retired {
   }
 
  private:
-  void look_at(const void* key) {
+  void look_at(const void* key) noexcept {
     const auto at = kept_.find(key);
     if (at == kept_.end() || at->second.use_count() > 1) return;
     kept_.erase(at);

@@ -120,6 +120,10 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
                     number_setting(value) <= static_cast<uint32_t>(Verify::kRequired);
         s.verify = static_cast<Verify>(number_setting(value));
         break;
+      case Setting::kEarlyData:
+        is_valid &= value.size() == sizeof(uint32_t) && number_setting(value) <= kMostEarlyData;
+        s.early_data = number_setting(value);
+        break;
       case Setting::kTrust:
         s.trust = value;
         break;

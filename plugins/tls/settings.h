@@ -17,7 +17,8 @@ struct Settings {
   std::string alpn;   // ProtocolNameList without its length; valid
   std::string trust;  // PEM; "": the configuration's
   std::optional<Verify> verify;
-  std::string digest;  // SHA-256 of all of them; "": nothing is wanted
+  std::optional<uint32_t> early_data;  // bytes, of a listener; none: the configuration's
+  std::string digest;                  // SHA-256 of all of them; "": nothing is wanted
 };
 
 // `number`: SocketOptionsView::settings; 0: nothing is wanted. What makes no sense is refused.

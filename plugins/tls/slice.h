@@ -9,6 +9,8 @@ namespace loom::tls {
 
 class HandshakeSlice {
  public:
+  using Clock = TimeNs (*)() noexcept;
+  explicit HandshakeSlice(Clock clock = clock_now) noexcept : clock_(clock) {}
   // Those that come now are for the next round.
   bool is_used_up(TimeNs round) noexcept {
     if (round_ != round) {
@@ -17,13 +19,12 @@ class HandshakeSlice {
     }
     return spent_ >= kSlice;
   }
-  // Calls `f`, whose time counts.
+  // Calls `f`, whose time counts in the round that was asked about last; what is measured within it
+  // counts once. When another round has begun within it only that which was measured since counts.
   template <class F>
   auto measure(F&& f) noexcept {
-    const TimeNs begun = clock_now();
-    const auto outcome = f();
-    spent_ += clock_now() - begun;
-    return outcome;
+    const Span span(*this);
+    return f();
   }
   TimeNs spent() const noexcept { return spent_; }  // in the round that was asked about last
 
@@ -34,6 +35,21 @@ class HandshakeSlice {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return static_cast<TimeNs>(t.tv_sec) * kSecond + static_cast<TimeNs>(t.tv_nsec);
   }
+  class Span {
+   public:
+    explicit Span(HandshakeSlice& of) noexcept
+        : of_(of), round_(of.round_), before_(of.spent_), begun_(of.clock_()) {}
+    ~Span() {
+      if (of_.round_ == round_) of_.spent_ = before_ + (of_.clock_() - begun_);
+    }
+    Span(const Span&) = delete;
+    Span& operator=(const Span&) = delete;
+
+   private:
+    HandshakeSlice& of_;
+    const TimeNs round_, before_, begun_;
+  };
+  const Clock clock_;
   TimeNs round_ = 0, spent_ = 0;  // of that one
 };
 

@@ -9,13 +9,14 @@
 #include <cstring>
 
 namespace loom::tls {
-namespace {
 
 TimeNs steady_now() noexcept {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<TimeNs>(t.tv_sec) * kSecond + static_cast<TimeNs>(t.tv_nsec);
 }
+
+namespace {
 
 int keys_index() noexcept {
   static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);

@@ -14,6 +14,8 @@
 
 namespace loom::tls {
 
+TimeNs steady_now() noexcept;
+
 class TicketKeys {
  public:
   struct Key {

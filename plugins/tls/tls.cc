@@ -1,6 +1,8 @@
 // Registration, life-cycle, and what workers have; see tls.h and connection.h.
 #include "tls.h"
 
+#include <new>
+
 #include "dtls.h"
 
 namespace loom::tls {
@@ -26,6 +28,10 @@ const StatInfo kStats[kStatCount] = {
     {"bytes-in"},
     {"bytes-out"},
     {"early-bytes-in"},
+    {"crypto-steps"},
+    {"crypto-held"},
+    {"crypto-taken-back"},
+    {"crypto-under-way", StatKind::kGauge},
     {"handshakes-under-way", StatKind::kGauge},
     {"connections", StatKind::kGauge},
 };
@@ -58,7 +64,7 @@ Result<void> init(Host& host) {
   return host.add_config_stanza(kStanza);
 }
 
-Result<void> start(Host&) {
+Result<void> start(Host& host) {
   Shared& s = shared();
   auto store = make_store(s.config);
   if (!store) return error(Status::kInvalid, store.error().message);
@@ -71,18 +77,39 @@ Result<void> start(Host&) {
   auto client = make_client_context(s.config, s.store.get());
   if (!client) return client.error();
   s.client = {client->release(), SSL_CTX_free};
+  // The control thread has not been put in its place yet: these are the daemon's cores.
+  s.crypto_threads = s.config.crypto_threads.value_or(threads_for(n_cores(), host.n_workers()));
+  if (s.crypto_threads != 0) s.pool = std::make_unique<CryptoPool>(host);
   if (auto r = s.start(kLowerOps); !r) return r;
-  return dtls::start();
+  if (auto r = dtls::start(); !r) return r;
+  return {};
+}
+
+void start_threads() noexcept {
+  Shared& s = shared();
+  if (!s.pool || s.pool->is_running()) return;
+  const auto started = s.pool->start(s.crypto_threads);
+  if (!started) try {
+      s.host->log(LogLevel::kWarn, "tls",
+                  started.error().message + "; the workers do the handshakes themselves");
+    } catch (const std::bad_alloc&) {}
 }
 
 void stop(Host& host) {
-  dtls::stop();
   Shared& s = shared();
+  s.reload.stop();
+  s.early_sweep.stop();
+  dtls::stop();
   s.end_application();
   host.run_on_all_workers([&s](Worker& w) {
     if (w.plugin_data[s.worker_slot]) w.timer_stop(tls_worker(w).idle_timer);
   });
-  s.end_workers();
+  if (s.pool) s.pool->stop();
+  s.host->run_on_all_workers([](Worker& w) {  // behind what the pool has posted
+    if (w.plugin_data[shared().worker_slot]) finish_all(tls_worker(w));
+  });
+  s.end_workers();  // behind the last `next_round`
+  s.pool.reset();
   s.listeners.clear();
   s.wishes.retire();
   s.client.reset();

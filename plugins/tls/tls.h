@@ -15,6 +15,8 @@
 #include "config.h"
 #include "connection.h"
 #include "context.h"
+#include "crypto_pool.h"
+#include "reload.h"
 #include "trust.h"
 
 namespace loom::tls {
@@ -40,10 +42,15 @@ struct Listener {
 
 struct Shared : Transport<TlsWorker> {
   Config config;
-  StorePtr store;              // of all contexts; changed with `client`
-  uint32_t generation = 0;     // of `client`, that of others' sessions ends
-  ClientSettingsTable wishes;  // what applications want of connections to servers
+  StorePtr store;                    // of all contexts; changed with `client`
+  uint32_t generation = 0;           // of `client`, that of others' sessions ends
+  ClientSettingsTable wishes;        // what applications want of connections to servers
+  std::unique_ptr<CryptoPool> pool;  // null: handshakes are the workers' own
+  uint32_t crypto_threads = 0;       // that it has, or is to have when somebody needs them
+  std::atomic<bool> asked_for_threads{false};             // by a worker
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
+  Reload reload;                                          // control thread
+  EarlySweep early_sweep;                                 // likewise
 };
 Shared& shared() noexcept;
 
@@ -73,10 +80,10 @@ void close_listener(ConnId) noexcept;
 // takes the place of ours. Control thread.
 void renew_application() noexcept;
 void renew(Application*&, const AppOps&) noexcept;  // that one
-// Reads the configuration's files again, for listeners, those with certificates of their own
-// included, and for clients. Open sessions stay, but none is resumed afterwards. An error: nothing
-// has changed.
-Result<void> reload();
+
+// Those of the pool, if they do not run yet: with the first listener, or after the first handshake
+// of a client, which the worker does. Control thread.
+void start_threads() noexcept;
 
 Result<void> register_commands(Host&);  // cli.cc
 Result<void> add_api(Host&);            // api.cc

@@ -92,7 +92,9 @@ void rx_drained(Worker& w, ConnId conn) noexcept {
 void settings_given(uint32_t number) noexcept {
   Shared& s = shared();
   try {
-    if (s.store) s.wishes.given(*s.host, number, s.store.get());
+    if (!s.store) return;
+    s.wishes.given(*s.host, number, s.store.get());
+    s.reload.settings_given(number);
   } catch (const std::bad_alloc&) {  // it will not be found
   }
 }
@@ -118,6 +120,7 @@ void close(Worker& w, ConnId conn, bool unread) noexcept {
 void abort(Worker& w, ConnId conn) noexcept {
   Connection& c = at(w, conn);
   c.upper = kNoSession;
+  take_back(c);  // `closed` is on its way from below, and a step may be back before
   c.below().abort();
 }
 
@@ -130,6 +133,10 @@ void info(Worker& w, ConnId conn, ConnectionInfo& i) noexcept { (void)at(w, conn
 }  // namespace
 
 void describe(const SSL* ssl, std::string& out) {
+  if (!ssl) {  // a thread of the pool has it
+    out += "  tls: handshake\n";
+    return;
+  }
   out += std::string("  tls: ") + SSL_get_version(ssl) + " " + SSL_get_cipher_name(ssl);
   if (SSL_session_reused(ssl)) out += " resumed";
   if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name))
@@ -138,6 +145,7 @@ void describe(const SSL* ssl, std::string& out) {
 }
 
 Status property(const SSL* ssl, uint32_t which, std::string& out) {
+  if (!ssl) return Status::kNotConnected;
   const auto number = [&](uint32_t n) { out.assign(reinterpret_cast<const char*>(&n), sizeof n); };
   switch (static_cast<SessionProperty>(which)) {
     case SessionProperty::kVersion:
@@ -193,7 +201,10 @@ constinit const TransportOps kTransportOps = [] {
   o.close_listener = close_listener;
   o.tx_ready = tx_ready;
   o.settings_given = settings_given;
-  o.settings_gone = [](uint32_t number) noexcept { shared().wishes.gone(number); };
+  o.settings_gone = [](uint32_t number) noexcept {
+    shared().wishes.gone(number);
+    shared().reload.settings_gone(number);
+  };
   o.use_settings = use_settings;
   return o;
 }();

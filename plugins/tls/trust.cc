@@ -26,78 +26,11 @@ Kind kind_of(const std::string& name) noexcept {
   return is_list ? Kind::kList : Kind::kCertificate;
 }
 
-// OpenSSL would look into the folder at each verification, on a worker: all of it is read now, by
-// the names that it would look for. How many certificates there are; an error when there are more
-// names than are read, of which one might be the one that is missed.
-Result<std::size_t> load_folder(X509_STORE* store, const std::string& folder, bool with_lists,
-                                std::size_t most) {
-  X509_LOOKUP* const reader = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-  std::error_code why;
-  std::size_t n = 0, seen = 0;
-  for (std::filesystem::directory_iterator at(folder, why), end; !why && at != end && reader;
-       at.increment(why)) {
-    if (++seen > most)
-      return error(Status::kInvalid, "the folder of trusted certificates " + folder +
-                                         " has more than " + std::to_string(most) + " names");
-    const std::string path = at->path().string();
-    switch (kind_of(at->path().filename().string())) {
-      case Kind::kCertificate:
-        n += X509_load_cert_file(reader, path.c_str(), X509_FILETYPE_PEM) > 0;
-        break;
-      case Kind::kList:
-        if (with_lists) (void)X509_load_crl_file(reader, path.c_str(), X509_FILETYPE_PEM);
-        break;
-      case Kind::kOther:
-        break;
-    }
-  }
-  ERR_clear_error();  // of links to nowhere, and of what is no certificate
-  return n;
-}
+constexpr TimeNs kStep = kMillisecond;
 
 std::string place(const char* variable, const char* otherwise) {
   const char* named = ::secure_getenv(variable);
   return named && *named ? named : otherwise;
-}
-
-// As X509_STORE_set_default_paths, but at once. What is not there is not trusted.
-Result<void> load_system(X509_STORE* store, bool with_lists, std::size_t most) {
-  const std::string file = place(X509_get_default_cert_file_env(), X509_get_default_cert_file());
-  (void)X509_STORE_load_file(store, file.c_str());
-  const std::string folders = place(X509_get_default_cert_dir_env(), X509_get_default_cert_dir());
-  for (std::size_t at = 0; at <= folders.size();) {
-    const std::size_t end = std::min(folders.find(':', at), folders.size());
-    if (end != at)
-      if (auto r = load_folder(store, folders.substr(at, end - at), with_lists, most); !r)
-        return r.error();
-    at = end + 1;
-  }
-  ERR_clear_error();
-  return {};
-}
-
-Result<void> load(X509_STORE* store, const Config& config) {
-  struct stat s {};
-  const bool with_lists = !config.crl.empty();
-  if (config.ca.empty()) {
-    if (auto r = load_system(store, with_lists, config.most_of_folder); !r) return r;
-  } else if (::stat(config.ca.c_str(), &s) != 0) {
-    return error(Status::kInvalid, "ca-cert-path " + config.ca + ": " + std::strerror(errno));
-  } else if (S_ISDIR(s.st_mode)) {
-    const auto n = load_folder(store, config.ca, with_lists, config.most_of_folder);
-    if (!n) return n.error();
-    if (*n == 0)
-      return error(Status::kInvalid, "ca-cert-path " + config.ca +
-                                         " has no certificate under its hash (openssl rehash)");
-  } else if (X509_STORE_load_file(store, config.ca.c_str()) != 1) {
-    return openssl_fail("ca-cert-path " + config.ca);
-  }
-  if (!with_lists) return {};
-  X509_LOOKUP* const reader = X509_STORE_add_lookup(store, X509_LOOKUP_file());
-  if (!reader || X509_load_crl_file(reader, config.crl.c_str(), X509_FILETYPE_PEM) < 1)
-    return openssl_fail("crl " + config.crl);
-  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-  return {};
 }
 
 // Whose certificates an application has brought has no list of ours, or one of those configured.
@@ -124,11 +57,119 @@ bool add_lists(X509_STORE* store, X509_STORE* host) {
 
 }  // namespace
 
+Result<bool> StoreReader::step() {
+  Result<void> outcome;
+  switch (at_) {
+    case At::kBegin:
+      outcome = begin();
+      at_ = At::kFolders;
+      break;
+    case At::kFolders:
+      if (!folders_.empty()) {
+        outcome = read_some();
+        break;
+      }
+      outcome = read_list();
+      at_ = At::kEnd;
+      break;
+    case At::kEnd:
+      break;
+  }
+  ERR_clear_error();  // of links to nowhere, and of what is no certificate
+  if (!outcome) return outcome.error();
+  return at_ == At::kEnd;
+}
+
+// Without a place of its own as X509_STORE_set_default_paths, but at once. What is not there is not
+// trusted.
+Result<void> StoreReader::begin() {
+  store_.reset(X509_STORE_new());
+  if (!store_) return error(Status::kNoMemory, openssl_error());
+  struct stat s {};
+  if (config_.ca.empty()) {
+    const std::string file = place(X509_get_default_cert_file_env(), X509_get_default_cert_file());
+    (void)X509_STORE_load_file(store_.get(), file.c_str());
+    const std::string all = place(X509_get_default_cert_dir_env(), X509_get_default_cert_dir());
+    for (std::size_t at = 0; at <= all.size();) {
+      const std::size_t end = std::min(all.find(':', at), all.size());
+      if (end != at) folders_.push_back(all.substr(at, end - at));
+      at = end + 1;
+    }
+    std::ranges::reverse(folders_);
+    return {};
+  }
+  if (::stat(config_.ca.c_str(), &s) != 0)
+    return error(Status::kInvalid, "ca-cert-path " + config_.ca + ": " + std::strerror(errno));
+  if (S_ISDIR(s.st_mode))
+    folders_.push_back(config_.ca);
+  else if (X509_STORE_load_file(store_.get(), config_.ca.c_str()) != 1)
+    return openssl_fail("ca-cert-path " + config_.ca);
+  return {};
+}
+
+// OpenSSL would look into the folder at each verification, on a worker: all of it is read now, by
+// the names that it would look for. More names than are read are an error: one of them might be the
+// one that is missed.
+Result<void> StoreReader::read_some() {
+  X509_LOOKUP* const reader = X509_STORE_add_lookup(store_.get(), X509_LOOKUP_file());
+  std::error_code why;
+  if (!is_reading_) {
+    names_ = std::filesystem::directory_iterator(folders_.back(), why);
+    is_reading_ = true;
+    n_seen_ = 0;
+  }
+  const std::filesystem::directory_iterator end;
+  for (const TimeNs begun = clock_(); !why && names_ != end && reader;) {
+    if (++n_seen_ > config_.most_of_folder)
+      return error(Status::kInvalid, "the folder of trusted certificates " + folders_.back() +
+                                         " has more than " +
+                                         std::to_string(config_.most_of_folder) + " names");
+    read(names_->path(), reader);
+    names_.increment(why);
+    if (clock_() - begun >= kStep) break;
+  }
+  return why || names_ == end || !reader ? end_folder() : Result<void>{};
+}
+
+void StoreReader::read(const std::filesystem::path& path, X509_LOOKUP* reader) {
+  switch (kind_of(path.filename().string())) {
+    case Kind::kCertificate:
+      n_certificates_ += X509_load_cert_file(reader, path.c_str(), X509_FILETYPE_PEM) > 0;
+      break;
+    case Kind::kList:
+      if (!config_.crl.empty()) (void)X509_load_crl_file(reader, path.c_str(), X509_FILETYPE_PEM);
+      break;
+    case Kind::kOther:
+      break;
+  }
+}
+
+Result<void> StoreReader::end_folder() {
+  names_ = {};
+  is_reading_ = false;
+  folders_.pop_back();
+  if (!config_.ca.empty() && n_certificates_ == 0)
+    return error(Status::kInvalid, "ca-cert-path " + config_.ca +
+                                       " has no certificate under its hash (openssl rehash)");
+  return {};
+}
+
+Result<void> StoreReader::read_list() {
+  if (config_.crl.empty()) return {};
+  X509_LOOKUP* const reader = X509_STORE_add_lookup(store_.get(), X509_LOOKUP_file());
+  if (!reader || X509_load_crl_file(reader, config_.crl.c_str(), X509_FILETYPE_PEM) < 1)
+    return openssl_fail("crl " + config_.crl);
+  X509_STORE_set_flags(store_.get(), X509_V_FLAG_CRL_CHECK);
+  return {};
+}
+
 Result<StorePtr> make_store(const Config& config) {
-  StorePtr store(X509_STORE_new());
-  if (!store) return error(Status::kNoMemory, openssl_error());
-  if (auto r = load(store.get(), config); !r) return r.error();
-  return store;
+  StoreReader reader(config);
+  while (true) {
+    const auto done = reader.step();
+    if (!done) return done.error();
+    if (*done) return reader.take();
+  }
 }
 
 Result<StorePtr> store_of(const std::string& pem, X509_STORE* host) {

@@ -1,0 +1,273 @@
+// Steps of handshakes by the threads of the pool (crypto_pool.h). While one is under way OpenSSL's
+// object and all that it refers to are the job's: the connection has none, and may end. It reads a
+// copy of what had come from the peer, and what it writes is sent when it is back, so fifos and the
+// order of bytes are the worker's alone.
+//
+//   hand_over --> [held: this worker has its share there] --> queue --> thread --> come_back
+//
+// What comes back has the slice of handshakes in a round (slice.h), and so have those that are held
+// and may go on; the rest has the next round, and one of each there is in any case.
+//
+// A connection that ends leaves its job behind: one that has not begun never does, and what is
+// left of either is freed on the worker.
+//   cost  two allocations and a copy of the peer's flight, a lock, a wake-up of each side
+#include <openssl/err.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "bio.h"
+#include "tls.h"
+
+namespace loom::tls {
+
+struct HandshakeJob : CryptoPool::Job {
+  Connection* owner = nullptr;  // worker; null: it has ended
+  SSL* ssl = nullptr;
+  BIO* online = nullptr;  // that `ssl` has otherwise; a reference
+  std::shared_ptr<const void> context, wanted;
+  std::vector<std::byte> in;   // what had come ...
+  std::size_t taken = 0;       // ... of which so much was read
+  std::vector<std::byte> out;  // what is to be sent
+  bool reads_early = false;    // still
+  Step step;
+  HandshakeJob* behind = nullptr;  // of those that have come back, the one that came next
+  std::size_t n_first = 0;
+  std::byte first[kFirstEarly];  // early data; what comes behind it waits in the fifo, or in `ssl`
+
+  ~HandshakeJob() {
+    SSL_free(ssl);
+    BIO_free(online);
+  }
+};
+
+namespace {
+
+constexpr uint32_t kMostJobs = 64;             // of a worker
+constexpr std::size_t kMostCopied = 64 << 10;  // bytes for one step
+
+HandshakeJob& job_of(BIO* b) noexcept { return *static_cast<HandshakeJob*>(BIO_get_data(b)); }
+
+int read_copy(BIO* b, char* to, std::size_t most, std::size_t* got) noexcept {
+  HandshakeJob& j = job_of(b);
+  BIO_clear_retry_flags(b);
+  *got = std::min(most, j.in.size() - j.taken);
+  if (*got == 0) {
+    BIO_set_retry_read(b);
+    return 0;
+  }
+  std::memcpy(to, j.in.data() + j.taken, *got);
+  j.taken += *got;
+  return 1;
+}
+
+int keep_output(BIO* b, const char* from, std::size_t size, std::size_t* taken) noexcept {
+  BIO_clear_retry_flags(b);
+  *taken = append(job_of(b).out, std::as_bytes(std::span(from, size))) ? size : 0;
+  return *taken == size;
+}
+
+long control_copy(BIO*, int command, long, void*) noexcept { return command == BIO_CTRL_FLUSH; }
+
+// False: no memory, and nothing has changed.
+bool go_offline(Connection& c, HandshakeJob& j) noexcept {
+  static BIO_METHOD* const method =
+      make_bio_method("hostloom handshake", {read_copy, keep_output, control_copy});
+  try {
+    j.in.resize(std::min<std::size_t>(c.below().unread(), kMostCopied));
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  j.in.resize(copy_unread(c, j.in));
+  BIO* const online = SSL_get_rbio(c.ssl);
+  if (BIO_up_ref(online) != 1) return false;
+  j.online = online;
+  return attach_bio(c.ssl, method, &j);
+}
+
+// The connection is as if the step had been the worker's. False: there was no memory for what could
+// not be sent.
+bool go_online(Connection& c, HandshakeJob& j) noexcept {
+  c.ssl = std::exchange(j.ssl, nullptr);
+  c.context = std::move(j.context);
+  c.wanted = std::move(j.wanted);
+  BIO* const online = std::exchange(j.online, nullptr);
+  SSL_set_bio(c.ssl, online, online);  // one reference for both
+  if (!c.is_server) SSL_set_app_data(c.ssl, &c);
+  c.reads_early = j.reads_early;
+  consume(c, j.taken);
+  return send_below(c, j.out);
+}
+
+// On a thread of the pool: looks at the job alone.
+void run(CryptoPool::Job& job) noexcept {
+  auto& j = static_cast<HandshakeJob&>(job);
+  if (j.reads_early) {
+    ERR_clear_error();
+    const int done = SSL_read_early_data(j.ssl, j.first, sizeof j.first, &j.n_first);
+    if (done == SSL_READ_EARLY_DATA_SUCCESS) return;
+    j.n_first = 0;
+    if (done == SSL_READ_EARLY_DATA_ERROR) {
+      j.step = outcome_of(j.ssl, 0);
+      return;
+    }
+    j.reads_early = false;
+  }
+  j.step = take_step(j.ssl);
+}
+
+// TLS 1.2: its ticket has come in the step, when there was nobody to keep it.
+void keep_ticket(Connection& c) noexcept {
+  if (c.is_server || SSL_version(c.ssl) >= TLS1_3_VERSION || SSL_session_reused(c.ssl)) return;
+  SSL_SESSION* const s = SSL_get1_session(c.ssl);
+  if (s && keep_session(c.ssl, s) != 1) SSL_SESSION_free(s);
+}
+
+void unhold(Connection& c) noexcept {
+  TlsWorker& t = *c.at;
+  (c.held_before ? c.held_before->held_behind : t.first_held) = c.held_behind;
+  (c.held_behind ? c.held_behind->held_before : t.last_held) = c.held_before;
+  c.held_before = c.held_behind = nullptr;
+  c.is_held = false;
+}
+
+void hold(Connection& c) noexcept {
+  TlsWorker& t = *c.at;
+  ++t.stats[kCryptoHeld];
+  c.held_before = t.last_held;
+  (t.last_held ? t.last_held->held_behind : t.first_held) = &c;
+  t.last_held = &c;
+  c.is_held = true;
+}
+
+void go_on(Connection& c, HandshakeJob& j) noexcept {
+  if (!go_online(c, j)) {
+    ++c.at->stats[kHandshakesFailed];
+    return fail(c, ResetReason::kNoMemory);
+  }
+  if (j.n_first != 0) return early_came(c, std::span(j.first).first(j.n_first));
+  if (j.step.done == 1) keep_ticket(c);
+  stepped(c, j.step);
+}
+
+// What a step has come to. The job is gone on return.
+void finish(TlsWorker& t, HandshakeJob* done) noexcept {
+  const std::unique_ptr<HandshakeJob> j(done);
+  --t.stats[kCryptoUnderWay];
+  if (Connection* const c = j->owner) {
+    c->job = nullptr;
+    return go_on(*c, *j);
+  }
+  SSL_free(std::exchange(j->ssl, nullptr));
+  retired().let_go(t.w, j->context);
+  retired().let_go(t.w, j->wanted);
+}
+
+// The oldest that has come back.
+void finish_next(TlsWorker& t) noexcept {
+  HandshakeJob* const j = t.first_back;
+  t.first_back = j->behind;
+  if (!t.first_back) t.last_back = nullptr;
+  t.slice.measure([&] { finish(t, j); });
+}
+
+bool may_unhold(const TlsWorker& t) noexcept {
+  return t.first_held && t.stats[kCryptoUnderWay] < kMostJobs;
+}
+
+// The one that waits longest.
+void unhold_next(TlsWorker& t) noexcept {
+  Connection& next = *t.first_held;
+  unhold(next);
+  t.slice.measure([&] { handshake(next); });
+}
+
+void next_round(Worker& w, WorkerPost&) noexcept;
+
+// As far as the round's slice goes. `at_least_one`: of each, whatever has been spent.
+void work_off(TlsWorker& t, bool at_least_one) noexcept {
+  const auto has_more = [&t] { return t.first_back || may_unhold(t); };
+  // Asked in any case: what the first takes is this round's.
+  bool may_go_on = !t.slice.is_used_up(t.w.now) || at_least_one;
+  for (; has_more() && may_go_on; may_go_on = !t.slice.is_used_up(t.w.now)) {
+    if (t.first_back) finish_next(t);
+    if (may_unhold(t)) unhold_next(t);
+  }
+  if (!has_more()) return;
+  t.has_next_round = true;
+  t.next_round.fn = next_round;
+  shared().host->post_to_worker(t.w.index, t.next_round);
+}
+
+void next_round(Worker& w, WorkerPost&) noexcept {
+  TlsWorker& t = tls_worker(w);
+  t.has_next_round = false;
+  work_off(t, true);
+}
+
+void come_back(Worker& w, WorkerPost& post) noexcept {
+  auto* const j = static_cast<HandshakeJob*>(static_cast<CryptoPool::Job*>(&post));
+  TlsWorker& t = tls_worker(w);
+  (t.last_back ? t.last_back->behind : t.first_back) = j;
+  t.last_back = j;
+  if (!t.has_next_round) work_off(t, false);
+}
+
+// For the handshakes that follow.
+void ask_for_threads(Worker& w) noexcept {
+  if (!shared().asked_for_threads.exchange(true, std::memory_order_relaxed))
+    w.post_to_control([](void*) { start_threads(); }, nullptr);
+}
+
+}  // namespace
+
+bool hand_over(Connection& c) noexcept {
+  CryptoPool* const pool = shared().pool.get();
+  if (!pool || (c.is_server && c.upper != kNoSession)) return false;  // early data goes on here
+  if (!pool->is_running()) {
+    ask_for_threads(c.at->w);
+    return false;
+  }
+  const bool begins = !c.is_server && SSL_in_before(c.ssl);
+  if (!begins && c.below().unread() == 0) return false;
+  TlsWorker& t = *c.at;
+  if (t.stats[kCryptoUnderWay] >= kMostJobs) {
+    hold(c);
+    return true;
+  }
+  std::unique_ptr<HandshakeJob> j(new (std::nothrow) HandshakeJob);
+  if (!j || !go_offline(c, *j)) {
+    ++t.stats[kHandshakesFailed];
+    fail(c, ResetReason::kNoMemory);
+    return true;
+  }
+  j->fn = come_back;
+  j->run = run;
+  j->worker = t.w.index;
+  j->owner = &c;
+  SSL_set_app_data(c.ssl, nullptr);
+  j->ssl = std::exchange(c.ssl, nullptr);
+  j->context = std::move(c.context);
+  j->wanted = std::move(c.wanted);
+  j->reads_early = c.reads_early;
+  ++t.stats[kCryptoSteps];
+  ++t.stats[kCryptoUnderWay];
+  c.job = j.release();
+  pool->submit(*c.job);
+  return true;
+}
+
+void take_back(Connection& c) noexcept {
+  if (c.is_held) unhold(c);
+  HandshakeJob* const j = std::exchange(c.job, nullptr);
+  if (!j) return;
+  j->owner = nullptr;
+  if (shared().pool->cancel(*j)) ++c.at->stats[kCryptoTakenBack];
+}
+
+void finish_all(TlsWorker& t) noexcept {
+  while (t.first_back) finish_next(t);
+}
+
+}  // namespace loom::tls
