@@ -2,7 +2,6 @@
 
 #include <linux/aio_abi.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,6 +10,8 @@
 #include <cstring>
 #include <string>
 
+#include <hostloom/waker.h>
+
 namespace loom::memif {
 namespace {
 
@@ -18,14 +19,6 @@ constexpr uint32_t kCompletions = 16;
 
 Error failed(const char* what) {
   return error(Status::kIo, std::string(what) + ": " + std::strerror(errno));
-}
-
-// Asked of the kernel, not of the file: poll() of a file of a user-space file system may wait.
-bool is_eventfd(int fd) {
-  char path[32], target[32] = {};
-  std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  return ::readlink(path, target, sizeof target - 1) > 0 &&
-         std::strcmp(target, "anon_inode:[eventfd]") == 0;
 }
 
 bool is_datagram_socket(int fd) {
@@ -42,21 +35,32 @@ bool is_datagram_socket(int fd) {
 Bell::Bell(Bell&& o) noexcept
     : fd_(std::move(o.fd_)),
       empty_(std::move(o.empty_)),
-      context_(std::exchange(o.context_, 0)),
-      n_unread_(o.n_unread_) {}
+      context_(std::exchange(o.context_, Context())) {}
 
-Bell::~Bell() {
-  if (context_) ::syscall(SYS_io_destroy, context_);
+Bell& Bell::operator=(Bell&& o) noexcept {
+  fd_ = std::move(o.fd_);
+  empty_ = std::move(o.empty_);
+  std::swap(context_, o.context_);
+  return *this;
 }
 
+Bell::~Bell() {
+  if (context_.id) spare_contexts().push_back(context_);
+}
+
+std::vector<Bell::Context>& Bell::spare_contexts() {
+  static auto& all = *new std::vector<Context>;  // bells may be left at the end of the process
+  return all;
+}
+
+bool Bell::can_be_over(int fd) noexcept { return is_eventfd(fd); }
+
 Result<Bell> Bell::make(UniqueFd& theirs) {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
-    return failed("socketpair");
+  Waker w = Waker::open();
+  if (!w) return failed("socketpair");
   Bell b;
-  b.fd_ = UniqueFd(ends[0]);
-  theirs = UniqueFd(ends[1]);
-  (void)::shutdown(ends[0], SHUT_RD);  // nobody reads there: what the peer sent would stay
+  b.fd_ = std::move(w.writer);
+  theirs = std::move(w.reader);
   return b;
 }
 
@@ -67,7 +71,13 @@ Result<Bell> Bell::over(UniqueFd eventfd) {
   b.fd_ = std::move(eventfd);
   b.empty_ = UniqueFd(::memfd_create("memif-bell", MFD_CLOEXEC));
   if (!b.empty_) return failed("memfd_create");
-  if (::syscall(SYS_io_setup, kCompletions, &b.context_) != 0) return failed("io_setup");
+  auto& spare = spare_contexts();
+  if (!spare.empty()) {
+    b.context_ = spare.back();
+    spare.pop_back();
+  } else if (::syscall(SYS_io_setup, kCompletions, &b.context_.id) != 0) {
+    return failed("io_setup");
+  }
   return b;
 }
 
@@ -78,11 +88,11 @@ void Bell::ring() noexcept {
     (void)!::send(fd_.get(), &one, sizeof one, MSG_DONTWAIT | MSG_NOSIGNAL);
     return;
   }
-  if (n_unread_ == kCompletions) {
+  if (context_.n_unread == kCompletions) {
     io_event done[kCompletions];
     timespec at_once{};
-    (void)::syscall(SYS_io_getevents, context_, 0L, long{kCompletions}, done, &at_once);
-    n_unread_ = 0;
+    (void)::syscall(SYS_io_getevents, context_.id, 0L, long{kCompletions}, done, &at_once);
+    context_.n_unread = 0;
   }
   iocb read{};
   read.aio_lio_opcode = IOCB_CMD_PREAD;
@@ -91,8 +101,8 @@ void Bell::ring() noexcept {
   read.aio_flags = IOCB_FLAG_RESFD;
   read.aio_resfd = static_cast<uint32_t>(fd_.get());
   iocb* list[] = {&read};
-  (void)::syscall(SYS_io_submit, context_, 1L, list);
-  ++n_unread_;
+  (void)::syscall(SYS_io_submit, context_.id, 1L, list);
+  ++context_.n_unread;
 }
 
 Result<Ear> Ear::make() {
@@ -131,12 +141,13 @@ void Ear::consume() noexcept {
   for (int i = 0; i < n; ++i) {
     uint64_t word;
     // As many as its queue may hold; a peer that goes on sending does not keep us here.
-    for (int k = 0; k < 32 && ::recv(events[i].data.fd, &word, sizeof word, MSG_DONTWAIT) > 0;) ++k;
+    int k = 0;
+    while (k < 32 && ::recv(events[i].data.fd, &word, sizeof word, MSG_DONTWAIT) > 0) ++k;
   }
 }
 
 Result<UniqueFd> make_eventfd() {
-  UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  UniqueFd fd = open_eventfd();
   if (!fd) return failed("eventfd");
   return fd;
 }

@@ -10,6 +10,7 @@
 #include <hostloom/status.h>
 
 #include <cstdint>
+#include <vector>
 
 #include <hostloom/unique_fd.h>
 
@@ -19,21 +20,30 @@ class Bell {
  public:
   Bell() = default;
   Bell(Bell&&) noexcept;
-  Bell& operator=(Bell&&) = delete;
-  ~Bell();
+  Bell& operator=(Bell&&) noexcept;
+  ~Bell();  // control thread, as all but ring()
 
   // Ours; `theirs` becomes the end for the peer.
   static Result<Bell> make(UniqueFd& theirs);
   // A peer's eventfd; anything else is refused.
   static Result<Bell> over(UniqueFd eventfd);
+  static bool can_be_over(int fd) noexcept;
   // Never waits. One thread at a time.
   void ring() noexcept;
 
  private:
-  UniqueFd fd_;            // what is sent to, or the peer's eventfd
-  UniqueFd empty_;         // a file of no bytes, to be read from; none: fd_ is a socket
-  uint64_t context_ = 0;   // aio_context_t
-  uint32_t n_unread_ = 0;  // completions that lie in its ring
+  // Of asynchronous reads. To destroy one waits for a grace period of the kernel's (33 ms), with
+  // which a peer that comes and goes would keep the control thread busy: what a bell had is the
+  // next one's. There are as many as there were bells at one time, and the process ends them.
+  struct Context {
+    uint64_t id = 0;        // aio_context_t
+    uint32_t n_unread = 0;  // completions that lie in its ring
+  };
+  static std::vector<Context>& spare_contexts();
+
+  UniqueFd fd_;      // what is sent to, or the peer's eventfd
+  UniqueFd empty_;   // a file of no bytes, to be read from; none: fd_ is a socket
+  Context context_;  // beside empty_
 };
 
 // What wakes the worker of one rx queue, whoever the peer is at the moment.

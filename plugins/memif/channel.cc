@@ -10,7 +10,8 @@
 namespace loom::memif {
 namespace {
 
-constexpr int kBacklog = 16;
+constexpr int kBacklog = 128;
+constexpr uid_t kNobody = 65534;  // as the kernel calls who has no number here
 
 struct Address {
   sockaddr_un un{};
@@ -67,12 +68,14 @@ bool Channel::send(const Message& m, int fd) const noexcept {
 Received Channel::receive(Message& m, UniqueFd& fd) const noexcept {
   fd = UniqueFd();
   iovec iov{&m, sizeof m};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];  // the kernel closes what is too many
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   msghdr h{};
   h.msg_iov = &iov;
   h.msg_iovlen = 1;
   h.msg_control = control;
-  h.msg_controllen = sizeof control;
+  // Room for one descriptor, without the padding, in which a second would arrive. The kernel closes
+  // what is too many.
+  h.msg_controllen = CMSG_LEN(sizeof(int));
   const ssize_t n = ::recvmsg(fd_.get(), &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   if (n < 0) return errno == EAGAIN || errno == EINTR ? Received::kNothing : Received::kClosed;
   for (cmsghdr* c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
@@ -83,6 +86,12 @@ Received Channel::receive(Message& m, UniqueFd& fd) const noexcept {
   }
   if (n == 0) return Received::kClosed;
   return n == sizeof m && !(h.msg_flags & MSG_TRUNC) ? Received::kMessage : Received::kMalformed;
+}
+
+uid_t Channel::peer_uid() const noexcept {
+  ucred c{};
+  socklen_t size = sizeof c;
+  return ::getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &c, &size) == 0 ? c.uid : kNobody;
 }
 
 void Channel::send_disconnect(std::string_view reason) const noexcept {

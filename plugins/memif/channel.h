@@ -1,8 +1,9 @@
 // The control socket of one peer: messages of 128 bytes, each with at most one descriptor. Never
 // waits. Control thread.
 #pragma once
-#include <hostloom/status.h>
+#include <sys/types.h>
 
+#include <hostloom/status.h>
 #include <hostloom/unique_fd.h>
 #include "wire.h"
 
@@ -14,6 +15,8 @@ class Channel {
  public:
   explicit Channel(UniqueFd fd = UniqueFd()) noexcept : fd_(std::move(fd)) {}
   int fd() const noexcept { return fd_.get(); }
+  // Of the process that has connected, or that listens; 65534 when nobody can say.
+  uid_t peer_uid() const noexcept;
   // False: the peer has gone, or does not read what little it is sent.
   bool send(const Message&, int fd = -1) const noexcept;
   // `fd` becomes what came with the message, or none. kMalformed: not 128 bytes.

@@ -124,9 +124,10 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
   if (!only.empty() && !wanted)
     return error(Status::kNotFound, "there is no memif interface '" + only + "'");
   if (!wanted) {
-    auto& sockets = reply.table("sockets", {"id", "listener", "filename"});
+    auto& sockets = reply.table("sockets", {"id", "listener", "rests", "filename"});
     for (const auto& [id, s] : all.sockets())
-      sockets.rows.push_back({std::to_string(id), s.listener ? "yes" : "no", s.file});
+      sockets.rows.push_back(
+          {std::to_string(id), s.listener ? "yes" : "no", std::to_string(s.n_rests), s.file});
   }
   auto& table = reply.table("interfaces", {"name", "role", "mode", "socket id", "id", "ring size",
                                            "buffer size", "rx queues", "tx queues", "link", "peer",

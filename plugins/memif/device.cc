@@ -13,12 +13,14 @@ enum Next : uint16_t { kToEthernet, kToIp4, kToIp6 };
 
 constexpr CounterInfo kCounters[kRxCounterCount] = {
     {"received", Severity::kInfo, "packets handed to ethernet-input, ip4-input or ip6-input"},
+    {"joined", Severity::kInfo, "TCP segments that were appended to the packet before"},
     {"runt", Severity::kError, "shorter than an Ethernet header, or empty"},
     {"too-long", Severity::kError, "longer than 65,535 bytes behind the Ethernet header"},
     {"bad-version", Severity::kError, "in mode ip, neither IPv4 nor IPv6"},
     {"no-buffers", Severity::kWarn, "calls that left packets in the ring: the pool was empty"},
     {"bad-cursor", Severity::kError, "ends the link: the peer's cursor is beyond the ring"},
-    {"bad-chain", Severity::kError, "ends the link: a packet goes on where there is nothing"},
+    {"bad-chain", Severity::kError,
+     "ends the link: a packet goes on where there is nothing, or changes while it is copied"},
     {"bad-region", Severity::kError, "ends the link: a descriptor of an unknown region"},
     {"bad-range", Severity::kError, "ends the link: a descriptor leads out of its region"},
 };
@@ -47,7 +49,7 @@ uint32_t note(Worker& w, NodeRuntime& rt, Device& d, const Taken& all,
   for (uint16_t c = 0; c < kRxCounterCount; ++c) {
     if (counts[c] == 0) continue;
     rt.count(c, counts[c]);
-    if (c != kReceived && c != kNoBuffers) dropped += counts[c];
+    if (c != kReceived && c != kJoined && c != kNoBuffers) dropped += counts[c];
   }
   d.rx_totals.add(w.index, all.n, all.bytes, dropped);
   return dropped;
@@ -73,6 +75,7 @@ bool arm(F&& each_ring) noexcept {
 
 void note(Worker& w, Device& d, const Put& done) noexcept {
   add(d.tx_counters.too_long, done.too_long);
+  add(d.tx_counters.bad_headers, done.bad_headers);
   if (done.fault == Fault::kNone) [[likely]]
     return;
   add(d.tx_counters.faults[static_cast<std::size_t>(done.fault)], 1);
@@ -101,19 +104,37 @@ class RingLock {
   const bool is_shared_;
 };
 
-// What waits goes first. Whether any of it went.
-bool send_front(Worker& w, Device& d, const Link& link, TxRing& ring, Backlog& waiting) noexcept {
+// What came of those that wait.
+struct Front {
   bool has_moved = false;
-  while (!waiting.is_empty()) {
-    const auto some = waiting.front();
-    const Put done = put(link, ring, some);
+  bool has_more = false;  // for which there may be room: they are left for the next call
+  uint64_t bytes = 0;     // that the call may still send
+};
+
+// What waits goes first. A call sends 256 KB at most, and of what waits a frame, as other workers
+// wait for the ring meanwhile, and this one for its other work.
+Front send_front(Worker& w, Device& d, const Link& link, TxRing& ring, Backlog& waiting) noexcept {
+  uint32_t packets = kFrameSize;
+  uint64_t bytes = RxBudget::kMaxBytes;
+  bool is_full = false, has_moved = false;
+  while (!waiting.is_empty() && !is_full && packets != 0 && bytes != 0) {
+    const auto front = waiting.front();
+    const auto some = front.first(std::min<std::size_t>(front.size(), packets));
+    const Put done = put(link, ring, some, bytes);
     note(w, d, done);
-    w.free(some.first(done.n));
-    waiting.pop(done.n);
-    has_moved |= done.n != 0;
-    if (done.n != some.size()) break;
+    waiting.pop(w, done.n);
+    packets -= done.n;
+    has_moved |= done.n != 0 || done.bytes != 0;
+    is_full = done.n != some.size() && done.bytes < bytes;
+    bytes -= std::min(bytes, done.bytes);
   }
-  return has_moved;
+  return {.has_moved = has_moved, .has_more = !waiting.is_empty() && !is_full, .bytes = bytes};
+}
+
+void drop_if_stopped(Worker& w, Device& d, bool has_moved, uint16_t cursor) noexcept {
+  Backlog& waiting = *d.backlogs[w.index];
+  if (waiting.gives_up(w, has_moved, cursor)) [[unlikely]]
+    add(d.tx_counters.stopped, waiting.drop(w));
 }
 
 bool has_buffers(Worker& w) noexcept {
@@ -147,19 +168,22 @@ const NodeInfo kInputNode{
 };
 
 // Polled once its descriptor has become readable, and for as long as it finds packets
-// (interface-input); a call that finds none leaves the queue armed. Who polls all the time does
-// not pay a system call a round for wake-ups that nobody needs: every 32nd call takes them back.
+// (interface-input); a call that finds none leaves the queue armed, and every 32nd such call takes
+// back wake-ups that a worker with other work to do did not need. A queue that is polled is not
+// armed, and asks nothing of the kernel.
 uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   Device& d = *static_cast<Device*>(device);
   RxQueue& q = *d.queues[queue];
-  if (q.is_armed && q.n_calls++ % 32 == 0) q.ear.consume();
+  const bool is_polled = q.is_polled.load(std::memory_order_relaxed);
+  if (q.is_armed && !is_polled && q.n_calls++ % 32 == 0) q.ear.consume();
+  bool has_more = false;  // to send
   if (!d.backlogs[w.index]->is_empty()) [[unlikely]]
-    send_waiting(w, d);
+    has_more = send_waiting(w, d);
   Link* link = sound_link(d);
   const auto n_rings = link ? static_cast<uint32_t>(link->rx.size()) : 0;
   if (queue >= n_rings) {
     q.is_armed = true;  // for the next link
-    return 0;
+    return has_more;
   }
   const auto n_queues = static_cast<uint32_t>(d.queues.size());
   const uint32_t mine = (n_rings - queue - 1) / n_queues + 1;  // queue, queue + n_queues, ...
@@ -168,10 +192,11 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   };
   std::array<Buffer*, kFrameSize> packets;
   RxCounts counts{};
+  RxWork work;
   Taken all;
   each_ring([&](RxRing& ring) {
-    if (all.fault != Fault::kNone || all.n == packets.size()) return;
-    const Taken taken = take(w, *link, ring, std::span(packets).subspan(all.n), counts);
+    if (all.fault != Fault::kNone || !work.is_left()) return;
+    const Taken taken = take(w, *link, ring, std::span(packets).subspan(all.n), work, counts);
     all.n += taken.n;
     all.bytes += taken.bytes;
     all.fault = taken.fault;
@@ -188,12 +213,16 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
     q.is_armed = false;
     return found;
   }
+  if (is_polled) {
+    q.is_armed = false;
+    return has_more;
+  }
   if (!q.is_armed) {
     q.is_armed = true;
     q.n_calls = 0;
   }
   // What came meanwhile is one more round's work.
-  return arm(each_ring) || all.fault != Fault::kNone ? 0 : 1;
+  return (arm(each_ring) || all.fault != Fault::kNone) && !has_more ? 0 : 1;
 }
 
 uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> packets) noexcept {
@@ -205,39 +234,50 @@ uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> pa
     return static_cast<uint32_t>(packets.size());
   }
   waiting.queue = queue;
+  Front went;
   Put done;
-  bool has_moved = false;
+  uint16_t cursor = 0;
   {
     const RingLock ring(d, *link, queue);
-    has_moved = send_front(w, d, *link, *ring, waiting);
-    if (waiting.is_empty()) done = put(*link, *ring, packets);
+    went = send_front(w, d, *link, *ring, waiting);
+    if (waiting.is_empty()) done = put(*link, *ring, packets, went.bytes);
+    cursor = (*ring).peer_cursor();
   }
   note(w, d, done);
+  drop_if_stopped(w, d, went.has_moved, cursor);
   w.free(packets.first(done.n));
-  // Of a link that ends nothing is kept.
+  // For a peer that has stopped, and of a link that ends, nothing is kept.
   const auto rest = packets.subspan(done.n);
-  const bool ends = d.fault.load(std::memory_order_relaxed) != Fault::kNone;
-  const uint32_t held = ends ? 0 : waiting.push(rest);
+  const bool is_kept = waiting.keeps(cursor, went.has_moved || done.n != 0 || done.bytes != 0) &&
+                       d.fault.load(std::memory_order_relaxed) == Fault::kNone;
+  const uint32_t held = is_kept ? waiting.push(rest) : 0;
   add(d.tx_counters.held, held);
   add(d.tx_counters.ring_full, rest.size() - held);
   const bool is_first = held != 0 && held == waiting.n;
-  waiting.wait(w, has_moved || is_first);
+  waiting.wait(w, went.has_moved || is_first);
   return done.n + held;
 }
 
-void send_waiting(Worker& w, Device& d) noexcept {
+bool send_waiting(Worker& w, Device& d) noexcept {
   Backlog& waiting = *d.backlogs[w.index];
   Link* link = sound_link(d);
-  if (!link) return lose(w, d, {});
-  bool has_moved = false;
+  if (!link) {
+    lose(w, d, {});
+    return false;
+  }
+  Front went;
+  uint16_t cursor = 0;
   {
     const RingLock ring(d, *link, waiting.queue);
-    has_moved = send_front(w, d, *link, *ring, waiting);
+    went = send_front(w, d, *link, *ring, waiting);
+    cursor = (*ring).peer_cursor();
   }
+  drop_if_stopped(w, d, went.has_moved, cursor);
   // Two ends whose pools are in each other's backlogs would wait for ever.
-  if (!has_moved && !has_buffers(w)) [[unlikely]]
+  if (!went.has_moved && !has_buffers(w)) [[unlikely]]
     add(d.tx_counters.no_memory, waiting.drop(w));
-  waiting.wait(w, has_moved);
+  waiting.wait(w, went.has_moved);
+  return went.has_more;
 }
 
 }  // namespace loom::memif

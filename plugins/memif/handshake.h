@@ -28,14 +28,21 @@ struct LinkConfig {
 // Bytes of the region that a slave makes.
 uint64_t region_bytes(uint32_t n_rings, uint8_t log2_ring_size, uint16_t buffer_size);
 
-Message hello_message(std::string_view our_name);
+// What a master allows a slave of its socket: rings, and their size.
+struct RingLimits {
+  uint16_t n_s2m = kMaxRings, n_m2s = kMaxRings;
+  uint8_t log2_ring_size = kMaxLog2RingSize;
+};
+
+Message hello_message(std::string_view our_name, const RingLimits& = {});
 
 // Whether what a slave says of itself is right for the interface that it names.
 Result<void> check_init(const LinkConfig&, const Init&);
 
 class MasterSide {
  public:
-  explicit MasterSide(const LinkConfig& c);
+  // The limits are those that the slave was greeted with.
+  explicit MasterSide(const LinkConfig& c, const RingLimits& = {});
   Result<void> add_region(const AddRegion&, UniqueFd);
   Result<void> add_ring(const AddRing&, UniqueFd);
   // All has been said: the link, which must not be without rings. What follows is refused.
@@ -43,7 +50,9 @@ class MasterSide {
 
  private:
   Result<RingMemory*> ring_at(const AddRing&) const;
+  RingLimits limits_;
   std::unique_ptr<Link> link_ = std::make_unique<Link>();
+  std::vector<UniqueFd> to_ring_;  // by link_->tx; a bell costs more, and is made when all is said
   uint64_t bytes_ = 0;
 };
 

@@ -1,20 +1,18 @@
 // Memifs: sockets, who connects to them, and the links that come and go.
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 
 #include "memifs.h"
 
 namespace loom::memif {
 namespace {
 
-constexpr std::size_t kMostStrangers = 16;  // of one socket, that have not said whom they want
-constexpr uint32_t kMostBackoff = 8;        // ticks
-constexpr uint32_t kMostLogLines = 20;      // a second: peers may come and go as fast as they like
-constexpr long kTickNs = 250'000'000;
+constexpr uint32_t kMostBackoff = 8;    // ticks
+constexpr uint32_t kMostLogLines = 20;  // a second: peers may come and go as fast as they like
 
 }  // namespace
 
@@ -58,13 +56,23 @@ Result<void> Memifs::start_listening(Socket& s) {
   auto fd = listen_at(s.file);
   if (!fd) return fd.error();
   s.listener = std::move(*fd);
-  s.watch = host_.watch_fd(s.listener.get(), on_connection, &s);
+  watch(s);
   return {};
+}
+
+void Memifs::watch(Socket& s) { s.watch = host_.watch_fd(s.listener.get(), on_connection, &s); }
+
+// Whoever waits at the door waits until the next tick; until then nobody looks, as the listener
+// stays readable.
+void Memifs::rest(Socket& s) {
+  host_.unwatch_fd(std::exchange(s.watch, 0));
+  ++s.n_rests;
+  update_timer();
 }
 
 void Memifs::stop_listening(Socket& s) {
   if (!s.listener) return;
-  host_.unwatch_fd(s.watch);
+  if (s.watch) host_.unwatch_fd(std::exchange(s.watch, 0));
   s.listener = UniqueFd();
   ::unlink(s.file.c_str());
   // Nobody is there whom they could want.
@@ -82,19 +90,50 @@ void Memifs::stop_listening_without_master(uint32_t socket_id) {
 }
 
 void Memifs::on_connection(void* socket) {
-  const Socket& s = *static_cast<Socket*>(socket);
+  Socket& s = *static_cast<Socket*>(socket);
   Memifs& m = *s.memifs;
+  if (s.door.is_shut()) return m.rest(s);
   Channel channel(
       UniqueFd(::accept4(s.listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)));
-  if (channel.fd() < 0) return;
-  const auto strangers = std::count_if(m.peers_.begin(), m.peers_.end(), [&](const auto& p) {
-    return !p->device() && p->socket_id() == s.id;
-  });
-  if (static_cast<std::size_t>(strangers) >= kMostStrangers)
-    return channel.send_disconnect("Too many connections");
-  auto& peer = m.peers_.emplace_back(std::make_unique<Peer>(m, s.id, std::move(channel)));
-  if (!peer->begin()) m.lose(*peer, "the peer has gone", /*tell=*/false);
+  if (channel.fd() < 0) {
+    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+    if (!std::exchange(s.is_short, true))
+      m.log(LogLevel::kWarn, "socket " + std::to_string(s.id),
+            std::string("cannot accept: ") + std::strerror(errno));
+    return m.rest(s);
+  }
+  s.is_short = false;
+  if (!s.door.lets_in(channel.peer_uid())) return channel.send_disconnect("Too many connections");
   m.update_timer();
+  auto& peer =
+      m.peers_.emplace_back(std::make_unique<Peer>(m, s.id, m.limits(s.id), std::move(channel)));
+  if (!peer->begin()) return m.lose(*peer, "the peer has gone", /*tell=*/false);
+  m.keep_strangers_few(s.id);
+}
+
+void Memifs::keep_strangers_few(uint32_t socket_id) {
+  std::vector<Peer*> strangers;  // oldest first
+  std::vector<uid_t> uids;
+  for (const auto& p : peers_) {
+    if (p->device() || p->socket_id() != socket_id) continue;
+    strangers.push_back(p.get());
+    uids.push_back(p->uid());
+  }
+  if (strangers.size() > Door::kMostStrangers)
+    lose(*strangers[Door::who_goes(uids)], "Too many connections", /*tell=*/true);
+}
+
+// A slave is greeted before it says which interface it wants: the most that any has.
+RingLimits Memifs::limits(uint32_t socket_id) const {
+  RingLimits most{.n_s2m = 1, .n_m2s = 1, .log2_ring_size = 0};
+  for (const auto& [key, d] : devices_) {
+    const MemifConfig& c = d->config;
+    if (key.first != socket_id || !c.is_master) continue;
+    most.n_s2m = std::max(most.n_s2m, c.n_rx_queues);
+    most.n_m2s = std::max(most.n_m2s, c.n_tx_queues);
+    most.log2_ring_size = std::max(most.log2_ring_size, c.log2_ring_size);
+  }
+  return most;
 }
 
 Result<Device*> Memifs::claim(Peer& peer, const Init& init) {
@@ -129,7 +168,7 @@ Result<void> Memifs::attach(Device& d, std::unique_ptr<Link> link) {
   for (std::size_t i = 0; i < link->rx.size(); ++i) {
     auto heard = d.queues[i % d.queues.size()]->ear.listen(link->rx[i]->event.get());
     if (heard) continue;
-    while (i-- > 0) d.queues[i % d.queues.size()]->ear.forget(link->rx[i]->event.get());
+    stop_hearing(d, *link, i);
     return heard;
   }
   d.owned_link = std::move(link);
@@ -146,25 +185,32 @@ void Memifs::note_connected(Device& d, std::string name, std::string interface) 
   d.last_reason.clear();
   d.backoff = 1;
   ++d.n_connected;
-  log(d, "connected to " + d.peer_name + " (" + d.peer_interface + ")");
+  log(LogLevel::kInfo, d.name, "connected to " + d.peer_name + " (" + d.peer_interface + ")");
   (void)host_.set_link(d.index, true);
 }
 
-// Workers let go of the link in their next round.
+// Before the first `n_rings` of a link's descriptors are closed: a worker that has learned of one
+// by its ear reads from it in the same round, whatever the number means by then. Workers that have
+// loaded the link let go of it, too.
+void Memifs::stop_hearing(Device& d, const Link& link, std::size_t n_rings) {
+  for (std::size_t i = 0; i < n_rings; ++i)
+    d.queues[i % d.queues.size()]->ear.forget(link.rx[i]->event.get());
+  host_.run_on_all_workers([](Worker&) {});
+}
+
 void Memifs::detach(Device& d) {
   if (!d.owned_link) return;
   d.link.store(nullptr, std::memory_order_release);
   (void)host_.set_link(d.index, false);  // an interface that is being removed has none
-  host_.run_on_all_workers([](Worker&) {});
-  for (std::size_t i = 0; i < d.owned_link->rx.size(); ++i)
-    d.queues[i % d.queues.size()]->ear.forget(d.owned_link->rx[i]->event.get());
+  stop_hearing(d, *d.owned_link, d.owned_link->rx.size());
   d.owned_link.reset();
 }
 
 void Memifs::lose(Peer& peer, std::string_view reason, bool tell) {
   if (tell) peer.say_goodbye(reason);
   if (Device* d = peer.device()) {
-    log(*d, (d->owned_link ? "disconnected: " : "not connected: ") + std::string(reason));
+    log(LogLevel::kInfo, d->name,
+        (d->owned_link ? "disconnected: " : "not connected: ") + std::string(reason));
     d->last_reason = reason;
     d->peer = nullptr;
     detach(*d);
@@ -198,45 +244,36 @@ void Memifs::tick() {
     else
       connect_to_master(*d);
   }
+  for (auto& [id, s] : sockets_) {
+    s.door.tick();
+    if (s.listener && !s.watch) watch(s);
+  }
   update_timer();
 }
 
 bool Memifs::needs_ticks() const {
   return std::any_of(peers_.begin(), peers_.end(),
                      [](const auto& p) { return !p->is_connected(); }) ||
-         std::any_of(devices_.begin(), devices_.end(), [](const auto& d) {
-           return !d.second->config.is_master && d.second->is_admin_up && !d.second->peer;
+         std::any_of(devices_.begin(), devices_.end(),
+                     [](const auto& d) {
+                       return !d.second->config.is_master && d.second->is_admin_up &&
+                              !d.second->peer;
+                     }) ||
+         std::any_of(sockets_.begin(), sockets_.end(), [](const auto& s) {
+           return s.second.door.n_let_in() != 0 || (s.second.listener && !s.second.watch);
          });
 }
 
-void Memifs::update_timer() {
-  const bool needs = needs_ticks();
-  if (needs == is_ticking_) return;
-  if (!timer_) {
-    timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    if (!timer_) return;
-    timer_watch_ = host_.watch_fd(
-        timer_.get(),
-        [](void* self) {
-          auto& m = *static_cast<Memifs*>(self);
-          uint64_t n;
-          if (::read(m.timer_.get(), &n, sizeof n) == sizeof n) m.tick();
-        },
-        this);
-  }
-  itimerspec t{};
-  if (needs) t.it_value.tv_nsec = t.it_interval.tv_nsec = kTickNs;
-  if (::timerfd_settime(timer_.get(), 0, &t, nullptr) == 0) is_ticking_ = needs;
-}
+void Memifs::update_timer() { (void)timer_.set(needs_ticks()); }
 
-void Memifs::log(const Device& d, const std::string& what) {
+void Memifs::log(LogLevel level, const std::string& who, const std::string& what) {
   using namespace std::chrono;
   const auto now = duration_cast<seconds>(steady_clock::now().time_since_epoch()).count();
   if (now != log_second_) {
     log_second_ = now;
     logged_ = 0;
   }
-  if (++logged_ <= kMostLogLines) host_.log(LogLevel::kInfo, "memif", d.name + " " + what);
+  if (++logged_ <= kMostLogLines) host_.log(level, "memif", who + " " + what);
 }
 
 }  // namespace loom::memif

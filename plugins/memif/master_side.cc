@@ -18,13 +18,14 @@ bool is_secret(const std::string& ours, const char (&theirs)[kSecretSize]) {
 
 }  // namespace
 
-Message hello_message(std::string_view our_name) {
+Message hello_message(std::string_view our_name, const RingLimits& limits) {
   Message m(MessageType::kHello);
   put_text(m.hello.name, our_name);
   m.hello.min_version = m.hello.max_version = kVersion;
   m.hello.max_region = kMaxRegions - 1;
-  m.hello.max_m2s_ring = m.hello.max_s2m_ring = kMaxRings - 1;
-  m.hello.max_log2_ring_size = kMaxLog2RingSize;
+  m.hello.max_s2m_ring = static_cast<uint16_t>(limits.n_s2m - 1);
+  m.hello.max_m2s_ring = static_cast<uint16_t>(limits.n_m2s - 1);
+  m.hello.max_log2_ring_size = limits.log2_ring_size;
   return m;
 }
 
@@ -35,7 +36,9 @@ Result<void> check_init(const LinkConfig& c, const Init& i) {
   return {};
 }
 
-MasterSide::MasterSide(const LinkConfig& c) { link_->is_ethernet = c.mode == Mode::kEthernet; }
+MasterSide::MasterSide(const LinkConfig& c, const RingLimits& limits) : limits_(limits) {
+  link_->is_ethernet = c.mode == Mode::kEthernet;
+}
 
 Result<void> MasterSide::add_region(const AddRegion& a, UniqueFd fd) {
   if (!link_) return refused("Already connected");
@@ -51,7 +54,7 @@ Result<void> MasterSide::add_region(const AddRegion& a, UniqueFd fd) {
 }
 
 Result<RingMemory*> MasterSide::ring_at(const AddRing& a) const {
-  if (a.log2_ring_size > kMaxLog2RingSize) return refused("Ring is too large");
+  if (a.log2_ring_size > limits_.log2_ring_size) return refused("Ring is too large");
   if (a.region >= link_->regions.size()) return refused("Ring in an unknown region");
   // Descriptors are read as two words.
   if (a.offset % sizeof(uint64_t) != 0) return refused("Ring is not aligned");
@@ -64,7 +67,8 @@ Result<void> MasterSide::add_ring(const AddRing& a, UniqueFd fd) {
   if (!link_) return refused("Already connected");
   if (!fd) return refused("Missing interrupt descriptor");
   const bool is_s2m = a.flags & kAddRingS2m;
-  if (a.index != (is_s2m ? link_->rx.size() : link_->tx.size()) || a.index >= kMaxRings)
+  if (a.index != (is_s2m ? link_->rx.size() : link_->tx.size()) ||
+      a.index >= (is_s2m ? limits_.n_s2m : limits_.n_m2s))
     return refused("Invalid ring index");
   const auto shared = ring_at(a);
   if (!shared) return shared.error();
@@ -77,9 +81,9 @@ Result<void> MasterSide::add_ring(const AddRing& a, UniqueFd fd) {
     link_->rx.push_back(std::move(ring));
     return {};
   }
-  auto bell = Bell::over(std::move(fd));
-  if (!bell) return bell.error();
-  auto ring = std::make_unique<TxRing>(std::move(*bell));
+  if (!Bell::can_be_over(fd.get())) return refused("Interrupt descriptor is no eventfd");
+  to_ring_.push_back(std::move(fd));
+  auto ring = std::make_unique<TxRing>(Bell());
   ring->shared = *shared;
   ring->mask = mask;
   link_->tx.push_back(std::move(ring));
@@ -98,6 +102,11 @@ Result<std::unique_ptr<Link>> MasterSide::connect() {
     if (!begin(*r)) return refused("Wrong ring cookie");
   for (const auto& r : link_->tx)
     if (!begin(*r)) return refused("Wrong ring cookie");
+  for (std::size_t i = 0; i < to_ring_.size(); ++i) {
+    auto bell = Bell::over(std::move(to_ring_[i]));
+    if (!bell) return bell.error();
+    link_->tx[i]->bell = std::move(*bell);
+  }
   for (const auto& r : link_->rx) r->set_masked(true);
   return std::move(link_);
 }

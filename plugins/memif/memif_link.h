@@ -3,8 +3,10 @@
 // lies in the regions is the peer's to write at any time: every field is read once, and believed
 // only where it agrees with what is kept here.
 #pragma once
+#include <hostloom/packet_io.h>
 #include <hostloom/worker.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -100,6 +102,7 @@ struct Link {
 // Node "memif-input".
 enum RxCounter : uint16_t {
   kReceived,
+  kJoined,
   kRunt,
   kTooLong,
   kBadVersion,
@@ -109,22 +112,43 @@ enum RxCounter : uint16_t {
 };
 using RxCounts = std::array<uint32_t, kRxCounterCount>;
 
-// Copies packets out of the ring until `out` is full, and gives their slots back. Packets that are
-// none are dropped and counted, and so are calls that found no buffers: those packets stay.
+// What a call of a queue may cost, over all of its rings: packets, those that are dropped as well,
+// descriptors that are read, bytes that are copied. A packet that has begun is finished: it has no
+// more slots than its ring, and no more bytes than kMaxPacket.
+struct RxWork {
+  uint32_t packets = kFrameSize;
+  uint32_t slots = 4 * kFrameSize;
+  uint32_t bytes = RxBudget::kMaxBytes;
+  bool is_left() const noexcept { return packets != 0 && slots != 0 && bytes != 0; }
+  void pay(uint32_t n_slots, uint32_t n_bytes) noexcept {
+    --packets;
+    slots -= std::min(slots, n_slots);
+    bytes -= std::min(bytes, n_bytes);
+  }
+};
+
+// Copies packets out of the ring until `out` is full or no work is left, and gives their slots
+// back. TCP segments that go on where the one before ended are joined: `bytes` are the wire's.
+// Packets that are none are dropped and counted, and so are calls that found no buffers: those
+// packets stay, and no work is left.
 struct Taken {
   uint32_t n = 0;
   uint64_t bytes = 0;
   Fault fault = Fault::kNone;
 };
-Taken take(Worker&, const Link&, RxRing&, std::span<Buffer*> out, RxCounts&) noexcept;
+Taken take(Worker&, const Link&, RxRing&, std::span<Buffer*> out, RxWork&, RxCounts&) noexcept;
 
-// Copies packets into the ring until it is full. The first `n` are sent or will never fit
-// (too_long); they are still the caller's to free.
+// Copies packets into the ring until it is full, or `most_bytes` are copied; the segment that has
+// begun is finished. The first `n` are sent, will never fit (too_long) or are not what they say
+// (bad_headers); they are still the caller's to free. Of the one behind them, only what has not
+// been sent is left.
 struct Put {
   uint32_t n = 0;
-  uint32_t too_long = 0;
+  uint64_t bytes = 0;
+  uint32_t too_long = 0, bad_headers = 0;
   Fault fault = Fault::kNone;
 };
-Put put(const Link&, TxRing&, std::span<Buffer* const> packets) noexcept;
+Put put(const Link&, TxRing&, std::span<Buffer* const> packets,
+        uint64_t most_bytes = ~uint64_t{0}) noexcept;
 
 }  // namespace loom::memif

@@ -1,19 +1,24 @@
 // Interfaces: made, removed, up and down.
 #include "memifs.h"
 
+#include <algorithm>
+
+#include <hostloom/buffer_memory.h>
 #include <hostloom/runtime_dir.h>
 
 namespace loom::memif {
 
+// Rings take packets of any size.
 const DriverOps kDriver{
     .name = "memif",
     .tx = tx,
     .rx = rx,
     .set_admin = set_admin,
-    .set_mtu = set_mtu,
-    .destroy = destroy,
+    .set_mtu = take_any_mtu,
+    .destroy = dispose_device<&Device::memifs>,
     .describe = describe,
     .set_mac = set_mac,
+    .set_rx_mode = note_rx_mode<Device>,
 };
 
 Memifs::Memifs(Host& host) : host_(host) {
@@ -23,7 +28,7 @@ Memifs::Memifs(Host& host) : host_(host) {
 }
 
 Memifs::~Memifs() {
-  if (timer_watch_) host_.unwatch_fd(timer_watch_);
+  timer_.close();
   for (auto& [id, s] : sockets_) stop_listening(s);
 }
 
@@ -58,13 +63,15 @@ Result<void> Memifs::complete(const MemifConfig& c) const {
 
 Result<std::string> Memifs::create(MemifConfig config) {
   if (auto ok = complete(config); !ok) return ok.error();
+  if (!timer_.open()) return error(Status::kIo, std::string("timerfd: ") + std::strerror(errno));
   auto d = std::make_unique<Device>();
   d->memifs = this;
   d->config = std::move(config);
   const MemifConfig& c = d->config;
   d->name = "memif" + std::to_string(c.socket_id) + "/" + std::to_string(c.id);
   for (uint32_t i = 0; i < host_.n_workers(); ++i)
-    d->backlogs.push_back(std::make_unique<Backlog>(*d));
+    d->backlogs.push_back(std::make_unique<Backlog>(*d, kept_));
+  bound_kept();
   if (c.mode == Mode::kEthernet) d->mac = c.mac == MacAddress{} ? made_up_mac() : c.mac;
   InterfaceConfig interface;
   for (uint16_t i = 0; i < c.n_rx_queues; ++i) {
@@ -77,26 +84,28 @@ Result<std::string> Memifs::create(MemifConfig config) {
   if (c.is_master)
     if (auto ok = start_listening(socket); !ok)
       return error(ok.error().code, d->name + " refused: " + ok.error().message);
-  interface.name = d->name;
   interface.mac = d->mac;
   interface.max_mtu = kMostDriverMtu;
-  interface.caps = kCapScatter;
+  interface.caps = kCapTxL4Checksum | kCapTso4 | kCapTso6 | kCapScatter;  // by put()
   interface.is_ethernet = c.mode == Mode::kEthernet;
-  interface.ops = &kDriver;
-  interface.device = d.get();
-  interface.input_node = kInputNode.name;
   interface.n_tx_queues = c.n_tx_queues;
-  const auto index = host_.add_interface(interface);
-  if (!index) {
+  if (auto made = add_device(host_, std::move(interface), *d, kDriver, kInputNode, d->name);
+      !made) {
     stop_listening_without_master(c.socket_id);
-    return error(index.error().code, d->name + " refused: " + index.error().message);
+    return made.error();
   }
-  d->index = *index;
-  d->rx_totals = RxTotals(host_, d->index);
   (void)host_.set_link(d->index, false);  // it was made a moment ago
   std::string name = d->name;
   devices_[{c.socket_id, c.id}] = d.release();
   return name;
+}
+
+void Memifs::bound_kept() noexcept {
+  uint32_t smallest = ~0u;
+  BufferPoolInfo pool;
+  for (uint32_t i = 0; host_.buffer_pool(i, pool) == Status::kOk; ++i)
+    smallest = std::min(smallest, pool.n_buffers);
+  kept_.set_most(smallest / Kept::kShare);
 }
 
 const Device* Memifs::find(std::string_view name) const {
@@ -139,18 +148,10 @@ Status set_admin(void* device, bool up) noexcept {
   return Status::kOk;
 }
 
-// Rings take packets of any size.
-Status set_mtu(void*, uint32_t) noexcept { return Status::kOk; }
-
 // What the peer sends arrives, whatever address it has.
 Status set_mac(void* device, const MacAddress& mac) noexcept {
   static_cast<Device*>(device)->mac = mac;
   return Status::kOk;
-}
-
-void destroy(void* device) noexcept {
-  auto* d = static_cast<Device*>(device);
-  d->memifs->dispose(d);
 }
 
 void describe(void* device, std::string& out) noexcept {
@@ -171,7 +172,8 @@ void describe(void* device, std::string& out) noexcept {
   };
   const TxCounters& t = d.tx_counters;
   out += "\ntx: held " + n(t.held) + " ring-full " + n(t.ring_full) + " too-long " + n(t.too_long) +
-         " no-peer " + n(t.no_peer) + " no-memory " + n(t.no_memory);
+         " bad-headers " + n(t.bad_headers) + " no-peer " + n(t.no_peer) + " no-memory " +
+         n(t.no_memory) + " stopped " + n(t.stopped);
   for (int f = 1; f < static_cast<int>(Fault::kCount); ++f)
     out += std::string(" ") + fault_name(static_cast<Fault>(f)) + " " + n(t.faults[f]);
 }

@@ -4,7 +4,10 @@
 #include <list>
 #include <map>
 
+#include <hostloom/driver_timer.h>
+
 #include "device.h"
+#include "door.h"
 #include "peer.h"
 
 namespace loom::memif {
@@ -22,8 +25,11 @@ class Memifs {
   Result<void> remove_socket(uint32_t id);
   struct Socket {
     std::string file;
-    UniqueFd listener;  // while there are masters
-    uint64_t watch = 0;
+    UniqueFd listener;   // while there are masters
+    uint64_t watch = 0;  // of the listener; 0: it rests until the next tick
+    Door door;
+    uint64_t n_rests = 0;
+    bool is_short = false;  // of descriptors, and that has been logged
     Memifs* memifs = nullptr;
     uint32_t id = 0;
   };
@@ -40,6 +46,7 @@ class Memifs {
   using Key = std::pair<uint32_t, uint32_t>;
   const std::map<Key, Device*>& all() const noexcept { return devices_; }
   Host& host() const noexcept { return host_; }
+  Kept& kept() noexcept { return kept_; }
   std::string_view our_name() const noexcept { return "Hostloom"; }
 
   // Peer's.
@@ -64,28 +71,33 @@ class Memifs {
   void stop_listening(Socket&);
   void stop_listening_without_master(uint32_t socket_id);
   static void on_connection(void* socket);
+  void watch(Socket&);
+  void rest(Socket&);
+  void keep_strangers_few(uint32_t socket_id);
+  RingLimits limits(uint32_t socket_id) const;
   void connect_to_master(Device&);
   void detach(Device&);
-  void log(const Device&, const std::string& what);
+  void stop_hearing(Device&, const Link&, std::size_t n_rings);
+  void log(LogLevel, const std::string& who, const std::string& what);
   bool needs_ticks() const;
   void update_timer();
 
+  void bound_kept() noexcept;
+
   Host& host_;
+  Kept kept_;
   std::map<uint32_t, Socket> sockets_;
   std::map<Key, Device*> devices_;
   std::list<std::unique_ptr<Peer>> peers_;
-  UniqueFd timer_;
-  uint64_t timer_watch_ = 0;
-  bool is_ticking_ = false;
+  static constexpr long kTickNs = 250'000'000;
+  DriverTimer timer_{host_, kTickNs, [](void* self) { static_cast<Memifs*>(self)->tick(); }, this};
   int64_t log_second_ = 0;
   uint32_t logged_ = 0;  // lines in that second
 };
 
 // DriverOps, on the control thread.
 Status set_admin(void* device, bool up) noexcept;
-Status set_mtu(void* device, uint32_t mtu) noexcept;
 Status set_mac(void* device, const MacAddress& mac) noexcept;
-void destroy(void* device) noexcept;
 void describe(void* device, std::string& out) noexcept;
 
 Result<void> register_commands(Host&, Memifs&);

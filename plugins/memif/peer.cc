@@ -12,12 +12,18 @@ Error unexpected() { return error(Status::kMalformed, "Unexpected message"); }
 
 }  // namespace
 
-Peer::Peer(Memifs& m, uint32_t socket_id, Channel c)
-    : memifs_(m), channel_(std::move(c)), socket_id_(socket_id), is_master_(true) {}
+Peer::Peer(Memifs& m, uint32_t socket_id, const RingLimits& limits, Channel c)
+    : memifs_(m),
+      channel_(std::move(c)),
+      uid_(channel_.peer_uid()),
+      socket_id_(socket_id),
+      limits_(limits),
+      is_master_(true) {}
 
 Peer::Peer(Memifs& m, Device& d, Channel c)
     : memifs_(m),
       channel_(std::move(c)),
+      uid_(channel_.peer_uid()),
       socket_id_(d.config.socket_id),
       device_(&d),
       is_master_(false) {}
@@ -27,7 +33,7 @@ Peer::~Peer() {
 }
 
 bool Peer::begin() {
-  if (is_master_ && !channel_.send(hello_message(memifs_.our_name()))) return false;
+  if (is_master_ && !channel_.send(hello_message(memifs_.our_name(), limits_))) return false;
   watch_ = memifs_.host().watch_fd(channel_.fd(), on_readable, this);
   return true;
 }
@@ -78,7 +84,7 @@ Result<void> Peer::handle_as_master(const Message& m, UniqueFd fd) {
       if (!claimed) return claimed.error();
       device_ = *claimed;
       name_ = text_of(m.init.name);
-      side_.emplace<MasterSide>(device_->config);
+      side_.emplace<MasterSide>(device_->config, limits_);
       break;
     }
     case MessageType::kAddRegion:

@@ -15,7 +15,7 @@ struct Device;
 class Peer {
  public:
   // Of a slave that has connected to a master's socket: it is greeted, and will say what it wants.
-  Peer(Memifs&, uint32_t socket_id, Channel);
+  Peer(Memifs&, uint32_t socket_id, const RingLimits&, Channel);
   // Of the master that `device`, a slave, has connected to.
   Peer(Memifs&, Device& device, Channel);
   Peer(const Peer&) = delete;
@@ -26,6 +26,7 @@ class Peer {
   bool is_connected() const noexcept { return is_connected_; }
   Device* device() const noexcept { return device_; }
   uint32_t socket_id() const noexcept { return socket_id_; }
+  uid_t uid() const noexcept { return uid_; }  // of who made the connection
   void say_goodbye(std::string_view reason) const noexcept { channel_.send_disconnect(reason); }
   // A quarter of a second has passed. False: it has taken too long to shake hands.
   bool tick() noexcept { return is_connected_ || ++age_ <= kMostAge; }
@@ -42,8 +43,10 @@ class Peer {
 
   Memifs& memifs_;
   Channel channel_;
+  const uid_t uid_;
   uint64_t watch_ = 0;
   uint32_t socket_id_ = 0;
+  RingLimits limits_;         // as master: what the greeting says
   Device* device_ = nullptr;  // as master, once the slave has said whom it wants
   bool is_master_;
   bool is_connected_ = false;
