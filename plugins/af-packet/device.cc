@@ -172,9 +172,6 @@ Status set_mtu(void* device, uint32_t mtu) noexcept {
   return Status::kOk;
 }
 
-// The sockets are in promiscuous mode.
-Status set_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
-
 void describe(void* device, std::string& out) noexcept {
   auto& d = *static_cast<Device*>(device);
   note_kernel_drops(d);

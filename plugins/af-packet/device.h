@@ -31,9 +31,10 @@ struct HostInterfaceConfig {
 struct RxQueue {
   UniqueFd socket, ready;
   RxRing ring;
-  RxBuffers buffers;     // for the packets that are longer than a slot
-  RxBudget budget;       // of a queue without a ring
-  uint32_t n_empty = 0;  // calls that found nothing
+  RxBuffers buffers;                   // for the packets that are longer than a slot
+  RxBudget budget;                     // of a queue without a ring
+  uint32_t n_empty = 0;                // calls that found nothing
+  std::atomic<bool> is_polled{false};  // every round: nobody is to be woken
   // Control thread: what the kernel has counted in all, and had when it was last looked at.
   struct Counts {
     uint64_t packets = 0, drops = 0;
@@ -96,8 +97,6 @@ uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
 uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
 Status set_admin(void* device, bool up) noexcept;
 Status set_mtu(void* device, uint32_t mtu) noexcept;
-Status set_mac(void* device, const MacAddress& mac) noexcept;
-void destroy(void* device) noexcept;
 void describe(void* device, std::string& out) noexcept;
 
 // Node "af-packet-input".

@@ -1,36 +1,34 @@
 #include "host_interfaces.h"
 
-#include <sys/timerfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include <hostloom/link_monitor.h>
 #include <hostloom/worker.h>
 
 namespace loom::af_packet {
 namespace {
 
 constexpr uint16_t kMaxQueues = 64;  // the kernel takes 256 sockets to a fanout group
-constexpr long kTickNs = 500'000'000;
 
 }  // namespace
 
+// The sockets are in promiscuous mode: they receive what is sent to any address.
 const DriverOps kDriver{
     .name = "af-packet",
     .tx = tx,
     .rx = rx,
     .set_admin = set_admin,
     .set_mtu = set_mtu,
-    .destroy = destroy,
+    .destroy = dispose_device<&Device::all>,
     .describe = describe,
-    .set_mac = set_mac,
+    .set_mac = receive_any_mac,
+    .set_rx_mode = note_rx_mode<Device>,
 };
 
 HostInterfaces::~HostInterfaces() {
   if (watch_) host_.unwatch_fd(watch_);
-  if (timer_watch_) host_.unwatch_fd(timer_watch_);
 }
 
 // Fills in what `create host-interface` left open, and refuses what cannot be.
@@ -56,24 +54,16 @@ Result<std::string> HostInterfaces::create(HostInterfaceConfig config) {
       return error(Status::kExists, d.name + " refused: " + other->name + " is the same interface");
   d.all = this;
   InterfaceConfig interface;
-  interface.name = d.name;
   interface.mac = config.mac;
   interface.mtu = std::min(d.link.mtu, kMostDriverMtu);
   d.mtu = interface.mtu;
   interface.max_mtu = kMostDriverMtu;
   interface.caps = kCapScatter;
   if (config.is_offloaded) interface.caps |= kCapTxL4Checksum | kCapTso4 | kCapTso6;
-  interface.ops = &kDriver;
-  interface.device = &d;
-  interface.input_node = kInputNode.name;
   interface.n_tx_queues = config.n_tx_queues;
   for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->ready.get()});
-  const auto index = host_.add_interface(interface);
-  if (!index) return error(index.error().code, d.name + " refused: " + index.error().message);
-
-  d.index = *index;
-  d.rx_totals = RxTotals(host_, d.index);
-  d.has_totals.store(true, std::memory_order_release);
+  if (auto made = add_device(host_, std::move(interface), d, kDriver, kInputNode, d.name); !made)
+    return made.error();
   std::string name = d.name;
   devices_[config.host_name] = opened->release();
   watch_links();
@@ -102,15 +92,7 @@ void HostInterfaces::dispose(Device* device) noexcept {
   const std::unique_ptr<Device> d(device);
   devices_.erase(d->config.host_name);
   update_timer();
-  // The queues' spare buffers go back by way of a worker: only workers touch buffer caches.
-  host_.run_on_worker(0, [&](Worker& w) {
-    for (const auto& q : d->queues) q->buffers.free_all(w);
-  });
-}
-
-void destroy(void* device) noexcept {
-  auto* d = static_cast<Device*>(device);
-  d->all->dispose(d);
+  free_spare_buffers(host_, d->queues);
 }
 
 void HostInterfaces::watch_links() {
@@ -125,7 +107,7 @@ void HostInterfaces::watch_links() {
 }
 
 void HostInterfaces::on_link_news() {
-  drain(monitor_.get());
+  drain_link_news(monitor_.get());
   for (const auto& [name, d] : devices_) update(*d);
   update_timer();
 }
@@ -135,25 +117,12 @@ void HostInterfaces::update_timer() {
   const bool wanted = std::ranges::any_of(devices_, [](const auto& entry) {
     return entry.second->must_look_again || has_ring(*entry.second);
   });
-  if (wanted == is_ticking_) return;
-  if (!timer_) {
-    timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-    if (timer_)
-      timer_watch_ = host_.watch_fd(
-          timer_.get(), [](void* all) { static_cast<HostInterfaces*>(all)->on_tick(); }, this);
-  }
-  itimerspec t{};
-  if (wanted) t.it_value.tv_nsec = t.it_interval.tv_nsec = kTickNs;
-  if (timer_watch_ && ::timerfd_settime(timer_.get(), 0, &t, nullptr) == 0)
-    is_ticking_ = wanted;
-  else
+  if (!timer_.set(wanted))
     host_.log(LogLevel::kWarn, "af-packet",
               "no timer: a ring that stops is not seen, and no look is tried again before news");
 }
 
 void HostInterfaces::on_tick() {
-  uint64_t n;
-  if (::read(timer_.get(), &n, sizeof n) != sizeof n) return;
   for (const auto& [name, d] : devices_) {
     if (d->must_look_again) update(*d);
     if (d->link.index != 0 && has_stopped_ring(*d)) do_without_rings(*d);

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include <hostloom/driver_timer.h>
+
 #include "device.h"
 
 namespace loom::af_packet {
@@ -49,9 +51,10 @@ class HostInterfaces {
   UniqueFd monitor_;
   uint64_t watch_ = 0;
   HostLinks links_;
-  UniqueFd timer_;  // runs while a ring may stop, or a look is to be tried again
-  bool is_ticking_ = false;
-  uint64_t timer_watch_ = 0;
+  static constexpr long kTickNs = 500'000'000;
+  // Runs while a ring may stop, or a look is to be tried again.
+  DriverTimer timer_{host_, kTickNs,
+                     [](void* self) { static_cast<HostInterfaces*>(self)->on_tick(); }, this};
 };
 
 Result<void> register_commands(Host&, HostInterfaces&);

@@ -1,6 +1,5 @@
 #include "host_link.h"
 
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <sys/ioctl.h>
@@ -88,21 +87,6 @@ Result<void> HostLinks::change_mtu(const std::string& name, uint32_t mtu) {
   Request q(*this, name);
   q.r.ifr_mtu = static_cast<int>(mtu);
   return q.make(SIOCSIFMTU, "changing the mtu of");
-}
-
-UniqueFd open_link_monitor() noexcept {
-  UniqueFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
-  sockaddr_nl to{};
-  to.nl_family = AF_NETLINK;
-  to.nl_groups = RTMGRP_LINK;
-  if (fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return UniqueFd();
-  return fd;
-}
-
-void drain(int monitor) noexcept {
-  char bytes[8192];
-  // Lost news (ENOBUFS) are no reason to stop: whoever drains looks at the interface itself.
-  while (::recv(monitor, bytes, sizeof bytes, 0) > 0 || errno == ENOBUFS || errno == EINTR) {}
 }
 
 }  // namespace loom::af_packet

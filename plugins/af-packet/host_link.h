@@ -40,9 +40,4 @@ class HostLinks {
   UniqueFd fd_;
 };
 
-// Becomes readable when links of the namespace change. None: errno says why.
-UniqueFd open_link_monitor() noexcept;
-// Reads all news: what they are about has to be looked at.
-void drain(int monitor) noexcept;
-
 }  // namespace loom::af_packet

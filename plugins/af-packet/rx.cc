@@ -8,10 +8,11 @@
 #include <linux/if_packet.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <optional>
 
+#include <hostloom/buffer_chain.h>
+#include <hostloom/rx_frame.h>
 #include <hostloom/virtio_net.h>
 
 #include "device.h"
@@ -47,17 +48,7 @@ std::optional<Tag> tag_of(msghdr& m) noexcept {
              aux->tp_vlan_tci};
 }
 
-// Puts a tag back behind the addresses. Offsets that are noted already stay right: what moves is in
-// front of them.
-void restore_tag(Buffer& b, const Tag& t) noexcept {
-  const struct { Be16 type, tci; } tag{t.first, t.second};
-  constexpr std::size_t kAddresses = offsetof(EthernetHeader, type);
-  std::byte* at = b.prepend(sizeof tag);
-  std::memmove(at, at + sizeof tag, kAddresses);
-  std::memcpy(at + kAddresses, &tag, sizeof tag);
-}
-
-// What comes of one slot. A packet without a buffer is dropped, for the reason that is counted.
+// What comes of one slot. A packet without a buffer is dropped.
 struct Taken {
   enum class Then : uint8_t {
     kNext,  // the slot is done with
@@ -66,40 +57,26 @@ struct Taken {
     kEmpty,  // nothing is in the socket's queue
   };
   Then then = Then::kNext;
+  RxCounter why = kReadFailed;  // of one without a buffer
+  uint32_t spent = 0;           // bytes that the kernel has copied for it
   Buffer* packet = nullptr;
   VnetHeader header;
   std::optional<Tag> tag;
 };
 
-Taken dropped(NodeRuntime& rt, RxCounter why) noexcept {
-  rt.count(why);
-  return {};
+Taken dropped(RxCounter why, uint32_t spent = 0) noexcept {
+  return {.why = why, .spent = spent, .header = {}, .tag = {}};
 }
 
 Taken copy(Worker& w, NodeRuntime& rt, const Slot& slot) noexcept {
   if (slot.bytes.size() < sizeof(EthernetHeader)) [[unlikely]]
-    return dropped(rt, kRunt);
-  Buffer* first = nullptr;
-  Buffer* last = nullptr;
-  for (auto rest = slot.bytes; !rest.empty();) {
-    Buffer* b = w.alloc();
-    if (!b) [[unlikely]] {
-      if (first) w.free(first);
-      rt.count(kNoBuffers);  // it stays where it is; what arrives goes on filling the ring
-      return {.then = Taken::Then::kStop, .header = {}, .tag = {}};
-    }
-    const auto n = static_cast<uint32_t>(std::min<std::size_t>(rest.size(), b->data_size));
-    std::memcpy(b->append(n), rest.data(), n);
-    rest = rest.subspan(n);
-    if (first) {
-      last->next = b;
-      first->rest_len += n;
-    } else {
-      first = b;
-    }
-    last = b;
+    return dropped(kRunt);
+  BufferChain chain(w);
+  if (!chain.append(slot.bytes.data(), static_cast<uint32_t>(slot.bytes.size()))) [[unlikely]] {
+    rt.count(kNoBuffers);  // it stays where it is; what arrives goes on filling the ring
+    return {.then = Taken::Then::kStop, .header = {}, .tag = {}};
   }
-  return {.packet = first, .header = slot.header, .tag = slot.tag};
+  return {.packet = chain.take(), .header = slot.header, .tag = slot.tag};
 }
 
 // Of a packet that is in the socket's queue.
@@ -113,9 +90,9 @@ Taken note_failure(NodeRuntime& rt, int err) noexcept {
       rt.count(kHostDown);
       return {.then = Taken::Then::kAgain, .header = {}, .tag = {}};
     case EINVAL:  // the kernel has no words for it in the header, and has let it go
-      return dropped(rt, kUnsupported);
+      return dropped(kUnsupported);
     default:
-      return dropped(rt, kReadFailed);
+      return dropped(kReadFailed);
   }
 }
 
@@ -137,10 +114,10 @@ Taken read(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
     return note_failure(rt, errno);
   // In both cases the buffers are not used up.
   if (got < static_cast<ssize_t>(kVnetSize + sizeof(EthernetHeader))) [[unlikely]]
-    return dropped(rt, kRunt);
+    return dropped(kRunt);
   const uint32_t length = static_cast<uint32_t>(got) - kVnetSize;
   if (m.msg_flags & MSG_TRUNC || length > q.buffers.capacity()) [[unlikely]]
-    return dropped(rt, kTooLong);
+    return dropped(kTooLong, length);
   t.packet = q.buffers.take(length);
   t.tag = tag_of(m);
   return t;
@@ -155,25 +132,26 @@ Taken take(Worker& w, NodeRuntime& rt, RxQueue& q) noexcept {
       return copy(w, rt, slot);
     case Slot::Kind::kInQueue: {
       const Taken t = read(w, rt, q);
-      return t.then == Taken::Then::kEmpty ? dropped(rt, kReadFailed) : t;
+      return t.then == Taken::Then::kEmpty ? dropped(kReadFailed) : t;
     }
     case Slot::Kind::kCut:
-      return dropped(rt, kSocketFull);
+      return dropped(kSocketFull);
     case Slot::Kind::kBad:
       break;
   }
-  return dropped(rt, kReadFailed);
+  return dropped(kReadFailed);
 }
 
-bool may_take(const RxQueue& q, uint32_t n_packets, uint32_t n_bytes) noexcept {
-  if (!q.ring) return q.budget.has_room(n_packets, n_bytes);
-  return n_packets < kFrameSize && n_bytes < RxBudget::kMaxBytes && q.ring.is_filled();
+bool may_take(const RxQueue& q, const RxFrame& frame) noexcept {
+  if (!q.ring) return q.budget.has_room(frame.n_found(), frame.n_spent());
+  return frame.has_room() && frame.n_spent() < RxBudget::kMaxBytes && q.ring.is_filled();
 }
 
 // An error that waits in a socket, that its interface went down, makes it ready for ever: it has to
-// be fetched. Not by every call, as who polls makes many.
+// be fetched. Not by every call, as a worker with other work to do makes many, nor of a queue that
+// is polled: nobody sleeps there.
 void fetch_error(NodeRuntime& rt, RxQueue& q) noexcept {
-  if (++q.n_empty % 32 != 0) return;
+  if (q.is_polled.load(std::memory_order_relaxed) || ++q.n_empty % 32 != 0) return;
   int err = 0;
   socklen_t size = sizeof err;
   if (getsockopt(q.socket.get(), SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err != 0)
@@ -196,46 +174,32 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   RxQueue& q = *d.queues[queue];
   if (!d.has_totals.load(std::memory_order_acquire)) [[unlikely]]
     return 0;
-  std::array<Buffer*, kFrameSize> packets;
-  uint32_t n = 0, n_bytes = 0, n_dropped = 0;
+  RxFrame frame(rt, d.index);
   bool is_empty = false;
-  while (may_take(q, n + n_dropped, n_bytes)) {
+  while (may_take(q, frame)) {
     const Taken t = take(w, rt, q);
     is_empty = t.then == Taken::Then::kEmpty;
     if (is_empty || t.then == Taken::Then::kStop) break;
     if (t.then == Taken::Then::kAgain) continue;
     if (q.ring) q.ring.give_back();
-    Buffer* b = t.packet;
-    if (!b) [[unlikely]] {
-      ++n_dropped;
+    if (!t.packet) [[unlikely]] {
+      frame.drop(t.why, t.spent);
       continue;
     }
-    b->rx_if = d.index;
-    if (const auto v = vnet_apply_received(t.header, *b, /*takes_udp=*/true);
+    Buffer& b = *t.packet;
+    if (const auto v = vnet_apply_received(t.header, b, /*takes_udp=*/true);
         v != VnetVerdict::kGood) [[unlikely]] {
-      const RxCounter why = v == VnetVerdict::kMalformed ? kMalformed : kUnsupported;
-      rt.count(why);
-      rt.set_error(*b, why);
-      rt.enqueue_all({&b, 1}, kToDrop);
-      ++n_dropped;
+      frame.drop(b, v == VnetVerdict::kMalformed ? kMalformed : kUnsupported, kToDrop);
       continue;
     }
-    if (t.tag) restore_tag(*b, *t.tag);
-    n_bytes += b->length();
-    packets[n++] = b;
+    if (t.tag) restore_vlan_tag(b, t.tag->first, t.tag->second);
+    frame.add(b);
   }
 
-  const uint32_t found = n + n_dropped;
-  if (!q.ring) q.budget.note(found, is_empty);
-  if (n != 0) {
-    rt.count(kReceived, n);
-    rt.enqueue_all({packets.data(), n}, kToEthernet);
-  }
-  if (found != 0)
-    d.rx_totals.add(w.index, n, n_bytes, n_dropped);
-  else
-    fetch_error(rt, q);
-  return found;
+  if (!q.ring) q.budget.note(frame.n_found(), is_empty);
+  if (frame.n_good() != 0) rt.count(kReceived, frame.n_good());
+  if (frame.n_found() == 0) fetch_error(rt, q);
+  return frame.hand_on(kToEthernet, d.rx_totals);
 }
 
 }  // namespace loom::af_packet

@@ -1,10 +1,12 @@
-// show dpdk version | buffer | physmem | device. Words as VPP's, but for the last.
+// show dpdk version | buffer | physmem | device, create and delete dpdk vdev. The first three are
+// VPP's words.
 #include <rte_memzone.h>
 #include <rte_version.h>
 
 #include <cstdio>
 
 #include "devices.h"
+#include "listing.h"
 
 namespace loom::dpdk {
 namespace {
@@ -22,9 +24,7 @@ Result<void> show_version(Host&, void* context, CliArgs& args, CliReply& reply) 
   if (!args.done()) return args.unknown();
   reply.field("version", rte_version());
   if (!all.is_started()) return {};
-  std::string arguments;
-  for (const std::string& a : all.eal().arguments) arguments += (arguments.empty() ? "" : " ") + a;
-  reply.field("EAL arguments", arguments);
+  reply.field("EAL arguments", all.eal().text());
   reply.field("buffers on", all.eal().memory);
   return {};
 }
@@ -74,23 +74,73 @@ Result<void> show_device(Host& host, void* context, CliArgs& args, CliReply& rep
   for (const auto& d : all.all()) {
     const std::string name = interface_label(host, d->name, d->index);
     if (!only.empty() && name != only) continue;
-    const InterfaceCounters rx = d->rx_totals.sum();
-    rte_eth_stats s{};
-    (void)rte_eth_stats_get(d->port, &s);
-    const TxCounters& t = d->tx_counters;
-    const uint64_t tx_errors =
-        t.stopped + t.bad_offsets + t.refused + t.too_many_segments + t.no_buffers + s.oerrors;
-    table.rows.push_back(
-        {name, d->config.probe_text(), d->info.driver_name, std::to_string(d->port),
-         d->is_link_up ? "up" : "down", std::to_string(d->mtu), std::to_string(d->queues.size()),
-         std::to_string(d->n_tx_queues), std::to_string(d->n_rx_descriptors),
-         d->queues.front()->ready ? "yes" : "no", std::to_string(rx.packets),
-         std::to_string(rx.bytes), std::to_string(rx.errors), std::to_string(s.imissed),
-         std::to_string(t.ring_full), std::to_string(tx_errors), std::to_string(t.copied)});
+    const DeviceCounters c = counters_of(*d);
+    const auto n = [](uint64_t v) { return std::to_string(v); };
+    table.rows.push_back({name, d->config.probe_text(), d->info.driver_name, n(d->port),
+                          d->is_link_up ? "up" : "down", n(d->mtu), n(d->queues.size()),
+                          n(d->n_tx_queues), n(d->n_rx_descriptors),
+                          d->queues.front()->ready ? "yes" : "no", n(c.rx.packets), n(c.rx.bytes),
+                          n(c.rx.errors), n(c.device.imissed), n(c.ring_full), n(c.tx_errors()),
+                          n(c.copied)});
   }
   if (!only.empty() && table.rows.empty())
     return error(Status::kNotFound, "there is no DPDK device '" + only + "'");
   return {};
+}
+
+template <class T>
+Result<void> take_number(CliArgs& args, const char* key, uint64_t most, T& out) {
+  const auto n = args.number(key, 1, most);
+  if (!n) return n.error();
+  out = static_cast<T>(*n);
+  return {};
+}
+
+Result<void> take_key(CliArgs& args, DeviceConfig& d) {
+  if (args.accept("name")) {
+    const auto name = args.text("name");
+    if (!name) return name.error();
+    d.name = *name;
+    return {};
+  }
+  if (args.accept("num-rx-queues"))
+    return take_number(args, "num-rx-queues", kMostQueues, d.n_rx_queues);
+  if (args.accept("num-tx-queues"))
+    return take_number(args, "num-tx-queues", kMostQueues, d.n_tx_queues);
+  if (args.accept("num-rx-desc"))
+    return take_number(args, "num-rx-desc", kMostDescriptors, d.n_rx_descriptors);
+  if (args.accept("num-tx-desc"))
+    return take_number(args, "num-tx-desc", kMostDescriptors, d.n_tx_descriptors);
+  if (args.accept("no-tso"))
+    d.has_tso = false;
+  else if (args.accept("no-rx-interrupts"))
+    d.has_rx_interrupts = false;
+  else
+    return args.unknown();
+  return {};
+}
+
+Result<void> create(Host&, void* context, CliArgs& args, CliReply& reply) {
+  Devices& all = *static_cast<Devices*>(context);
+  const auto text = args.text("a device like net_tap0,iface=dtap0");
+  if (!text) return text.error();
+  auto config = parse_vdev(*text);
+  if (!config) return config.error();
+  while (!args.done())
+    if (auto taken = take_key(args, *config); !taken) return taken;
+  const auto made = all.create_vdev(*config);
+  if (!made) return made.error();
+  reply.line(all.find(*made)->name);
+  return {};
+}
+
+Result<void> remove(Host& host, void* context, CliArgs& args, CliReply&) {
+  const auto name = args.text("a DPDK device's interface");
+  if (!name) return name.error();
+  if (!args.done()) return args.unknown();
+  const Device* d = find_device<Device>(host, *name, kDriver);
+  if (!d) return error(Status::kNotFound, "there is no DPDK device '" + std::string(*name) + "'");
+  return static_cast<Devices*>(context)->remove_vdev(d->index);
 }
 
 }  // namespace
@@ -114,6 +164,17 @@ Result<void> register_commands(Host& host, Devices& all) {
        .help = "DPDK's devices with their counters.",
        .context = &all,
        .run = show_device},
+      {.path = "create dpdk vdev",
+       .syntax = "DEVICE[,KEY=VALUE...] [name NAME] [num-rx-queues N] [num-tx-queues N] "
+                 "[num-rx-desc N] [num-tx-desc N] [no-tso] [no-rx-interrupts]",
+       .help = "Makes a device of software of DPDK's and its interface, which is down.",
+       .context = &all,
+       .run = create},
+      {.path = "delete dpdk vdev",
+       .syntax = "INTERFACE",
+       .help = "Removes a device of software of DPDK's and its interface.",
+       .context = &all,
+       .run = remove},
   };
   for (const CliCommand& c : commands)
     if (auto r = host.add_cli_command(c); !r) return r;

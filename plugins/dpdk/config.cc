@@ -1,5 +1,7 @@
 #include "config.h"
 
+#include <rte_dev.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -13,7 +15,6 @@ const std::vector<std::string_view> kKeys{
 const std::vector<std::string_view> kDeviceKeys{
     "name", "num-rx-queues", "num-tx-queues", "num-rx-desc",      "num-tx-desc",
     "rss",  "tso",           "devargs",       "no-rx-interrupts", "vlan-strip-offload"};
-constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;
 
 Result<std::string> one_of(ConfigReader& in, const ConfigNode& key,
                            const std::vector<std::string_view>& words) {
@@ -111,12 +112,12 @@ bool is_list_of_numbers(const std::string& text) {
 }
 
 Result<void> add_device(const ConfigNode& node, DeviceConfig d, bool is_virtual, Config& out) {
-  d.is_virtual = is_virtual;
   if (is_virtual) {
-    const auto comma = node.word.find(',');
-    d.address = node.word.substr(0, comma);
-    if (comma != std::string::npos) d.devargs = node.word.substr(comma + 1);
-    if (d.address.empty()) return node.fail("'vdev' needs a device, like net_tap0,iface=dtap0");
+    const auto parsed = parse_vdev(node.word);
+    if (!parsed) return node.fail(parsed.error().message);
+    d.is_virtual = true;
+    d.address = parsed->address;
+    d.devargs = parsed->devargs;
   } else {
     d.address = pci_address(node.word);
     if (d.address.empty())
@@ -173,6 +174,23 @@ Result<void> read_key(ConfigReader& in, const ConfigNode& w, const DeviceConfig&
 }
 
 }  // namespace
+
+// Nothing that EAL might take for a device of another bus.
+Result<DeviceConfig> parse_vdev(std::string_view text) {
+  DeviceConfig d;
+  d.is_virtual = true;
+  const auto comma = text.find(',');
+  d.address = text.substr(0, comma);
+  if (comma != std::string_view::npos) d.devargs = text.substr(comma + 1);
+  constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  if (d.address.empty() || d.address.find_first_not_of(kLetters) != std::string::npos)
+    return error(Status::kInvalid, "'vdev' needs a device, like net_tap0,iface=dtap0");
+  if (d.address.size() >= RTE_DEV_NAME_MAX_LEN)
+    return error(Status::kInvalid, "'" + d.address + "' has more than " +
+                                       std::to_string(RTE_DEV_NAME_MAX_LEN - 1) + " characters");
+  return d;
+}
 
 const char* const kStanzaHelp =
     "dev ADDRESS|default { }   a PCI device; what devices have that do not say otherwise\n"

@@ -43,6 +43,11 @@ struct Config {
 // known.
 Result<void> read_stanza(const ConfigNode& stanza, Config& out);
 
+constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;  // of either kind, of a device
+
+// "net_tap0,iface=dtap0": a device of software, as `vdev` takes it.
+Result<DeviceConfig> parse_vdev(std::string_view text);
+
 // RTE_ETH_RSS_* of the words of `rss { }`, and back. 0: not such a word.
 uint64_t rss_of(std::string_view word);
 std::string rss_text(uint64_t flags);

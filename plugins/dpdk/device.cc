@@ -3,13 +3,10 @@
 #include <algorithm>
 
 #include "devices.h"
+#include "listing.h"
 
 namespace loom::dpdk {
 namespace {
-
-std::string number(const std::atomic<uint64_t>& v) {
-  return std::to_string(v.load(std::memory_order_relaxed));
-}
 
 std::string link_text(const Device& d) {
   if (d.is_removed.load(std::memory_order_relaxed)) return "gone";
@@ -22,29 +19,16 @@ std::string link_text(const Device& d) {
   return text + (d.link.link_duplex ? " full duplex" : " half duplex");
 }
 
-// The names of the flags that are set.
-template <class Name>
-std::string names(uint64_t flags, Name name) {
-  std::string text;
-  for (; flags != 0; flags &= flags - 1) text += std::string(" ") + name(flags & -flags);
-  return text.empty() ? " none" : text;
-}
-
 // Those that are not zero, as most of a card's hundreds are.
-std::string xstats_text(uint16_t port) {
-  const int n = rte_eth_xstats_get_names(port, nullptr, 0);
-  if (n <= 0) return "";
-  std::vector<rte_eth_xstat_name> names(static_cast<std::size_t>(n));
-  std::vector<rte_eth_xstat> values(names.size());
-  if (rte_eth_xstats_get_names(port, names.data(), static_cast<unsigned>(n)) != n ||
-      rte_eth_xstats_get(port, values.data(), static_cast<unsigned>(n)) != n)
-    return "";
+std::string xstats_text(const Device& d) {
   std::string text;
-  for (const rte_eth_xstat& v : values)
-    if (v.value != 0 && v.id < names.size())
-      text += std::string(" ") + names[v.id].name + " " + std::to_string(v.value);
+  for (uint64_t i = 0; const auto x = xstat_of(d, i); ++i)
+    if (x->value != 0) text += " " + x->name + " " + std::to_string(x->value);
   return text;
 }
+
+// "none" where there are none.
+std::string or_none(const std::string& words) { return " " + (words.empty() ? "none" : words); }
 
 // Of a device that is stopped: set up with that MTU, and started if it is to be up.
 bool is_set_up(Device& d, uint32_t mtu) {
@@ -66,9 +50,10 @@ const DriverOps kDriver{
     .rx = rx,
     .set_admin = set_admin,
     .set_mtu = set_mtu,
-    .destroy = destroy,
+    .destroy = dispose_device<&Device::all>,
     .describe = describe,
     .set_mac = set_mac,
+    .set_rx_mode = note_rx_mode<Device>,
 };
 
 Status set_admin(void* device, bool up) noexcept {
@@ -95,6 +80,7 @@ Status set_mtu(void* device, uint32_t mtu) noexcept {
   if (d.is_removed.load(std::memory_order_relaxed)) return Status::kNotFound;
   const uint32_t before = d.mtu;
   stop_port(d);
+  d.all->look_soon();
   if (is_set_up(d, mtu)) return Status::kOk;
   stop_port(d);
   (void)is_set_up(d, before);
@@ -113,12 +99,6 @@ Status set_mac(void* device, const MacAddress& mac) noexcept {
   return rte_eth_promiscuous_enable(d.port) == 0 ? Status::kOk : Status::kUnsupported;
 }
 
-void destroy(void* device) noexcept {
-  Device& d = *static_cast<Device*>(device);
-  stop_port(d);
-  d.all->forget(d);
-}
-
 void describe(void* device, std::string& out) noexcept {
   Device& d = *static_cast<Device*>(device);
   out += "dpdk " + std::string(d.info.driver_name) + " " + d.config.probe_text() + ", port " +
@@ -127,7 +107,7 @@ void describe(void* device, std::string& out) noexcept {
   out += "\nrx: " + std::to_string(d.queues.size()) + " queues of " +
          std::to_string(d.n_rx_descriptors) + " descriptors, " +
          (d.queues.front()->ready ? "interrupts" : "polled") + ", offloads" +
-         names(d.rx_offloads, rte_eth_dev_rx_offload_name);
+         or_none(rx_offload_text(d));
   if (d.queues.size() > 1) out += "\nrss: " + (d.rss ? rss_text(d.rss) : "the driver's own");
   for (std::size_t q = 0; q < d.queues.size(); ++q) {
     const uint32_t worker = d.queues[q]->worker.load(std::memory_order_relaxed);
@@ -136,18 +116,15 @@ void describe(void* device, std::string& out) noexcept {
   }
   out += "\ntx: " + std::to_string(d.n_tx_queues) + " queues of " +
          std::to_string(d.n_tx_descriptors) + " descriptors, offloads" +
-         names(d.tx_offloads, rte_eth_dev_tx_offload_name);
-  const TxCounters& t = d.tx_counters;
-  out += "\ntx: ring-full " + number(t.ring_full) + " stopped " + number(t.stopped) +
-         " bad-offsets " + number(t.bad_offsets) + " refused " + number(t.refused) +
-         " too-many-segments " + number(t.too_many_segments) + " no-buffers " +
-         number(t.no_buffers) + " copied " + number(t.copied);
-  rte_eth_stats s{};
-  if (rte_eth_stats_get(d.port, &s) == 0)
-    out += "\ndevice: missed " + std::to_string(s.imissed) + " rx-errors " +
-           std::to_string(s.ierrors) + " rx-no-mbuf " + std::to_string(s.rx_nombuf) +
-           " tx-errors " + std::to_string(s.oerrors);
-  if (const std::string x = xstats_text(d.port); !x.empty()) out += "\nxstats:" + x;
+         or_none(tx_offload_text(d));
+  const DeviceCounters c = counters_of(d);
+  const auto n = [](uint64_t v) { return std::to_string(v); };
+  out += "\ntx: ring-full " + n(c.ring_full) + " stopped " + n(c.stopped) + " bad-offsets " +
+         n(c.bad_offsets) + " refused " + n(c.refused) + " too-many-segments " +
+         n(c.too_many_segments) + " no-buffers " + n(c.no_buffers) + " copied " + n(c.copied);
+  out += "\ndevice: missed " + n(c.device.imissed) + " rx-errors " + n(c.device.ierrors) +
+         " rx-no-mbuf " + n(c.device.rx_nombuf) + " tx-errors " + n(c.device.oerrors);
+  if (const std::string x = xstats_text(d); !x.empty()) out += "\nxstats:" + x;
 }
 
 }  // namespace loom::dpdk

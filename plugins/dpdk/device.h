@@ -32,6 +32,7 @@ struct DriverTraits {
   bool is_restarted = false;
   bool wants_signals = false;       // its descriptors send a signal a packet: see port.cc
   bool wants_equal_queues = false;  // as many to send as to receive
+  bool has_fixed_link = false;      // up while it is started: nobody is at the other end
 };
 const DriverTraits& traits_of(std::string_view driver) noexcept;
 
@@ -42,9 +43,10 @@ struct RxQueue {
   UniqueFd always;       // stands in for the driver's when it has none any more
   bool is_edge = false;  // the driver's is an eventfd, which nobody reads
   bool needs_arming = false;
-  bool is_armed = false;              // the worker's
-  uint32_t n_empty = 0;               // the worker's: calls in a row that found nothing
-  std::atomic<uint32_t> worker{~0u};  // who polled it last
+  std::atomic<bool> is_polled{false};  // every round: nobody is to be woken
+  bool is_armed = false;               // the worker's
+  uint32_t n_empty = 0;                // the worker's: calls in a row that found nothing
+  std::atomic<uint32_t> worker{~0u};   // who polled it last
 };
 
 // Written by workers that share a queue.
@@ -78,6 +80,8 @@ struct Device {
   uint32_t most_segments = 0;      // of a packet to send that the device cuts
   uint32_t most_mtu_segments = 0;  // of another
   bool has_link_interrupt = false;
+  rte_mempool* pool = nullptr;  // its rx queues are filled from it
+  Buffer fresh;  // a buffer of that pool as a received packet has it, but for data, len and flags
   std::atomic<bool> is_started{false};
   std::atomic<bool> is_removed{false};  // the bus says that it is gone
   std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
@@ -105,7 +109,6 @@ uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noe
 Status set_admin(void* device, bool up) noexcept;
 Status set_mtu(void* device, uint32_t mtu) noexcept;
 Status set_mac(void* device, const MacAddress& mac) noexcept;
-void destroy(void* device) noexcept;
 void describe(void* device, std::string& out) noexcept;
 
 // Node "dpdk-input".

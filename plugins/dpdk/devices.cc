@@ -5,8 +5,6 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_version.h>
-#include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,12 +13,14 @@
 #include <thread>
 #include <utility>
 
+#include <hostloom/link_monitor.h>
+#include <hostloom/waker.h>
+
 namespace loom::dpdk {
 namespace {
 
-constexpr long kTickNs = 500'000'000;  // of links without an interrupt
-constexpr uint32_t kMostMtu = 65521;   // 65,535 less an Ethernet header
 constexpr uint32_t kMostSegments = 64;
+constexpr const char* kVdevBus = "vdev";
 
 // As VPP calls cards: by the fastest that they can be, then bus, device and function.
 std::string pci_name(const Device& d) {
@@ -51,7 +51,8 @@ std::string pci_name(const Device& d) {
 
 // The largest packet by its MTU and by its frame.
 uint16_t most_mtu(const rte_eth_dev_info& info) {
-  uint32_t most = info.max_mtu == 0 ? kMostMtu : std::min<uint32_t>(info.max_mtu, kMostMtu);
+  uint32_t most =
+      info.max_mtu == 0 ? kMostDriverMtu : std::min<uint32_t>(info.max_mtu, kMostDriverMtu);
   if (info.max_mtu == 0xffff && info.max_rx_pktlen > RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
     most = std::min<uint32_t>(most, info.max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
   return static_cast<uint16_t>(most);
@@ -69,6 +70,12 @@ bool has_lost_host(const Device& d) {
 bool takes_longest(const Device& d) {
   const uint32_t size = d.mempools->pools().front()->info.data_size;
   return 1 + (65535 + size - 1) / size <= d.most_segments;
+}
+
+// Whether the device is without a peer that is to be found by starting it again.
+bool seeks_peer(const Device& d) noexcept {
+  return d.traits.is_restarted && d.is_admin_up &&
+         !(d.is_link_up && d.is_started.load(std::memory_order_relaxed));
 }
 
 bool has_argument(const DeviceConfig& c, const std::string& argument) {
@@ -111,41 +118,51 @@ Result<void> Devices::start() {
   return {};
 }
 
+// EAL starts when the core asks for the first pool's memory: it has agreed to move its buffers by
+// then, and has given back the huge pages that they lay on. What is refused afterwards, for want of
+// memory, leaves EAL started, and unused: it cannot be started again, nor its threads be ended.
 Result<void> Devices::place_buffers() {
-  std::size_t bytes = 0;
   BufferPoolInfo pool;
   for (uint32_t i = 0; host_.buffer_pool(i, pool) == Status::kOk; ++i)
-    bytes += pool.n_buffers * (pool.stride - pool.front + kFront);
-  auto state = start_eal(host_, config, bytes, log_);
-  if (!state) return state.error();
-  eal_ = std::move(*state);
-  return host_.place_buffers({.front = kFront, .provide = provide_buffers});
+    buffer_bytes_ += pool.n_buffers * (pool.stride - pool.front + kFront);
+  const auto provide = [](void* self, uint32_t index, std::size_t size, int numa_node,
+                          std::span<std::byte>* out, uint64_t* page_size, std::string* message) {
+    Devices& all = *static_cast<Devices*>(self);
+    if (all.eal_.arguments.empty()) {
+      auto state = start_eal(all.host_, all.config, all.buffer_bytes_, all.log_);
+      if (!state) {
+        *message = state.error().message;
+        return state.error().code;
+      }
+      all.eal_ = std::move(*state);
+    }
+    return provide_buffers(nullptr, index, size, numa_node, out, page_size, message);
+  };
+  return host_.place_buffers({.front = kFront, .context = this, .provide = provide});
 }
 
 Result<void> Devices::watch_links() {
-  news_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  timer_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!news_ || !timer_) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
-  const auto read = [](const UniqueFd& fd) {
-    uint64_t n;
-    (void)!::read(fd.get(), &n, sizeof n);
-  };
-  static const auto kRead = read;
+  news_ = open_eventfd();
+  if (!news_) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
   news_watch_ = host_.watch_fd(
       news_.get(),
-      [](void* all) {
-        kRead(static_cast<Devices*>(all)->news_);
-        static_cast<Devices*>(all)->look_at_links();
+      [](void* self) {
+        auto& all = *static_cast<Devices*>(self);
+        uint64_t n;
+        (void)!::read(all.news_.get(), &n, sizeof n);
+        all.look_at_links();
       },
       this);
-  timer_watch_ = host_.watch_fd(
-      timer_.get(),
-      [](void* all) {
-        kRead(static_cast<Devices*>(all)->timer_);
-        static_cast<Devices*>(all)->look_at_links();
-        static_cast<Devices*>(all)->find_peers();
-      },
-      this);
+  monitor_ = open_link_monitor();
+  if (monitor_)
+    monitor_watch_ = host_.watch_fd(
+        monitor_.get(),
+        [](void* self) {
+          auto& all = *static_cast<Devices*>(self);
+          drain_link_news(all.monitor_.get());
+          all.look_at_links();
+        },
+        this);
   return {};
 }
 
@@ -170,6 +187,18 @@ void Devices::look_at_links() {
     (void)host_.set_link(d->index, is_up);
   }
   mempools_.free_orphans();
+  (void)timer_.set(std::any_of(devices_.begin(), devices_.end(),
+                               [&](const auto& d) { return needs_ticks(*d); }));
+}
+
+// A daemon that has nothing to wait for is not woken: most links bring their news, and those of
+// devices that are down cannot change.
+bool Devices::needs_ticks(const Device& d) const noexcept {
+  if (d.is_gone) return false;
+  if (seeks_peer(d)) return true;
+  if (!d.is_started.load(std::memory_order_relaxed) || d.traits.has_fixed_link) return false;
+  const bool has_news = d.info.if_index != 0 ? monitor_watch_ != 0 : d.has_link_interrupt;
+  return !has_news;
 }
 
 // Whatever its link was: its descriptors would be readable for ever.
@@ -197,11 +226,14 @@ Result<void> Devices::create(const DeviceConfig& c) {
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
   if (c.is_virtual)
-    if (const int code = rte_dev_probe(c.probe_text().c_str()); code != 0)
+    if (const int code = rte_eal_hotplug_add(kVdevBus, c.address.c_str(), c.devargs.c_str());
+        code != 0)
       return refused(rte_strerror(-code));
-  if (rte_eth_dev_get_port_by_name(c.address.c_str(), &d.port) != 0)
+  if (rte_eth_dev_get_port_by_name(c.address.c_str(), &d.port) != 0) {
+    if (c.is_virtual) (void)forget(c);
     return refused(c.is_virtual ? "it is no network device"
                                 : "no driver of DPDK's has taken it; is it bound to vfio-pci?");
+  }
   auto opened = open(d);
   if (opened) {
     devices_.push_back(std::move(made));
@@ -211,8 +243,63 @@ Result<void> Devices::create(const DeviceConfig& c) {
     devices_.pop_back();
   }
   stop_port(d);
-  (void)rte_eth_dev_close(d.port);
+  (void)close(d);
   return opened;
+}
+
+Result<void> Devices::close(Device& d) {
+  (void)rte_eth_dev_close(d.port);
+  return d.config.is_virtual ? forget(d.config) : Result<void>();
+}
+
+// DPDK forgets a device of software, so that its name is free again.
+Result<void> Devices::forget(const DeviceConfig& c) {
+  (void)log_.take_last_error();
+  const int code = rte_eal_hotplug_remove(kVdevBus, c.address.c_str());
+  if (code == 0) return {};
+  const std::string said = log_.take_last_error();
+  const std::string what =
+      c.address + " is not removed from DPDK, its name stays taken: " + rte_strerror(-code) +
+      (said.empty() ? "" : " (" + said + ")");
+  host_.log(LogLevel::kWarn, "dpdk", what);
+  return error(Status::kIo, what);
+}
+
+Result<IfIndex> Devices::create_vdev(const DeviceConfig& c) {
+  if (!is_started_)
+    return error(Status::kUnsupported,
+                 "DPDK has not started: `dpdk { }` in the start-up file does");
+  const std::string name = c.name.empty() ? c.address : c.name;
+  for (const auto& d : devices_)
+    if (d->config.address == c.address)
+      return error(Status::kExists, "DPDK device '" + c.address + "' is there already");
+  if (host_.find_interface(name.c_str()) != kNoIndex)
+    return error(Status::kExists, "interface '" + name + "' is there already");
+  const auto made = create(c);
+  log_.drain();
+  if (!made) return made.error();
+  return devices_.back()->index;
+}
+
+Result<void> Devices::remove_vdev(IfIndex index) {
+  const Device* d = find(index);
+  if (d && !d->config.is_virtual)
+    return error(Status::kInvalid, d->config.address + " is no device of software");
+  last_close_ = {};
+  const auto removed = remove_device(host_, index, kDriver, "a device of DPDK's");
+  return removed ? last_close_ : removed;
+}
+
+const Device* Devices::next_from(uint64_t least_index) const noexcept {
+  const Device* lowest = nullptr;
+  for (const auto& d : devices_)
+    if (d->index >= least_index && (!lowest || d->index < lowest->index)) lowest = d.get();
+  return lowest;
+}
+
+const Device* Devices::find(IfIndex index) const noexcept {
+  const Device* d = next_from(index);
+  return d && d->index == index ? d : nullptr;
 }
 
 Result<void> Devices::open(Device& d) {
@@ -242,7 +329,14 @@ Result<void> Devices::open(Device& d) {
   for (uint16_t q = 0; q < n_rx; ++q) d.queues.push_back(std::make_unique<RxQueue>());
   if (n_rx > 1)
     d.rss = (d.config.rss ? d.config.rss : kRssFiveTuple) & d.info.flow_type_rss_offloads;
-  d.has_link_interrupt = *d.info.dev_flags & RTE_ETH_DEV_INTR_LSC;
+  const Mempools::Pool& pool = mempools_.for_socket(rte_eth_dev_socket_id(d.port));
+  d.pool = pool.mempool;
+  d.fresh.pool = static_cast<uint16_t>(pool.index);
+  d.fresh.data_size = static_cast<uint16_t>(pool.info.data_size);
+  // Where the kernel tells us, the device is asked each time: net_tap's own interrupt tells nobody,
+  // it only keeps what it saw for who asks later, and its thread may come after us.
+  const bool is_told_by_kernel = d.info.if_index != 0 && monitor_watch_ != 0;
+  d.has_link_interrupt = !is_told_by_kernel && *d.info.dev_flags & RTE_ETH_DEV_INTR_LSC;
 
   const rte_eth_desc_lim& limit = d.info.tx_desc_lim;
   d.most_segments = d.most_mtu_segments = kMostSegments;
@@ -266,7 +360,7 @@ Result<void> Devices::open(Device& d) {
 
   uint16_t mtu = 0;
   d.mtu = rte_eth_dev_get_mtu(d.port, &mtu) == 0 && mtu != 0 ? mtu : 1500;
-  if (d.mtu > kMostMtu) d.mtu = 1500;
+  if (d.mtu > kMostDriverMtu) d.mtu = 1500;
   d.info.max_mtu = most_mtu(d.info);
   if (auto ok = configure_port(d); !ok) return ok;
   // Started once: that it can, and which queues have a descriptor, is known only then.
@@ -279,7 +373,6 @@ Result<void> Devices::open(Device& d) {
 
 Result<void> Devices::add_interface(Device& d) {
   InterfaceConfig interface;
-  interface.name = d.name;
   rte_ether_addr mac{};
   if (!d.traits.shares_mac && rte_eth_macaddr_get(d.port, &mac) == 0)
     std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), interface.mac.bytes.begin());
@@ -289,24 +382,15 @@ Result<void> Devices::add_interface(Device& d) {
   if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) interface.caps |= kCapTxIp4Checksum;
   if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) interface.caps |= kCapTxL4Checksum;
   if (d.tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) interface.caps |= kCapTso4 | kCapTso6;
-  interface.ops = &kDriver;
-  interface.device = &d;
-  interface.input_node = kInputNode.name;
   interface.n_tx_queues = d.n_tx_queues;
   for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->ready.get()});
-  const auto index = host_.add_interface(interface);
-  if (!index) return error(index.error().code, d.name + " refused: " + index.error().message);
-  d.index = *index;
-  d.rx_totals = RxTotals(host_, d.index);
-  d.has_totals.store(true, std::memory_order_release);
+  if (auto made = add_device(host_, std::move(interface), d, kDriver, kInputNode, d.name); !made)
+    return made;
+  d.fresh.rx_if = d.index;  // it is down: no worker is in rx
   (void)host_.set_link(d.index, d.is_link_up);
   (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_LSC, on_event, &d);
   (void)rte_eth_dev_callback_register(d.port, RTE_ETH_EVENT_INTR_RMV, on_event, &d);
-  if (!d.has_link_interrupt || d.traits.is_restarted || d.info.if_index != 0) {
-    itimerspec t{};
-    t.it_interval.tv_nsec = t.it_value.tv_nsec = kTickNs;
-    (void)::timerfd_settime(timer_.get(), 0, &t, nullptr);
-  }
+  look_soon();
   return {};
 }
 
@@ -314,17 +398,18 @@ Result<void> Devices::add_interface(Device& d) {
 // hands, as the driver's own thread does that.
 void Devices::find_peers() {
   for (const auto& d : devices_) {
-    if (!d->traits.is_restarted || !d->is_admin_up || d->is_link_up || ++d->n_ticks_down < 2)
-      continue;
+    if (!seeks_peer(*d) || ++d->n_ticks_down < 2) continue;
     stop_port(*d);
     (void)start_port(*d);
   }
 }
 
-void Devices::forget(Device& d) noexcept {
+void Devices::dispose(Device* device) noexcept {
+  Device& d = *device;
+  stop_port(d);
   forget_event(d, RTE_ETH_EVENT_INTR_LSC);
   forget_event(d, RTE_ETH_EVENT_INTR_RMV);
-  (void)rte_eth_dev_close(d.port);
+  last_close_ = close(d);
   mempools_.free_orphans();
   std::erase_if(devices_, [&](const auto& other) { return other.get() == &d; });
 }
@@ -334,12 +419,12 @@ void Devices::remove_all() noexcept {
     const std::size_t n = devices_.size();
     Device& d = *devices_.back();
     if (host_.remove_interface(d.index) == Status::kOk && devices_.size() < n) continue;
-    stop_port(d);
-    forget(d);
+    dispose(&d);
   }
   if (news_watch_) host_.unwatch_fd(news_watch_);
-  if (timer_watch_) host_.unwatch_fd(timer_watch_);
-  news_watch_ = timer_watch_ = 0;
+  if (monitor_watch_) host_.unwatch_fd(monitor_watch_);
+  news_watch_ = monitor_watch_ = 0;
+  timer_.close();
 }
 
 }  // namespace loom::dpdk

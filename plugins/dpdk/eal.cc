@@ -70,6 +70,12 @@ std::string make_folder() {
 
 }  // namespace
 
+std::string EalState::text() const {
+  std::string all;
+  for (const std::string& a : arguments) all += (all.empty() ? "" : " ") + a;
+  return all;
+}
+
 std::size_t free_huge_memory(const std::string& sys) {
   std::size_t bytes = 0;
   std::error_code none;

@@ -34,7 +34,8 @@ class SignalsBlocked {
 struct EalState {
   std::vector<std::string> arguments;
   bool has_huge_pages = false;
-  std::string memory;  // "the huge pages that are free suffice", or why there are none
+  std::string text() const;  // the arguments, a blank between them
+  std::string memory;        // "the huge pages that are free suffice", or why there are none
 };
 
 // bytes: of the buffers that are to lie in EAL's memory. The error says what EAL's log said.

@@ -1,10 +1,11 @@
 #include "eal_log.h"
 
 #include <rte_log.h>
-#include <sys/eventfd.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include <hostloom/waker.h>
 
 namespace loom::dpdk {
 namespace {
@@ -19,7 +20,7 @@ LogLevel level_of(uint32_t rte) {
 }  // namespace
 
 Result<void> EalLog::open() {
-  ready_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ready_ = open_eventfd();
   if (!ready_) return error(Status::kIo, std::string("eventfd: ") + std::strerror(errno));
   cookie_io_functions_t io{};
   io.write = on_write;

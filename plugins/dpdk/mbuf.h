@@ -59,14 +59,22 @@ inline void unfinish_checksum(Buffer& b, const TransportAt& t) noexcept {
   b.l4_offset = static_cast<int16_t>(b.offset_of_data() + static_cast<int>(t.offset));
 }
 
+// BufferFlags of what a device has verified, by ol_flags.
+inline uint32_t received_checksums(uint64_t f) noexcept {
+  uint32_t flags = 0;
+  if ((f & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+    flags |= kBufferIp4ChecksumOk;
+  if ((f & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+    flags |= kBufferL4ChecksumOk;
+  return flags;
+}
+
 // Sets flags and gso_size of a received packet, data at its Ethernet header. What the device
 // says is believed as far as it can be true. False: it contradicts the packet.
 inline bool apply_received(const rte_mbuf& m, Buffer& b) noexcept {
   const uint64_t f = m.ol_flags;
-  if ((f & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
-    b.flags |= kBufferIp4ChecksumOk;
+  b.flags |= received_checksums(f);
   const uint64_t l4 = f & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-  if (l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD) b.flags |= kBufferL4ChecksumOk;
   const bool is_merged = f & RTE_MBUF_F_RX_LRO && m.tso_segsz != 0;
   if (l4 != RTE_MBUF_F_RX_L4_CKSUM_NONE && !is_merged) [[likely]]
     return true;
@@ -98,14 +106,18 @@ inline uint16_t sum_without(uint16_t sum, uint32_t length) noexcept {
   return static_cast<uint16_t>((s & 0xffff) + (s >> 16));
 }
 
+// Whether a packet is to be sent as it is.
+inline bool is_finished(const Buffer& b) noexcept {
+  return !(b.flags & (kBufferTxL4Checksum | kBufferTxIp4Checksum)) && b.gso_size == 0;
+}
+
 // Fills in ol_flags and header lengths of a packet to send, and brings its checksum fields into the
 // state that DPDK wants (rte_mbuf_core.h, RTE_MBUF_F_TX_TCP_SEG). False: the packet's offsets do
 // not describe its headers.
 inline bool describe_to_send(Buffer& b, rte_mbuf& m) noexcept {
   using namespace vnet_detail;
   m.ol_flags = 0;
-  constexpr uint32_t kAny = kBufferTxL4Checksum | kBufferTxIp4Checksum;
-  if (!(b.flags & kAny) && b.gso_size == 0) [[likely]]
+  if (is_finished(b)) [[likely]]
     return true;
   // Offsets are relative to start(), which external segments do not have.
   if (b.is_external()) return false;

@@ -87,8 +87,13 @@ struct Ops {
     } else if (!is_external) {
       pool.all->host_.give_buffers(pool.index, {&b, 1});
     } else {
-      const std::lock_guard hold(pool.all->lock_);
-      pool.all->orphans_.push_back(b);
+      bool is_first = false;
+      {
+        const std::lock_guard hold(pool.all->lock_);
+        is_first = pool.all->orphans_.empty();
+        pool.all->orphans_.push_back(b);
+      }
+      if (is_first) pool.all->on_orphan_(pool.all->context_);
     }
   }
 
@@ -191,10 +196,10 @@ Result<void> Mempools::make_one(Pool& p) {
   return {};
 }
 
-rte_mempool* Mempools::for_socket(int socket) const noexcept {
+const Mempools::Pool& Mempools::for_socket(int socket) const noexcept {
   for (const auto& p : pools_)
-    if (p->info.numa_node == socket) return p->mempool;
-  return pools_.front()->mempool;
+    if (p->info.numa_node == socket) return *p;
+  return *pools_.front();
 }
 
 void Mempools::free_orphans() {
@@ -203,7 +208,11 @@ void Mempools::free_orphans() {
     const std::lock_guard hold(lock_);
     orphans.swap(orphans_);
   }
-  if (!orphans.empty()) host_.run_on_worker(0, [&](Worker& w) { w.free(orphans); });
+  for (std::size_t at = 0; at < orphans.size(); at += kFrameSize) {
+    const auto some =
+        std::span(orphans).subspan(at, std::min<std::size_t>(kFrameSize, orphans.size() - at));
+    host_.run_on_worker(turn_++ % host_.n_workers(), [&](Worker& w) { w.free(some); });
+  }
 }
 
 }  // namespace loom::dpdk

@@ -32,26 +32,24 @@ inline rte_mbuf* mbuf_of(Buffer* b) noexcept { return reinterpret_cast<rte_mbuf*
 inline Buffer* buffer_of(rte_mbuf* m) noexcept { return reinterpret_cast<Buffer*>(m + 1); }
 
 inline void prefetch_mbuf(Buffer* b) noexcept {
-  const auto* at = reinterpret_cast<const std::byte*>(mbuf_of(b));
-  __builtin_prefetch(at, 1);
-  __builtin_prefetch(at + kCacheLine, 1);
+  __builtin_prefetch(mbuf_of(b), 1);  // its first line: of a single segment the rest stays as it is
 }
 
 // The worker in whose name DPDK is called by this thread; null: it is no worker. Looked up for each
-// packet that a driver frees: by an offset, not by a call, which takes 8 bytes of what the C library
-// keeps for libraries that are loaded late.
+// packet that a driver frees: by an offset, not by a call, which takes 8 bytes of what the C
+// library keeps for libraries that are loaded late.
 extern thread_local Worker* calling_worker [[gnu::tls_model("initial-exec")]];
 
 class Mempools {
  public:
-  explicit Mempools(Host& host) : host_(host) {}
+  // on_orphan: the first segment is there for free_orphans(); on any thread, not a worker.
+  Mempools(Host& host, void (*on_orphan)(void*) noexcept, void* context)
+      : host_(host), on_orphan_(on_orphan), context_(context) {}
   Mempools(const Mempools&) = delete;
 
   // Once, after Host::place_buffers has made room: a mempool for each buffer pool. For as long as
   // the process lives.
   Result<void> make();
-  // For a device's socket (-1: any).
-  rte_mempool* for_socket(int socket) const noexcept;
   // Whether an mbuf is one of our buffers'.
   bool owns(const rte_mbuf* m) const noexcept {
     for (const Range& r : ranges_)
@@ -59,7 +57,8 @@ class Mempools {
     return false;
   }
   // Frees segments that other threads than workers have given back and that refer to an
-  // application's bytes, which only a worker can let go. Control thread.
+  // application's bytes, which only a worker can let go: a frame of them in a round, by one worker
+  // after the other. Control thread; all are gone on return.
   void free_orphans();
 
   struct Range {
@@ -75,12 +74,17 @@ class Mempools {
     rte_mempool* mempool = nullptr;
   };
   const std::vector<std::unique_ptr<Pool>>& pools() const noexcept { return pools_; }
+  // For a device's socket (-1: any).
+  const Pool& for_socket(int socket) const noexcept;
 
  private:
   friend struct Ops;
   Result<void> make_one(Pool&);
 
   Host& host_;
+  void (*const on_orphan_)(void*) noexcept;
+  void* const context_;
+  uint32_t turn_ = 0;  // the worker that frees next
   std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<Range> ranges_;
   std::mutex lock_;               // guards what follows

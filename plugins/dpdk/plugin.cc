@@ -12,6 +12,7 @@ Result<void> init(Host& host) noexcept {
   all = new Devices(host);
   if (auto node = host.add_node(kInputNode); !node) return node.error();
   if (auto done = register_commands(host, *all); !done) return done;
+  if (auto done = add_api(host, *all); !done) return done;
   return host.add_config_stanza({
       .name = "dpdk",
       .help = kStanzaHelp,

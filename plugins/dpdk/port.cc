@@ -3,13 +3,14 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+
+#include <hostloom/waker.h>
 
 #include "device.h"
 #include "eal.h"
@@ -28,20 +29,14 @@ constexpr DriverTraits kTraits[] = {
      .wants_equal_queues = true},
     {.driver = "net_af_packet", .copies_at_once = true, .shares_mac = true},
     {.driver = "net_af_xdp", .shares_mac = true},
-    {.driver = "net_pcap", .copies_at_once = true, .takes_chains = true},
-    {.driver = "net_null", .copies_at_once = true},
+    {.driver = "net_pcap", .copies_at_once = true, .takes_chains = true, .has_fixed_link = true},
+    {.driver = "net_null", .copies_at_once = true, .has_fixed_link = true},
+    {.driver = "net_ring", .has_fixed_link = true},
     {.driver = "net_memif", .copies_at_once = true, .is_restarted = true},
 };
 
 Error failed(const Device& d, const char* what, int code) {
   return error(Status::kIo, d.name + ": " + what + ": " + rte_strerror(code < 0 ? -code : code));
-}
-
-bool is_eventfd(int fd) {
-  char path[32], target[32] = {};
-  std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  return ::readlink(path, target, sizeof target - 1) > 0 &&
-         std::strcmp(target, "anon_inode:[eventfd]") == 0;
 }
 
 // net_tap has the kernel send a real-time signal for each packet, to learn without a system call
@@ -98,9 +93,8 @@ Result<void> set_up_queues(Device& d) {
   rte_eth_rxconf rx = d.info.default_rxconf;
   rx.offloads = d.rx_offloads;
   for (uint16_t q = 0; q < d.queues.size(); ++q)
-    if (const int code =
-            rte_eth_rx_queue_setup(d.port, q, d.n_rx_descriptors, static_cast<unsigned>(socket),
-                                   &rx, d.mempools->for_socket(socket));
+    if (const int code = rte_eth_rx_queue_setup(d.port, q, d.n_rx_descriptors,
+                                                static_cast<unsigned>(socket), &rx, d.pool);
         code != 0)
       return failed(d, ("rx queue " + std::to_string(q)).c_str(), code);
   rte_eth_txconf tx = d.info.default_txconf;
@@ -135,7 +129,7 @@ void watch(Device& d, uint16_t q) {
   }
   const bool is_missing = fd < 0;
   if (is_missing) {
-    if (!queue.always) queue.always = UniqueFd(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!queue.always) queue.always = open_eventfd(1);
     fd = queue.always.get();
   }
   queue.is_edge = !is_missing && is_eventfd(fd);

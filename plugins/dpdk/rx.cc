@@ -8,9 +8,12 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <utility>
 
-#include <hostloom/wire.h>
+#include <hostloom/buffer_chain.h>
+#include <hostloom/rx_frame.h>
 
 #include "device.h"
 #include "mbuf.h"
@@ -82,39 +85,33 @@ Buffer* take(rte_mbuf* m) noexcept {
 
 // A copy in buffers of ours; the packet stays. Null: there are not enough.
 Buffer* copy(Worker& w, const rte_mbuf& m) noexcept {
-  Buffer* first = w.alloc();
-  if (!first) return nullptr;
-  Buffer* last = first;
-  for (const rte_mbuf* s = &m; s; s = s->next) {
-    const auto* from = rte_pktmbuf_mtod(s, const std::byte*);
-    for (uint32_t left = s->data_len; left != 0;) {
-      if (last->tailroom() == 0) {
-        Buffer* b = w.alloc();
-        if (!b) {
-          w.free(first);
-          return nullptr;
-        }
-        last->next = b;
-        last = b;
-      }
-      const uint32_t n = std::min(left, last->tailroom());
-      std::memcpy(last->append(n), from, n);
-      from += n;
-      left -= n;
-      if (last != first) first->rest_len += n;
-    }
-  }
-  return first;
+  BufferChain chain(w);
+  for (const rte_mbuf* s = &m; s; s = s->next)
+    if (!chain.append(rte_pktmbuf_mtod(s, const std::byte*), s->data_len)) return nullptr;
+  return chain.take();
 }
 
-// Puts a tag back that the device has taken out. Offsets that are noted already stay right.
-void restore_tag(Buffer& b, uint16_t tci) noexcept {
-  if (b.headroom() < sizeof(VlanTag)) return;  // cannot be: devices leave the headroom alone
-  const struct { Be16 type, tci; } tag{kEtherTypeVlan, tci};
-  constexpr std::size_t kAddresses = offsetof(EthernetHeader, type);
-  std::byte* at = b.prepend(sizeof tag);
-  std::memmove(at, at + sizeof tag, kAddresses);
-  std::memcpy(at + kAddresses, &tag, sizeof tag);
+// Flags of packets that want another look: whose bytes are not the mbuf's own, whose tag was taken
+// out, that were merged, or whose transport's checksum is bad or was never made.
+constexpr uint64_t kOdd = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_RX_VLAN_STRIPPED |
+                          RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_BAD;
+
+// Most packets: one segment, a buffer of the device's own pool, nobody else's at the same time, and
+// as long as it says. Looks at the mbuf's first line only.
+bool is_plain(const Device& d, const rte_mbuf& m) noexcept {
+  return m.pool == d.pool && m.nb_segs == 1 && rte_mbuf_refcnt_read(&m) == 1 &&
+         !(m.ol_flags & kOdd) && m.pkt_len == m.data_len && m.data_len >= sizeof(EthernetHeader) &&
+         uint32_t{m.data_off} + m.data_len <= m.buf_len;
+}
+
+// One of those: its mbuf is as in the pool.
+Buffer& take_plain(const Device& d, rte_mbuf* m) noexcept {
+  Buffer* b = buffer_of(m);
+  std::memcpy(static_cast<void*>(b), &d.fresh, offsetof(Buffer, opaque));
+  b->data = b->start() + m->data_off;
+  b->len = m->data_len;
+  b->flags = received_checksums(m->ol_flags);
+  return *b;
 }
 
 struct Received {
@@ -122,7 +119,8 @@ struct Received {
   Buffer* packet;  // null: it is dropped, and its mbufs are freed already
 };
 
-Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
+// Any packet.
+[[gnu::noinline]] Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
   const bool is_single = m->nb_segs == 1 && m->pkt_len == m->data_len;
   if (is_single ? uint32_t{m->data_off} + m->data_len > m->buf_len : !is_sound(*m)) [[unlikely]] {
     rte_pktmbuf_free(m);  // lengths are the device's, but the chain itself is the driver's
@@ -139,13 +137,14 @@ Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
     if (!apply_received(*m, *b)) [[unlikely]]
       return {kMalformed, b};
     if (flags & RTE_MBUF_F_RX_VLAN_STRIPPED) [[unlikely]]
-      restore_tag(*b, tci);
+      restore_vlan_tag(*b, kEtherTypeVlan, tci);
     return {kReceived, b};
   }
   Buffer* b = copy(w, *m);
   RxCounter counter = b ? kCopied : kNoBuffers;
   if (b && !apply_received(*m, *b)) counter = kMalformed;
-  if (counter == kCopied && m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) restore_tag(*b, m->vlan_tci);
+  if (counter == kCopied && m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED)
+    restore_vlan_tag(*b, kEtherTypeVlan, m->vlan_tci);
   rte_pktmbuf_free(m);
   return {counter, b};
 }
@@ -153,10 +152,14 @@ Received receive(Worker& w, const Device& d, rte_mbuf* m) noexcept {
 // The queue was empty: from now on a packet makes its descriptor readable. True: look once more, as
 // one may have come before that. An interrupt that has fired for nothing is off again with many
 // devices: it is taken note of first, then enabled. Until then it stays readable, so that the
-// worker does not sleep.
+// worker does not sleep. A queue that is polled asks nothing of the kernel.
 bool arm(const Device& d, uint16_t queue, RxQueue& q) noexcept {
-  const bool is_first = q.n_empty++ % 32 == 0;  // who polls calls often
-  if (!is_first || !q.ready) return false;
+  if (q.is_polled.load(std::memory_order_relaxed) || !q.ready) {
+    q.n_empty = 0;
+    return false;
+  }
+  const bool is_first = q.n_empty++ % 32 == 0;  // a worker with other work to do calls often
+  if (!is_first) return false;
   if (!q.is_edge && !q.needs_arming) return false;
   epoll_event event;
   const bool has_fired = !q.is_edge || ::epoll_wait(q.ready.get(), &event, 1, 0) != 0;
@@ -207,33 +210,33 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   if (q.worker.load(std::memory_order_relaxed) != w.index) [[unlikely]]
     q.worker.store(w.index, std::memory_order_relaxed);
   calling_worker = &w;
-  std::array<Buffer*, kFrameSize> packets;
-  std::array<uint32_t, kRxCounterCount> counts{};
-  uint32_t n_found = 0, n_good = 0, n_bytes = 0;
-  while (n_found + kBurst <= kFrameSize) {
+  RxFrame frame(rt, d.index);
+  uint32_t n_copied = 0;
+  while (frame.has_room(kBurst)) {
     std::array<rte_mbuf*, kBurst> mbufs;
     const uint32_t n = burst(d, queue, q, mbufs);
     for (uint32_t i = 0; i < n; ++i) {
       if (i + kPrefetchAhead < n) prefetch(mbufs[i + kPrefetchAhead]);
+      if (is_plain(d, *mbufs[i])) [[likely]] {
+        frame.add(take_plain(d, mbufs[i]), mbufs[i]->data_len);
+        continue;
+      }
       const Received r = receive(w, d, mbufs[i]);
-      ++counts[r.counter];
-      if (r.packet) r.packet->rx_if = d.index;
       if (r.counter == kReceived || r.counter == kCopied) [[likely]] {
-        n_bytes += r.packet->length();
-        packets[n_good++] = r.packet;
+        n_copied += r.counter == kCopied;
+        frame.add(*r.packet);
       } else if (r.packet) {
-        rt.set_error(*r.packet, r.counter);
-        rt.enqueue_all({&r.packet, 1}, kToDrop);
+        frame.drop(*r.packet, r.counter, kToDrop);
+      } else {
+        frame.drop(r.counter);
       }
     }
-    n_found += n;
     if (n < kLeastOfMore) break;
   }
-  if (n_found == 0) return 0;
-  rt.add_counters(counts);
-  if (n_good != 0) rt.enqueue_all({packets.data(), n_good}, kToEthernet);
-  d.rx_totals.add(w.index, n_good, n_bytes, n_found - n_good);
-  return n_found;
+  if (frame.n_good() != 0) rt.count(kReceived, frame.n_good() - n_copied);
+  if (n_copied != 0) [[unlikely]]
+    rt.count(kCopied, n_copied);
+  return frame.hand_on(kToEthernet, d.rx_totals);
 }
 
 }  // namespace loom::dpdk

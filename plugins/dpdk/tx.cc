@@ -4,9 +4,9 @@
 // others hand addresses to a device or another process, which knows our buffers only: for them
 // these bytes are copied into buffers. A packet that the driver does not take becomes a packet of
 // ours again.
-#include <algorithm>
 #include <array>
-#include <cstring>
+
+#include <hostloom/buffer_chain.h>
 
 #include "device.h"
 #include "mbuf.h"
@@ -14,7 +14,7 @@
 namespace loom::dpdk {
 namespace {
 
-constexpr uint32_t kBatch = 32;
+constexpr uint32_t kBatch = 64;  // packets of a call to the driver
 
 void count(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
   counter.fetch_add(n, std::memory_order_relaxed);
@@ -44,34 +44,14 @@ void undo(Buffer& packet) noexcept {
   }
 }
 
-// The bytes of a chain in fresh buffers, full but for the last. Null: there are not enough.
-Buffer* copy_chain(Worker& w, const Buffer* from) noexcept {
-  Buffer *first = nullptr, *last = nullptr;
-  for (; from; from = from->next) {
-    for (uint32_t at = 0; at < from->len;) {
-      if (!last || last->tailroom() == 0) {
-        Buffer* b = w.alloc();
-        if (!b) {
-          if (first) w.free(first);
-          return nullptr;
-        }
-        (last ? last->next : first) = b;
-        last = b;
-      }
-      const uint32_t n = std::min(from->len - at, last->tailroom());
-      std::memcpy(last->append(n), from->data + at, n);
-      at += n;
-    }
-  }
-  return first;
-}
-
 // What stands behind the packet's first segment becomes bytes in buffers of ours.
 bool copy_rest(Worker& w, Buffer& packet) noexcept {
-  Buffer* copied = copy_chain(w, packet.next);
-  if (!copied) return false;
+  BufferChain chain(w);
+  for (const Buffer* b = packet.next; b; b = b->next)
+    if (!chain.append(b->data, b->len)) return false;
   w.free(packet.next);
-  packet.next = copied;
+  packet.next = chain.take();
+  if (packet.next) packet.next->rest_len = 0;  // is the first segment's
   return true;
 }
 
@@ -90,8 +70,27 @@ Shape shape_of(const Buffer& packet) noexcept {
   return s;
 }
 
-// Makes the packet one of mbufs. False: it cannot be sent, and why is counted.
-bool make(Worker& w, Device& d, Buffer& packet) noexcept {
+// What the mbuf says of where the bytes are.
+void point_at(rte_mbuf& m, const Buffer& b) noexcept {
+  m.data_off = static_cast<uint16_t>(b.data - b.start());
+  m.data_len = static_cast<uint16_t>(b.len);
+}
+
+// Most packets: one segment of ours, to be sent as it is. Touches the first lines only.
+bool make_plain(Buffer& b) noexcept {
+  const bool is_plain =
+      !b.next && !b.is_external() && is_finished(b) && b.len != 0 && b.len <= 0xffff;
+  if (!is_plain) [[unlikely]]
+    return false;
+  rte_mbuf& m = *mbuf_of(&b);
+  m.ol_flags = 0;
+  point_at(m, b);
+  m.pkt_len = b.len;
+  return true;
+}
+
+// Makes any packet one of mbufs. False: it cannot be sent, and why is counted.
+[[gnu::noinline]] bool make(Worker& w, Device& d, Buffer& packet) noexcept {
   TxCounters& c = d.tx_counters;
   rte_mbuf* m = mbuf_of(&packet);
   const bool is_plain = !packet.next && !packet.is_external();
@@ -119,8 +118,7 @@ bool make(Worker& w, Device& d, Buffer& packet) noexcept {
     count(c.bad_offsets);
     return false;
   }
-  m->data_off = static_cast<uint16_t>(packet.data - packet.start());
-  m->data_len = static_cast<uint16_t>(packet.len);
+  point_at(*m, packet);
   m->pkt_len = packet.length();
   if (is_plain) [[likely]]
     return true;
@@ -189,11 +187,13 @@ uint32_t tx(Worker& w, void* device, uint16_t queue, std::span<Buffer* const> pa
         prefetch_mbuf(packets[end + kPrefetchAhead]);
       }
       Buffer& b = *packets[end];
-      if (!make(w, d, b)) [[unlikely]] {
-        bad = &b;
-        break;
+      if (!make_plain(b)) [[unlikely]] {
+        if (!make(w, d, b)) [[unlikely]] {
+          bad = &b;
+          break;
+        }
+        batch.wants_offload |= (mbuf_of(&b)->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) != 0;
       }
-      batch.wants_offload |= (mbuf_of(&b)->ol_flags & RTE_MBUF_F_TX_OFFLOAD_MASK) != 0;
       batch.mbufs[batch.n++] = mbuf_of(&b);
     }
     const uint32_t sent = send(w, d, queue, batch);

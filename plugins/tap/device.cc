@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <hostloom/link_monitor.h>
 #include <hostloom/virtio_net.h>
 
 #include "net_namespace.h"
@@ -122,7 +123,6 @@ Result<void> open_in_namespace(Device& d, uint16_t n_queues) {
 Device::~Device() {
   for (const auto& q : queues)
     if (q->fd >= 0) close(q->fd);
-  if (monitor_fd >= 0) close(monitor_fd);
 }
 
 Result<std::unique_ptr<Device>> open_device(const TapConfig& config, uint16_t n_queues) {
@@ -152,12 +152,6 @@ Status set_admin(void* device, bool up) noexcept {
     return Status::kIo;
   return Status::kOk;
 }
-
-// Nothing to tell the kernel: a TAP takes frames of any size, whatever its own MTU.
-Status set_mtu(void*, uint32_t) noexcept { return Status::kOk; }
-
-// The kernel hands over every frame, to whatever address. Its own end keeps its address.
-Status set_mac(void*, const MacAddress&) noexcept { return Status::kOk; }
 
 void describe(void* device, std::string& out) noexcept {
   const auto& d = *static_cast<Device*>(device);

@@ -8,6 +8,7 @@
 
 #include <hostloom/driver.h>
 #include <hostloom/packet_io.h>
+#include <hostloom/unique_fd.h>
 
 namespace loom::tap {
 
@@ -62,7 +63,7 @@ struct Device {
   std::atomic<bool> has_totals{false};  // rx_totals is there; no packet is read before
   RxTotals rx_totals;
   TxErrors tx_errors;
-  int monitor_fd = -1;  // news about the host's link
+  UniqueFd monitor_fd;  // news about the host's link
   uint64_t monitor = 0;
 
   ~Device();
@@ -77,9 +78,6 @@ Result<std::unique_ptr<Device>> open_device(const TapConfig& config, uint16_t n_
 uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
 uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
 Status set_admin(void* device, bool up) noexcept;
-Status set_mtu(void* device, uint32_t mtu) noexcept;
-Status set_mac(void* device, const MacAddress& mac) noexcept;
-void destroy(void* device) noexcept;
 void describe(void* device, std::string& out) noexcept;
 
 // Node "tap-input".

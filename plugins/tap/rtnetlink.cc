@@ -127,18 +127,6 @@ Result<void> Rtnetlink::add_default_route(uint32_t index, const IpAddress& gatew
   return transact(&r, "host side default route via " + gateway.str());
 }
 
-int open_link_monitor() noexcept {
-  const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-  if (fd < 0) return -errno;
-  sockaddr_nl to{};
-  to.nl_family = AF_NETLINK;
-  to.nl_groups = RTMGRP_LINK;
-  if (bind(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0) return fd;
-  const int err = errno;
-  close(fd);
-  return -err;
-}
-
 std::optional<bool> read_link_news(int fd, uint32_t index) noexcept {
   std::optional<bool> up;
   alignas(nlmsghdr) char bytes[8192];

@@ -38,9 +38,7 @@ class Rtnetlink {
   uint32_t sequence_ = 0;
 };
 
-// A non-blocking socket that becomes readable when links of this namespace change. Negative: errno.
-int open_link_monitor() noexcept;
-// Reads all news. Returns whether link `index` is up, if that is among them.
+// Reads all news of a link monitor. Returns whether link `index` is up, if that is among them.
 std::optional<bool> read_link_news(int fd, uint32_t index) noexcept;
 
 }  // namespace loom::tap

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <hostloom/rx_frame.h>
 #include <hostloom/virtio_net.h>
 
 #include "device.h"
@@ -43,11 +44,10 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   if (q.is_gone || !d.has_totals.load(std::memory_order_acquire)) [[unlikely]]
     return 0;
   VnetHeader header;
-  std::array<Buffer*, kFrameSize> packets;
-  uint32_t n = 0, n_bytes = 0, n_dropped = 0;
+  RxFrame frame(rt, d.index);
   bool is_empty = false;
 
-  while (q.budget.has_room(n + n_dropped, n_bytes)) {
+  while (q.budget.has_room(frame.n_found(), frame.n_spent())) {
     if (!q.buffers.refill(w)) [[unlikely]] {
       rt.count(kNoBuffers);  // what arrives waits in the kernel's queue, which has a limit
       break;
@@ -64,33 +64,20 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
       break;
     }
     if (got < static_cast<ssize_t>(kVnetSize + sizeof(EthernetHeader))) [[unlikely]] {
-      rt.count(kRunt);  // the buffers were not used
-      ++n_dropped;
+      frame.drop(kRunt);  // the buffers were not used
       continue;
     }
-    const auto length = std::min(static_cast<uint32_t>(got) - kVnetSize, q.buffers.capacity());
-    Buffer* b = q.buffers.take(length);
-    b->rx_if = d.index;
-    if (const auto v = vnet_apply_received(header, *b); v != VnetVerdict::kGood) [[unlikely]] {
-      const RxCounter why = v == VnetVerdict::kMalformed ? kMalformed : kUnsupported;
-      rt.count(why);
-      rt.set_error(*b, why);
-      rt.enqueue_all({&b, 1}, kToDrop);
-      ++n_dropped;
-      continue;
-    }
-    packets[n++] = b;
-    n_bytes += length;
+    Buffer& b =
+        *q.buffers.take(std::min(static_cast<uint32_t>(got) - kVnetSize, q.buffers.capacity()));
+    if (const auto v = vnet_apply_received(header, b); v != VnetVerdict::kGood) [[unlikely]]
+      frame.drop(b, v == VnetVerdict::kMalformed ? kMalformed : kUnsupported, kToDrop);
+    else
+      frame.add(b);
   }
 
-  const uint32_t found = n + n_dropped;
-  q.budget.note(found, is_empty);
-  if (n != 0) {
-    rt.count(kReceived, n);
-    rt.enqueue_all({packets.data(), n}, kToEthernet);
-  }
-  if (found != 0) d.rx_totals.add(w.index, n, n_bytes, n_dropped);
-  return found;
+  q.budget.note(frame.n_found(), is_empty);
+  if (frame.n_good() != 0) rt.count(kReceived, frame.n_good());
+  return frame.hand_on(kToEthernet, d.rx_totals);
 }
 
 }  // namespace loom::tap

@@ -32,15 +32,17 @@ void silence(Device& d) noexcept {
 
 }  // namespace
 
+// Nothing to tell the kernel: a TAP takes frames of any size, whatever its own MTU, and hands over
+// every frame, to whatever address. Its own end keeps its address.
 const DriverOps kDriver{
     .name = "tap",
     .tx = tx,
     .rx = rx,
     .set_admin = set_admin,
-    .set_mtu = set_mtu,
-    .destroy = destroy,
+    .set_mtu = take_any_mtu,
+    .destroy = dispose_device<&Device::taps>,
     .describe = describe,
-    .set_mac = set_mac,
+    .set_mac = receive_any_mac,
 };
 
 // Fills in what `create tap` left open, and refuses what cannot be.
@@ -69,24 +71,16 @@ Result<std::string> Taps::create(TapConfig config) {
   d.host = &host_;
   d.taps = this;
   InterfaceConfig interface;
-  interface.name = d.name;
   interface.mac = config.mac;
   interface.max_mtu = kMostDriverMtu;  // the kernel's limit for a TAP, too
   interface.caps = kCapTxL4Checksum | kCapScatter;
   if (config.segmentation) interface.caps |= kCapTso4 | kCapTso6;
-  interface.ops = &kDriver;
-  interface.device = &d;
-  interface.input_node = kInputNode.name;
   interface.n_tx_queues = config.n_tx_queues;
   for (const auto& q : d.queues) interface.rx_queues.push_back({.event_fd = q->fd});
-  const auto index = host_.add_interface(interface);
-  if (!index)
-    return error(index.error().code, "TAP " + d.name + " refused: " + index.error().message);
-
-  d.index = *index;
-  d.rx_totals = RxTotals(host_, d.index);
-  d.has_totals.store(true, std::memory_order_release);
-  if (d.monitor_fd >= 0) d.monitor = host_.watch_fd(d.monitor_fd, on_link_news, &d);
+  if (auto made = add_device(host_, std::move(interface), d, kDriver, kInputNode, "TAP " + d.name);
+      !made)
+    return made.error();
+  if (d.monitor_fd) d.monitor = host_.watch_fd(d.monitor_fd.get(), on_link_news, &d);
   (void)host_.set_link(d.index, true);  // the interface was made a moment ago
   devices_[config.id] = opened->release();
   return d.name;
@@ -111,21 +105,13 @@ void Taps::dispose(Device* device) noexcept {
   std::unique_ptr<Device> d(device);
   devices_.erase(d->config.id);
   if (d->monitor) host_.unwatch_fd(d->monitor);
-  // The rx queues' spare buffers go back by way of a worker: only workers touch buffer caches.
-  host_.run_on_worker(0, [&](Worker& w) {
-    for (const auto& q : d->queues) q->buffers.free_all(w);
-  });
-}
-
-void destroy(void* device) noexcept {
-  auto* d = static_cast<Device*>(device);
-  d->taps->dispose(d);
+  free_spare_buffers(host_, d->queues);
 }
 
 // Control thread: something happened to a link in the host's namespace.
 void Taps::on_link_news(void* device) {
   Device& d = *static_cast<Device*>(device);
-  const auto up = read_link_news(d.monitor_fd, d.host_index);
+  const auto up = read_link_news(d.monitor_fd.get(), d.host_index);
   ifreq request{};
   const bool is_gone = ioctl(d.queues[0]->fd, TUNGETIFF, &request) != 0 && errno == EBADFD;
   if (is_gone) {

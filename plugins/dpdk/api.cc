@@ -1,0 +1,148 @@
+// Module "dpdk": what the commands do and show, over the binary API. Control thread.
+#include <hostloom/api_server.h>
+#include <rte_version.h>
+
+#include "devices.h"
+#include "dpdk.api.h"
+#include "listing.h"
+
+namespace loom::dpdk {
+namespace {
+
+constexpr int32_t kNoSuchInterface = -2;  // INVALID_SW_IF_INDEX
+
+Devices& devices(void* context) { return *static_cast<Devices*>(context); }
+
+int32_t noted(Devices& all, const char* request, const Error& e) {
+  all.host().log(LogLevel::kWarn, "dpdk", std::string(request) + ": " + e.message);
+  return api_retval(e.code);
+}
+
+api::DpdkVersionGetReply version(ApiCall&, const api::DpdkVersionGet&, void* context) {
+  const Devices& all = devices(context);
+  api::DpdkVersionGetReply reply{};
+  reply.version = rte_version();
+  reply.is_started = all.is_started();
+  if (!reply.is_started) return reply;
+  reply.has_huge_pages = all.eal().has_huge_pages;
+  reply.eal_arguments = all.eal().text();
+  return reply;
+}
+
+ApiStep next_device(const api::DpdkDeviceDump& wanted, uint64_t& cursor, api::DpdkDeviceDetails& to,
+                    void* context) {
+  const bool wants_all = wanted.sw_if_index == kNoIndex;
+  const Device* d = devices(context).next_from(wants_all ? cursor : wanted.sw_if_index);
+  if (!d || d->index < cursor || (!wants_all && d->index != wanted.sw_if_index))
+    return ApiStep::kEnd;
+  cursor = uint64_t{d->index} + 1;
+  to.sw_if_index = d->index;
+  to.port = d->port;
+  to.is_virtual = d->config.is_virtual;
+  to.is_started = d->is_started.load(std::memory_order_relaxed);
+  to.is_removed = d->is_removed.load(std::memory_order_relaxed);
+  to.is_link_up = d->is_link_up;
+  to.is_full_duplex = d->is_link_up && d->link.link_duplex;
+  to.has_rx_interrupts = static_cast<bool>(d->queues.front()->ready);
+  to.link_speed = d->link.link_speed;  // RTE_ETH_SPEED_NUM_NONE is 0, and _UNKNOWN the largest
+  to.mtu = d->mtu;
+  to.max_mtu = d->info.max_mtu;
+  to.num_rx_queues = static_cast<uint16_t>(d->queues.size());
+  to.num_tx_queues = d->n_tx_queues;
+  to.num_rx_desc = d->n_rx_descriptors;
+  to.num_tx_desc = d->n_tx_descriptors;
+  to.driver = d->info.driver_name;
+  to.device = d->config.probe_text();
+  to.rss = rss_text(d->rss);
+  to.rx_offloads = rx_offload_text(*d);
+  to.tx_offloads = tx_offload_text(*d);
+  return ApiStep::kItem;
+}
+
+api::DpdkDeviceCountersGetReply counters(ApiCall&, const api::DpdkDeviceCountersGet& request,
+                                         void* context) {
+  api::DpdkDeviceCountersGetReply to{};
+  const Device* d = devices(context).find(request.sw_if_index);
+  if (!d) {
+    to.retval = kNoSuchInterface;
+    return to;
+  }
+  const DeviceCounters c = counters_of(*d);
+  to.rx_packets = c.rx.packets;
+  to.rx_bytes = c.rx.bytes;
+  to.rx_errors = c.rx.errors;
+  to.missed = c.device.imissed;
+  to.device_rx_errors = c.device.ierrors;
+  to.rx_no_mbuf = c.device.rx_nombuf;
+  to.device_tx_errors = c.device.oerrors;
+  to.ring_full = c.ring_full;
+  to.stopped = c.stopped;
+  to.bad_offsets = c.bad_offsets;
+  to.refused = c.refused;
+  to.too_many_segments = c.too_many_segments;
+  to.no_buffers = c.no_buffers;
+  to.copied = c.copied;
+  return to;
+}
+
+ApiStep next_xstat(const api::DpdkXstatsDump& wanted, uint64_t& cursor, api::DpdkXstatsDetails& to,
+                   void* context) {
+  const Device* d = devices(context).find(wanted.sw_if_index);
+  if (!d) return ApiStep::kEnd;
+  while (const auto x = xstat_of(*d, cursor)) {
+    ++cursor;
+    if (x->value == 0 && !wanted.with_zeros) continue;
+    to.name = x->name;
+    to.value = x->value;
+    return ApiStep::kItem;
+  }
+  return ApiStep::kEnd;
+}
+
+api::DpdkVdevCreateReply create(ApiCall&, const api::DpdkVdevCreate& r, void* context) {
+  Devices& all = devices(context);
+  auto config = parse_vdev(r.device);
+  if (config && (r.num_rx_queues > kMostQueues || r.num_tx_queues > kMostQueues))
+    config = error(Status::kInvalid, "more than " + std::to_string(kMostQueues) + " queues");
+  if (config && (r.num_rx_desc > kMostDescriptors || r.num_tx_desc > kMostDescriptors))
+    config =
+        error(Status::kInvalid, "more than " + std::to_string(kMostDescriptors) + " descriptors");
+  if (!config)
+    return {.retval = noted(all, "dpdk_vdev_create", config.error()), .sw_if_index = kNoIndex};
+  config->name = r.interface_name;
+  config->n_rx_queues = r.num_rx_queues;
+  config->n_tx_queues = r.num_tx_queues;
+  config->n_rx_descriptors = r.num_rx_desc;
+  config->n_tx_descriptors = r.num_tx_desc;
+  config->has_tso = !r.no_tso;
+  config->has_rx_interrupts = !r.no_rx_interrupts;
+  const auto made = all.create_vdev(*config);
+  if (!made)
+    return {.retval = noted(all, "dpdk_vdev_create", made.error()), .sw_if_index = kNoIndex};
+  return {.sw_if_index = *made};
+}
+
+api::DpdkVdevDeleteReply remove(ApiCall&, const api::DpdkVdevDelete& r, void* context) {
+  Devices& all = devices(context);
+  const auto removed = all.remove_vdev(r.sw_if_index);
+  if (removed) return {.retval = 0};
+  const int32_t retval = noted(all, "dpdk_vdev_delete", removed.error());
+  return {.retval = removed.error().code == Status::kNotFound ? kNoSuchInterface : retval};
+}
+
+}  // namespace
+
+Result<void> add_api(Host& host, Devices& all) {
+  auto api = host.api();
+  auto done = api.module(api::kDpdkModule);
+  if (done) done = api.handle<api::DpdkVersionGet, api::DpdkVersionGetReply>(version, &all);
+  if (done) done = api.dump<api::DpdkDeviceDump, api::DpdkDeviceDetails>(next_device, &all);
+  if (done)
+    done = api.handle<api::DpdkDeviceCountersGet, api::DpdkDeviceCountersGetReply>(counters, &all);
+  if (done) done = api.dump<api::DpdkXstatsDump, api::DpdkXstatsDetails>(next_xstat, &all);
+  if (done) done = api.handle<api::DpdkVdevCreate, api::DpdkVdevCreateReply>(create, &all);
+  if (done) done = api.handle<api::DpdkVdevDelete, api::DpdkVdevDeleteReply>(remove, &all);
+  return done;
+}
+
+}  // namespace loom::dpdk
