@@ -174,6 +174,16 @@ class Lab:
         env.update(more)
         return env
 
+    def native(self):
+        """The environment of a program that uses libvppcom itself."""
+        env = self.preload()
+        first = os.environ.get("HOSTLOOM_PRELOAD_FIRST")
+        if first:
+            env["LD_PRELOAD"] = first
+        else:
+            del env["LD_PRELOAD"]
+        return env
+
     # --- Kernel to kernel ---------------------------------------------------------------------------------------
 
     def peer_namespace(self):

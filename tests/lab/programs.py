@@ -221,14 +221,18 @@ class Redis:
 
 # --- sockperf ---------------------------------------------------------------------------------------------------------
 
-def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), polling=False):
-    """Round trips of one TCP connection that sends, waits for the echo and sends again: microseconds (p50, p99).
+def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), polling=False, udp=False):
+    """Round trips of one TCP connection, or of a UDP socket, that sends, waits for the echo and sends again: microseconds
+    (p50, p99).
 
     polling: both ends ask again and again instead of sleeping."""
-    where = ["--tcp", "-i", side.server, "-p", str(port)] + (["--nonblocked"] if polling else [])
+    where = ["-i", side.server, "-p", str(port)] + ([] if udp else ["--tcp"]) + (["--nonblocked"] if polling else [])
     server = side.wrap_server([find("sockperf"), "server"] + where)
     with lab.program(server, name="sockperf-server", env=side.server_env, core=cores[1]) as s:
-        wait_listening(lab, s, side, port)
+        if udp:
+            laboratory.wait_until(lambda: "to block on socket" in lab.output(s) or s.poll() is not None, "sockperf is bound")
+        else:
+            wait_listening(lab, s, side, port)
         client = [find("sockperf"), "ping-pong"] + where + ["-t", str(seconds), "-m", str(size), "--full-rtt"]
         text = lab.run(client, timeout=seconds + 60, env=side.client_env, core=cores[0]).stdout.decode()
     found = {q: re.search(rf"percentile {q} =\s+([\d.]+)", text) for q in ("50.000", "99.000")}
@@ -237,15 +241,31 @@ def sockperf(lab, side, seconds=3, port=11111, size=64, cores=(None, None), poll
     return tuple(float(m[1]) for m in found.values())
 
 
+def served(lab, side, source, port, ask, cores=(None, None), serve=(), seconds=0):
+    """What a program of tests/bench says that asks its other self, which serves: numbers."""
+    program = compiled(lab, laboratory.TOP / "tests" / "bench" / source)
+    server = side.wrap_server([str(program), "serve", side.server, str(port), *serve])
+    with lab.program(server, name=program.name, env=side.server_env, core=cores[1]) as s:
+        laboratory.wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "the server listens")
+        done = lab.run([str(program), ask[0], side.server, str(port), *map(str, ask[1:])], timeout=seconds + 60,
+                       env=side.client_env, core=cores[0])
+    return tuple(float(word) for word in done.stdout.split())
+
+
+def round_trips(lab, side, seconds=3, port=11112, size=1, cores=(None, None), polling=False):
+    """As sockperf() does, of any size from one byte on."""
+    how = ["polling"] if polling else []
+    return served(lab, side, "streams/round_trips.cc", port, ["ask", seconds, size, *how], cores, how, seconds)
+
+
+def connections(lab, side, count, port=7200, cores=(None, None)):
+    """TCP connections a second that one program opens to another, each with a byte."""
+    return served(lab, side, "connections/connection_load.cc", port, ["open", count], cores)[0]
+
+
 # --- Datagrams --------------------------------------------------------------------------------------------------------
 
 def datagram_load(lab, side, how, size, seconds=3, port=7100, cores=(None, None)):
     """how: "ping", round trips a second; "flood", datagrams that arrive a second. Of one connected socket and a bound one;
     with "ping-to" neither has a peer."""
-    program = compiled(lab, laboratory.TOP / "tests" / "bench" / "datagrams" / "datagram_load.cc")
-    with lab.program(side.wrap_server([str(program), "serve", side.server, str(port)]), name="datagram-server",
-                     env=side.server_env, core=cores[1]) as s:
-        laboratory.wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "the server is bound")
-        done = lab.run([str(program), how, side.server, str(port), str(seconds), str(size)], timeout=seconds + 60,
-                       env=side.client_env, core=cores[0])
-    return float(done.stdout)
+    return served(lab, side, "datagrams/datagram_load.cc", port, [how, seconds, size], cores, seconds=seconds)[0]

@@ -297,7 +297,8 @@ void FakeHost::fill_net_ops() {
     const bool is_multicast = d.to.is_ip4 ? d.to.ip4().is_multicast() : d.to.ip6().is_multicast();
     const bool is_broadcast =
         self.subnet_broadcasts.contains(d.to) || (d.to.is_ip4 && d.to.ip4().is_broadcast());
-    if (!self.has_route || (!is_multicast && !is_broadcast)) return Status::kUnreachable;
+    const bool is_group = is_multicast || is_broadcast;
+    if (!self.has_route || (!is_group && d.interface == kNoIndex)) return Status::kUnreachable;
     self.group_asked = d;
     *out = self.route;
     if (d.interface != kNoIndex) out->tx_if = d.interface;

@@ -12,7 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import programs as p  # noqa: E402
-from cases import expect, expect_error, expect_reclaimed  # noqa: E402
+from cases import expect, expect_error, expect_reclaimed, worker_rounds  # noqa: E402
 from lab import HOST_IP4, HOST_IP6, STACK_IP4, STACK_IP6, Failure, Lab, run_case, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
 from vlan_cases import KERNEL_IP4, OWN_IP4, OWN_IP6, VLAN, vlan_device  # noqa: E402
@@ -104,12 +104,6 @@ def send_frames(n):
         s.bind((KERNELS, 0))
         for _ in range(n):
             s.send(frame)
-
-
-def worker_rounds(lab):
-    """Rounds that the workers have made: none while they sleep."""
-    threads = lab.cli("show", "threads", as_json=True)["threads"]
-    return sum(int(t["rounds"]) for t in threads)
 
 
 def programs():

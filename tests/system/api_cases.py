@@ -122,6 +122,34 @@ def connections():
         wait_until(lambda: m.call("session_disconnect", handle=handle)["retval"] == -148, "the handle is stale")
 
 
+def datagrams():
+    """Ports and numbers of UDP, as the commands list them."""
+    with Lab(workers=2) as lab, messages(lab) as m:
+        expect(m.dump("udp_port_dump") == [], "no sockets, no ports")
+        bound = ("import socket, signal; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                 f"s.bind(('{STACK_IP4}', 7000)); t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+                 f"t.connect(('{HOST_IP4}', 9)); print('port', 7000, flush=True); signal.pause()")
+        with lab.program([PYTHON, "-c", bound], name="bound", env=lab.preload()) as s:
+            lab.port_of(s)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+                for _ in range(3):
+                    kernel.sendto(b"x", (STACK_IP4, 7000))
+
+            def arrived():
+                ports = m.dump("udp_port_dump")
+                expect([(q["port"], q["sockets"]) for q in ports] == [(7000, 1)], f"ports: {ports}")
+                return ports[0]["received"] == 3
+
+            wait_until(arrived, "three datagrams are counted")
+            row = m.dump("udp_port_dump")[0]
+            expect((row["sent"], row["overflowed"]) == (0, 0), f"port: {row}")
+            stats = m.dump("udp_stats_dump")
+            expect([w["worker"] for w in stats] == [0, 1], f"workers: {stats}")
+            for name in ("sockets_without_peer", "sockets_with_peer"):
+                expect(sum(w[name] for w in stats) == 1, f"{name}: {stats}")
+        wait_until(lambda: m.dump("udp_port_dump") == [], "the port is gone with its socket")
+
+
 def drain():
     """New connections and applications are refused; what is open ends in peace, and then an event says so."""
     with Lab() as lab, messages(lab) as m, messages(lab) as listener:
@@ -404,5 +432,5 @@ def perf_runs():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(connections, drain, disabled, attach_socket, workers, plugins, taps, capture, performance,
+    laboratory.run_case(connections, datagrams, drain, disabled, attach_socket, workers, plugins, taps, capture, performance,
                         perf_runs)

@@ -353,6 +353,12 @@ def bad_input():
         expect(done.returncode != 0 and "CAP_NET_ADMIN" in said, f"without capabilities: {done.returncode} {said}")
 
 
+def worker_rounds(lab):
+    """Rounds that the workers have made: none while they sleep."""
+    threads = lab.cli("show", "threads", as_json=True)["threads"]
+    return sum(int(t["rounds"]) for t in threads)
+
+
 def idle():
     """An idle daemon, with an application attached, uses less than 1 % of a core over 10 s."""
     with Lab() as lab:

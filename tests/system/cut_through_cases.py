@@ -220,5 +220,29 @@ def datagrams_killed():
         expect_reclaimed(lab, descriptors)
 
 
+PAIR = [PYTHON, str(HERE / "programs" / "pair.py")]
+WAYS = ("blocking", "poll", "epoll-level", "epoll-edge")
+
+
+def native():
+    """Programs of libvppcom itself: each way of waiting at either end, also with one under preload at the other."""
+    with Lab() as lab:
+        lab.cli("show", "version")
+        descriptors = len(os.listdir(f"/proc/{lab.daemon.pid}/fd"))
+        library = str(lab.build / "lib/libvppcom.so")
+        for i, way in enumerate(WAYS):
+            s = lab.spawn(PAIR + [library, "serve", STACK_IP4, "7000", way], name=f"serve-{way}", env=lab.native())
+            wait_until(lambda s=s: "listening" in lab.output(s) or s.poll() is not None, f"a server by {way} listens")
+            before = tap_packets(lab)
+            for other in WAYS:
+                lab.run(PAIR + [library, "talk", STACK_IP4, "7000", other], env=lab.native(), timeout=120)
+            lab.run(PAIR + ["sockets", "talk", STACK_IP4, "7000", WAYS[-1 - i]], env=lab.preload(), timeout=120)
+            sent = tap_packets(lab) - before
+            expect(sent < 50, f"{sent} packets went out to the TAP")
+            expect(s.poll() is None, f"the server by {way} ended:\n{lab.output(s)}")
+            lab.stop(s)
+        expect_reclaimed(lab, descriptors)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(talk, programs, killed, scope, datagrams, datagrams_killed)
+    laboratory.run_case(talk, programs, killed, scope, datagrams, datagrams_killed, native)

@@ -25,8 +25,8 @@ ABSENT_COMMANDS = {
 MESSAGES = """
     session_dump session_details session_disconnect app_dump app_details app_namespace_set_quota
     app_namespace_set_access app_namespace_dump app_namespace_details tcp_connection_dump tcp_connection_details
-    tcp_stats_get plugin_dump plugin_details plugin_load cc_dump cc_details cc_set_default cc_set_connection daemon_drain
-    daemon_drain_status want_drain_events drain_event perf_server_add_del perf_server_dump perf_server_details
+    tcp_stats_get udp_port_dump udp_port_details udp_stats_dump udp_stats_details plugin_dump plugin_details plugin_load
+    cc_dump cc_details cc_set_default cc_set_connection daemon_drain daemon_drain_status want_drain_events drain_event perf_server_add_del perf_server_dump perf_server_details
     perf_client_run perf_client_stop http_static_server_del http_static_server_dump http_static_server_details
 """
 

@@ -12,11 +12,15 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import programs as p  # noqa: E402
-from cases import expect  # noqa: E402
+from cases import expect, worker_rounds  # noqa: E402
 from lab import Failure, Lab, run_case, wait_until  # noqa: E402
 
 MASTER_IP4, SLAVE_IP4 = "10.90.0.1", "10.90.0.2"
 MASTER_IP6, SLAVE_IP6 = "fd90::1", "fd90::2"
+PYTHON = "/usr/bin/python3"
+TAP_IP4 = "10.91.0.2"
+TAP = ["create tap id 0 host-if-name tap0 host-ip4-addr 10.91.0.1/24", f"set interface ip address tap0 {TAP_IP4}/24",
+       "set interface state tap0 up"]
 
 
 def startup(folder, role, address, address6, words="", mtu=1500):
@@ -40,11 +44,13 @@ def wait_link(*labs):
 
 
 @contextlib.contextmanager
-def two_daemons(words="", workers=None, mtu=1500):
-    """The master's lab, whose folder has the socket, and the slave's."""
+def two_daemons(words="", workers=None, mtu=1500, tap=None):
+    """The master's lab, whose folder has the socket, and the slave's. The one whose role is `tap` has a TAP as well."""
     with Lab(daemon=False, workers=workers) as master, Lab(daemon=False, workers=workers) as slave:
         master.startup = startup(master.dir, "master", MASTER_IP4, MASTER_IP6, words, mtu)
         slave.startup = startup(master.dir, "slave", SLAVE_IP4, SLAVE_IP6, words, mtu)
+        for role, lab in (("master", master), ("slave", slave)):
+            lab.startup += TAP if role == tap else []
         master.start_daemon()
         slave.start_daemon()
         wait_link(master, slave)
@@ -127,12 +133,15 @@ def full():
     with two_daemons() as (master, slave):
         exchange(master, slave)
         side = p.Side("over memif", MASTER_IP4, server_env=master.preload(), client_env=slave.preload())
-        for reverse in (False, True):
-            rate = p.iperf3(slave, side, seconds=1, reverse=reverse)
-            print(f"iperf3{' -R' if reverse else ''}: {rate / 1e9:.2f} Gb/s", flush=True)
+        for sender, reverse in ((slave, False), (master, True)):
+            def has_waited():
+                """Whether it has is for the scheduler: on a busy machine not in each transfer."""
+                rate = p.iperf3(slave, side, seconds=1, reverse=reverse)
+                print(f"iperf3{' -R' if reverse else ''}: {rate / 1e9:.2f} Gb/s", flush=True)
+                return int(re.search(r"tx: held (\d+)", sender.cli("show", "hardware-interfaces"))[1]) > 0
+            wait_until(has_waited, "something has to wait for room", 120)
         for lab in (master, slave):
             sent = lab.cli("show", "hardware-interfaces")
-            expect(int(re.search(r"tx: held (\d+)", sent)[1]) > 0, f"nothing had to wait:\n{sent}")
             expect("ring-full 0 " in sent, f"packets were given back:\n{sent}")
             expect("queue-full" not in lab.cli("show", "errors"), lab.cli("show", "errors"))
             expect_no_retransmission(lab)
@@ -163,12 +172,105 @@ def death():
         expect_sound(master, slave)
 
 
+def both_ping(master, slave):
+    ping(slave, MASTER_IP4)
+    ping(master, SLAVE_IP4)
+
+
+def asleep_seconds(lab):
+    return sum(float(t["asleep-seconds"]) for t in lab.cli("show", "threads", as_json=True)["threads"])
+
+
+def expect_asleep(*labs):
+    """While they sleep half a second, timers that run all the time and the requests of this test make few rounds: a worker that
+    polls makes as many in a millisecond, and never sleeps."""
+    for lab in labs:
+        slept, rounds = asleep_seconds(lab), worker_rounds(lab)
+        wait_until(lambda: asleep_seconds(lab) - slept > 0.5, "the workers sleep")
+        made = worker_rounds(lab) - rounds
+        print(f"{made} rounds while they slept half a second", flush=True)
+        expect(made < 300, f"workers that should sleep have made {made} rounds")
+
+
+def wait_polling(lab):
+    before = worker_rounds(lab)
+    wait_until(lambda: worker_rounds(lab) - before > 100_000, "a worker that polls makes its rounds")
+
+
 def idle():
     """Both daemons sleep while nobody sends, and wake for a packet."""
     with two_daemons() as (master, slave):
-        for _ in range(5):
-            ping(slave, MASTER_IP4)
-            ping(master, SLAVE_IP4)
+        for _ in range(3):
+            both_ping(master, slave)
+            expect_asleep(master, slave)
+
+
+def rx_mode():
+    """Each end polls, sleeps, or both, as it is told; packets arrive whatever the other does."""
+    with two_daemons() as (master, slave):
+        for mode, polls in (("polling", wait_polling), ("interrupt", expect_asleep), ("adaptive", None)):
+            for lab in (master, slave):
+                lab.cli("set", "interface", "rx-mode", "memif1/0", mode)
+                both_ping(master, slave)
+                if polls:
+                    polls(lab)
+        expect_asleep(master, slave)
+        files = Files(master, MASTER_IP4)
+        files.fetch(slave, "10m")
+        expect_sound(master, slave)
+
+
+FLOOD = """import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 9))
+while True:
+    try:
+        s.send(bytes(1400))
+    except OSError:  # nobody listens there, says the other end
+        pass
+"""
+
+
+def standstill(lab):
+    """A condition: packets were held back, and look after look none goes out any more."""
+    def sent():
+        return int(re.search(r"(\d+) +interface-tx +sent", lab.cli("show", "errors"))[1])
+    looks = [sent()]
+
+    def is_there():
+        looks.append(sent())
+        held = int(re.search(r"tx: held (\d+)", lab.cli("show", "hardware-interfaces"))[1])
+        return held > 0 and len(looks) > 5 and looks[-1] - looks[-6] < 3  # a neighbour may be asked for
+    return is_there
+
+
+def stop_under_load(lab, address, stopped):
+    """`lab` floods a peer that is stopped, and serves others meanwhile; the peer goes on afterwards."""
+    flood = lab.spawn([PYTHON, "-c", FLOOD, address], name="flood", env=lab.preload())
+    wait_until(lambda: lab.applications() or flood.poll() is not None, "the flood begins")
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(standstill(lab), "the ring of the stopped peer is full")
+        for _ in range(20):
+            expect(interface(lab)["link"] == "up", "the link stays")
+            lab.run(["ping", "-c", "1", "-W", "5", TAP_IP4])
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    expect(flood.poll() is None, f"the flood ended:\n{lab.output(flood)}")
+    lab.stop(flood, signal.SIGKILL)
+    wait_until(lambda: answered(lab, address, 20) == 20, "all echo requests are answered again")
+    expect_sound(lab)
+
+
+def stopped():
+    """A peer that is stopped while it is flooded (SIGSTOP) does not stop the daemon, and goes on afterwards. In both roles."""
+    for role in ("master", "slave"):
+        with two_daemons(tap=role) as (master, slave):
+            both_ping(master, slave)
+            lab, peer = (master, slave) if role == "master" else (slave, master)
+            stop_under_load(lab, SLAVE_IP4 if role == "master" else MASTER_IP4, peer.daemon)
+            both_ping(master, slave)
+            Files(master, MASTER_IP4).fetch(slave, "10m")
 
 
 def testpmd(lab, name, vdev, commands=()):
@@ -189,7 +291,7 @@ def stand_still(lab, pmd):
 def dpdk(role):
     with Lab(daemon=False) as lab:
         ours = "master" if role == "client" else "slave"
-        lab.startup = startup(lab.dir, ours, MASTER_IP4, MASTER_IP6, "secret abc")
+        lab.startup = startup(lab.dir, ours, MASTER_IP4, MASTER_IP6, "secret abc") + TAP
         vdev = f"net_memif,role={role},id=0,socket={lab.dir}/memif.sock,socket-abstract=no,secret=abc"
         if role == "server":
             pmd = testpmd(lab, "memif-server", vdev)
@@ -202,6 +304,7 @@ def dpdk(role):
         expect("DPDK" in interface(lab)["peer"], f"the peer is {interface(lab)}")
         wait_until(lambda: answered(lab, SLAVE_IP4, 20) == 20, "all echo requests are answered")
         expect_sound(lab)
+        stop_under_load(lab, SLAVE_IP4, pmd)
         lab.stop(pmd, signal.SIGKILL)
         wait_until(lambda: interface(lab)["link"] == "down", "the link goes down with testpmd")
         if role == "server":
@@ -222,4 +325,4 @@ def testpmd_server():
 
 
 if __name__ == "__main__":
-    run_case(daemons, shapes, full, death, idle, testpmd_client, testpmd_server)
+    run_case(daemons, shapes, full, death, idle, rx_mode, stopped, testpmd_client, testpmd_server)

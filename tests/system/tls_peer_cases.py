@@ -59,6 +59,11 @@ def s_server(lab, cert, key, version, *options):
     return lab.program(command, name="s_server", cwd=lab.dir), port
 
 
+def only(version):
+    """GnuTLS's words for one version alone."""
+    return f"NORMAL:-VERS-ALL:+VERS-TLS{version}"
+
+
 def doubtful(ca):
     """A good pair, one that signs itself, a CRL; and pairs that are not to be believed: what, pair, alert (RFC 8446 section 6)."""
     good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
@@ -96,6 +101,10 @@ def nginx():
                     for options in (["--tls-max", "1.2"], ["--tlsv1.3"]):
                         got = fetched(lab, f"{url}/10m", "--cacert", str(ca.pem), *options)
                         expect(hashlib.sha256(got).hexdigest() == n.files["10m"], f"{key_type} {options}: {len(got)} bytes")
+                    for version in VERSIONS:
+                        got = lab.run(["wget", "-q", "-O", "-", f"--ca-certificate={ca.pem}", f"--ciphers={only(version)}", f"{url}/10m"],
+                                      timeout=60).stdout
+                        expect(hashlib.sha256(got).hexdigest() == n.files["10m"], f"wget {key_type} {version}: {len(got)} bytes")
                     for more in ([], ["-H", "Connection: close"]):
                         said = lab.run([p.find("wrk"), *more, "-t", "1", "-c", "16", "-d", "1s", f"{url}/1k"], timeout=60).stdout.decode()
                         done = re.search(r"(\d+) requests in", said)
@@ -126,6 +135,41 @@ def openssl():
                         expect("there and back" in said and f"New, TLSv{version}" in said and "Verify return code: 0" in said,
                                f"s_client {key_type} {version}:\n{said}")
             expect(figures(lab)["handshakes-failed"] == 0, f"{figures(lab)}")
+            expect_reclaimed(lab)
+
+
+def gnutls():
+    """gnutls-cli and gnutls-serv: every version and kind of key."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        pairs = {key_type: ca.make(f"server-{key_type}", key_type) for key_type in KEY_TYPES}
+        with tls_lab(ca) as lab:
+            env = lab.preload(LDP_TRANSPARENT_TLS="1")
+            for key_type, version in MATRIX:
+                with socket.create_server((HOST_IP4, 0)) as s:
+                    port = s.getsockname()[1]
+                cert, key = pairs[key_type]
+                command = ["gnutls-serv", "--http", "--disable-client-cert", "-p", str(port), "--x509certfile", str(cert), "--x509keyfile",
+                           str(key), "--priority", only(version)]
+                with lab.program(command, name="gnutls-serv") as s:
+                    wait_until(lambda: f"port {port}...done" in lab.output(s), "gnutls-serv listens")
+                    page = fetched(lab, f"http://{HOST_IP4}:{port}/", env=env).decode()
+                    expect(f"TLS{version}" in page, f"gnutls-serv {key_type} {version}:\n{page}\n{lab.output(s)}")
+            seen = figures(lab)
+            expect(seen["client-handshakes"] == len(MATRIX) and seen["verify-failed"] == 0, f"{seen}")
+            line = hashlib.shake_128(b"line").digest(400).hex().encode()
+            for port, (key_type, (cert, key)) in enumerate(pairs.items(), 4430):
+                with served(lab, STACK_IP4, port, f"{cert},{key}") as s:
+                    listening(lab, s)
+                    for version in VERSIONS:
+                        command = ["gnutls-cli", "--x509cafile", str(ca.pem), "--sni-hostname", "server.test", "--verify-hostname",
+                                   "server.test", "--priority", only(version), "-p", str(port), STACK_IP4]
+                        said = subprocess.run(command, input=line + b"\n", capture_output=True, timeout=60)
+                        out = said.stdout.decode(errors="replace")
+                        expect(line.decode() in out and f"(TLS{version}" in out and said.returncode == 0,
+                               f"gnutls-cli {key_type} {version}: {out}{said.stderr.decode(errors='replace')}")
+            seen = figures(lab)
+            expect(seen["server-handshakes"] == len(MATRIX) and seen["handshakes-failed"] == 0, f"{seen}")
             expect_reclaimed(lab)
 
 
@@ -268,4 +312,4 @@ def messages():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(nginx, openssl, refused, resumed, early, messages)
+    laboratory.run_case(nginx, openssl, gnutls, refused, resumed, early, messages)

@@ -69,17 +69,19 @@ def without_plugin():
 def iperf3():
     """iperf3 -u: its server connects the socket that got the first datagram, and binds the next one to the same port."""
     with Lab() as lab:
-        for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+        sides = (p.served_by_hostloom(lab), p.client_on_hostloom(lab))
+        for side, how in ((side, how) for side in sides for how in ([], ["-R"])):
             server = [p.find("iperf3"), "-s", "-1", "-B", side.server, "-p", "5201", "--forceflush"]
             with lab.program(server, name="iperf3-server", env=side.server_env) as s:
                 wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "iperf3 server listens")
-                client = [p.find("iperf3"), "-u", "-c", side.server, "-p", "5201", "-t", "2", "-b", "5M", "-J"]
+                client = [p.find("iperf3"), "-u", "-c", side.server, "-p", "5201", "-t", "2", "-b", "2M", "-J", *how]
                 done = lab.run(client, timeout=60, env=side.client_env, check=False)
                 report = json.loads(done.stdout)
                 expect("error" not in report, f"{side.name}: {report.get('error')}\n{lab.output(s)}{lab.daemon_tail()}")
                 total = report["end"]["sum"]
                 expect(total["packets"] > 100, f"{side.name}: only {total['packets']} datagrams")
-                expect(total["lost_percent"] < 100, f"{side.name}: nothing came")
+                # A fifth of a second's worth fits into every queue on the way: what is lost is lost for no reason.
+                expect(total["lost_percent"] <= 2, f"{side.name} {how}: {total}")
         expect_reclaimed(lab)
 
 
@@ -153,9 +155,11 @@ OPTIONS = [PYTHON, str(HERE / "datagram_options.py")]
 def options():
     """IP_MTU_DISCOVER, the error queue and asyncio, against what the kernel does with the same program."""
     with Lab() as lab:
-        for what, peer in (("path", HOST_IP4), ("errors", HOST_IP4), ("asyncio", STACK_IP4)):
+        for what, peer in (("path", HOST_IP4), ("path6", HOST_IP6), ("errors", HOST_IP4), ("errors6", HOST_IP6),
+                           ("asyncio", STACK_IP4)):
             lab.run([*OPTIONS, what, peer], env=lab.preload(), timeout=90)
-        lab.run([*OPTIONS, "errors", STACK_IP4], timeout=90)  # the program is right about Linux
+        for what, peer in (("errors", STACK_IP4), ("errors6", STACK_IP6), ("path6", STACK_IP6)):
+            lab.run([*OPTIONS, what, peer], timeout=90)  # the program is right about Linux
         lab.run([*OPTIONS, "asyncio", HOST_IP4], timeout=90)
         expect(errors(lab, "udp4-error").get("queued", 0) > 0, "it was not Hostloom's error")
         expect_reclaimed(lab)

@@ -2,8 +2,12 @@
 """System tests of several workers. usage: workers_cases.py CASE"""
 
 import hashlib
+import json
+import os
 import pathlib
+import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -179,15 +183,42 @@ def migrate():
         expect_reclaimed(lab)
 
 
+def barriers_since(lab, mark):
+    """How often all workers stood still since the command `mark`."""
+    lab.cli("event-logger", "save", "events.jsonl")
+    lines = [json.loads(line) for line in (lab.dir / "run/events.jsonl").read_text().splitlines()[1:]]
+    events = [(e["event"], e["text"]) for e in lines if e["thread"] == "loom-main"]
+    at = events.index(("cli", mark))
+    return sum(event == "barrier" for event, _ in events[at:])
+
+
+def change_all(lab, port):
+    """Rules, a deny list and routes come and go."""
+    rule = ("proto", "tcp", "0.0.0.0/0", "0", f"{STACK_IP4}/32", port)
+    for scope in ("global", "local"):
+        lab.cli("session", "rule", "add", *rule, "action", "allow", "scope", scope)
+        lab.cli("session", "rule", "del", *rule, "scope", scope)
+    lab.cli("session", "sdl", "add", "203.0.113.0/24", "action", "drop")
+    lab.cli("session", "sdl", "del", "203.0.113.0/24")
+    lab.cli("ip", "route", "add", "203.0.113.0/24", "via", HOST_IP4, "tap0")
+    lab.cli("ip", "route", "del", "203.0.113.0/24", "via", HOST_IP4, "tap0")
+
+
 def churn():
-    """Many short connections while listeners come and go: each is served whole or refused, and nothing is left behind."""
+    """Many short connections while listeners, rules and routes come and go: each connection is served whole or refused,
+    workers never stand still, and nothing is left behind."""
     with Lab(workers=4) as lab:
+        mark = "show version"
+        lab.cli("event-logger", "trace", "dispatch", "disable")  # these are many, and old events give way
+        lab.cli(*mark.split())
         ports = [str(7100 + i) for i in range(6)]
         server = lab.spawn([PYTHON, str(HERE / "programs" / "short_lived.py"), "serve", STACK_IP4] + ports, env=lab.preload(),
                            name="short-lived")
         wait_until(lambda: "ready" in lab.output(server) or server.poll() is not None, "the listeners run")
         clients = [subprocess.Popen([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports,
                                     stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        for _ in range(10):
+            change_all(lab, ports[0])
         # And as many that the daemon's own applications open, over the network and by cut-through.
         near = lab.run([PYTHON, str(HERE / "programs" / "short_lived.py"), "connect", STACK_IP4] + ports, env=lab.preload(), timeout=400)
         reports = [c.communicate(timeout=400)[0] for c in clients] + [near.stdout.decode()]
@@ -197,8 +228,92 @@ def churn():
             expect(served > 100, f"hardly anything was served: {report}{lab.output(server)}")
         expect(server.poll() is None, f"the server ended:\n{lab.output(server)}")
         lab.stop(server)
+        expect(barriers_since(lab, mark) == 0, "workers stood still")
+        lab.cli("set", "interface", "rx-placement", "tap0", "queue", "0", "worker", "1")
+        expect(barriers_since(lab, mark) > 0, "a barrier is not seen")
+        expect_reclaimed(lab)
+
+
+def beside():
+    """A worker with little to do comes to the core of the application that wakes it, and where it may not it stays at home.
+    Beside other work, too: then it goes away again for a while, but it has come."""
+    mine = sorted(os.sched_getaffinity(0))
+    schedstat = pathlib.Path("/proc/thread-self/schedstat")
+    if len(mine) < 2 or not schedstat.exists() or schedstat.read_text().strip() == "0 0 0":
+        return print("skipped: one core, or a kernel that does not count")
+    program = laboratory.TOP / "tests" / "bench" / "datagrams" / "datagram_load.cc"
+    for extra, comes in (("", True), ("cpu { follow-applications off }", False)):
+        with Lab(config_extra=extra) as lab:
+            load, port = str(p.compiled(lab, program)), "7100"
+            server = lab.spawn([load, "serve", STACK_IP4, port], env=lab.preload(), name="server", core=mine[-1])
+            wait_until(lambda: "listening" in lab.output(server) or server.poll() is not None, "the server is bound")
+
+            def run():
+                for program in (server, client):
+                    expect(program.poll() is None, f"the {program.label} ended ({program.returncode}): {lab.output(program)}")
+                return True
+
+            # Asked of the kernel, as a command would take a core each time.
+            lwp = lab.cli("show", "threads", as_json=True)["threads"][0]["lwp"]
+            status = pathlib.Path(f"/proc/{lab.daemon.pid}/task/{lwp}/status")
+
+            def cores():
+                return re.search(r"Cpus_allowed_list:\t(.*)", status.read_text())[1]
+            home = cores()
+            # A few thousand a second: without a pause the worker has enough to do.
+            client = lab.spawn([load, "ping", STACK_IP4, port, "600" if comes else "1", "64", "300"], name="client", core=mine[0])
+            if comes:
+                wait_until(lambda: run() and cores() == str(mine[-1]), "the worker is beside the server", 120)
+                lab.stop(client)
+            else:
+                def is_over():
+                    expect(cores() == home, "it has gone where it may not go")
+                    return client.poll() is not None or not run()
+                wait_until(is_over, "the client ends")
+                said = lab.output(client)
+                expect(client.returncode == 0, f"the client ended ({client.returncode}): {said}")
+                expect(int(said) > 500, f"{said} round trips a second are too few to bring it anywhere")
+            lab.stop(server)
+
+
+def reuseport():
+    """Two processes listen on one port with SO_REUSEPORT: connections are spread by their flow, the same flow always leads
+    to the same one, and when one goes all of them lead to the other. Without the option the second is refused."""
+    server = ("import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(sys.argv[2])); "
+              "s.bind(('0.0.0.0', int(sys.argv[3]))); s.listen(64); print('port', sys.argv[3], flush=True)\n"
+              "while True:\n    c, _ = s.accept(); c.sendall(sys.argv[1].encode()); c.close()")
+
+    def taker(port, source):
+        """Who takes the connection from that port of this host's."""
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the port is free at once
+            s.settimeout(20)
+            s.bind((HOST_IP4, source))
+            s.connect((STACK_IP4, port))
+            return s.recv(1).decode()
+
+    with Lab(workers=2) as lab:
+        def listening(name, shares, port):
+            return lab.program([PYTHON, "-c", server, name, str(shares), str(port)], name=name, env=lab.preload())
+
+        with listening("A", 1, 7000) as a, listening("B", 1, 7000) as b:
+            lab.port_of(a), lab.port_of(b)
+            sources = range(20000, 20064)
+            first = [taker(7000, s) for s in sources]
+            expect(8 < first.count("A") < 56, f"not spread: {first}")  # six deviations from 32
+            expect([taker(7000, s) for s in sources] == first, "a flow has another taker")
+            b.kill()
+            b.wait()
+            wait_until(lambda: len(lab.cli("show", "session", as_json=True)["listeners"]) == 1, "the daemon knows")
+            expect([taker(7000, s) for s in sources] == ["A"] * 64, "the other takes all")
+        with listening("C", 0, 7001) as c:
+            lab.port_of(c)
+            with listening("D", 1, 7001) as d:
+                wait_until(lambda: d.poll() is not None, "the second is refused")
+                expect("Address already in use" in lab.output(d), lab.output(d))
         expect_reclaimed(lab)
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, strays, spread, followed, migrate, churn)
+    laboratory.run_case(programs, strays, spread, followed, migrate, churn, beside, reuseport)

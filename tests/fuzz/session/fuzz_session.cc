@@ -4,97 +4,78 @@
 //           rubbish; requests, well formed or not, about their own sessions and others'; any bytes
 //           anywhere in the memory that they share with the daemon or with each other; die
 // Beside crashes, sanitizer reports and calls that never return these are findings: a byte of the
-// honest application's stream that is lost or another, a session of its that ends; and, when the
-// hostile ones are gone, a session, application, descriptor or buffer that is not.
-#include <cstdio>
-#include <cstdlib>
-
+// honest application's stream that is lost or another, a datagram of its that is another or comes
+// twice, a session of its that ends; and, when the hostile ones are gone, a session, application,
+// descriptor or buffer that is not, and a datagram that does not arrive.
 #include "fuzz.h"
+#include "tests/fuzz/session/datagram_acts.h"
+#include "tests/fuzz/session/honest.h"
 #include "tests/fuzz/session/hostile_app.h"
-#include "tests/unit/core/session/own_net.h"
-#include "tests/unit/core/session/test_app.h"
+#include "tests/unit/core/session/wire_transport.h"
 
 namespace loom::test {
 namespace {
 
+// Of each one more than there are, and 0, which is none.
+constexpr uint32_t kAttachOps = static_cast<uint32_t>(svm::AttachOp::kUseSettings) + 2;
+constexpr uint32_t kRequests = static_cast<uint32_t>(svm::ToDaemon::kResize) + 2;
+
+constexpr uint8_t kBefore = 24, kActs = kBefore + DatagramActs::kActs;
+
 constexpr std::size_t kMostApps = 3;
 constexpr int kMostActions = 400;
-constexpr uint16_t kHonestPort = 80, kHostilePort = 90;
-
-[[noreturn]] void finding(const char* what) {
-  std::fprintf(stderr, "finding: %s\n", what);
-  std::abort();
-}
-void check(bool holds, const char* what) {
-  if (!holds) finding(what);
-}
-
-// The honest application: one stream to itself, through the transport.
-struct Honest {
-  SessionBed& bed;
-  TestApp app;
-  std::unique_ptr<TestApp::Connection> from, to;
-  uint64_t written = 0, read = 0;
-
-  explicit Honest(SessionBed& b) : bed(b), app(b, over_the_network()) {
-    check(app.listen(kHonestPort).status == 0, "listen");
-    from = app.connect(kHonestPort);
-    to = app.accept();
-    check(from && to, "the honest session");
-  }
-  static char byte_at(uint64_t pos) { return static_cast<char>(pos * 2654435761u >> 13); }
-
-  // Writes `n` bytes and reads all that is there. Connections by the hostile ones are accepted and
-  // closed.
-  void go_on(std::size_t n) {
-    std::string piece(n, 0);
-    for (std::size_t i = 0; i < n; ++i) piece[i] = byte_at(written + i);
-    written += from->tx.enqueue(svm::bytes_of(piece.data(), piece.size()));
-    if (from->tx.should_notify()) say(svm::ToDaemon::kTx, from->handle);
-    bed.pump(0);
-    std::string got(to->rx.refresh(), 0);
-    got.resize(to->rx.dequeue(std::as_writable_bytes(std::span(got))));
-    for (const char c : got) check(c == byte_at(read++), "a byte of the honest stream is another");
-    if (to->rx.should_notify()) say(svm::ToDaemon::kRxSpace, to->handle);
-    svm::AcceptedSession a;
-    svm::AcceptConsumer queue(*app.listener, app.listener->capacity);
-    while (queue.pop(a)) say(svm::ToDaemon::kClose, a.handle);
-    svm::MqEvent e;
-    while (app.events.pop(e)) {}
-  }
-  void finish() {
-    for (int i = 0; i < 100 && read != written; ++i) go_on(0);
-    check(read == written, "bytes of the honest stream are lost");
-    go_on(1000);
-    go_on(0);
-    check(read == written, "the honest stream stands still");
-    check(!from->rx.reset() && !to->rx.reset() && !to->rx.eof(), "the honest session has ended");
-  }
-  void say(svm::ToDaemon type, uint64_t handle) {
-    check(app.requests.push(type, svm::SessionEvent{handle, 0}) == svm::MqProducer::Push::kOk,
-          "the honest application's queue is full");
-    bed.pump(0);
-  }
-};
+// The first byte of an input.
+enum Kind : uint8_t { kWithNetwork = 1, kTwoWorkers = 2 };
 
 struct Fuzz {
+  DatagramTransport datagrams;
+  std::unique_ptr<WireTransport> wire;  // of two workers, which this one thread steps in turn
   SessionBed bed;
   Honest honest;
+  std::optional<HonestDatagrams> honest_datagrams;
   std::size_t descriptors, sessions;
   std::vector<std::unique_ptr<HostileApp>> apps;
   std::vector<int> visitors;  // sockets that have not attached
 
-  explicit Fuzz(bool has_cut_through) : honest(start(has_cut_through)) {
-    honest.go_on(100);
+  explicit Fuzz(uint8_t kind)
+      : bed({}, SessionBed::Network::kNone, kind & kTwoWorkers ? 2 : 1, transport_of(kind)),
+        honest(start(kind)) {
+    if (kind & kWithNetwork) honest_datagrams.emplace(honest);
+    go_on(100);
     descriptors = open_descriptors();
     sessions = n_sessions();
   }
   ~Fuzz() {
     for (const int fd : visitors) ::close(fd);
   }
-  SessionBed& start(bool has_cut_through) {
-    if (has_cut_through) bed.engine->worker(0).net = &kOwnNet;
+  // None: the bed's own, which is for one worker.
+  std::function<void(SessionBed&)> transport_of(uint8_t kind) {
+    if (!(kind & kTwoWorkers)) return {};
+    return [this](SessionBed& b) {
+      wire = std::make_unique<WireTransport>(*b.engine);
+      wire->resets_when_full = true;
+      wire->id = b.transports.add(wire->ops()).value();
+    };
+  }
+  SessionBed& start(uint8_t kind) {
+    check(static_cast<bool>(bed.transports.add(datagrams.ops())), "the transport of datagrams");
+    for (uint32_t i = 0; kind & kWithNetwork && i < bed.engine->n_workers(); ++i)
+      bed.engine->worker(i).net = &kDatagramNet;
     return bed;
+  }
+  void go_on(std::size_t n) {
+    honest.go_on(n);
+    if (honest_datagrams) honest_datagrams->send();
+    deliver(bed, datagrams);
+    bed.pump(0);
+    if (honest_datagrams) honest_datagrams->read();
+  }
+  // By now nobody disturbs.
+  void finish() {
+    honest.finish();
+    if (!honest_datagrams) return;
+    for (int i = 0; i < 3; ++i) go_on(0);
+    check(honest_datagrams->has_all(), "the last of the honest datagrams is lost");
   }
   std::size_t n_sessions() {
     std::size_t n = 0;
@@ -156,13 +137,25 @@ struct Fuzz {
     svm::AttachRequest r{};
     r.version = svm::kProtocolVersion;
     const uint8_t how = in.take();
-    r.op = static_cast<svm::AttachOp>(how % 7);
+    r.op = static_cast<svm::AttachOp>(in.take() % kAttachOps);
     r.pair = how & 8 ? app.pair_wanted : how & 16 ? in.take() : 0;
     r.segment_id = how & 32 ? r.pair : in.take();
     r.end = in.take() % 4;
     r.worker = in.take() % 66;
     r.flags = in.take();
-    send_raw(app.socket, &r, sizeof r, how >> 7);
+    if (how & 1) {
+      r.settings = in.take();
+      r.handle = some_handle(app, in);
+    }
+    char message[sizeof r + 256] = {};
+    std::memcpy(message, &r, sizeof r);
+    std::size_t size = sizeof r;
+    if (how & 2) {  // settings may follow
+      const std::size_t n = in.take();
+      in.take(message + size, n);
+      size += n;
+    }
+    send_raw(app.socket, message, size, how >> 7);
     if (how & 64) return;  // does not read
     bed.pump(0);
     svm::AttachReply reply;
@@ -223,13 +216,13 @@ struct Fuzz {
       const svm::SessionEvent e{some_handle(app, in), how};
       std::memcpy(payload, &e, sizeof e);
     }
-    app.push(how % 16, payload, sizeof payload);
+    app.push(how % kRequests, payload, sizeof payload);
   }
   void flood(HostileApp& app, Bytes& in) {
     const uint8_t how = in.take();
     const svm::SessionEvent e{some_handle(app, in), how};
     for (int i = 0; i < 4 * how; ++i) {
-      app.push(how % 16, &e, sizeof e);
+      app.push(how % kRequests, &e, sizeof e);
       if (i % 64 == 63) bed.engine->step();
     }
   }
@@ -371,7 +364,8 @@ struct Fuzz {
   void queues(HostileApp& app, Bytes& in) {
     const uint8_t what = in.take();
     const auto v = static_cast<uint32_t>(lie(app, in));
-    auto& q = what & 1 ? *app.requests.shared() : *app.events.shared();
+    auto& q = what & 1 ? *app.requests[app.to_worker % app.requests.size()].shared()
+                       : *app.events.shared();
     switch (what / 2 % 4) {
       case 0:
         return q.head.store(v);
@@ -386,18 +380,24 @@ struct Fuzz {
   }
   void make_wait(HostileApp& app) {
     ::fcntl(app.event_fd, F_SETFL, 0);
-    ::fcntl(app.wake_fd, F_SETFL, 0);
+    for (const int fd : app.wake_fds) ::fcntl(fd, F_SETFL, 0);
     app.events.shared()->sleeping.store(1);
   }
 
   void act(Bytes& in) {
     const uint8_t what = in.take();
-    if (apps.empty() || what % 24 == 0) return attach(in);
-    if (what % 24 == 1) return visit(in);
-    if (what % 24 == 2) return bed.pump(from_seconds(in.take() / 64.0));
-    const std::size_t who = in.take() % apps.size();
+    if (apps.empty() || what % kActs == 0) return attach(in);
+    if (what % kActs == 1) return visit(in);
+    if (what % kActs == 2) return bed.pump(from_seconds(in.take() / 64.0));
+    const uint8_t whom = in.take();
+    const std::size_t who = whom % 64 % apps.size();
     HostileApp& app = *apps[who];
-    switch (what % 24) {
+    app.to_worker = whom / 64;
+    if (what % kActs >= kBefore) {
+      auto* s = some_session(app, in);
+      return DatagramActs::act(what % kActs - kBefore, app, s, lie(app, in), in);
+    }
+    switch (what % kActs) {
       case 3:
         return ask(app, in);
       case 4:
@@ -440,11 +440,12 @@ struct Fuzz {
   }
 
   void end() {
+    go_on(0);
     honest.finish();
     apps.clear();
     for (const int fd : std::exchange(visitors, {})) ::close(fd);
     for (int i = 0; i < 3; ++i) bed.pump(6 * kSecond);  // pairs are reaped when they were idle
-    honest.finish();
+    finish();
     check(n_sessions() == sessions, "a session of theirs is left");
     check(bed.layer->stats().applications == 1, "an application of theirs is left");
     check(bed.buffers_in_use() == 0, "buffers are lost");
@@ -458,103 +459,12 @@ struct Fuzz {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   using namespace loom::test;
   Bytes in(data, size);
-  Fuzz fuzz(in.take() % 2 != 0);
+  Fuzz fuzz(in.take());
   for (int i = 0; i < kMostActions && !in.empty(); ++i) {
     fuzz.act(in);
-    if (i % 4 == 0) fuzz.honest.go_on(500);
+    if (i % 4 == 0) fuzz.go_on(500);
   }
   fuzz.end();
   check(!testing::UnitTest::GetInstance()->ad_hoc_test_result().Failed(), "see above");
   return 0;
-}
-
-namespace {
-
-using Script = std::string;
-
-Script bytes(std::initializer_list<int> values) {
-  Script s;
-  for (const int v : values) s.push_back(static_cast<char>(v));
-  return s;
-}
-
-// The actions of Fuzz::act.
-const Script kAttach = bytes({0, 0x50, 0}), kPump = bytes({2, 1});
-Script listen(int who) { return bytes({6, who, 7, 1, 16}); }
-Script connect(int who, int port) { return bytes({4, who, 1, port}); }
-Script events(int who) { return bytes({10, who, 63}); }
-Script accept(int who) { return bytes({12, who, 1}); }
-Script write(int who, int session, int n) { return bytes({13, who, session, n}); }
-Script read(int who, int session, int n) { return bytes({15, who, session, n}); }
-Script request(int who, int type, int session) { return bytes({7, who, type, 5 + 8 * session}); }
-Script get_pair(int who) { return bytes({3, who, 45, 0, 0, 0}); }
-Script aim(int who, int session, int fifo, int field, std::initializer_list<int> lie) {
-  return bytes({18, who, session, fifo, field}) + bytes(lie);
-}
-Script die(int who) { return bytes({22, who, 0}); }
-
-// One application, a session with itself through the transport, bytes under way.
-Script one_session() {
-  return kAttach + listen(0) + kPump + events(0) + connect(0, 1) + kPump + events(0) + accept(0) +
-         kPump + write(0, 0, 100) + kPump + read(0, 1, 50) + write(0, 0, 200) + kPump;
-}
-// Two, with a cut-through session.
-Script cut_through() {
-  return kAttach + kAttach + listen(0) + kPump + events(0) + connect(1, 1) + kPump + events(1) +
-         get_pair(1) + accept(0) + get_pair(0) + write(1, 0, 100) + read(0, 0, 50) + kPump;
-}
-
-// Several lives in one input: a short one is tried at every length, which would be the same
-// beginning again and again.
-class Lives {
- public:
-  Lives(const std::function<void(std::string_view)>& give, bool has_cut_through)
-      : give_(give), first_(bytes({has_cut_through})), input_(first_) {}
-  ~Lives() {
-    if (input_ != first_) give_(input_ + Script(512, 0));
-  }
-  void add(const Script& life) {
-    input_ += life;
-    if (input_.size() < 512) return;
-    give_(input_);
-    input_ = first_;
-  }
-
- private:
-  const std::function<void(std::string_view)>& give_;
-  const Script first_;
-  Script input_;
-};
-
-}  // namespace
-
-void fuzz_corpus(const std::function<void(std::string_view)>& give) {
-  const Script again = write(0, 0, 200) + kPump + read(0, 1, 200) + kPump;
-  // Of these two every beginning is an input: they die after each step.
-  give(bytes({0}) + one_session() + again + request(0, 7, 0) + request(0, 8, 1) + kPump);
-  give(bytes({1}) + cut_through() + request(1, 7, 0) + request(0, 8, 0) + kPump);
-  {
-    Lives own(give, false), pair(give, true);
-    for (int field = 0; field < 16; ++field)
-      for (int fifo = 0; fifo < 2; ++fifo) {
-        // What session 0 writes, and what session 1 reads.
-        own.add(one_session() + aim(0, 1 - fifo, fifo, field, {4, 1}) + again + request(0, 8, 0) +
-                kPump + die(0));
-        pair.add(cut_through() + aim(1, 0, fifo, field, {132, 1}) + write(1, 0, 9) + die(1) +
-                 kPump + die(0));
-      }
-    for (int what = 0; what < 8; ++what)
-      own.add(one_session() + bytes({20, 0, what, 1, 5}) + again + connect(0, 0) + kPump + die(0));
-    for (int type = 0; type < 16; type += 2)
-      own.add(one_session() + bytes({9, 0, 16 + type, 5}) + bytes({9, 0, 240 + type, 0}) + kPump +
-              bytes({9, 0, 17 + type, 5}) + die(0));
-    own.add(one_session() + bytes({21, 0}) + again + die(0));
-    for (int op = 0; op < 7; ++op)
-      pair.add(cut_through() + bytes({3, 0, op, 0, 0, 0, 0, 0}) +
-               bytes({3, 1, op | 64, 9, 9, 1, 0, 4}) + die(0) + die(0));
-  }
-  Lives visits(give, false);
-  for (int how = 0; how < 16; ++how)
-    visits.add(bytes({1, 1, how | 0xf0, 1, 2, 3}) + kAttach + bytes({1, how, 2, 0, 9, 200}) +
-               kPump + die(0));
 }

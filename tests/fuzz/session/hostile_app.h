@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -64,32 +65,37 @@ class HostileApp {
   void die() {
     close_fd(socket);
     close_fd(event_fd);
-    close_fd(wake_fd);
+    for (int& fd : wake_fds) close_fd(fd);
   }
 
   // Takes what the reply to an attach brought. False: it was refused.
   bool take_over(int fd, const svm::AttachReply& r, const std::vector<int>& fds) {
-    if (r.status != 0 || fds.size() != 2u + r.n_segments || r.n_daemon_workers != 1) {
+    const uint32_t n = r.n_daemon_workers;
+    if (r.status != 0 || n == 0 || fds.size() != 1u + n + r.n_segments) {
       for (const int f : fds) ::close(f);
       ::close(fd);
       return false;
     }
     socket = fd;
     event_fd = fds[0];
-    wake_fd = fds[1];
+    wake_fds.assign(fds.begin() + 1, fds.begin() + 1 + n);
     worker = r.worker_index;
-    map(r, fds, 2, table, arena, segments);
+    map(r, fds, 1 + n, table, arena, segments);
     auto* mine = table.resolve_as<svm::MqShared>(r.app_mq);
-    auto* theirs = table.resolve_as<svm::MqShared>(r.daemon_mq[0]);
-    if (!mine || !theirs) return false;
-    capacity = theirs->capacity;
+    if (!mine) return false;
+    for (uint32_t i = 0; i < n; ++i) {
+      auto* theirs = table.resolve_as<svm::MqShared>(r.daemon_mq[i]);
+      if (!theirs) return false;
+      capacity = theirs->capacity;
+      requests.emplace_back(*theirs, capacity);
+    }
     events = svm::MqConsumer(*mine, capacity);
-    std::construct_at(&requests, *theirs, capacity);
     return true;
   }
 
   void push(uint32_t type, const void* payload, std::size_t n) {
-    if (is_alive()) (void)requests.push(type, payload, static_cast<uint32_t>(n));
+    if (is_alive())
+      (void)requests[to_worker % requests.size()].push(type, payload, static_cast<uint32_t>(n));
   }
 
   // Learns handles and memory from an event.
@@ -152,7 +158,9 @@ class HostileApp {
     if (!of_pair) return map(r, fds, 0, table, arena, segments);
     map(r, fds, 0, pair_table, pair_arena, pair_segments);
     auto* shared = pair_table.resolve_as<svm::CutThroughShared>(pair_block);
-    if (!shared || sessions.empty() || sessions.back().rx) return;
+    if (!shared) return;
+    regions.push_back({reinterpret_cast<std::byte*>(shared), sizeof *shared});
+    if (sessions.empty() || sessions.back().rx || !sessions.back().line) return;
     Session& s = sessions.back();
     s.rx.emplace(shared->fifos[1 - pair_end]);
     s.tx.emplace(shared->fifos[pair_end]);
@@ -160,18 +168,19 @@ class HostileApp {
     s.tx_size = s.line->tx_size;
     s.table = &pair_table;
     s.arena = &pair_arena;
-    regions.push_back({reinterpret_cast<std::byte*>(shared), sizeof *shared});
     if (auto* bell = pair_table.resolve_as<svm::BellShared>(s.line->bell))
       regions.push_back({reinterpret_cast<std::byte*>(bell), sizeof *bell});
   }
 
-  int socket = -1, event_fd = -1, wake_fd = -1;
+  int socket = -1, event_fd = -1;
+  std::vector<int> wake_fds;  // by worker of the daemon
   uint32_t worker = 0, capacity = 0;
+  uint32_t to_worker = 0;  // of the daemon: whom it asks next
   std::vector<std::unique_ptr<svm::Segment>> segments, pair_segments;
   svm::SegmentTable table, pair_table;
   svm::AppArena arena{table}, pair_arena{pair_table};
   svm::MqConsumer events;
-  svm::MqProducer requests;
+  std::deque<svm::MqProducer> requests;  // by worker of the daemon
   std::vector<Session> sessions;
   std::vector<uint64_t> listener_handles;
   svm::ListenerShared* listener = nullptr;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Options of datagram sockets, as man 7 ip and 7 udp have them, over whatever network the process has.
-usage: datagram_options.py path|errors|asyncio PEER_ADDRESS
+usage: datagram_options.py path|path6|errors|errors6|asyncio PEER_ADDRESS
        datagram_options.py hear OWN_ADDRESS PORT GROUP|-      says what comes, once, from whom
        datagram_options.py gro OWN_ADDRESS PORT               until several came at once"""
 
@@ -13,6 +13,7 @@ import sys
 
 IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
 DO, PROBE = 2, 3
+IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_DONTFRAG = 23, 24, 25, 62
 UDP_GRO = 104
 
 
@@ -48,14 +49,12 @@ def path(peer):
     expect(failure(t.sendto, bytes(1473), (peer, 9)) == errno.EMSGSIZE, "too big without a peer")
 
 
-def errors(peer):
-    """The error queue, of a socket without a peer, of this host and of the network."""
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.setsockopt(0, IP_RECVERR, 1)
-    s.setsockopt(0, IP_MTU_DISCOVER, DO)
+def queued_errors(s, level, option, peer, most, unreachable):
+    """What is too long for the path, and what comes back from where nobody listens: (origin, type, code). The last error's
+    bytes."""
     expect(failure(s.recvmsg, 100, 1000, socket.MSG_ERRQUEUE) == errno.EAGAIN, "an empty queue")
-    expect(failure(s.sendto, bytes(1473), (peer, 9)) == errno.EMSGSIZE, "too big")
-    _, control, flags, name = s.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
+    expect(failure(s.sendto, bytes(most + 1), (peer, 9)) == errno.EMSGSIZE, "too big")
+    _, control, _, _ = s.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
     expect(struct.unpack_from("IBBBBI", control[0][2]) == (errno.EMSGSIZE, 1, 0, 0, 0, 1500), f"{control}")
     s.sendto(b"probe", (peer, 9))  # where nobody listens
     poll = select.poll()
@@ -63,13 +62,58 @@ def errors(peer):
     expect(poll.poll(60000) == [(s.fileno(), select.POLLERR)], "the error is announced")
     expect(failure(s.recv, 100) == errno.ECONNREFUSED, "a call fails of it")
     data, control, flags, name = s.recvmsg(100, 1000, socket.MSG_ERRQUEUE)
-    expect(data == b"probe" and name == (peer, 9), f"{data} to {name}")
+    expect(data == b"probe" and name[:2] == (peer, 9), f"{data} to {name}")
     expect(flags & socket.MSG_ERRQUEUE, f"flags {flags}")
-    expect(control[0][:2] == (0, IP_RECVERR), f"{control}")
-    error, origin, kind, code, _, _ = struct.unpack_from("IBBBBI", control[0][2])
-    expect((error, origin, kind, code) == (errno.ECONNREFUSED, 2, 3, 3), f"{error} {origin} {kind} {code}")
-    expect(socket.inet_ntoa(control[0][2][20:24]) == peer, f"the offender: {control}")
+    expect(control[0][:2] == (level, option), f"{control}")
+    error, *what, _, _ = struct.unpack_from("IBBBBI", control[0][2])
+    expect((error, *what) == (errno.ECONNREFUSED, *unreachable), f"{error} {what}")
     expect(poll.poll(0) == [], "nothing is left")
+    return control[0][2]
+
+
+def errors(peer):
+    """The error queue, of a socket without a peer, of this host and of the network."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(0, IP_RECVERR, 1)
+    s.setsockopt(0, IP_MTU_DISCOVER, DO)
+    last = queued_errors(s, 0, IP_RECVERR, peer, 1472, (2, 3, 3))
+    expect(socket.inet_ntoa(last[20:24]) == peer, f"the offender: {last}")
+
+
+def path6(peer):
+    """The same of IPv6, and IPV6_DONTFRAG."""
+    v6 = socket.IPPROTO_IPV6
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    expect(failure(s.getsockopt, v6, IPV6_MTU) == errno.ENOTCONN, "IPV6_MTU without a peer")
+    s.connect((peer, 9))
+    expect(s.getsockopt(v6, IPV6_MTU) == 1500, f"IPV6_MTU {s.getsockopt(v6, IPV6_MTU)}")
+    expect(s.getsockopt(v6, IPV6_MTU_DISCOVER) == 1, "IPV6_PMTUDISC_WANT is the default")
+    expect(s.send(bytes(3000)) == 3000, "split by default")
+    for mode in (DO, PROBE):
+        s.setsockopt(v6, IPV6_MTU_DISCOVER, mode)
+        expect(s.getsockopt(v6, IPV6_MTU_DISCOVER) == mode, f"mode {mode} is not what was set")
+        expect(failure(s.send, bytes(1453)) == errno.EMSGSIZE, f"too big in mode {mode}")
+    expect(failure(s.setsockopt, v6, IPV6_MTU_DISCOVER, 6) == errno.EINVAL, "a mode that does not exist")
+    t = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    expect(t.getsockopt(v6, IPV6_DONTFRAG) == 0, "IPV6_DONTFRAG is off by default")
+    t.setsockopt(v6, IPV6_DONTFRAG, 1)
+    expect(t.getsockopt(v6, IPV6_DONTFRAG) == 1, "IPV6_DONTFRAG is on")
+    expect(t.sendto(bytes(1452), (peer, 9)) == 1452, "what fits")
+    expect(failure(t.sendto, bytes(1453), (peer, 9)) == errno.EMSGSIZE, "too big without a peer")
+    t.setsockopt(v6, IPV6_DONTFRAG, 0)
+    expect(t.sendto(bytes(1453), (peer, 9)) == 1453, "split again")
+
+
+def errors6(peer):
+    """The error queue of IPv6."""
+    v6 = socket.IPPROTO_IPV6
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(v6, IPV6_RECVERR, 1)
+    expect(s.getsockopt(v6, IPV6_RECVERR) == 1, "IPV6_RECVERR is on")
+    s.setsockopt(v6, IPV6_MTU_DISCOVER, DO)
+    last = queued_errors(s, v6, IPV6_RECVERR, peer, 1452, (3, 1, 4))
+    offender = socket.inet_ntop(socket.AF_INET6, last[24:40])  # behind family, port and flow
+    expect(offender == peer, f"the offender: {offender}")
 
 
 def over_asyncio(peer):
@@ -146,5 +190,5 @@ if __name__ == "__main__":
     elif what == "gro":
         gro(address, int(sys.argv[3]))
     else:
-        {"path": path, "errors": errors, "asyncio": over_asyncio}[what](address)
+        {"path": path, "path6": path6, "errors": errors, "errors6": errors6, "asyncio": over_asyncio}[what](address)
     print("passed")

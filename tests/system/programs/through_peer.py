@@ -1,10 +1,12 @@
 """Both ends of stream connections between two programs, for cut-through sessions.
-usage: through_peer.py serve ADDRESS PORT | talk ADDRESS PORT | hold ADDRESS PORT
+usage: through_peer.py serve ADDRESS PORT | talk ADDRESS PORT | hold ADDRESS PORT | half ADDRESS PORT |
+       through_peer.py stream ADDRESS PORT
 
 serve: an echo server in one thread (selectors), until it is killed. A connection whose first bytes are "QUIET" is never
 answered or read again. talk: sizes from a byte to a megabyte, echoed and compared, blocking and by epoll (edge
 triggered), half close, abort. hold: says "up" on stdout when connected, then waits for the end of the connection and
-says how it came.
+says how it came. half: the same, with its own direction closed. stream: bytes that are echoed and compared, until it is
+ended; says after each quarter of a megabyte how many there were.
 """
 
 import hashlib
@@ -120,9 +122,11 @@ def talk(address, port):
     print("talked", flush=True)
 
 
-def hold(address, port):
+def hold(address, port, half_closed=False):
     s = socket.create_connection((address, port))
     s.sendall(b"QUIET")
+    if half_closed:
+        s.shutdown(socket.SHUT_WR)
     print("up", flush=True)
     try:
         print("end of file" if s.recv(1) == b"" else "data", flush=True)
@@ -130,5 +134,38 @@ def hold(address, port):
         print("reset", flush=True)
 
 
+def stream(address, port, ahead=100_000):
+    """`ahead`: bytes that are on the way at most."""
+    pattern = hashlib.shake_128(b"stream").digest(1_000_003)  # of no power of two: what is lost or said twice is seen
+    pattern += pattern
+    at, said = [0, 0], 0  # sent, received
+    with socket.create_connection((address, port)) as s, select.epoll() as ep:
+        s.setblocking(False)
+        ep.register(s, select.EPOLLIN)
+        while True:
+            try:
+                while (room := ahead - (at[0] - at[1])) > 0:
+                    begin = at[0] % 1_000_003
+                    at[0] += s.send(pattern[begin:begin + min(room, 1 + at[0] % 60_000)])
+            except BlockingIOError:
+                pass
+            assert ep.poll(60), f"nothing came back for a minute, {at[1]} of {at[0]} bytes so far"
+            try:
+                got = s.recv(1 << 16)
+                begin = at[1] % 1_000_003
+                assert got, f"end of file after {at[1]} bytes"
+                assert got == pattern[begin:begin + len(got)], f"bytes {at[1]} and following came back changed"
+                at[1] += len(got)
+            except BlockingIOError:
+                pass
+            if at[1] - said >= 1 << 18:
+                said = at[1]
+                print(said, flush=True)
+
+
+def half(address, port):
+    hold(address, port, half_closed=True)
+
+
 if __name__ == "__main__":
-    {"serve": serve, "talk": talk, "hold": hold}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"serve": serve, "talk": talk, "hold": hold, "half": half, "stream": stream}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))

@@ -22,49 +22,16 @@ import socket
 import struct
 import sys
 
+import vcl
+from vcl import NONBLOCK, POLLIN, Poll, VclError, call, endpoint
+
 PROTO_TLS, PROTO_DTLS = 3, 5
 SET_CKPAIR, SET_SERVER_NAME, SET_ALPN, GET_MOST_PAYLOAD = 35, 70, 71, 81
-POLLIN, NONBLOCK = 1, 0o4000
 
 
 class Pair(ctypes.Structure):
     _fields_ = [("cert", ctypes.c_char_p), ("key", ctypes.c_char_p), ("cert_len", ctypes.c_uint32),
                 ("key_len", ctypes.c_uint32)]
-
-
-class Endpoint(ctypes.Structure):
-    _fields_ = [("unused", ctypes.c_uint8), ("is_ip4", ctypes.c_uint8), ("ip", ctypes.POINTER(ctypes.c_uint8)),
-                ("port", ctypes.c_uint16), ("unused2", ctypes.c_uint64), ("tlv_len", ctypes.c_uint32),
-                ("tlvs", ctypes.c_void_p)]
-
-
-vcl = ctypes.CDLL(sys.argv[1])
-
-
-class Poll(ctypes.Structure):
-    _fields_ = [("fds_ndx", ctypes.c_uint32), ("session", ctypes.c_uint32), ("events", ctypes.c_short),
-                ("revents", ctypes.c_short)]
-
-
-class VclError(Exception):
-    def __init__(self, name, number):
-        super().__init__(f"{name}: {errno.errorcode.get(number, number)}")
-        self.number = number
-
-
-def call(name, *args):
-    n = getattr(vcl, "vppcom_" + name)(*args)
-    if n < 0:
-        raise VclError(name, -n)
-    return n
-
-
-def endpoint(address, port):
-    raw = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-    ip = (ctypes.c_uint8 * 16)(*raw)
-    e = Endpoint(is_ip4=":" not in address, ip=ctypes.cast(ip, ctypes.POINTER(ctypes.c_uint8)), port=socket.htons(port))
-    e.keep = ip
-    return e
 
 
 def set_attr(session, op, value):
@@ -83,9 +50,7 @@ def use_pair(session, files):
 
 
 def read(session):
-    buffer = ctypes.create_string_buffer(1 << 16)
-    n = call("session_read", session, buffer, len(buffer))
-    return buffer.raw[:n]
+    return vcl.read(session, 1 << 16)
 
 
 def write(session, data):
@@ -156,7 +121,7 @@ def serve_datagrams(address, port, pair):
                     call("session_write", s, data, len(data))
                     continue
             except VclError as e:
-                if e.number == errno.EAGAIN:
+                if e.errno == errno.EAGAIN:
                     continue
                 print(e, flush=True)
             open_ones.remove(s)
@@ -177,7 +142,7 @@ def ask_datagrams(address, port, name, text, pair=""):
     try:
         call("session_write", s, large, len(large))
     except VclError as e:
-        print("refused" if e.number == errno.EMSGSIZE else e, flush=True)
+        print("refused" if e.errno == errno.EMSGSIZE else e, flush=True)
     call("session_write", s, large, most.value)
     call("session_write", s, text.encode() + b"\n", len(text) + 1)
     while (got := read(s)).startswith(b"-"):  # of who echoes
@@ -186,9 +151,10 @@ def ask_datagrams(address, port, name, text, pair=""):
     call("session_close", s)
 
 
+vcl.load(sys.argv[1])
 call("app_create", b"vcl-tls")
 try:
     {"server": serve, "client": ask, "dtls-server": serve_datagrams, "dtls-client": ask_datagrams}[sys.argv[2]](*sys.argv[3:])
 except VclError as e:
     print(e, flush=True)
-vcl.vppcom_app_destroy()
+vcl.destroy()

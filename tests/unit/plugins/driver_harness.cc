@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 namespace loom {
 namespace {
@@ -66,6 +67,7 @@ struct DriverHarness::Table {
     ops.rx_counters = [](Host& h, IfIndex, uint32_t) { return &of(h).counters; };
     ops.n_workers = [](Host&) { return 1u; };
     ops.run_on_worker = [](Host& h, uint32_t w, void (*fn)(Worker&, void*), void* arg) {
+      ++of(h).n_worker_calls;
       of(h).engine->run_on_worker(w, [=](Worker& worker) { fn(worker, arg); });
     };
     ops.with_barrier = [](Host&, void (*fn)(void*), void* arg) { fn(arg); };
@@ -90,9 +92,8 @@ struct DriverHarness::Table {
 };
 
 DriverHarness::DriverHarness(const NodeInfo& input_node, uint32_t n_buffers, uint32_t data_size)
-    : input_name_(input_node.name) {
+    : input_name_(input_node.name), before_(std::exchange(current, this)) {
   static constexpr HostOps kTable = Table::make();
-  current = this;
   EngineConfig config;
   config.buffers.buffers_per_numa = n_buffers;
   config.buffers.data_size = data_size;
@@ -104,7 +105,10 @@ DriverHarness::DriverHarness(const NodeInfo& input_node, uint32_t n_buffers, uin
   host.impl = this;
 }
 
-DriverHarness::~DriverHarness() { clear(); }
+DriverHarness::~DriverHarness() {
+  clear();
+  current = before_;
+}
 
 void DriverHarness::clear() {
   worker().free(sink);

@@ -48,12 +48,14 @@ class DriverHarness {
   std::map<uint64_t, int> watched_fds;
   std::vector<std::string> log;
   InterfaceCounters counters;
+  uint32_t n_worker_calls = 0;  // run_on_worker
   std::map<std::string, CliCommand> commands;
 
  private:
   struct Table;
   Result<void> run(const std::string& line, CliReply& reply);
   const char* input_name_;
+  DriverHarness* before_;  // whose node "ethernet-input" was that of the process
 };
 
 // All bytes of a chain.

@@ -69,6 +69,17 @@ class PluginBed {
       of(h).stats = *s;
       return Status::kOk;
     };
+    ops_.watch_fd = [](Host& h, int fd, void (*fn)(void*), void* arg) -> uint64_t {
+      SessionBed& b = of(h).bed;
+      if (b.watches_left == 0) return 0;
+      --b.watches_left;
+      b.watches[++b.next_watch] = {fd, [fn, arg] { fn(arg); }};
+      return b.next_watch;
+    };
+    ops_.unwatch_fd = [](Host& h, uint64_t handle) { of(h).bed.watches.erase(handle); };
+    ops_.post_to_worker = [](Host& h, uint32_t i, WorkerPost& p) noexcept {
+      of(h).bed.engine->post(i, p);
+    };
     ops_.log = [](Host& h, LogLevel, const char* who, const char* text) {
       of(h).log += std::string(who) + ": " + text + "\n";
     };

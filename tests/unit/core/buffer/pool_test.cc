@@ -166,6 +166,8 @@ TEST(BufferPool, MovesToOtherMemoryWithAnAreaInFrontOfEachBuffer) {
   const std::size_t plain = pool->bytes_with(0);
   EXPECT_EQ(pool->bytes_with(192), plain + 20 * 192);
   const auto memory = lent_memory(pool->bytes_with(192));
+  ASSERT_TRUE(pool->vacate());
+  EXPECT_TRUE(pool->info().memory.empty());  // it is the machine's again
   ASSERT_TRUE(pool->move_to(SharedMemory::lent(memory, 4096), 192));
   const BufferPoolInfo info = pool->info();
   EXPECT_EQ(info.memory.data(), memory.data());
@@ -199,11 +201,14 @@ TEST(BufferPool, DoesNotMoveWhileABufferIsInUseNorToWhereItDoesNotFit) {
   EXPECT_EQ(pool->move_to(SharedMemory::lent(crooked, 4096), 64).error().code, Status::kInvalid);
   PoolWorker w(*pool);
   Buffer* b = w.alloc();
+  EXPECT_EQ(pool->vacate().error().code, Status::kInUse);
   EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 64).error().code, Status::kInUse);
   EXPECT_TRUE(pool->owns(b));
   w.free(b);
-  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 64).error().code, Status::kInUse);
+  EXPECT_EQ(pool->vacate().error().code, Status::kInUse);  // it lies in a worker's cache
   pool->flush_cache(w);
+  EXPECT_EQ(pool->move_to(SharedMemory::lent(memory, 4096), 64).error().code, Status::kInUse);
+  EXPECT_TRUE(pool->vacate());
   EXPECT_TRUE(pool->move_to(SharedMemory::lent(memory, 4096), 64));
 }
 

@@ -74,6 +74,58 @@ TEST_F(SchedulerTest, PostsOfOneThreadRunInOrder) {
   });
 }
 
+// In one order with closures.
+TEST_F(SchedulerTest, PostsMayWaitInTheirCallersMemory) {
+  struct Call : WorkerPost {
+    std::vector<int>* order = nullptr;
+    int number = 0;
+  };
+  start({.spin_rounds = 1});
+  std::vector<int> order;
+  std::vector<Call> calls(500);
+  for (int i = 0; i < 1000; i += 2) {
+    Call& c = calls[static_cast<std::size_t>(i / 2)];
+    c.fn = [](Worker&, WorkerPost& p) noexcept {
+      static_cast<Call&>(p).order->push_back(static_cast<Call&>(p).number);
+    };
+    c.order = &order;
+    c.number = i;
+    engine->post(0, c);
+    engine->post(0, [&order, i](Worker&) { order.push_back(i + 1); });
+  }
+  engine->run_on_worker(0, [&](Worker&) {
+    ASSERT_EQ(order.size(), 1000u);
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  });
+}
+
+TEST_F(SchedulerTest, APostInItsCallersMemoryWakesASleepingWorkerAndMayBePostedAgain) {
+  struct Call : WorkerPost {
+    Event ran;
+    int left = 3;
+  } call;
+  call.fn = [](Worker& w, WorkerPost& p) noexcept {
+    auto& self = static_cast<Call&>(p);
+    if (--self.left != 0) return Engine::of(w).post(w.index, self);
+    self.ran.set();
+  };
+  start();
+  wait_until_asleep();
+  engine->post(0, call);
+  call.ran.wait();
+}
+
+// What was posted when the engine goes: what is its own is freed, what is not is left alone.
+TEST_F(SchedulerTest, PostsThatNobodyRanAreTheirCallers) {
+  engine = make_engine({});
+  const auto witness = std::make_shared<int>(0);
+  WorkerPost call{.fn = [](Worker&, WorkerPost&) noexcept { ADD_FAILURE() << "it ran"; }};
+  engine->post(0, [witness](Worker&) {});
+  engine->post(0, call);
+  engine.reset();
+  EXPECT_EQ(witness.use_count(), 1);
+}
+
 // Each producer posts, waits until that has run, and posts again: as the worker keeps falling
 // asleep in between, a wake-up that gets lost hangs the test.
 TEST_F(SchedulerTest, NoWakeUpIsLost) {

@@ -33,6 +33,8 @@ struct FakeDevice {
   bool is_destroyed = false;
   MacAddress told_mac;  // by set_mac
   bool refuses_mac = false;
+  std::vector<std::pair<uint16_t, RxMode>> told_modes;  // by set_rx_mode
+  uint32_t n_rx_calls = 0;
 
   void inject(Bytes frame, uint32_t flags = 0, uint16_t gso_size = 0) {
     to_receive.push_back({std::move(frame), flags, gso_size});
@@ -56,6 +58,7 @@ struct FakeDevice {
   }
   static uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t) noexcept {
     auto& self = *static_cast<FakeDevice*>(device);
+    ++self.n_rx_calls;
     uint32_t n = 0;
     for (; n < kFrameSize && !self.to_receive.empty(); ++n) {
       const Incoming frame = std::move(self.to_receive.front());
@@ -75,6 +78,9 @@ struct FakeDevice {
     self.told_mac = mac;
     return Status::kOk;
   }
+  static void set_rx_mode(void* device, uint16_t queue, RxMode mode) noexcept {
+    static_cast<FakeDevice*>(device)->told_modes.emplace_back(queue, mode);
+  }
   static void destroy(void* device) noexcept {
     static_cast<FakeDevice*>(device)->is_destroyed = true;
   }
@@ -84,6 +90,7 @@ inline const DriverOps kFakeDriver{.name = "fake",
                                    .tx = FakeDevice::tx,
                                    .rx = FakeDevice::rx,
                                    .destroy = FakeDevice::destroy,
-                                   .set_mac = FakeDevice::set_mac};
+                                   .set_mac = FakeDevice::set_mac,
+                                   .set_rx_mode = FakeDevice::set_rx_mode};
 
 }  // namespace loom

@@ -11,11 +11,29 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 Bytes echo_frame(const std::string& dst_mac, const std::string& dst, const std::string& src) {
   return ethernet(dst_mac, NetHost::kPeerMac, 0x0800,
                   make_ip4({.src = src, .dst = dst}, make_icmp4(8, 0, 1, counting(8))));
+}
+
+// Up, with a queue for each descriptor.
+IfIndex add_watched(NetHost& host, FakeDevice& d, std::initializer_list<int> fds) {
+  InterfaceConfig c;
+  c.name = "tap0";
+  c.mac = {{2, 0, 0, 0, 0, 1}};
+  c.caps = NetHost::kAllCaps;
+  c.ops = &kFakeDriver;
+  c.device = &d;
+  c.input_node = "tap-input";
+  for (const int fd : fds) c.rx_queues.push_back({.event_fd = fd});
+  d.index = must(host.net->add_interface(c));
+  must(host.net->add_address(d.index, *IpPrefix::parse("10.0.0.2/24")));
+  must(host.net->set_admin(d.index, true));
+  host.run();
+  return d.index;
 }
 
 TEST(Interface, IsRemovedWithEverythingThatNamesIt) {
@@ -119,18 +137,7 @@ TEST(Interface, QueueWithAnEventFdIsPolledOnlyWhenItFires) {
   NetHost host;
   const int fd = eventfd(0, EFD_NONBLOCK);
   FakeDevice d;
-  InterfaceConfig c;
-  c.name = "tap0";
-  c.mac = {{2, 0, 0, 0, 0, 1}};
-  c.caps = NetHost::kAllCaps;
-  c.ops = &kFakeDriver;
-  c.device = &d;
-  c.input_node = "tap-input";
-  c.rx_queues = {{.event_fd = fd}};
-  d.index = must(host.net->add_interface(c));
-  must(host.net->add_address(d.index, *IpPrefix::parse("10.0.0.2/24")));
-  must(host.net->set_admin(d.index, true));
-  host.run();
+  add_watched(host, d, {fd});
   d.inject(echo_frame(NetHost::kOwnMac, "10.0.0.2", "10.0.0.1"));
   host.pass(kMillisecond);
   EXPECT_THAT(d.to_receive, SizeIs(1));  // nobody looked
@@ -147,6 +154,55 @@ TEST(Interface, QueueWithAnEventFdIsPolledOnlyWhenItFires) {
   host.run();
   EXPECT_THAT(d.to_receive, IsEmpty());
   ASSERT_EQ(host.net->remove_interface(d.index), Status::kOk);
+  close(fd);
+}
+
+TEST(Interface, ADriverIsToldHowItsQueuesArePolled) {
+  NetHost host({}, 2);
+  const int fds[] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK)};
+  FakeDevice d;
+  const IfIndex index = add_watched(host, d, {fds[0], fds[1]});
+  EXPECT_THAT(d.told_modes, IsEmpty());  // adaptive, as it knows
+  must(host.net->set_rx_mode(index, RxMode::kAdaptive));
+  EXPECT_THAT(d.told_modes, IsEmpty());
+  must(host.net->set_rx_mode(index, RxMode::kPolling, 1));
+  EXPECT_THAT(d.told_modes, ElementsAre(Pair(1, RxMode::kPolling)));
+  must(host.net->set_rx_mode(index, RxMode::kPolling));
+  must(host.net->set_rx_mode(index, RxMode::kInterrupt, 0));
+  EXPECT_THAT(d.told_modes, ElementsAre(Pair(1, RxMode::kPolling), Pair(0, RxMode::kPolling),
+                                        Pair(0, RxMode::kInterrupt)));
+  // Another worker polls it as it was.
+  must(host.net->place_rx_queue(index, 1, 0));
+  EXPECT_THAT(d.told_modes, SizeIs(3));
+  ASSERT_EQ(host.net->remove_interface(index), Status::kOk);
+  for (const int fd : fds) close(fd);
+}
+
+TEST(Interface, AQueueThatIsNotWatchedIsPolledAndItsDriverKnows) {
+  NetHost host({}, 2);
+  const int fd = eventfd(0, EFD_NONBLOCK);
+  FakeDevice d;
+  const IfIndex index = add_watched(host, d, {-1, fd});
+  EXPECT_THAT(d.told_modes, ElementsAre(Pair(0, RxMode::kPolling)));
+  must(host.net->set_rx_mode(index, RxMode::kAdaptive));
+  EXPECT_THAT(d.told_modes, SizeIs(1));
+  ASSERT_EQ(host.net->remove_interface(index), Status::kOk);
+  close(fd);
+}
+
+TEST(Interface, AQueueThatIsPolledNoMoreIsLookedAtOnceMore) {
+  NetHost host;
+  const int fd = eventfd(0, EFD_NONBLOCK);
+  FakeDevice d;
+  const IfIndex index = add_watched(host, d, {fd});
+  must(host.net->set_rx_mode(index, RxMode::kPolling));
+  host.run();
+  EXPECT_NE(d.n_rx_calls, 0u);
+  must(host.net->set_rx_mode(index, RxMode::kAdaptive));
+  d.n_rx_calls = 0;
+  host.run();
+  EXPECT_EQ(d.n_rx_calls, 1u);  // the driver arms the descriptor in it
+  ASSERT_EQ(host.net->remove_interface(index), Status::kOk);
   close(fd);
 }
 

@@ -84,15 +84,11 @@ TEST_F(Ip6Test, EachKindOfBadHeaderHasItsCounter) {
                  "ip6-lookup/not-joined");
 }
 
-TEST_F(Ip6Test, TransportChecksumIsVerifiedAndMandatoryForUdp) {  // RFC 8200 section 8.1
+TEST_F(Ip6Test, TransportChecksumIsVerified) {  // RFC 8200 section 8.1
   Bytes u = udp();
   u[10] ^= 1;
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
                  "ip6-local/udp-checksum");
-  u = udp();
-  put16(u, 6, 0);
-  expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
-                 "ip6-local/udp-no-checksum");
   u = udp();
   put16(u, 4, 7);
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
@@ -101,6 +97,16 @@ TEST_F(Ip6Test, TransportChecksumIsVerifiedAndMandatoryForUdp) {  // RFC 8200 se
   put16(u, 4, static_cast<uint32_t>(u.size() + 1));
   expect_dropped(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u),
                  "ip6-local/udp-length-overrun");
+}
+
+// Whether it is taken is for UDP to say; nobody may think that it was verified.
+TEST_F(Ip6Test, DatagramWithoutAChecksumReachesItsProtocolAsSuch) {  // RFC 6935 section 5
+  Bytes u = udp();
+  put16(u, 6, 0);
+  host.receive(wire, frame(make_ip6({.src = kPeer, .dst = kOwn, .next_header = 17}, u)));
+  ASSERT_THAT(host.sink.packets, SizeIs(1));
+  EXPECT_EQ(host.sink.packets[0].data, u);
+  EXPECT_FALSE(host.sink.packets[0].flags & kBufferL4ChecksumOk);
 }
 
 TEST_F(Ip6Test, ExtensionHeadersAreSkipped) {          // RFC 8200 section 4

@@ -304,10 +304,12 @@ struct Provider {
   std::vector<std::byte> bytes;
   bool is_willing = true;
   std::size_t lacks = 0;  // bytes, of what it lends
+  const BufferPool* replaces = nullptr;
   static Status provide(void* context, uint32_t pool, std::size_t size, int,
                         std::span<std::byte>* out, uint64_t* page_size, std::string* message) {
     auto& self = *static_cast<Provider*>(context);
     EXPECT_EQ(pool, 0u);
+    EXPECT_TRUE(self.replaces->memory().bytes().empty());  // huge pages are there once only
     if (!self.is_willing) {
       *message = "no memory today";
       return Status::kNoMemory;
@@ -323,6 +325,7 @@ struct Provider {
 
 TEST_F(HostImplTest, OneDriverPlacesTheBuffersBeforeAnyIsUsed) {
   static Provider provider;  // its memory is there for longer than the engine
+  provider.replaces = engine_->buffer_pools().at(0);
   BufferPlacement wanted{.front = 192, .context = &provider, .provide = Provider::provide};
   const auto refusal = [&] {
     const auto r = host().place_buffers(wanted);
@@ -352,7 +355,11 @@ TEST_F(HostImplTest, OneDriverPlacesTheBuffersBeforeAnyIsUsed) {
   EXPECT_EQ(refusal().code, Status::kInvalid);
   wanted.struct_size = sizeof wanted + 64;  // of a plugin that knows more: what we know counts
   ASSERT_EQ(host().buffer_pool(0, after), Status::kOk);
-  EXPECT_EQ(after.memory.data(), before.memory.data());  // as they were
+  EXPECT_EQ(after.memory.size(), before.memory.size());  // as they were
+  EXPECT_EQ(after.front, 0u);
+  std::vector<Buffer*> all(after.n_buffers);
+  ASSERT_EQ(host().take_buffers(0, all), after.n_buffers);
+  host().give_buffers(0, all);
   wanted.front = 192;
   EXPECT_EQ(refusal().code, Status::kOk);
   ASSERT_EQ(host().buffer_pool(0, after), Status::kOk);

@@ -1,7 +1,7 @@
 // Datagram sessions of two applications, and the links between them as each end maps them.
 #pragma once
 #include "tests/unit/core/session/datagram_transport.h"
-#include "tests/unit/core/session/test_app.h"
+#include "tests/unit/core/session/pair_memory.h"
 
 namespace loom::test::links {
 
@@ -45,12 +45,8 @@ struct Socket {
   }
 };
 
-// A link, with the pair's memory mapped as an application maps it.
-struct Link {
-  std::vector<std::unique_ptr<svm::Segment>> segments;
-  std::unique_ptr<svm::SegmentTable> table = std::make_unique<svm::SegmentTable>();
-  std::unique_ptr<svm::AppArena> arena = std::make_unique<svm::AppArena>(*table);
-  svm::CutThroughShared* shared = nullptr;
+// One end of a link.
+struct Link : PairMemory {
   svm::AppFifoConsumer rx;
   svm::AppFifoProducer tx;
 
@@ -86,12 +82,7 @@ struct DatagramLinksTest : testing::Test {
     return {};
   }
   svm::ConnectedEvent ask(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
-    svm::ConnectEvent e{};
-    e.context = 5;
-    e.proto = Transport::kProto;
-    e.local = local;
-    e.remote = remote;
-    a.push(svm::ToDaemon::kConnect, e);
+    a.push(svm::ToDaemon::kConnect, datagram_request(local, remote));
     return answer(a);
   }
   Socket open(TestApp& a, svm::Endpoint local, svm::Endpoint remote) {
@@ -114,25 +105,18 @@ struct DatagramLinksTest : testing::Test {
     s.app->push(svm::ToDaemon::kSetPeer, e);
     return static_cast<Status>(answer(*s.app).status);
   }
+  // Its only one, from now on; kNoIndex: any.
+  void set_interface(Socket& s, IfIndex interface) {
+    svm::OptionEvent e{};
+    e.handle = s.handle;
+    e.number = ++n_options;
+    e.options.interface = static_cast<uint16_t>(interface + 1);
+    s.app->push(svm::ToDaemon::kSetOption, e);
+  }
   Link map(const Socket& s, uint32_t slot = 0) {
     Link l;
     const svm::DatagramLinkSlot& shared = s.slot(slot);
-    svm::AttachRequest r{};
-    r.version = svm::kProtocolVersion;
-    r.op = svm::AttachOp::kGetSegment;
-    r.pair = r.segment_id = svm::ref_segment(shared.block);
-    const auto reply = s.app->ask(r);
-    EXPECT_EQ(reply.status, 0) << reply.message;
-    for (uint32_t i = 0; i < reply.n_segments; ++i) {
-      const auto& info = reply.segments[i];
-      l.segments.push_back(svm::Segment::map(s.app->fds[i], info.id, info.kind, info.size).value());
-      EXPECT_TRUE(l.table->add(*l.segments.back()));
-      if (info.kind == svm::SegmentKind::kAppArena) {
-        EXPECT_TRUE(l.arena->add_segment(*l.segments.back()));
-      }
-    }
-    l.shared = l.table->resolve_as<svm::CutThroughShared>(shared.block);
-    EXPECT_NE(l.shared, nullptr);
+    l.map(*s.app, shared.block);
     l.rx = svm::AppFifoConsumer(l.shared->fifos[1 - shared.end], *l.table, shared.rx_size);
     l.tx = svm::AppFifoProducer(l.shared->fifos[shared.end], *l.arena, shared.tx_size);
     return l;
@@ -170,6 +154,7 @@ struct DatagramLinksTest : testing::Test {
     EXPECT_TRUE(bed.layer->impl().pairs.empty());
   }
 
+  uint32_t n_options = 0;
   Transport transport;
   SessionBed bed;
   TestApp server{bed, named("server")}, client{bed, named("client")};

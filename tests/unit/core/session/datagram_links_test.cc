@@ -260,6 +260,54 @@ TEST_F(DatagramLinksTest, AnotherPeerEndsTheLinkAndTheSameOneDoesNot) {
   EXPECT_EQ(c.count(svm::kLinkOpen), 0u);
 }
 
+// By the same address other machines are meant on other links (RFC 4007).
+TEST_F(DatagramLinksTest, WhoHasOneInterfaceAloneIsLinkedWithNobody) {
+  NetOps net = kDatagramNet;
+  net.route_group = [](Worker&, const GroupDestination&, RouteInfo*) noexcept {
+    return Status::kOk;
+  };
+  bed.engine->worker(0).net = &net;
+  Socket s = bind(server, 53);
+  svm::ConnectEvent e = datagram_request(at(0, 0), at(1, 53));
+  e.options.interface = 4 + 1;
+  client.push(svm::ToDaemon::kConnect, e);
+  const auto opened = answer(client);
+  ASSERT_EQ(opened.status, 0);
+  EXPECT_TRUE(bed.layer->impl().pairs.empty()) << "nor is anything made for it";
+  Socket c{&client, opened.handle, opened.local, client.connection(opened.handle, opened.session)};
+  EXPECT_EQ(c.table(), nullptr);
+  ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);
+  EXPECT_EQ(c.table(), nullptr);
+  Socket d = bind(client, 60, 2);
+  set_interface(d, 4);
+  ASSERT_EQ(set_peer(d, at(1, 53)), Status::kOk);
+  EXPECT_EQ(d.table(), nullptr);
+  // It is the same where the other end has one.
+  set_interface(s, 4);
+  Socket other = connect(client, 53);
+  EXPECT_EQ(other.table(), nullptr);
+  set_interface(s, kNoIndex);
+  set_interface(d, kNoIndex);
+  ASSERT_EQ(set_peer(d, at(1, 53)), Status::kOk);
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  bed.engine->worker(0).net = &kDatagramNet;
+}
+
+TEST_F(DatagramLinksTest, AnInterfaceEndsTheLinksThatThereAre) {
+  Socket s = bind(server, 53), c = connect(client, 53), d = connect(client, 53);
+  ASSERT_EQ(s.count(svm::kLinkOpen), 2u);
+  Link from = map(c), to = map(s);
+  from.send("before");
+  set_interface(c, 4);
+  EXPECT_EQ(c.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(s.count(svm::kLinkEnded), 1u);
+  EXPECT_EQ(d.count(svm::kLinkOpen), 1u);
+  for (const auto& end : from.shared->ends) EXPECT_EQ(end.stopped.load(), 0u) << "both say so";
+  EXPECT_EQ(to.take(), "before");
+  set_interface(s, 4);
+  EXPECT_EQ(d.count(svm::kLinkEnded), 1u);
+}
+
 TEST_F(DatagramLinksTest, ABoundSessionThatConnectsIsLinkedToo) {
   Socket s = bind(server, 53), c = bind(client, 60, 2);
   ASSERT_EQ(set_peer(c, at(1, 53)), Status::kOk);

@@ -32,6 +32,9 @@ struct DatagramTransport {
     SessionId session;
     Endpoints ends;
     bool open = true;
+    uint32_t worker = 0;
+    bool shares = false;  // its local end
+    SocketOptionsView options{};
   };
   struct Sent {
     ConnId conn;
@@ -48,25 +51,42 @@ struct DatagramTransport {
   DatagramTransport() { self = this; }
   ~DatagramTransport() { self = nullptr; }
 
+  static void unbind(Worker& w, ConnId c) noexcept {
+    const Connection& at = self->connections[c];
+    if (at.shares)
+      w.sessions->flow_unbind_shared(w, at.ends, kIpProtocol, false, c);
+    else
+      w.sessions->flow_unbind(w, at.ends, kIpProtocol, false);
+  }
+
   TransportOps ops() const {
     TransportOps o;
     o.name = "datagrams";
     o.proto = kProto;
     o.ip_protocol = kIpProtocol;
     o.tx_kind = TxKind::kDatagram;
-    o.connect = [](Worker& w, SessionId s, Endpoints& e, const SocketOptionsView&,
+    o.connect = [](Worker& w, SessionId s, Endpoints& e, const SocketOptionsView& options,
                    ConnId* out) noexcept {
+      bool shares = false;
       *out = static_cast<ConnId>(self->connections.size());
       Status status;
       if (e.remote_port != 0) {
         status = w.sessions->flow_open(w, e, kIpProtocol, *out);
         if (status == Status::kOk)
           status = w.sessions->flow_add(w, e, kIpProtocol, FlowKind::kEstablished, *out);
+      } else if (options.reuseport) {
+        shares = true;
+        status = w.sessions->flow_bind_shared(w, e, kIpProtocol, false, *out, s, options);
       } else {
         status = w.sessions->flow_bind(w, e, kIpProtocol, false, *out);
       }
-      if (status == Status::kOk) self->connections.push_back({s, e});
+      if (status == Status::kOk)
+        self->connections.push_back({s, e, true, w.index, shares, options});
       return status;
+    };
+    o.set_options = [](Worker&, ConnId c, const SocketOptionsView& options) noexcept {
+      self->connections[c].options = options;
+      return Status::kOk;
     };
     o.set_peer = [](Worker&, ConnId c, Endpoints& e) noexcept {
       if (e.remote_port == 9) return Status::kUnreachable;
@@ -92,13 +112,13 @@ struct DatagramTransport {
     o.close = [](Worker& w, ConnId c, bool) noexcept {
       ++self->closed;
       self->connections[c].open = false;
-      w.sessions->flow_unbind(w, self->connections[c].ends, kIpProtocol, false);
+      unbind(w, c);
       w.sessions->closed(w, self->connections[c].session);
     };
     o.abort = [](Worker& w, ConnId c) noexcept {
       ++self->aborted;
       self->connections[c].open = false;
-      w.sessions->flow_unbind(w, self->connections[c].ends, kIpProtocol, false);
+      unbind(w, c);
     };
     o.info = [](Worker&, ConnId c, ConnectionInfo& out) noexcept {
       out.endpoints = self->connections[c].ends;
@@ -109,5 +129,15 @@ struct DatagramTransport {
     return o;
   }
 };
+
+// Asks for a session of it.
+inline svm::ConnectEvent datagram_request(const svm::Endpoint& local, const svm::Endpoint& remote) {
+  svm::ConnectEvent e{};
+  e.context = 5;
+  e.proto = DatagramTransport::kProto;
+  e.local = local;
+  e.remote = remote;
+  return e;
+}
 
 }  // namespace loom::test

@@ -68,11 +68,30 @@ TEST_F(FiltersTest, ARedirectedConnectToAnotherHostComesFromTheRoutesSource) {
   EXPECT_TRUE(has_connection(other));
 }
 
-TEST_F(FiltersTest, AConnectIsNotRedirectedToAnotherNamespace) {
+// Namespaces reach each other over the network only, but where a rule of the connecting one says so.
+TEST_F(FiltersTest, ARulesConnectReachesAnotherNamespace) {
   ASSERT_TRUE(session::add_namespace(bed.layer->impl(), {.id = "blue"}));
+  svm::AttachRequest request{};
+  std::strcpy(request.namespace_id, "blue");
+  TestApp blue(bed, request);
+  ASSERT_EQ(blue.reply.status, 0);
+  ASSERT_EQ(other.listen(80).status, 0);
+  ASSERT_EQ(blue.listen(81).status, 0);
+  const auto is_direct = [](TestApp& a, uint16_t port) {
+    a.start_connect(port);
+    const auto c = a.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+    EXPECT_EQ(c.status, 0);
+    return c.cut_through != svm::CutThrough::kNo;
+  };
+  EXPECT_FALSE(is_direct(blue, 80));
   RuleSpec r = rule("10.0.0.0/8", 1, RuleScope::kLocal);  // an application of the default one
   r.appns = 1;
-  EXPECT_EQ(filters().add(r).error().code, Status::kUnsupported);
+  ASSERT_TRUE(filters().add(r));
+  EXPECT_TRUE(is_direct(blue, 80));
+  EXPECT_TRUE(has_connection(other));
+  EXPECT_FALSE(is_direct(app, 81));  // it does not lead back
+  ASSERT_TRUE(filters().del(r));
+  EXPECT_FALSE(is_direct(blue, 80));
 }
 
 }  // namespace

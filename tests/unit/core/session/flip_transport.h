@@ -143,7 +143,8 @@ class FlipTransport {
       *out = c.self;
       return Status::kOk;
     };
-    o.open_listener = [](SessionId upper, const SocketOptionsView&, ConnId* out) noexcept {
+    o.open_listener = [](SessionId upper, const SocketOptionsView& v, ConnId* out) noexcept {
+      self->listener_interface = v.interface;
       auto l = std::make_unique<Listener>(Listener{upper, 0});
       const auto lower = self->bed.layer->listen_for(*self->app, upper, over(), l.get());
       if (!lower) return lower.error().code;
@@ -185,6 +186,7 @@ class FlipTransport {
   std::vector<std::unique_ptr<Conn>> conns;
   std::map<ConnId, std::unique_ptr<Listener>> listeners;
   ConnId next_listener = 0;
+  IfIndex listener_interface = kNoIndex;  // that the last one was opened with
   uint32_t most_per_call = ~0u;
   std::vector<uint32_t> offered;    // what tx_ready was told
   std::function<void()> meanwhile;  // once, behind a tx_ready: what an application does then

@@ -40,7 +40,7 @@ struct HostileAttach : testing::Test {
   }
 };
 
-TEST_F(HostileAttach, MessagesOfTheWrongSizeOrVersionEndTheConnection) {
+TEST_F(HostileAttach, MessagesOfTheWrongSizeEndTheConnection) {
   std::vector<char> bytes(4 * sizeof(svm::AttachRequest));
   const auto r = attach_request();
   std::memcpy(bytes.data(), &r, sizeof r);
@@ -52,15 +52,45 @@ TEST_F(HostileAttach, MessagesOfTheWrongSizeOrVersionEndTheConnection) {
     EXPECT_TRUE(is_closed(fd)) << size << " bytes";
     ::close(fd);
   }
+}
+
+// A library of another release is told why, and the log says it, too.
+TEST_F(HostileAttach, AnotherVersionIsRefusedByNumber) {
+  const auto r = attach_request();
+  bed.log.clear();
   for (const uint32_t version : {0u, svm::kProtocolVersion - 1, svm::kProtocolVersion + 1, ~0u}) {
     auto other = r;
     other.version = version;
     const int fd = visit();
     ASSERT_TRUE(send_raw(fd, &other, sizeof other));
     bed.pump();
+    svm::AttachReply reply;
+    std::vector<int> fds;
+    ASSERT_TRUE(receive_reply(fd, reply, fds)) << "version " << version;
+    EXPECT_EQ(static_cast<Status>(reply.status), Status::kUnsupported);
+    EXPECT_EQ(reply.version, svm::kProtocolVersion);
+    EXPECT_EQ(reply.message, "this daemon speaks version " + std::to_string(svm::kProtocolVersion) +
+                                 " of the attach protocol, the application " +
+                                 std::to_string(version));
+    EXPECT_TRUE(fds.empty());
     EXPECT_TRUE(is_closed(fd)) << "version " << version;
     ::close(fd);
   }
+  EXPECT_NE(bed.log.find("refused: this daemon speaks version"), std::string::npos) << bed.log;
+}
+
+TEST_F(HostileAttach, OneThatHasAttachedAndChangesItsVersionIsEnded) {
+  auto r = attach_request();
+  const int fd = visit();
+  ASSERT_TRUE(send_raw(fd, &r, sizeof r));
+  bed.pump();
+  ASSERT_EQ(bed.layer->stats().applications, 2u);
+  r.version = svm::kProtocolVersion - 1;
+  r.op = svm::AttachOp::kGetSegment;
+  ASSERT_TRUE(send_raw(fd, &r, sizeof r));
+  bed.pump();
+  EXPECT_EQ(bed.layer->stats().applications, 1u);
+  ::close(fd);
 }
 
 TEST_F(HostileAttach, NothingIsAskedForBeforeAttach) {

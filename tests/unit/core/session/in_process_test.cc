@@ -1,157 +1,9 @@
 // In-process applications: what their callbacks are told, in which order, and that whatever they do
 // inside them leaves nothing behind.
-#include <hostloom/app.h>
-
-#include "session/control.h"
-#include "session/in_process.h"
-#include "tests/unit/core/session/test_app.h"
+#include "tests/unit/core/session/in_process_bed.h"
 
 namespace loom::test {
 namespace {
-
-using Strings = std::vector<std::string>;
-
-std::string pattern(std::size_t n) {
-  std::string s(n, 0);
-  for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<char>(i * 7 + i / 251);
-  return s;
-}
-
-// An application that writes down what it is told, and does what the test wants done then.
-class Recorder {
- public:
-  explicit Recorder(SessionBed& b, const char* name = "recorder", AppConfig config = small())
-      : bed(b) {
-    static_assert(sizeof(void*) == sizeof(Recorder*));
-    AppOps ops;
-    ops.name = name;
-    ops.accepted = [](Worker& w, SessionId, SessionId id, void** context) noexcept {
-      return static_cast<Recorder*>(*context)->take(w, id);
-    };
-    ops.connected = [](Worker& w, SessionId id, Status s, void* context) noexcept {
-      of(context).note(w, id, std::string("connected ") + status_name(s));
-    };
-    ops.readable = [](Worker& w, SessionId id, void* context) noexcept {
-      of(context).note(w, id, "readable");
-    };
-    ops.writable = [](Worker& w, SessionId id, void* context) noexcept {
-      of(context).note(w, id, "writable");
-    };
-    ops.reset = [](Worker& w, SessionId id, ResetReason r, void* context) noexcept {
-      of(context).note(w, id, "reset " + std::to_string(static_cast<int>(r)));
-    };
-    ops.closed = [](Worker& w, SessionId id, void* context) noexcept {
-      of(context).note(w, id, "closed");
-    };
-    auto made = bed.layer->add_application(ops, config);
-    EXPECT_TRUE(made) << made.error().message;
-    app = *made;
-  }
-  ~Recorder() {
-    if (app) remove();
-  }
-  void remove() { bed.layer->remove_application(*std::exchange(app, nullptr)); }
-  static AppConfig small() {
-    AppConfig c;
-    c.rx_fifo_size = c.tx_fifo_size = 64 << 10;
-    return c;
-  }
-  static Recorder& of(void* context) { return *static_cast<Recorder*>(context); }
-
-  bool take(Worker& w, SessionId id) {
-    note(w, id, "accepted");
-    accepted = id;
-    return accepts;
-  }
-  void note(Worker& w, SessionId id, const std::string& what) {
-    EXPECT_EQ(depth, 0) << "a callback inside another: " << what;
-    ++depth;
-    log.push_back(what);
-    if (const auto it = on.find(what); it != on.end()) {
-      const auto fn = it->second;  // it may replace itself
-      fn(AppSession(w, id));
-    }
-    --depth;
-  }
-  Strings told() { return std::exchange(log, {}); }
-
-  SessionHandle listen(uint16_t port) {
-    auto h = bed.layer->listen(*app, endpoint(port), this);
-    EXPECT_TRUE(h) << h.error().message;
-    return *h;
-  }
-  SessionId connect(uint16_t port) {
-    const auto id = AppSession::connect(worker(), *app, endpoint(port), this);
-    EXPECT_TRUE(id) << id.error().message;
-    bed.pump();
-    return *id;
-  }
-  static AppEndpoint endpoint(uint16_t port) {
-    AppEndpoint e;
-    std::strcpy(e.transport, "pipe");
-    e.address = Ip4Address{{10, 0, 0, 0}};
-    e.port = port;
-    return e;
-  }
-  Worker& worker() { return bed.engine->worker(0); }
-  AppSession session(SessionId id) { return AppSession(worker(), id); }
-  uint32_t write(SessionId id, std::string_view text) {
-    const uint32_t n = session(id).write(std::as_bytes(std::span(text)));
-    bed.pump();
-    return n;
-  }
-  // Everything unread, consumed.
-  std::string read(SessionId id) {
-    std::string text;
-    std::span<const std::byte> views[2];
-    while (const uint32_t n = session(id).peek(views)) {
-      std::size_t got = 0;
-      for (const auto& v : std::span(views, n)) {
-        text.append(reinterpret_cast<const char*>(v.data()), v.size());
-        got += v.size();
-      }
-      session(id).consume(static_cast<uint32_t>(got));
-    }
-    bed.pump();
-    return text;
-  }
-  session::App& core() { return static_cast<session::InProcessApp&>(*app); }
-
-  SessionBed& bed;
-  Application* app = nullptr;
-  Strings log;
-  std::map<std::string, std::function<void(AppSession)>> on;
-  bool accepts = true;
-  int depth = 0;
-  SessionId accepted = kNoSession;
-};
-
-struct InProcess : testing::Test {
-  SessionBed bed;
-  Recorder server{bed, "server"}, client{bed, "client"};
-  SessionId near = kNoSession, far = kNoSession;
-
-  // A listener, unless there is one, and a connection to it.
-  void open(uint16_t port = 80) {
-    if (server.accepted == kNoSession && !bed.pipe.listeners.contains(port)) server.listen(port);
-    near = client.connect(port);
-    far = server.accepted;
-    EXPECT_EQ(client.told(), Strings{"connected ok"});
-    EXPECT_EQ(server.told(), Strings{"accepted"});
-  }
-  uint32_t sessions() { return bed.layer->impl().workers[0]->pool.in_use(); }
-  // Nothing is left of any connection.
-  void expect_all_back() {
-    bed.pump();
-    EXPECT_EQ(sessions(), 0u);
-    EXPECT_EQ(bed.buffers_in_use(), 0u);
-    for (Recorder* r : {&server, &client})
-      if (r->app) {
-        EXPECT_EQ(r->core().arena.stats().chunk_bytes, 0u);
-        EXPECT_EQ(r->core().n_sessions.load(), 0u);
-      }
-  }
-};
 
 TEST_F(InProcess, BytesArriveBothWaysAndEndsAreTold) {
   open();
@@ -202,6 +54,25 @@ TEST_F(InProcess, AnEchoOfMuchMoreThanTheFifosHold) {
   client.session(near).abort();
   bed.pump();
   expect_all_back();
+}
+
+TEST_F(InProcess, WhatIsSentAsAWholeIsLookedAtOnce) {
+  open();
+  bed.pump();
+  bed.pipe.asked = 0;
+  for (uint32_t n = 1; n <= 3; ++n) {
+    client.write(near, "question");
+    bed.pump();
+    EXPECT_EQ(bed.pipe.asked, n);
+  }
+  EXPECT_EQ(server.read(far).size(), 24u);
+  // What does not fit into one visit is looked at until it has gone.
+  bed.pipe.segment = 1;
+  const std::string forty(40, 'x');
+  client.write(near, forty);
+  bed.pump();
+  EXPECT_EQ(bed.pipe.asked, 5u);
+  EXPECT_EQ(server.read(far), forty);
 }
 
 TEST_F(InProcess, TalksToAnApplicationOutside) {
@@ -508,162 +379,6 @@ TEST_F(InProcess, AConnectionResetBeforeItWasToldIsNotTold) {
   expect_all_back();
 }
 
-TEST_F(InProcess, RemovalClosesAllItHasAndNothingIsSaidAfterwards) {
-  open();
-  std::vector<SessionId> all{near};
-  for (int i = 0; i < 4; ++i) all.push_back(client.connect(80));
-  client.told();
-  server.told();
-  // What a callback does on the way out comes to nothing, or ends with the rest.
-  client.on["closed"] = [&](AppSession) {
-    EXPECT_FALSE(
-        AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client));
-    for (const SessionId id : all) client.session(id).abort();
-  };
-  bed.layer->remove_application(*client.app);
-  client.app = nullptr;
-  EXPECT_EQ(client.told(), Strings(5, "closed"));
-  bed.pump();
-  EXPECT_EQ(client.told(), Strings{});
-  Strings ends;
-  for (int i = 0; i < 5; ++i) ends.insert(ends.end(), {"reset 0", "closed"});
-  EXPECT_EQ(server.told(), ends);
-  EXPECT_EQ(bed.layer->stats().applications, 1u);
-  expect_all_back();
-  Recorder again(bed, "client");  // the name is free
-}
-
-TEST_F(InProcess, TheDaemonsEndIsToldAndNothingCanBeOpenedThen) {
-  open();
-  bed.layer->stop();
-  EXPECT_EQ(client.told(), Strings{"closed"});
-  bed.pump();
-  EXPECT_EQ(server.told().back(), "closed");
-  EXPECT_EQ(bed.layer->listen(*server.app, Recorder::endpoint(82), &server).error().code,
-            Status::kClosed);
-  EXPECT_EQ(AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client)
-                .error()
-                .code,
-            Status::kClosed);
-  expect_all_back();
-}
-
-TEST_F(InProcess, ADrainedDaemonOpensNothingMore) {
-  open();
-  session::Impl& l = bed.layer->impl();
-  session::set_drain(l, true, 0);
-  client.write(near, "what is open goes on");
-  EXPECT_EQ(server.read(far), "what is open goes on");
-  client.session(near).abort();
-  bed.pump();
-  client.told();
-  ASSERT_EQ(session::drain_status(l).state, DrainState::kDrained);
-  const auto connect = [&] {
-    return AppSession::connect(client.worker(), *client.app, Recorder::endpoint(80), &client);
-  };
-  EXPECT_EQ(connect().error().code, Status::kRefused);
-  session::set_drain(l, false, 0);
-  EXPECT_TRUE(connect());
-  bed.pump();
-  EXPECT_EQ(client.told(), Strings{"connected ok"});
-}
-
-TEST_F(InProcess, ThatTheDaemonDrainsIsToldOnceAndThatItDoesNotAnyMore) {
-  static std::string told;
-  told.clear();
-  AppOps ops;
-  ops.name = "told";
-  ops.draining = [](bool begins) noexcept { told += begins ? "begins " : "ends "; };
-  Application* const app = bed.layer->add_application(ops, {}).value();
-  session::Impl& l = bed.layer->impl();
-  session::set_drain(l, false, 0);
-  session::set_drain(l, true, 0);
-  session::set_drain(l, true, 10);
-  session::set_drain(l, false, 0);
-  EXPECT_EQ(told, "begins ends ");
-  bed.layer->remove_application(*app);
-  session::set_drain(l, true, 0);
-  session::set_drain(l, false, 0);
-  EXPECT_EQ(told, "begins ends ");
-}
-
-TEST_F(InProcess, ResetsByTheOperatorAreTold) {
-  open();
-  EXPECT_EQ(session::reset_all_sessions(bed.layer->impl(), true), 1u);  // and the peer's with it
-  bed.pump();
-  EXPECT_EQ(client.told().back(), "closed");
-  EXPECT_EQ(server.told().back(), "closed");
-  expect_all_back();
-}
-
-TEST_F(InProcess, IdleSessionsHoldNoMemory) {
-  open();
-  std::vector<std::pair<SessionId, SessionId>> all{{near, far}};
-  for (int i = 0; i < 50; ++i) {
-    open();
-    all.emplace_back(near, far);
-  }
-  uint64_t carved = 0;
-  for (const auto& [c, s] : all) {
-    client.write(c, pattern(4000));
-    EXPECT_EQ(server.read(s).size(), 4000u);
-    bed.pump(600 * kMillisecond);  // two looks at idle chunks
-    if (carved == 0) carved = client.core().app_arena.carved_bytes();
-  }
-  EXPECT_EQ(server.core().arena.stats().chunk_bytes, 0u);
-  // Each took the chunk that the one before had given back.
-  EXPECT_EQ(client.core().app_arena.carved_bytes(), carved);
-}
-
-TEST(InProcessMemory, AWriterThatFoundNoneIsCalledWhenThereIsSome) {
-  SessionConfig config;
-  config.segment_size = config.add_segment_size = 64 << 10;  // 60 KB of chunks
-  SessionBed bed(config);
-  AppConfig large;
-  large.rx_fifo_size = large.tx_fifo_size = 1 << 20;
-  Recorder server(bed, "server", large), client(bed, "client", large);
-  server.listen(80);
-  bed.pipe.hold_acks = true;  // the tx fifo has to keep it all
-  const SessionId near = client.connect(80);
-  const std::string text = pattern(300'000);
-  std::size_t sent = 0;
-  const auto push = [&](AppSession s) {
-    sent += s.write(std::as_bytes(std::span(text).subspan(sent)));
-    if (sent < text.size()) s.want_writable();
-  };
-  client.on["writable"] = push;
-  std::string got;
-  push(client.session(near));
-  EXPECT_LT(sent, text.size());
-  for (int i = 0; i < 50 && got.size() < text.size(); ++i) {
-    bed.pump();
-    got += server.read(server.accepted);
-  }
-  EXPECT_EQ(got, text);
-  EXPECT_GT(bed.counter("no-segment-memory"), 0u);
-}
-
-TEST(InProcessMemory, ASegmentIsAddedBeforeTheLastOneIsFull) {
-  SessionConfig config;
-  config.segment_size = 16 << 20;  // 4 spans, of which the first session takes one
-  config.add_segment_size = 64 << 20;
-  SessionBed bed(config);
-  Recorder server(bed, "server"), client(bed, "client");
-  server.listen(80);
-  EXPECT_EQ(server.core().arena.n_segments(), 1u);
-  for (int i = 0; i < 20; ++i) (void)client.connect(80);
-  EXPECT_EQ(server.core().arena.n_segments(), 2u);  // once
-  EXPECT_EQ(client.core().arena.n_segments(), 2u);
-  EXPECT_EQ(bed.counter("no-segment-memory"), 0u);
-}
-
-TEST(InProcessMemory, PreallocatedSessionsAreThereBeforeTheFirst) {
-  SessionConfig config;
-  config.preallocated_sessions = 5000;
-  SessionBed bed(config);
-  EXPECT_GE(bed.layer->impl().workers[0]->pool.end(), 5000u);
-}
-
 // Lists of sessions keep those that have gone: a slot that is used again in the same round is told
 // what happens to its new session, once.
 TEST_F(InProcess, ASlotThatIsUsedAgainInTheSameRound) {
@@ -681,24 +396,6 @@ TEST_F(InProcess, ASlotThatIsUsedAgainInTheSameRound) {
   Strings told = client.told();
   std::sort(told.begin(), told.end());
   EXPECT_EQ(told, (Strings{"closed", "connected ok", "connected ok", "connected ok"}));
-}
-
-TEST(InProcessMemory, SoIsOneThatHadAskedBeforeItRanOut) {
-  SessionConfig config;
-  config.segment_size = config.add_segment_size = 64 << 10;
-  SessionBed bed(config);
-  AppConfig large;
-  large.rx_fifo_size = large.tx_fifo_size = 1 << 20;
-  Recorder server(bed, "server", large), client(bed, "client", large);
-  server.listen(80);
-  bed.pipe.hold_acks = true;
-  const SessionId near = client.connect(80);
-  client.told();
-  client.session(near).want_writable(1);
-  const std::string text = pattern(300'000);
-  EXPECT_LT(client.session(near).write(std::as_bytes(std::span(text))), text.size());
-  bed.pump(5 * kMillisecond);
-  EXPECT_EQ(client.told(), Strings{"writable"});
 }
 
 // Older and newer plugins: what they do not know is neither read nor written.

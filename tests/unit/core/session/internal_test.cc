@@ -31,6 +31,7 @@ struct Internal : testing::Test {
     e.local = TestApp::end(port);
     e.backlog = 4;
     e.options.settings = settings;
+    e.options.interface = interface;
     a.push(svm::ToDaemon::kListen, e);
     const auto bound = a.expect<svm::BoundEvent>(svm::ToApp::kBound);
     if (bound.status == 0) {
@@ -40,8 +41,9 @@ struct Internal : testing::Test {
     }
     return bound.status;
   }
-  svm::ConnectedEvent try_connect(TestApp& a, uint16_t port) {
+  svm::ConnectedEvent try_connect(TestApp& a, uint16_t port, uint32_t with_settings = 0) {
     svm::ConnectEvent e{};
+    e.options.settings = with_settings;
     e.proto = FlipTransport::kProto;
     e.remote = TestApp::end(port);
     e.local.is_ip4 = 1;
@@ -59,6 +61,7 @@ struct Internal : testing::Test {
   }
   uint64_t listener = 0;
   uint32_t settings = 0;
+  uint16_t interface = 0;  // and one; 0: none
   uint16_t listening_on = 0;
   std::unique_ptr<TestApp::Connection> near, far;
 };
@@ -80,6 +83,19 @@ TEST_F(Internal, BytesGoBothWaysAndAreTurnedOnTheWay) {
     }
     EXPECT_EQ(got, big);
   }
+}
+
+TEST_F(Internal, AListenerHasNoInterfaceButItsNamespaces) {
+  interface = 4 + 1;
+  ASSERT_EQ(listen(app, 80), 0);
+  EXPECT_EQ(flip.listener_interface, 4u);
+  bed.layer->impl().namespaces.front()->interface.store(7);
+  EXPECT_NE(listen(app, 81), 0) << "there is no such interface";
+  EXPECT_EQ(flip.listener_interface, 7u);
+  interface = 0;
+  EXPECT_NE(listen(app, 82), 0) << "there is no such interface";
+  EXPECT_EQ(flip.listener_interface, kNoIndex);
+  bed.layer->impl().namespaces.front()->interface.store(kNoIndex);
 }
 
 TEST_F(Internal, ATransportThatTakesLittleIsOfferedTheRestInTheNextRounds) {
@@ -239,6 +255,65 @@ TEST_F(Internal, AListenerIsChargedForItsSettingsAndThePairsThatTheyName) {
   app.push(svm::ToDaemon::kUnlisten, listener);
   EXPECT_EQ(first.memory, kept + charge_of(names.size()));
   EXPECT_EQ(listen(app, 81), 0);
+}
+
+TEST_F(Internal, AConnectionIsChargedForItsSettingsAsLongAsThereIsIt) {
+  constexpr auto charge_of = session::EndpointSettings::charge_of;
+  session::Namespace& first = *bed.layer->impl().namespaces.front();
+  ASSERT_EQ(listen(app, 80), 0);
+  const uint64_t before = first.memory;
+  std::string bytes;
+  add_setting(bytes, Setting::kTrust, std::string(1000, 't'));
+  const uint64_t charge = charge_of(bytes.size());
+  session::set_quota(first, {.memory = before + 2 * charge});
+  // For one connect, and for any number of them.
+  const uint32_t once = app.give_settings(bytes, svm::kOnce).settings,
+                 kept = app.give_settings(bytes).settings;
+  const auto one = try_connect(app, 80, once), two = try_connect(app, 80, kept),
+             three = try_connect(app, 80, kept);
+  ASSERT_EQ(one.status | two.status | three.status, 0);
+  EXPECT_EQ(app.remove_settings(once), Status::kNotFound) << "it is used";
+  EXPECT_EQ(app.remove_settings(kept), Status::kOk);
+  EXPECT_EQ(app.remove_settings(kept), Status::kNotFound);
+  EXPECT_EQ(try_connect(app, 80, kept).status, static_cast<int32_t>(Status::kInvalid));
+  EXPECT_EQ(first.memory, before + 2 * charge) << "the connections are made of them";
+  EXPECT_EQ(static_cast<Status>(app.give_settings(bytes).status), Status::kNoMemory);
+  app.push(svm::ToDaemon::kReset, one.handle);
+  EXPECT_EQ(first.memory, before + charge);
+  app.push(svm::ToDaemon::kReset, two.handle);
+  EXPECT_EQ(first.memory, before + charge) << "there is a third";
+  app.push(svm::ToDaemon::kReset, three.handle);
+  EXPECT_EQ(first.memory, before);
+
+  const uint32_t in_vain = app.give_settings(bytes, svm::kOnce).settings;
+  EXPECT_NE(try_connect(app, 1, in_vain).status, 0);
+  EXPECT_EQ(first.memory, before) << "no connection has come of it";
+  const uint32_t last = app.give_settings(bytes, svm::kOnce).settings;
+  ASSERT_EQ(try_connect(app, 80, last).status, 0);
+  app.die();
+  bed.pump();
+  EXPECT_EQ(first.memory, 0u);
+}
+
+TEST_F(Internal, APairIsChargedUntilNothingThatNamesItIsLeft) {
+  constexpr auto charge_of = session::EndpointSettings::charge_of;
+  session::Namespace& first = *bed.layer->impl().namespaces.front();
+  ASSERT_EQ(listen(app, 80), 0);
+  const uint64_t before = first.memory;
+  std::string pair, names;
+  add_setting(pair, Setting::kCertificate, std::string(1000, 'c'));
+  const auto own = app.give_settings(pair).settings;
+  for (const uint32_t number : {own, own, own + 1}) add_setting(names, Setting::kPair, number);
+  const uint32_t number = app.give_settings(names, svm::kOnce).settings;
+  ASSERT_EQ(number, own + 1) << "it names itself, too";
+  const uint64_t both = charge_of(pair.size()) + charge_of(names.size());
+  EXPECT_EQ(first.memory, before + both);
+  const auto c = try_connect(app, 80, number);
+  ASSERT_EQ(c.status, 0);
+  EXPECT_EQ(app.remove_settings(own), Status::kOk);
+  EXPECT_EQ(first.memory, before + both);
+  app.push(svm::ToDaemon::kReset, c.handle);
+  EXPECT_EQ(first.memory, before);
 }
 
 TEST_F(Internal, AnApplicationThatDiesTakesBothSessionsAlong) {

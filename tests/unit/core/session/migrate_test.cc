@@ -185,6 +185,50 @@ TEST_F(MigrateTest, ARequestToAWorkerThatHasForgottenItGoesByItsHome) {
   EXPECT_EQ(stale(), 0u);
 }
 
+TEST_F(MigrateTest, OptionsThatWereOvertakenOnTheWayArePassedOver) {
+  using Set = std::vector<std::pair<uint32_t, uint32_t>>;  // worker, TOS
+  const auto set = [&](uint32_t worker, uint8_t tos) {
+    svm::OptionEvent e{};
+    e.handle = handle;
+    e.options.dscp_tos = tos;
+    e.number = ++near->shared->n_options;
+    client.ask_worker(worker, ToDaemon::kSetOption, e);
+  };
+  set(0, 4);
+  step(0);
+  set(0, 8);  // while it is here, and heard when it is no more
+  send(0, 1);
+  step(1);     // which it has come to
+  set(1, 12);  // by who has seen that
+  step(1);
+  EXPECT_EQ(wire->options_set, (Set{{0, 4}, {1, 12}}));
+  bed.pump();
+  EXPECT_EQ(passed_on(0), 1u);
+  EXPECT_EQ(wire->options_set, (Set{{0, 4}, {1, 12}})) << "the last ones have gone";
+  // Those that nothing overtakes arrive once each, and in their order, as it moves on and comes
+  // back.
+  wire->options_set.clear();
+  set(0, 16);
+  set(0, 20);
+  bed.pump();
+  send(1, 0);
+  set(1, 24);
+  step(0);
+  step(1);
+  bed.pump();
+  set(0, 28);
+  bed.pump();
+  EXPECT_EQ(wire->options_set, (Set{{1, 16}, {1, 20}, {0, 24}, {0, 28}}));
+  EXPECT_EQ(stale(), 0u);
+  // Numbers wrap.
+  near->shared->n_options = ~0u - 1;
+  find(0, handle)->n_options = ~0u - 1;
+  wire->options_set.clear();
+  for (const uint8_t tos : {32, 36, 40}) set(0, tos);
+  bed.pump();
+  EXPECT_EQ(wire->options_set, (Set{{0, 32}, {0, 36}, {0, 40}}));
+}
+
 TEST_F(MigrateTest, AMoveBeforeTheNewsOfTheLastIsFound) {
   send(0, 1);
   step(1);

@@ -135,11 +135,7 @@ TEST_F(NamespacesTest, SettingsOfEndpointsAreMemoryOfTheNamespace) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(two.give_settings(bytes).status, 0);
   EXPECT_EQ(red.refused_settings, 0u);
 
-  svm::AttachRequest del{};
-  del.version = svm::kProtocolVersion;
-  del.op = svm::AttachOp::kDelSettings;
-  del.settings = number;
-  EXPECT_EQ(one.ask(del).status, 0);
+  EXPECT_EQ(one.remove_settings(number), Status::kOk);
   EXPECT_EQ(blue.memory, kApp + 2 * charge);
   EXPECT_EQ(one.give_settings(bytes).status, 0);
   one.die();

@@ -2,6 +2,7 @@
 // sends the other receives in the same call. For tests of the session layer. One worker.
 #pragma once
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,12 +34,14 @@ class PipeTransport {
   std::map<uint16_t, SessionId> listeners;  // by port
   TransportId id = kNoTransport;
   uint32_t segment = 1000;
+  uint32_t asked = 0;          // how often a window was asked for
   uint32_t described = 0;      // how often a connection was, for people
   uint32_t total_retrans = 0;  // what info tells of each connection
   bool hold_acks = false;      // what arrives stays unacknowledged
   uint32_t aborted = 0, closed_unread = 0;
   SocketOptionsView last_options;
-  std::vector<uint32_t> due;  // what tx_due was told
+  std::function<void(Worker&)> between;  // runs while a listener comes or goes
+  std::vector<uint32_t> due;             // what tx_due was told
 
   PipeTransport() { self = this; }
   ~PipeTransport() { self = nullptr; }
@@ -119,16 +122,19 @@ class PipeTransport {
         w.timer_start_in(p.connected_timer, kMillisecond);
         return Status::kOk;
       };
-      o.listen = [](Worker&, SessionId s, const Endpoints& e, const SocketOptionsView&,
+      o.listen = [](Worker& w, SessionId s, const Endpoints& e, const SocketOptionsView&,
                     ConnId* out) noexcept {
+        if (self->between) self->between(w);
         self->listeners[e.local_port] = s;
         *out = e.local_port;
         return Status::kOk;
       };
-      o.unlisten = [](Worker&, ConnId port) noexcept {
+      o.unlisten = [](Worker& w, ConnId port) noexcept {
+        if (self->between) self->between(w);
         self->listeners.erase(static_cast<uint16_t>(port));
       };
       o.send_window = [](Worker& w, ConnId c, uint32_t queued) noexcept {
+        ++self->asked;
         const PipeEnd* p = peer_of(end(c));
         SendWindow s;
         s.segment = self->segment;

@@ -251,6 +251,13 @@ class TestApp {
     r.flags = flags;
     return ask(r, bytes);
   }
+  Status remove_settings(uint32_t number) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kDelSettings;
+    r.settings = number;
+    return static_cast<Status>(ask(r).status);
+  }
 
   void open(const std::vector<int>& f) {
     const uint32_t n = reply.n_daemon_workers;

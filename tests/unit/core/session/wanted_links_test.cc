@@ -86,6 +86,16 @@ TEST_F(WantedLinksTest, APeerThatIsBoundAfterTheConnectIsLinked) {
   EXPECT_EQ(s.count(svm::kLinkOpen), 1u);
 }
 
+TEST_F(WantedLinksTest, NobodyIsLinkedWhoHasOneInterfaceAlone) {
+  Socket s = bind(server, 53), c = bind(client, 60, 2), d = bind(client, 61, 2);
+  set_interface(c, 4);
+  for (int i = 0; i < 3; ++i) send(c, at(1, 53));
+  for (int i = 0; i < 3; ++i) send(s, at(2, 60));
+  EXPECT_EQ(links(), 0u);
+  for (int i = 0; i < 3; ++i) send(d, at(1, 53));
+  EXPECT_EQ(links(), 1u);
+}
+
 TEST_F(WantedLinksTest, NobodyIsLinkedWhoWouldNotHearTheAnswer) {
   Socket s = bind(server, 53), t = bind(server, 54), c = connect(client, 54);
   ASSERT_EQ(c.count(svm::kLinkOpen), 1u);

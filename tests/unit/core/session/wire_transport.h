@@ -35,6 +35,10 @@ class WireTransport {
   std::atomic<uint32_t> misplaced{0};
   uint32_t refuse_every = 0;  // of the connections that a worker is to adopt; 0: none
   uint32_t dawdle_every = 0;  // of the segments for another worker; 0: none
+  // Ends a connection whose application does not read: windows are unlimited. Else all do read.
+  bool resets_when_full = false;
+  // TOS bytes of the options that were set, with the worker: of tests in one thread.
+  std::vector<std::pair<uint32_t, uint32_t>> options_set;
   const TransportOps& ops();
   // All workers together; while none runs.
   uint64_t count(const char* counter) { return engine_.stats().counter("wire-input", counter); }
@@ -153,8 +157,12 @@ class WireTransport {
         return;
       case Kind::kData: {
         const uint32_t n = b.length() - static_cast<uint32_t>(sizeof h);
-        if (!c.app_closed) LOOM_CHECK(w.sessions->rx_enqueue(w, c.session, b, sizeof h, n) == n);
-        return;
+        if (c.app_closed || w.sessions->rx_enqueue(w, c.session, b, sizeof h, n) == n) return;
+        LOOM_CHECK(self->resets_when_full);
+        const End gone = c;
+        send(w, c.ends, Kind::kReset);
+        forget(w, m.conn);
+        return w.sessions->reset(w, gone.session, ResetReason::kPeerReset);
       }
       case Kind::kFin:
         c.fin_received = true;
@@ -272,6 +280,10 @@ inline const TransportOps& WireTransport::ops() {
     o.abort = [](Worker& w, ConnId c) noexcept {
       send(w, end(w, c).ends, Kind::kReset);
       forget(w, c);
+    };
+    o.set_options = [](Worker& w, ConnId, const SocketOptionsView& v) noexcept {
+      self->options_set.emplace_back(w.index, v.tos);
+      return Status::kOk;
     };
     o.session_of = [](Worker& w, ConnId c) noexcept {
       const bool is_one = c < side(w).ends.size() && end(w, c).established && !end(w, c).frozen;

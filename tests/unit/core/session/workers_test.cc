@@ -4,16 +4,9 @@
 #include <hostloom/app.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <deque>
-#include <filesystem>
-#include <mutex>
-
-#include <gtest/gtest.h>
 
 #include "session/control.h"
-#include "session/session_layer.h"
-#include "tests/unit/core/session/wire_transport.h"
+#include "tests/unit/core/session/workers_bed.h"
 
 namespace loom::test {
 namespace {
@@ -22,74 +15,11 @@ constexpr uint32_t kConnections = 400;  // opened by each worker
 constexpr uint32_t kAtOnce = 16;
 constexpr uint16_t kSteadyPort = 80, kFirstFleeting = 81, kFleeting = 3;
 
-// The control thread is the test's own.
-class ControlQueue {
- public:
-  static void post(void* self, void (*fn)(void*), void* arg) {
-    auto& q = *static_cast<ControlQueue*>(self);
-    const std::lock_guard hold(q.lock_);
-    q.todo_.push_back({fn, arg});
-    q.changed_.notify_all();
-  }
-  // Runs one; waits for it when `wait`. False: there was none.
-  bool run_one(bool wait) {
-    std::unique_lock hold(lock_);
-    if (wait) changed_.wait(hold, [&] { return !todo_.empty(); });
-    if (todo_.empty()) return false;
-    const auto [fn, arg] = todo_.front();
-    todo_.pop_front();
-    hold.unlock();
-    fn(arg);
-    return true;
-  }
-
- private:
-  std::mutex lock_;
-  std::condition_variable changed_;
-  std::deque<std::pair<void (*)(void*), void*>> todo_;
-};
-
-class WorkersTest : public testing::TestWithParam<std::pair<uint32_t, bool>> {
+class WorkersTest : public testing::TestWithParam<std::pair<uint32_t, bool>>, protected WorkersBed {
  protected:
-  WorkersTest() : n_workers(GetParam().first), spread(GetParam().second) {
-    char name[] = "/tmp/hostloom-workers-test-XXXXXX";
-    dir = mkdtemp(name);
-    EngineConfig e;
-    e.n_workers = n_workers;
-    e.buffers.buffers_per_numa = 1u << 14;
-    engine = std::move(Engine::create(e)).value();
-    engine->set_control_executor(ControlQueue::post, &control);
-    wire = std::make_unique<WireTransport>(*engine);
-    wire->id = transports.add(wire->ops()).value();
-    layer = std::make_unique<SessionLayer>(
-        SessionConfig{.runtime_dir = dir, .spread_flows = spread}, *engine, transports);
-    EXPECT_TRUE(layer->build());
-    EXPECT_TRUE(engine->build());
-    EXPECT_TRUE(engine->start());
-    SessionLayer::ControlLoop loop;
-    loop.watch_fd = [](int, std::function<void()>) { return uint64_t{1}; };
-    loop.unwatch_fd = [](uint64_t) {};
-    loop.after = [](double, std::function<void()>) { return uint64_t{1}; };
-    EXPECT_TRUE(layer->start(std::move(loop)));
-  }
-  ~WorkersTest() override {
-    layer->stop();
-    engine->stop();
-    while (control.run_one(false)) {}
-    layer.reset();
-    wire.reset();
-    engine.reset();
-    std::filesystem::remove_all(dir);
-  }
+  WorkersTest() : WorkersBed(GetParam().first, GetParam().second), spread(GetParam().second) {}
 
-  const uint32_t n_workers;
   const bool spread;
-  std::string dir;
-  ControlQueue control;
-  TransportRegistry transports;
-  std::unique_ptr<Engine> engine;
-  std::unique_ptr<WireTransport> wire;
-  std::unique_ptr<SessionLayer> layer;
 };
 
 // --- The applications. A client sends a number of bytes, ends its direction, and must read the
@@ -119,7 +49,7 @@ struct Client {  // one connection
 
 struct Clients {
   Application* app = nullptr;
-  std::atomic<uint32_t> left{0};     // to be opened; more follow until one has moved
+  std::atomic<uint32_t> left{0};  // to be opened; more follow until one has moved
   std::atomic<uint32_t> opened{0}, moved{0};
   bool must_move = false;
   std::atomic<uint32_t> running{0};  // each is followed by the next one
@@ -203,10 +133,9 @@ struct Clients {
 
 // Sends every open session of the worker to the next one.
 void move_all(SessionLayer& layer, uint32_t worker, uint32_t to) {
-  session::for_each_session(layer.impl(), worker,
-                            [&](session::SessionWorker& sw, session::Session& s) {
-                              (void)session::migrate(sw, s, to);
-                            });
+  session::for_each_session(
+      layer.impl(), worker,
+      [&](session::SessionWorker& sw, session::Session& s) { (void)session::migrate(sw, s, to); });
 }
 
 TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
@@ -258,7 +187,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
     else
       h = listen(static_cast<uint16_t>(kFirstFleeting + (turns - 1) % kFleeting));
     if (workers > 1) move_all(*layer, turns % workers, (turns / workers) % workers);
-    while (control.run_one(false)) {}
+    control.run_all();
   }
   EXPECT_EQ(clients.broken.load(), 0u);
   EXPECT_EQ(wire->misplaced.load(), 0u);
@@ -273,7 +202,7 @@ TEST_P(WorkersTest, ManyShortConnectionsWhileListenersComeAndGo) {
     quiet = true;
     for (uint32_t i = 0; i < workers; ++i)
       engine->run_on_worker(i, [&](Worker& w) { quiet &= session::of(w).pool.in_use() == 0; });
-    while (control.run_one(false)) {}
+    control.run_all();
   }
   const SessionStats stats = layer->stats();
   EXPECT_EQ(stats.established + stats.half_open, 0u);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "harness.h"
+#include "system_calls.h"
 
 namespace loom::af_packet {
 namespace {
@@ -67,6 +68,22 @@ TEST_F(RxPairTest, PacketsOfEverySizeBecomeRightChains) {
   EXPECT_EQ(harness_.counters.packets, 8u);
 }
 
+TEST_F(RxPairTest, AQueueThatIsPolledAsksTheKernelForNothing) {
+  Worker& w = harness_.worker();
+  NodeRuntime& rt = harness_.input();
+  Device& d = *device_;
+  const auto empty_rounds = [&] {
+    return count_system_calls([&] {
+      for (int i = 0; i < 96; ++i) loom::af_packet::rx(w, rt, &d, 0);
+    });
+  };
+  EXPECT_EQ(empty_rounds(), 3);  // every 32nd looks for an error in the socket
+  kDriver.set_rx_mode(device_.get(), 0, RxMode::kPolling);
+  EXPECT_EQ(empty_rounds(), 0);
+  kDriver.set_rx_mode(device_.get(), 0, RxMode::kInterrupt);
+  EXPECT_EQ(empty_rounds(), 3);
+}
+
 TEST_F(RxPairTest, OrderIsTheRings) {
   for (const uint32_t n : {60u, 5000u, 61u, 62u, 6000u, 63u}) arrive(pattern(n));
   EXPECT_EQ(harness_.rx(*device_), 6u);
@@ -88,6 +105,25 @@ TEST_F(RxPairTest, ACallEndsAfterAFrameOrWhenTheCacheIsFull) {
   }
   EXPECT_EQ(harness_.rx(*device_), 4u);
   EXPECT_EQ(harness_.rx(*device_), 0u);
+}
+
+TEST_F(RxPairTest, BytesOfPacketsThatAreDroppedCount) {
+  const VnetHeader bad{.flags = kVnetNeedsChecksum, .csum_start = 1900, .csum_offset = 16};
+  for (int i = 0; i < 200; ++i) arrive(pattern(1900), bad);
+  constexpr uint32_t kFirst = RxBudget::kMaxBytes / 1900 + 1;
+  EXPECT_EQ(harness_.rx(*device_), kFirst);
+  EXPECT_EQ(harness_.rx(*device_), 200 - kFirst);
+  EXPECT_EQ(harness_.counter(kMalformed), 200u);
+  EXPECT_EQ(harness_.counters.bytes, 0u) << "none is received";
+}
+
+TEST_F(RxPairTest, SoDoThoseOfPacketsThatAreTooLong) {
+  for (int i = 0; i < 2; ++i) arrive(pattern(70000));
+  for (int i = 0; i < 200; ++i) arrive(pattern(1900));
+  constexpr uint32_t kCopied = 33 * kDefaultDataSize;  // of each: the buffers that stand ready
+  constexpr uint32_t kLeft = RxBudget::kMaxBytes - 2 * kCopied;
+  EXPECT_EQ(harness_.rx(*device_), 2 + kLeft / 1900 + 1);
+  EXPECT_EQ(harness_.counter(kTooLong), 2u);
 }
 
 TEST_F(RxPairTest, TheRingGoesRound) {

@@ -1,12 +1,15 @@
 // Packets between our pool and a port of DPDK's: the same bytes, no buffer lost, lies bounded.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <thread>
 
 #include "harness.h"
+#include "system_calls.h"
 
 namespace loom::dpdk {
 namespace {
@@ -71,6 +74,49 @@ TEST_F(PortTest, AReceivedPacketIsTheBufferBehindItsMbuf) {
   EXPECT_EQ(h_.sink[0]->rx_if, 7u);
   EXPECT_EQ(h_.counter(kReceived), received + 1);
   EXPECT_EQ(h_.receive(), 0u);
+}
+
+TEST_F(PortTest, AReceivedPacketHasNothingOfItsBuffersPast) {
+  rte_mbuf* m = h_.mbuf(tcp_frame(10));
+  Buffer* b = buffer_of(m);
+  const Buffer before = *b;
+  std::memset(static_cast<void*>(b), 0xee, offsetof(Buffer, opaque));
+  ASSERT_TRUE(h_.put(m));
+  ASSERT_EQ(h_.receive(), 1u);
+  h_.engine->step();
+  ASSERT_EQ(h_.sink.size(), 1u);
+  Buffer expected;
+  expected.pool = before.pool;
+  expected.data_size = before.data_size;
+  expected.data = b->start() + kHeadroom;
+  expected.len = 64;
+  expected.rx_if = 7;
+  const auto differs = [&](std::size_t from, std::size_t to) {  // between them is padding
+    return std::memcmp(reinterpret_cast<std::byte*>(b) + from,
+                       reinterpret_cast<std::byte*>(&expected) + from, to - from) != 0;
+  };
+  EXPECT_FALSE(differs(0, offsetof(Buffer, feature_end) + sizeof expected.feature_end));
+  EXPECT_FALSE(differs(offsetof(Buffer, owner), offsetof(Buffer, opaque)));
+}
+
+TEST_F(PortTest, WhatTheDeviceHasVerifiedIsSaid) {
+  const auto flags_of = [&](uint64_t ol_flags) {
+    rte_mbuf* m = h_.mbuf(tcp_frame(10));
+    m->ol_flags |= ol_flags;
+    EXPECT_TRUE(h_.put(m));
+    EXPECT_EQ(h_.receive(), 1u);
+    h_.engine->step();
+    const uint32_t flags = h_.sink.empty() ? ~0u : h_.sink.back()->flags;
+    h_.clear();
+    return flags;
+  };
+  EXPECT_EQ(flags_of(0), 0u);
+  EXPECT_EQ(flags_of(RTE_MBUF_F_RX_IP_CKSUM_GOOD), kBufferIp4ChecksumOk);
+  EXPECT_EQ(flags_of(RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD),
+            kBufferIp4ChecksumOk | kBufferL4ChecksumOk);
+  EXPECT_EQ(flags_of(RTE_MBUF_F_RX_IP_CKSUM_BAD | RTE_MBUF_F_RX_L4_CKSUM_BAD), 0u);
+  EXPECT_EQ(flags_of(RTE_MBUF_F_RX_IP_CKSUM_NONE), 0u);
+  EXPECT_EQ(flags_of(RTE_MBUF_F_RX_L4_CKSUM_NONE), kBufferL4ChecksumOk | kBufferTxTcpChecksum);
 }
 
 TEST_F(PortTest, AChainIsReceivedAsOne) {
@@ -311,6 +357,28 @@ TEST_F(PortTest, ADeviceThatIsGoneKeepsItsMtu) {
   EXPECT_EQ(set_mtu(&d, 1400), Status::kOk);
   EXPECT_EQ(set_mtu(&d, mtu), Status::kOk);
   EXPECT_TRUE(d.is_started);
+}
+
+// net_ring has no interrupts; here its queue has a descriptor as if it had.
+TEST_F(PortTest, AQueueThatIsPolledAsksTheKernelForNothing) {
+  RxQueue& q = *h_.device().queues[0];
+  q.ready = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  q.needs_arming = q.is_edge = true;
+  Worker& w = h_.worker();
+  NodeRuntime& rt = h_.input();
+  Device& d = h_.device();
+  const auto empty_rounds = [&] {
+    return count_system_calls([&] {
+      for (int i = 0; i < 96; ++i) dpdk::rx(w, rt, &d, 0);
+    });
+  };
+  EXPECT_GE(empty_rounds(), 3);  // every 32nd
+  kDriver.set_rx_mode(&h_.device(), 0, RxMode::kPolling);
+  EXPECT_EQ(empty_rounds(), 0);
+  kDriver.set_rx_mode(&h_.device(), 0, RxMode::kAdaptive);
+  EXPECT_GE(count_system_calls([&] { dpdk::rx(w, rt, &d, 0); }), 1);  // the very next is armed
+  q.ready = UniqueFd();
+  q.needs_arming = q.is_edge = q.is_armed = false;
 }
 
 TEST_F(PortTest, AnEmptyPoolIsSaidToTheDriver) {

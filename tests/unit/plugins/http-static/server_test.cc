@@ -263,6 +263,29 @@ TEST_F(HttpServer, AChangedFileIsSeenWithinASecond) {
   EXPECT_EQ(ask_again(), "404 Not Found\n");
 }
 
+// Also one that has no room for what is larger than itself, or for an open file, or for any.
+TEST_F(HttpServer, ServesWhateverTheSizeOfItsCache) {
+  const std::pair<const char*, std::string> files[] = {{"/none", ""},
+                                                       {"/few", std::string(300, 'f')},
+                                                       {"/some", std::string(20'000, 's')},
+                                                       {"/many", std::string((1 << 20) + 7, 'm')}};
+  for (const auto& [target, text] : files) root.write(target + 1, text);
+  for (const uint32_t size : {0, 1, 1023, 1024, 1324, 16'383, 16'384, 21'024}) {
+    serve("cache-size " + std::to_string(size));
+    for (int turn = 0; turn < 2; ++turn) {
+      for (const auto& [target, text] : files) {
+        const std::string answer = get(target);
+        EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 ")) << size << target << answer.substr(0, 50);
+        EXPECT_TRUE(answer.ends_with("\r\n\r\n" + text)) << size << target;
+        EXPECT_LE(server().cache.memory(), size) << target;
+      }
+    }
+    const std::size_t kept = server().cache.files().size();
+    EXPECT_EQ(kept != 0, size >= 1024) << size << ": " << kept;
+    ASSERT_EQ(run("http static server delete uri pipe://10.0.0.1/80").status, Status::kOk);
+  }
+}
+
 TEST_F(HttpServer, EndsWithWhatItHas) {
   root.write("large", std::string(9 << 20, 'L'));
   serve();

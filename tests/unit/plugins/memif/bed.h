@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <sys/un.h>
 
+#include <filesystem>
+
 #include "memifs.h"
 #include "pair.h"
+#include "tests/unit/sdk/send_fds.h"
 
 namespace loom::memif {
 
@@ -65,10 +68,18 @@ struct Bed {
     }
   }
 
+  // Whether the listener waits for the next tick.
+  bool rests() const { return memifs->sockets().at(1).listener && !memifs->sockets().at(1).watch; }
+
   const std::string file = testing::TempDir() + "/memif_test_" + std::to_string(getpid()) + ".sock";
   PluginHost h;
   std::unique_ptr<Memifs> memifs = std::make_unique<Memifs>(h.host());
 };
+
+// Descriptors of this process.
+inline std::ptrdiff_t n_open() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
 
 class Played {
  public:
@@ -81,6 +92,7 @@ class Played {
   void connect() {
     channel = Channel(must(connect_to(bed.file)));
     bed.h.settle();
+    if (bed.rests()) bed.ticks(1);
   }
   // As master: waits for the daemon's slave.
   void listen() { listener = must(listen_at(bed.file)); }
@@ -92,6 +104,11 @@ class Played {
   }
   void send(const Message& m, int fd = -1) {
     EXPECT_TRUE(channel.send(m, fd));
+    bed.h.settle();
+  }
+  // More descriptors than there are in any message.
+  void send_with(const Message& m, const std::vector<int>& fds) {
+    EXPECT_TRUE(send_fds(channel.fd(), std::as_bytes(std::span(&m, 1)), fds));
     bed.h.settle();
   }
   // The next message; kNone when there is none, or the connection has ended.

@@ -31,8 +31,12 @@ TEST_F(Handshake, MakesALink) {
   EXPECT_EQ(d.last_reason, "the peer has gone");
 }
 
-TEST_F(Handshake, TheGreetingSaysWhatIsAllowed) {
-  bed.master();
+TEST_F(Handshake, TheGreetingSaysWhatTheMastersOfTheSocketHave) {
+  bed.master("rx-queues 3 ring-size 512");
+  bed.h.ok("create interface memif socket-id 1 id 7 master tx-queues 2 ring-size 256");
+  bed.h.ok("create interface memif socket-id 2 id 7 slave tx-queues 9 ring-size 4096");
+  bed.h.ok("create memif socket id 4 filename " + bed.file + ".4");
+  bed.h.ok("create interface memif socket-id 4 id 7 master rx-queues 9 ring-size 4096");
   Played slave(bed);
   slave.connect();
   const Message m = slave.next();
@@ -40,10 +44,27 @@ TEST_F(Handshake, TheGreetingSaysWhatIsAllowed) {
   const Hello h = m.hello;
   EXPECT_EQ(h.min_version, 0x200);
   EXPECT_EQ(h.max_version, 0x200);
-  EXPECT_EQ(h.max_s2m_ring, 63);
-  EXPECT_EQ(h.max_m2s_ring, 63);
+  EXPECT_EQ(h.max_s2m_ring, 2);
+  EXPECT_EQ(h.max_m2s_ring, 1);
   EXPECT_EQ(h.max_region, 255);
-  EXPECT_EQ(h.max_log2_ring_size, 14);
+  EXPECT_EQ(h.max_log2_ring_size, 9);
+}
+
+TEST_F(Handshake, WhatTheGreetingSaysHolds) {
+  bed.master("ring-size 16");
+  for (const int i : {0, 1}) {
+    PlayedSlave large(bed);
+    ASSERT_TRUE(large.say_region());
+    large.add_ring[i].add_ring.log2_ring_size = 5;
+    large.send(large.add_ring[i], large.events[i].get());
+    EXPECT_EQ(large.goodbye(), "Ring is too large");
+    PlayedSlave many(bed);
+    ASSERT_TRUE(many.say_rings());
+    many.add_ring[i].add_ring.index = 1;
+    many.send(many.add_ring[i], many.events[i].get());
+    EXPECT_EQ(many.goodbye(), "Invalid ring index");
+  }
+  expect_open();
 }
 
 TEST_F(Handshake, SecretsAreComparedWhole) {
@@ -175,7 +196,7 @@ TEST_F(Handshake, ARingThatIsWrongIsRefused) {
     EXPECT_EQ(refused(i, [](R& r, int&) { r.offset = ~7u; }), "Ring leads out of its region");
     EXPECT_EQ(refused(i, [](R& r, int&) { r.log2_ring_size = 10; }),
               "Ring leads out of its region");
-    EXPECT_EQ(refused(i, [](R& r, int&) { r.log2_ring_size = 15; }), "Ring is too large");
+    EXPECT_EQ(refused(i, [](R& r, int&) { r.log2_ring_size = 11; }), "Ring is too large");
     EXPECT_EQ(refused(i, [](R& r, int&) { r.log2_ring_size = 255; }), "Ring is too large");
   }
   EXPECT_EQ(refused(1, [](R&, int& fd) { fd = 0; }), "Interrupt descriptor is no eventfd");
@@ -271,31 +292,24 @@ TEST_F(Handshake, WhoSaysNothingIsLeftAfterAWhile) {
   expect_open();
 }
 
-TEST_F(Handshake, StrangersAreFew) {
-  bed.master();
-  std::vector<std::unique_ptr<Played>> many;
-  for (int i = 0; i < 17; ++i) {
-    many.push_back(std::make_unique<Played>(bed));
-    many.back()->connect();
-    EXPECT_TRUE(i == 16 || many.back()->gets(MessageType::kHello)) << i;
-  }
-  EXPECT_EQ(many.back()->goodbye(), "Too many connections");
-  many.clear();
-  bed.h.settle();
-  expect_open();
-}
-
 TEST_F(Handshake, DescriptorsThatNobodyAskedForAreClosed) {
   bed.master();
-  const auto n_open = [] {
-    int n = 0;
-    for (int fd = 0; fd < 1024; ++fd) n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-  };
+  for (const std::size_t n : {1, 2, 3, 4, 100, 253}) {
+    PlayedSlave slave(bed);
+    ASSERT_TRUE(slave.greet());
+    const auto before = n_open();
+    slave.send_with(slave.init, std::vector<int>(n, slave.memory.get()));
+    EXPECT_TRUE(slave.gets(MessageType::kAck));
+    EXPECT_EQ(n_open(), before) << n;
+  }
+}
+
+TEST_F(Handshake, OfSeveralDescriptorsTheFirstCounts) {
+  bed.master();
   PlayedSlave slave(bed);
-  ASSERT_TRUE(slave.greet());
-  const int before = n_open();
-  slave.send(slave.init, slave.memory.get());
+  ASSERT_TRUE(slave.say_init());
+  const auto before = n_open();
+  slave.send_with(slave.add_region, {slave.memory.get(), slave.events[0].get()});
   EXPECT_TRUE(slave.gets(MessageType::kAck));
   EXPECT_EQ(n_open(), before);
 }

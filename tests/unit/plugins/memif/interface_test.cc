@@ -2,6 +2,7 @@
 // commands and messages.
 #include "bed.h"
 #include "memif.api.h"
+#include "system_calls.h"
 
 namespace loom::memif {
 namespace {
@@ -31,6 +32,32 @@ TEST_F(Interfaces, TwoEndsFindEachOtherAndPacketsCross) {
   EXPECT_GE(counter("received"), 4u);
 }
 
+TEST_F(Interfaces, AQueueThatIsPolledAsksTheKernelForNothing) {
+  Device& master = bed.master();
+  Device& slave = bed.slave();
+  ASSERT_TRUE(bed.is_up(master));
+  Worker& w = bed.h.worker();
+  NodeRuntime& rt = w.node_runtime(bed.h.engine->find_node("memif-input"));
+  const auto empty_rounds = [&] {
+    return count_system_calls([&] {
+      for (int i = 0; i < 100; ++i) rx(w, rt, &master, 0);
+    });
+  };
+  EXPECT_GE(empty_rounds(), 3);  // every 32nd takes wake-ups back
+  must(bed.h.net->set_rx_mode(master.index, RxMode::kPolling));
+  EXPECT_EQ(empty_rounds(), 0);
+  const uint64_t received = bed.received(master).packets;
+  EXPECT_EQ(bed.send(slave, {packet(60)}), 1u);
+  EXPECT_EQ(bed.received(master).packets, received + 1);
+  EXPECT_EQ(empty_rounds(), 0);
+  for (const auto& ring : master.owned_link->rx) EXPECT_TRUE(ring->is_masked);  // nor need the peer
+  must(bed.h.net->set_rx_mode(master.index, RxMode::kAdaptive));
+  bed.h.settle();
+  for (const auto& ring : master.owned_link->rx) EXPECT_FALSE(ring->is_masked);
+  EXPECT_EQ(bed.send(slave, {packet(61)}), 1u);
+  EXPECT_EQ(bed.received(master).packets, received + 2);
+}
+
 TEST_F(Interfaces, ThePeerGoesAndComes) {
   Device& master = bed.master();
   Device& slave = bed.slave();
@@ -57,6 +84,7 @@ TEST_F(Interfaces, ThePeerGoesAndComes) {
 }
 
 TEST_F(Interfaces, AllQueuesAreUsedAlsoWhenThePeerHasMoreOrFewer) {
+  bed.h.ok("create interface memif socket-id 1 id 9 master rx-queues 5");  // greets for all
   Device& master = bed.master("rx-queues 2 tx-queues 3");
   Device& slave = bed.slave("rx-queues 1 tx-queues 5");
   ASSERT_TRUE(bed.is_up(slave));
@@ -234,7 +262,7 @@ TEST_F(Interfaces, ShowSaysWhatThereIs) {
   EXPECT_THAT(bed.h.ok("show memif memif1/0"), Not(HasSubstr("slave")));
   std::string text;
   describe(&bed.device("memif1/0"), text);
-  EXPECT_THAT(text, HasSubstr("connected to Hostloom (memif2/0), rings: rx 1024 tx 1024"));
+  EXPECT_THAT(text, HasSubstr("connected to Hostloom (memif2/0), rings: rx 256 tx 256"));
   EXPECT_THAT(text, HasSubstr("ring-full 0"));
 }
 

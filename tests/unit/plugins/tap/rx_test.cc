@@ -94,6 +94,16 @@ TEST_F(RxTest, ACallStopsWhenTheCacheIsFull) {
   EXPECT_EQ(harness_.rx(*device_), 1u);
 }
 
+TEST_F(RxTest, AlsoWithPacketsThatAreDropped) {
+  device_->queues[0]->budget = RxBudget(kFrameSize);
+  for (int i = 0; i < 7; ++i)
+    arrive(pattern(45000), {.flags = kVnetNeedsChecksum, .csum_start = 45000, .csum_offset = 16});
+  EXPECT_EQ(harness_.rx(*device_), 6u);
+  EXPECT_EQ(harness_.rx(*device_), 1u);
+  EXPECT_EQ(harness_.counter(kMalformed), 7u);
+  EXPECT_EQ(harness_.counters.bytes, 0u) << "none is received";
+}
+
 TEST_F(RxTest, AHeaderThatContradictsItsPacketDropsIt) {
   device_->queues[0]->budget = RxBudget(kFrameSize);
   arrive(pattern(60), {.flags = kVnetNeedsChecksum, .csum_start = 60, .csum_offset = 16});

@@ -219,7 +219,13 @@ TEST_F(TlsMessages, CountersAreThoseOfTheCommand) {
 }
 
 TEST_F(TlsMessages, ReloadReadsTheFilesOrSaysWhyNot) {
-  const auto reload = [&] { return bed.client.call<api::TlsReloadReply>(api::TlsReload{}).retval; };
+  const auto reload = [&] {
+    bed.client.begin(api::TlsReload{});
+    EXPECT_FALSE(bed.client.answer<api::TlsReloadReply>());
+    bed.bed.pump(0);
+    EXPECT_TRUE(*bed.client.was_woken);
+    return bed.client.answer<api::TlsReloadReply>().value().retval;
+  };
   ASSERT_EQ(bed.listen(443), 0);
   bed.write("server.pem", "rubbish");
   EXPECT_EQ(reload(), kApiInvalidValue);
@@ -229,6 +235,18 @@ TEST_F(TlsMessages, ReloadReadsTheFilesOrSaysWhyNot) {
   bed.write("server.pem", p.certificate);
   bed.write("server.key", p.key);
   EXPECT_EQ(reload(), 0);
+  EXPECT_EQ(listeners().at(0).subject, "CN=holder 2");
+}
+
+TEST_F(TlsMessages, AReloadGoesOnWhoeverLeaves) {
+  ASSERT_EQ(bed.listen(443), 0);
+  const Pem p = make_certificate({.issuer = &bed.authority, .serial = 2});
+  bed.write("server.pem", p.certificate);
+  bed.write("server.key", p.key);
+  bed.client.begin(api::TlsReload{});
+  EXPECT_FALSE(bed.client.answer<api::TlsReloadReply>());
+  bed.client.leave();
+  bed.bed.pump(0);
   EXPECT_EQ(listeners().at(0).subject, "CN=holder 2");
 }
 

@@ -25,7 +25,8 @@ TEST(TlsConfig, KeysAreTaken) {
   const auto c = parsed(
       "tls { certificate c.pem key k.pem ca-cert-path /ca crl r.pem verify-client optional "
       "min-version 1.3 max-handshakes 7 handshake-timeout 3 fifo-size 128k transport pipe "
-      "verify-server off groups X25519 key-log k.log ciphers A ciphersuites B }");
+      "verify-server off groups X25519 key-log k.log ciphers A ciphersuites B "
+      "crypto-threads 2 }");
   ASSERT_TRUE(c) << c.error().message;
   EXPECT_EQ(c->certificate, "c.pem");
   EXPECT_EQ(c->verify_client, Verify::kOptional);
@@ -34,6 +35,23 @@ TEST(TlsConfig, KeysAreTaken) {
   EXPECT_EQ(c->handshake_timeout, 3 * kSecond);
   EXPECT_EQ(c->fifo_size, 128u << 10);
   EXPECT_EQ(c->max_handshakes, 7u);
+  EXPECT_EQ(c->crypto_threads, 2u);
+  EXPECT_EQ(parsed("tls { crypto-threads 0 }")->crypto_threads, 0u);
+  EXPECT_EQ(parsed("tls { }")->crypto_threads, std::nullopt);
+  const auto automatic = parsed("tls { crypto-threads auto fifo-size 128k }");
+  ASSERT_TRUE(automatic) << automatic.error().message;
+  EXPECT_EQ(automatic->crypto_threads, std::nullopt);
+  EXPECT_EQ(automatic->fifo_size, 128u << 10);
+  EXPECT_TRUE(parsed("tls { crypto-threads 64 }"));
+}
+
+TEST(TlsConfig, HandshakesHaveAThreadWhereACoreIsLeft) {
+  EXPECT_EQ(threads_for(2, 1), 1u);
+  EXPECT_EQ(threads_for(64, 8), 1u);
+  EXPECT_EQ(threads_for(1, 1), 0u);
+  EXPECT_EQ(threads_for(4, 4), 0u);
+  EXPECT_EQ(threads_for(4, 6), 0u);
+  EXPECT_EQ(threads_for(0, 1), 0u);  // the system does not say
 }
 
 TEST(TlsConfig, WhatMakesNoSenseIsRefusedWithItsLine) {
@@ -42,6 +60,9 @@ TEST(TlsConfig, WhatMakesNoSenseIsRefusedWithItsLine) {
   EXPECT_THAT(parsed("tls { certificate x }").error().message, HasSubstr("go together"));
   EXPECT_THAT(parsed("tls { min-version 1.3 max-version 1.2 }").error().message,
               HasSubstr("above max-version"));
+  for (const char* n : {"65", "-1", "many", ""})
+    EXPECT_THAT(parsed("tls { crypto-threads " + std::string(n) + " }").error().message,
+                HasSubstr("crypto-threads"));
   EXPECT_THAT(parsed("tls { cyphers x }").error().message, HasSubstr("ciphers"));
 }
 

@@ -118,7 +118,7 @@ TEST(DtlsPath, AHandshakesMessagesAreCutAsThePathTakesThem) {
     if (is_server) {
       e.bed.tls.write("server.pem", large.certificate);
       e.bed.tls.write("server.key", large.key);
-      ASSERT_TRUE(reload());
+      ASSERT_TRUE(tls::shared().reload.now());
     }
     std::size_t largest = 0, fragments = 0;
     for (int i = 0; i < 20 && !e.is_open(); ++i) {

@@ -251,7 +251,7 @@ TEST_F(DtlsServer, ReloadIsForItsListenersToo) {
   const Pem other = make_certificate({.issuer = &bed.tls.authority});
   bed.tls.write("server.pem", other.certificate);
   bed.tls.write("server.key", other.key);
-  ASSERT_TRUE(reload());
+  ASSERT_TRUE(tls::shared().reload.now());
   bed.exchange(peer);
   ASSERT_TRUE(peer.is_open());
   EXPECT_EQ(X509_cmp(SSL_get0_peer_certificate(peer.ssl()), other.x509.get()), 0);

@@ -29,7 +29,7 @@ struct TlsEarly : testing::Test {
     bed.app->push(svm::ToDaemon::kReset, link->handle);
     return t;
   }
-  TlsBed::Link connect() { return bed.connect(443, test::PipeTransport::kProto); }
+  TlsBed::Link connect() { return bed.connect(port, test::PipeTransport::kProto); }
   // The first flight of a client with that ticket.
   static std::string flight(Peer& peer, const Ticket& t, std::string_view text) {
     const Ticket copy(SSL_SESSION_dup(t.get()));
@@ -43,6 +43,7 @@ struct TlsEarly : testing::Test {
     return value ? std::to_string(number_setting(*value)) : "none";
   }
   TlsBed bed;
+  uint16_t port = 443;
 };
 struct TlsNoEarly : TlsEarly {
   TlsNoEarly() : TlsEarly(0) {}
@@ -78,6 +79,30 @@ TEST_F(TlsEarly, IsReadBeforeTheHandshakeIsDone) {
   EXPECT_EQ(bed.stat(kEarlyBytes), 14u);
   EXPECT_EQ(bed.stat(kResumed), 1u);
   EXPECT_FALSE(bed.accept());  // it is one session
+}
+
+// Who has left it unread until then, waiting for edges, hears when it may be believed.
+TEST_F(TlsEarly, TheEndOfTheHandshakeIsAnEvent) {
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  const auto n_events = [&] {
+    int n = 0;
+    for (svm::MqEvent e{}; bed.app->events.pop(e);)
+      n += static_cast<svm::ToApp>(e.type) == svm::ToApp::kRx &&
+           e.as<svm::SessionEvent>().handle == far->handle;
+    return n;
+  };
+  (void)n_events();
+  bed.bed.pump();
+  EXPECT_EQ(n_events(), 0);
+  peer.exchange(*bed.app, *link);
+  EXPECT_EQ(early(far), "2");
+  EXPECT_EQ(n_events(), 1);
+  EXPECT_EQ(bed.app->read(*far), "early");
 }
 
 // RFC 8446 section 8.1.
@@ -161,7 +186,7 @@ TEST_F(TlsEarly, ATicketThatPromisesMoreThanIsTakenNowCostsNoConnection) {
   SSL_SESSION_set_max_early_data(t.get(), 1u << 20);
   for (const uint32_t now : {4096u, 0u}) {
     shared().config.early_data = now;
-    ASSERT_TRUE(reload());
+    ASSERT_TRUE(shared().reload.now());
     auto link = connect();
     Peer peer(Peer::Role::kClient);
     bed.app->write(*link, flight(peer, t, pattern(16'000)));
@@ -197,7 +222,7 @@ TEST(TlsEarlyAsked, OfClientsThatAreAskedWhoTheyAreThereIsNone) {
 
 TEST_F(TlsEarly, AReaderThatStopsStopsItWhereItIs) {
   shared().config.early_data = 1u << 20;
-  ASSERT_TRUE(reload());
+  ASSERT_TRUE(shared().reload.now());
   const Ticket t = ticket();
   auto link = connect();
   Peer peer(Peer::Role::kClient);
@@ -253,6 +278,118 @@ TEST_F(TlsEarly, AnApplicationMayEndBeforeTheHandshakeDoes) {
   }
 }
 
+TEST_F(TlsEarly, NobodyListensAnyMoreAndWhoWasAcceptedGoesOn) {
+  const Ticket t = ticket();
+  auto link = connect(), other = connect();
+  Peer peer(Peer::Role::kClient), late(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  (void)late.shake();
+  bed.app->write(*other, late.records());
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(bed.stat(kUnderWay), 2u);
+  bed.app->listener->holders.store(0);
+  bed.app->push(svm::ToDaemon::kUnlisten, bed.bound.handle);
+  EXPECT_TRUE(shared().listeners.empty());
+  EXPECT_EQ(bed.stat(kUnderWay), 1u);  // who was nobody's yet has gone
+  EXPECT_EQ(bed.app->read(*far), "early");
+  bed.app->write(*far, "answer");
+  peer.exchange(*bed.app, *link);
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "answer");
+  EXPECT_EQ(early(far), "2");
+  EXPECT_EQ(bed.stat(kEarlyAccepted), 1u);
+  EXPECT_EQ(bed.stat(kUnderWay), 0u);
+}
+
+struct TlsEarlyLarge : TlsEarly {
+  TlsEarlyLarge() : TlsEarly(kMostEarlyData) {
+    svm::AttachRequest r{};
+    r.rx_fifo_size = 4 * kMostPerCall;
+    r.tx_fifo_size = 1u << 20;
+    r.segment_size_mb = 32;
+    bed.app.reset();
+    bed.bed.pump();
+    bed.app = std::make_unique<test::TestApp>(bed.bed, r);
+    EXPECT_EQ(bed.listen(443), 0);
+  }
+};
+
+TEST_F(TlsEarlyLarge, HasABoundInARound) {
+  const Ticket t = ticket();
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  const std::string text = pattern(1'000'000);
+  std::string records = flight(peer, t, text.substr(0, 16'000));
+  for (std::size_t at = 16'000; at < text.size(); at += 16'000) {
+    const std::string part = text.substr(at, 16'000);
+    std::size_t n = 0;
+    ASSERT_EQ(SSL_write_early_data(peer.ssl(), part.data(), part.size(), &n), 1);
+    records += peer.records();
+  }
+  bed.app->write(*link, records);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  for (int i = 0; i < 50; ++i) bed.bed.pump();
+  // The fifo is full, and more waits below: when there is room, that comes in several rounds.
+  std::string got(far->rx.refresh(), 0);
+  ASSERT_GT(got.size(), 4 * kMostPerCall - kMaxPlain);
+  (void)far->rx.dequeue(std::as_writable_bytes(std::span(got)));
+  ASSERT_TRUE(far->rx.should_notify());
+  const svm::SessionEvent drained{far->handle, 0};
+  ASSERT_EQ(bed.app->requests.push(svm::ToDaemon::kRxSpace, drained), svm::MqProducer::Push::kOk);
+  uint64_t most = 0, before = bed.stat(kEarlyBytes);
+  for (int rounds = 0; rounds < 200; ++rounds) {
+    bed.bed.engine->step(0);
+    ++bed.bed.now;  // another round has another time
+    most = std::max(most, bed.stat(kEarlyBytes) - std::exchange(before, bed.stat(kEarlyBytes)));
+  }
+  EXPECT_GT(most, 0u);
+  EXPECT_LE(most, 2 * (kMostPerCall + kMaxPlain));  // by rx_drained, and by readable
+  while (got.size() < text.size() && far->rx.refresh() != 0) got += bed.app->read(*far);
+  EXPECT_TRUE(got == text);
+}
+
+// What a listener says of itself counts, whatever the configuration does.
+TEST_F(TlsNoEarly, OrAListenerSaysSo) {
+  std::string bytes;
+  add_setting(bytes, Setting::kEarlyData, 16'384u);
+  auto* const first = bed.app->listener;
+  ASSERT_EQ(bed.listen(444, kProto, bed.add_settings(bytes)), 0);
+  port = 444;
+  const Ticket t = ticket();
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(t.get()), 16'384u);
+  auto link = connect();
+  Peer peer(Peer::Role::kClient);
+  bed.app->write(*link, flight(peer, t, "early"));
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(bed.app->read(*far), "early");
+  // The other one has none still.
+  port = 443;
+  bed.app->listener = first;
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(ticket().get()), 0u);
+}
+
+TEST_F(TlsEarly, AListenerMayHaveNone) {
+  std::string bytes;
+  add_setting(bytes, Setting::kEarlyData, 0u);
+  ASSERT_EQ(bed.listen(444, kProto, bed.add_settings(bytes)), 0);
+  port = 444;
+  EXPECT_EQ(SSL_SESSION_get_max_early_data(ticket().get()), 0u);
+}
+
+TEST_F(TlsEarly, MoreThanThereMayBeIsRefusedAndSoIsHalfANumber) {
+  std::string bytes;
+  add_setting(bytes, Setting::kEarlyData, kMostEarlyData + 1);
+  EXPECT_EQ(bed.listen(444, kProto, bed.add_settings(bytes)),
+            static_cast<int32_t>(Status::kInvalid));
+  bytes.clear();
+  add_setting(bytes, Setting::kEarlyData, std::string_view("\1\1", 2));
+  EXPECT_EQ(bed.listen(444, kProto, bed.add_settings(bytes)),
+            static_cast<int32_t>(Status::kInvalid));
+}
+
 TEST_F(TlsEarly, AHandshakeThatNeverEndsIsAResetForTheApplication) {
   const Ticket t = ticket();
   auto link = connect();
@@ -268,7 +405,7 @@ TEST_F(TlsEarly, AHandshakeThatNeverEndsIsAResetForTheApplication) {
 
 TEST_F(TlsEarly, TicketsOfBeforeAReloadBringNone) {
   const Ticket t = ticket();
-  ASSERT_TRUE(reload());
+  ASSERT_TRUE(shared().reload.now());
   auto link = connect();
   Peer peer(Peer::Role::kClient);
   bed.app->write(*link, flight(peer, t, "early"));

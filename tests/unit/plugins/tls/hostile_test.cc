@@ -19,6 +19,28 @@ struct TlsHostile : testing::Test {
     far = bed.accept();
     ASSERT_TRUE(far);
   }
+  // A client of ours, whose server the test holds in its hands; its bytes come in such pieces.
+  // `far` is the application's end.
+  void open_as_client(const std::function<void(SSL_CTX*)>& more, std::size_t piece,
+                      uint16_t port = 443) {
+    ASSERT_EQ(bed.listen(port, test::PipeTransport::kProto), 0);
+    server.emplace(Peer::Role::kServer, more, &pair);
+    bed.start_connect(port);
+    link = bed.accept();
+    ASSERT_TRUE(link);
+    for (int i = 0; i < 10; ++i) {
+      server->feed(bed.app->read(*link));
+      (void)server->shake();
+      write_in_pieces(server->records(), piece);
+    }
+    ASSERT_TRUE(SSL_is_init_finished(server->ssl()));
+    const auto done = bed.outcome();
+    ASSERT_EQ(done.status, 0);
+    far = bed.app->connection(done.handle, done.session);
+  }
+  const Pem pair = make_certificate({.issuer = &bed.authority});
+  std::optional<Peer> server;
+
   static void only_tls12(SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION); }
   void write_in_pieces(const std::string& records, std::size_t piece) {
     for (std::size_t at = 0; at < records.size(); at += piece)
@@ -26,9 +48,15 @@ struct TlsHostile : testing::Test {
   }
 };
 
-TEST_F(TlsHostile, RecordsMayBeSplitAtEveryByte) {
+struct TlsSplit : TlsHostile, testing::WithParamInterface<int> {
+  std::function<void(SSL_CTX*)> only_this() {
+    return [v = GetParam()](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, v); };
+  }
+};
+
+TEST_P(TlsSplit, RecordsMayBeSplitAtEveryByte) {
   listen_and_link();
-  Peer peer(Peer::Role::kClient);
+  Peer peer(Peer::Role::kClient, only_this());
   for (int i = 0; i < 10 && !SSL_is_init_finished(peer.ssl()); ++i) {
     (void)peer.shake();
     write_in_pieces(peer.records(), 1);
@@ -49,7 +77,67 @@ TEST_F(TlsHostile, RecordsMayBeSplitAtEveryByte) {
   SSL_shutdown(peer.ssl());
   write_in_pieces(peer.records(), 1);
   EXPECT_TRUE(far->rx.eof());
+  EXPECT_EQ(SSL_version(peer.ssl()), GetParam());
 }
+
+TEST_P(TlsSplit, AServersRecordsMayBeToo) {
+  open_as_client(only_this(), 1);
+  ASSERT_TRUE(far);
+  const std::string text = pattern(700);
+  for (std::size_t at = 0; at < text.size(); at += 7)
+    server->write(std::string_view(text).substr(at, 7));
+  write_in_pieces(server->records(), 1);
+  EXPECT_EQ(bed.app->read(*far), text);
+  server->write(pattern(16'384));
+  write_in_pieces(server->records(), 1021);
+  EXPECT_TRUE(bed.app->read(*far) == pattern(16'384));
+  SSL_shutdown(server->ssl());
+  write_in_pieces(server->records(), 1);
+  EXPECT_TRUE(far->rx.eof());
+  EXPECT_EQ(SSL_version(server->ssl()), GetParam());
+}
+
+// With the session's keys, and in the middle of its data (RFC 8446 section 6, RFC 5246
+// section 7.2).
+TEST_P(TlsSplit, AFatalAlertWithItsKeysIsAnErrorBehindTheBytesBeforeIt) {
+  for (const bool is_server : {true, false}) {
+    SCOPED_TRACE(is_server ? "our server" : "our client");
+    std::optional<Peer> client;
+    const auto makes = [this](SSL_CTX* c) {
+      only_this()(c);
+      SSL_CTX_set_max_send_fragment(c, 16'384);
+    };
+    if (is_server) {
+      open(client.emplace(Peer::Role::kClient, makes));
+    } else {
+      link.reset();
+      open_as_client(makes, 4096, 80);
+    }
+    ASSERT_TRUE(far);
+    Peer& peer = is_server ? *client : *server;
+    const std::size_t n_alerts = bed.stat(kAlertsReceived);
+    peer.write("before");
+    // A record that is none makes OpenSSL send an alert, which has its keys.
+    std::string records = peer.records();
+    peer.feed(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'));
+    (void)peer.read();
+    ERR_clear_error();
+    const std::string alert = peer.records();
+    ASSERT_GT(alert.size(), 7u);  // it is not a plain one
+    bed.app->write(*link, records + alert);
+    EXPECT_EQ(bed.app->read(*far), "before");
+    EXPECT_TRUE(far->rx.reset());
+    EXPECT_EQ(bed.stat(kAlertsReceived), n_alerts + 1);
+    bed.app->push(svm::ToDaemon::kReset, link->handle);
+    bed.bed.pump();
+    EXPECT_EQ(bed.stat(kConnections), 0u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, TlsSplit, testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
+                         [](const auto& p) {
+                           return p.param == TLS1_2_VERSION ? "Tls12" : "Tls13";
+                         });
 
 TEST_F(TlsHostile, GarbageInsteadOfAHandshakeIsAnsweredByAnAlert) {
   listen_and_link();
@@ -124,6 +212,22 @@ TEST_F(TlsHostile, RenegotiationIsRefused) {
   EXPECT_EQ(bed.stat(kServerHandshakes), 1u);
 }
 
+// HelloRequest (RFC 5246 section 7.4.1.1): a client may answer no_renegotiation, and goes on.
+TEST_F(TlsHostile, RenegotiationThatAServerAsksForIsRefused) {
+  open_as_client(only_tls12, 4096);
+  ASSERT_TRUE(far);
+  ASSERT_EQ(SSL_renegotiate(server->ssl()), 1);
+  (void)server->shake();
+  const std::string request = server->records();
+  ASSERT_FALSE(request.empty());
+  bed.app->write(*link, request);
+  const std::string answer = bed.app->read(*link);
+  ASSERT_FALSE(answer.empty());
+  EXPECT_EQ(answer[0], 21);  // an alert and no ClientHello
+  EXPECT_EQ(bed.stat(kClientHandshakes), 1u);
+  EXPECT_EQ(bed.stat(kUnderWay), 0u);
+}
+
 TEST_F(TlsHostile, MoreHandshakesThanTheBacklogAreRefused) {
   ASSERT_EQ(bed.listen(443), 0);
   std::vector<TlsBed::Link> links;
@@ -166,7 +270,6 @@ TEST_F(TlsHostile, WhoSendsToAClosedSessionIsReset) {
 // A server, OpenSSL's, whose tickets are longer than its records: a message comes in pieces, and
 // between two of them a client of ours can send nothing.
 struct TlsPieces : TlsHostile {
-  const Pem pair = make_certificate({.issuer = &bed.authority});
   Peer peer{Peer::Role::kServer,
             [](SSL_CTX* c) {
               SSL_CTX_set_max_send_fragment(c, 512);

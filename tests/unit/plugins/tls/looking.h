@@ -7,5 +7,8 @@ namespace loom::tls {
 
 void look_before_free(const void*) noexcept;     // secrets_test.cc
 extern std::size_t allocations_until_one_fails;  // buffers_test.cc; 0: none does
+// Likewise of operator new, by this thread.
+extern thread_local std::size_t news_until_one_fails;  // secrets_test.cc
+extern thread_local std::size_t n_frees;  // so many operator delete has had of this thread
 
 }  // namespace loom::tls

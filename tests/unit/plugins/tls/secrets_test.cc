@@ -14,6 +14,9 @@
 #include "pem.h"
 #include "tls_bed.h"
 
+thread_local std::size_t loom::tls::news_until_one_fails = 0;
+thread_local std::size_t loom::tls::n_frees = 0;
+
 namespace {
 
 // What nothing that is freed may hold; none: nobody looks.
@@ -30,10 +33,13 @@ void look(const void* p) noexcept {
   n_found += has_one;
 }
 void free_and_look(void* p) noexcept {
+  ++loom::tls::n_frees;
   look(p);
   std::free(p);
 }
 void* allocate(std::size_t n, std::size_t align = 0) {
+  auto& left = loom::tls::news_until_one_fails;
+  if (left != 0 && --left == 0) throw std::bad_alloc();
   void* const p =
       align ? std::aligned_alloc(align, (n + align - 1) / align * align) : std::malloc(n ? n : 1);
   if (!p) throw std::bad_alloc();

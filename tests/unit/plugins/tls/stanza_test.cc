@@ -69,6 +69,103 @@ TEST(TlsStanza, HandshakesOfAWorkerHaveABound) {
   EXPECT_EQ(bed.stat(kRefused), 2u);
 }
 
+// What people set together, by name: what is agreed on is of the profile, and who is outside of it
+// is refused. Each of both versions has its own words.
+struct Profile {
+  const char* name;
+  int least, most;
+  const char *ciphers, *ciphersuites, *groups;
+  const char *in_12, *in_13;  // what is agreed on; "": refused
+};
+
+struct TlsProfiles : testing::TestWithParam<Profile> {};
+
+TEST_P(TlsProfiles, AreWhatConnectionsGet) {
+  const Profile& p = GetParam();
+  const auto config = [&p](Config& c) {
+    c.least_version = p.least;
+    c.most_version = p.most;
+    c.ciphers = p.ciphers;
+    c.ciphersuites = p.ciphersuites;
+    c.groups = p.groups;
+  };
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    const std::string wanted = version == TLS1_2_VERSION ? p.in_12 : p.in_13;
+    EXPECT_EQ(agreed(config,
+                     [version](SSL_CTX* c) {
+                       SSL_CTX_set_min_proto_version(c, version);
+                       SSL_CTX_set_max_proto_version(c, version);
+                     }),
+              wanted);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , TlsProfiles,
+    testing::Values(
+        Profile{"Modern", TLS1_3_VERSION, 0, "",
+                "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256", "X25519:P-256", "",
+                "TLSv1.3 TLS_AES_128_GCM_SHA256 x25519"},
+        Profile{"Intermediate", TLS1_2_VERSION, TLS1_3_VERSION,
+                "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", "", "P-256",
+                "TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256 secp256r1",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 secp256r1"},
+        Profile{"Suite192", TLS1_2_VERSION, TLS1_3_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384",
+                "TLS_AES_256_GCM_SHA384", "P-384",
+                "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 secp384r1",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 secp384r1"},
+        Profile{"Old", 0, TLS1_2_VERSION, "ECDHE+AESGCM", "", "",
+                "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 x25519", ""},
+        // That of RSA keys alone, for a listener whose key is another: nobody is served in 1.2.
+        Profile{"OfAnotherKey", 0, 0, "ECDHE-RSA-AES128-GCM-SHA256", "TLS_CHACHA20_POLY1305_SHA256",
+                "", "", "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 x25519"}),
+    [](const auto& p) { return p.param.name; });
+
+TEST(TlsStanza, ProfilesOfNothingAreRefusedWhenTheDaemonStarts) {
+  TlsBed bed;
+  const auto fails = [&](const char* what, const std::function<void(Config&)>& change) {
+    Config c = shared().config;
+    change(c);
+    const auto made = make_server_context(c, {}, shared().store.get());
+    ASSERT_FALSE(made) << what;
+    EXPECT_THAT(made.error().message, HasSubstr(what));
+  };
+  fails("ciphers NO-SUCH", [](Config& c) { c.ciphers = "NO-SUCH"; });
+  fails("ciphersuites NO-SUCH", [](Config& c) { c.ciphersuites = "NO-SUCH"; });
+  fails("groups NO-SUCH", [](Config& c) { c.groups = "NO-SUCH"; });
+}
+
+// NSS format: of 1.2 one line a session, by the client's random.
+TEST(TlsStanza, SecretsOf12AreLoggedToo) {
+  std::string path;
+  TlsBed bed([&](Config& c) {
+    path = c.ca + ".keys";
+    c.key_log = path;
+    c.most_version = TLS1_2_VERSION;
+  });
+  ASSERT_EQ(bed.listen(443), 0);
+  auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  ASSERT_TRUE(SSL_is_init_finished(peer.ssl()));
+  const auto hex = [](const unsigned char* bytes, std::size_t n) {
+    std::string text;
+    for (char part[3]; n != 0; --n, ++bytes) {
+      std::snprintf(part, sizeof part, "%02x", *bytes);
+      text += part;
+    }
+    return text;
+  };
+  unsigned char random[32], secret[48];
+  ASSERT_EQ(SSL_get_client_random(peer.ssl(), random, sizeof random), sizeof random);
+  ASSERT_EQ(SSL_SESSION_get_master_key(SSL_get_session(peer.ssl()), secret, sizeof secret),
+            sizeof secret);
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  EXPECT_EQ(text.str(), "CLIENT_RANDOM " + hex(random, sizeof random) + " " +
+                            hex(secret, sizeof secret) + "\n");
+}
+
 TEST(TlsStanza, SecretsAreLoggedForTheirOwnerAlone) {
   std::string path;
   TlsBed bed([&](Config& c) {

@@ -309,5 +309,69 @@ TEST(TlsVerify, AServerThatAsksForACertificateTakesOnlyTheAuthoritys) {
   }
 }
 
+// A client of ours without the certificate that its server asks for: both ends hear why (RFC 8446
+// section 4.4.2.4: certificate_required; RFC 5246 section 7.4.6: handshake_failure).
+TEST(TlsVerify, AClientWithoutTheCertificateThatIsAskedForHearsSo) {
+  static int alert;
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    SCOPED_TRACE(version);
+    TlsBed bed;
+    ASSERT_EQ(bed.listen(80, test::PipeTransport::kProto), 0);
+    Peer peer(
+        Peer::Role::kServer,
+        [version](SSL_CTX* c) {
+          SSL_CTX_set_max_proto_version(c, version);
+          SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+        },
+        &bed.server);
+    alert = 0;
+    SSL_set_info_callback(peer.ssl(), [](const SSL*, int where, int what) {
+      if (where == SSL_CB_WRITE_ALERT) alert = what & 0xff;
+    });
+    bed.start_connect(80);
+    auto link = bed.accept();
+    ASSERT_TRUE(link);
+    peer.exchange(*bed.app, *link);
+    EXPECT_FALSE(SSL_is_init_finished(peer.ssl()));
+    EXPECT_EQ(alert,
+              version == TLS1_2_VERSION ? SSL_AD_HANDSHAKE_FAILURE : SSL_AD_CERTIFICATE_REQUIRED);
+    ERR_clear_error();
+    EXPECT_EQ(bed.stat(kAlertsReceived), 1u);
+    const auto c = bed.outcome();
+    if (version == TLS1_2_VERSION) {
+      EXPECT_EQ(c.status, static_cast<int32_t>(Status::kReset));
+      EXPECT_EQ(bed.stat(kHandshakesFailed), 1u);
+    } else {  // of 1.3 the client's handshake was done before the server saw what is missing
+      ASSERT_EQ(c.status, 0);
+      EXPECT_TRUE(bed.app->connection(c.handle, c.session)->rx.reset());
+    }
+    bed.app->close(*link);
+  }
+}
+
+// The same of a server of ours and a client of ours.
+TEST(TlsVerify, OurServerThatIsShownNoneSaysSoToOurClient) {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    SCOPED_TRACE(version);
+    TlsBed bed([version](Config& c) {
+      c.verify_client = Verify::kRequired;
+      c.most_version = version;
+    });
+    ASSERT_EQ(bed.listen(443), 0);
+    bed.start_connect(443);
+    EXPECT_FALSE(bed.accept());
+    const auto c = bed.outcome();
+    if (version == TLS1_2_VERSION) {
+      EXPECT_EQ(c.status, static_cast<int32_t>(Status::kReset));
+    } else {
+      ASSERT_EQ(c.status, 0);
+      EXPECT_TRUE(bed.app->connection(c.handle, c.session)->rx.reset());
+    }
+    EXPECT_EQ(bed.stat(kAlertsReceived), 1u);
+    EXPECT_EQ(bed.stat(kServerHandshakes), 0u);
+    EXPECT_EQ(bed.stat(kUnderWay), 0u);
+  }
+}
+
 }  // namespace
 }  // namespace loom::tls

@@ -6,6 +6,7 @@ namespace {
 
 struct UdpError : testing::TestWithParam<bool> {
   UdpBed bed;
+  IfIndex rx_if = 3;  // by which errors come
   bool ip6() const { return GetParam(); }
   std::string name() const { return ip6() ? "udp6-error" : "udp4-error"; }
   uint64_t count(const char* counter) { return bed.count(name() + "/" + counter); }
@@ -51,6 +52,7 @@ struct UdpError : testing::TestWithParam<bool> {
     const IcmpErrorNote note{
         .type = type, .code = code, .is_ip6 = ip6(), .outer = outer, .mtu = mtu};
     std::memcpy(b->opaque, &note, sizeof note);
+    b->rx_if = rx_if;
     bed.fake.deliver(name(), {b});
   }
   void port_unreachable(uint16_t from_port = 40'000) {
@@ -66,6 +68,18 @@ TEST_P(UdpError, PortUnreachableIsToldToTheConnected) {
   ASSERT_EQ(bed.errors.size(), 1u);
   EXPECT_EQ(bed.errors[0], std::pair(SessionId{100}, ResetReason::kRefused));
   EXPECT_EQ(count("refused"), 1u);
+}
+
+TEST_P(UdpError, WhoHasOneInterfaceAloneBelievesWhatComesByThat) {
+  bed.options.interface = 4;
+  bed.connect(7, ip6());
+  port_unreachable();
+  EXPECT_EQ(count("no-connection"), 1u);
+  EXPECT_TRUE(bed.errors.empty());
+  rx_if = 4;
+  port_unreachable();
+  EXPECT_EQ(count("refused"), 1u);
+  EXPECT_EQ(bed.errors.size(), 1u);
 }
 
 TEST_P(UdpError, TheBoundAndStrangersHearNothing) {

@@ -49,6 +49,28 @@ struct UdpGroups : testing::TestWithParam<bool> {
 INSTANTIATE_TEST_SUITE_P(Ip, UdpGroups, testing::Bool(),
                          [](const auto& i) { return i.param ? "v6" : "v4"; });
 
+// Its peer's address sends to the group by another link as well, which is somebody else.
+TEST_P(UdpGroups, WhoHasAPeerByOneInterfaceHidesNoMember) {
+  bed.options.reuseaddr = true;
+  bed.options.interface = 4;
+  Endpoints e;
+  e.local = bed.local(ip6());
+  e.local_port = 53;
+  e.remote = bed.remote(ip6());
+  e.remote_port = 7;
+  bed.open(e);  // 100
+  bed.options.interface = kNoIndex;
+  for (int i = 0; i < 2; ++i)  // 101, 102
+    EXPECT_EQ(ask(bed.bind(53, ip6()), GroupOp::kJoin), Status::kOk);
+  for (auto& [id, flow] : std::map(bed.flows)) {  // what comes to the group from the peer
+    if (flow.kind != FlowKind::kEstablished) continue;
+    auto [local, port, remote, remote_port] = id;
+    bed.flows[{group(), port, remote, remote_port}] = flow;
+  }
+  come(group());
+  EXPECT_EQ(takers(), Ids({101, 102}));
+}
+
 TEST_P(UdpGroups, AllMembersOfThePortGetTheirOwnCopy) {
   bed.options.reuseaddr = true;
   (ip6() ? bed.options.ip6_group_all : bed.options.ip4_group_all) = false;
@@ -75,6 +97,32 @@ TEST_P(UdpGroups, AllMembersOfThePortGetTheirOwnCopy) {
   EXPECT_FALSE(bed.fake.listening.empty());
   for (const ConnId c : {any, named, other}) bed.ops().abort(bed.fake.worker, c);
   EXPECT_TRUE(bed.fake.listening.empty());
+}
+
+TEST(UdpGroups6, AZeroChecksumIsForThoseMembersWhoTakeIt) {  // RFC 6935
+  UdpBed bed;
+  const IpAddress group = *IpAddress::parse("ff05::1");
+  const auto come = [&] { bed.receive({.checksum = 0, .flags = kBufferNetGroup}, true, group); };
+  bed.options.reuseaddr = true;
+  bed.bind(53, true);
+  come();
+  EXPECT_EQ(bed.count("udp6-input/no-checksum"), 1u);
+  bed.options.no_check6_rx = true;
+  bed.bind(53, true);
+  come();
+  EXPECT_EQ(bed.count("udp6-input/delivered"), 1u);
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].session, 101u);
+}
+
+TEST_P(UdpGroups, WhoHasOneInterfaceAloneGetsWhatComesByIt) {  // packets come by 3
+  bed.options.reuseaddr = true;
+  bed.options.interface = 4;
+  bed.bind(53, ip6());  // 100
+  bed.options.interface = 3;
+  bed.bind(53, ip6());  // 101
+  come(group());
+  EXPECT_EQ(takers(), Ids{101});
 }
 
 TEST_P(UdpGroups, SourcesAreLetThroughOrNot) {
@@ -125,8 +173,75 @@ TEST_P(UdpGroups, RequestsThatMakeNoSenseChangeNothing) {
     r.group = group();
     r.group.bits.bytes[ip6() ? 15 : 3] = static_cast<uint8_t>(i);
     r.interface = 3;
-    EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), i < 64 ? Status::kOk : Status::kNoMemory);
+    EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r),
+              i < (ip6() ? 64 : 20) ? Status::kOk : Status::kNoMemory);
   }
+  r.op = GroupOp::kLeave;  // and one may come for one that goes
+  EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), Status::kNotFound);
+  r.group.bits.bytes[ip6() ? 15 : 3] = 1;
+  EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), Status::kOk);
+  r.op = GroupOp::kJoin;
+  EXPECT_EQ(bed.ops().group(bed.fake.worker, c, r), Status::kOk);
+}
+
+TEST_P(UdpGroups, EachMembershipIsChargedToTheApplicationAsLongAsItLasts) {
+  const IpAddress peer = bed.remote(ip6());
+  bed.options.reuseaddr = true;
+  const ConnId a = bed.bind(53, ip6()), b = bed.bind(53, ip6());  // sessions 100, 101
+  bed.most_members = 2;
+  EXPECT_EQ(ask(a, GroupOp::kJoin), Status::kOk);
+  EXPECT_EQ(ask(a, GroupOp::kJoin), Status::kInUse);
+  EXPECT_EQ(ask(a, GroupOp::kBlockSource, 3, peer), Status::kOk);  // of one that is there
+  EXPECT_EQ(ask(b, GroupOp::kJoinSource, 3, peer), Status::kOk);
+  EXPECT_EQ(bed.members, (std::map<SessionId, uint32_t>{{100, 1}, {101, 1}}));
+  bed.options.reuseaddr = false;
+  const ConnId c = bed.bind(54, ip6());
+  EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kNoMemory);
+  EXPECT_EQ(bed.fake.listening.size(), 1u);
+  EXPECT_EQ(ask(b, GroupOp::kLeaveSource, 3, peer), Status::kOk);  // its last one
+  EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kOk);
+  EXPECT_EQ(ask(a, GroupOp::kLeave), Status::kOk);
+  EXPECT_EQ(bed.members, (std::map<SessionId, uint32_t>{{102, 1}}));
+  // What the network refuses costs nothing.
+  EXPECT_EQ(ask(a, GroupOp::kJoin, 66), Status::kNotFound);
+  EXPECT_EQ(bed.members, (std::map<SessionId, uint32_t>{{102, 1}}));
+  bed.ops().abort(bed.fake.worker, c);
+  EXPECT_TRUE(bed.members.empty());
+}
+
+TEST_P(UdpGroups, WhatTheDevicePutTogetherIsTakenApartForEachMember) {
+  bed.options.reuseaddr = true;
+  bed.bind(53, ip6());  // 100
+  bed.options.gro = true;
+  const ConnId taker = bed.bind(53, ip6());  // 101
+  udp::shared().n_bound[2] = 1;
+  const auto got = [&] {
+    std::vector<std::tuple<SessionId, std::string, int>> all;
+    for (const auto& r : bed.received) all.emplace_back(r.session, r.payload, r.d.segment);
+    std::ranges::sort(all);
+    bed.received.clear();
+    return all;
+  };
+  const decltype(got()) expected{
+      {100, "aaaa", 0}, {100, "bbbb", 0}, {100, "cc", 0}, {101, "aaaabbbbcc", 4}};
+  const auto come_together = [&] {
+    bed.receive(
+        {.payload = "aaaabbbbcc", .flags = kBufferNetGroup | kBufferL4ChecksumOk, .gso_size = 4},
+        ip6(), group());
+  };
+  come_together();
+  EXPECT_EQ(got(), expected);
+  EXPECT_EQ(bed.connection(taker).received, 3u);
+  // The copy that another worker gets, too.
+  ASSERT_EQ(bed.fake.handed_off.size(), 1u);
+  Buffer* b = bed.fake.handed_off[0].second.packet;
+  bed.fake.handed_off.clear();
+  bed.fake.deliver("udp-group", {b});
+  EXPECT_EQ(got(), expected);
+  udp::shared().n_bound[2] = 0;
+  bed.rx_answer = Status::kAgain;
+  come_together();
+  EXPECT_EQ(bed.connection(taker).overflowed, 3u);
 }
 
 TEST_P(UdpGroups, OtherWorkersWithSocketsGetACopy) {
@@ -203,6 +318,54 @@ TEST_P(UdpGroups, WhoIsBoundToAGroupSendsFromTheInterfacesAddress) {
   Buffer& b = *bed.fake.captured[0].packet;
   EXPECT_EQ(ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src),
             bed.local(ip6()));
+}
+
+// IP_MULTICAST_IF by address, of a socket that is bound to another.
+TEST_P(UdpGroups, AnAddressMaySayTheInterfaceAndTheBoundOneStaysTheSource) {
+  const IpAddress bound = *IpAddress::parse(ip6() ? "2001:db8::77" : "10.0.0.77");
+  const IpAddress other = *IpAddress::parse(ip6() ? "2001:db8::88" : "10.0.0.88");
+  const auto source_of_last = [&] {
+    Buffer& b = *bed.fake.captured.back().packet;
+    return ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src);
+  };
+  const ConnId c = bind_to(bound);
+  Datagram d = bed.to(group(), 7);
+  bed.send(c, "x", d);
+  EXPECT_EQ(bed.fake.group_asked.source, bound);
+  EXPECT_EQ(source_of_last(), bound);
+  d.flags |= kDatagramLocal | kDatagramLocalInterface;
+  d.ends.local = other;
+  bed.send(c, "x", d);
+  EXPECT_EQ(bed.fake.group_asked.source, other);
+  EXPECT_EQ(source_of_last(), bound);
+  // Without one it is the source as well.
+  bed.send(bed.bind(54, ip6()), "x", d);
+  EXPECT_EQ(source_of_last(), other);
+}
+
+// IP_MULTICAST_IF, IPV6_MULTICAST_IF by index.
+TEST_P(UdpGroups, AnIndexSaysTheInterfaceAndItsAddressIsTheSource) {
+  (ip6() ? bed.options.ip6_group_if : bed.options.ip4_group_if) = 9;
+  bed.fake.route.source = *IpAddress::parse(ip6() ? "2001:db8::99" : "10.0.0.99");
+  const auto source_of_last = [&] {
+    Buffer& b = *bed.fake.captured.back().packet;
+    return ip6() ? IpAddress(b.peek<Ip6Header>()->src) : IpAddress(b.peek<Ip4Header>()->src);
+  };
+  bed.send(bed.bind(53, ip6()), "x", bed.to(group(), 7));
+  EXPECT_EQ(bed.fake.group_asked.interface, 9u);
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 9u);
+  EXPECT_EQ(source_of_last(), bed.fake.route.source);
+  const IpAddress bound = *IpAddress::parse(ip6() ? "2001:db8::77" : "10.0.0.77");
+  bed.send(bind_to(bound, 54), "x", bed.to(group(), 7));
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 9u);
+  EXPECT_EQ(source_of_last(), bound);
+  // Of a group that is the peer, getsockname() says it.
+  Endpoints e;
+  e.local = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  e.remote = group();
+  e.remote_port = 7;
+  const ConnId c = bed.open(e);
+  EXPECT_EQ(bed.connection(c).ends.local, bed.fake.route.source);
 }
 
 // RFC 1122 section 3.2.1.3, whenever the peer is named.

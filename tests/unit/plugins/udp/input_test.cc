@@ -79,6 +79,42 @@ TEST_P(UdpInput, ZeroChecksumMeansNoneOverIp4Only) {  // RFC 768; RFC 8200 secti
   EXPECT_EQ(count("delivered"), ip6() ? 0u : 1u);
 }
 
+TEST(UdpInput6, AZeroChecksumIsTakenByWhoHasSaidSo) {  // RFC 6935; UDP_NO_CHECK6_RX
+  UdpBed bed;
+  const auto count = [&](const char* name) { return bed.count(std::string("udp6-input/") + name); };
+  bed.receive({.dst_port = 52, .checksum = 0}, true);  // nobody is there: not answered
+  EXPECT_EQ(count("no-checksum"), 1u);
+  EXPECT_EQ(count("no-port"), 0u);
+  const ConnId c = bed.bind(53, true);
+  bed.receive({.checksum = 0}, true);
+  EXPECT_EQ(count("no-checksum"), 2u);
+  bed.options.no_check6_rx = true;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.receive({.checksum = 0}, true);
+  bed.receive({}, true);
+  bed.receive({.checksum = 0x1234}, true);  // one that is there must be right
+  EXPECT_EQ(count("no-checksum"), 2u);
+  EXPECT_EQ(count("bad-checksum"), 1u);
+  EXPECT_EQ(count("delivered"), 2u);
+  EXPECT_EQ(bed.received.size(), 2u);
+  bed.options.no_check6_rx = false;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.receive({.checksum = 0}, true);
+  EXPECT_EQ(count("no-checksum"), 3u);
+}
+
+TEST(UdpInput6, OfSeveralOfAFlowThoseWithoutAChecksumGoAlone) {  // UDP_GRO
+  UdpBed bed;
+  bed.options.gro = true;
+  bed.bind(53, true);
+  bed.receive_all({{.payload = "one"}, {.payload = "two", .checksum = 0}, {.payload = "six"}},
+                  true);
+  EXPECT_EQ(bed.count("udp6-input/no-checksum"), 1u);
+  ASSERT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(bed.received[0].payload, "one");
+  EXPECT_EQ(bed.received[1].payload, "six");
+}
+
 TEST_P(UdpInput, AChecksumThatTheDeviceHasVerifiedIsNotComputed) {
   bed.bind(53, ip6());
   bed.receive({.checksum = 0x1234, .flags = kBufferL4ChecksumOk}, ip6());
@@ -149,6 +185,96 @@ TEST_P(UdpInput, AnotherWorkersAreHandedOver) {
   EXPECT_EQ(bed.fake.handed_off[0].second.node + "/", node());
 }
 
+TEST_P(UdpInput, WhoHasOneInterfaceAloneHearsNothingByOthers) {  // packets come by 3
+  for (const bool gro : {false, true}) {
+    bed.options.gro = gro;
+    bed.options.interface = 4;
+    const ConnId c = bed.bind(53, ip6());
+    bed.receive_all({{}, {}}, ip6());
+    EXPECT_TRUE(bed.received.empty());
+    EXPECT_EQ(count("no-port"), gro ? 4u : 2u);
+    bed.options.interface = 3;
+    ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+    bed.receive_all({{}, {}}, ip6());
+    EXPECT_EQ(bed.received.size(), gro ? 1u : 2u);
+    bed.received.clear();
+    bed.ops().abort(bed.fake.worker, c);
+  }
+}
+
+// ipN-local leaves of it that no interface has received it, and by which it was sent.
+TEST_P(UdpInput, WhatThisHostSendsItselfIsHeardUnlessItWasSentByAnotherInterface) {
+  bed.options.interface = 4;
+  bed.bind(53, ip6());
+  bed.receive({.rx_if = kNoIndex}, ip6());
+  EXPECT_EQ(bed.received.size(), 1u);
+  bed.receive({.rx_if = kNoIndex, .tx_if = 4}, ip6());
+  EXPECT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(count("no-port"), 0u);
+  bed.receive({.rx_if = kNoIndex, .tx_if = 3}, ip6());
+  EXPECT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(count("no-port"), 1u);
+}
+
+TEST_P(UdpInput, OfThoseThatShareAPortEachHearsItsOwnLink) {
+  bed.options.reuseport = true;
+  bed.options.interface = 3;
+  bed.bind(53, ip6());  // 100
+  bed.options.interface = 4;
+  bed.bind(53, ip6());  // 101, which the flow table leads to
+  bed.receive({}, ip6());
+  ASSERT_EQ(bed.received.size(), 1u);
+  EXPECT_EQ(bed.received[0].session, 100u);
+  bed.receive({.rx_if = 4}, ip6());
+  ASSERT_EQ(bed.received.size(), 2u);
+  EXPECT_EQ(bed.received[1].session, 101u);
+  bed.receive({.rx_if = 5}, ip6());
+  EXPECT_EQ(count("no-port"), 1u);
+  bed.options.interface = 3;
+  bed.bind(53, ip6());  // 102
+  bed.options.interface = 4;
+  bed.bind(53, ip6());  // 103
+  bed.received.clear();
+  for (uint16_t port = 1; port <= 32; ++port) bed.receive({.src_port = port}, ip6());
+  std::map<SessionId, int> n;
+  for (const auto& r : bed.received) ++n[r.session];
+  EXPECT_EQ(n[100] + n[102], 32);
+  EXPECT_GT(n[100], 0);
+  EXPECT_GT(n[102], 0);
+}
+
+TEST_P(UdpInput, WhoHasOneInterfaceAloneHidesNobody) {
+  bed.options.interface = 4;
+  const ConnId c = bed.connect(7, ip6());  // 100
+  const ConnId own = bed.open([&] {        // 101
+    Endpoints e;
+    e.local = bed.local(ip6());
+    e.remote = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+    e.local_port = 40'000;
+    return e;
+  }());
+  bed.options.interface = kNoIndex;
+  bed.bind(40'000, ip6());  // 102
+  const auto comes_to = [&](IfIndex by) {
+    bed.receive({.dst_port = 40'000, .rx_if = by}, ip6());
+    return bed.received.empty() ? kNoSession : bed.received.back().session;
+  };
+  EXPECT_EQ(comes_to(3), 102u);
+  EXPECT_EQ(comes_to(4), 100u);
+  bed.ops().abort(bed.fake.worker, c);
+  EXPECT_EQ(comes_to(3), 102u);
+  EXPECT_EQ(comes_to(4), 101u);
+  // Whoever has asked for more comes first.
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, own, bed.options), Status::kOk);
+  bed.options.interface = 4;
+  for (const uint16_t peer : {7, 8}) bed.connect(peer, ip6());
+  for (const uint16_t peer : {7, 8}) {
+    bed.receive({.src_port = peer, .dst_port = 40'000}, ip6());
+    EXPECT_EQ(bed.received.back().session, 101u);
+  }
+  EXPECT_EQ(count("no-port"), 0u);
+}
+
 TEST_P(UdpInput, AFlowWhoseSessionHasGoneIsCounted) {
   const ConnId c = bed.bind(53, ip6());
   const auto kept = bed.flows;
@@ -166,6 +292,25 @@ TEST_P(UdpInput, WhatTheDevicePutTogetherIsTakenApart) {
   EXPECT_EQ(bed.received[1].payload, "bbbb");
   EXPECT_EQ(bed.received[2].payload, "cc");
   EXPECT_EQ(count("delivered"), 1u);
+}
+
+TEST_P(UdpInput, OfWhatTheDevicePutTogetherAllThatIsLostCounts) {
+  for (const bool gro : {false, true}) {
+    bed.options.gro = gro;
+    const ConnId c = bed.bind(gro ? 54 : 53, ip6());
+    const UdpBed::Packet p{.payload = "aaaabbbbcc",
+                           .dst_port = static_cast<uint16_t>(gro ? 54 : 53),
+                           .flags = kBufferL4ChecksumOk,
+                           .gso_size = 4};
+    bed.rx_room = bed.received.size() + 1;
+    bed.receive(p, ip6());
+    EXPECT_EQ(bed.connection(c).received, gro ? 3u : 1u);
+    EXPECT_EQ(bed.connection(c).overflowed, gro ? 0u : 2u);
+    bed.receive(p, ip6());
+    EXPECT_EQ(bed.connection(c).received, gro ? 3u : 1u);
+    EXPECT_EQ(bed.connection(c).overflowed, gro ? 3u : 5u);
+  }
+  EXPECT_EQ(count("rcvbuf-full"), 3u);  // packets
 }
 
 TEST_P(UdpInput, SocketsThatAgreeShareAPort) {  // SO_REUSEPORT

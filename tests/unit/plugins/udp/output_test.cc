@@ -72,7 +72,7 @@ struct UdpOutput : testing::TestWithParam<bool> {
     s.checksum = h.checksum;
     if (b.flags & kBufferTxUdpChecksum) {
       EXPECT_EQ(h.checksum, checksum_fold(pseudo));
-    } else {
+    } else if (h.checksum != 0 || !ip6() || !bed.options.no_check6_tx) {
       EXPECT_EQ(checksum_fold(checksum_add(pseudo, bytes.data() + ip_bytes, l4())), 0xffff);
     }
     s.payload = bytes.substr(ip_bytes + sizeof h);
@@ -157,6 +157,24 @@ TEST_P(UdpOutput, WithoutOffloadTheChecksumIsWholeAndNeverZero) {
   EXPECT_TRUE(was_ones);
 }
 
+TEST_P(UdpOutput, WithoutAChecksumOverIp6Alone) {  // RFC 6935; UDP_NO_CHECK6_TX
+  bed.options.no_check6_tx = true;
+  const ConnId c = bed.connect(7, ip6());
+  for (const bool offload : {true, false}) {
+    udp::shared().config.csum_offload = offload;
+    bed.send(c, "hello");
+    const Sent s = next();
+    EXPECT_EQ(s.checksum == 0, ip6());
+    if (ip6()) {
+      EXPECT_FALSE(s.flags & kBufferTxUdpChecksum);  // nobody computes one later
+    }
+  }
+  bed.options.no_check6_tx = false;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, "hello");
+  EXPECT_NE(next().checksum, 0);
+}
+
 TEST_P(UdpOutput, WhatIsBiggerThanTheMtuIsFragmented) {
   const ConnId c = bed.connect(7, ip6());
   const uint32_t headers = ip6() ? 48 : 28;
@@ -204,6 +222,67 @@ TEST_P(UdpOutput, WhatIsBiggerThanTheMtuBecomesWhatTheSocketWants) {
   bed.send(c, big);
   EXPECT_EQ(count("too-big"), ip6() ? 3u : 2u);
   EXPECT_EQ(bed.errors.size(), ip6() ? 3u : 2u);
+}
+
+TEST_P(UdpOutput, ADatagramMayNameItsInterface) {  // IP_PKTINFO, sin6_scope_id
+  const ConnId c = bed.bind(53, ip6());
+  Datagram d = bed.to(bed.remote(ip6()), 9);
+  bed.send(c, "x", d);
+  EXPECT_NE(bed.fake.captured.back().packet->tx_if, 5u);
+  d.flags |= kDatagramInterface;
+  d.interface = 5;
+  bed.send(c, "y", d);
+  EXPECT_EQ(bed.fake.group_asked.to, bed.remote(ip6()));
+  EXPECT_EQ(bed.fake.group_asked.interface, 5u);
+  const Buffer& b = *bed.fake.captured.back().packet;
+  EXPECT_EQ(b.tx_if, 5u);
+  // It is no group for that: time to live, and no copy for this host.
+  (void)next();
+  EXPECT_EQ(next().ttl, 64);
+  EXPECT_TRUE(bed.received.empty());
+  // A group's, too, whatever the socket has chosen.
+  (ip6() ? bed.options.ip6_group_if : bed.options.ip4_group_if) = 9;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  Datagram to_group = bed.to(*IpAddress::parse(ip6() ? "ff05::1" : "239.1.1.1"), 9);
+  to_group.flags |= kDatagramInterface;
+  to_group.interface = 5;
+  bed.send(c, "z", to_group);
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 5u);
+  bed.fake.has_route = false;
+  bed.send(c, "lost", d);
+  EXPECT_EQ(count("no-route"), 1u);
+}
+
+TEST_P(UdpOutput, ASocketMayHaveOneInterfaceAlone) {  // sin6_scope_id of connect and bind
+  bed.options.interface = 5;
+  bed.fake.route.source = *IpAddress::parse(ip6() ? "fe80::5" : "169.254.0.5");
+  const ConnId c = bed.connect(7, ip6());
+  EXPECT_EQ(bed.fake.group_asked.interface, 5u);
+  EXPECT_EQ(bed.connection(c).ends.local, bed.fake.route.source);
+  bed.send(c, "to the peer");
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 5u);
+  EXPECT_EQ(next().src, bed.fake.route.source);
+  const ConnId any = bed.bind(53, ip6());
+  bed.send(any, "named", bed.to(bed.remote(ip6()), 9));
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 5u);
+  (void)next();
+  Datagram d = bed.to(bed.remote(ip6()), 9);
+  d.flags |= kDatagramInterface;
+  d.interface = 6;  // comes first
+  bed.send(any, "by another", d);
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 6u);
+  (void)next();
+  bed.options.interface = 8;
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, "moved");
+  EXPECT_EQ(bed.fake.captured.back().packet->tx_if, 8u);
+  (void)next();
+  // One that leads nowhere.
+  bed.fake.has_route = false;
+  Endpoints e;
+  e.remote = bed.remote(ip6());
+  e.remote_port = 99;
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kUnreachable);
 }
 
 TEST_P(UdpOutput, ManyDestinationsHaveTheirOwnWays) {

@@ -46,8 +46,11 @@ struct UdpBed {
   std::vector<Queued> queued;
   std::vector<SessionId> closed;
   Status rx_answer = Status::kOk;
-  FlowKind force = FlowKind::kNone;  // what every lookup finds, if not this
+  std::size_t rx_room = ~std::size_t{0};  // how many of `received` there is room for
+  FlowKind force = FlowKind::kNone;       // what every lookup finds, if not this
   SessionId next_session = 100;
+  std::map<SessionId, uint32_t> members;  // memberships that are charged to a session
+  uint32_t most_members = ~0u;            // of all of them
 
   static FlowId bound_id(const Endpoints& e) { return {e.local, e.local_port, {}, 0}; }
   static FlowId id_of(const Endpoints& e) {
@@ -113,6 +116,7 @@ struct UdpBed {
     sessions.rx_datagram = [](Worker&, SessionId s, const Datagram& d, const Buffer& chain,
                               uint32_t offset, uint32_t length) noexcept {
       if (self->rx_answer != Status::kOk) return self->rx_answer;
+      if (self->received.size() >= self->rx_room) return Status::kAgain;
       self->received.push_back({s, d, bytes_of(chain).substr(offset, length)});
       return Status::kOk;
     };
@@ -126,6 +130,17 @@ struct UdpBed {
       return Status::kOk;
     };
     sessions.closed = [](Worker&, SessionId s) noexcept { self->closed.push_back(s); };
+    sessions.take_membership = [](Worker&, SessionId s) noexcept {
+      uint32_t n = 0;
+      for (const auto& [id, of_session] : self->members) n += of_session;
+      if (n >= self->most_members) return false;
+      ++self->members[s];
+      return true;
+    };
+    sessions.give_back_memberships = [](Worker&, SessionId s, uint32_t n) noexcept {
+      EXPECT_GE(self->members[s], n);
+      if ((self->members[s] -= n) == 0) self->members.erase(s);
+    };
     fake.worker.sessions = &sessions;
     EXPECT_TRUE(udp::init(fake.host));
     EXPECT_TRUE(udp::start(fake.host));
@@ -218,6 +233,7 @@ struct UdpBed {
     uint32_t flags = 0;                  // BufferFlags
     uint16_t gso_size = 0;
     uint8_t tos = 0xb8, ttl = 61;
+    IfIndex rx_if = 3, tx_if = kNoIndex;
   };
   void receive(const Packet& p, bool ip6 = false, std::optional<IpAddress> to = {}) {
     fake.deliver(ip6 ? "udp6-input" : "udp4-input", {packet(p, ip6, to)});
@@ -268,10 +284,14 @@ struct UdpBed {
     b->l4_offset = b->offset_of_data();
     b->flags |= p.flags;
     b->gso_size = p.gso_size;
-    b->rx_if = 3;
+    b->rx_if = p.rx_if;
+    b->tx_if = p.tx_if;
     return b;
   }
   uint64_t count(const std::string& path) { return fake.counter(path); }
+  udp::Connection& connection(ConnId c) {
+    return *udp::udp_worker(fake.worker).connections.find(c);
+  }
 };
 
 }  // namespace loom::test

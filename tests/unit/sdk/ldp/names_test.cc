@@ -98,5 +98,31 @@ TEST(Names, LoopbackAndWildcardInBothFamilies) {
   EXPECT_FALSE(is_wildcard(of("::1")));
 }
 
+TEST(Names, AnAddressOfALinkHasItsInterface) {
+  for (const char* text : {"fe80::1", "ff02::1", "ff01::1"}) {
+    sockaddr_in6 in = name6(text, 80);
+    in.sin6_scope_id = 3;
+    svm::Endpoint e;
+    ASSERT_EQ(to_destination(generic(&in), sizeof in, false, e), 0);
+    EXPECT_EQ(scope_of(&in, sizeof in, e), 3u) << text;
+    EXPECT_EQ(scope_of(&in, sizeof in - 1, e), 0u) << text;
+    sockaddr_in6 out{};
+    socklen_t len = sizeof out;
+    ASSERT_EQ(give_name(e, false, reinterpret_cast<sockaddr*>(&out), &len, 3), 0);
+    EXPECT_EQ(out.sin6_scope_id, 3u) << text;
+  }
+  for (const char* text : {"2001:db8::1", "ff05::1", "::ffff:169.254.1.1"}) {
+    sockaddr_in6 in = name6(text, 80);
+    in.sin6_scope_id = 3;
+    svm::Endpoint e;
+    ASSERT_EQ(to_destination(generic(&in), sizeof in, false, e), 0);
+    EXPECT_EQ(scope_of(&in, sizeof in, e), 0u) << text;
+    sockaddr_in6 out{};
+    socklen_t len = sizeof out;
+    ASSERT_EQ(give_name(e, false, reinterpret_cast<sockaddr*>(&out), &len, 3), 0);
+    EXPECT_EQ(out.sin6_scope_id, 0u) << text;
+  }
+}
+
 }  // namespace
 }  // namespace loom::ldp

@@ -130,8 +130,27 @@ TEST(Slots, TheNextExtentHasItsPagesBeforeItIsNeeded) {
     EXPECT_TRUE(is_resident(&things.at(first + kPerExtent - 1))) << "extent " << extent;
     take(things, kPerExtent - 1);
   }
-  // And when it is not told in time, the kernel brings them as they are touched.
-  take(things, 3 * kPerExtent);
+}
+
+TEST(Slots, WhatIsNotFetchedInTimeCostsSmallPages) {
+  Bench bench;
+  Things things;
+  things.use(bench.worker());
+  take(things, 2 * kPerExtent);
+  const auto is_small = [&] {  // the first slot brings its own page alone
+    const uint32_t first = take(things, 1)[0];
+    EXPECT_FALSE(is_resident(&things.at(first + kPerExtent - 1)));
+    EXPECT_FALSE(is_resident(&things.at(first + kPerBlock)));
+    take(things, kPerExtent - 1);
+    return first;
+  };
+  is_small();  // new ones
+  const uint32_t more[] = {is_small(), is_small()};
+  for (const uint32_t first : more)
+    for (uint32_t i = first; i < first + kPerExtent; ++i) things.give(i);
+  bench.rest();
+  take(things, kPerExtent);  // what was fetched
+  is_small();                // one that had gone back
 }
 
 // Of the process, in pages: addresses, and those with memory.

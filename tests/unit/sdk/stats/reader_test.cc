@@ -10,11 +10,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <random>
 #include <thread>
+
+#include "tests/unit/sdk/send_fds.h"
 
 namespace loom {
 namespace {
@@ -261,6 +265,20 @@ TEST(StatsReader, ServersThatSendSomethingElse) {
   {
     Server s([](int fd) { (void)!::write(fd, "hello", 5); });
     EXPECT_EQ(StatsReader::connect(s.path).error().code, Status::kMalformed);
+  }
+  for (const std::size_t n : {2, 3, 253}) {
+    const auto n_open = [] {
+      return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+    };
+    const auto before = n_open();
+    {
+      Forged f;
+      Server s([&](int fd) {
+        EXPECT_TRUE(send_fds(fd, std::array<std::byte, 1>{}, std::vector<int>(n, f.fd())));
+      });
+      EXPECT_TRUE(StatsReader::connect(s.path)) << n;
+    }
+    EXPECT_EQ(n_open(), before) << n;
   }
   EXPECT_EQ(StatsReader::connect("/nowhere/stats.sock").error().code, Status::kNotConnected);
   EXPECT_THAT(StatsReader::connect("/nowhere/stats.sock").error().message,

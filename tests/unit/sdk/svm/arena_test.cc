@@ -389,15 +389,86 @@ TEST(AppArena, ThreadsNeverGetTheSameChunk) {
   EXPECT_LE(r.arena.carved_bytes(), 3u * 8 * (4096 + 8192) * 2);
 }
 
+// A fifo of `n` chunks, each with the next one's place; first.
+Ref fifo_of(AppRig& r, int n, uint32_t log2 = 12) {
+  Ref first = 0, last = 0;
+  for (int i = 0; i < n; ++i) {
+    const Ref c = r.arena.alloc(log2);
+    if (last)
+      r.table.resolve_as<ChunkHeader>(last)->next.store(c);
+    else
+      first = c;
+    last = c;
+  }
+  return first;
+}
+
+TEST(AppArena, AnEndedFifosChunksAreTakenAgainBeforeMoreIsCarved) {
+  AppRig r(16 << 20);
+  const Ref a = fifo_of(r, 1000), b = fifo_of(r, 3, 18);
+  const uint64_t carved = r.arena.carved_bytes();
+  r.arena.free_fifo(a);
+  r.arena.free_fifo(b);
+  EXPECT_EQ(r.s->header().free_list[0].load(), 0u);  // in constant time: nothing was followed
+  std::vector<Ref> mine;
+  for (int i = 0; i < 3; ++i) mine.push_back(r.arena.alloc(18));
+  for (int i = 0; i < 1000; ++i) mine.push_back(r.arena.alloc(12));
+  EXPECT_EQ(r.arena.carved_bytes(), carved);
+  std::sort(mine.begin(), mine.end());
+  EXPECT_EQ(std::unique(mine.begin(), mine.end()), mine.end());
+  EXPECT_NE(mine.front(), 0u);
+}
+
+TEST(AppArena, OneAllocationTakesFewChunksOfAnEndedFifo) {
+  AppRig r(16 << 20);
+  r.arena.free_fifo(fifo_of(r, 1000));
+  (void)r.arena.alloc(18);  // finds none so large
+  uint32_t n = 0;
+  auto page = static_cast<uint32_t>(r.s->header().free_list[0].load());
+  for (; page != 0; ++n)  // each free chunk's word has the next one's page
+    std::memcpy(&page, r.s->ptr(kSegmentDataOffset + page * sizeof page), sizeof page);
+  EXPECT_GT(n, 0u);
+  EXPECT_LE(n, 64u);
+}
+
+TEST(AppArena, EndedFifosMemoryIsGivenBack) {
+  AppRig r(16 << 20);
+  const Ref a = fifo_of(r, 1000);
+  r.arena.free_fifo(a);
+  EXPECT_EQ(r.arena.give_back(), 1000u * 4096);
+}
+
+TEST(AppArena, AnEndedFifoMayLeadAnywhere) {
+  AppRig r(1 << 20);
+  const Ref loop = fifo_of(r, 2);
+  auto* first = r.table.resolve_as<ChunkHeader>(loop);
+  r.table.resolve_as<ChunkHeader>(first->next.load())->next.store(loop);
+  r.arena.free_fifo(loop);
+  r.arena.free_fifo(loop + 64);                         // no chunk begins there
+  r.arena.free_fifo(make_ref(r.s->id() + 1, 4096));     // nor is there such a segment
+  r.arena.free_fifo(make_ref(r.s->id(), r.s->size()));  // nor this much of it
+  (void)r.arena.give_back();                            // comes to an end
+  for (int i = 0; i < 500; ++i) {
+    const Ref c = r.arena.alloc(12 + i % 8);
+    if (c != 0) {
+      ASSERT_NE(r.table.resolve(c, 4096), nullptr);
+    }
+  }
+}
+
 TEST(AppArena, CorruptedStateNeverLeavesTheSegment) {
   AppRig r(1 << 20);
   std::mt19937_64 rng(3);
   std::vector<Ref> mine;
   for (int i = 0; i < 300'000; ++i) {
     auto& h = r.s->header();
-    switch (rng() % 5) {
+    switch (rng() % 6) {
       case 0:
         h.free_list[rng() % kChunkClasses].store(rng() >> (rng() % 64));
+        break;
+      case 5:
+        if (rng() % 2) h.ended_list.store(rng() >> (rng() % 64));
+        r.arena.free_fifo(rng() % 2 || mine.empty() ? rng() >> (rng() % 64) : mine.front());
         break;
       case 1:
         h.bump.store(rng() >> (rng() % 64));

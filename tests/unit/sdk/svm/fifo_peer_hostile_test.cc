@@ -104,6 +104,19 @@ TEST_F(PeerHostile, ChunksThatSayTheyGoOnForEver) {
   EXPECT_TRUE(rig.producer.violation());
 }
 
+TEST_F(PeerHostile, AnEndIsOneStepHoweverManyChunksThereAreSaidToBe) {
+  PeerRig rig;
+  const Bytes data(100'000);
+  ASSERT_EQ(rig.producer.enqueue(ByteView(data)), data.size());
+  const Ref first = rig.out->producer.oldest_chunk;
+  rig.chunk(ref_offset(first)).next.store(first);  // it never ends
+  rig.producer.release();
+  const SegmentHeader& h = rig.segment->header();
+  EXPECT_EQ(h.ended_list.load() & 0xff'ffff'ffff, ref_offset(first) >> 12);
+  for (const auto& list : h.free_list) EXPECT_EQ(list.load(), 0u);
+  EXPECT_FALSE(rig.producer.holds_chunks());
+}
+
 uint64_t lie(std::mt19937_64& rng, const PeerRig& rig, const FifoShared& f) {
   switch (rng() % 10) {
     case 0:

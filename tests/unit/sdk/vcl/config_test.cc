@@ -52,10 +52,11 @@ TEST(VclConfig, DefaultsAreTheDocumentedOnes) {
   const Config c;
   EXPECT_EQ(c.app_socket, "/run/hostloom/app_ns_sockets/default");
   EXPECT_EQ(c.max_workers, 16u);
-  EXPECT_EQ(c.segment_size, 256ull << 20);
-  EXPECT_EQ(c.add_segment_size, 128ull << 20);
-  EXPECT_EQ(c.rx_fifo_size, 1u << 20);
-  EXPECT_EQ(c.event_queue_size, 2048u);
+  EXPECT_EQ(c.segment_size, 0u);  // the daemon's
+  EXPECT_EQ(c.add_segment_size, 0u);
+  EXPECT_EQ(c.rx_fifo_size, 0u);
+  EXPECT_EQ(c.tx_fifo_size, 0u);
+  EXPECT_EQ(c.event_queue_size, 0u);
   EXPECT_EQ(c.session_timeout, 600);
   EXPECT_EQ(c.spin, 50 * kMicrosecond);
 }

@@ -73,6 +73,16 @@ TEST_F(DatagramLinks, WhatIsSentToThePeerGoesByTheLink) {
   EXPECT_TRUE(pair().sent().empty());
 }
 
+// Whoever the link leads to, it is on no link of that interface.
+TEST_F(DatagramLinks, WhoHasOneInterfaceAloneSendsByTheTransport) {
+  Session& s = connect();
+  EXPECT_EQ(send(s, "anywhere"), 8);
+  EXPECT_EQ(pair().sent().size(), 1u);
+  s.change_options([](svm::SocketOptions& o) { o.interface = 5; });
+  EXPECT_EQ(send(s, "scoped"), 6);
+  EXPECT_TRUE(pair().sent().empty());
+}
+
 TEST_F(DatagramLinks, SegmentsAreDatagrams) {
   Session& s = connect();
   DatagramOut out;
@@ -360,84 +370,6 @@ TEST_F(PatientLinks, NothingIsLostWhileLinksEnd) {
   peer.join();
 }
 
-// Processes that share a session by fork() share its links: here the test is the other one.
-struct SharedLinks : DatagramLinks {
-  Session* s = nullptr;
-  svm::AppFifoConsumer other;
-
-  void share() {
-    s = &connect();
-    auto& p = pair();
-    p.line->holders.fetch_or(1ull << 7);
-    other = svm::AppFifoConsumer(p.to_app(), p.table, FakeDaemon::Pair::kFifo);
-  }
-  std::string take() {
-    DatagramHeader h;
-    if (other.refresh() < sizeof h) return "";
-    other.dequeue(std::as_writable_bytes(std::span(&h, 1)));
-    std::string text(h.length, 0);
-    other.dequeue(std::as_writable_bytes(std::span(text)));
-    return text;
-  }
-  void expect_done(uint64_t n) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (daemon->events(svm::ToDaemon::kLinkDone) < n && std::chrono::steady_clock::now() < until)
-      std::this_thread::yield();
-    (void)daemon->n_sessions();
-    EXPECT_EQ(daemon->events(svm::ToDaemon::kLinkDone), n);
-  }
-};
-
-TEST_F(SharedLinks, TheOneThatReadsTheLastLetsGoForAll) {
-  share();
-  for (const char* text : {"one", "two", "three"}) pair().send_datagram(text);
-  EXPECT_EQ(receive(*s).bytes, "one");
-  pair().end_link(1);
-  EXPECT_EQ(s->unread(), 3u);  // it has seen the end
-  EXPECT_EQ(take(), "two");
-  EXPECT_EQ(receive(*s).bytes, "three");
-  expect_done(1);
-  EXPECT_EQ(pair().slot().let_go.load(), 1u);
-  EXPECT_EQ(pair().links->let_go_version.load(), 1u);
-}
-
-TEST_F(SharedLinks, NobodyTouchesALinkThatAnotherHasLetGoOf) {
-  share();
-  pair().send_datagram("one");
-  pair().end_link(1);
-  EXPECT_EQ(s->unread(), 3u);
-  EXPECT_EQ(take(), "one");
-  pair().slot().let_go.store(1);
-  pair().links->let_go_version.fetch_add(1);
-  // Its memory is another link's by now.
-  std::memset(static_cast<void*>(&pair().to_app()), 0, sizeof(svm::FifoShared));
-  svm::init_fifo(pair().to_app());
-  pair().send_datagram("no");
-  pair().to_app().consumer.armed.store(0);
-  pair().shared->ends[0].owner.store(33);
-  EXPECT_EQ(s->poll(POLLIN | kPollOnlyLook, true), 0u);
-  EXPECT_EQ(receive(*s).n, -EAGAIN);
-  EXPECT_EQ(s->poll(POLLIN, true), 0u);
-  EXPECT_EQ(s->unread(), 0u);
-  EXPECT_EQ(pair().to_app().consumer.armed.load(), 0u);
-  EXPECT_EQ(pair().shared->ends[0].owner.load(), 33u);
-  other = svm::AppFifoConsumer(pair().to_app(), pair().table, FakeDaemon::Pair::kFifo);
-  EXPECT_EQ(take(), "no");
-}
-
-// It was found to be broken while it was open: once it has ended, somebody says so again.
-TEST_F(SharedLinks, ABrokenOneIsLetGoOfOnceItHasEnded) {
-  share();
-  pair().send(std::string(10, 'x'));  // no whole header
-  EXPECT_EQ(receive(*s).n, -EAGAIN);
-  expect_done(1);
-  pair().end_link(1);
-  EXPECT_EQ(receive(*s).n, -EAGAIN);
-  expect_done(2);
-  EXPECT_EQ(receive(*s).n, -EAGAIN);
-  expect_done(2);
-}
-
 TEST_F(DatagramLinks, ALinkThatComesLaterWakesAReader) {
   Session& s = connect();
   pair().set_link(1, svm::kLinkFree);
@@ -462,116 +394,6 @@ TEST_F(DatagramLinks, ALinkThatComesLaterIsSeenWithoutAnEvent) {
   WaitEntry entry{&s, POLLIN, 0};
   EXPECT_EQ(wait_many(*worker, {&entry, 1}, nullptr, 0, 0, nullptr), 1);
   EXPECT_EQ(receive(s).bytes, "first");
-}
-
-TEST_F(DatagramLinks, AContradictionBreaksTheLinkAndNothingElse) {
-  const std::vector<std::function<void(FakeDaemon::Pair&)>> lies = {
-      [](auto& p) { p.send(std::string(10, 'x')); },  // no whole header
-      [](auto& p) {
-        DatagramHeader h{};
-        h.length = 100;  // beyond what was published
-        p.send_datagram(h, "short");
-      },
-      [](auto& p) {
-        DatagramHeader h{};
-        h.length = ~0u;
-        p.send_datagram(h, std::string(200, 'x'));
-      },
-      [](auto& p) { p.to_app().producer.tail.store(FakeDaemon::Pair::kFifo + 1000); },
-      [](auto& p) { p.to_app().producer.flags.store(svm::kFifoEof); },
-      [](auto& p) { p.to_app().producer.flags.store(svm::kFifoReset); },
-      [](auto& p) {
-        p.send_datagram("lost");
-        p.to_app().producer.base_chunk.store(svm::make_ref(77, 4096));
-        p.to_app().consumer.chunk = 0;
-      }};
-  for (size_t i = 0; i < lies.size(); ++i) {
-    Session& s = connect();
-    lies[i](pair(i));
-    (void)s.poll(POLLIN, true);
-    (void)receive(s);
-    EXPECT_EQ(receive(s).n, -EAGAIN) << i;
-    EXPECT_EQ(s.state(), Session::State::kOpen) << i;
-    EXPECT_EQ(send(s, "goes on"), 7) << i;
-    inject("still here", pair(i).session);
-    EXPECT_EQ(receive(s).bytes, "still here") << i;
-    while (daemon->events(svm::ToDaemon::kLinkDone) == i) std::this_thread::yield();
-  }
-}
-
-TEST_F(DatagramLinks, AnyBytes) {
-  uint64_t bytes = 0, by_link = 0;
-  for (uint64_t life = 0; life < 200; ++life) {
-    std::mt19937_64 rng(life);
-    Session& s = connect();
-    auto& p = pair(life);
-    for (int i = 0; i < 60; ++i) {
-      if (rng() % 2) {
-        DatagramHeader h{};
-        const std::string payload(rng() % 5000, 'p');
-        h.length = rng() % 8 ? static_cast<uint32_t>(payload.size()) : static_cast<uint32_t>(rng());
-        p.send_datagram(h, payload);
-      }
-      svm::FifoShared& f = rng() % 2 ? p.from_app() : p.to_app();
-      const uint64_t values[] = {0,
-                                 rng(),
-                                 rng() % 70'000,
-                                 f.producer.tail.load() + rng() % 9 - 4,
-                                 f.consumer.head.load() + rng() % 9 - 4,
-                                 svm::make_ref(p.chunks->id(), (1 + rng() % 40) << 12),
-                                 svm::make_ref(static_cast<uint32_t>(rng() % 200), 4096),
-                                 f.producer.oldest_chunk};
-      const uint64_t value = values[rng() % std::size(values)];
-      void* where = nullptr;
-      switch (rng() % 5) {
-        case 0:
-        case 1:
-          where = reinterpret_cast<uint32_t*>(&f) + rng() % (sizeof f / 4 - 1);
-          break;
-        case 2:
-          where = reinterpret_cast<uint32_t*>(p.shared) + rng() % 31;  // owners and counts
-          break;
-        case 3:
-          where = reinterpret_cast<uint32_t*>(&p.row()) + rng() % 34;
-          break;
-        default:
-          where = p.chunks->base() + ((1 + rng() % 40) << 12) + 4 * (rng() % 20);
-          break;
-      }
-      if (rng() % 4 == 0) std::memcpy(where, &value, rng() % 2 ? 4 : 8);
-      switch (rng() % 5) {
-        case 0:
-          ASSERT_NE(send(s, std::string(rng() % 8000, 's')), -EIO);
-          break;
-        case 1:
-        case 2: {
-          const Got g = receive(s, rng() % 3 ? 0 : MSG_PEEK, rng() % 6000);
-          ASSERT_GE(g.n, -EAGAIN);
-          ASSERT_LE(g.n, static_cast<ssize_t>(g.bytes.size()));
-          for (const char c : g.bytes) bytes += c != 0;
-          by_link += g.n > 0;
-          break;
-        }
-        case 3:
-          (void)s.poll(POLLIN | POLLOUT, rng() % 2);
-          worker->process_events();
-          break;
-        default:
-          (void)s.unread();
-          break;
-      }
-      ASSERT_EQ(s.state(), Session::State::kOpen);
-    }
-    // Its own way stays.
-    inject("here", p.session);
-    bool found = false;
-    for (int i = 0; i < 200 && !found; ++i) found = receive(s).bytes == "here";
-    ASSERT_TRUE(found) << life;
-    sessions.pop_back();
-    s.unref();
-  }
-  EXPECT_GT(by_link, 300u);
-  EXPECT_GT(bytes, 100'000u);
 }
 
 }  // namespace

@@ -192,10 +192,90 @@ TEST_F(Datagrams, TheSmallestFifoTakesTheLargestDatagram) {
   bind();
   EXPECT_GE(s->rx_limit(), kMaxDatagramBytes + sizeof(DatagramHeader));
   EXPECT_GE(s->tx_limit(), kMaxDatagramBytes + sizeof(DatagramHeader));
-  s->rx_size = 1 << 20;  // too late
-  EXPECT_LT(s->rx_limit(), 1u << 20);
   inject(std::string(kMaxDatagramBytes, 'x'));
   EXPECT_EQ(receive(kMaxDatagramBytes).n, static_cast<ssize_t>(kMaxDatagramBytes));
+}
+
+// As Linux: more or less may wait from then on, and nothing that waits is lost.
+TEST_F(Datagrams, BuffersOfAnOpenSocketGrowAndShrink) {
+  bind();
+  const std::string big(60'000, 'x');
+  ASSERT_EQ(s->set_sizes(1u << 20, {}), 0);
+  EXPECT_EQ(s->rx_limit(), 1u << 20);
+  for (uint16_t i = 0; i < 17; ++i) inject(big, static_cast<uint16_t>(100 + i));
+  ASSERT_EQ(s->set_sizes(1, {}), 0);  // room for one datagram stays
+  EXPECT_GE(s->rx_limit(), kMaxDatagramBytes + sizeof(DatagramHeader));
+  EXPECT_LT(s->rx_limit(), 100'000u);
+  for (uint16_t i = 0; i < 17; ++i) {
+    const Got got = receive(kMaxDatagramBytes);
+    ASSERT_EQ(got.n, 60'000);
+    EXPECT_EQ(got.in.from().port, htons(static_cast<uint16_t>(100 + i)));
+  }
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  const auto fill = [&] {  // the daemon stands still
+    size_t n = 0;
+    daemon->run([&] {
+      while (send(big, out) == 60'000) ++n;
+    });
+    EXPECT_EQ(sent(n).size(), n);
+    return n;
+  };
+  EXPECT_EQ(fill(), (256u << 10) / 60'052);
+  ASSERT_EQ(s->set_sizes({}, 1u << 20), 0);
+  EXPECT_EQ(s->tx_limit(), 1u << 20);
+  EXPECT_EQ(fill(), (1u << 20) / 60'052);
+  ASSERT_EQ(s->set_sizes({}, 1), 0);
+  EXPECT_GE(s->tx_limit(), 3 * (kMaxDatagramBytes + sizeof(DatagramHeader)));
+  EXPECT_EQ(fill(), s->tx_limit() / 60'052);
+}
+
+// Of a session that processes share each of them may change it for all.
+TEST_F(Datagrams, WhatAnotherProcessHasAskedForIsSeenByWhoPolls) {
+  bind();
+  const svm::Endpoint to = end(9);
+  DatagramOut out;
+  out.to = &to;
+  const std::string big(60'000, 'x');
+  size_t n = 0;
+  daemon->run([&] {  // it stands still
+    while (send(big, out) == 60'000) ++n;
+    EXPECT_FALSE(s->has_room(60'052));
+    EXPECT_FALSE(s->poll(POLLOUT, false) & POLLOUT);
+    daemon->set_tx_size(0, 1u << 20);
+    EXPECT_TRUE(s->poll(POLLOUT, false) & POLLOUT);
+    daemon->set_tx_size(0, 300'000);
+    EXPECT_FALSE(s->has_room(60'052));
+    daemon->set_tx_size(0, 1u << 20);
+    EXPECT_TRUE(s->has_room(60'052));
+    for (const uint32_t nonsense : {0u, (1u << 30) + 1, ~0u}) {
+      daemon->set_tx_size(0, nonsense);
+      EXPECT_TRUE(s->has_room(60'052)) << nonsense;
+      EXPECT_FALSE(s->has_room(1u << 20)) << nonsense;
+    }
+  });
+  EXPECT_EQ(sent(n).size(), n);
+}
+
+TEST_F(Datagrams, SizesThatAreSetWhileAnotherThreadOpensItCount) {
+  ASSERT_TRUE(worker->attach());
+  std::thread first, second;
+  std::atomic<bool> is_second_on_its_way{false};
+  daemon->run([&] {  // no answer as long as this lasts
+    first = std::thread([&] { EXPECT_EQ(s->open_datagrams(nullptr), 0); });
+    while (s->state() != Session::State::kConnecting) std::this_thread::yield();
+    second = std::thread([&] {
+      is_second_on_its_way = true;
+      EXPECT_EQ(s->set_sizes(1u << 20, 1u << 21), 0);
+    });
+    while (!is_second_on_its_way) std::this_thread::yield();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+  });
+  first.join();
+  second.join();
+  EXPECT_EQ(s->rx_limit(), 1u << 20);
+  EXPECT_EQ(s->tx_limit(), 1u << 21);
 }
 
 TEST_F(Datagrams, ACloseDoesNotLingerAndLosesNothing) {
@@ -368,7 +448,8 @@ TEST_F(Datagrams, EachRequestIsMadeOnce) {
   daemon->run([&] { EXPECT_EQ(daemon->groups().size(), kThreads * kTimes); });
 }
 
-TEST_F(Datagrams, WhoIsBoundToAnAddressSendsFromItToGroupsToo) {
+// As Linux: IP_MULTICAST_IF says the interface, and not the source of who is bound to one.
+TEST_F(Datagrams, WhoIsBoundToAnAddressSaysByWhichInterfaceAlone) {
   svm::Endpoint own = end(53), group = end(9), other = end(0);
   ASSERT_EQ(s->bind(own), 0);
   ASSERT_EQ(s->open_datagrams(nullptr), 0);
@@ -378,7 +459,10 @@ TEST_F(Datagrams, WhoIsBoundToAnAddressSendsFromItToGroupsToo) {
   DatagramOut out;
   out.to = &group;
   EXPECT_EQ(send("x", out), 1);
-  EXPECT_EQ(sent(1)[0].first.flags & kDatagramLocal, 0);
+  const auto all = sent(1);
+  EXPECT_EQ(all[0].first.flags,
+            kDatagramRemote | kDatagramTtl | kDatagramLocal | kDatagramLocalInterface);
+  EXPECT_EQ(all[0].first.local_ip[3], 77);
 }
 
 TEST_F(Datagrams, ToGroupsTheyGoWithTheirOwnTimeToLiveAndSource) {
@@ -403,7 +487,8 @@ TEST_F(Datagrams, ToGroupsTheyGoWithTheirOwnTimeToLiveAndSource) {
   EXPECT_EQ(all[1].first.ttl, 1);
   EXPECT_EQ(all[1].first.flags, kDatagramRemote | kDatagramTtl);
   EXPECT_EQ(all[2].first.ttl, 0);
-  EXPECT_EQ(all[2].first.flags, kDatagramRemote | kDatagramTtl | kDatagramLocal);
+  EXPECT_EQ(all[2].first.flags,
+            kDatagramRemote | kDatagramTtl | kDatagramLocal | kDatagramLocalInterface);
   EXPECT_EQ(all[2].first.local_ip[3], own.ip[3]);
 }
 

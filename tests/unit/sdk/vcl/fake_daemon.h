@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -54,6 +55,11 @@ class FakeDaemon {
   // How often settings were given, and given to a listener.
   uint64_t settings_given() const { return settings_given_; }
   uint64_t settings_used() const { return settings_used_; }
+  // The latest, as far as 4 KB of them.
+  std::string settings() {
+    const std::lock_guard lock(mutex_);
+    return settings_;
+  }
   // What every path takes, and of a connection its largest segment or record, in bytes.
   void set_path_mtu(uint32_t bytes) { path_mtu_ = bytes; }
   // What was asked of groups; on the thread. And how that is answered, as loom::Status.
@@ -73,9 +79,11 @@ class FakeDaemon {
   void refuse_doorbells() { refuses_doorbells_ = true; }
   uint64_t doorbells_asked() const { return doorbells_asked_; }
   svm::SocketOptions options(size_t i);
-  uint32_t owner(size_t i);   // the application worker that gets its events
-  int lock_holder(size_t i);  // pid in SessionShared::lock, 0 = free
-  bool shut_down(size_t i);   // the application has ended its sending side
+  uint32_t options_number(size_t i);           // of the last event that had some
+  uint32_t owner(size_t i);                    // the application worker that gets its events
+  void set_tx_size(size_t i, uint32_t bytes);  // in run(): another process has asked for it
+  int lock_holder(size_t i);                   // pid in SessionShared::lock, 0 = free
+  bool shut_down(size_t i);                    // the application has ended its sending side
   bool closed(size_t i);
   bool was_reset(size_t i);
 
@@ -96,7 +104,7 @@ class FakeDaemon {
   void serve_pair(Worker& w, const svm::AttachRequest& r);
   void set_peer(Worker& w, const svm::PeerEvent& e);
   void listen(Worker& w, const svm::ListenEvent& e);
-  void serve_settings(Worker& w, const svm::AttachRequest& r);
+  void serve_settings(Worker& w, const svm::AttachRequest& r, std::string_view text);
   // Fifo sizes of 0: the application's.
   Session& new_session(App& app, const svm::Endpoint& local, const svm::Endpoint& remote,
                        uint32_t rx_size = 0, uint32_t tx_size = 0);
@@ -115,7 +123,7 @@ class FakeDaemon {
   int listen_fd_ = -1, wake_fd_ = -1;
   std::thread thread_;
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;  // closures_
+  std::mutex mutex_;  // closures_, settings_
   std::vector<std::function<void()>> closures_;
   std::vector<std::unique_ptr<App>> apps_;
   std::vector<std::unique_ptr<Session>> sessions_;  // never removed: tests look at closed ones
@@ -125,6 +133,7 @@ class FakeDaemon {
   std::atomic<uint64_t> workers_added_{0}, doorbells_asked_{0};
   std::atomic<bool> refuses_doorbells_{false}, holds_listens_{false};
   std::vector<std::pair<Worker*, svm::ListenEvent>> held_listens_;
+  std::string settings_;
   std::atomic<uint64_t> settings_given_{0}, settings_used_{0};
   std::atomic<uint32_t> path_mtu_{1500};
   std::vector<svm::GroupEvent> groups_;

@@ -1,10 +1,13 @@
 // Attach: applications and their workers come, fork and go.
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <cerrno>
+#include <iterator>
 #include <new>
 
+#include "../send_fds.h"
 #include "fake_daemon_impl.h"
 
 namespace loom::test {
@@ -74,27 +77,20 @@ void FakeDaemon::reply_attach(Worker& to, Worker& about, bool with_socket) {
     fds.push_back(theirs);
   }
   fds.insert(fds.end(), {about.event_fd, wake_fd_, d.fd(), s.fd()});
-  iovec iov{&r, sizeof r};
-  std::vector<char> control(CMSG_SPACE(sizeof(int) * fds.size()));
-  msghdr m{};
-  m.msg_iov = &iov;
-  m.msg_iovlen = 1;
-  m.msg_control = control.data();
-  m.msg_controllen = control.size();
-  cmsghdr* c = CMSG_FIRSTHDR(&m);
-  c->cmsg_level = SOL_SOCKET;
-  c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
-  std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
-  if (sendmsg(to.socket, &m, MSG_NOSIGNAL) < 0) std::abort();
+  if (!send_fds(to.socket, std::as_bytes(std::span(&r, 1)), fds)) std::abort();
   if (theirs >= 0) close(theirs);
 }
 
 void FakeDaemon::serve_socket(Worker& w) {
   AttachRequest r;
-  const ssize_t n = recv(w.socket, &r, sizeof r, MSG_DONTWAIT);  // settings behind it go
+  char text[4096];  // settings behind it; what is more goes
+  iovec parts[] = {{&r, sizeof r}, {text, sizeof text}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = std::size(parts);
+  const ssize_t n = recvmsg(w.socket, &message, MSG_DONTWAIT);
   if (n < 0 && errno == EAGAIN) return;
-  if (n != sizeof r) {
+  if (n < static_cast<ssize_t>(sizeof r)) {
     drop_worker(w);
     return;
   }
@@ -119,13 +115,17 @@ void FakeDaemon::serve_socket(Worker& w) {
     app.workers.push_back(new_worker(app, -1));
     reply_attach(w, *app.workers.back(), true);
   } else if (r.op == AttachOp::kAddSettings || r.op == AttachOp::kUseSettings) {
-    serve_settings(w, r);
+    serve_settings(w, r, {text, static_cast<std::size_t>(n) - sizeof r});
   } else {
     serve_pair(w, r);
   }
 }
 
-void FakeDaemon::serve_settings(Worker& w, const AttachRequest& r) {
+void FakeDaemon::serve_settings(Worker& w, const AttachRequest& r, std::string_view text) {
+  {
+    const std::lock_guard lock(mutex_);
+    settings_ = text;
+  }
   AttachReply reply{};
   reply.version = kProtocolVersion;
   if (r.op == AttachOp::kAddSettings)

@@ -47,6 +47,7 @@ struct FakeDaemon::Session {
   OwnedFifoConsumer tx;
   Session* peer = nullptr;  // nullptr: the test is the other side
   SocketOptions options{};
+  uint32_t options_number = 0;
   std::string outside;  // sent, for the test
   Endpoint local{}, remote{};
   bool shut = false, closed = false, reset = false, eof_sent = false;

@@ -206,11 +206,25 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
       break;
     case ToDaemon::kSetOption:
       s.options = event.as<OptionEvent>().options;
+      s.options_number = event.as<OptionEvent>().number;
       break;
     case ToDaemon::kGroup: {
       const auto g = event.as<GroupEvent>();
       groups_.push_back(g);
       answer(g.context, [&](InfoEvent& info) { info.status = group_status_; });
+      break;
+    }
+    case ToDaemon::kResize: {
+      const auto r = event.as<ResizeEvent>();
+      if (r.rx_fifo_size) {
+        s.shared->rx_size = r.rx_fifo_size;
+        s.rx.set_size(r.rx_fifo_size);
+      }
+      if (r.tx_fifo_size) {
+        s.shared->tx_size = r.tx_fifo_size;
+        s.tx.set_size(std::max(s.tx.size(), r.tx_fifo_size));
+      }
+      answer(r.context, [](InfoEvent&) {});
       break;
     }
     case ToDaemon::kGetPath:

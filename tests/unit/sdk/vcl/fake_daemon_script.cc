@@ -76,10 +76,20 @@ SocketOptions FakeDaemon::options(size_t i) {
   run([&] { o = sessions_.at(i)->options; });
   return o;
 }
+uint32_t FakeDaemon::options_number(size_t i) {
+  uint32_t number = 0;
+  run([&] { number = sessions_.at(i)->options_number; });
+  return number;
+}
 uint32_t FakeDaemon::owner(size_t i) {
   uint32_t worker = 0;
   run([&] { worker = sessions_.at(i)->shared->owner.load(); });
   return worker;
+}
+void FakeDaemon::set_tx_size(size_t i, uint32_t bytes) {
+  Session& s = *sessions_.at(i);
+  if (bytes - 1 < 1u << 30) s.tx.set_size(std::max(s.tx.size(), bytes));
+  s.shared->tx_size = bytes;
 }
 int FakeDaemon::lock_holder(size_t i) {
   int pid = 0;

@@ -255,6 +255,10 @@ TEST_F(Vppcom, OptionsReachTheDaemon) {
   vppcom_session_attr(c, VPPCOM_ATTR_SET_KEEPALIVE, &on, &len);
   while (daemon_->events(svm::ToDaemon::kSetOption) == 0) std::this_thread::yield();
   EXPECT_EQ(daemon_->options(0).keepalive, 1);
+  EXPECT_EQ(daemon_->options_number(0), 1u);
+  vppcom_session_attr(c, VPPCOM_ATTR_SET_TCP_KEEPIDLE, &idle, &len);
+  while (daemon_->events(svm::ToDaemon::kSetOption) == 1) std::this_thread::yield();
+  EXPECT_EQ(daemon_->options_number(0), 2u) << "they may overtake each other on their way";
   uint32_t value = 0;
   EXPECT_EQ(vppcom_session_attr(c, VPPCOM_ATTR_GET_TCP_KEEPIDLE, &value, &len), VPPCOM_OK);
   EXPECT_EQ(value, 30u);
@@ -326,6 +330,16 @@ TEST_F(Vppcom, DatagramsComeWithTheirAddresses) {
   EXPECT_EQ(vppcom_session_recvfrom(u, buf, sizeof buf, 0, &from.ep), 3);
   EXPECT_EQ(from.ep.port, htons(1234));
   EXPECT_EQ(from.ip[0], 10);
+  for (const auto& [set, get] :
+       {std::pair(VPPCOM_ATTR_SET_RX_FIFO_LEN, VPPCOM_ATTR_GET_RX_FIFO_LEN),
+        std::pair(VPPCOM_ATTR_SET_TX_FIFO_LEN, VPPCOM_ATTR_GET_TX_FIFO_LEN)})
+    for (const uint32_t size : {3u << 20, 300'000u}) {  // of an open one
+      uint32_t value = size, len = sizeof value;
+      EXPECT_EQ(vppcom_session_attr(u, set, &value, &len), VPPCOM_OK);
+      value = 0;
+      EXPECT_EQ(vppcom_session_attr(u, get, &value, &len), VPPCOM_OK);
+      EXPECT_EQ(value, size);
+    }
   ASSERT_EQ(vppcom_session_connect(u, &peer.ep), VPPCOM_OK);
   EXPECT_EQ(vppcom_session_write(u, buf, 3), 3);
   // Segments: those to write are one datagram; there are none to read.
@@ -474,65 +488,6 @@ TEST_F(Vppcom, AChildAcceptsFromItsParentsListener) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
   EXPECT_EQ(daemon_->sent(0), "hi");
-}
-
-// The thread of this process waits in the kernel.
-bool is_asleep(pid_t thread) {
-  std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
-  std::string line;
-  std::getline(stat, line);
-  const std::size_t name = line.rfind(") ");  // which may have anything in it
-  return name != line.npos && line[name + 2] == 'S';
-}
-
-TEST_F(Vppcom, PairsGivenWhileAListenIsUnderWayAreTheListeners) {
-  const uint32_t sh = session();
-  Address a(4433);
-  ASSERT_EQ(vppcom_session_bind(sh, &a.ep), VPPCOM_OK);
-  daemon_->hold_listens();
-  std::thread listening([&] { EXPECT_EQ(vppcom_session_listen(sh, 8), VPPCOM_OK); });
-  while (daemon_->events(svm::ToDaemon::kListen) == 0) std::this_thread::yield();
-  std::atomic<int> outcome{1};
-  std::atomic<pid_t> setter{0};
-  std::thread setting([&] {
-    setter = gettid();
-    uint32_t pair = 3, size = sizeof pair;
-    outcome = vppcom_session_attr(sh, VPPCOM_ATTR_SET_CKPAIR, &pair, &size);
-  });
-  // Who does not wait for the listen has an answer instead.
-  while (outcome == 1 && !is_asleep(setter)) std::this_thread::yield();
-  EXPECT_EQ(outcome, 1);
-  daemon_->release_listens();
-  listening.join();
-  setting.join();
-  EXPECT_EQ(outcome, VPPCOM_OK);
-  EXPECT_EQ(daemon_->settings_used(), 1u);
-}
-
-TEST_F(Vppcom, PairsGivenWhileAListenFailsAreForTheNextOne) {
-  const uint32_t first = listener(4433), sh = session();
-  Address a(4433);
-  ASSERT_EQ(vppcom_session_bind(sh, &a.ep), VPPCOM_OK);
-  daemon_->hold_listens();
-  std::thread listening([&] { EXPECT_NE(vppcom_session_listen(sh, 8), VPPCOM_OK); });
-  while (daemon_->events(svm::ToDaemon::kListen) < 2) std::this_thread::yield();
-  std::atomic<int> outcome{1};
-  std::atomic<pid_t> setter{0};
-  std::thread setting([&] {
-    setter = gettid();
-    uint32_t pair = 3, size = sizeof pair;
-    outcome = vppcom_session_attr(sh, VPPCOM_ATTR_SET_CKPAIR, &pair, &size);
-  });
-  while (outcome == 1 && !is_asleep(setter)) std::this_thread::yield();
-  daemon_->release_listens();
-  listening.join();
-  setting.join();
-  EXPECT_EQ(outcome, VPPCOM_OK);
-  EXPECT_EQ(daemon_->settings_given(), 0u);
-  vppcom_session_close(first);
-  EXPECT_EQ(vppcom_session_listen(sh, 8), VPPCOM_OK);
-  EXPECT_EQ(daemon_->settings_given(), 1u);
-  EXPECT_EQ(daemon_->settings_used(), 0u);
 }
 
 }  // namespace

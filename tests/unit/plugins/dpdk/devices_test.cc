@@ -1,0 +1,153 @@
+// The devices of the daemon: when EAL starts, what ticks, who lets go of what other threads free.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rte_dev.h>
+#include <rte_mbuf.h>
+
+#include <thread>
+
+#include "harness.h"
+
+namespace loom::dpdk {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Counted {  // an application's bytes
+  ExternalOwner owner{.release = [](Worker&, ExternalOwner& o, uint32_t) noexcept {
+    ++reinterpret_cast<Counted&>(o).released;
+  }};
+  uint32_t released = 0;
+  std::byte bytes[100];
+};
+
+TEST(Devices, EalDoesNotStartForBuffersThatMayNotMove) {
+  DriverHarness h(kInputNode, 64);
+  HostOps ops = *h.host.ops;
+  ops.buffer_pool = [](Host&, uint32_t, BufferPoolInfo*) { return Status::kNotFound; };
+  ops.place_buffers = [](Host&, const BufferPlacement* p, std::string* message) {
+    EXPECT_EQ(p->front, kFront);
+    *message = "the buffers are another driver's already";
+    return Status::kExists;
+  };
+  h.host.ops = &ops;
+  Devices devices(h.host);
+  devices.config.is_given = true;
+  const auto started = devices.start();
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().message, "the buffers are another driver's already");
+  EXPECT_TRUE(devices.eal().arguments.empty());
+  EXPECT_FALSE(devices.is_started());
+}
+
+TEST(Devices, WhatOtherThreadsFreeIsLetGoAFrameARound) {
+  Harness& h = Harness::get();
+  const uint32_t before = h.free_buffers();
+  h.device().traits.copies_at_once = true;
+  Counted owned;
+  constexpr uint32_t kMany = 2 * kFrameSize + 10;
+  std::vector<rte_mbuf*> sent;
+  for (uint32_t i = 0; i < kMany; ++i) {
+    Buffer* b = make_packet(h.worker(), tcp_frame(0));
+    b->next = h.worker().alloc_external(std::span(owned.bytes), &owned.owner, 0);
+    b->rest_len = b->next->len;
+    ASSERT_EQ(h.send({&b, 1}), 1u);
+    sent.push_back(h.taken());
+  }
+  h.devices->look_soon();
+  ASSERT_TRUE(h.news());  // with what was to be looked at before
+  std::thread([&] {
+    for (rte_mbuf* m : sent) rte_pktmbuf_free(m);
+  }).join();
+  EXPECT_EQ(owned.released, 0u);
+  const uint32_t calls = h.n_worker_calls;
+  ASSERT_TRUE(h.news());  // without being asked
+  EXPECT_EQ(owned.released, kMany);
+  EXPECT_EQ(h.n_worker_calls, calls + 3);
+  EXPECT_EQ(h.free_buffers(), before);
+}
+
+TEST(Devices, OnlyALinkThatBringsNoNewsIsLookedAtTwiceASecond) {
+  Harness& h = Harness::get();
+  Device& d = h.device();
+  const auto look = [&] {
+    h.devices->look_soon();
+    ASSERT_TRUE(h.news());
+  };
+  look();
+  EXPECT_FALSE(h.devices->is_ticking());  // net_ring's link is up, whatever happens
+  d.traits.has_fixed_link = false;
+  look();
+  EXPECT_TRUE(h.devices->is_ticking());
+  ASSERT_EQ(set_admin(&d, false), Status::kOk);
+  look();
+  EXPECT_FALSE(h.devices->is_ticking());  // nothing changes while it is down
+  d.traits.is_restarted = true;
+  ASSERT_EQ(set_admin(&d, true), Status::kOk);
+  d.has_link_interrupt = true;
+  d.is_link_up = true;
+  look();
+  EXPECT_FALSE(h.devices->is_ticking());
+  d.is_started = false;  // its peer was not there
+  look();
+  EXPECT_TRUE(h.devices->is_ticking());
+  d.is_started = true;
+  d.traits.is_restarted = false;
+  look();
+  EXPECT_FALSE(h.devices->is_ticking());
+  d.info.if_index = 1;  // loopback, of which the kernel tells
+  d.has_link_interrupt = false;
+  look();
+  EXPECT_FALSE(h.devices->is_ticking());
+  d.info.if_index = 0;
+  d.traits.has_fixed_link = true;
+}
+
+TEST(Devices, DevicesOfSoftwareAreNamedAsEalTakesThem) {
+  const auto parsed = parse_vdev("net_tap0,iface=dtap0,mac=fixed");
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE(parsed->is_virtual);
+  EXPECT_EQ(parsed->address, "net_tap0");
+  EXPECT_EQ(parsed->probe_text(), "net_tap0,iface=dtap0,mac=fixed");
+  for (const char* text : {"", ",iface=x", "pci:0000:03:00.0", "0000:03:00.0", "net tap0", "a/b"})
+    EXPECT_THAT(parse_vdev(text).error().message, HasSubstr("needs a device")) << text;
+  EXPECT_THAT(parse_vdev(std::string(64, 'a')).error().message, HasSubstr("63 characters"));
+}
+
+TEST(Devices, WhatIsThereIsNotMadeTwiceAndWhatIsNotIsNotRemoved) {
+  Harness& h = Harness::get();
+  const auto made = h.devices->create_vdev(*parse_vdev("net_ring0"));
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Status::kExists);
+  DeviceConfig other = *parse_vdev("net_null7");
+  other.name = "ring0";
+  EXPECT_EQ(h.devices->create_vdev(other).error().message, "interface 'ring0' is there already");
+  EXPECT_EQ(h.devices->remove_vdev(8).error().code, Status::kNotFound);
+  h.device().config.is_virtual = false;
+  EXPECT_EQ(h.devices->remove_vdev(7).error().code, Status::kInvalid);
+  h.device().config.is_virtual = true;
+  EXPECT_EQ(h.devices->find(7), &h.device());
+  EXPECT_EQ(h.devices->next_from(8), nullptr);
+}
+
+// The harness has one interface: it is lent to another device.
+TEST(Devices, OneThatDpdkDoesNotLetGoOfIsNamedInTheReply) {
+  Harness& h = Harness::get();
+  const InterfaceConfig before = h.interface;
+  const DeviceConfig other = *parse_vdev("net_null7");
+  ASSERT_TRUE(h.devices->create_vdev(other));
+  EXPECT_TRUE(h.devices->remove_vdev(7));
+  ASSERT_TRUE(h.devices->create_vdev(other)) << "its name is free again";
+  ASSERT_EQ(rte_eal_hotplug_remove("vdev", "net_null7"), 0);  // behind the plugin's back
+  const auto removed = h.devices->remove_vdev(7);
+  ASSERT_FALSE(removed);
+  EXPECT_EQ(removed.error().code, Status::kIo);
+  EXPECT_THAT(removed.error().message, HasSubstr("net_null7 is not removed from DPDK"));
+  EXPECT_THAT(h.log, ::testing::Contains(removed.error().message));
+  EXPECT_EQ(h.devices->all().size(), 1u) << "the interface is gone all the same";
+  h.interface = before;
+  h.has_interface = true;
+}
+
+}  // namespace
+}  // namespace loom::dpdk

@@ -1,0 +1,133 @@
+// Options of datagram sockets as programs set and read them, on sessions of a daemon in the test.
+#include "ldp/options.h"
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+
+#include "datagram_bed.h"
+#include "ldp/scope.h"
+
+namespace loom::ldp {
+namespace {
+
+struct DatagramOptions : vcl::test_bed::Datagrams {
+  int set(int level, int name, int value) {
+    return set_option(*s, level, name, &value, sizeof value);
+  }
+  int get(int level, int name) {
+    int value = -1;
+    socklen_t len = sizeof value;
+    EXPECT_EQ(get_option(*s, level, name, &value, &len), 0);
+    EXPECT_EQ(len, sizeof value);
+    return value;
+  }
+};
+
+TEST_F(DatagramOptions, ChecksumsOverIp6MayBeLeftOut) {  // RFC 6935
+  for (const int name : {UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX}) {
+    EXPECT_EQ(get(SOL_UDP, name), 0);
+    EXPECT_EQ(set(SOL_UDP, name, 7), 0);
+    EXPECT_EQ(get(SOL_UDP, name), 1);
+    EXPECT_TRUE(name == UDP_NO_CHECK6_TX ? s->options().no_check6_tx : s->options().no_check6_rx);
+    EXPECT_EQ(set(SOL_UDP, name, 0), 0);
+    EXPECT_EQ(get(SOL_UDP, name), 0);
+    EXPECT_FALSE(s->options().no_check6_tx || s->options().no_check6_rx);
+  }
+}
+
+TEST_F(DatagramOptions, WhatIsCutHasItsChecksums) {  // as Linux: EINVAL
+  bind();
+  EXPECT_EQ(set(SOL_UDP, UDP_NO_CHECK6_TX, 1), 0);
+  EXPECT_EQ(send("onetwo", {.gso_size = 3}), -EDESTADDRREQ);
+  const svm::Endpoint ip4 = end(9);
+  EXPECT_EQ(send("onetwo", {.to = &ip4, .gso_size = 3}), 6);
+  s->unref();
+  s = worker->new_session(vcl::Session::kProtoUdp, false, true);
+  ASSERT_EQ(s->bind({.is_ip4 = 0, .reserved = 0, .port = htons(54), .ip = {}}), 0);
+  ASSERT_EQ(s->open_datagrams(nullptr), 0);
+  const svm::Endpoint ip6{.is_ip4 = 0, .reserved = 0, .port = htons(9), .ip = {0x20, 1, 0xd, 0xb8}};
+  EXPECT_EQ(send("onetwo", {.to = &ip6, .gso_size = 3}), 6);
+  EXPECT_EQ(set(SOL_UDP, UDP_NO_CHECK6_TX, 1), 0);
+  EXPECT_EQ(send("onetwo", {.to = &ip6, .gso_size = 3}), -EINVAL);
+  EXPECT_EQ(send("onetwo", {.to = &ip6}), 6);
+}
+
+TEST_F(DatagramOptions, WhoHasOneInterfaceAloneSendsToGroupsByNoOther) {
+  set_scope(*s, 5);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 6), -EINVAL);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_MULTICAST_IF), 0);
+  for (const int good : {5, 0}) {
+    EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, good), 0);
+    EXPECT_EQ(get(IPPROTO_IPV6, IPV6_MULTICAST_IF), good);
+  }
+  set_scope(*s, 0);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 6), 0);
+}
+
+// man 7 ip: an address, or a structure with one or an index.
+TEST_F(DatagramOptions, TheInterfaceOfGroupsIsNamedByAddressOrIndex) {
+  bind();
+  svm::Endpoint group = end(9);
+  group.ip[0] = 239;
+  const in_addr own{htonl(0xc0000209)};
+  EXPECT_EQ(set_option(*s, IPPROTO_IP, IP_MULTICAST_IF, &own, sizeof own), 0);
+  EXPECT_EQ(static_cast<uint32_t>(get(IPPROTO_IP, IP_MULTICAST_IF)), own.s_addr);
+  EXPECT_EQ(send("x", {.to = &group}), 1);
+  ip_mreqn by{};
+  by.imr_ifindex = 3;
+  EXPECT_EQ(set_option(*s, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by), 0);
+  EXPECT_EQ(s->options().ip4_group_if, 3u);
+  EXPECT_EQ(send("y", {.to = &group}), 1);
+  const auto all = sent(2);
+  EXPECT_EQ(std::memcmp(all[0].first.local_ip, &own, sizeof own), 0);
+  EXPECT_TRUE(all[0].first.flags & kDatagramLocalInterface);
+  EXPECT_FALSE(all[1].first.flags & kDatagramLocal);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 4), 0);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_MULTICAST_IF), 4);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, -1), -EINVAL);
+}
+
+TEST_F(DatagramOptions, BufferSizesCountBeforeAndAfterTheSocketIsOpen) {
+  ASSERT_EQ(set(SOL_SOCKET, SO_RCVBUF, 100'000), 0);
+  EXPECT_EQ(get(SOL_SOCKET, SO_RCVBUF), 200'000);
+  bind();
+  EXPECT_EQ(get(SOL_SOCKET, SO_RCVBUF), 200'000);
+  ASSERT_EQ(set(SOL_SOCKET, SO_RCVBUF, 500'000), 0);
+  ASSERT_EQ(set(SOL_SOCKET, SO_SNDBUF, 400'000), 0);
+  EXPECT_EQ(get(SOL_SOCKET, SO_RCVBUF), 1'000'000);
+  EXPECT_EQ(get(SOL_SOCKET, SO_SNDBUF), 800'000);
+  for (int i = 0; i < 10; ++i) inject(std::string(60'000, 'x'));
+  ASSERT_EQ(set(SOL_SOCKET, SO_RCVBUF, 1), 0);
+  EXPECT_LT(get(SOL_SOCKET, SO_RCVBUF), 100'000);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(receive(65'000).n, 60'000);
+}
+
+// As connect() of Linux 6.18 to a link-local address.
+TEST_F(DatagramOptions, APeerOfALinkNeedsOneAndTheSocketKeepsIt) {
+  svm::Endpoint peer{.is_ip4 = 0, .reserved = 0, .port = htons(9), .ip = {0xfe, 0x80}};
+  svm::Endpoint global{.is_ip4 = 0, .reserved = 0, .port = htons(9), .ip = {0x20, 1}};
+  svm::Endpoint group{.is_ip4 = 0, .reserved = 0, .port = htons(9), .ip = {0xff, 2}};
+  EXPECT_EQ(take_scope(*s, peer, 0), -EINVAL);
+  EXPECT_EQ(take_scope(*s, group, 0), -EINVAL);
+  EXPECT_EQ(take_scope(*s, peer, 65'536), -ENETUNREACH);
+  EXPECT_EQ(take_scope(*s, global, 0), 0);
+  EXPECT_EQ(s->options().interface, 0);
+  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, true), -EHOSTUNREACH);  // no route at all
+  EXPECT_EQ(take_scope(*s, peer, 3), 0);
+  EXPECT_EQ(s->options().interface, 3);
+  EXPECT_EQ(take_scope(*s, peer, 4), -EINVAL);
+  EXPECT_EQ(take_scope(*s, peer, 0), 0);
+  EXPECT_EQ(take_scope(*s, global, 0), 0);
+  EXPECT_EQ(s->options().interface, 3);
+  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, true), -ENODEV);
+  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, false), -ENETUNREACH);
+  EXPECT_EQ(without_interface(*s, -EADDRINUSE, true), -EADDRINUSE);
+  set_scope(*s, 0);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 5), 0);
+  EXPECT_EQ(take_scope(*s, peer, 0), -EINVAL);
+  EXPECT_EQ(take_scope(*s, group, 0), 0);
+  EXPECT_EQ(s->options().interface, 5);
+}
+
+}  // namespace
+}  // namespace loom::ldp

@@ -1,0 +1,90 @@
+// Links of datagram sessions that several processes share.
+#include <thread>
+
+#include "links_bed.h"
+
+namespace loom::vcl {
+namespace {
+
+using namespace test_bed;
+
+// Processes that share a session by fork() share its links: here the test is the other one.
+struct SharedLinks : DatagramLinks {
+  Session* s = nullptr;
+  svm::AppFifoConsumer other;
+
+  void share() {
+    s = &connect();
+    auto& p = pair();
+    p.line->holders.fetch_or(1ull << 7);
+    other = svm::AppFifoConsumer(p.to_app(), p.table, FakeDaemon::Pair::kFifo);
+  }
+  std::string take() {
+    DatagramHeader h;
+    if (other.refresh() < sizeof h) return "";
+    other.dequeue(std::as_writable_bytes(std::span(&h, 1)));
+    std::string text(h.length, 0);
+    other.dequeue(std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+  void expect_done(uint64_t n) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (daemon->events(svm::ToDaemon::kLinkDone) < n && std::chrono::steady_clock::now() < until)
+      std::this_thread::yield();
+    (void)daemon->n_sessions();
+    EXPECT_EQ(daemon->events(svm::ToDaemon::kLinkDone), n);
+  }
+};
+
+TEST_F(SharedLinks, TheOneThatReadsTheLastLetsGoForAll) {
+  share();
+  for (const char* text : {"one", "two", "three"}) pair().send_datagram(text);
+  EXPECT_EQ(receive(*s).bytes, "one");
+  pair().end_link(1);
+  EXPECT_EQ(s->unread(), 3u);  // it has seen the end
+  EXPECT_EQ(take(), "two");
+  EXPECT_EQ(receive(*s).bytes, "three");
+  expect_done(1);
+  EXPECT_EQ(pair().slot().let_go.load(), 1u);
+  EXPECT_EQ(pair().links->let_go_version.load(), 1u);
+}
+
+TEST_F(SharedLinks, NobodyTouchesALinkThatAnotherHasLetGoOf) {
+  share();
+  pair().send_datagram("one");
+  pair().end_link(1);
+  EXPECT_EQ(s->unread(), 3u);
+  EXPECT_EQ(take(), "one");
+  pair().slot().let_go.store(1);
+  pair().links->let_go_version.fetch_add(1);
+  // Its memory is another link's by now.
+  std::memset(static_cast<void*>(&pair().to_app()), 0, sizeof(svm::FifoShared));
+  svm::init_fifo(pair().to_app());
+  pair().send_datagram("no");
+  pair().to_app().consumer.armed.store(0);
+  pair().shared->ends[0].owner.store(33);
+  EXPECT_EQ(s->poll(POLLIN | kPollOnlyLook, true), 0u);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  EXPECT_EQ(s->poll(POLLIN, true), 0u);
+  EXPECT_EQ(s->unread(), 0u);
+  EXPECT_EQ(pair().to_app().consumer.armed.load(), 0u);
+  EXPECT_EQ(pair().shared->ends[0].owner.load(), 33u);
+  other = svm::AppFifoConsumer(pair().to_app(), pair().table, FakeDaemon::Pair::kFifo);
+  EXPECT_EQ(take(), "no");
+}
+
+// It was found to be broken while it was open: once it has ended, somebody says so again.
+TEST_F(SharedLinks, ABrokenOneIsLetGoOfOnceItHasEnded) {
+  share();
+  pair().send(std::string(10, 'x'));  // no whole header
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(1);
+  pair().end_link(1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(2);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(2);
+}
+
+}  // namespace
+}  // namespace loom::vcl
