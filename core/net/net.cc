@@ -48,7 +48,6 @@ NetState::NetState(Engine& e, const NetConfig& c)
       neighbors(*this),
       neighbor_news(std::make_shared<NeighborNewsQueue>(e)),
       group_reports(*this),
-      handoff(e),
       ping_runs(e) {}
 
 NetState::~NetState() = default;
@@ -125,7 +124,6 @@ Net::~Net() {
   s.neighbor_news->watch({});
   s.ping_runs.cancel();
   s.engine.run_on_worker(0, [&](Worker& w) {
-    s.handoff.drain(w);
     s.neighbors.flush(w);
     s.group_reports.stop(w);
   });

@@ -18,7 +18,6 @@
 #include "net/group/group_table.h"
 #include "net/interface/interface.h"
 #include "net/ip/rate_limit.h"
-#include "net/neighbor/handoff.h"
 #include "net/neighbor/neighbor_news.h"
 #include "net/neighbor/neighbor_table.h"
 #include "net/net.h"
@@ -75,7 +74,6 @@ struct NetState {
   std::shared_ptr<NeighborNewsQueue> neighbor_news;
   std::unique_ptr<GroupTable> groups;  // never null
   GroupReports group_reports;
-  NeighborHandoff handoff;  // to worker 0, which owns the neighbours
   PingRuns ping_runs;
   const HashSecret fragment_secret = HashSecret::random();  // which worker collects a datagram
   NetNodes nodes;

@@ -10,6 +10,7 @@ namespace {
 // The last segment of an epoch was freed: what waited for it can go.
 void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
   Session& s = session_of(owner);
+  LOOM_DCHECK(&of(w).pool.at(s.id) == &s);  // where its session is, which stays while it is held
   TxHold& hold = s.hold;
   if (--hold.refs[epoch] != 0) return;
   SessionWorker& sw = of(w);

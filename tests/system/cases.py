@@ -39,7 +39,11 @@ def no_applications(lab):
 def expect_reclaimed(lab):
     """All that applications held is back: no application, no session, every buffer in the pool."""
     wait_until(lambda: no_applications(lab), "the daemon forgets the applications")
-    wait_until(lambda: session_count(lab) == 0, "all sessions end", 90)
+    try:
+        wait_until(lambda: session_count(lab) == 0, "all sessions end", 90)
+    except Failure as e:
+        left = [lab.cli("show", *words) for words in (("session", "verbose", "2"), ("ip", "neighbors"), ("tcp", "stats"), ("errors",), ("hardware-interfaces",))]
+        raise Failure("\n".join([str(e), *left])) from None
 
 
 def iperf3():

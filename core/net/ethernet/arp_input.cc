@@ -3,6 +3,7 @@
 //   in    ARP packets, data at the ARP header
 //   out   interface-output (a reply, made in place) | drop
 #include "net/ethernet/nodes.h"
+#include "net/neighbor/to_worker0.h"
 #include "net/state.h"
 
 namespace loom {
@@ -130,7 +131,7 @@ void arp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
   std::size_t n = 0;
   for (Buffer* b : in) {
     if (w.index != 0) {
-      const bool is_taken = net.handoff.push(w, rt.id, b);
+      const bool is_taken = take_to_worker0(w, rt.id, b);
       ++counts[is_taken ? kHandedOff : kHandoffFull];
       if (is_taken) continue;
       rt.set_error(*b, kHandoffFull);

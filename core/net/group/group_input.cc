@@ -10,6 +10,7 @@
 #include "net/group/group_reports.h"
 #include "net/group/group_wire.h"
 #include "net/group/nodes.h"
+#include "net/neighbor/to_worker0.h"
 #include "net/state.h"
 
 namespace loom {
@@ -20,6 +21,7 @@ enum Counter : uint16_t {
   kTooShort,
   kBadGroup,
   kHandedOff,
+  kHandoffFull,
   kNotOfLink,
   kOther,
   kMore,
@@ -32,6 +34,7 @@ constexpr CounterInfo kIgmpCounters[kCounterCount] = {
     {"too-short", Severity::kError, "fewer bytes than a query has"},
     {"bad-group", Severity::kError, "a query about an address that is no group's"},
     {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"handoff-full", Severity::kWarn, "worker 0 does not keep up"},
     {"not-of-link", Severity::kError, "a query of another TTL than 1, or sent to another group"},
     {"not-for-hosts", Severity::kInfo, "reports, and other messages that only routers look at"},
     {"bad-checksum", Severity::kError, "wrong checksum"},
@@ -41,6 +44,7 @@ constexpr CounterInfo kMldCounters[kCounterCount] = {
     {"too-short", Severity::kError, "fewer bytes than a query has"},
     {"bad-group", Severity::kError, "a query about an address that is no group's"},
     {"handed-off", Severity::kInfo, "to worker 0, which answers"},
+    {"handoff-full", Severity::kWarn, "worker 0 does not keep up"},
     {"not-of-link", Severity::kError, "a query of another hop limit than 1"},
     {"bad-source", Severity::kError, "a query that is not from a link-local address"},
     {"no-router-alert", Severity::kError, "a query without that option"},
@@ -126,8 +130,9 @@ void run(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept {
   std::array<uint32_t, kCounters> counts{};
   for (Buffer* b : in) {
     if (w.index != 0) {
-      ++counts[kHandedOff];
-      w.hand_off(0, rt.id, {&b, 1});
+      const bool is_taken = take_to_worker0(w, rt.id, b);
+      ++counts[is_taken ? kHandedOff : kHandoffFull];
+      if (!is_taken) w.free(b);
       continue;
     }
     ++counts[kHandle(w, *b)];

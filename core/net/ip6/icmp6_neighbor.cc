@@ -7,6 +7,7 @@
 #include "net/ip6/nd_messages.h"
 #include "net/ip6/nd_wire.h"
 #include "net/ip6/nodes.h"
+#include "net/neighbor/to_worker0.h"
 #include "net/state.h"
 
 namespace loom {
@@ -177,7 +178,7 @@ void icmp6_neighbor(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noe
   for (Buffer* b : in) {
     Counter counter;
     if (w.index != 0)
-      counter = net.handoff.push(w, rt.id, b) ? kHandedOff : kHandoffFull;
+      counter = take_to_worker0(w, rt.id, b) ? kHandedOff : kHandoffFull;
     else
       counter = handle(w, net, *b);
     ++counts[counter];

@@ -4,6 +4,7 @@
 //         incomplete one; data at the IP header
 //   out   (later) ip4-rewrite, ip6-rewrite or icmp-error, from the neighbour table | drop
 #include "net/neighbor/nodes.h"
+#include "net/neighbor/to_worker0.h"
 #include "net/state.h"
 
 namespace loom {
@@ -66,7 +67,7 @@ void neighbor_resolve(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) n
   for (Buffer* b : in) {
     Counter counter;
     if (w.index != 0)
-      counter = net.handoff.push(w, rt.id, b) ? kHandedOff : kHandoffFull;
+      counter = take_to_worker0(w, rt.id, b) ? kHandedOff : kHandoffFull;
     else
       counter = take(w, net, b);
     ++counts[counter];

@@ -4,6 +4,7 @@
 namespace loom {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -11,20 +12,22 @@ constexpr const char* kZeroMac = "00:00:00:00:00:00";
 constexpr const char* kSecondMac = "02:00:00:00:00:02";
 constexpr uint32_t kTooMany = 10;
 
-// A burst for worker 0 arrives on worker 1 while worker 0 is busy elsewhere.
+// A burst for worker 0 arrives on worker 1 while worker 0 is busy elsewhere: the ring takes what it
+// has room for, one packet more waits, and the rest is dropped.
 class HandoffTest : public ::testing::Test {
  protected:
   HandoffTest()
       : first(host.add_device({"10.0.0.2/24", "2001:db8::2/64"})),
         second(host.add_device({"10.0.1.2/24", "2001:db8:1::2/64"})) {}
   void expect_full(const Bytes& frame, const std::string& node) {
-    for (uint32_t i = 0; i < NeighborHandoff::kRing + kTooMany; ++i) second.inject(frame);
+    for (uint32_t i = 0; i < kTaken + kTooMany; ++i) second.inject(frame);
     while (!second.to_receive.empty()) host.engine->step(1);
     host.engine->step(1);
-    EXPECT_EQ(host.counter(node + "/handed-off"), NeighborHandoff::kRing);
+    EXPECT_EQ(host.counter(node + "/handed-off"), kTaken);
     EXPECT_EQ(host.counter(node + "/handoff-full"), kTooMany);
     host.run();
   }
+  static constexpr uint32_t kTaken = Handoff::kRing + 1;
   NetHost host{{}, 2};
   FakeDevice &first, &second;  // the second one's queue is on worker 1
 };
@@ -33,14 +36,14 @@ TEST_F(HandoffTest, ArpPacketsThatFindTheRingFull) {
   expect_full(ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0806,
                        make_arp(1, NetHost::kPeerMac, "10.0.1.1", kZeroMac, "10.0.1.2")),
               "arp-input");
-  EXPECT_EQ(host.counter("arp-input/request-answered"), NeighborHandoff::kRing);
+  EXPECT_EQ(host.counter("arp-input/request-answered"), kTaken);
 }
 
 TEST_F(HandoffTest, WaitingPacketsThatFindTheRingFull) {
   expect_full(ethernet(kSecondMac, NetHost::kPeerMac, 0x0800,
                        make_ip4({.src = "10.0.1.1", .dst = "10.0.0.9"}, counting(20))),
               "neighbor-resolve");
-  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), NeighborHandoff::kRing);
+  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), kTaken);
 }
 
 TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
@@ -50,7 +53,45 @@ TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
                                 make_icmp6(src, dst, 135, 0, 0,
                                            ip6(dst) + Bytes{1, 1} + mac(NetHost::kPeerMac)))),
               "icmp6-neighbor");
-  EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), NeighborHandoff::kRing);
+  EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), kTaken);
+}
+
+TEST_F(HandoffTest, QueriesThatFindTheRingFull) {
+  const char* all_systems = "224.0.0.1";
+  Bytes query{0x11, 100, 0, 0, 0, 0, 0, 0};
+  put16(query, 2, plain_checksum(query));
+  expect_full(ethernet("01:00:5e:00:00:01", NetHost::kPeerMac, 0x0800,
+                       make_ip4({.src = "10.0.1.1", .dst = all_systems, .protocol = 2, .ttl = 1},
+                                query)),
+              "igmp-input");
+  EXPECT_EQ(host.counter("igmp-input/query"), kTaken);
+}
+
+// Bytes of an application, which the worker that sends them counts, and gives back.
+struct CountedOwner : ExternalOwner {
+  std::vector<uint32_t> released_on;
+};
+
+TEST_F(HandoffTest, ApplicationsBytesStayWithTheirWorkerWhenAPacketWaitsForANeighbour) {
+  CountedOwner owner;
+  owner.release = [](Worker& w, ExternalOwner& o, uint32_t) noexcept {
+    static_cast<CountedOwner&>(o).released_on.push_back(w.index);
+  };
+  Worker& w = host.engine->worker(1);
+  const Bytes header = make_ip4({.src = "10.0.1.2", .dst = "10.0.0.9"}, counting(20));
+  const Bytes payload = part(header, 20);
+  Buffer* b = w.alloc();
+  ASSERT_NE(b, nullptr);
+  ASSERT_TRUE(chain_append(w, *b, std::as_bytes(std::span(header).first(20))));
+  b->next = w.alloc_external(std::as_bytes(std::span(payload)), &owner, 0);
+  b->rest_len = 20;
+  b->flags |= kBufferLocallyOriginated;
+  w.enqueue_to_node(host.engine->find_node("ip4-lookup"), b);
+  host.engine->step(1);
+  EXPECT_THAT(owner.released_on, ElementsAre(1));
+  host.run();
+  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), 1u);
+  EXPECT_THAT(owner.released_on, SizeIs(1));
 }
 
 TEST(Scarcity, NeighbourTableThatIsFullOfStaticOnes) {
