@@ -56,15 +56,21 @@ TEST_F(HandoffTest, SolicitationsThatFindTheRingFull) {
   EXPECT_EQ(host.counter("icmp6-neighbor/solicitation-answered"), kTaken);
 }
 
-TEST_F(HandoffTest, QueriesThatFindTheRingFull) {
-  const char* all_systems = "224.0.0.1";
+TEST_F(HandoffTest, QueriesAboutGroupsThatFindTheRingFull) {
   Bytes query{0x11, 100, 0, 0, 0, 0, 0, 0};
   put16(query, 2, plain_checksum(query));
-  expect_full(ethernet("01:00:5e:00:00:01", NetHost::kPeerMac, 0x0800,
-                       make_ip4({.src = "10.0.1.1", .dst = all_systems, .protocol = 2, .ttl = 1},
-                                query)),
-              "igmp-input");
+  expect_full(
+      ethernet("01:00:5e:00:00:01", NetHost::kPeerMac, 0x0800,
+               make_ip4({.src = "10.0.1.1", .dst = "224.0.0.1", .protocol = 2, .ttl = 1}, query)),
+      "igmp-input");
   EXPECT_EQ(host.counter("igmp-input/query"), kTaken);
+  const char *src = "fe80::1", *dst = "ff02::1";
+  const Bytes alert{58, 0, 5, 2, 0, 0, 1, 0};
+  expect_full(ethernet("33:33:00:00:00:01", NetHost::kPeerMac, 0x86dd,
+                       make_ip6({.src = src, .dst = dst, .next_header = 0, .hop_limit = 1},
+                                alert + make_icmp6(src, dst, 130, 0, 1000u << 16, ip6("::")))),
+              "mld-input");
+  EXPECT_EQ(host.counter("mld-input/query"), kTaken);
 }
 
 // Bytes of an application, which the worker that sends them counts, and gives back.
