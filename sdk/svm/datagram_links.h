@@ -4,9 +4,10 @@
 //
 // Each end finds its links in a table of its own, in its own application's memory, where the other
 // end cannot write: SessionLine::block leads there, 0 while there was none. The daemon writes it,
-// and a process that sees another `version` looks at all slots. What a slot says of addresses is
-// the daemon's word; a datagram's header in the fifo is the peer's, of which length, TOS and TTL
-// count, and an end that finds a contradiction in it lets go of the link.
+// and a process that sees another `version` looks at all slots. An event follows, but for a slot
+// that is free again: until it has looked, a process reads and arms the links that it has. What a
+// slot says of addresses is the daemon's word; a datagram's header in the fifo is the peer's, of
+// which length, TOS and TTL count, and an end that finds a contradiction in it lets go of the link.
 //
 // A slot is free, open, ended (nothing is written any more by who has seen that, which he says in
 // CutThroughEnd::stopped, as the daemon does for one that has closed or died; the fifos may be read

@@ -260,7 +260,6 @@ ssize_t Session::take_datagram(DatagramReceive& d, int flags, bool is_first) {
     if (!is_first) return -EAGAIN;
     if (rx_.violation()) fail(EIO);
     if (state() == State::kFailed) return cannot_receive();
-    if (!links_.empty() && is_link_table_new()) return kLinksChanged;  // they were not looked at
     const ssize_t end = end_of_stream();
     if (end != -EAGAIN || rx_.refresh() == 0) return end;
   }

@@ -319,7 +319,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   void sync_links();
   void tell_link(svm::ToDaemon type, uint32_t slot, uint32_t word) noexcept;
   bool is_link_table_new() const noexcept;
-  bool can_use_links() const noexcept { return !links_.empty() && !is_link_table_new(); }
+  bool is_link_let_go() const noexcept;
+  // Whatever the daemon says meanwhile: of some of it no event comes, and who then neither looks at
+  // the links nor arms them sleeps for ever.
+  bool can_use_links() const noexcept { return !links_.empty() && !is_link_let_go(); }
   void take_up_links();
   void enter_link_table();
   void leave_links();

@@ -8,12 +8,18 @@
 
 namespace loom::vcl {
 
-// The daemon has said something of links; or a process that shares the session has let go of one,
-// which nobody may touch any more: to be looked at under the process lock. Under mutex_.
+// A process that shares the session has let go of one, which nobody may touch any more. As nobody
+// lets go without the process lock, it is to be looked at under that. There is a table. Under
+// mutex_.
+bool Session::is_link_let_go() const noexcept {
+  return link_table_->let_go_version.load(std::memory_order_acquire) != links_let_go_;
+}
+
+// That, or the daemon has said something of links. Those that we have stay as long as we do not let
+// go of them. Under mutex_.
 bool Session::is_link_table_new() const noexcept {
   if (!link_table_) return std::atomic_ref(shared_->block).load(std::memory_order_acquire) != 0;
-  return link_table_->version.load(std::memory_order_acquire) != links_seen_ ||
-         link_table_->let_go_version.load(std::memory_order_acquire) != links_let_go_;
+  return link_table_->version.load(std::memory_order_acquire) != links_seen_ || is_link_let_go();
 }
 
 // Under mutex_.

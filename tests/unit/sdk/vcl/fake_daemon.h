@@ -78,6 +78,11 @@ class FakeDaemon {
   // Nobody gets a doorbell to ring from now on; how often that was asked for.
   void refuse_doorbells() { refuses_doorbells_ = true; }
   uint64_t doorbells_asked() const { return doorbells_asked_; }
+  // Runs `f` on the thread when an application next asks for a doorbell to listen at, which it
+  // waits for.
+  void before_next_doorbell(std::function<void()> f) {
+    run([&] { before_doorbell_ = std::move(f); });
+  }
   svm::SocketOptions options(size_t i);
   uint32_t options_number(size_t i);           // of the last event that had some
   uint32_t owner(size_t i);                    // the application worker that gets its events
@@ -132,6 +137,7 @@ class FakeDaemon {
   std::atomic<uint64_t> counts_[32] = {};
   std::atomic<uint64_t> workers_added_{0}, doorbells_asked_{0};
   std::atomic<bool> refuses_doorbells_{false}, holds_listens_{false};
+  std::function<void()> before_doorbell_;
   std::vector<std::pair<Worker*, svm::ListenEvent>> held_listens_;
   std::string settings_;
   std::atomic<uint64_t> settings_given_{0}, settings_used_{0};

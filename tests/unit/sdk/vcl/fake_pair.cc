@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <utility>
 
 namespace loom::test {
 
@@ -90,6 +91,8 @@ void FakeDaemon::serve_pair(Worker& w, const AttachRequest& r) {
   if (r.op == AttachOp::kGetDoorbell && (r.flags & kToRing)) {
     ++doorbells_asked_;
     if (refuses_doorbells_) pair = nullptr;
+  } else if (r.op == AttachOp::kGetDoorbell && before_doorbell_) {
+    std::exchange(before_doorbell_, nullptr)();
   }
   if (pair && r.op == AttachOp::kGetSegment && r.segment_id == r.pair) {
     reply.n_segments = 2;

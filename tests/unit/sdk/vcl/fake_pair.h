@@ -30,16 +30,17 @@ struct FakeDaemon::Pair {
   void ring() {
     if (bell::ring(row(), kBit)) (void)!write(doorbell[1], "", 1);
   }
-  uint32_t send(const std::string& bytes) {
-    AppFifoProducer fifo(to_app(), arena, kFifo);
+  uint32_t send(const std::string& bytes) { return send(to_app(), bytes); }
+  uint32_t send(FifoShared& shared_fifo, const std::string& bytes) {
+    AppFifoProducer fifo(shared_fifo, arena, kFifo);
     const uint32_t n = fifo.enqueue(bytes_of(bytes.data(), bytes.size()));
     if (fifo.should_notify()) ring();
     return n;
   }
-  DatagramLinkSlot& slot() { return link_slots(*links)[0]; }
+  DatagramLinkSlot& slot(uint32_t i = 0) { return link_slots(*links)[i]; }
   // As the daemon does.
-  void set_link(uint32_t serial, LinkState state) {
-    slot().word.store(link_word(serial, state));
+  void set_link(uint32_t serial, LinkState state, uint32_t i = 0) {
+    slot(i).word.store(link_word(serial, state));
     links->version.fetch_add(1);
   }
   // When the other session has closed.
@@ -48,7 +49,10 @@ struct FakeDaemon::Pair {
     set_link(serial, kLinkEnded);
   }
   uint32_t send_datagram(DatagramHeader h, const std::string& payload) {
-    return send(std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
+    return send_datagram(to_app(), h, payload);
+  }
+  uint32_t send_datagram(FifoShared& fifo, DatagramHeader h, const std::string& payload) {
+    return send(fifo, std::string(reinterpret_cast<const char*>(&h), sizeof h) + payload);
   }
   uint32_t send_datagram(const std::string& payload) {
     DatagramHeader h{};
