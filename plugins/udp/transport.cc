@@ -53,31 +53,53 @@ Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   }
   if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
   const Status s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
-  if (s != Status::kOk) sessions.flow_del(u.w, e, kProtoUdp);
+  if (s != Status::kOk)
+    sessions.flow_del(u.w, e, kProtoUdp);
+  else
+    shared().local_ports->add(e.local_port);
   return s;
 }
 
-// The local end alone.
-Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+Status enter_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
+  if (!c.shares_end()) return sessions.flow_bind(u.w, e, kProtoUdp, c.dual_stack(), c.id);
   SocketOptionsView share;
   share.reuseport = c.reuseport;
   share.reuseaddr = c.reuseaddr;
-  const Status s = c.shares_end() ? sessions.flow_bind_shared(u.w, e, kProtoUdp, c.dual_stack(),
-                                                              c.id, c.session, share)
-                                  : sessions.flow_bind(u.w, e, kProtoUdp, c.dual_stack(), c.id);
-  if (s == Status::kOk) note_bound(u, c, e.local_port);
-  return s;
+  return sessions.flow_bind_shared(u.w, e, kProtoUdp, c.dual_stack(), c.id, c.session, share);
 }
 
-void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
-  if (e.remote_port == 0) note_unbound(u, c, e.local_port);
-  if (e.remote_port != 0)
-    u.w.sessions->flow_del(u.w, e, kProtoUdp);
-  else if (c.shares_end())
+void leave_bound(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
+  if (c.shares_end())
     u.w.sessions->flow_unbind_shared(u.w, e, kProtoUdp, c.dual_stack(), c.id);
   else
     u.w.sessions->flow_unbind(u.w, e, kProtoUdp, c.dual_stack());
+}
+
+// Ports that are chosen for a socket until one is nobody's. Each is drawn anew, so that this is in
+// vain only where nearly all of them are taken; then it shares the last one.
+constexpr int kMostChoices = 64;
+
+// The local end alone.
+Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+  LocalPorts& ports = *shared().local_ports;
+  const bool chooses = e.local_port == 0;
+  for (int n = 1;; ++n) {
+    if (const Status s = enter_bound(u, c, e); s != Status::kOk) return s;
+    if (!chooses || n == kMostChoices || ports.is_free(e.local_port)) break;
+    leave_bound(u, c, e);
+    e.local_port = 0;
+  }
+  ports.add(e.local_port);
+  note_bound(u, c, e.local_port);
+  return Status::kOk;
+}
+
+void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
+  shared().local_ports->remove(e.local_port);
+  if (e.remote_port != 0) return u.w.sessions->flow_del(u.w, e, kProtoUdp);
+  note_unbound(u, c, e.local_port);
+  leave_bound(u, c, e);
 }
 
 // What others have bound a 5-tuple may have, too, if it could be bound with them.

@@ -46,6 +46,7 @@ Result<void> init(Host& host) noexcept {
   Shared& s = shared();
   s = Shared{};
   s.host = &host;
+  s.local_ports = std::make_unique<LocalPorts>();
   if (auto r = add_nodes(host); !r) return r;
   auto transport = host.add_transport(kTransportOps);
   if (!transport) return transport.error();

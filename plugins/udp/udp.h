@@ -2,6 +2,7 @@
 // Shared state is written before the workers run and only read by them; a worker's is its own.
 #pragma once
 #include <array>
+#include <memory>
 #include <unordered_map>
 
 #include <hostloom/host.h>
@@ -11,6 +12,7 @@
 #include "config.h"
 #include "connection.h"
 #include "destinations.h"
+#include "local_ports.h"
 
 namespace loom::udp {
 
@@ -38,6 +40,7 @@ struct Shared {
   NodeId output4 = kNoNode, output6 = kNoNode, group = kNoNode, path_mtu = kNoNode;
   uint32_t n_workers = 1;
   std::array<uint32_t, 256> n_bound{};  // by worker, atomic: sockets without a peer
+  std::unique_ptr<LocalPorts> local_ports;
 };
 Shared& shared() noexcept;
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <map>
 #include <string>
 #include <tuple>
@@ -52,6 +53,14 @@ struct UdpBed {
   std::map<SessionId, uint32_t> members;  // memberships that are charged to a session
   uint32_t most_members = ~0u;            // of all of them
 
+  std::deque<uint16_t> choices;  // ports for who asks for none, before 50000
+
+  uint16_t choose_port() {
+    if (choices.empty()) return 50'000;
+    const uint16_t port = choices.front();
+    choices.pop_front();
+    return port;
+  }
   static FlowId bound_id(const Endpoints& e) { return {e.local, e.local_port, {}, 0}; }
   static FlowId id_of(const Endpoints& e) {
     return {e.local, e.local_port, e.remote, e.remote_port};
@@ -77,7 +86,7 @@ struct UdpBed {
       EXPECT_EQ(self->flows.erase(id_of(e)), 1u);
     };
     sessions.flow_bind = [](Worker&, Endpoints& e, uint8_t, bool both, ConnId c) noexcept {
-      if (e.local_port == 0) e.local_port = 50'000;
+      if (e.local_port == 0) e.local_port = self->choose_port();
       if (!self->flows.try_emplace(bound_id(e), Flow{FlowKind::kBound, c}).second)
         return Status::kInUse;
       Endpoints ip4 = e;
@@ -96,7 +105,7 @@ struct UdpBed {
     // Several on one end: the latest is found.
     sessions.flow_bind_shared = [](Worker&, Endpoints& e, uint8_t, bool, ConnId c, SessionId,
                                    const SocketOptionsView& o) noexcept {
-      if (e.local_port == 0) e.local_port = 50'000;
+      if (e.local_port == 0) e.local_port = self->choose_port();
       auto& all = self->sharing[bound_id(e)];
       if (all.empty() && self->flows.contains(bound_id(e))) return Status::kInUse;
       if (!all.empty() && all.front().second != o.reuseport) return Status::kInUse;
