@@ -7,7 +7,7 @@ import struct
 class ApiClient:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         self.socket.connect(str(path))
         self._send(struct.pack("!HI64s", 15, 1, b"test"))  # sockclnt_create
         body = self._receive()

@@ -62,7 +62,7 @@ def run_case(*cases):
     print(f"{sys.argv[1]}: passed")
 
 
-def wait_until(condition, what, seconds=60.0):
+def wait_until(condition, what, seconds=120.0):
     """Polls a condition (a callable) until it is true. The wait is bounded so that a failure is a message, not a hang."""
     deadline = time.monotonic() + seconds
     while True:
@@ -84,7 +84,7 @@ def can_connect(address, port):
 class Lab:
     """One running daemon, and what runs over it. A context manager: leaving it stops everything it started."""
 
-    patience = 60  # seconds that starting may take
+    patience = 120  # seconds that starting may take
 
     def __init__(self, build=None, daemon=True, keep_files=False, startup=None, config_extra="", vcl_extra="",
                  fifo="4m", workers=None):
@@ -151,7 +151,7 @@ class Lab:
     def cli(self, *words, as_json=False):
         command = [str(self.build / "bin/loomctl"), "-s", str(self.dir / "run/api.sock")]
         done = subprocess.run(command + (["--json"] if as_json else []) + list(words), capture_output=True, text=True,
-                              timeout=60)
+                              timeout=240)
         if done.returncode != 0:
             raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if as_json else done.stdout
@@ -222,7 +222,7 @@ class Lab:
         if child.poll() is None:
             child.send_signal(how)
             try:
-                child.wait(10)
+                child.wait(120 if child is self.daemon else 10)  # how the daemon ends is looked at
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
@@ -240,7 +240,7 @@ class Lab:
             raise Failure(f"the server ended:\n{self.output(server)}{self.daemon_tail()}")
         return said()[1]
 
-    def run(self, command, timeout=120, core=None, check=True, **kw):
+    def run(self, command, timeout=240, core=None, check=True, **kw):
         if core is not None:
             command = ["taskset", "-c", str(core)] + command
         try:
@@ -261,14 +261,14 @@ class Lab:
             return can_connect(address, port)
         wait_until(there, f"{child.label} listens on {address} port {port}", seconds or self.patience)
 
-    def wait_listening_over_hostloom(self, child, address, port, seconds=20):
+    def wait_listening_over_hostloom(self, child, address, port):
         """As wait_listening, but only the daemon is asked: the server sees no connection."""
         def there():
             if child.poll() is not None:
                 raise Failure(f"{child.label} ended at once:\n{self.output(child)}{self.daemon_tail()}")
             listeners = self.cli("show", "session", as_json=True)["listeners"]
             return any(x["local"] == f"{address}:{port}" for x in listeners)
-        wait_until(there, f"{child.label} listens on {address} port {port}", seconds)
+        wait_until(there, f"{child.label} listens on {address} port {port}", self.patience)
 
     def daemon_tail(self):
         return self._tail(self.dir / "hostloom.log") if self.daemon else ""

@@ -49,7 +49,7 @@ class TlsPrograms:
         with self.serving(side, cores[1]) as s:
             self._wait(s)
             client = [self._program("tls_load"), "plain" if side.client_env else "tls", how, side.server, str(self.port)]
-            done = self.lab.run(client + [str(seconds)], timeout=seconds + 60, env=side.client_env, core=cores[0])
+            done = self.lab.run(client + [str(seconds)], timeout=seconds + 120, env=side.client_env, core=cores[0])
         return float(done.stdout)
 
     def handshakes(self, side, resumed, seconds=3, cores=(None, None)):
@@ -62,7 +62,7 @@ class TlsPrograms:
             begun = time.monotonic()
             clients = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(CLIENTS)]
             try:
-                texts = [c.communicate(timeout=seconds + 60) for c in clients]
+                texts = [c.communicate(timeout=seconds + 120) for c in clients]
             finally:
                 for c in clients:
                     c.kill()

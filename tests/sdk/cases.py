@@ -167,7 +167,7 @@ def new_app():
         exercise_app(lab, "my-server")
         # What is open when the daemon goes down is reset, not forgotten.
         lab.cli("my-server", "listen", f"tcp://{STACK_IP4}/9")
-        with socket.create_connection((STACK_IP4, 9), timeout=20) as s:
+        with socket.create_connection((STACK_IP4, 9), timeout=120) as s:
             s.sendall(b"last words")
             expect(s.recv(100) == b"LAST WORDS", "no answer")
             lab.stop(lab.daemon)

@@ -17,7 +17,7 @@ def do(command, name, *args):
     if command == "open":
         address, port, controller = args
         s = sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        s.settimeout(20)
+        s.settimeout(120)
         if controller != "-":
             s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, controller.encode())
         s.connect((address, int(port)))

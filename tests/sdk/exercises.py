@@ -50,7 +50,7 @@ def exercise_app(lab, name):
         return int(lab.cli("show", name, as_json=True)[what])
 
     def connect():
-        return socket.create_connection((STACK_IP4, 7), timeout=20)
+        return socket.create_connection((STACK_IP4, 7), timeout=120)
 
     def refused(text, *words):
         try:
@@ -79,7 +79,7 @@ def exercise_app(lab, name):
             other.sendall(b"meanwhile")
             expect(other.recv(100) == b"MEANWHILE", "one that does not read holds up another")
             expect(shown("open") == 2, "two connections are open")
-        s.settimeout(20)
+        s.settimeout(120)
         s.shutdown(socket.SHUT_WR)
         left = sent
         while data := s.recv(1 << 16):
@@ -305,7 +305,7 @@ def ask_peer(lab, app, name, protocol):
     echo.start()
     asked = "".join(f"line {i}\n" for i in range(50)) + "y" * 3000 + "\n"
     done = subprocess.run([app, "connect", HOST_IP4, "7"], input=asked, env=program_environment(lab), capture_output=True,
-                          text=True, timeout=30)
+                          text=True, timeout=120)
     expect(done.returncode == 0 and done.stdout == asked, f"{done.returncode}: {done.stdout!r} {done.stderr!r}")
     echo.join(10)
     expect(not echo.is_alive(), "the application did not close")
@@ -380,7 +380,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
 
     lab.cli(name, "retransmit", "10")
     # Nobody there: the kernel's end answers nothing at all, so the open is given up; a reset refuses at once.
-    done = subprocess.run([app, "connect", HOST_IP4, "8"], input="x\n", env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([app, "connect", HOST_IP4, "8"], input="x\n", env=env, capture_output=True, text=True, timeout=240)
     expect(done.returncode == 1 and "connect: " in done.stderr, f"{done.returncode}: {done.stderr!r}")
     refuser = Peer(HOST_IP4, STACK_IP4, 9, protocol)
 
@@ -389,6 +389,6 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
         refuser.raw(peer_module.RESET, 0)
 
     threading.Thread(target=refuse, daemon=True).start()
-    done = subprocess.run([app, "connect", HOST_IP4, "9"], input="x\n", env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([app, "connect", HOST_IP4, "9"], input="x\n", env=env, capture_output=True, text=True, timeout=120)
     expect(done.returncode == 1 and "ECONNREFUSED" in done.stderr, f"{done.returncode}: {done.stderr!r}")
     wait_until(lambda: not lab.applications(), "applications go")

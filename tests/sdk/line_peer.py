@@ -20,7 +20,7 @@ def checksum(data):
 class Peer:
     """One connection at a time, on one local port."""
 
-    def __init__(self, local, remote, port, protocol=253, timeout=10):
+    def __init__(self, local, remote, port, protocol=253, timeout=120):
         self.local, self.remote, self.port, self.protocol = local, remote, port, protocol
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
         self.socket.bind((local, 0))

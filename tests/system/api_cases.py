@@ -35,7 +35,7 @@ class SlowDownload:
     """A connection to nginx that is in the middle of a large answer for as long as the test wants it."""
 
     def __init__(self, nginx):
-        self.socket = socket.create_connection((STACK_IP4, nginx.port), timeout=30)
+        self.socket = socket.create_connection((STACK_IP4, nginx.port), timeout=120)
         self.socket.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         self.got = len(self.socket.recv(1000))
         self.local_port = self.socket.getsockname()[1]
@@ -53,6 +53,8 @@ def connections():
         names = {c["name"]: c for c in m.dump("cc_dump")}
         expect({"cubic", "newreno"} <= set(names) and names["cubic"]["is_default"], f"controllers: {names}")
         download = SlowDownload(n)
+        # nginx was asked before whether it is there, and may not have closed that connection yet.
+        wait_until(lambda: len(m.dump("session_dump", kind=CONNECTIONS)) == 1, "the transfer is there, alone")
 
         def tcp():
             found = m.dump("tcp_connection_dump", state=ESTABLISHED, remote_port=download.local_port)
@@ -61,7 +63,7 @@ def connections():
         def waiting():
             return [s for s in m.dump("session_dump", remote_port=download.local_port) if s["tx_fifo_fill"] > 1_000_000]
 
-        wait_until(lambda: waiting() and tcp()["snd_wnd"] < 2 * tcp()["snd_mss"] and tcp()["in_flight"] == 0,
+        wait_until(lambda: waiting() and tcp() and tcp()["snd_wnd"] < 2 * tcp()["snd_mss"] and tcp()["in_flight"] == 0,
                    "the transfer stands against a full window")
         c = tcp()
         expect(c["local_port"] == n.port and c["local"]["un"][:4] == socket.inet_aton(STACK_IP4), f"addresses: {c}")
@@ -161,12 +163,12 @@ def drain():
             name, event = listener.receive()
             expect((name, event["state"]) == ("drain_event", DRAINING), f"{name} {event}")
             try:
-                socket.create_connection((STACK_IP4, n.port), timeout=10).close()
+                socket.create_connection((STACK_IP4, n.port), timeout=120).close()
             except ConnectionRefusedError:
                 pass
             else:
                 raise Failure("a draining daemon took a new connection")
-            done = lab.run([p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"], check=False, timeout=20,
+            done = lab.run([p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"], check=False, timeout=120,
                            env=lab.preload(LDP_DEBUG="0"))
             status = m.call("daemon_drain_status")
             expect(done.returncode != 0 and status["refused_apps"] > 0, f"{done}, {status}")
@@ -210,7 +212,7 @@ def attach_socket():
             expect("disabled" in lab.cli("show", "session"), "show session says so")
             p.curl_matches(lab, n, "1k")
             server = [p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5301"]
-            late = lab.run(server, check=False, timeout=20, env=lab.preload(LDP_DEBUG="0"))
+            late = lab.run(server, check=False, timeout=120, env=lab.preload(LDP_DEBUG="0"))
             expect(late.returncode != 0 and len(lab.applications()) == 1, f"a program came: {late}")
             expect(m.call("session_sapi_enable_disable", is_enable=True)["retval"] == 0, "enable")
             expect(path.is_socket(), "the socket is back")
@@ -397,7 +399,7 @@ def perf_runs():
         got = run(uri=source, bytes=2_000_000, n_clients=3, reverse=True, verify=True)
         expect(got["connections"] == 3 and got["bytes_sent"] == 0 and got["bytes_received"] >= 6_000_000, f"{got}")
         expect(server(source)["bytes_sent"] == got["bytes_received"], f"{server(source)}: {got}")
-        with socket.create_connection((STACK_IP4, 19), timeout=20) as s:
+        with socket.create_connection((STACK_IP4, 19), timeout=120) as s:
             left = 100_000
             while left > 0:
                 piece = s.recv(left)

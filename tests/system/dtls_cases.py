@@ -13,7 +13,7 @@ from cases import expect, expect_reclaimed  # noqa: E402
 from certificates import KEY_TYPES, Authority  # noqa: E402
 from lab import HOST_IP4, STACK_IP4, STACK_IP6, Lab, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
-from tls_cases import listening, tls_lab, vcl, vcl_env  # noqa: E402
+from tls_cases import gnutls_cli, listening, tls_lab, vcl, vcl_env  # noqa: E402
 from tls_peer_cases import doubtful, s_client  # noqa: E402
 
 DTLS = "-dtls1_2"  # of s_client and s_server
@@ -30,7 +30,7 @@ def served(lab, port, pair, at=STACK_IP4):
 
 
 def asked(lab, port, *words):
-    return lab.run(vcl(lab, "dtls-client", HOST_IP4, port, *words), env=vcl_env(lab), timeout=90).stdout.decode()
+    return lab.run(vcl(lab, "dtls-client", HOST_IP4, port, *words), env=vcl_env(lab), timeout=240).stdout.decode()
 
 
 class Server:
@@ -85,13 +85,6 @@ def talk(lab, pair):
         expect("refused" in out and f"got {ANSWER}" in out, f"{pair}: {out}")
 
 
-def gnutls_cli(ca, port, data, *options):
-    command = ["gnutls-cli", "--udp", "--x509cafile", ca.pem, "--sni-hostname", "server.test", "--verify-hostname", "server.test",
-               "-p", port, *options, STACK_IP4]
-    return subprocess.run(list(map(str, command)), input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90,
-                          check=False).stdout.decode(errors="replace")
-
-
 def server():
     """A server of libvppcom; openssl s_client and gnutls-cli as clients: every kind of key."""
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +97,7 @@ def server():
                         said = s_client(port, DTLS, *more, "-CAfile", ca.pem, "-verify_return_error", "-verify_hostname", "server.test",
                                         data=b"there and back\n", until=("there and back", "DTLSv1.2"))
                         expect("there and back" in said and "Verify return code: 0" in said, f"s_client {key_type} {more}:\n{said}")
-                    said = gnutls_cli(ca, port, b"forth and back\n")
+                    said, _ = gnutls_cli(ca, port, b"forth and back", "--udp")
                     expect("DTLS1.2" in said and "forth and back" in said, f"gnutls-cli {key_type}:\n{said}")
                     wait_until(lambda: "closed" in lab.output(s), "gnutls-cli has said close_notify")
             seen = figures(lab)
@@ -144,7 +137,7 @@ def refused():
                 with s_server(lab, pair) as s:
                     out = asked(lab, s.port, "another.test" if what == "another name" else "server.test", "x")
                     expect("EACCES" in out, f"{what}: {out}")
-                    wait_until(lambda: f"SSL alert number {alert}" in s.said(), f"s_server hears of {what}", 20)
+                    wait_until(lambda: f"SSL alert number {alert}" in s.said(), f"s_server hears of {what}")
             verified = figures(lab)["verify-failed"]
             expect(verified == 4, f"{figures(lab)}")
             with s_server(lab, good, "-Verify", "1", "-verify_return_error", "-CAfile", str(ca.pem)) as s:
@@ -162,7 +155,7 @@ def refused():
                 before = figures(lab)["alerts-received"]
                 said = s_client(4430, DTLS, "-verify_return_error", "-CAfile", unknown[0], "-cert", good[0], "-key", good[1])
                 expect("verify error" in said, said)
-                wait_until(lambda: figures(lab)["alerts-received"] == before + 1, "its alert has come", 20)
+                wait_until(lambda: figures(lab)["alerts-received"] == before + 1, "its alert has come")
             seen = figures(lab)
             expect(seen["verify-failed"] == verified + 3, f"none of a missing certificate: {seen}")
             expect_reclaimed(lab)
@@ -204,7 +197,7 @@ def network():
                     expect(says("while it drains"), "what is open goes on")
                     c.stdin.write(b"Q\n")
                     c.stdin.flush()
-                    c.wait(60)
+                    c.wait(120)
                 wait_until(lambda: figures(lab)["connections"] == 2, "those that were cut off are left")
                 lab.cli("drain", "off")
                 expect(echoed(4430, f"[{STACK_IP6}]") and echoed(4431, STACK_IP4), f"{figures(lab)}")

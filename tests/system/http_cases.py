@@ -31,11 +31,11 @@ def make_root(lab):
 
 def curl(lab, path, *options, address=STACK_IP4):
     host = f"[{address}]" if ":" in address else address
-    return lab.run([p.find("curl"), "-sS", "-m", "30", *options, f"http://{host}/{path}"]).stdout
+    return lab.run([p.find("curl"), "-sS", "-m", "120", *options, f"http://{host}/{path}"]).stdout
 
 
 def connect():
-    return socket.create_connection((STACK_IP4, 80), timeout=30)
+    return socket.create_connection((STACK_IP4, 80), timeout=120)
 
 
 def read_all(s):

@@ -31,7 +31,7 @@ def expect(condition, message):
 
 def loomctl(lab, *words, input=None):
     done = subprocess.run([str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), *words], text=True,
-                          capture_output=True, timeout=60, **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}))
+                          capture_output=True, timeout=240, **({"stdin": subprocess.DEVNULL} if input is None else {"input": input}))
     return done.returncode, done.stdout, done.stderr
 
 
@@ -80,7 +80,7 @@ class Terminal:
         """What a reader would see, without colours and movements."""
         return ESCAPES.sub("", self.seen).replace("\r", "")
 
-    def until(self, text, seconds=20):
+    def until(self, text, seconds=120):
         """Reads until `text` has appeared, and returns all that came before it and with it."""
         deadline = time.monotonic() + seconds
         while text not in self.plain():
@@ -96,7 +96,7 @@ class Terminal:
     def echoes(self):
         return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
 
-    def status(self, seconds=20):
+    def status(self, seconds=120):
         while self.read(seconds):
             pass
         with os.fdopen(os.pidfd_open(self.pid)) as ended:

@@ -51,11 +51,11 @@ class Knock:
 
     def expect_silence(self, lab):
         before = denied(lab)  # it may have been counted before
-        wait_until(lambda: denied(lab) > before, "another SYN is dropped")
+        wait_until(lambda: denied(lab) > before, "another SYN is dropped", 140)
         expect(not self.is_answered(), f"answered: {self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)}")
 
     def expect_connection(self):
-        wait_until(self.is_answered, "a SYN is answered", 70)  # the next one may be 32 s away
+        wait_until(self.is_answered, "a SYN is answered", 140)  # the next one may be 64 s away
         error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         expect(error == 0, f"the connect ended with {os.strerror(error)}")
         self.socket.close()
@@ -101,7 +101,7 @@ def rules():
         wait_until(lambda: "listening" in lab.output(echo) or echo.poll() is not None, "the other program listens")
         index = app_of(m, echo)
         expect(rule(m, lcl_port=n.port, action_index=index) == 0, "redirect")
-        with socket.create_connection((STACK_IP4, n.port), timeout=30) as s:
+        with socket.create_connection((STACK_IP4, n.port), timeout=120) as s:
             s.sendall(b"echo this")
             expect(s.recv(100) == b"echo this", "the other program has the connection")
             expect(rule(m, is_add=False, lcl_port=n.port) == 0, "del")
@@ -118,7 +118,7 @@ def rules():
         p.curl_matches(lab, n, "1k")  # not from a program of ours
         lab.cli("session", "rule", "add", "proto", "tcp", "0.0.0.0/0", "0", f"{STACK_IP4}/32", str(n.port), "action",
                 str(index), "scope", "local")
-        lab.run(PEER + ["talk", STACK_IP4, str(n.port)], timeout=60, env=lab.preload())
+        lab.run(PEER + ["talk", STACK_IP4, str(n.port)], timeout=240, env=lab.preload())
         lab.cli("session", "rule", "del", "proto", "tcp", "0.0.0.0/0", "0", f"{STACK_IP4}/32", str(n.port), "scope", "local")
         p.curl_matches(lab, n, "1k", env=lab.preload())
         lab.stop(echo)

@@ -67,14 +67,16 @@ def segment():
         expect(all(len(row) == len(s.get("/sys/node/names")) for row in s.get("/sys/node/clocks")), "a column a node")
 
         ping(lab)
-        next_update(s, 2)
-        rx = s.get("/interfaces/tap0/rx")
-        expect(sum(p for p, _ in rx) >= 20 and sum(b for _, b in rx) >= 20 * 98, f"tap0 received {rx}")
+
+        def received():
+            rx = s.get("/interfaces/tap0/rx")
+            return sum(p for p, _ in rx) >= 20 and sum(b for _, b in rx) >= 20 * 98
+        wait_until(received, "tap0 has received the requests")
         # The kernel may send now and then, so the two views agree once the segment has caught up.
         wait_until(lambda: sum(p for p, _ in s.get("/interfaces/tap0/tx")) ==
                    lab.cli("show", "interface", as_json=True)["interfaces"][0]["TxPackets"],
                    "`show interface` has the same number")
-        expect(sum(s.get("/nodes/ip4-input/vectors")) >= 20, "ip4-input saw no packets")
+        wait_until(lambda: sum(s.get("/nodes/ip4-input/vectors")) >= 20, "ip4-input has seen the packets")
 
         epoch = s.header()["epoch"]
         lab.cli("create", "loopback", "interface")
@@ -134,23 +136,31 @@ def idle():
             fields = pathlib.Path(f"/proc/{lab.daemon.pid}/stat").read_text().rsplit(") ", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / ticks
 
+        def is_idle():
+            """Over five updates. Packets of the kernel's, and what the host of this machine takes, are not there each time."""
+            used, start, sleeps = cpu(), time.monotonic(), s.get("/sys/sleeps_per_worker")[0][0]
+            next_update(s, 5)
+            seconds = time.monotonic() - start
+            share, woken = (cpu() - used) / seconds, (s.get("/sys/sleeps_per_worker")[0][0] - sleeps) / seconds
+            print(f"{100 * share:.2f} % of a core; the worker was woken {woken:.1f} times a second", flush=True)
+            return share < 0.01 and woken < 5
+
+        def has_slept():
+            """A sleep that goes on counts."""
+            asleep = s.get("/sys/asleep_ns_per_worker")[0][0]
+            next_update(s, 3)
+            asleep = (s.get("/sys/asleep_ns_per_worker")[0][0] - asleep) / 1e9
+            print(f"the worker slept for {asleep:.2f} of 3 s", flush=True)
+            return asleep > 1.5
+
         next_update(s, 2)
-        used, start, sleeps = cpu(), time.monotonic(), s.get("/sys/sleeps_per_worker")[0][0]
-        next_update(s, 5)
-        seconds = time.monotonic() - start
-        share = (cpu() - used) / seconds
-        expect(share < 0.01, f"an idle daemon used {100 * share:.2f} % of a core")
-        woken = (s.get("/sys/sleeps_per_worker")[0][0] - sleeps) / seconds
-        expect(woken < 5, f"the worker of an idle daemon was woken {woken:.1f} times a second")
-        asleep = s.get("/sys/asleep_ns_per_worker")[0][0]
-        next_update(s, 3)
-        asleep = (s.get("/sys/asleep_ns_per_worker")[0][0] - asleep) / 1e9
-        expect(asleep > 1.5, f"an idle worker slept for {asleep:.2f} of 3 s")  # a sleep that goes on counts
+        wait_until(is_idle, "five seconds in which the daemon uses less than 1 % of a core and the worker is hardly woken", 60)
+        wait_until(has_slept, "three seconds of which the worker sleeps half", 60)
 
 
 def scrape(port, path="/metrics", method="GET"):
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return answer.headers, answer.read().decode()
 
 
@@ -182,9 +192,9 @@ def parse(text):
 def prometheus():
     with Lab(config_extra=FAST) as lab:
         exporter = str(lab.build / "bin/hostloom-prometheus")
-        done = subprocess.run([exporter, "--help"], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([exporter, "--help"], capture_output=True, text=True, timeout=120)
         expect(done.returncode == 0 and "--listen" in done.stdout, f"--help: {done}")
-        expect(subprocess.run([exporter, "--nonsense"], capture_output=True, timeout=30).returncode == 2, "wrong usage")
+        expect(subprocess.run([exporter, "--nonsense"], capture_output=True, timeout=120).returncode == 2, "wrong usage")
         server = lab.spawn([exporter, "--socket", socket_of(lab), "--port", "0"], name="exporter")
         url = wait_until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)/metrics", lab.output(server)), "the exporter listens")
         port = int(url[1])
@@ -211,7 +221,7 @@ def prometheus():
         expect(scrape(port, method="HEAD")[1] == "", "HEAD has a body")
         with socket.create_connection(("127.0.0.1", port), 10) as s:
             s.sendall(b"\xff" * 20000)
-            s.settimeout(10)
+            s.settimeout(120)
             try:
                 while s.recv(4096):
                     pass
@@ -220,7 +230,7 @@ def prometheus():
         expect(parse(scrape(port)[1])["hostloom_up", ""] == 1, "bad bytes stopped it")
 
         lab.stop(lab.daemon, signal.SIGKILL)
-        expect(parse(scrape(port)[1]) == {("hostloom_up", ""): 0}, "a dead daemon is not down")
+        wait_until(lambda: parse(scrape(port)[1]) == {("hostloom_up", ""): 0}, "a dead daemon is down")
         lab.start_daemon()
         wait_until(lambda: parse(scrape(port)[1])["hostloom_up", ""] == 1, "the new daemon is found")
 
@@ -230,7 +240,7 @@ def sessions_in_top(lab, loomctl):
     iperf3 = shutil.which("iperf3")
     server = lab.spawn([iperf3, "-s", "-B", STACK_IP4, "-p", "5300", "--forceflush"], env=lab.preload(), name="iperf3")
     wait_until(lambda: "listening" in lab.output(server), "iperf3 listens")
-    with lab.program([iperf3, "-c", STACK_IP4, "-p", "5300", "-t", "60"]):
+    with lab.program([iperf3, "-c", STACK_IP4, "-p", "5300", "-t", "600"]):
         def view(*options):
             return json.loads(lab.run(loomctl + ["--json", "top", "--once", "--interval", "0.2", *options]).stdout)
 

@@ -17,7 +17,7 @@ class Bad(Exception):
 class Segment:
     def __init__(self, path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
-            s.settimeout(5)
+            s.settimeout(120)
             s.connect(path)
             _, control, _, _ = s.recvmsg(1, socket.CMSG_LEN(4))
         fds = array.array("i")

@@ -2,11 +2,14 @@
 """System tests of TLS: other people's TLS at the kernel's side. usage: tls_cases.py CASE"""
 
 import hashlib
+import os
 import pathlib
 import re
+import select
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
@@ -43,7 +46,36 @@ def listening(lab, server):
 
 
 def asked(lab, *words):
-    return lab.run(vcl(lab, "client", *words), env=vcl_env(lab), timeout=90).stdout.decode().strip()
+    return lab.run(vcl(lab, "client", *words), env=vcl_env(lab), timeout=240).stdout.decode().strip()
+
+
+def says(program, data, until):
+    """Gives it the data and reads until it has said all of those, or it ends."""
+    program.stdin.write(data)
+    program.stdin.flush()
+    said, deadline = b"", time.monotonic() + 120
+    while not until or not all(u in said for u in until):
+        ready = select.select([program.stdout], [], [], max(0, deadline - time.monotonic()))[0]
+        part = os.read(program.stdout.fileno(), 1 << 16) if ready else b""
+        if not part:
+            break
+        said += part
+    return said
+
+
+def gnutls_cli(ca, port, line, *options):
+    """What gnutls-cli says, and its exit status. Its input ends when the line has come back: it waits but half a second after."""
+    command = ["gnutls-cli", "--x509cafile", ca.pem, "--sni-hostname", "server.test", "--verify-hostname", "server.test", "-p", port,
+               *options, STACK_IP4]
+    with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as c:
+        try:
+            said = says(c, line + b"\n", (line,))
+            c.stdin.close()
+            while part := c.stdout.read(1 << 16):
+                said += part
+            return said.decode(errors="replace"), c.wait(120)
+        finally:
+            c.kill()
 
 
 def figures(lab):
@@ -55,7 +87,7 @@ def server():
     with tempfile.TemporaryDirectory() as folder:
         ca = Authority(pathlib.Path(folder) / "ca")
         with tls_lab(ca) as lab:
-            data = hashlib.shake_128(b"x").digest(300_000).hex().encode() + b"\n"
+            line = hashlib.shake_128(b"x").digest(500).hex().encode()
             for port, key_type in enumerate(KEY_TYPES, 4430):
                 cert, key = ca.make(f"server-{key_type}", key_type)
                 with served(lab, STACK_IP4, port, f"{cert},{key}", "echo,other") as s:
@@ -63,13 +95,10 @@ def server():
                     for version in VERSIONS:
                         client = [PYTHON, str(HERE / "tls_client.py"), STACK_IP4, str(port), str(ca.pem), "server.test", version,
                                   "1000000"]
-                        out = lab.run(client, timeout=60).stdout.decode()
+                        out = lab.run(client, timeout=240).stdout.decode()
                         expect(f"TLSv{version} echo same" in out, f"{key_type} {version}: {out}")
-                    gnutls = subprocess.run(["gnutls-cli", "--x509cafile", str(ca.pem), "--sni-hostname", "server.test",
-                                             "--verify-hostname", "server.test", "-p", str(port), STACK_IP4],
-                                            input=data[:1000] + b"\n", capture_output=True, timeout=60)
-                    expect(data[:1000] in gnutls.stdout, f"gnutls-cli: {gnutls.stdout.decode(errors='replace')[-500:]}"
-                                                         f"{gnutls.stderr.decode(errors='replace')[-500:]}")
+                    said, _ = gnutls_cli(ca, port, line)
+                    expect(line.decode() in said, f"gnutls-cli: {said[-1000:]}")
             seen = figures(lab)
             expect(seen["server-handshakes"] >= 9 and seen["handshakes-failed"] == 0, f"{seen}")
             expect_reclaimed(lab)
@@ -143,7 +172,7 @@ def inside():
             expect(got == body, f"{len(got)} bytes")
 
             def handshakes(n):
-                lab.run([PYTHON, str(HERE / "tls_handshakes.py"), STACK_IP4, "443", str(ca.pem), str(n)], timeout=400)
+                lab.run([PYTHON, str(HERE / "tls_handshakes.py"), STACK_IP4, "443", str(ca.pem), str(n)], timeout=1000)
                 wait_until(lambda: figures(lab)["connections"] == 0, "all connections end")
 
             def resident():
@@ -156,8 +185,8 @@ def inside():
             seen = figures(lab)
             expect(seen["server-handshakes"] >= 10_000 and seen["handshakes-under-way"] == 0, f"{seen}")
             expect(seen["resumed"] >= 4000, f"half of them resume: {seen}")
-            grown = resident() - before
-            expect(grown < MOST_GROWN_KB, f"{grown} KB more after 8,000 handshakes")
+            # Memory of sessions that have ended goes back when the daemon has a quiet moment.
+            wait_until(lambda: resident() - before < MOST_GROWN_KB, f"8,000 handshakes leave less than {MOST_GROWN_KB} KB")
 
 
 def reload():
@@ -171,7 +200,7 @@ def reload():
 
             def shown():
                 command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:443", "-CAfile", str(ca.pem), "-verify_return_error"]
-                out = lab.run(command, timeout=60).stdout.decode(errors="replace")
+                out = lab.run(command, timeout=240).stdout.decode(errors="replace")
                 expect("Verify return code: 0 (ok)" in out, out)
                 return re.search(r"subject=CN = (\S+)", out)[1]
 
@@ -218,7 +247,7 @@ def threads():
             clients = [s_time(version, seconds=4) for version in ("-tls1_2", "-tls1_3", "-tls1_3")]
             n_fetched = 0
             while n_fetched == 0 or any(c.poll() is None for c in clients):
-                got = lab.run([p.find("curl"), "-sS", "--cacert", str(ca.pem), f"https://{STACK_IP4}/page"], timeout=90).stdout
+                got = lab.run([p.find("curl"), "-sS", "--cacert", str(ca.pem), f"https://{STACK_IP4}/page"], timeout=240).stdout
                 expect(got == body, f"{len(got)} bytes")
                 n_fetched += 1
             said = [c.communicate()[0] for c in clients]
@@ -227,7 +256,7 @@ def threads():
             for version in VERSIONS:
                 s_client = ["openssl", "s_client", "-connect", f"{STACK_IP4}:443", "-CAfile", str(ca.pem), "-verify_return_error",
                             "-verify_hostname", "server.test", f"-tls{version.replace('.', '_')}"]
-                out = lab.run(s_client, timeout=60).stdout.decode(errors="replace")
+                out = lab.run(s_client, timeout=240).stdout.decode(errors="replace")
                 expect("Verify return code: 0 (ok)" in out, out)
             wait_until(lambda: figures(lab)["connections"] == 0, "all connections end")
             seen = figures(lab)
@@ -239,7 +268,7 @@ def threads():
             try:
                 wait_until(lambda: figures(lab)["crypto-steps"] >= seen["crypto-steps"] + 8, "handshakes are under way")
                 lab.daemon.terminate()
-                expect(lab.daemon.wait(30) == 0, f"the daemon ended by {lab.daemon.returncode}:{lab.daemon_tail()}")
+                expect(lab.daemon.wait(120) == 0, f"the daemon ended by {lab.daemon.returncode}:{lab.daemon_tail()}")
             finally:
                 for c in clients:
                     c.kill()

@@ -86,7 +86,7 @@ def life():
     with laboratory_with_vlan() as lab:
         with p.Nginx(lab, p.Side("hostloom serves", OWN_IP4, server_env=lab.preload())) as n:
             p.curl_matches(lab, n, "1k")
-            with socket.create_connection((OWN_IP4, n.port), timeout=30) as s:
+            with socket.create_connection((OWN_IP4, n.port), timeout=120) as s:
                 s.sendall(b"GET /10m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 got = len(s.recv(1000))
                 expect(got, "the answer begins")

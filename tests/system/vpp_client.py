@@ -39,7 +39,7 @@ class Closed(Exception):
 class VppClient:
     def __init__(self, path, name=b"vpp-client"):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         self.socket.connect(str(path))
         self.context = 0
         self.events = []  # (name, body behind the id)

@@ -105,7 +105,7 @@ class Asker:
 
     def __init__(self, n):
         self.n, self.turn = n, 0
-        self.socket = socket.create_connection((STACK_IP4, n.port), timeout=30)
+        self.socket = socket.create_connection((STACK_IP4, n.port), timeout=120)
 
     def __enter__(self):
         return self
@@ -139,7 +139,7 @@ def followed():
 def move(lab, handle, worker):
     """Whether the session went there."""
     command = [str(lab.build / "bin/loomctl"), "-s", str(lab.dir / "run/api.sock"), "session", "migrate", handle, "worker", str(worker)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     said = done.stdout + done.stderr
     expect(done.returncode == 0 or "no session" in said or "try again" in said or "cannot move" in said, f"migrate: {said}")
     return done.returncode == 0, said
@@ -288,7 +288,7 @@ def reuseport():
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # the port is free at once
-            s.settimeout(20)
+            s.settimeout(120)
             s.bind((HOST_IP4, source))
             s.connect((STACK_IP4, port))
             return s.recv(1).decode()

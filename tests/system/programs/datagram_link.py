@@ -37,22 +37,30 @@ def failure(call, *arguments):
 def datagram_socket(address="::", port=None, scope=0):
     six = ":" in address
     s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
-    s.settimeout(60)
+    s.settimeout(120)
     if port is not None:
         s.bind((address, port, 0, scope) if six else (address, port))
     return s
 
 
+asked = {}  # what each socket has asked
+
+
 def answered(s, send, question):
-    """Asks until there is an answer: neighbours may not be known yet."""
+    """Asks until there is an answer: neighbours may not be known yet. What was asked before, and again because nobody
+    answered within a second, may be answered later."""
     s.settimeout(1)
+    before = asked.setdefault(s, set())
     for _ in range(60):
         send(question)
         try:
-            answer, peer = s.recvfrom(100)
+            while (said := s.recvfrom(100))[0] in before - {question}:
+                pass
         except TimeoutError:
             continue
+        answer, peer = said
         expect(answer == question, f"the answer is {answer}")
+        before.add(question)
         return peer
     sys.exit(f"FAILED: nobody answers {question}")
 
@@ -139,9 +147,9 @@ def checks(address, port):
 def unchecked(address, port):
     s = datagram_socket()
     s.setsockopt(IPPROTO_UDP, UDP_NO_CHECK6_TX, 1)
-    for _ in range(2):  # the second time the neighbour is known
+    for i in range(2):  # the second time the neighbour is known
         s.sendto(b"unchecked", (address, port))
-        answered(s, lambda q: s.sendto(q, (address, port + 1)), b"unchecked")
+        answered(s, lambda q: s.sendto(q, (address, port + 1)), b"unchecked %d" % i)
     s.setsockopt(IPPROTO_UDP, UDP_NO_CHECK6_TX, 0)  # what was sent has left
     for i in range(2):
         answered(s, lambda q, to=port + i: s.sendto(q, (address, to)), b"checked %d" % i)
@@ -189,7 +197,8 @@ def feed(address, port, count, size):
     before = fill()
     expect(0 < before < count, f"{before} of {count} had room by default")
     expect(said(b"more") == b"more", "no answer")
-    expect(fill() == count, "not all had room")
+    # A fragment may be lost on the way, once.
+    expect(count in (fill(), fill()), "not all had room")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def expect(condition, message):
 
 def fresh():
     s = socket.socket(family, socket.SOCK_DGRAM)
-    s.settimeout(20)
+    s.settimeout(120)
     return s
 
 

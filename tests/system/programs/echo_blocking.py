@@ -16,6 +16,6 @@ with socket.create_server((stack, 0), family=peer.family_of(stack)) as listener:
         peer.finish(client)
 with peer.server(host) as port:
     for size in (0, 1, 1000, 5_000_000):
-        with socket.create_connection((host, port), timeout=30) as s:
+        with socket.create_connection((host, port), timeout=120) as s:
             assert s.getsockname()[0] == stack, s
             peer.exchange(s, size)

@@ -15,7 +15,7 @@ failures = []
 
 def one(port, i):
     try:
-        with socket.create_connection((host, port), timeout=30) as s:
+        with socket.create_connection((host, port), timeout=120) as s:
             peer.exchange(s, 300_000, i)
     except Exception as e:
         failures.append(f"{i}: {e!r}")

@@ -25,7 +25,7 @@ def serve(address, port, name):
 
 
 def ask(address, port):
-    with socket.create_connection((address, port), timeout=10) as s:
+    with socket.create_connection((address, port), timeout=120) as s:
         s.shutdown(socket.SHUT_WR)
         answer = bytearray()
         while data := s.recv(4096):

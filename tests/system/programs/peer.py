@@ -118,7 +118,7 @@ def main():
 
     def one(i):
         try:
-            with socket.create_connection((address, port), timeout=40) as s:
+            with socket.create_connection((address, port), timeout=240) as s:
                 exchange(s, size, i)
         except Exception as e:  # a thread's exception would be lost
             failures.append(f"connection {i}: {e!r}")

@@ -32,7 +32,7 @@ def connect(address, port, key):
     sent = peer.payload(1 + key * 37 % 9000, key)
     got = b""
     try:
-        with socket.create_connection((address, port), timeout=60) as s:
+        with socket.create_connection((address, port), timeout=240) as s:
             s.sendall(sent)
             s.shutdown(socket.SHUT_WR)
             while data := s.recv(65536):

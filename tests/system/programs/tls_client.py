@@ -11,7 +11,7 @@ context = ssl.create_default_context(cafile=ca)
 context.minimum_version = context.maximum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[version]
 context.set_alpn_protocols(["nothing", "echo"])
 data = hashlib.shake_128(b"client").digest(int(size))
-with socket.create_connection((address, int(port)), timeout=50) as raw:
+with socket.create_connection((address, int(port)), timeout=240) as raw:
     s = context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
     got = bytearray()
     for at in range(0, len(data), 1 << 16):
