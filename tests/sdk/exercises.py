@@ -141,7 +141,7 @@ class Client:
     def __exit__(self, *exc):
         self.process.stdin.close()
         try:
-            self.process.wait(20)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -307,7 +307,7 @@ def ask_peer(lab, app, name, protocol):
     done = subprocess.run([app, "connect", HOST_IP4, "7"], input=asked, env=program_environment(lab), capture_output=True,
                           text=True, timeout=120)
     expect(done.returncode == 0 and done.stdout == asked, f"{done.returncode}: {done.stdout!r} {done.stderr!r}")
-    echo.join(10)
+    echo.join(120)
     expect(not echo.is_alive(), "the application did not close")
     wait_until(lambda: not line_connections(lab, name), "the connection ends")
     peer.close_socket()
@@ -339,7 +339,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
                 lab.cli(name, "retransmit", "10000")
             # Lost on the way: an echoed line, and then an acknowledgement.
             retransmitted = peer.retransmitted
-            lab.cli(name, "retransmit", "500")
+            lab.cli(name, "retransmit", "2000")  # if this program stands still for as long, more than one comes again
             peer.raw(peer_module.DATA, peer.sequence, b"again\n")
             kind, sequence, _ = peer.receive()
             expect((kind, sequence) == (peer_module.ACK, peer.sequence), "the line is not acknowledged")
@@ -382,6 +382,7 @@ def exercise_transport(lab, installed, name, protocol=253, has_messages=True):
     # Nobody there: the kernel's end answers nothing at all, so the open is given up; a reset refuses at once.
     done = subprocess.run([app, "connect", HOST_IP4, "8"], input="x\n", env=env, capture_output=True, text=True, timeout=240)
     expect(done.returncode == 1 and "connect: " in done.stderr, f"{done.returncode}: {done.stderr!r}")
+    lab.cli(name, "retransmit", "2000")  # it is not given up before it is refused
     refuser = Peer(HOST_IP4, STACK_IP4, 9, protocol)
 
     def refuse():

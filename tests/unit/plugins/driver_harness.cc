@@ -119,7 +119,7 @@ bool DriverHarness::news() {
   std::vector<pollfd> all;
   for (const auto& [handle, fn] : watched)
     all.push_back({.fd = watched_fds[handle], .events = POLLIN, .revents = 0});
-  if (poll(all.data(), all.size(), 2000) < 1) return false;
+  if (poll(all.data(), all.size(), 20'000) < 1) return false;
   for (const auto& [handle, fn] : std::map(watched))
     for (const pollfd& p : all)
       if (p.fd == watched_fds[handle] && p.revents) fn();

@@ -54,7 +54,7 @@ bool Harness::wait_for(Device& d, std::size_t n) {
   for (const auto& q : d.queues)
     fds.push_back({.fd = q->ready.get(), .events = POLLIN, .revents = 0});
   while (own().size() < n) {
-    if (poll(fds.data(), fds.size(), 2000) < 1) return false;
+    if (poll(fds.data(), fds.size(), 20'000) < 1) return false;
     for (uint16_t q = 0; q < d.queues.size(); ++q)
       while (rx(d, q) != 0) {}
   }
@@ -117,7 +117,7 @@ void Far::send(const std::string& frame, VnetHeader h) {
 std::string Far::next() {
   for (;;) {
     pollfd p{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-    if (poll(&p, 1, 2000) != 1) return "nothing";
+    if (poll(&p, 1, 20'000) != 1) return "nothing";
     std::string s(70000, 0);
     const iovec iov[] = {{&header, sizeof header}, {s.data(), s.size()}};
     const ssize_t n = readv(fd_.get(), iov, 2);

@@ -33,7 +33,7 @@ uint32_t Harness::rx(Device& d, uint16_t queue) {
 
 bool Harness::rx_wait(Device& d) {
   pollfd p{.fd = d.queues[0]->fd, .events = POLLIN, .revents = 0};
-  if (poll(&p, 1, 2000) != 1) return false;
+  if (poll(&p, 1, 20'000) != 1) return false;
   while (rx(d) != 0) {}
   return true;
 }

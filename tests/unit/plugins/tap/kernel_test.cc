@@ -57,7 +57,7 @@ class KernelTest : public ::testing::Test {
     at.sin_family = AF_INET;
     at.sin_port = htons(port);
     std::memcpy(&at.sin_addr, kHost.bytes.data(), 4);
-    const timeval limit{.tv_sec = 2, .tv_usec = 0};
+    const timeval limit{.tv_sec = 20, .tv_usec = 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), 0) << strerror(errno);
     return fd;

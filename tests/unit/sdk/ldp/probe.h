@@ -48,7 +48,7 @@ std::string get(int fd, size_t n);
 void expect_talk(int a, int b);
 int events_of(int fd, int timeout_ms, int events = POLLIN);
 void watch(int set, int fd, uint32_t events = EPOLLIN);
-int next_ready(int set, int timeout_ms = 5000);
+int next_ready(int set, int timeout_ms = 20'000);
 void expect_exit_0(pid_t child);
 int option(int fd, int level, int name);  // the value, or a negative errno
 int set(int fd, int level, int name, int value);

@@ -84,7 +84,7 @@ void datagram_threads() {
 
 void datagram_errors() {
   const int fd = udp_socket();
-  CHECK(connect_to(fd, kStack, 9) == 0 && events_of(fd, 5000) & POLLIN);
+  CHECK(connect_to(fd, kStack, 9) == 0 && events_of(fd, 20'000) & POLLIN);
   char bytes[3][8]{};
   iovec v[3];
   mmsghdr m[3]{};

@@ -37,10 +37,10 @@ void mixed_poll() {
   int pipe_fds[2];
   CHECK(pipe(pipe_fds) == 0);
   put(c, "s");
-  CHECK(events_of(s, 5000) == POLLIN);
+  CHECK(events_of(s, 20'000) == POLLIN);
   put(pipe_fds[1], "p");
   pollfd p[3] = {{pipe_fds[0], POLLIN, 0}, {s, POLLIN | POLLOUT, 0}, {-1, POLLIN, 0}};
-  CHECK(poll(p, 3, 5000) == 2 && p[0].revents == POLLIN && p[1].revents == (POLLIN | POLLOUT));
+  CHECK(poll(p, 3, 20'000) == 2 && p[0].revents == POLLIN && p[1].revents == (POLLIN | POLLOUT));
   fd_set in, out;
   FD_ZERO(&in);
   FD_ZERO(&out);
@@ -111,7 +111,7 @@ void copied_epoll() {
   put(pipe_fds[1], "p");
   CHECK(next_ready(copy) == pipe_fds[0]);
   put(c, "s");
-  CHECK(events_of(s, 5000) == POLLIN);
+  CHECK(events_of(s, 20'000) == POLLIN);
   bool seen = false;
   for (int i = 0; i < 4; ++i) seen |= next_ready(copy) == s;
   CHECK(seen);
