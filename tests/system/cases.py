@@ -258,7 +258,7 @@ def ping():
             return len(table(lab, "show api clients", "clients"))
 
         wait_until(lambda: clients() == 1, "only who asks is there")
-        with lab.program(loomctl(lab, "ping", "10.88.0.77", "count", "600", "interval", "1")) as waiting:
+        with lab.program(loomctl(lab, "ping", "10.88.0.77", "count", "60", "interval", "1")) as waiting:
             wait_until(lambda: clients() == 2, "the ping is under way")
             for _ in range(5):
                 lab.cli("show", "version")
