@@ -45,7 +45,7 @@ def interfaces(h):
         h.api.sw_interface_add_del_address(sw_if_index=tap, prefix="fd88::2/64")
         h.api.sw_interface_set_flags(sw_if_index=tap, flags=h.types.IfStatusFlags.ADMIN_UP)
         while True:
-            e = events.get(timeout=20)
+            e = events.get(timeout=120)
             if e.sw_if_index == tap and h.types.IfStatusFlags.ADMIN_UP in e.flags:
                 break
     h.api.sw_interface_set_mtu(sw_if_index=tap, mtu=[1400, 0, 0, 0])
@@ -121,7 +121,7 @@ def sessions(h, lab):
     refused("NO_SUCH_ENTRY", lambda: h.api.cc_set_default(name="nonsense"))
     server = lab.spawn([sys.executable, str(HERE / "one_connection.py"), STACK_IP4, "5555"], env=lab.preload())
     lab.wait_listening(server, STACK_IP4, 5555)
-    client = socket.create_connection((STACK_IP4, 5555), timeout=20)
+    client = socket.create_connection((STACK_IP4, 5555), timeout=120)
     client.sendall(b"x" * 1000)
     expect(client.recv(1) == b"y", "no answer")
     port = client.getsockname()[1]
@@ -148,15 +148,15 @@ def drain(h, client, session):
     """The last connection is reset; then the daemon is empty, and says so."""
     with h.events.drain() as events:
         expect(h.api.daemon_drain().sessions >= 1, "nothing is open")
-        expect(events.get(timeout=20).state == h.types.DrainState.DRAINING, "it does not drain")
+        expect(events.get(timeout=120).state == h.types.DrainState.DRAINING, "it does not drain")
         h.api.session_disconnect(handle=session.handle)
         try:
-            client.settimeout(20)
+            client.settimeout(120)
             client.recv(1)
             raise Failure("the connection was not reset")
         except ConnectionResetError:
             pass
-        expect(events.get(timeout=20).state == h.types.DrainState.DRAINED, "it is not empty")
+        expect(events.get(timeout=120).state == h.types.DrainState.DRAINED, "it is not empty")
     expect(h.api.daemon_drain_status().sessions == 0, "sessions are left")
     h.api.daemon_drain(enable=False)
 

@@ -104,7 +104,7 @@ class Events(WithDaemon):
                         events.get(timeout=0)
             self.assertEqual(self.daemon.wanted, [(1, 1), (1, 1), (1, 2), (0, 2)])
             with h.events.part(part=2, pid=17) as own:
-                self.assertEqual(own.get(timeout=20).pid, 17)
+                self.assertEqual(own.get(timeout=120).pid, 17)
         self.assertEqual(self.daemon.wanted[4:], [(1, 2), (0, 2), (0, 1)])
 
     def test_a_number_is_anothers_only_when_the_daemon_has_ended_it(self):

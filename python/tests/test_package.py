@@ -62,7 +62,7 @@ class Requests(WithDaemon):
             self.h.api.silence(_timeout=0.05)
         self.assertGreaterEqual(time.monotonic() - start, 0.05)
         self.assertEqual(self.h.api.thing_set().index, 7)  # the connection stays
-        with hostloom.connect(self.daemon.path, timeout=1) as h, self.assertRaises(hostloom.TimeoutError):
+        with hostloom.connect(self.daemon.path, timeout=5) as h, self.assertRaises(hostloom.TimeoutError):
             h.api.silence()
 
     def test_cli(self):
@@ -80,7 +80,7 @@ class Requests(WithDaemon):
         results, late = [], []
         waiting = threading.Thread(target=lambda: late.append(self.h.api.silence().retval))
         waiting.start()
-        context = asked.get(timeout=20)
+        context = asked.get(timeout=120)
         threads = [threading.Thread(target=lambda: results.append(len(self.h.api.thing_dump()))) for _ in range(8)]
         for t in threads:
             t.start()
@@ -191,21 +191,21 @@ class Values(WithDaemon):
 class Asyncio(WithDaemon):
     def run_with(self, body):
         async def main():
-            async with hostloom.aio.connect(self.daemon.path, timeout=20.0) as h:
+            async with hostloom.aio.connect(self.daemon.path, timeout=120.0) as h:
                 await body(h)
         asyncio.run(main())
 
     def test_what_is_refused_may_be_long_and_not_ascii(self):
         async def body(h):
             with self.assertRaisesRegex(hostloom.InvalidValueError, r'ip4: "€+\.\.\. is not an IPv4 address'):
-                await asyncio.wait_for(h.api.addresses(ip4="€" * 100), 20)
+                await asyncio.wait_for(h.api.addresses(ip4="€" * 100), 120)
         self.run_with(body)
 
     def test_an_outcome_that_cannot_be_made_is_a_failure(self):
         async def body(h):
             with unittest.mock.patch("hostloom.errors.from_status", side_effect=ZeroDivisionError):
                 with self.assertRaises(ZeroDivisionError):
-                    await asyncio.wait_for(h.api.silence(_timeout=0.05), 20)
+                    await asyncio.wait_for(h.api.silence(_timeout=0.05), 120)
         self.run_with(body)
 
     def test_requests_side_by_side(self):

@@ -103,4 +103,4 @@ class WithDaemon(unittest.TestCase):
         self.daemon.wanted = []  # what want_X_events said
 
     def connect(self, **kw):
-        return self.enterContext(hostloom.connect(self.daemon.path, timeout=kw.pop("timeout", 20.0), **kw))
+        return self.enterContext(hostloom.connect(self.daemon.path, timeout=kw.pop("timeout", 120.0), **kw))
