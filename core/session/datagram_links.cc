@@ -402,7 +402,7 @@ void link_ring(SessionWorker& sw, const App& app, const svm::LinkEvent& e) noexc
   if (peer != kNoSession) notify(sw, sw.pool.at(peer), kNotifyRx);
 }
 
-LinkFigures link_figures(SessionWorker& sw, const Session& s) noexcept {
+LinkFigures link_figures(SessionWorker& sw, const Session& s) {
   LinkFigures f;
   const LinkedSession* at = linked(sw, s);
   if (!at) return f;
@@ -411,6 +411,11 @@ LinkFigures link_figures(SessionWorker& sw, const Session& s) noexcept {
     const DatagramLink& l = *sw.datagram_links[slot.link];
     f.open += l.is_open;
     f.dropped += l.shared->ends[1 - slot.end].dropped.load(std::memory_order_relaxed);
+    const svm::FifoShared& in = l.shared->fifos[1 - slot.end];
+    const uint32_t head = in.consumer.head.load(std::memory_order_acquire);
+    f.links.push_back({slot.remote, l.is_open,
+                       in.producer.tail.load(std::memory_order_relaxed) - head,
+                       in.consumer.armed.load(std::memory_order_relaxed) != 0});
   }
   return f;
 }

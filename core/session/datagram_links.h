@@ -93,9 +93,17 @@ void link_done(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
 void link_ring(SessionWorker&, const App&, const svm::LinkEvent&) noexcept;
 
 struct LinkFigures {
+  struct One {
+    svm::Endpoint remote{};
+    bool is_open = false;  // else it has ended, and is still read
+    // As the session's application says.
+    uint32_t unread = 0;   // bytes, headers included
+    bool is_rung = false;  // by the next datagram: somebody waits
+  };
   uint32_t open = 0;
   uint64_t dropped = 0;  // datagrams for the session, as the peers of its links say
+  std::vector<One> links;
 };
-LinkFigures link_figures(SessionWorker&, const Session&) noexcept;
+LinkFigures link_figures(SessionWorker&, const Session&);
 
 }  // namespace loom::session

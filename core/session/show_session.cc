@@ -177,16 +177,25 @@ bool connection_of(SessionWorker& sw, const Session& s, const TransportOps* ops,
 
 const char* name_of(const TransportOps* ops) { return ops ? ops->name : "?"; }
 
+void describe_links(const LinkFigures& f, std::string& out) {
+  if (f.links.empty()) return;
+  out += "  cut-through with " + std::to_string(f.open) + " peers, dropped " +
+         std::to_string(f.dropped) + "\n";
+  for (const LinkFigures::One& l : f.links) {
+    const Endpoints e = endpoints_of(l.remote, l.remote);
+    out += "    " + end_text(e.remote, e.remote_port) + (l.is_open ? " open" : " ended") +
+           ", unread " + std::to_string(l.unread) +
+           (l.is_rung ? ", rung for more\n" : ", not rung for more\n");
+  }
+}
+
 // On its worker.
 Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up, uint64_t level,
              bool wants_figures) {
   Row r;
   const TransportOps* ops = ops_of(sw, s);
   if (is_up && level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
-  if (const LinkFigures f = link_figures(sw, s);
-      is_up && level > 1 && (f.open != 0 || f.dropped != 0))
-    r.detail += "  cut-through with " + std::to_string(f.open) + " peers, dropped " +
-                std::to_string(f.dropped) + "\n";
+  if (is_up && level > 1) describe_links(link_figures(sw, s), r.detail);
   const auto end = [is_up](const IpAddress& a, uint16_t port) {
     return is_up ? end_text(a, port) : std::string();
   };

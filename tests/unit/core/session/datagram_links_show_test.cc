@@ -1,0 +1,38 @@
+// What an operator sees of links between datagram sessions.
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+
+#include "tests/unit/core/session/command_line.h"
+#include "tests/unit/core/session/datagram_links_bed.h"
+
+namespace loom::test {
+namespace {
+
+using namespace links;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST_F(DatagramLinksTest, EachLinkIsShownWithWhatItsReaderHasLeft) {
+  CommandLine commands(*bed.layer);
+  Socket s = bind(server, 53), c = connect(client, 53);
+  const auto shown = [&] { return commands.run("show session verbose 2 app server"); };
+  const std::string peer = "    10.0.0.7:" + std::to_string(ntohs(c.local.port));
+  EXPECT_THAT(shown(), HasSubstr("cut-through with 1 peers, dropped 0\n" + peer +
+                                 " open, unread 0, not rung for more\n"));
+  Link from = map(c), to = map(s);
+  EXPECT_TRUE(to.rx.arm(0));
+  EXPECT_THAT(shown(), HasSubstr(peer + " open, unread 0, rung for more\n"));
+  from.send("question");
+  EXPECT_TRUE(from.tx.should_notify());
+  EXPECT_THAT(shown(), HasSubstr(peer + " open, unread 60, not rung for more\n"));
+  EXPECT_THAT(commands.run("show session verbose 2 app client"),
+              HasSubstr("    10.0.0.1:53 open, unread 0, "));
+  client.close(*c.own);
+  EXPECT_THAT(shown(), HasSubstr(peer + " ended, unread 60, "));
+  EXPECT_EQ(to.take(), "question");
+  done(s);
+  EXPECT_THAT(shown(), Not(HasSubstr("cut-through")));
+}
+
+}  // namespace
+}  // namespace loom::test
