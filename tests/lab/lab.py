@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -148,10 +149,12 @@ class Lab:
 
         wait_until(ready, "hostloom writes 'ready' to its log", self.patience)
 
+    def _loomctl(self):
+        return [str(self.build / "bin/loomctl"), "-s", str(self.dir / "run/api.sock")]
+
     def cli(self, *words, as_json=False):
-        command = [str(self.build / "bin/loomctl"), "-s", str(self.dir / "run/api.sock")]
-        done = subprocess.run(command + (["--json"] if as_json else []) + list(words), capture_output=True, text=True,
-                              timeout=240)
+        done = subprocess.run(self._loomctl() + (["--json"] if as_json else []) + list(words), capture_output=True,
+                              text=True, timeout=240)
         if done.returncode != 0:
             raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout) if as_json else done.stdout
@@ -165,9 +168,9 @@ class Lab:
         return [a for a in self.cli("show", "app", as_json=True)["applications"] if a["name"] not in ("tls", "dtls")]
 
     def preload(self, **more):
-        """The environment of a program that is to run over Hostloom."""
+        """The environment of a program that is to run over Hostloom. One of ours that waits in vain asks LAB_LOOMCTL why."""
         env = dict(os.environ, LD_PRELOAD=str(self.build / "lib/libvcl_ldpreload.so"),
-                   VCL_CONFIG=str(self.dir / "vcl.conf"))
+                   VCL_CONFIG=str(self.dir / "vcl.conf"), LAB_LOOMCTL=shlex.join(self._loomctl()))
         preloads = os.environ.get("HOSTLOOM_PRELOAD_FIRST")  # a sanitizer's runtime has to come before everything
         if preloads:
             env["LD_PRELOAD"] = preloads + " " + env["LD_PRELOAD"]
@@ -250,7 +253,7 @@ class Lab:
             raise Failure(f"{' '.join(map(str, command))}: still running after {timeout} s\n{text}{self.daemon_tail()}") from None
         if check and done.returncode != 0:
             raise Failure(f"{' '.join(map(str, command))}: exit status {done.returncode}\n"
-                          f"{done.stdout.decode(errors='replace')[-2000:]}{done.stderr.decode(errors='replace')[-2000:]}"
+                          f"{done.stdout.decode(errors='replace')[-2000:]}{done.stderr.decode(errors='replace')[-8000:]}"
                           f"{self.daemon_tail()}")
         return done
 

@@ -188,14 +188,15 @@ def datagrams():
             server = [p.find("iperf3"), "-s", "-1", "-B", STACK_IP4, "-p", "5201", "--forceflush"]
             with lab.program(server, name="iperf3-server", env=lab.preload()) as s:
                 wait_until(lambda: "listening" in lab.output(s) or s.poll() is not None, "iperf3 server listens")
-                done = lab.run([p.find("iperf3"), "-u", "-c", STACK_IP4, "-p", "5201", "-t", "2", "-b", "50M", "-l", "1400",
+                # As much as there is room for, should the receiver not run meanwhile: then none of it may be lost.
+                done = lab.run([p.find("iperf3"), "-u", "-c", STACK_IP4, "-p", "5201", "-t", "2", "-b", "5M", "-l", "300",
                                 "-P", "2", "-J"] + reverse, timeout=60, env=lab.preload(), check=False)
                 report = json.loads(done.stdout)
                 expect("error" not in report, f"{report.get('error')}\n{lab.output(s)}{lab.daemon_tail()}")
                 total = report["end"]["sum"]
                 print(f"iperf3 -u {reverse}: {total['packets']} datagrams, {total['lost_percent']:.2f} % lost")
                 expect(total["packets"] > 3000, f"only {total['packets']} datagrams")
-                expect(total["lost_percent"] < 20, f"{total['lost_percent']} % lost")
+                expect(total["lost_packets"] == 0, f"{total['lost_packets']} of {total['packets']} datagrams lost")
             expect(sent_by_transport(lab) - before < 20, "iperf3 went by the transport")
         expect_reclaimed(lab, descriptors)
 

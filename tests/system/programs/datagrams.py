@@ -4,12 +4,16 @@ import ctypes
 import fcntl
 import os
 import select
+import shlex
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
 import threading
+
+PATIENCE = 20  # seconds that an answer may take
 
 server, port, largest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 family = socket.AF_INET6 if ":" in server else socket.AF_INET
@@ -20,9 +24,48 @@ def expect(condition, message):
         raise SystemExit(f"datagrams.py: {message}")
 
 
+def say_what_there_is():
+    """What the daemon knows, for people."""
+    loomctl = shlex.split(os.environ.get("LAB_LOOMCTL", ""))
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    for words in (["show", "errors"], ["show", "session", "verbose", "2"]) if loomctl else ():
+        done = subprocess.run(loomctl + words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        sys.stderr.write(f"--- {' '.join(words)}\n{done.stdout.decode(errors='replace')}")
+
+
+class Socket(socket.socket):
+    """Who waits in vain for what must come says why, as long as all that it may be due to is still there."""
+
+    def told(self, receive, *args):
+        patience = self.gettimeout()
+        try:
+            return receive(*args)
+        except TimeoutError:
+            if patience != PATIENCE:
+                raise  # nothing was to come
+            sys.stderr.write(f"{self.getsockname()} waits in vain\n")
+            say_what_there_is()
+            # Does the next datagram bring what was thought lost? Then somebody was not woken.
+            self.sendto(b"anybody?", (server, port))
+            try:
+                while True:
+                    sys.stderr.write(f"after another one was sent: {receive(*args)}\n")
+            except TimeoutError:
+                raise SystemExit("datagrams.py: what was sent was not answered") from None
+
+    def recv(self, *args):
+        return self.told(super().recv, *args)
+
+    def recvfrom(self, *args):
+        return self.told(super().recvfrom, *args)
+
+    def recvmsg(self, *args):
+        return self.told(super().recvmsg, *args)
+
+
 def fresh():
-    s = socket.socket(family, socket.SOCK_DGRAM)
-    s.settimeout(20)
+    s = Socket(family, socket.SOCK_DGRAM)
+    s.settimeout(PATIENCE)
     return s
 
 
