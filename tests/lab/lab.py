@@ -273,6 +273,14 @@ class Lab:
             return any(x["local"] == f"{address}:{port}" for x in listeners)
         wait_until(there, f"{child.label} listens on {address} port {port}", self.patience)
 
+    def wait_forgotten(self, address, port):
+        """Until the daemon has seen the end of who listened there: before, the next one seems to listen at once."""
+        def gone():
+            listeners = self.cli("show", "session", as_json=True).get("listeners", [])
+            return not any(x["local"] == f"{address}:{port}" for x in listeners)
+        if self.daemon and self.daemon.poll() is None:
+            wait_until(gone, f"the daemon forgets who listened on {address} port {port}")
+
     def daemon_tail(self):
         return self._tail(self.dir / "hostloom.log") if self.daemon else ""
 

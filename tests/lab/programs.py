@@ -164,8 +164,10 @@ http {{
         self.lab.wait_listening(self.child, self.side.server, self.port)
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, kind, *exc):
         self.lab.stop(self.child)
+        if kind is None and self.side.server_env:
+            self.lab.wait_forgotten(self.side.server, self.port)
 
     def url(self, name):
         return f"http://{self.side.server}:{self.port}/{name}"
@@ -215,8 +217,10 @@ class Redis:
         self.lab.wait_listening(self.child, self.side.server, self.port)
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, kind, *exc):
         self.lab.stop(self.child)
+        if kind is None and self.side.server_env:
+            self.lab.wait_forgotten(self.side.server, self.port)
 
     def benchmark(self, test="set", clients=32, requests=100000, env=None, core=None, pipeline=1):
         """Requests per second."""
