@@ -81,6 +81,7 @@ void writable(Worker&, SessionId, void* context) noexcept {
 void connected(Worker& w, SessionId, Status status, void* context) noexcept {
   Connection& c = of(context);
   Tally& tally = c.part->tally;
+  answered(*c.part);
   if (status != Status::kOk) {
     c.has_failed = true;
     ++tally.failed[static_cast<std::size_t>(status)];
@@ -171,6 +172,7 @@ void closed(Worker&, SessionId, void* context) noexcept {
     p.tally.mismatched += c->is_mismatched;
     p.tally.unfinished += !is_whole(*c) && !c->was_reset;
   } else if (!c->has_failed) {  // the run's end came first
+    answered(p);
     ++p.tally.failed[static_cast<std::size_t>(Status::kClosed)];
   }
   forget(p, *c);
@@ -186,8 +188,11 @@ void set_callbacks(AppOps& ops) noexcept {
   ops.closed = closed;
 }
 
-void open_connection(Part& p) noexcept {
-  const auto fail = [&](Status why) { ++p.tally.failed[static_cast<std::size_t>(why)]; };
+bool open_connection(Part& p) noexcept {
+  const auto fail = [&](Status why) {
+    ++p.tally.failed[static_cast<std::size_t>(why)];
+    return false;
+  };
   std::unique_ptr<Connection> c(new (std::nothrow) Connection);
   if (!c) return fail(Status::kNoMemory);
   c->part = &p;
@@ -197,6 +202,7 @@ void open_connection(Part& p) noexcept {
   if (!id) return fail(id.error().code);
   c->session = *id;
   p.connections.push_back(c.release());
+  return true;
 }
 
 uint32_t turn_size(const Connection& c) noexcept {

@@ -29,8 +29,8 @@ struct Connection {
 
 // The callbacks of a run's application.
 void set_callbacks(AppOps& ops) noexcept;
-// Starts one. One that cannot be is counted.
-void open_connection(Part& part) noexcept;
+// Starts one. False: it cannot be, which is counted.
+bool open_connection(Part& part) noexcept;
 // Units (bytes, or one request) that its next turn is good for, and the turn itself: it sends.
 uint32_t turn_size(const Connection& c) noexcept;
 void take_turn(Connection& c, uint32_t units) noexcept;

@@ -9,8 +9,13 @@
 namespace loom::perf {
 namespace {
 
-constexpr uint32_t kOpenAtOnce = 64;  // connections started per tick
-constexpr TimeNs kOpenInterval = kMillisecond;
+// Each answer lets two connections begin while fewer than so many are under way: the pace is that
+// of both ends. Besides, some begin in every interval, whatever has become of those before, as who
+// does not answer is not waited for: fewer then, since what the other end has not come to yet is
+// lost once it is more than the way there holds.
+constexpr uint32_t kOpenPerAnswer = 2, kMostUnderWay = 256;
+constexpr uint32_t kOpenAtOnce = 64;
+constexpr TimeNs kOpenInterval = kMillisecond, kOpenUnanswered = 10 * kMillisecond;
 constexpr TimeNs kGrace = 10 * kSecond;  // for the servers to close, after the time is up
 constexpr uint64_t kSavedPart = 10;      // of a second: what a rate is saved up for, 100 ms
 constexpr uint64_t kPiecePart = 100;     // of a second: what a turn is good for
@@ -44,16 +49,23 @@ void finish_if_done(Part& p) noexcept {
   p.run->part_done(p);
 }
 
+// Those whose time has come.
+void open_some(Part& p, uint32_t most) noexcept {
+  for (uint32_t i = 0; i < most && p.opened != p.share; ++i) {
+    if (opening_time(p, p.opened) > p.worker->now) break;
+    ++p.opened;
+    if (open_connection(p)) ++p.under_way;
+  }
+}
+
 void open_due(Worker& w, Timer& t) noexcept {
   Part& p = LOOM_TIMER_OWNER(Part, open_timer, t);
   if (p.opened == 0 && p.share != 0) p.tally.opened_first = w.now;
-  for (uint32_t i = 0; i < kOpenAtOnce && p.opened != p.share; ++i, ++p.opened) {
-    if (opening_time(p, p.opened) > w.now) break;
-    open_connection(p);
-  }
+  open_some(p, kOpenAtOnce);
   if (p.opened == p.share) return finish_if_done(p);
   const TimeNs next = opening_time(p, p.opened);
-  w.timer_start(t, next > w.now ? next : w.now + kOpenInterval);
+  const TimeNs interval = p.under_way < kMostUnderWay ? kOpenInterval : kOpenUnanswered;
+  w.timer_start(t, next > w.now ? next : w.now + interval);
 }
 
 void open_no_more(Part& p) noexcept {
@@ -129,6 +141,10 @@ void wait_for_turn(Part& p, Connection& c) noexcept {
   const bool is_first = p.turns.first() == nullptr;  // else the timer runs for the one before
   p.turns.push(c);
   if (is_first && !p.is_giving) give_turns(p);
+}
+
+void answered(Part& p) noexcept {
+  if (--p.under_way < kMostUnderWay) open_some(p, kOpenPerAnswer);
 }
 
 void forget(Part& p, Connection& c) noexcept {

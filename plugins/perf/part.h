@@ -51,6 +51,7 @@ struct Part {
   Counters* counters = nullptr;
   Phase phase = Phase::kRunning;
   uint32_t share = 0, opened = 0;        // connections: of this part; started
+  uint32_t under_way = 0;                // of them, that wait for the answer to their connect
   std::vector<Connection*> connections;  // open ones; each knows its place
   Pacer pacer;                           // not started: no limit
   uint32_t piece = 1;                    // bytes, or requests, that a turn is good for at most
@@ -69,6 +70,7 @@ void stop(Part& part) noexcept;
 // For connections.
 // Sends, when the rate allows it, as soon as it does: connection.h, take_turn.
 void wait_for_turn(Part& part, Connection& c) noexcept;
+void answered(Part& part) noexcept;               // a connect, well or not, or it is given up
 void forget(Part& part, Connection& c) noexcept;  // it has ended
 
 }  // namespace loom::perf

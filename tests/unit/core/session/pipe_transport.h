@@ -38,6 +38,7 @@ class PipeTransport {
   uint32_t described = 0;      // how often a connection was, for people
   uint32_t total_retrans = 0;  // what info tells of each connection
   bool hold_acks = false;      // what arrives stays unacknowledged
+  TimeNs connect_time = kMillisecond;
   uint32_t aborted = 0, closed_unread = 0;
   SocketOptionsView last_options;
   std::function<void(Worker&)> between;  // runs while a listener comes or goes
@@ -119,7 +120,7 @@ class PipeTransport {
         e.local_port = 40000;
         p.endpoints = e;
         p.connected_timer.fired = finish_connect;
-        w.timer_start_in(p.connected_timer, kMillisecond);
+        w.timer_start_in(p.connected_timer, self->connect_time);
         return Status::kOk;
       };
       o.listen = [](Worker& w, SessionId s, const Endpoints& e, const SocketOptionsView&,

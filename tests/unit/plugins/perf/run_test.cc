@@ -2,6 +2,8 @@
 // their times; in virtual time.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "perf_host.h"
 
 namespace loom::perf {
@@ -125,6 +127,44 @@ TEST_F(PerfRun, ManyConnectionsAreOpenedOverATimeAndEndAtOnce) {
   EXPECT_GE(connects["min ns"], kMillisecond);  // the pipe's
   EXPECT_LE(connects["p99.9 ns"], connects["max ns"]);
   EXPECT_LE(connects["max ns"], 4 * kMillisecond);
+}
+
+TEST_F(PerfRun, WithoutATimeConnectionsAreOpenedAsFastAsTheyAreAnswered) {
+  must("perf server uri pipe://10.0.0.1/80 fifo-size 4k");
+  begin("perf client uri pipe://10.0.0.1/80 nclients 3000 bytes 10 fifo-size 4k");
+  std::size_t most = 0;
+  for (int ms = 0; ms < 30; ++ms, pass(kMillisecond))
+    most = std::max(most, static_cast<std::size_t>(std::ranges::count_if(
+                              bed.pipe.ends, [](const auto& e) { return e->peer == kNoConn; })));
+  EXPECT_EQ(opened(), 3000u);  // 64 in a millisecond were 1,920
+  EXPECT_LE(most, 256u + 64u) << "waiting for the server at once";
+  pass(kSecond);
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(number(answers[0], "connections"), 3000u) << answers[0].text;
+  EXPECT_EQ(number(answers[0], "unfinished") + number(answers[0], "failed"), 0u);
+}
+
+TEST_F(PerfRun, WhoDoesNotAnswerIsNotWaitedFor) {
+  must("perf server uri pipe://10.0.0.1/80 fifo-size 4k");
+  bed.pipe.connect_time = 500 * kMillisecond;
+  begin("perf client uri pipe://10.0.0.1/80 nclients 800 bytes 10 fifo-size 4k");
+  pass(20 * kMillisecond);
+  EXPECT_GE(bed.pipe.ends.size(), 256u);
+  EXPECT_LE(bed.pipe.ends.size(), 256u + 3 * 64u);
+  pass(100 * kMillisecond);
+  EXPECT_EQ(bed.pipe.ends.size(), 800u);
+  EXPECT_EQ(opened(), 0u);
+  pass(kSecond);
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(number(answers[0], "connections"), 800u) << answers[0].text;
+}
+
+TEST_F(PerfRun, OverATimeConnectionsAreOpenedWhetherTheyAreAnsweredOrNot) {
+  must("perf server uri pipe://10.0.0.1/80 fifo-size 4k");
+  bed.pipe.connect_time = 500 * kMillisecond;
+  begin("perf client uri pipe://10.0.0.1/80 nclients 800 over 1 bytes 10 fifo-size 4k");
+  pass(450 * kMillisecond);
+  EXPECT_EQ(bed.pipe.ends.size(), 360u);
 }
 
 TEST_F(PerfRun, WhatWasNotBegunWhenTheRunEndsHasFailed) {
