@@ -32,12 +32,16 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
     o.present |= kOptWscale;
     o.wscale = h.rcv_wscale;
   }
+  // When routes have changed since, ip-lookup decides.
+  const bool is_route_good = h.route_generation == *t.w.net->generation;
   transmit_empty(t, h.ends,
                  {.seq = h.iss,
                   .ack = h.irs + 1,
                   .window = offered_window(t),
                   .flags = kSyn | kAck,
-                  .kind = SegmentKind::kSynAck},
+                  .kind = SegmentKind::kSynAck,
+                  .adjacency = is_route_good ? h.adjacency : kNoIndex,
+                  .tx_if = is_route_good ? h.tx_if : kNoIndex},
                  o);
 }
 
@@ -95,6 +99,10 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   c->snd_wl2 = s.ack - 1;  // older than any acknowledgement of the handshake's
   c->peer_mss = h.peer_mss;
   c->adv_mss = h.adv_mss;
+  c->pmtu = h.pmtu;
+  c->route_generation = h.route_generation;
+  c->adjacency = h.adjacency;
+  c->tx_if = h.tx_if;
   c->ts_recent = h.ts_recent;
   c->ts_recent_at = static_cast<uint32_t>(t.w.now / kSecond);
   c->ts_offset = h.ts_offset;
@@ -152,6 +160,7 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
 SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Segment& syn,
                       const Options& o, const Seq* iss_above) noexcept {
   if (!t.w.sessions->accept_allowed(t.w, l.session, l.n_half_open)) return SynVerdict::kBacklogFull;
+  const uint32_t generation = *t.w.net->generation;
   RouteInfo route;
   if (t.w.net->route(t.w, ends.remote, ends.fib_index, &route) != Status::kOk)
     return SynVerdict::kNoRoute;
@@ -167,6 +176,10 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Se
   h->peer_wnd = syn.window;
   h->peer_mss = o.has(kOptMss) && o.mss != 0 ? std::max(o.mss, kMinMss) : default_mss;
   h->adv_mss = mss_of_mtu(mtu, ends.local.is_ip4);
+  h->pmtu = static_cast<uint16_t>(std::min(mtu, 65535u));
+  h->route_generation = generation;
+  h->adjacency = route.is_local ? kNoIndex : route.adjacency;
+  h->tx_if = route.is_local ? kNoIndex : route.tx_if;
   if (l.options.user_mss != 0) {
     const uint16_t most = std::max(l.options.user_mss, kMinMss);
     h->adv_mss = std::min(h->adv_mss, most);

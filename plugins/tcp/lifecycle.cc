@@ -65,8 +65,8 @@ void negotiate(TcpWorker& t, Connection& c, const Options& peer) noexcept {
 void start_established(TcpWorker& t, Connection& c) noexcept {
   c.state = State::kEstablished;
   c.backoff = c.retries = 0;
-  c.pmtu = 0;  // timestamps may have changed the room for payload
   refresh_route(t, c);
+  if (c.pmtu != 0) set_mss(c);  // now it is known what the peer takes, and whether with timestamps
   if (c.cc->mss == 0) c.cc->mss = 536;  // the route went away meanwhile
   // IW of RFC 6928 section 2; one segment after a lost SYN (RFC 5681 section 3.1).
   const uint32_t mss = c.cc->mss;

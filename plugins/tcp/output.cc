@@ -32,10 +32,14 @@ bool refresh_route(TcpWorker& t, Connection& c) noexcept {
   const uint32_t mtu = t.config.mtu ? std::min(t.config.mtu, route.mtu) : route.mtu;
   c.pmtu = static_cast<uint16_t>(std::min(mtu, 65535u));
   c.adv_mss = c.adv_mss ? c.adv_mss : mss_of_mtu(c.pmtu, c.is_ip4());
+  set_mss(c);
+  return true;
+}
+
+void set_mss(Connection& c) noexcept {
   // The peer's MSS counts no options (RFC 6691); timestamps are on every segment.
   const uint32_t mss = std::min(c.peer_mss, mss_of_mtu(c.pmtu, c.is_ip4()));
   c.cc->mss = mss - (c.has(kUseTimestamps) ? kTimestampBytes : 0);
-  return true;
 }
 
 uint32_t chain_limit(const TcpWorker& t, const Connection& c) noexcept {

@@ -64,6 +64,8 @@ bool retransmit(TcpWorker&, Connection&, Seq from, uint32_t length, SegmentKind)
 uint32_t chain_limit(const TcpWorker&, const Connection&) noexcept;
 // Asks the IP layer when routes have changed; false when there is no route. Sets pmtu and cc.mss.
 bool refresh_route(TcpWorker&, Connection&) noexcept;
+// cc.mss, from pmtu and what was agreed with the peer.
+void set_mss(Connection&) noexcept;
 // The MSS option to send for a path of `mtu` L3 bytes.
 uint16_t mss_of_mtu(uint32_t mtu, bool is_ip4) noexcept;
 // Milliseconds; the timestamp clock of RFC 7323 section 5.4.

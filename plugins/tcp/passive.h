@@ -29,6 +29,10 @@ struct HalfOpen {
   uint16_t peer_mss = 0;  // from its SYN, or 536
   uint16_t peer_wnd = 0;  // of its SYN, unscaled
   uint16_t adv_mss = 0;
+  // The route, as in the connection that it becomes.
+  uint16_t pmtu = 0;
+  uint32_t route_generation = 0;
+  uint32_t adjacency = kNoIndex, tx_if = kNoIndex;
   uint8_t snd_wscale = 0, rcv_wscale = 0;
   uint8_t attempts = 0;  // SYN-ACKs that were retransmitted
   bool use_timestamps = false, use_sack = false, use_wscale = false;

@@ -288,6 +288,7 @@ void FakeHost::fill_worker_ops() {
 void FakeHost::fill_net_ops() {
   net_ops_.struct_size = sizeof net_ops_;
   net_ops_.route = [](Worker& w, const IpAddress& to, uint32_t, RouteInfo* out) noexcept {
+    ++of(w).routes_asked;
     if (!of(w).has_route || of(w).subnet_broadcasts.contains(to)) return Status::kUnreachable;
     *out = of(w).route;
     return Status::kOk;

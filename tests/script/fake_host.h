@@ -33,6 +33,7 @@ class FakeHost {
   RouteInfo route;        // answer to every NetOps::route
   bool has_route = true;  // false: kUnreachable
   uint32_t route_generation = 1;
+  uint32_t routes_asked = 0;   // how often NetOps::route was
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"
   std::set<IpAddress> own;     // what own_address() was asked for; empty: every address is local
   // Beside 255.255.255.255 and multicast: what NetOps::route_group knows.
