@@ -47,6 +47,11 @@ class Pair:
         """Packets that found the ring full, of the server and of the client."""
         return [memif.interface(lab)["ring full"] for lab in (self.server, self.client)]
 
+    def busy(self):
+        """Seconds that the server and the client have been on their cores."""
+        return [sum(int(s.read_text().split()[0]) for s in pathlib.Path(f"/proc/{lab.daemon.pid}/task").glob("*/schedstat")) / 1e9
+                for lab in (self.server, self.client)]
+
     @staticmethod
     def uri():
         return f"tcp://{memif.MASTER_IP4}/1234"
