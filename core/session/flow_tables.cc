@@ -191,6 +191,14 @@ void FlowTables::del(const Endpoints& e, uint8_t protocol) noexcept {
     del_key(key4_of(e, protocol));
   else
     del_key(key6_of(e, protocol));
+  if (shortage_.is_any() && e.local_port >= min_port_ && e.local_port <= max_port_) [[unlikely]]
+    shortage_.freed(destination_of(e, protocol), e.local_port);
+}
+
+uint64_t FlowTables::destination_of(const Endpoints& e, uint8_t protocol) const noexcept {
+  FlowKey6 key = key6_of(e, protocol);
+  key.local_port = {};
+  return keyed_hash(Table6::key_of(key), port_secret_);
 }
 
 void FlowTables::move(const Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn) noexcept {
@@ -231,16 +239,23 @@ Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId c
     const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
     return s == Status::kExists ? Status::kInUse : s;
   }
-  FlowKey6 seed = key6_of(e, protocol);
-  seed.local_port = {};
-  const uint64_t offset = keyed_hash(Table6::key_of(seed), port_secret_);
+  const auto take = [&](uint16_t port) {
+    e.local_port = port;
+    if (bound_by_another(e, protocol, worker, conn)) return Status::kExists;
+    return add(e, protocol, FlowKind::kHalfOpen, worker, conn);
+  };
+  const uint64_t destination = destination_of(e, protocol);
+  using Known = PortShortage::Known;
+  uint16_t port = 0;
+  Known known = Known::kNothing;
+  while (shortage_.is_any() && (known = shortage_.take(destination, port)) == Known::kPort)
+    if (const Status s = take(port); s != Status::kExists) return s;
   const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
-  for (uint32_t tries = 0; tries < range; ++tries) {
-    e.local_port = static_cast<uint16_t>(min_port_ + (offset + counter++) % range);
-    if (bound_by_another(e, protocol, worker, conn)) continue;
-    const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
-    if (s != Status::kExists) return s;
+  for (uint32_t tries = 0; known != Known::kNoPort && tries < range; ++tries) {
+    port = static_cast<uint16_t>(min_port_ + (destination + counter++) % range);
+    if (const Status s = take(port); s != Status::kExists) return s;
   }
+  if (known != Known::kNoPort) shortage_.begin(destination);
   e.local_port = 0;
   return Status::kInUse;
 }

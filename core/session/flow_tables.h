@@ -7,6 +7,7 @@
 
 #include "hash/bihash.h"
 #include "session/port_groups.h"
+#include "session/port_shortage.h"
 #include "session/session_config.h"
 
 namespace loom::session {
@@ -97,10 +98,13 @@ class FlowTables {
   FlowMatch member(const FlowMatch& found, uint64_t hash) const noexcept;
   bool bound_by_another(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) const noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
+  // What a port is chosen for, as a number that no peer knows.
+  uint64_t destination_of(const Endpoints&, uint8_t protocol) const noexcept;
 
   std::unique_ptr<Table4> established4_, half_open4_, listeners4_;
   std::unique_ptr<Table6> established6_, half_open6_, listeners6_;
   mutable PortGroups groups_;  // its mutex
+  PortShortage shortage_;      // of open()
   HashSecret port_secret_;
   uint16_t min_port_ = 1024, max_port_ = 65535;
 };

@@ -72,6 +72,112 @@ TEST(FlowTables, OpenPicksEveryFreePortOnceAndThenNone) {
   EXPECT_EQ(t->open(e, kProtoTcp, 0, 1, counter), Status::kOk);
 }
 
+// A thousand ports, and connects to one destination; the counter says how many were looked at.
+class FlowTablesPorts : public testing::TestWithParam<bool> {
+ protected:
+  static constexpr uint16_t kFirst = 50000, kPorts = 1000;
+  FlowTablesPorts() {
+    SessionConfig config;
+    config.min_src_port = kFirst;
+    config.max_src_port = kFirst + kPorts - 1;
+    tables = std::move(FlowTables::create(config)).value();
+  }
+  Endpoints to(uint8_t last, uint16_t local_port = 0) const {
+    Endpoints e = flow(last, local_port, 80);
+    if (!GetParam()) return e;
+    e.local = IpAddress(Ip6Address{{0xfd, 1}});
+    e.remote = IpAddress(Ip6Address{{0xfd, 2, last}});
+    return e;
+  }
+  // The port, or 0.
+  uint16_t open(uint8_t last = 2) {
+    Endpoints e = to(last);
+    return tables->open(e, kProtoTcp, 0, 1, counter) == Status::kOk ? e.local_port : uint16_t{0};
+  }
+  uint32_t n_opened(uint32_t tries) {
+    uint32_t n = 0;
+    while (tries-- != 0) n += open() != 0;
+    return n;
+  }
+  void close(uint16_t port) { tables->del(to(2, port), kProtoTcp); }
+
+  std::unique_ptr<FlowTables> tables;
+  uint32_t counter = 0;
+};
+
+TEST_P(FlowTablesPorts, WhereNoneIsFreeAllAreLookedAtOnce) {
+  ASSERT_EQ(n_opened(kPorts), kPorts);
+  const uint32_t before = counter;
+  EXPECT_EQ(n_opened(200), 0u);
+  EXPECT_EQ(counter - before, kPorts);
+  EXPECT_NE(open(3), 0u) << "another destination has ports of its own";
+}
+
+TEST_P(FlowTablesPorts, OneThatHasBecomeFreeIsFoundAtOnce) {
+  ASSERT_EQ(n_opened(kPorts + 1), kPorts);
+  const uint32_t before = counter;
+  for (const uint16_t port : {kFirst, uint16_t{kFirst + 500}, uint16_t{kFirst + kPorts - 1}}) {
+    close(port);
+    EXPECT_EQ(open(), port);
+    EXPECT_EQ(open(), 0u);
+  }
+  EXPECT_EQ(counter, before);
+}
+
+TEST_P(FlowTablesPorts, ManyThatHaveBecomeFreeAreAllFound) {
+  ASSERT_EQ(n_opened(kPorts + 1), kPorts);
+  for (const uint32_t n : {PortShortage::kMostPorts, PortShortage::kMostPorts + 1, 300u}) {
+    for (uint32_t i = 0; i < n; ++i) close(static_cast<uint16_t>(kFirst + 3 * i));
+    EXPECT_EQ(n_opened(n + 10), n);
+  }
+}
+
+TEST_P(FlowTablesPorts, OneThatSomebodyElseHasTakenIsPassedOver) {
+  ASSERT_EQ(n_opened(kPorts + 1), kPorts);
+  close(kFirst + 7);
+  close(kFirst + 8);
+  Endpoints asked = to(2, kFirst + 8);
+  ASSERT_EQ(tables->open(asked, kProtoTcp, 0, 1, counter), Status::kOk);
+  EXPECT_EQ(open(), kFirst + 7);
+  EXPECT_EQ(open(), 0u);
+}
+
+TEST_P(FlowTablesPorts, OthersThanItChoosesFromAreNotItsBusiness) {
+  ASSERT_EQ(n_opened(kPorts), kPorts);
+  Endpoints below = to(2, kFirst - 1);
+  ASSERT_EQ(tables->open(below, kProtoTcp, 0, 1, counter), Status::kOk);
+  ASSERT_EQ(open(), 0u);
+  tables->del(below, kProtoTcp);
+  EXPECT_EQ(open(), 0u);
+}
+
+TEST_P(FlowTablesPorts, WhatGoesWithoutAWordIsFoundAfterAWhile) {
+  Endpoints bound = to(2, kFirst + 5);
+  bound.remote = IpAddress(Ip4Address{});
+  bound.remote_port = 0;
+  ASSERT_EQ(tables->bind(bound, kProtoTcp, false, 0, 9, 0), Status::kOk);
+  ASSERT_EQ(n_opened(kPorts), kPorts - 1u);
+  tables->del_listener(bound, kProtoTcp, false);
+  EXPECT_EQ(n_opened(PortShortage::kTrusted + 1), 1u);
+}
+
+TEST_P(FlowTablesPorts, ManyDestinationsMayBeWithoutOne) {
+  SessionConfig config;
+  config.min_src_port = config.max_src_port = kFirst;
+  tables = std::move(FlowTables::create(config)).value();
+  constexpr uint8_t kMany = PortShortage::kMostDestinations + 10;
+  for (uint8_t round = 0; round < 3; ++round)
+    for (uint8_t last = 1; last <= kMany; ++last)
+      EXPECT_EQ(open(last), round == 0 ? kFirst : 0) << +last;
+  for (uint8_t last = 1; last <= kMany; ++last) {
+    tables->del(to(last, kFirst), kProtoTcp);
+    EXPECT_EQ(open(last), kFirst) << +last;
+    EXPECT_EQ(open(last), 0u) << +last;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ip4AndIp6, FlowTablesPorts, testing::Bool());
+
 TEST(FlowTables, DualStackListenerTakesBothFamiliesAndBlocksBoth) {
   const auto t = std::move(FlowTables::create({})).value();
   Endpoints any6;
