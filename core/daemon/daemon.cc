@@ -422,6 +422,8 @@ void Daemon::stop() {
   if (p.net)
     for (const auto& interface : p.net->interfaces())
       (void)p.net->remove_interface(interface.index);
+  // What neighbours had waiting may refer to bytes of sessions, which are still there.
+  if (p.engine) p.engine->free_pending();
   p.loop.poll();  // what was posted on the way down
 }
 

@@ -100,6 +100,7 @@ class Engine {
   static Engine& of(Worker&) noexcept;  // any thread
   Result<void> start();                 // build() has succeeded
   void stop();                          // joins the workers; packets that are under way are freed
+  void free_pending();                  // the same, while no worker runs
   bool is_running() const noexcept { return running_; }
   // One full round of a worker in the calling thread: inputs, frames, timers, fds, posts. Only
   // while workers do not run. Returns the units of work it found. Runs what was posted to the
@@ -175,7 +176,6 @@ class Engine {
   void install_node(NodeId);
   void refresh_arcs();
   void run_control_queue();
-  void free_pending();
   bool is_on_worker(const WorkerState&) const noexcept;
   bool stands_still() const noexcept { return !running_ || barrier_depth_ > 0; }
 

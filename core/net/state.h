@@ -43,6 +43,7 @@ struct NetWorker : NetOps {
   std::unique_ptr<ReassemblyTable> fragments4, fragments6;
   SipKey fragment_ids;  // of IPv6
   uint64_t fragments_sent = 0;
+  uint32_t n_behind = 0;  // see take_to_worker0()
 };
 
 // Nodes that packets are handed to from outside a node function.

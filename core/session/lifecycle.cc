@@ -10,7 +10,8 @@ namespace {
 // The last segment of an epoch was freed: what waited for it can go.
 void release_segment(Worker& w, ExternalOwner& owner, uint32_t epoch) noexcept {
   Session& s = session_of(owner);
-  LOOM_DCHECK(&of(w).pool.at(s.id) == &s);  // where its session is, which stays while it is held
+  // Where the session is, which stays while it is held.
+  LOOM_DCHECK(of(w).pool.contains(s.id) && &of(w).pool.at(s.id) == &s);
   TxHold& hold = s.hold;
   if (--hold.refs[epoch] != 0) return;
   SessionWorker& sw = of(w);

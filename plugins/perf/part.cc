@@ -54,7 +54,8 @@ void open_some(Part& p, uint32_t most) noexcept {
   for (uint32_t i = 0; i < most && p.opened != p.share; ++i) {
     if (opening_time(p, p.opened) > p.worker->now) break;
     ++p.opened;
-    if (open_connection(p)) ++p.under_way;
+    ++p.under_way;
+    if (!open_connection(p)) --p.under_way;
   }
 }
 

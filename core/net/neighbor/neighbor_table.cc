@@ -165,6 +165,14 @@ void NeighborTable::publish(Neighbor& n) noexcept {
 
 // --- Waiting packets -----------------------------------------------------------------------------
 
+namespace {
+uint32_t count_buffers(const Buffer& packet) noexcept {
+  uint32_t n = 0;
+  for (const Buffer* b = &packet; b; b = b->next) ++n;
+  return n;
+}
+}  // namespace
+
 void NeighborTable::add_pending(Neighbor& n, Buffer* packet) noexcept {
   if (n.last_pending)
     std::memcpy(n.last_pending->opaque, &packet, sizeof packet);
@@ -172,13 +180,17 @@ void NeighborTable::add_pending(Neighbor& n, Buffer* packet) noexcept {
     n.first_pending = packet;
   n.last_pending = packet;
   ++n.n_pending;
-  ++n_pending_;
+  const uint32_t buffers = count_buffers(*packet);
+  n.n_buffers += buffers;
+  n_buffers_ += buffers;
 }
 
 Buffer* NeighborTable::take_pending(Neighbor& n) noexcept {
   if (n.n_pending == 0) return nullptr;
   Buffer* const packet = n.first_pending;
-  --n_pending_;
+  const uint32_t buffers = count_buffers(*packet);
+  n.n_buffers -= buffers;
+  n_buffers_ -= buffers;
   if (--n.n_pending == 0)
     n.first_pending = n.last_pending = nullptr;
   else
@@ -193,8 +205,13 @@ void NeighborTable::wait(Worker& w, Neighbor& n, Buffer* packet) noexcept {
                       packet);
     return;
   }
-  const uint32_t most = n_pending_ < kManyPending ? Neighbor::kMaxPending : kFewPending;
-  while (n.n_pending >= std::min(state_.config.pending_per_neighbor, most)) {
+  const bool are_many = n_buffers_ >= kManyBuffers;
+  const uint32_t most =
+      std::min(state_.config.pending_per_neighbor, are_many ? kFewPending : Neighbor::kMaxPending);
+  const uint32_t most_buffers = are_many ? kFewBuffers : Neighbor::kMaxBuffers;
+  const uint32_t buffers = count_buffers(*packet);
+  // The newest one waits whatever it consists of.
+  while (n.n_pending >= most || (n.n_pending != 0 && n.n_buffers + buffers > most_buffers)) {
     w.free(take_pending(n));
     count(w, kQueueOverflow);
   }

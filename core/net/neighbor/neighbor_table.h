@@ -32,6 +32,7 @@ struct NetState;
 
 struct Neighbor {
   static constexpr uint32_t kMaxPending = 64;  // fragments of the longest datagram: 54 over IPv6 at 1280
+  static constexpr uint32_t kMaxBuffers = 256;  // of theirs
   Timer timer;
   IfIndex interface = kNoIndex;
   IpAddress address;
@@ -43,7 +44,7 @@ struct Neighbor {
   uint32_t route_references = 0;  // routes that have it as their gateway
   TimeNs confirmed = 0;           // last answer, or when it was made
   TimeNs used = 0;                // last time packets were seen to go there
-  uint32_t n_pending = 0;
+  uint32_t n_pending = 0, n_buffers = 0;  // packets, and what they consist of
   Buffer *first_pending = nullptr, *last_pending = nullptr;  // a list through their opaque bytes
 };
 
@@ -63,9 +64,9 @@ class NeighborTable {
   static constexpr TimeNs kRetransTimer = kSecond, kReachableTime = 30 * kSecond,
                           kStaleCheck = 5 * kSecond;
   static constexpr NeighborLimits kDefaultLimits{.max_age = 600 * kSecond};  // as many as fit
-  // When so many packets wait, no neighbour has more than so few: who sends to a whole subnet takes
-  // no more buffers than that.
-  static constexpr uint32_t kManyPending = 1024, kFewPending = 16;
+  // When packets of so many buffers wait, no neighbour has more than so few: who sends to a whole
+  // subnet takes no more buffers than that.
+  static constexpr uint32_t kManyBuffers = 1024, kFewPending = 16, kFewBuffers = 64;
 
   enum Event : uint16_t {  // counters of the name-only node "neighbor-table"
     kCreated,
@@ -155,7 +156,7 @@ class NeighborTable {
   std::vector<uint32_t> free_;
   std::vector<bool> is_live_;
   uint32_t n_slots_ = 0;
-  uint32_t n_pending_ = 0;          // of all neighbours
+  uint32_t n_buffers_ = 0;          // that wait, of all neighbours
   std::array<uint32_t, 2> n_of_{};  // by is_ip4
   std::array<NeighborLimits, 2> limits_{kDefaultLimits, kDefaultLimits};
   uint32_t evict_at_ = 0;  // where the next search for a victim begins

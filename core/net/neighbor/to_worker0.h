@@ -7,11 +7,18 @@
 
 namespace loom {
 
-// Takes the packet to `node` of worker 0; any other worker. False, and it stays the caller's, to be
-// dropped: worker 0 does not keep up, and what waits for it waits without a limit, which is not for
-// what anybody can send.
+// As many go on to wait when worker 0 does not keep up: what it has to do besides must not keep it
+// from hearing neighbours. More would wait without a limit, which is not for what anybody can send.
+constexpr uint32_t kMostBehind = 256;
+
+// Takes the packet to `node` of worker 0; any other worker. False: too many wait already, and it
+// stays the caller's, to be dropped.
 inline bool take_to_worker0(Worker& w, NodeId node, Buffer* packet) noexcept {
-  if (net_state(w).engine.hand_off_waits(w.index, 0)) return false;
+  NetWorker& own = net_worker(w);
+  if (!own.state->engine.hand_off_waits(w.index, 0))
+    own.n_behind = 0;
+  else if (++own.n_behind > kMostBehind)
+    return own.n_behind = kMostBehind, false;
   w.hand_off(0, node, {&packet, 1});
   return true;
 }

@@ -116,7 +116,7 @@ TEST_F(ArpTest, OnlyTheNewestPacketsWait) {
 }
 
 TEST_F(ArpTest, WhenManyPacketsWaitEachNeighbourHasFew) {
-  constexpr uint32_t kFull = NeighborTable::kManyPending / Neighbor::kMaxPending;
+  constexpr uint32_t kFull = NeighborTable::kManyBuffers / Neighbor::kMaxPending;
   const auto address = [](uint32_t i) { return "10.0.0." + std::to_string(100 + i); };
   for (uint32_t i = 0; i < kFull; ++i)
     for (uint16_t n = 0; n < Neighbor::kMaxPending; ++n) send(address(i), n);
@@ -133,6 +133,31 @@ TEST_F(ArpTest, WhenManyPacketsWaitEachNeighbourHasFew) {
   wire.take_sent();
   arp(2, kPeer, "10.0.0.1", NetHost::kOwnMac, "10.0.0.2", NetHost::kOwnMac);
   EXPECT_THAT(wire.take_sent(), SizeIs(51));
+}
+
+// Packets of ten buffers: 25 of them are what one neighbour may have, and 6 when many wait.
+TEST_F(ArpTest, LongPacketsWaitByTheirBuffers) {
+  const auto send_long = [&](const std::string& to) {
+    Buffer* b = host.make(make_ip4({.src = "10.0.0.2", .dst = to}, counting(1400)));
+    b->flags |= kBufferLocallyOriginated;
+    Buffer* last = b;
+    for (int i = 1; i < 10; ++i) {
+      last->next = host.worker().alloc();
+      ASSERT_NE(last->next, nullptr);
+      last = last->next;
+      last->len = 0;
+    }
+    host.enqueue("ip4-lookup", b);
+  };
+  for (int i = 0; i < 30; ++i) send_long("10.0.0.1");
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 5u);
+  for (int to = 101; to < 104; ++to)
+    for (int i = 0; i < 25; ++i) send_long("10.0.0." + std::to_string(to));
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 5u);
+  for (int i = 0; i < 25; ++i) send("10.0.0.104", 1);  // with the last one they are many
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 5u + 9);
+  for (int i = 0; i < 10; ++i) send_long("10.0.0.105");
+  EXPECT_EQ(host.counter("neighbor-table/queue-overflow"), 14u + 4);
 }
 
 TEST_F(ArpTest, UsedNeighbourIsProbedByUnicastAndForgottenWhenItIsSilent) {

@@ -1,4 +1,5 @@
 // What happens when something runs out: rings to worker 0, neighbours, buffers, fragments.
+#include "net/neighbor/to_worker0.h"
 #include "net_host.h"
 
 namespace loom {
@@ -13,7 +14,7 @@ constexpr const char* kSecondMac = "02:00:00:00:00:02";
 constexpr uint32_t kTooMany = 10;
 
 // A burst for worker 0 arrives on worker 1 while worker 0 is busy elsewhere: the ring takes what it
-// has room for, one packet more waits, and the rest is dropped.
+// has room for, some more wait, and the rest is dropped.
 class HandoffTest : public ::testing::Test {
  protected:
   HandoffTest()
@@ -27,7 +28,7 @@ class HandoffTest : public ::testing::Test {
     EXPECT_EQ(host.counter(node + "/handoff-full"), kTooMany);
     host.run();
   }
-  static constexpr uint32_t kTaken = Handoff::kRing + 1;
+  static constexpr uint32_t kTaken = Handoff::kRing + 1 + kMostBehind;
   NetHost host{{}, 2};
   FakeDevice &first, &second;  // the second one's queue is on worker 1
 };
@@ -73,6 +74,27 @@ TEST_F(HandoffTest, QueriesAboutGroupsThatFindTheRingFull) {
   EXPECT_EQ(host.counter("mld-input/query"), kTaken);
 }
 
+// What else worker 0 has to do fills the ring, too.
+TEST_F(HandoffTest, NeighboursAreHeardBehindWhateverWaits) {
+  Worker& w = host.engine->worker(1);
+  const NodeId lookup = host.engine->find_node("ip4-lookup");
+  const Bytes packet = make_ip4({.src = "10.0.0.1", .dst = "192.0.2.1"}, counting(20));
+  for (uint32_t i = 0; i < Handoff::kRing + 100; ++i) {
+    Buffer* b = w.alloc();
+    ASSERT_NE(b, nullptr);
+    ASSERT_TRUE(chain_append(w, *b, std::as_bytes(std::span(packet))));
+    w.hand_off(0, lookup, {&b, 1});
+  }
+  host.engine->step(1);
+  ASSERT_TRUE(host.engine->hand_off_waits(1, 0));
+  second.inject(ethernet("ff:ff:ff:ff:ff:ff", NetHost::kPeerMac, 0x0806,
+                         make_arp(1, NetHost::kPeerMac, "10.0.1.1", kZeroMac, "10.0.1.2")));
+  host.engine->step(1);
+  host.run();
+  EXPECT_EQ(host.counter("arp-input/request-answered"), 1u);
+  EXPECT_EQ(host.counter("arp-input/handoff-full"), 0u);
+}
+
 // Bytes of an application, which the worker that sends them counts, and gives back.
 struct CountedOwner : ExternalOwner {
   std::vector<uint32_t> released_on;
@@ -98,6 +120,32 @@ TEST_F(HandoffTest, ApplicationsBytesStayWithTheirWorkerWhenAPacketWaitsForANeig
   host.run();
   EXPECT_EQ(host.counter("neighbor-resolve/waiting"), 1u);
   EXPECT_THAT(owner.released_on, SizeIs(1));
+  host.receive(first,
+               ethernet(NetHost::kOwnMac, NetHost::kPeerMac, 0x0806,
+                        make_arp(2, NetHost::kPeerMac, "10.0.0.9", NetHost::kOwnMac, "10.0.0.2")));
+  const auto sent = first.take_sent();
+  ASSERT_FALSE(sent.empty());
+  EXPECT_EQ(part(sent.back().bytes, 14 + 20), payload);
+}
+
+// What waits on worker 0 is freed before those end whose bytes it refers to.
+TEST(Scarcity, NothingRefersToAnApplicationOnceInterfacesAreGone) {
+  NetHost host;
+  FakeDevice& wire = host.add_device({"10.0.0.2/24"});
+  CountedOwner owner;
+  owner.release = [](Worker& w, ExternalOwner& o, uint32_t) noexcept {
+    static_cast<CountedOwner&>(o).released_on.push_back(w.index);
+  };
+  const Bytes payload = counting(20);
+  Buffer* b = host.make(part(make_ip4({.src = "10.0.0.2", .dst = "10.0.0.9"}, payload), 0, 20));
+  b->next = host.worker().alloc_external(std::as_bytes(std::span(payload)), &owner, 0);
+  b->rest_len = 20;
+  b->flags |= kBufferLocallyOriginated;
+  host.enqueue("ip4-lookup", b);
+  EXPECT_EQ(host.counter("neighbor-resolve/waiting"), 1u);
+  ASSERT_EQ(host.net->remove_interface(wire.index), Status::kOk);
+  host.engine->free_pending();
+  EXPECT_THAT(owner.released_on, ElementsAre(0));
 }
 
 TEST(Scarcity, NeighbourTableThatIsFullOfStaticOnes) {
