@@ -155,9 +155,9 @@ def everything_back(lab, before, what):
         # Fewer descriptors, when one of loomctl's connections was among them before.
         return last["descriptors"] <= before["descriptors"] and last == {**before, "descriptors": last["descriptors"]}
     try:
-        wait_until(same, f"{what}: the daemon has what it had", 90)
+        wait_until(same, f"{what}: the daemon has what it had", 240)
     except Failure as late:
-        raise Failure(f"{late}\n" + "\n".join(f"{k}: {before[k]} -> {last[k]}" for k in before if before[k] != last[k])
+        raise Failure(f"{late}\n" + "\n".join(f"{k}: {before[k]} -> {last.get(k)}" for k in before if before[k] != last.get(k))
                       + f"\n{lab.daemon_tail()}") from None
 
 
