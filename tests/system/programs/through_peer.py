@@ -3,7 +3,7 @@ usage: through_peer.py serve ADDRESS PORT | talk ADDRESS PORT | hold ADDRESS POR
        through_peer.py stream ADDRESS PORT
 
 serve: an echo server in one thread (selectors), until it is killed. A connection whose first bytes are "QUIET" is never
-answered or read again. talk: sizes from a byte to a megabyte, echoed and compared, blocking and by epoll (edge
+answered or read again; "left alone" on stdout says so. talk: sizes from a byte to a megabyte, echoed and compared, blocking and by epoll (edge
 triggered), half close, abort. hold: says "up" on stdout when connected, then waits for the end of the connection and
 says how it came. half: the same, with its own direction closed. stream: bytes that are echoed and compared, until it is
 ended; says after each quarter of a megabyte how many there were.
@@ -40,6 +40,7 @@ def serve(address, port):
                         raise ConnectionResetError
                     if data.startswith(b"QUIET"):
                         waits.unregister(s)
+                        print("left alone", flush=True)
                         continue
                     pending[s] += data
                     if not data:  # half closed: what is owed, then our end
