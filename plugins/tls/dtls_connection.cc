@@ -2,6 +2,7 @@
 #include <openssl/err.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "dtls.h"
 #include "tls.h"
@@ -129,6 +130,18 @@ bool begins_with_record(std::span<const std::byte> d) noexcept {
          d[1] == std::byte{0xfe};
 }
 
+constexpr uint32_t kMostOverhead = 8 + 16;  // of any AEAD's
+
+// Bytes without which a record under the connection's keys has no room for its nonce and tag (RFC
+// 5288 section 3, RFC 6655 section 3, RFC 7905 section 2). 0: a block cipher's, whose short records
+// OpenSSL drops.
+uint32_t least_protected(const SSL* ssl) noexcept {
+  const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl);
+  if (!cipher) cipher = SSL_get_pending_cipher(ssl);
+  if (!cipher || !SSL_CIPHER_is_aead(cipher)) return 0;
+  return std::strstr(SSL_CIPHER_get_name(cipher), "GCM") ? 8 + 16 : 16;
+}
+
 // What OpenSSL keeps for later has room for the largest record each time: the datagram ends before
 // one too many.
 //   before ChangeCipherSpec  records of the next epoch. Retransmissions bring a few; those that
@@ -136,7 +149,8 @@ bool begins_with_record(std::span<const std::byte> d) noexcept {
 //                            somebody else's leave room for one right behind ChangeCipherSpec,
 //                            which is the peer's
 //   behind it                data, until Finished has come
-//   at any time              a record of an epoch after that: nobody renegotiates, so none is good
+//   at any time              a record of an epoch after that: nobody renegotiates, so none is good;
+//   one that is shorter than anything under the keys, for which OpenSSL would end the connection
 std::span<const std::byte> without_too_many(Connection& c, std::span<const std::byte> d) noexcept {
   const OSSL_HANDSHAKE_STATE at_step = SSL_get_state(c.ssl);
   const bool has_begun = at_step == TLS_ST_SR_CHANGE || at_step == TLS_ST_CR_CHANGE;
@@ -144,6 +158,11 @@ std::span<const std::byte> without_too_many(Connection& c, std::span<const std::
   for (std::size_t at = 0; at + kRecordHeader <= d.size();
        at += kRecordHeader + be16(d, at + kRecordHeader - 2)) {
     const uint16_t epoch = be16(d, at + 3);
+    const uint32_t length = be16(d, at + kRecordHeader - 2);
+    if (epoch == 1 && length < kMostOverhead && length < least_protected(c.ssl)) {
+      ++c.at->stats[kRecordsDropped];
+      return d.first(at);
+    }
     const bool is_kept =
         epoch == 1 && c.state != State::kOpen && (!has_begun || d[at] != kHandshakeRecord);
     uint8_t& n = has_begun ? c.n_data : begins_epoch ? c.n_begun : c.n_early;

@@ -220,6 +220,10 @@ TEST(DtlsGarbage, IsDroppedAndCountedAndTheConnectionGoesOn) {
         "\x15" + dtls + epoch0 + std::string("\x00\x02\x02\x28", 4),  // an alert, by anybody
         "\x15" + dtls + epoch1 + std::string("\x00\x02\x02\x28", 4),  // that is not encrypted
         "\x15" + dtls + epoch9 + std::string("\x00\x02\x01\x00", 4),
+        // Without room for what protects it, with room for nothing else, and longer ones.
+        "\x17" + dtls + epoch1 + std::string(2, '\0'),
+        "\x17" + dtls + epoch1 + std::string("\x00\x17", 2) + std::string(23, 'f'),
+        "\x17" + dtls + epoch1 + std::string("\x00\x18", 2) + std::string(24, 'f'),
         "\x17" + dtls + epoch1 + std::string("\x00\x30", 2) + std::string(48, 'f'),
         "\x17" + dtls + epoch1 + std::string("\xff\xff", 2) + "short",
         "\x16" + dtls + epoch0 +
@@ -243,7 +247,10 @@ TEST(DtlsGarbage, IsNoEndOfAHandshakeEither) {
     Ends e(is_server);
     e.bed.carry(e.peer, 2, e.port());
     ASSERT_EQ(e.bed.stat(dtls::kUnderWay), 1u);
-    const Texts bad = {"x", std::string(2000, '\0'), std::string("\x16\x03\x03\x00\x05hello", 10)};
+    const Texts bad = {
+        "x", std::string(2000, '\0'), std::string("\x16\x03\x03\x00\x05hello", 10),
+        // Of the epoch that is to come, and too short for any cipher of it.
+        std::string("\x16\xfe\xfd\x00\x01\x00\x00\x00\x00\x00\x50\x00\x02\x00\x00", 15)};
     for (const auto& d : bad) e.bed.deliver(d, e.port());
     EXPECT_EQ(e.bed.stat(dtls::kRecordsDropped), bad.size());
     e.exchange();
