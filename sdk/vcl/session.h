@@ -326,6 +326,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   void take_up_links();
   void enter_link_table();
   void leave_links();
+  void mark_let_go(svm::DatagramLinkSlot& slot, uint32_t serial) noexcept;
   void sync_link(uint32_t i);
   bool find_datagram(DatagramLink*& from, svm::DatagramHeader& h);
   uint32_t next_length();

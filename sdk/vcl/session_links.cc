@@ -57,6 +57,12 @@ void Session::leave_links() {
   });
 }
 
+// For all who share the session, before the daemon hears of it.
+void Session::mark_let_go(svm::DatagramLinkSlot& slot, uint32_t serial) noexcept {
+  slot.let_go.store(serial, std::memory_order_relaxed);
+  link_table_->let_go_version.store(++links_let_go_, std::memory_order_release);
+}
+
 // Takes up what there is in slot `i`, and lets go of it when it is of no more use.
 void Session::sync_link(uint32_t i) {
   svm::DatagramLinkSlot& slot = svm::link_slots(*link_table_)[i];
@@ -74,6 +80,8 @@ void Session::sync_link(uint32_t i) {
         // Who shares the session may still read what came before the end: another look comes.
         const bool is_shared = std::popcount(shared_->holders.load(std::memory_order_relaxed)) > 1;
         if (is_ended && is_shared) return;
+        // Who is forked before the daemon frees it might be able to open it.
+        if (!is_shared) mark_let_go(slot, serial);
         links_done_[i] = word;
         tell_link(svm::ToDaemon::kLinkDone, i, word);
         return;
@@ -91,8 +99,7 @@ void Session::sync_link(uint32_t i) {
     if (!(*at)->is_done()) return;
     (*at)->leave(*this);
     links_.erase(at);
-    slot.let_go.store(serial, std::memory_order_relaxed);
-    link_table_->let_go_version.store(++links_let_go_, std::memory_order_release);
+    mark_let_go(slot, serial);
   }
   if (std::exchange(links_done_[i], word) != word) tell_link(svm::ToDaemon::kLinkDone, i, word);
 }

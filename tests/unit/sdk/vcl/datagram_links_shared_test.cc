@@ -86,5 +86,41 @@ TEST_F(SharedLinks, ABrokenOneIsLetGoOfOnceItHasEnded) {
   expect_done(2);
 }
 
+// Whoever is forked before the daemon has freed it might be able to open it.
+TEST_F(SharedLinks, WhatTheOnlyHolderCannotOpenIsLetGoOfForThoseToCome) {
+  s = &connect();
+  pair().slot(1).block = 0;  // leads nowhere, as for who has no descriptors
+  pair().set_link(1, svm::kLinkOpen, 1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(1);
+  EXPECT_EQ(pair().slot(1).let_go.load(), 1u);
+  EXPECT_EQ(pair().links->let_go_version.load(), 1u);
+  // There is one by now: the daemon has only ended the link, and is told again.
+  pair().line->holders.fetch_or(1ull << 7);
+  pair().set_link(1, svm::kLinkEnded, 1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(2);
+  pair().line->holders.fetch_and(~(1ull << 7));
+  pair().set_link(2, svm::kLinkEnded, 1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(3);
+  EXPECT_EQ(pair().slot(1).let_go.load(), 2u);
+  EXPECT_EQ(pair().links->let_go_version.load(), 2u);
+}
+
+// Others may be able to: it only ends, and is let go of once nobody else is left.
+TEST_F(SharedLinks, WhatOneOfSeveralCannotOpenIsNotLetGoOf) {
+  share();
+  pair().slot(1).block = 0;
+  pair().set_link(1, svm::kLinkOpen, 1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(1);
+  pair().set_link(1, svm::kLinkEnded, 1);
+  EXPECT_EQ(receive(*s).n, -EAGAIN);
+  expect_done(1);
+  EXPECT_EQ(pair().slot(1).let_go.load(), 0u);
+  EXPECT_EQ(pair().links->let_go_version.load(), 0u);
+}
+
 }  // namespace
 }  // namespace loom::vcl
