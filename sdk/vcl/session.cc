@@ -376,6 +376,20 @@ void Session::linger() {
   while (worker_.wait(*this, kPollDrained, deadline) == -EINTR) {}
 }
 
+// The session's events go to one of the other holders from now on. False: there is none, or they do
+// so already. Under the process lock, as a holder yet: the others let go of links, and the last one
+// ends it all, whose memory is somebody else's then.
+bool Session::hand_on() noexcept {
+  uint32_t self = attachment_->worker_index();
+  const uint64_t others = shared_->holders.load() & ~attachment_->worker_bit();
+  const auto next = static_cast<uint32_t>(std::countr_zero(others));
+  if (others == 0 || !shared_->owner.compare_exchange_strong(self, next)) return false;
+  if (cut_.pair) cut_.own->owner.store(next);
+  if (can_use_links())
+    for (const auto& l : links_) l->set_owner(next);
+  return true;
+}
+
 // Takes this worker out of the holders; the last one ends the session or the listener. Under both
 // mutexes.
 void Session::let_go() {
@@ -392,18 +406,19 @@ void Session::let_go() {
     stop_waiting();
     if ((listener_->holders.fetch_and(~bit) & ~bit) == 0) tell(svm::ToDaemon::kUnlisten);
   } else if (shared_) {
-    const uint64_t others = shared_->holders.fetch_and(~bit) & ~bit;
+    uint64_t others;
+    bool is_handed_on;
+    {
+      const ProcessLock process_lock(*shared_, ProcessLock::ToLetGo{});
+      is_handed_on = hand_on();
+      others = shared_->holders.fetch_and(~bit) & ~bit;
+    }
     if (others == 0) {
       // What is on its way without a connection is sent in any case.
       const bool is_hard = options_.linger_s == 0 && !is_connectionless();
       tell(abort_ || is_hard ? svm::ToDaemon::kReset : svm::ToDaemon::kClose);
-    } else if (uint32_t self = attachment_->worker_index(); shared_->owner.compare_exchange_strong(
-                   self, static_cast<uint32_t>(std::countr_zero(others)))) {
-      const auto next = static_cast<uint32_t>(std::countr_zero(others));
-      if (cut_.pair) cut_.own->owner.store(next);
-      if (can_use_links())
-        for (const auto& l : links_) l->set_owner(next);
-      tell(svm::ToDaemon::kClaim);  // events go to one that is still here
+    } else if (is_handed_on) {
+      tell(svm::ToDaemon::kClaim);
     }
   }
 }

@@ -300,6 +300,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   int64_t send_settings();
   void fail(int error) noexcept;
   void let_go();
+  bool hand_on() noexcept;
 
   ssize_t take(std::span<const iovec> to, bool peek, bool discard);
   ssize_t put(std::span<const iovec> from, bool more);

@@ -89,7 +89,8 @@ void Session::sync_link(uint32_t i) {
       links_.push_back(std::move(l));
       at = links_.end() - 1;
     }
-    // Who hands the session on names the new owner first, then tells the links, without the lock.
+    // The daemon may hand the session on meanwhile, when a process has died: it names the new owner
+    // first, then tells the links.
     uint32_t owner;
     do {
       owner = shared_->owner.load();

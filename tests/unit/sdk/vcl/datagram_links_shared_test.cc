@@ -1,4 +1,9 @@
 // Links of datagram sessions that several processes share.
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
+#include <climits>
+#include <fstream>
 #include <thread>
 
 #include "links_bed.h"
@@ -120,6 +125,80 @@ TEST_F(SharedLinks, WhatOneOfSeveralCannotOpenIsNotLetGoOf) {
   expect_done(1);
   EXPECT_EQ(pair().slot(1).let_go.load(), 0u);
   EXPECT_EQ(pair().links->let_go_version.load(), 0u);
+}
+
+// One process closes what it shares, and finds the lock taken by another, whose part is the test's.
+struct WhoLetsGo : SharedLinks {
+  static constexpr uint64_t kOther = 1ull << 7;
+  std::atomic<pid_t> tid{0};
+  std::atomic<bool> has_closed{false};
+  std::thread closer;
+
+  std::atomic<uint32_t>& lock() { return pair().line->lock; }
+  // For the lock, by whose value it is known: it maps the memory elsewhere than the test.
+  bool is_waiting() {
+    std::ifstream f("/proc/self/task/" + std::to_string(tid.load()) + "/syscall");
+    long number = -1;
+    std::string word, op, value;
+    f >> number >> word >> op >> value;
+    return number == SYS_futex && std::strtoul(value.c_str(), nullptr, 16) == lock().load();
+  }
+  // Returns once it waits for the lock, or has not.
+  void close_while_locked() {
+    lock().store(static_cast<uint32_t>(getppid()));  // any process that lives
+    closer = std::thread([this] {
+      tid.store(gettid());
+      s->unref();
+      has_closed.store(true);
+    });
+    sessions.clear();
+    while (tid.load() == 0 || (!has_closed.load() && !is_waiting())) std::this_thread::yield();
+    EXPECT_FALSE(has_closed.load());
+  }
+  void unlock() {
+    lock().store(0);
+    syscall(SYS_futex, &lock(), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+    closer.join();
+    (void)daemon->n_sessions();
+  }
+};
+
+TEST_F(WhoLetsGo, HandsItOnUnderTheLock) {
+  share();
+  ASSERT_EQ(pair().line->owner.load(), 0u);
+  close_while_locked();
+  EXPECT_EQ(pair().line->holders.load(), kOther | 1);
+  EXPECT_EQ(pair().line->owner.load(), 0u);
+  unlock();
+  EXPECT_EQ(pair().line->holders.load(), kOther);
+  EXPECT_EQ(pair().line->owner.load(), 7u);
+  EXPECT_EQ(pair().shared->ends[0].owner.load(), 7u);
+  EXPECT_EQ(lock().load(), 0u);
+}
+
+// The other one finds a link to be of no use, and its memory is another link's at once.
+TEST_F(WhoLetsGo, LeavesALinkAloneThatTheOtherHasLetGoOfMeanwhile) {
+  share();
+  close_while_locked();
+  pair().shared->ends[0].owner.store(33);
+  pair().slot().let_go.store(1);
+  pair().links->let_go_version.fetch_add(1);
+  unlock();
+  EXPECT_EQ(pair().line->owner.load(), 7u);
+  EXPECT_EQ(pair().shared->ends[0].owner.load(), 33u);
+}
+
+// The other one has let go but for the lock, which is in memory that ends with the last one.
+TEST_F(WhoLetsGo, AsTheLastWaitsForTheLastButOne) {
+  share();
+  pair().line->holders.fetch_and(~kOther);
+  close_while_locked();
+  EXPECT_EQ(daemon->events(svm::ToDaemon::kClose), 0u);
+  unlock();
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (daemon->events(svm::ToDaemon::kClose) == 0 && std::chrono::steady_clock::now() < until)
+    std::this_thread::yield();
+  EXPECT_EQ(daemon->events(svm::ToDaemon::kClose), 1u);
 }
 
 }  // namespace
