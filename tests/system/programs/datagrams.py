@@ -14,6 +14,8 @@ import termios
 import threading
 
 PATIENCE = 20  # seconds that an answer may take
+# What is said of one that does not come takes at most 2 x 10 + 3 x 5 more: who runs this waits for 90.
+LOOK, AGAIN = 10, 5
 
 server, port, largest = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 family = socket.AF_INET6 if ":" in server else socket.AF_INET
@@ -29,8 +31,13 @@ def say_what_there_is():
     loomctl = shlex.split(os.environ.get("LAB_LOOMCTL", ""))
     env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     for words in (["show", "errors"], ["show", "session", "verbose", "2"]) if loomctl else ():
-        done = subprocess.run(loomctl + words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-        sys.stderr.write(f"--- {' '.join(words)}\n{done.stdout.decode(errors='replace')}")
+        sys.stderr.write(f"--- {' '.join(words)}\n")
+        try:
+            done = subprocess.run(loomctl + words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  timeout=LOOK)
+            sys.stderr.write(done.stdout.decode(errors="replace"))
+        except subprocess.TimeoutExpired:
+            sys.stderr.write(f"no answer in {LOOK} s\n")
 
 
 class Socket(socket.socket):
@@ -46,12 +53,14 @@ class Socket(socket.socket):
             sys.stderr.write(f"{self.getsockname()} waits in vain\n")
             say_what_there_is()
             # Does the next datagram bring what was thought lost? Then somebody was not woken.
+            self.settimeout(AGAIN)
             self.sendto(b"anybody?", (server, port))
             try:
-                while True:
+                for _ in range(3):  # with MSG_PEEK it is the same one each time
                     sys.stderr.write(f"after another one was sent: {receive(*args)}\n")
             except TimeoutError:
-                raise SystemExit("datagrams.py: what was sent was not answered") from None
+                pass
+            raise SystemExit("datagrams.py: what was sent was not answered") from None
 
     def recv(self, *args):
         return self.told(super().recv, *args)
