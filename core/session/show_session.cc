@@ -6,8 +6,10 @@
 
 #include <hostloom/congestion.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <span>
 
 #include "session/control.h"
 
@@ -124,6 +126,15 @@ struct Row {
 
 // Rows of one answer. Others are counted, and a filter finds them.
 constexpr std::size_t kMostShown = 10'000;
+// Lines of links in one answer. A session has up to kMaxDatagramLinks.
+constexpr std::size_t kMostLinksShown = 1000;
+
+// What is said of each session.
+struct Depth {
+  uint64_t level = 0;
+  bool wants_figures = false;
+  std::size_t links_left = kMostLinksShown;
+};
 
 const std::vector<std::string> kColumns = {
     "handle",  "proto",    "local",   "remote",   "state",        "worker",      "rx bytes",
@@ -177,25 +188,29 @@ bool connection_of(SessionWorker& sw, const Session& s, const TransportOps* ops,
 
 const char* name_of(const TransportOps* ops) { return ops ? ops->name : "?"; }
 
-void describe_links(const LinkFigures& f, std::string& out) {
+void describe_links(const LinkFigures& f, std::size_t& lines_left, std::string& out) {
   if (f.links.empty()) return;
   out += "  cut-through with " + std::to_string(f.open) + " peers, dropped " +
          std::to_string(f.dropped) + "\n";
-  for (const LinkFigures::One& l : f.links) {
+  const std::size_t n = std::min(f.links.size(), lines_left);
+  lines_left -= n;
+  for (const LinkFigures::One& l : std::span(f.links).first(n)) {
     const Endpoints e = endpoints_of(l.remote, l.remote);
     out += "    " + end_text(e.remote, e.remote_port) + (l.is_open ? " open" : " ended") +
            ", unread " + std::to_string(l.unread) +
            (l.is_rung ? ", rung for more\n" : ", not rung for more\n");
   }
+  if (n < f.links.size())
+    out += "    links not shown: " + std::to_string(f.links.size() - n) + "\n";
 }
 
 // On its worker.
-Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up, uint64_t level,
-             bool wants_figures) {
+Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up, Depth& depth) {
   Row r;
   const TransportOps* ops = ops_of(sw, s);
-  if (is_up && level > 1 && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
-  if (is_up && level > 1) describe_links(link_figures(sw, s), r.detail);
+  const bool has_detail = is_up && depth.level > 1;
+  if (has_detail && ops->describe) ops->describe(*sw.worker, s.conn, r.detail);
+  if (has_detail) describe_links(link_figures(sw, s), depth.links_left, r.detail);
   const auto end = [is_up](const IpAddress& a, uint16_t port) {
     return is_up ? end_text(a, port) : std::string();
   };
@@ -224,7 +239,7 @@ Row describe(SessionWorker& sw, Session& s, const ConnectionInfo& c, bool is_up,
              std::to_string(c.bytes_acked),
              s.app->name,
              s.app->ns->id};
-  if (wants_figures && is_up) {
+  if (depth.wants_figures && is_up) {
     add_figures(c, r.cells);
     r.cells.push_back(std::exchange(r.detail, {}));
   }
@@ -249,22 +264,22 @@ void show_listeners(const Impl& l, const Filter& filter, CliReply& reply) {
 
 Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) {
   Impl& l = *static_cast<Impl*>(context);
-  uint64_t level = 0;
+  Depth depth;
   if (args.accept("verbose")) {
-    level = 1;
+    depth.level = 1;
     if (const auto word = args.peek(); !word.empty() && word[0] >= '0' && word[0] <= '9') {
       auto n = args.number("verbose level", 1, 2);
       if (!n) return n.error();
-      level = *n;
+      depth.level = *n;
     }
   }
   const auto filter = parse_filter(l, args);
   if (!filter) return filter.error();
-  if (filter->is_any && level == 0) level = 1;
-  const bool wants_figures = level > 1 && reply.is_json();
+  if (filter->is_any && depth.level == 0) depth.level = 1;
+  depth.wants_figures = depth.level > 1 && reply.is_json();
   std::vector<Row> rows;
   uint64_t not_shown = 0;
-  for (uint32_t i = 0; level != 0 && i < l.engine.n_workers(); ++i) {
+  for (uint32_t i = 0; depth.level != 0 && i < l.engine.n_workers(); ++i) {
     if (filter->worker && *filter->worker != i) continue;
     for_each_session(l, i, [&](SessionWorker& sw, Session& s) {
       ConnectionInfo c;
@@ -274,7 +289,7 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
                            is_up ? c.endpoints : Endpoints{}))
         return;
       if (rows.size() < kMostShown)
-        rows.push_back(describe(sw, s, c, is_up, level, wants_figures));
+        rows.push_back(describe(sw, s, c, is_up, depth));
       else
         ++not_shown;
     });
@@ -286,9 +301,9 @@ Result<void> show_session(Host&, void* context, CliArgs& args, CliReply& reply) 
   reply.field("half-open flows", std::to_string(l.flows->half_open()));
   if (not_shown != 0) reply.field("connections not shown", std::to_string(not_shown));
   show_listeners(l, *filter, reply);
-  if (!level) return {};
+  if (!depth.level) return {};
   std::vector<std::string> columns = kColumns;
-  if (wants_figures) columns.insert(columns.end(), kFigures.begin(), kFigures.end());
+  if (depth.wants_figures) columns.insert(columns.end(), kFigures.begin(), kFigures.end());
   CliTable& t = reply.table("connections", std::move(columns));
   for (Row& r : rows) t.rows.push_back(std::move(r.cells));
   for (const Row& r : rows)

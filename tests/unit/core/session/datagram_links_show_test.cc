@@ -34,5 +34,32 @@ TEST_F(DatagramLinksTest, EachLinkIsShownWithWhatItsReaderHasLeft) {
   EXPECT_THAT(shown(), Not(HasSubstr("cut-through")));
 }
 
+// Each link has two ends, and a session at most 64.
+TEST_F(DatagramLinksTest, NoAnswerHasMoreThanAThousandLinesOfLinks) {
+  constexpr int kServers = 8;
+  CommandLine commands(*bed.layer);
+  std::vector<Socket> sockets;
+  for (uint16_t port = 53; port < 53 + kServers; ++port) {
+    sockets.push_back(bind(server, port));
+    for (uint32_t i = 0; i < svm::kMaxDatagramLinks; ++i) {
+      sockets.push_back(connect(client, port));
+      forget_events(server);
+    }
+  }
+  ASSERT_EQ(links(), kServers * svm::kMaxDatagramLinks);
+  const auto count = [](const std::string& in, const std::string& what) {
+    std::size_t n = 0;
+    for (auto at = in.find(what); at != in.npos; at = in.find(what, at + 1)) ++n;
+    return n;
+  };
+  const std::string all = commands.run("show session verbose 2");
+  EXPECT_EQ(count(all, " open, unread "), 1000u);
+  EXPECT_EQ(count(all, "links not shown: 1\n"), 24u);
+  EXPECT_EQ(count(all, "cut-through with "), kServers * (svm::kMaxDatagramLinks + 1));
+  const std::string of_servers = commands.run("show session verbose 2 app server");
+  EXPECT_EQ(count(of_servers, " open, unread "), kServers * svm::kMaxDatagramLinks);
+  EXPECT_THAT(of_servers, Not(HasSubstr("not shown")));
+}
+
 }  // namespace
 }  // namespace loom::test
