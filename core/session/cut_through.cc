@@ -73,11 +73,13 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
   // claims them comes from outside.
   FlowTables& flows = *sw.layer->flows;
   const auto worker = static_cast<uint8_t>(sw.worker->index);
-  Status status = flows.open(l.endpoints, protocol, worker, kNoConn, sw.port_counter);
+  Status status =
+      flows.open(l.endpoints, protocol, worker, kNoConn, sw.port_counter, sw.worker->now);
   if (status == Status::kOk)
     status = flows.add(l.endpoints, protocol, FlowKind::kListener, worker, kNoIndex);
   if (status != Status::kOk) {
-    if (status != Status::kInUse) flows.del(l.endpoints, protocol);  // open() may have succeeded
+    if (status != Status::kInUse)
+      flows.del(l.endpoints, protocol, sw.worker->now);  // open() may have succeeded
     give_memory(l);
     return status;
   }
@@ -88,7 +90,7 @@ Status build_link(SessionWorker& sw, CutThroughPair& pair, uint32_t index, const
 void drop_link(SessionWorker& sw, uint32_t index) noexcept {
   CutThroughLink& l = *sw.cut_throughs[index];
   give_memory(l);
-  sw.layer->flows->del(l.endpoints, l.protocol);
+  sw.layer->flows->del(l.endpoints, l.protocol, sw.worker->now);
   l = {};
   sw.free_cut_throughs.push_back(index);
   drain_progress(sw);

@@ -332,7 +332,7 @@ Status flow_bind(Worker& w, Endpoints& e, uint8_t protocol, bool dual_stack, Con
 }
 
 void flow_unbind(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stack) noexcept {
-  of(w).layer->flows->del_listener(e, protocol, dual_stack);
+  of(w).layer->flows->unbind(e, protocol, dual_stack, w.now);
 }
 
 Status flow_bind_shared(Worker& w, Endpoints& e, uint8_t protocol, bool dual_stack, ConnId conn,
@@ -346,7 +346,8 @@ Status flow_bind_shared(Worker& w, Endpoints& e, uint8_t protocol, bool dual_sta
 
 void flow_unbind_shared(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stack,
                         ConnId conn) noexcept {
-  of(w).layer->flows->unbind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn);
+  of(w).layer->flows->unbind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,
+                                    w.now);
 }
 
 Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& chain, uint32_t offset,

@@ -7,6 +7,9 @@ namespace {
 
 constexpr std::size_t kBatch = kFrameSize;
 
+// Ports that are looked at before it is worth a note that all are.
+constexpr uint32_t kFewPorts = 64;
+
 constexpr uint64_t pack(ConnId conn, uint8_t worker, FlowKind kind) noexcept {
   return static_cast<uint64_t>(kind) << 40 | static_cast<uint64_t>(worker) << 32 | conn;
 }
@@ -186,13 +189,13 @@ Status FlowTables::add(const Endpoints& e, uint8_t protocol, FlowKind kind, uint
                         : add_key(key6_of(e, protocol), kind, value);
 }
 
-void FlowTables::del(const Endpoints& e, uint8_t protocol) noexcept {
+void FlowTables::del(const Endpoints& e, uint8_t protocol, TimeNs now) noexcept {
   if (e.local.is_ip4)
     del_key(key4_of(e, protocol));
   else
     del_key(key6_of(e, protocol));
-  if (shortage_.is_any() && e.local_port >= min_port_ && e.local_port <= max_port_) [[unlikely]]
-    shortage_.freed(destination_of(e, protocol), e.local_port);
+  if (shortage_.is_any(now) && may_choose(e.local_port)) [[unlikely]]
+    shortage_.freed(destination_of(e, protocol), e.local_port, now);
 }
 
 uint64_t FlowTables::destination_of(const Endpoints& e, uint8_t protocol) const noexcept {
@@ -233,31 +236,51 @@ bool FlowTables::bound_by_another(const Endpoints& e, uint8_t protocol, uint8_t 
 }
 
 Status FlowTables::open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId conn,
-                        uint32_t& counter) noexcept {
-  if (e.local_port != 0) {
-    if (bound_by_another(e, protocol, worker, conn)) return Status::kInUse;
-    const Status s = add(e, protocol, FlowKind::kHalfOpen, worker, conn);
-    return s == Status::kExists ? Status::kInUse : s;
-  }
+                        uint32_t& counter, TimeNs now) noexcept {
   const auto take = [&](uint16_t port) {
     e.local_port = port;
     if (bound_by_another(e, protocol, worker, conn)) return Status::kExists;
     return add(e, protocol, FlowKind::kHalfOpen, worker, conn);
   };
-  const uint64_t destination = destination_of(e, protocol);
-  using Known = PortShortage::Known;
-  uint16_t port = 0;
-  Known known = Known::kNothing;
-  while (shortage_.is_any() && (known = shortage_.take(destination, port)) == Known::kPort)
-    if (const Status s = take(port); s != Status::kExists) return s;
-  const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
-  for (uint32_t tries = 0; known != Known::kNoPort && tries < range; ++tries) {
-    port = static_cast<uint16_t>(min_port_ + (destination + counter++) % range);
-    if (const Status s = take(port); s != Status::kExists) return s;
+  if (e.local_port != 0) {
+    const Status s = take(e.local_port);
+    return s == Status::kExists ? Status::kInUse : s;
   }
-  if (known != Known::kNoPort) shortage_.begin(destination);
-  e.local_port = 0;
-  return Status::kInUse;
+  const uint64_t destination = destination_of(e, protocol);
+  // kExists: there may be others.
+  const auto take_freed = [&] {
+    using Known = PortShortage::Known;
+    Known known = Known::kNothing;
+    uint16_t port = 0;
+    while (shortage_.is_any(now) &&
+           (known = shortage_.take(destination, port, now)) == Known::kPort) {
+      const Status s = take(port);
+      if (s == Status::kExists) continue;
+      if (s != Status::kOk) shortage_.freed(destination, port, now);
+      return s;
+    }
+    return known == Known::kNoPort ? Status::kInUse : Status::kExists;
+  };
+  const uint32_t range = static_cast<uint32_t>(max_port_) - min_port_ + 1;
+  const auto look_at = [&](uint32_t n) {
+    Status s = Status::kExists;
+    while (n-- != 0 && s == Status::kExists)
+      s = take(static_cast<uint16_t>(min_port_ + (destination + counter++) % range));
+    return s;
+  };
+  Status s = take_freed();
+  if (s == Status::kExists) s = look_at(std::min(range, kFewPorts));
+  if (s == Status::kExists) {
+    const uint64_t ticket = shortage_.begin(destination, protocol, now);
+    s = look_at(range);
+    if (s == Status::kExists) {
+      shortage_.confirm(destination, ticket, now);
+      s = take_freed();
+    }
+  }
+  if (s == Status::kExists) s = Status::kInUse;
+  if (s == Status::kInUse) e.local_port = 0;
+  return s;
 }
 
 Status FlowTables::add_local(const Endpoints& e, uint8_t protocol, bool dual_stack,
@@ -366,9 +389,21 @@ Status FlowTables::bind_shared(Endpoints& e, uint8_t protocol, bool dual_stack, 
                    [&] { return join_local(e, protocol, dual_stack, value, share, alone); });
 }
 
+void FlowTables::note_unbound(const Endpoints& e, uint8_t protocol, TimeNs now) noexcept {
+  if (shortage_.is_any(now) && may_choose(e.local_port)) [[unlikely]]
+    shortage_.freed_for_all(protocol, e.local_port, now);
+}
+
+void FlowTables::unbind(const Endpoints& e, uint8_t protocol, bool dual_stack,
+                        TimeNs now) noexcept {
+  del_listener(e, protocol, dual_stack);
+  note_unbound(e, protocol, now);
+}
+
 void FlowTables::unbind_shared(const Endpoints& e, uint8_t protocol, bool dual_stack,
-                               uint8_t worker, ConnId conn) noexcept {
+                               uint8_t worker, ConnId conn, TimeNs now) noexcept {
   leave_local(e, protocol, dual_stack, pack(conn, worker, FlowKind::kBound));
+  note_unbound(e, protocol, now);
 }
 
 void FlowTables::leave_local(const Endpoints& e, uint8_t protocol, bool dual_stack,

@@ -25,13 +25,14 @@ class FlowTables {
   uint32_t spread(const Key&, uint32_t n) const noexcept;
 
   Status add(const Endpoints&, uint8_t protocol, FlowKind, uint8_t worker, ConnId) noexcept;
-  void del(const Endpoints&, uint8_t protocol) noexcept;
+  void del(const Endpoints&, uint8_t protocol, TimeNs now) noexcept;
   // Of an established one.
   void move(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) noexcept;
   // Picks a free local port for `e` when it has none and adds the half-open entry (RFC 6056
   // section 3.3.3: a keyed hash of the addresses and the remote port gives the start, a counter the
   // step). A port that another connection has bound is in use.
-  Status open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId, uint32_t& counter) noexcept;
+  Status open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId, uint32_t& counter,
+              TimeNs now) noexcept;
 
   // Listeners. v6only false with a wildcard IPv6 address also takes IPv4.
   Status add_listener(Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener) noexcept;
@@ -51,11 +52,12 @@ class FlowTables {
   // section 3.3.1).
   Status bind(Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
               uint64_t start) noexcept;
+  void unbind(const Endpoints&, uint8_t protocol, bool dual_stack, TimeNs now) noexcept;
   // The same, of one that shares its end with others that agree to it (port_groups.h).
   Status bind_shared(Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
                      const PortShare&, uint64_t start) noexcept;
-  void unbind_shared(const Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker,
-                     ConnId) noexcept;
+  void unbind_shared(const Endpoints&, uint8_t protocol, bool dual_stack, uint8_t worker, ConnId,
+                     TimeNs now) noexcept;
 
   std::size_t established() const noexcept { return established4_->size() + established6_->size(); }
   // Memory of tables that are empty goes back to the kernel. Control thread.
@@ -98,6 +100,8 @@ class FlowTables {
   FlowMatch member(const FlowMatch& found, uint64_t hash) const noexcept;
   bool bound_by_another(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) const noexcept;
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
+  bool may_choose(uint16_t port) const noexcept { return port >= min_port_ && port <= max_port_; }
+  void note_unbound(const Endpoints&, uint8_t protocol, TimeNs now) noexcept;
   // What a port is chosen for, as a number that no peer knows.
   uint64_t destination_of(const Endpoints&, uint8_t protocol) const noexcept;
 

@@ -75,7 +75,7 @@ Status flow_add(Worker& w, const Endpoints& e, uint8_t protocol, FlowKind kind,
 
 void flow_del(Worker& w, const Endpoints& e, uint8_t protocol) noexcept {
   SessionWorker& sw = of(w);
-  sw.layer->flows->del(e, protocol);
+  sw.layer->flows->del(e, protocol, w.now);
   drain_progress(sw);
 }
 
@@ -88,7 +88,8 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
     e.local = route.source;
   }
   fetch_ahead(sw);
-  return sw.layer->flows->open(e, protocol, static_cast<uint8_t>(w.index), conn, sw.port_counter);
+  return sw.layer->flows->open(e, protocol, static_cast<uint8_t>(w.index), conn, sw.port_counter,
+                               w.now);
 }
 
 // --- Life

@@ -24,13 +24,13 @@ void BM_FlowOpenDel(benchmark::State& state) {
   uint32_t counter = 0;
   for (int64_t i = 0; i < state.range(0); ++i) {
     Endpoints e = to_server();
-    (void)tables->open(e, kProtoTcp, 0, 1, counter);
+    (void)tables->open(e, kProtoTcp, 0, 1, counter, 0);
     (void)tables->add(e, kProtoTcp, FlowKind::kEstablished, 0, 1);
   }
   for (auto _ : state) {
     Endpoints e = to_server();
-    if (tables->open(e, kProtoTcp, 0, 1, counter) != Status::kOk) state.SkipWithError("no port");
-    tables->del(e, kProtoTcp);
+    if (tables->open(e, kProtoTcp, 0, 1, counter, 0) != Status::kOk) state.SkipWithError("no port");
+    tables->del(e, kProtoTcp, 0);
   }
   state.SetItemsProcessed(state.iterations());
 }
@@ -42,12 +42,15 @@ void BM_FlowOpenWithoutAPort(benchmark::State& state) {
   uint32_t counter = 0;
   for (uint32_t i = 0; i < kPorts; ++i) {
     Endpoints e = to_server();
-    (void)tables->open(e, kProtoTcp, 0, 1, counter);
+    (void)tables->open(e, kProtoTcp, 0, 1, counter, 0);
     (void)tables->add(e, kProtoTcp, FlowKind::kEstablished, 0, 1);
   }
+  TimeNs now = 0;
   for (auto _ : state) {
+    now += 20'000;  // so that they are believed for 5000 turns
     Endpoints e = to_server();
-    if (tables->open(e, kProtoTcp, 0, 1, counter) == Status::kOk) state.SkipWithError("a port");
+    if (tables->open(e, kProtoTcp, 0, 1, counter, now) == Status::kOk)
+      state.SkipWithError("a port");
   }
   state.SetItemsProcessed(state.iterations());
 }

@@ -118,7 +118,7 @@ TEST(SharedListeners, AConnectMayLeaveFromTheirPort) {  // as it may from a lone
   e.local_port = 80;
   e.remote_port = 1234;
   uint32_t counter = 0;
-  EXPECT_EQ(t->open(e, kProtoTcp, 0, 1, counter), Status::kOk);
+  EXPECT_EQ(t->open(e, kProtoTcp, 0, 1, counter, 0), Status::kOk);
 }
 
 // --- Two workers of one application, each with a listener of its own.
