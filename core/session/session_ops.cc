@@ -459,6 +459,11 @@ void fill_ops(Ops& o) noexcept {
   o.tx_datagram = tx_datagram;
   o.take_membership = take_membership;
   o.give_back_memberships = give_back_memberships;
+  o.chosen_ports = [](Worker& w, uint16_t* first, uint16_t* last) noexcept {
+    const SessionConfig& c = of(w).layer->config;
+    *first = c.min_src_port;
+    *last = c.max_src_port;
+  };
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

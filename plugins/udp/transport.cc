@@ -51,12 +51,15 @@ Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
       return Status::kUnreachable;
     }
   }
+  LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
+  if (!ports) return Status::kNoMemory;
   if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
+  ports->add(e.local_port);
   const Status s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
-  if (s != Status::kOk)
+  if (s != Status::kOk) {
     sessions.flow_del(u.w, e, kProtoUdp);
-  else
-    shared().local_ports->add(e.local_port);
+    ports->remove(e.local_port);
+  }
   return s;
 }
 
@@ -76,30 +79,55 @@ void leave_bound(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept
     u.w.sessions->flow_unbind(u.w, e, kProtoUdp, c.dual_stack());
 }
 
-// Ports that are chosen for a socket until one is nobody's. Each is drawn anew, so that this is in
-// vain only where nearly all of them are taken; then it shares the last one.
-constexpr int kMostChoices = 64;
+// At a port that nobody has, sought from a random one on (RFC 6056 section 3.3.1). The flow table
+// hears of the one that is taken only: packets of others would find what is entered there to see.
+// kInUse: there is none.
+Status claim_free(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
+                  Endpoints& e) noexcept {
+  uint16_t first = 0, last = 0;
+  u.w.sessions->chosen_ports(u.w, &first, &last);
+  const uint32_t range = static_cast<uint32_t>(last) - first + 1;
+  const auto start = static_cast<uint32_t>(u.w.random() % range);
+  for (uint32_t i = 0; i < range; ++i) {
+    e.local_port = static_cast<uint16_t>(first + (start + i) % range);
+    if (!ports.add_if_free(e.local_port)) continue;
+    const Status s = enter_bound(u, c, e);
+    if (s == Status::kOk) return s;
+    ports.remove(e.local_port);
+    if (s != Status::kInUse) return s;
+  }
+  e.local_port = 0;
+  return Status::kInUse;
+}
 
 // The local end alone.
 Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
-  LocalPorts& ports = *shared().local_ports;
-  const bool chooses = e.local_port == 0;
-  for (int n = 1;; ++n) {
-    if (const Status s = enter_bound(u, c, e); s != Status::kOk) return s;
-    if (!chooses || n == kMostChoices || ports.is_free(e.local_port)) break;
-    leave_bound(u, c, e);
-    e.local_port = 0;
+  LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
+  if (!ports) return Status::kNoMemory;
+  Status s = Status::kOk;
+  if (e.local_port != 0) {
+    ports->add(e.local_port);  // first, so that nobody chooses it meanwhile
+    s = enter_bound(u, c, e);
+    if (s != Status::kOk) ports->remove(e.local_port);
+  } else {
+    s = claim_free(u, c, *ports, e);
+    if (s == Status::kInUse) {  // then one of a socket that has it with a peer
+      s = enter_bound(u, c, e);
+      if (s == Status::kOk) ports->add(e.local_port);
+    }
   }
-  ports.add(e.local_port);
-  note_bound(u, c, e.local_port);
-  return Status::kOk;
+  if (s == Status::kOk) note_bound(u, c, e.local_port);
+  return s;
 }
 
 void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
-  shared().local_ports->remove(e.local_port);
-  if (e.remote_port != 0) return u.w.sessions->flow_del(u.w, e, kProtoUdp);
-  note_unbound(u, c, e.local_port);
-  leave_bound(u, c, e);
+  if (e.remote_port != 0) {
+    u.w.sessions->flow_del(u.w, e, kProtoUdp);
+  } else {
+    note_unbound(u, c, e.local_port);
+    leave_bound(u, c, e);
+  }
+  shared().local_ports->of(e.fib_index)->remove(e.local_port);  // last: nobody's only now
 }
 
 // What others have bound a 5-tuple may have, too, if it could be bound with them.

@@ -278,6 +278,9 @@ struct SessionOps {
   // leave others enough; it must not become one.
   bool (*take_membership)(Worker&, SessionId) noexcept;
   void (*give_back_memberships)(Worker&, SessionId, uint32_t n) noexcept;
+
+  // The ports that flow_open and flow_bind choose from, `last` one of them. Since ABI 1.1.
+  void (*chosen_ports)(Worker&, uint16_t* first, uint16_t* last) noexcept;
 };
 
 }  // namespace loom

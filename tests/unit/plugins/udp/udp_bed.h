@@ -3,7 +3,6 @@
 #pragma once
 #include <gtest/gtest.h>
 
-#include <deque>
 #include <map>
 #include <string>
 #include <tuple>
@@ -53,13 +52,12 @@ struct UdpBed {
   std::map<SessionId, uint32_t> members;  // memberships that are charged to a session
   uint32_t most_members = ~0u;            // of all of them
 
-  std::deque<uint16_t> choices;  // ports for who asks for none, before 50000
+  uint16_t first_chosen = 50'000, last_chosen = 50'000;  // ports for who asks for none
+  uint32_t n_binds = 0, n_unnamed = 0;  // of flow_bind and flow_bind_shared; those without a port
 
-  uint16_t choose_port() {
-    if (choices.empty()) return 50'000;
-    const uint16_t port = choices.front();
-    choices.pop_front();
-    return port;
+  void choose(Endpoints& e) {
+    ++n_unnamed;
+    e.local_port = first_chosen;
   }
   static FlowId bound_id(const Endpoints& e) { return {e.local, e.local_port, {}, 0}; }
   static FlowId id_of(const Endpoints& e) {
@@ -85,8 +83,13 @@ struct UdpBed {
     sessions.flow_del = [](Worker&, const Endpoints& e, uint8_t) noexcept {
       EXPECT_EQ(self->flows.erase(id_of(e)), 1u);
     };
+    sessions.chosen_ports = [](Worker&, uint16_t* first, uint16_t* last) noexcept {
+      *first = self->first_chosen;
+      *last = self->last_chosen;
+    };
     sessions.flow_bind = [](Worker&, Endpoints& e, uint8_t, bool both, ConnId c) noexcept {
-      if (e.local_port == 0) e.local_port = self->choose_port();
+      ++self->n_binds;
+      if (e.local_port == 0) self->choose(e);
       if (!self->flows.try_emplace(bound_id(e), Flow{FlowKind::kBound, c}).second)
         return Status::kInUse;
       Endpoints ip4 = e;
@@ -105,7 +108,8 @@ struct UdpBed {
     // Several on one end: the latest is found.
     sessions.flow_bind_shared = [](Worker&, Endpoints& e, uint8_t, bool, ConnId c, SessionId,
                                    const SocketOptionsView& o) noexcept {
-      if (e.local_port == 0) e.local_port = self->choose_port();
+      ++self->n_binds;
+      if (e.local_port == 0) self->choose(e);
       auto& all = self->sharing[bound_id(e)];
       if (all.empty() && self->flows.contains(bound_id(e))) return Status::kInUse;
       if (!all.empty() && all.front().second != o.reuseport) return Status::kInUse;
