@@ -282,7 +282,21 @@ class Lab:
             wait_until(gone, f"the daemon forgets who listened on {address} port {port}")
 
     def daemon_tail(self):
-        return self._tail(self.dir / "hostloom.log") if self.daemon else ""
+        return self._tail(self.dir / "hostloom.log") + self._daemon_threads() if self.daemon else ""
+
+    def _daemon_threads(self):
+        """Tells one that sleeps, and was perhaps not woken, from one that is given no core."""
+        said = []
+        for task in sorted(pathlib.Path(f"/proc/{self.daemon.pid}/task").glob("*"), key=lambda t: int(t.name)):
+            try:
+                name, rest = (task / "stat").read_text().rsplit(")", 1)
+                ran, waited = map(int, (task / "schedstat").read_text().split()[:2])
+                where = (task / "wchan").read_text()
+            except (OSError, ValueError):  # it ends just now, or the kernel does not count
+                continue
+            said.append(f"{name.split('(', 1)[1]}: state {rest.split()[0]} in {where}, ran {ran / 1e9:.2f} s, "
+                        f"waited for a core {waited / 1e9:.2f} s\n")
+        return "--- the daemon's threads:\n" + "".join(said) if said else ""
 
     @staticmethod
     def _tail(path, lines=15):
