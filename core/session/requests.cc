@@ -422,7 +422,6 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.ip4_group_all = !(o.group_off & svm::kIp4GroupAllOff);
   v.ip6_group_all = !(o.group_off & svm::kIp6GroupAllOff);
   v.settings = o.settings;
-  v.no_check6_tx = o.no_check6_tx;
   v.no_check6_rx = o.no_check6_rx;
   v.interface = uint32_t{o.interface} - 1;  // 0: kNoIndex
   return v;

@@ -223,7 +223,7 @@ AppEndpoint lower_endpoint(const SocketOptionsView& options) noexcept {
   e.options.ip4_errors = e.options.ip6_errors = e.options.gro = false;
   // Whether the application may have that interface nobody has asked (SocketOptions::interface).
   e.options.interface = kNoIndex;
-  e.options.no_check6_tx = e.options.no_check6_rx = false;
+  e.options.no_check6_rx = false;
   return e;
 }
 

@@ -27,10 +27,10 @@ struct Connection {
   uint8_t tos = 0;
   PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
   bool dont_fragment6 = false;
-  bool ip4_errors = false, ip6_errors = false;      // wants to hear of all errors (IP_RECVERR)
-  bool gro = false;                                 // takes several at once (UDP_GRO)
-  bool no_check6_tx = false, no_check6_rx = false;  // sends, takes IPv6's without a checksum
-  bool broadcast = false;                           // may send to broadcast addresses
+  bool ip4_errors = false, ip6_errors = false;  // wants to hear of all errors (IP_RECVERR)
+  bool gro = false;                             // takes several at once (UDP_GRO)
+  bool no_check6_rx = false;                    // takes IPv6's without a checksum
+  bool broadcast = false;                       // may send to broadcast addresses
   bool ip4_group_loop = true, ip6_group_loop = true, ip4_group_all = true, ip6_group_all = true;
   uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;  // to send to groups by
   IfIndex interface = kNoIndex;  // the only one that it comes and goes by

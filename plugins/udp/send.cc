@@ -236,7 +236,7 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
     const Sent verdict = decide(u, *c, d, b.length(), way);
     const bool is_sent = verdict == Sent::kSent || verdict == Sent::kFragmented;
     if (is_sent || verdict == Sent::kLoopedOnly) [[likely]] {
-      way.no_checksum = c->no_check6_tx;
+      way.no_checksum = d.flags & kDatagramNoChecksum;
       push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos, ttl_of(d, way));
       if (way.is_group && is_looped(u, *c, way)) [[unlikely]]
         loop_back(u, b, way.tx_if);

@@ -161,7 +161,6 @@ void take_options(UdpWorker& u, Connection& c, const SocketOptionsView& o) noexc
   c.dont_fragment6 = o.dont_fragment6;
   c.ip4_errors = o.ip4_errors;
   c.ip6_errors = o.ip6_errors;
-  c.no_check6_tx = o.no_check6_tx;
   c.no_check6_rx = o.no_check6_rx;
   if (c.interface != o.interface) c.mtu = 0;  // another way to the peer
   c.interface = o.interface;

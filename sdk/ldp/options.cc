@@ -300,12 +300,10 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     return 0;
   }
   if (s.is_datagram() && is_checksum_option(level, name)) {
-    s.change_options([&](Options& o) {
-      if (name == UDP_NO_CHECK6_TX)
-        o.no_check6_tx = number != 0;
-      else
-        o.no_check6_rx = number != 0;
-    });
+    if (name == UDP_NO_CHECK6_TX)
+      s.no_check6_tx.store(number != 0);
+    else
+      s.change_options([&](Options& o) { o.no_check6_rx = number != 0; });
     return 0;
   }
   const bool traffic_class =
@@ -347,8 +345,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT)
     return put(s.gso_size.load(), value, len);
   if (s.is_datagram() && is_checksum_option(level, name)) {
-    const Options o = s.options();
-    return put(name == UDP_NO_CHECK6_TX ? o.no_check6_tx : o.no_check6_rx, value, len);
+    const bool is_on = name == UDP_NO_CHECK6_TX ? s.no_check6_tx.load() : s.options().no_check6_rx;
+    return put(is_on, value, len);
   }
   if (s.is_datagram() && is_path_option(level, name)) {
     const int found = get_path_option(s, level, name);

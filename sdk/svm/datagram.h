@@ -27,13 +27,14 @@ struct DatagramHeader {
 };
 static_assert(sizeof(DatagramHeader) == 52);
 
-// Beside DatagramFlags, rx: not a datagram but an error of earlier ones, in its place among what
-// came. length is 0, unless kDatagramQueued is set.
+// rx, beside those of DatagramFlags that are said of received ones: not a datagram but an error of
+// earlier ones, in its place among what came. length is 0, unless kDatagramQueued is set.
 constexpr uint8_t kDatagramError = 1u << 7;
 // With kDatagramError: for MSG_ERRQUEUE, too (IP_RECVERR). Then `tos` and `ttl` are ICMP's type and
 // code, `gso_size` the origin (Linux's SO_EE_ORIGIN_*), `interface` the MTU with EMSGSIZE,
 // remote_ip and remote_port where the datagram went, local_ip who says so (zero: this host); the
-// payload is what the error quotes of the datagram's, at most kMaxQuoted bytes.
+// payload is what the error quotes of the datagram's, at most kMaxQuoted bytes. The bit is tx's
+// kDatagramNoChecksum.
 constexpr uint8_t kDatagramQueued = 1u << 6;
 constexpr uint32_t kMaxQuoted = 512;
 constexpr uint32_t kMaxQueuedErrors = 32;  // that wait in a fifo; further ones are dropped

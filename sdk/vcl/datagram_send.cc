@@ -91,7 +91,8 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
   if (!reaches(to)) return -ENETUNREACH;
   if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
-  if (!to.is_ip4 && out.gso_size != 0 && options_.no_check6_tx) return -EINVAL;  // as Linux
+  const bool lacks_checksum = !to.is_ip4 && no_check6_tx.load(std::memory_order_relaxed);
+  if (lacks_checksum && out.gso_size != 0) return -EINVAL;  // as Linux
   const bool is_group = is_multicast(to);
   if (is_limited_broadcast(to) && !options_.broadcast) return -EACCES;
   const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_);
@@ -127,6 +128,7 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   }
   const bool may_be_linked = !links_.empty() && out.interface == 0 && options_.interface == 0;
   if (may_be_linked && send_by_link(d, to, h, due)) return 0;
+  if (lacks_checksum) h.flags |= kDatagramNoChecksum;  // which links do not have
   const uint32_t total = kHeader + h.length;
   if (total > tx_.size()) return -EMSGSIZE;
   while (true) {

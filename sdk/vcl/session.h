@@ -255,7 +255,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint64_t cookie = 0;
   uint8_t ttl = 0;                                            // of datagrams sent; 0 = default
   std::atomic<uint8_t> ip4_group_hops{1}, ip6_group_hops{1};  // the same to groups
-  std::atomic<uint16_t> gso_size{0};  // UDP_SEGMENT, unless a datagram has its own
+  std::atomic<uint16_t> gso_size{0};      // UDP_SEGMENT, unless a datagram has its own
+  std::atomic<bool> no_check6_tx{false};  // UDP_NO_CHECK6_TX
   // What the program wants to be told with each datagram; the bits are the preload library's.
   std::atomic<uint8_t> ancillary{0};
 

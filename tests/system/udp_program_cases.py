@@ -248,6 +248,7 @@ def no_checksums():
                 said = lab.output(s)
                 expect("socket 0 heard unchecked" not in said and "socket 1 heard unchecked 1" in said, said)
                 expect("socket 0 heard checked 0" in said, said)
+                lab.run([*LINK, "turns", to, PORT, str(lab.daemon.pid)], env=ask_env, timeout=200)
         expect_reclaimed(lab)
 
 

@@ -22,6 +22,7 @@ enum DatagramFlags : uint32_t {
   // To send, with kDatagramLocal: to a group by the interface that has `ends.local`. The source is
   // the address that the socket is bound to; that one if it is bound to none.
   kDatagramLocalInterface = 1u << 5,
+  kDatagramNoChecksum = 1u << 6,  // to send, over IPv6 and not in several: without one (RFC 6935)
 };
 
 struct Datagram {

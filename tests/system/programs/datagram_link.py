@@ -6,12 +6,15 @@ usage: datagram_link.py scoped OWN HOST PORT INTERFACE   link-local addresses; I
        datagram_link.py echo ADDRESS PORT [OWN]          sends back what comes, also to a group, by OWN
        datagram_link.py checks ADDRESS PORT              hears at PORT without, at PORT + 1 with UDP_NO_CHECK6_RX
        datagram_link.py unchecked ADDRESS PORT           sends there with UDP_NO_CHECK6_TX, until both have answered
+       datagram_link.py turns ADDRESS PORT PID           the same now and then, while process PID is stopped
        datagram_link.py grow OWN PORT                    PORT + 1 answers, while what comes to PORT waits
        datagram_link.py feed ADDRESS PORT N BYTES        so many there, each followed by a question to PORT + 1"""
 
 import ctypes
 import errno
+import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -155,6 +158,31 @@ def unchecked(address, port):
         answered(s, lambda q, to=port + i: s.sendto(q, (address, to)), b"checked %d" % i)
 
 
+def turns(address, port, pid):
+    """What counts is the option as it was when send() was called, whenever the datagram leaves."""
+    s = datagram_socket()
+    answered(s, lambda q: s.sendto(q, (address, port)), b"checked")
+    s.settimeout(60)
+    texts = [(b"checked %d", b"unchecked %d")[i % 2] % i for i in range(6)]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i, text in enumerate(texts):
+            s.setsockopt(IPPROTO_UDP, UDP_NO_CHECK6_TX, i % 2)
+            for to in (port, port + 1):
+                s.sendto(text, (address, to))
+        s.setsockopt(IPPROTO_UDP, UDP_NO_CHECK6_TX, 0)
+        for to in (port, port + 1):
+            s.sendto(b"over", (address, to))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    heard = {port: [], port + 1: []}
+    while not all(b"over" in h for h in heard.values()):
+        text, peer = s.recvfrom(100)
+        heard[peer[1]].append(text)
+    expect(heard[port] == [*texts[::2], b"over"], f"with checksums: {heard[port]}")
+    expect(heard[port + 1] == [*texts, b"over"], f"in all: {heard[port + 1]}")
+
+
 def grow(own, port):
     big, small = (datagram_socket(own, port + i) for i in range(2))
     before = big.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -202,5 +230,5 @@ def feed(address, port, count, size):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (scoped, kernels, group, echo, checks, unchecked, grow, feed)}[sys.argv[1]](
+    {f.__name__: f for f in (scoped, kernels, group, echo, checks, unchecked, turns, grow, feed)}[sys.argv[1]](
         *(int(a) if a.isdigit() else a for a in sys.argv[2:]))

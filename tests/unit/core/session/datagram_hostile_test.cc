@@ -75,9 +75,9 @@ TEST_F(DatagramTest, DatagramsThatMakeNoSenseHaveTheirTurnAsOthersHave) {
 
 TEST_F(DatagramTest, FieldsThatMakeNoSenseDropThatDatagramAlone) {
   auto c = open();
-  std::vector<DatagramHeader> bad(10, header(4));
+  std::vector<DatagramHeader> bad(11, header(4));
   bad[0].flags |= svm::kDatagramError;
-  bad[1].flags |= 1u << 6;
+  bad[1].flags |= kDatagramNoChecksum;  // over IPv4
   bad[2].is_ip4 = 2;
   bad[3].remote_port = 0;
   std::memset(bad[4].remote_ip, 0, sizeof bad[4].remote_ip);
@@ -86,8 +86,11 @@ TEST_F(DatagramTest, FieldsThatMakeNoSenseDropThatDatagramAlone) {
   bad[6].local_ip[0] = 11;
   bad[7].length = 200;  // more pieces than 128
   bad[7].gso_size = 1;
-  bad[8].flags |= kDatagramLocal;  // the source is ::
-  bad[9].flags |= kDatagramTtl;    // of zero
+  bad[8].flags |= kDatagramLocal;        // the source is ::
+  bad[9].flags |= kDatagramTtl;          // of zero
+  bad[10].flags |= kDatagramNoChecksum;  // and in several
+  bad[10].is_ip4 = 0;
+  bad[10].gso_size = 2;
   for (const DatagramHeader& h : bad) put(*c, h, pattern(h.length));
   EXPECT_EQ(bed.counter("bad-datagram"), bad.size());
   EXPECT_TRUE(transport.sent.empty());

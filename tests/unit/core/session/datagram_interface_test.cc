@@ -21,8 +21,8 @@ struct DatagramInterface : testing::Test {
     EXPECT_EQ(c.status, 0);
     connection = app.connection(c.handle, c.session);
   }
-  void put(DatagramHeader h) {
-    h.is_ip4 = 1;
+  void put(DatagramHeader h, uint8_t is_ip4 = 1) {
+    h.is_ip4 = is_ip4;
     h.remote_port = Be16(9000).raw();
     h.remote_ip[0] = 192;
     app.write(*connection, std::string(reinterpret_cast<const char*>(&h), sizeof h));
@@ -77,6 +77,21 @@ TEST_F(DatagramInterface, MayBeNamedByItsAddressWhichMustBeThisHosts) {  // IP_M
   ASSERT_EQ(transport.sent.size(), 1u);
   EXPECT_EQ(transport.sent[0].d.flags, h.flags);
   EXPECT_EQ(transport.sent[0].d.ends.local.str(), "10.0.0.0");
+}
+
+TEST_F(DatagramInterface, AChecksumIsLeftOutOfWhatSaysSo) {  // RFC 6935; UDP_NO_CHECK6_TX
+  DatagramHeader h{};
+  h.flags = kDatagramRemote | kDatagramNoChecksum;
+  put(h, 0);
+  h.flags = kDatagramRemote;
+  put(h, 0);
+  ASSERT_EQ(transport.sent.size(), 2u);
+  EXPECT_EQ(transport.sent[0].d.flags, kDatagramRemote | kDatagramNoChecksum);
+  EXPECT_EQ(transport.sent[1].d.flags, kDatagramRemote);
+  h.flags = kDatagramRemote | kDatagramNoChecksum;
+  put(h, 1);
+  EXPECT_EQ(transport.sent.size(), 2u);
+  EXPECT_EQ(bed.counter("bad-datagram"), 1u);
 }
 
 TEST_F(DatagramInterface, NeedsADestination) {
