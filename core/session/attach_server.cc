@@ -294,6 +294,16 @@ void use_settings(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) 
   if (!used) r.fail(used.error().code, "the listener keeps its settings: " + used.error().message);
 }
 
+void find_interface(const Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
+  Ip4Address address;
+  std::memcpy(address.bytes.data(), q.ip4, sizeof q.ip4);
+  const auto found = find_interface(layer, *app.ns, q.is_ip4, q.interface - 1, address);
+  if (found)
+    r.body.interface = *found + 1;  // kNoIndex: 0
+  else
+    r.fail(found.error().code, found.error().message);
+}
+
 // Of a session that lives where it was opened.
 void get_property(Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
   Status status = Status::kNotFound;
@@ -341,6 +351,9 @@ void answer(Impl& layer, AppWorker& a, const svm::AttachRequest& request, Secret
       break;
     case svm::AttachOp::kGetProperty:
       get_property(layer, *a.app, request, r);
+      break;
+    case svm::AttachOp::kFindInterface:
+      find_interface(layer, *a.app, request, r);
       break;
     default:
       r.fail(Status::kUnsupported, "unknown request");

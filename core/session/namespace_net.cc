@@ -145,6 +145,29 @@ void interface_changed(Impl& layer, IfIndex index, bool has_gone) {
   }
 }
 
+Result<IfIndex> find_interface(const Impl& layer, const Namespace& ns, bool is_ip4, IfIndex wanted,
+                               Ip4Address address) {
+  const IfIndex own = ns.interface.load(std::memory_order_relaxed);
+  const uint32_t fib = ns.fibs().of(is_ip4);
+  IfIndex found = kNoIndex;
+  bool is_here = false;
+  if (layer.net && fib != kNoIndex)
+    layer.net->visit_interfaces([&](const Interface& f) {
+      const auto& in = is_ip4 ? f.ip4_fib_index : f.ip6_fib_index;
+      const bool is_meant =
+          wanted != kNoIndex ? f.index == wanted : f.address_view().has(IpAddress(address));
+      if (is_here || !is_meant || in.load(std::memory_order_relaxed) != fib ||
+          (own != kNoIndex && f.index != own))
+        return;
+      is_here = true;
+      if (wanted != kNoIndex || !f.is_loopback) found = f.index;
+    });
+  if (is_here) return found;
+  return error(Status::kNotFound,
+               "no interface " + (wanted != kNoIndex ? std::to_string(wanted)
+                                                     : "has " + IpAddress(address).str()));
+}
+
 std::string namespace_in_table(const Impl& layer, uint32_t table, bool is_ip6) {
   for (const auto& ns : layer.namespaces)
     if (ns && ns->ip4_fib.load(std::memory_order_relaxed) != kNoIndex &&

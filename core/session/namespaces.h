@@ -186,6 +186,10 @@ void interface_changed(SessionLayer::Impl&, IfIndex, bool has_gone);
 // Of the first namespace there, or "".
 std::string namespace_in_table(const SessionLayer::Impl&, uint32_t table, bool is_ip6);
 std::string interface_name(const SessionLayer::Impl&, const Namespace&);  // "" without
+// The one of the namespace's that `wanted` says, or, if that is kNoIndex, that has the address;
+// kNoIndex: it is this host's, and says none (a loopback interface's). kNotFound. Control thread.
+Result<IfIndex> find_interface(const SessionLayer::Impl&, const Namespace&, bool is_ip4,
+                               IfIndex wanted, Ip4Address);
 
 // Worker. Where the namespace of the application is: fills in the table, and the source when the
 // namespace is bound to an interface. kUnreachable; kNotFound, the local address is not its own.

@@ -2,6 +2,7 @@
 // counted.
 #include <cstring>
 
+#include "net/net_ops.h"
 #include "session/session_events.h"
 
 namespace loom::session {
@@ -23,6 +24,14 @@ bool is_heard(const AppPort& p) noexcept {
 void take_away_used(const SessionWorker& sw) noexcept {
   sw.worker->post_to_control(
       [](void* layer) { static_cast<Impl*>(layer)->settings.take_away_used(); }, sw.layer);
+}
+
+// In a namespace that is bound to an interface another's address is none of the application's.
+void keep_own_source(SessionWorker& sw, const App& app, SocketOptionsView& v) noexcept {
+  const IfIndex own = app.ns->interface.load(std::memory_order_relaxed);
+  if (own != kNoIndex && !v.ip4_group_source.is_zero() &&
+      !has_address(*sw.worker, own, v.ip4_group_source))
+    v.ip4_group_source = {};
 }
 
 // Settings that are for one connect go with it, whatever comes of it.
@@ -81,6 +90,7 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
                    .creator = static_cast<uint8_t>(a.index),
                    .chance = waited.chance};
   keep_in_place(*a.app, args.options);
+  keep_own_source(sw, *a.app, args.options);
   Endpoints& e = args.endpoints;
   if (c.remote.port != 0 && !is_datagram &&  // those stay of both families
       c.local.is_ip4 != c.remote.is_ip4) {   // only meaningful when no address was bound
@@ -326,6 +336,7 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       SocketOptionsView view = options_view(o.options, congestion);
       if (ops->tx_kind == TxKind::kDatagram) bind_to_link(sw, *s, view.interface);
       keep_in_place(*a.app, view);
+      keep_own_source(sw, *a.app, view);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
       return;
     }
@@ -415,8 +426,9 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.ip6_errors = o.ip6_errors;
   v.gro = o.gro;
   v.broadcast = o.broadcast;
-  v.ip4_group_if = o.ip4_group_if - 1;  // 0: kNoIndex
-  v.ip6_group_if = o.ip6_group_if - 1;
+  v.ip4_group_if = uint32_t{o.ip4_group_if} - 1;  // 0: kNoIndex
+  v.ip6_group_if = uint32_t{o.ip6_group_if} - 1;
+  std::memcpy(v.ip4_group_source.bytes.data(), o.ip4_group_source, sizeof o.ip4_group_source);
   v.ip4_group_loop = !(o.group_off & svm::kIp4GroupLoopOff);
   v.ip6_group_loop = !(o.group_off & svm::kIp6GroupLoopOff);
   v.ip4_group_all = !(o.group_off & svm::kIp4GroupAllOff);

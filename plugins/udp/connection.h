@@ -33,6 +33,7 @@ struct Connection {
   bool broadcast = false;                       // may send to broadcast addresses
   bool ip4_group_loop = true, ip6_group_loop = true, ip4_group_all = true, ip6_group_all = true;
   uint32_t ip4_group_if = kNoIndex, ip6_group_if = kNoIndex;  // to send to groups by
+  Ip4Address ip4_group_source;                                // to connect to groups from
   IfIndex interface = kNoIndex;  // the only one that it comes and goes by
   bool has_chosen_port = false;  // the port was not asked for
   bool is_group_bound = false;   // `bound` is such an address

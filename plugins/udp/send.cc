@@ -48,9 +48,15 @@ class Batch {
 
 // To where the datagram says, from the address that it names, or that was bound, or by route.
 bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noexcept {
-  const bool names_local = !d.ends.local.is_zero(), has_source = c.has_source();
-  const IpAddress& from = names_local || !has_source ? d.ends.local : c.bound;
-  const bool names_source = names_local && !(has_source && (d.flags & kDatagramLocalInterface));
+  const bool names_local = !d.ends.local.is_zero(),
+             names_interface = d.flags & kDatagramLocalInterface;
+  // An address that says the interface is no source of who has one: bound, or by connect().
+  const bool is_connected = names_interface && !c.has_source() && c.has_peer() &&
+                            c.ends.local.is_ip4 == d.ends.remote.is_ip4;
+  const bool has_source = c.has_source() || is_connected;
+  const IpAddress& own = is_connected ? c.ends.local : c.bound;
+  const IpAddress& from = names_local || !has_source ? d.ends.local : own;
+  const bool names_source = names_local && !(has_source && names_interface);
   const IfIndex by = d.flags & kDatagramInterface ? d.interface : c.interface;
   const bool may_be_routed = by == kNoIndex && is_unicast(d.ends.remote);
   if ((!may_be_routed || !find_way(u, d.ends.remote, d.ends.fib_index, way)) &&
@@ -59,7 +65,7 @@ bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noex
   const IpAddress source = way.ends.local;
   way.ends = d.ends;
   way.ends.local_port = c.ends.local_port;
-  if (!names_source) way.ends.local = has_source ? c.bound : source;
+  if (!names_source) way.ends.local = has_source ? own : source;
   return true;
 }
 

@@ -43,11 +43,15 @@ Status check_ends(UdpWorker& u, const Connection& c, const Endpoints& e) noexcep
 // The 5-tuple with its source address and port, in the flow table.
 Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
+  IpAddress from = e.local;
+  if (from.is_zero() && e.remote.is_ip4 && is_multicast(e.remote)) from = c.ip4_group_source;
   if (e.local.is_zero() || c.interface != kNoIndex) {  // the route says no source to those
+    const bool is_chosen = e.local.is_zero() && !from.is_zero();
+    if (is_chosen && !u.w.net->is_local(u.w, from, e.fib_index)) return Status::kUnreachable;
     Way way;
-    if (find_group_way(u, c, e.remote, e.local, e.fib_index, c.interface, way)) {
-      if (e.local.is_zero()) e.local = way.ends.local;
-    } else if (c.interface != kNoIndex) {
+    if (find_group_way(u, c, e.remote, from, e.fib_index, c.interface, way)) {
+      if (e.local.is_zero()) e.local = is_chosen ? from : way.ends.local;
+    } else if (is_chosen || c.interface != kNoIndex) {
       return Status::kUnreachable;
     }
   }
@@ -171,6 +175,7 @@ void take_options(UdpWorker& u, Connection& c, const SocketOptionsView& o) noexc
   c.ip6_group_all = o.ip6_group_all;
   c.ip4_group_if = o.ip4_group_if;
   c.ip6_group_if = o.ip6_group_if;
+  c.ip4_group_source = o.ip4_group_source;
   u.n_gro += o.gro;
   u.n_gro -= c.gro;
   c.gro = o.gro;

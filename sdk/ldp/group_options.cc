@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <optional>
 
 #include "ldp/names.h"
 #include "ldp/scope.h"
+#include "vcl/app_worker.h"
 
 #ifndef IPV6_MULTICAST_ALL
 #define IPV6_MULTICAST_ALL 29
@@ -129,17 +132,63 @@ bool read_request(int level, int name, const void* value, socklen_t len, svm::Gr
   return true;
 }
 
-// IP_MULTICAST_IF: an address, or a structure with one or an index; zero takes it back.
-int set_interface4(Session& s, const void* value, socklen_t len) {
+// By which groups are sent to.
+struct GroupInterface {
+  uint32_t index = 0;
+  in_addr address{};  // IPv4's
+  bool is_none() const noexcept { return index == 0 && address.s_addr == 0; }
+};
+// Of IPv4 an address, or a structure with one or an index; zero takes it back.
+bool read_interface(int level, const void* value, socklen_t len, GroupInterface& out) {
+  if (level == IPPROTO_IPV6) return read(value, len, out.index);
   ip_mreqn r{};
   if (len >= sizeof(ip_mreq)) {
     std::memcpy(&r, value, std::min<size_t>(len, sizeof r));
     if (len < sizeof r) r.imr_ifindex = 0;
   } else if (!read(value, len, r.imr_address)) {
-    return -EINVAL;
+    return false;
   }
-  s.set_group_source(end4(r.imr_address));
-  s.change_options([&](Options& o) { o.ip4_group_if = static_cast<uint32_t>(r.imr_ifindex); });
+  out = {static_cast<uint32_t>(r.imr_ifindex), r.imr_address};
+  return true;
+}
+
+// Asks the daemon, which knows what an address means: `by.index` is that one's, or 0 still, for a
+// loopback interface's. 0 or a negative errno.
+int find_interface(vcl::AppWorker& w, int level, GroupInterface& by) {
+  std::shared_ptr<vcl::Attachment> attachment;
+  {
+    const std::lock_guard lock(w.mutex());
+    attachment = w.attachment_locked();
+  }
+  if (!attachment) return -ECONNRESET;
+  uint8_t ip4[4];
+  std::memcpy(ip4, &by.address, sizeof ip4);
+  const auto found = attachment->find_interface(level == IPPROTO_IP, by.index, ip4);
+  if (found) {
+    by.index = *found;
+    return 0;
+  }
+  if (found.error().code != Status::kNotFound)
+    return -vcl::errno_of(static_cast<int32_t>(found.error().code));
+  return level == IPPROTO_IP ? -EADDRNOTAVAIL : -ENODEV;
+}
+
+// What a socket was told before it became Hostloom's stays as it is: it was answered then.
+int set_interface(Session& s, int level, const void* value, socklen_t len) {
+  GroupInterface by;
+  if (!read_interface(level, value, len, by)) return -EINVAL;
+  if (!by.is_none() && s.state() != Session::State::kIdle)
+    if (const int e = find_interface(s.worker(), level, by); e != 0) return e;
+  if (!may_use(s, by.index)) return -EINVAL;
+  const auto index = static_cast<uint16_t>(std::min(by.index, kMostScope));  // nobody has that one
+  s.change_options([&](Options& o) {
+    if (level == IPPROTO_IPV6) {
+      o.ip6_group_if = index;
+    } else {
+      o.ip4_group_if = index;
+      std::memcpy(o.ip4_group_source, &by.address, sizeof o.ip4_group_source);
+    }
+  });
   return 0;
 }
 
@@ -164,11 +213,18 @@ uint8_t switch_of(int level, int name) noexcept {
 bool is_hops(int level, int name) noexcept {
   return name == (level == IPPROTO_IP ? IP_MULTICAST_TTL : IPV6_MULTICAST_HOPS);
 }
-bool is_interface(int level, int name) noexcept {
-  return name == (level == IPPROTO_IP ? IP_MULTICAST_IF : IPV6_MULTICAST_IF);
-}
 
 }  // namespace
+
+bool is_group_interface(int level, int name) noexcept {
+  return level == IPPROTO_IP ? name == IP_MULTICAST_IF
+                             : level == IPPROTO_IPV6 && name == IPV6_MULTICAST_IF;
+}
+
+int find_group_interface(vcl::AppWorker& w, int level, const void* value, socklen_t len) {
+  GroupInterface by;
+  return read_interface(level, value, len, by) ? find_interface(w, level, by) : -EINVAL;
+}
 
 bool is_membership(int level, int name) noexcept {
   return (level == IPPROTO_IP || level == IPPROTO_IPV6) && op_of(level, name).has_value();
@@ -177,7 +233,7 @@ bool is_membership(int level, int name) noexcept {
 bool is_group_option(int level, int name) noexcept {
   if (level != IPPROTO_IP && level != IPPROTO_IPV6) return false;
   return op_of(level, name) || switch_of(level, name) != 0 || is_hops(level, name) ||
-         is_interface(level, name);
+         is_group_interface(level, name);
 }
 
 int set_group_option(Session& s, int level, int name, const void* value, socklen_t len) {
@@ -188,18 +244,13 @@ int set_group_option(Session& s, int level, int name, const void* value, socklen
     if (!is_group(g.group)) return -EINVAL;
     return s.ask_group(g);
   }
-  if (level == IPPROTO_IP && name == IP_MULTICAST_IF) return set_interface4(s, value, len);
+  if (is_group_interface(level, name)) return set_interface(s, level, value, len);
   int number = 0;
   if (level == IPPROTO_IP && len >= 1 && len < sizeof number)
     number = *static_cast<const uint8_t*>(value);
   else if (!read(value, len, number))
     return -EINVAL;
   if (const uint8_t off = switch_of(level, name)) return set_switch(s, off, number);
-  if (name == IPV6_MULTICAST_IF && level == IPPROTO_IPV6) {
-    if (number < 0 || !may_use(s, static_cast<uint32_t>(number))) return -EINVAL;
-    s.change_options([&](Options& o) { o.ip6_group_if = static_cast<uint32_t>(number); });
-    return 0;
-  }
   if (number < -1 || number > 255) return -EINVAL;
   (level == IPPROTO_IP ? s.ip4_group_hops : s.ip6_group_hops)
       .store(static_cast<uint8_t>(number == -1 ? 1 : number));
@@ -217,8 +268,7 @@ int get_group_option(Session& s, int level, int name, std::byte (&out)[4]) {
     return put((level == IPPROTO_IP ? s.ip4_group_hops : s.ip6_group_hops).load());
   if (level == IPPROTO_IPV6 && name == IPV6_MULTICAST_IF) return put(o.ip6_group_if);
   if (level == IPPROTO_IP && name == IP_MULTICAST_IF) {
-    const svm::Endpoint source = s.group_source();
-    std::memcpy(out, source.ip, sizeof out);
+    std::memcpy(out, o.ip4_group_source, sizeof out);
     return 4;
   }
   return -ENOPROTOOPT;

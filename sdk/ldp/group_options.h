@@ -10,6 +10,10 @@
 namespace loom::ldp {
 
 bool is_group_option(int level, int name) noexcept;
+// IP_MULTICAST_IF and IPV6_MULTICAST_IF, by which groups are sent to.
+bool is_group_interface(int level, int name) noexcept;
+// Whether Hostloom has the one that such an option names. 0 or a negative errno.
+int find_group_interface(vcl::AppWorker&, int level, const void* value, socklen_t len);
 // Those that may be asked for more than once: each counts.
 bool is_membership(int level, int name) noexcept;
 // Of datagram sessions. 0 or a negative errno.

@@ -9,9 +9,20 @@
 #include "ldp/libc.h"
 #include "ldp/options.h"
 #include "ldp/process.h"
+#include "vcl/app_worker.h"
 
 using namespace loom;
 using namespace loom::ldp;
+
+namespace {
+
+// Of an interface that the kernel has not. 0 or a negative errno.
+int ask_hostloom(int level, const void* value, socklen_t len, int kernels) {
+  if (find_home() != Home::kHostloom) return kernels;
+  return find_group_interface(*worker(), level, value, len) == 0 ? 0 : kernels;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -25,7 +36,8 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t len) no
     // Nor the interfaces. What is wrong with the call itself stays wrong.
     const bool is_networks = outcome == -ENODEV || outcome == -EADDRNOTAVAIL ||
                              outcome == -EADDRINUSE || outcome == -ENOBUFS;
-    if (is_networks && is_group_option(level, name) && candidate_is_datagram(fd)) outcome = 0;
+    if (is_networks && is_group_option(level, name) && candidate_is_datagram(fd))
+      outcome = is_group_interface(level, name) ? ask_hostloom(level, value, len, outcome) : 0;
     if (outcome == 0) note_option(fd, level, name, value, len);
   }
   return keep.status(outcome);

@@ -51,6 +51,10 @@ enum class AttachOp : uint32_t {
   kGetProperty = 8,
   // Listener `handle` has `settings` from now on, for connections that come.
   kUseSettings = 9,
+  // The interface of the application's namespace that is meant by `interface`, or, if that is 0, by
+  // its address `ip4`. Reply: its index, or 0 where an address of this host's names none, as a
+  // loopback interface's. kNotFound: there is none.
+  kFindInterface = 10,
 };
 
 // AttachRequest::flags. Neither: sessions within the host by cut-through, all others by transports.
@@ -78,7 +82,10 @@ struct AttachRequest {
   uint32_t settings;    // kDelSettings, kUseSettings
   uint64_t handle;      // kGetProperty, kUseSettings
   uint32_t property;    // kGetProperty
-  uint32_t reserved;
+  uint32_t interface;   // kFindInterface: index as programs see it, as in SocketOptions
+  uint8_t ip4[4];       // kFindInterface, wire order
+  uint8_t is_ip4;       // kFindInterface: the family whose routing table counts
+  uint8_t reserved[3];
 };
 
 struct SegmentInfo {
@@ -100,8 +107,8 @@ struct AttachReply {
   uint32_t ip4_table, ip6_table;        // the namespace's, by the operator's numbers, now
   uint32_t n_segments;
   SegmentInfo segments[4];
-  uint32_t settings;  // kAddSettings: the number, above 0
-  uint32_t reserved;
+  uint32_t settings;                 // kAddSettings: the number, above 0
+  uint32_t interface;                // kFindInterface
   Ref app_mq;                        // MqShared, daemon -> this worker
   Ref daemon_mq[kMaxDaemonWorkers];  // MqShared, this worker -> daemon worker i
   char message[128];                 // for people, when status is not kOk
@@ -182,7 +189,8 @@ struct SocketOptions {
   // Index of an interface as programs see it (one more than Hostloom's). `interface`: the only one
   // that datagrams come and go by; 0 = any. Of groups: 0 = by route.
   uint16_t interface;
-  uint32_t ip4_group_if, ip6_group_if;
+  uint16_t ip4_group_if, ip6_group_if;
+  uint8_t ip4_group_source[4];  // IP_MULTICAST_IF by address, wire order; zero: by route
   uint32_t settings;  // number of what AttachOp::kAddSettings has taken; 0: none. At open only
 };
 
@@ -220,7 +228,7 @@ struct GroupEvent {
   uint32_t context;
   uint8_t op;  // loom::GroupOp
   uint8_t reserved[3];
-  uint32_t interface;      // as SocketOptions::ip4_group_if
+  uint32_t interface;      // as in SocketOptions
   Endpoint group, source;  // ports mean nothing
   Endpoint address;        // of the interface, if its index is 0; zero = by route
 };

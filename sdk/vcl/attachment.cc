@@ -356,6 +356,16 @@ Result<void> Attachment::use_settings(uint64_t listener, uint32_t number) {
   return {};
 }
 
+Result<uint32_t> Attachment::find_interface(bool is_ip4, uint32_t index, const uint8_t (&ip4)[4]) {
+  AttachRequest r = new_request(AttachOp::kFindInterface);
+  r.is_ip4 = is_ip4;
+  r.interface = index;
+  std::memcpy(r.ip4, ip4, sizeof r.ip4);
+  const auto got = request(r);
+  if (!got) return got.error();
+  return got->reply.interface;
+}
+
 Result<std::string> Attachment::property(uint64_t handle, SessionProperty which) {
   AttachRequest r = new_request(AttachOp::kGetProperty);
   r.handle = handle;

@@ -95,8 +95,11 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   if (lacks_checksum && out.gso_size != 0) return -EINVAL;  // as Linux
   const bool is_group = is_multicast(to);
   if (is_limited_broadcast(to) && !options_.broadcast) return -EACCES;
-  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source_);
-  const svm::Endpoint* source = !out.source && has_group_source ? &group_source_ : out.source;
+  svm::Endpoint group_source{};  // IP_MULTICAST_IF by address
+  group_source.is_ip4 = 1;
+  std::memcpy(group_source.ip, options_.ip4_group_source, sizeof options_.ip4_group_source);
+  const bool has_group_source = is_group && to.is_ip4 && !is_any(group_source);
+  const svm::Endpoint* source = !out.source && has_group_source ? &group_source : out.source;
   svm::DatagramHeader h{};
   h.length = static_cast<uint32_t>(n);
   h.gso_size = out.gso_size;
@@ -110,7 +113,7 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   if (source) {
     if (source->is_ip4 != to.is_ip4) return -EINVAL;
     h.flags |= kDatagramLocal;
-    if (source == &group_source_) h.flags |= kDatagramLocalInterface;
+    if (source == &group_source) h.flags |= kDatagramLocalInterface;
     std::memcpy(h.local_ip, source->ip, sizeof h.local_ip);
   }
   if (out.interface != 0) {

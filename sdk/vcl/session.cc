@@ -72,7 +72,6 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   context_ = 0;
   questions_.clear();
   groups_later_.clear();
-  group_source_ = {};
   ip4_group_hops.store(1, std::memory_order_relaxed);
   ip6_group_hops.store(1, std::memory_order_relaxed);
   paths_.fill({});

@@ -143,16 +143,6 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Before the session is open it is only noted, and asked by ask_groups_later().
   int ask_group(const svm::GroupEvent& asked);
   int ask_groups_later();
-  // IP_MULTICAST_IF: what is sent to groups of IPv4 leaves by the interface with that address, from
-  // it, or from the one that the socket is bound to; zero: by route.
-  void set_group_source(const svm::Endpoint& e) {
-    const std::lock_guard lock(mutex_);
-    group_source_ = e;
-  }
-  svm::Endpoint group_source() {
-    const std::lock_guard lock(mutex_);
-    return group_source_;
-  }
   // Of datagrams: takes up links with other applications of this daemon, and lets go of those that
   // are over. Under the worker's mutex / under none.
   void look_at_links();
@@ -423,7 +413,6 @@ class Session final : public Object, public ListNode<SessionTag> {
   };
   std::vector<Question> questions_;  // one for each thread that waits for its answer
   std::vector<svm::GroupEvent> groups_later_;
-  svm::Endpoint group_source_{};
   struct KnownPath {
     svm::Endpoint to;
     uint32_t takes;  // bytes, of a packet (path_mtu) or of what is sent (most_payload)

@@ -94,9 +94,19 @@ def scoped(own, host, port, interface):
     # Another than it has may not be named.
     other = struct.pack("16sI", bytes(16), interface + 77)
     expect(failure(s.sendmsg, [b"x"], [(IPPROTO_IPV6, socket.IPV6_PKTINFO, other)]) == errno.EINVAL, "IPV6_PKTINFO")
-    expect(failure(s.setsockopt, IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface + 77) == errno.EINVAL,
+    expect(failure(s.setsockopt, IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface + 77) == errno.ENODEV,
            "IPV6_MULTICAST_IF")
     s.setsockopt(IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, interface)
+    for fresh in (True, False):  # a socket of nobody's yet, and one that is open
+        for level, option, value, error in (
+                (IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("i", interface + 77), errno.ENODEV),
+                (IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("i", -1), errno.ENODEV),
+                (IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, struct.pack("i", interface), 0),
+                (0, socket.IP_MULTICAST_IF, socket.inet_aton("203.0.113.9"), errno.EADDRNOTAVAIL),
+                (0, socket.IP_MULTICAST_IF, struct.pack("8xi", interface + 77), errno.EADDRNOTAVAIL),
+                (0, socket.IP_MULTICAST_IF, struct.pack("8xi", interface), 0)):
+            s = datagram_socket() if fresh else datagram_socket("::", 0)
+            expect(failure(s.setsockopt, level, option, value) == error, f"{level} {option} {value}, {fresh}")
     s = datagram_socket("::", 0)  # one that is open, and meets interfaces that there are not
     expect(failure(s.connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface")
     expect(failure(s.connect, (host, port, 0, interface)) == errno.EINVAL, "a second interface")
@@ -122,6 +132,12 @@ def group(own, to, port):
     s = datagram_socket(own, 0)
     s.setsockopt(0, socket.IP_MULTICAST_IF, socket.inet_aton(own))
     expect(answered(s, lambda q: s.sendto(q, (to, port)), b"to the group")[0] != own, "answered by itself")
+    for opened in (True, False):
+        s = datagram_socket("0.0.0.0", 0 if opened else None)
+        s.setsockopt(0, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+        s.connect((to, port))
+        expect(s.getsockname()[0] == own, f"connected from {s.getsockname()}")
+        s.send(b"to the group")
 
 
 def echo(address, port, member=None):

@@ -57,6 +57,17 @@ TEST_F(DatagramScope, AnInterfaceThatThereIsNotIsSaidSo) {
   EXPECT_EQ(open_on(0xfffe, 4, 53), Status::kUnreachable);
 }
 
+TEST_F(DatagramScope, TheTransportIsToldWhomAGroupIsConnectedToFrom) {  // IP_MULTICAST_IF
+  const auto c = open(53);
+  svm::OptionEvent e{};
+  e.handle = c->handle;
+  e.number = 1;
+  e.options.ip4_group_source[0] = 10;
+  e.options.ip4_group_source[3] = 4;
+  app.push(svm::ToDaemon::kSetOption, e);
+  EXPECT_EQ(transport.connections[0].options.ip4_group_source.str(), "10.0.0.4");
+}
+
 TEST_F(DatagramScope, ANamespaceOfOneInterfaceHasNoOther) {
   const auto c = open(53);
   bed.layer->impl().namespaces.front()->interface.store(7);

@@ -38,6 +38,50 @@ TEST_F(NamespacesTest, TwoOfThemListenOnOnePortAndMeetNobodyElse) {
   EXPECT_EQ(static_cast<Status>(outside.ask(r).status), Status::kNotFound);
 }
 
+// IP_MULTICAST_IF and IPV6_MULTICAST_IF name one of the application's.
+TEST_F(NamespacesTest, InterfacesAreFoundByIndexAndAddressWhereTheApplicationIs) {
+  const IfIndex near = add_wire();
+  EXPECT_TRUE(bed.net->add_address(near, prefix("10.0.7.1", 24)));
+  add({.id = "far", .ip4_table = 5, .ip6_table = 5});
+  add({.id = "one", .interface = near});
+  TestApp anywhere(bed), far(bed, request("far")), one(bed, request("one"));
+  constexpr uint32_t kNowhere = 99;  // no answer
+  const auto find = [&](TestApp& a, IfIndex index, const char* ip4, bool is_ip4 = true) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kFindInterface;
+    r.interface = index + 1;
+    r.is_ip4 = is_ip4;
+    std::memcpy(r.ip4, IpAddress::parse(ip4).value().bits.bytes.data(), 4);
+    const auto answer = a.ask(r);
+    if (answer.status != 0) {
+      EXPECT_EQ(static_cast<Status>(answer.status), Status::kNotFound);
+      EXPECT_NE(answer.message[0], 0);
+      return kNowhere;
+    }
+    return answer.interface;
+  };
+  for (const bool is_ip4 : {true, false}) {
+    EXPECT_EQ(find(anywhere, near, "0.0.0.0", is_ip4), near + 1);
+    EXPECT_EQ(find(one, near, "0.0.0.0", is_ip4), near + 1);
+    EXPECT_EQ(find(far, there, "0.0.0.0", is_ip4), there + 1);
+    EXPECT_EQ(find(anywhere, there, "0.0.0.0", is_ip4), kNowhere);
+    EXPECT_EQ(find(one, here, "0.0.0.0", is_ip4), kNowhere);
+    EXPECT_EQ(find(far, near, "0.0.0.0", is_ip4), kNowhere);
+    EXPECT_EQ(find(anywhere, 77, "10.0.7.1", is_ip4), kNowhere);
+    EXPECT_EQ(find(anywhere, 0xfffffffe, "10.0.7.1", is_ip4), kNowhere);
+  }
+  EXPECT_EQ(find(anywhere, kNoIndex, "10.0.7.1"), near + 1);
+  EXPECT_EQ(find(one, kNoIndex, "10.0.7.1"), near + 1);
+  EXPECT_EQ(find(far, kNoIndex, "10.0.7.1"), kNowhere);
+  // A loopback interface's says none, and is this host's.
+  EXPECT_EQ(find(anywhere, kNoIndex, "10.0.0.1"), 0u);
+  EXPECT_EQ(find(far, kNoIndex, "10.0.0.1"), 0u);
+  EXPECT_EQ(find(one, kNoIndex, "10.0.0.1"), kNowhere);
+  EXPECT_EQ(find(anywhere, kNoIndex, "10.0.0.2"), kNowhere);
+  EXPECT_EQ(find(anywhere, kNoIndex, "0.0.0.0"), kNowhere);
+}
+
 TEST_F(NamespacesTest, WithAGlobalScopeOneTableHasOnePort) {
   add({.id = "blue"});
   add({.id = "red"});

@@ -43,6 +43,18 @@ struct NamespacesTest : testing::Test {
     fib5 = bed.net->fib_index(5, false).value();
   }
 
+  // An interface of table 0 that is no loopback, and sends nothing.
+  IfIndex add_wire() {
+    static const DriverOps kDriver{
+        .name = "none",
+        .tx = [](Worker&, void*, uint16_t, std::span<Buffer* const>) noexcept { return 0u; }};
+    InterfaceConfig c;
+    c.name = "wire";
+    c.is_ethernet = false;
+    c.ops = &kDriver;
+    return bed.net->add_interface(c).value();
+  }
+
   SessionLayer::Impl& layer() { return bed.layer->impl(); }
   Namespace& add(const NamespaceArgs& args) {
     auto ns = add_namespace(layer(), args);

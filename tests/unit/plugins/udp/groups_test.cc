@@ -368,6 +368,48 @@ TEST_P(UdpGroups, AnIndexSaysTheInterfaceAndItsAddressIsTheSource) {
   EXPECT_EQ(bed.connection(c).ends.local, bed.fake.route.source);
 }
 
+// IP_MULTICAST_IF by address, of one that has a group as its peer then (Linux 6.18).
+TEST(UdpGroups4, AnAddressMaySayTheLocalEndOfWhoConnectsToAGroup) {
+  UdpBed bed;
+  const IpAddress group = *IpAddress::parse("239.1.1.1"), other = *IpAddress::parse("10.0.0.88");
+  bed.fake.route.source = UdpBed::local(false);
+  bed.options.ip4_group_source = other.ip4();
+  Endpoints e;
+  e.remote = group;
+  e.remote_port = 7;
+  EXPECT_EQ(bed.connection(bed.open(e)).ends.local, other);
+  EXPECT_EQ(bed.fake.group_asked.source, other);
+  const ConnId c = bed.bind(53);
+  Endpoints later = e;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, later), Status::kOk);
+  EXPECT_EQ(later.local, other);
+  // The option may change; what it has now stays, until it has no peer.
+  bed.options.ip4_group_source = {};
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  EXPECT_EQ(bed.connection(c).ends.local, other);
+  Datagram d = bed.to(group, 7);
+  d.flags |= kDatagramLocal | kDatagramLocalInterface;
+  d.ends.local = *IpAddress::parse("10.0.0.66");
+  bed.send(c, "x", d);
+  EXPECT_EQ(bed.fake.group_asked.source, d.ends.local);
+  EXPECT_EQ(IpAddress(bed.fake.captured.back().packet->peek<Ip4Header>()->src), other);
+  later = {};
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, later), Status::kOk);
+  EXPECT_TRUE(bed.connection(c).ends.local.is_zero());
+  later = e;
+  ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, later), Status::kOk);
+  EXPECT_EQ(later.local, UdpBed::local(false));
+  // Whoever is bound has his address, and other peers than groups are reached by route.
+  bed.options.ip4_group_source = other.ip4();
+  e.local = *IpAddress::parse("10.0.0.77");
+  EXPECT_EQ(bed.connection(bed.open(e)).ends.local, e.local);
+  EXPECT_EQ(bed.connection(bed.connect(9)).ends.local, UdpBed::local(false));
+  // One that has gone is nobody's.
+  bed.fake.own = {UdpBed::local(false)};
+  e.local = Ip4Address{};
+  bed.open(e, Status::kUnreachable);
+}
+
 // RFC 1122 section 3.2.1.3, whenever the peer is named.
 TEST_P(UdpGroups, WithAPeerNeitherDoesIt) {
   const auto source_of_last = [&] {

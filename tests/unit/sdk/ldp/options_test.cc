@@ -84,6 +84,37 @@ TEST_F(DatagramOptions, WhoHasOneInterfaceAloneSendsToGroupsByNoOther) {
   EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 6), 0);
 }
 
+// As Linux 6.18 says it.
+TEST_F(DatagramOptions, GroupsAreSentToByInterfacesThatThereAre) {
+  bind();
+  constexpr auto kIndex = static_cast<int>(test::FakeDaemon::kOwnInterface);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, kIndex), 0);
+  for (const int none : {999, -1}) {
+    EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, none), -ENODEV);
+    EXPECT_EQ(get(IPPROTO_IPV6, IPV6_MULTICAST_IF), kIndex);
+  }
+  const auto set4 = [&](const char* address, int index) {
+    ip_mreqn by{};
+    by.imr_ifindex = index;
+    inet_pton(AF_INET, address, &by.imr_address);
+    return set_option(*s, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by);
+  };
+  EXPECT_EQ(set4("192.0.2.9", 0), 0);
+  EXPECT_EQ(s->options().ip4_group_if, test::FakeDaemon::kOwnInterface);
+  EXPECT_EQ(set4("192.0.2.10", 0), -EADDRNOTAVAIL);
+  EXPECT_EQ(set4("0.0.0.0", 999), -EADDRNOTAVAIL);
+  EXPECT_EQ(set4("0.0.0.0", -1), -EADDRNOTAVAIL);
+  EXPECT_EQ(static_cast<uint32_t>(get(IPPROTO_IP, IP_MULTICAST_IF)), inet_addr("192.0.2.9"));
+  EXPECT_EQ(set4("192.0.2.10", 2), 0);  // nobody looks at the address beside an index
+  EXPECT_EQ(s->options().ip4_group_if, 2u);
+  EXPECT_EQ(set4("0.0.0.0", 0), 0);
+  EXPECT_EQ(s->options().ip4_group_if, 0u);
+  set_scope(*s, 5);
+  EXPECT_EQ(set4("192.0.2.9", 0), -EINVAL);
+  EXPECT_EQ(set4("0.0.0.0", 5), 0);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 999), -ENODEV);
+}
+
 // man 7 ip: an address, or a structure with one or an index.
 TEST_F(DatagramOptions, TheInterfaceOfGroupsIsNamedByAddressOrIndex) {
   bind();
@@ -104,7 +135,6 @@ TEST_F(DatagramOptions, TheInterfaceOfGroupsIsNamedByAddressOrIndex) {
   EXPECT_FALSE(all[1].first.flags & kDatagramLocal);
   EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 4), 0);
   EXPECT_EQ(get(IPPROTO_IPV6, IPV6_MULTICAST_IF), 4);
-  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, -1), -EINVAL);
 }
 
 TEST_F(DatagramOptions, BufferSizesCountBeforeAndAfterTheSocketIsOpen) {

@@ -40,6 +40,9 @@ struct Datagrams : testing::Test, DatagramCalls {
     ASSERT_EQ(s->bind({.is_ip4 = 1, .reserved = 0, .port = htons(port), .ip = {}}), 0);
     ASSERT_EQ(s->open_datagrams(nullptr), 0);
   }
+  void set_group_source(const svm::Endpoint& e) {
+    s->change_options([&](svm::SocketOptions& o) { std::memcpy(o.ip4_group_source, e.ip, 4); });
+  }
   ssize_t send(std::string text, const DatagramOut& out = {}) {
     return DatagramCalls::send(*s, std::move(text), out);
   }

@@ -454,7 +454,7 @@ TEST_F(Datagrams, WhoIsBoundToAnAddressSaysByWhichInterfaceAlone) {
   ASSERT_EQ(s->bind(own), 0);
   ASSERT_EQ(s->open_datagrams(nullptr), 0);
   other.ip[3] = 77;
-  s->set_group_source(other);
+  set_group_source(other);
   group.ip[0] = 239;
   DatagramOut out;
   out.to = &group;
@@ -480,7 +480,7 @@ TEST_F(Datagrams, ToGroupsTheyGoWithTheirOwnTimeToLiveAndSource) {
   EXPECT_EQ(send("x", out), 1);
   s->ip4_group_hops = 0;
   svm::Endpoint own = end(0);
-  s->set_group_source(own);
+  set_group_source(own);
   EXPECT_EQ(send("x", out), 1);
   const auto all = sent(3);
   EXPECT_EQ(all[0].first.ttl, 33);

@@ -26,6 +26,9 @@ class FakeDaemon {
   // Ports to connect to.
   static constexpr uint16_t kRefused = 1, kSilent = 2;     // kSilent: never answers
   static constexpr uint32_t kIp4Table = 7, kIp6Table = 9;  // of every application
+  // Interfaces as programs see them: the last one, and the one with an address.
+  static constexpr uint32_t kInterfaces = 64, kOwnInterface = 3;
+  static constexpr uint8_t kOwnIp4[4] = {192, 0, 2, 9};
   static constexpr uint16_t kPeer = 8;  // by cut-through: the other end is the test's, as Pair
 
   explicit FakeDaemon(std::string path);
@@ -107,6 +110,7 @@ class FakeDaemon {
   void connect(Worker& w, const svm::ConnectEvent& e);
   void connect_to_peer(Worker& w, const svm::ConnectEvent& e);
   void serve_pair(Worker& w, const svm::AttachRequest& r);
+  void serve_interface(Worker& w, const svm::AttachRequest& r);
   void set_peer(Worker& w, const svm::PeerEvent& e);
   void listen(Worker& w, const svm::ListenEvent& e);
   void serve_settings(Worker& w, const svm::AttachRequest& r, std::string_view text);

@@ -116,9 +116,21 @@ void FakeDaemon::serve_socket(Worker& w) {
     reply_attach(w, *app.workers.back(), true);
   } else if (r.op == AttachOp::kAddSettings || r.op == AttachOp::kUseSettings) {
     serve_settings(w, r, {text, static_cast<std::size_t>(n) - sizeof r});
+  } else if (r.op == AttachOp::kFindInterface) {
+    serve_interface(w, r);
   } else {
     serve_pair(w, r);
   }
+}
+
+void FakeDaemon::serve_interface(Worker& w, const AttachRequest& r) {
+  AttachReply reply{};
+  reply.version = kProtocolVersion;
+  const bool is_own = std::memcmp(r.ip4, kOwnIp4, sizeof kOwnIp4) == 0;
+  reply.interface = r.interface != 0 ? r.interface : is_own ? kOwnInterface : 0;
+  if (reply.interface == 0 || reply.interface > kInterfaces)
+    reply.status = static_cast<int32_t>(Status::kNotFound);
+  if (::send(w.socket, &reply, sizeof reply, MSG_NOSIGNAL) < 0) std::abort();
 }
 
 void FakeDaemon::serve_settings(Worker& w, const AttachRequest& r, std::string_view text) {
