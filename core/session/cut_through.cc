@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "net/net_ops.h"
 #include "session/session_events.h"
 
 namespace loom::session {
@@ -170,7 +171,8 @@ Status open_link(SessionWorker& sw, AppWorker& a, const ConnectArgs& args, Liste
   std::swap(seen_by_callee.local, seen_by_callee.remote);
   std::swap(seen_by_callee.local_port, seen_by_callee.remote_port);
   const Endpoints seen_by_caller = l.endpoints;
-  if (const Status status = to->app->owner->accepted(sw, listener, *to, seen_by_callee);
+  if (const Status status =
+          to->app->owner->accepted(sw, listener, *to, seen_by_callee, args.options.interface);
       status != Status::kOk) {
     free_session(sw, *to);
     free_session(sw, *from);
@@ -322,11 +324,15 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   arriving.local_port = e.remote_port;
   arriving.remote = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   arriving.fib_index = local_table(caller.ns->index, e.fib_index);
+  const IfIndex link = args.options.interface;
+  if (link != kNoIndex && !has_address(*sw.worker, link, e.remote)) return nullptr;
   // It has no port yet that would tell it from other flows.
   const FlowMatch match = layer.flows->find_listener(arriving, ops->ip_protocol, args.chance);
   if (match.kind != FlowKind::kListener) return nullptr;
   Listener* l = layer.listener(match.conn);
-  return l && l->app->ns == caller.ns && takes_cut_through(sw, *l, args.transport) ? l : nullptr;
+  if (!l || l->app->ns != caller.ns || !takes_cut_through(sw, *l, args.transport)) return nullptr;
+  const IfIndex only = l->options.interface;
+  return only == kNoIndex || only == link ? l : nullptr;
 }
 
 Status open_cut_through(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& event,

@@ -21,8 +21,8 @@ bool is_group(Worker& w, const IpAddress& a, uint32_t fib_index) noexcept {
   return w.net && w.net->route_group && w.net->route_group(w, d, &route) == Status::kOk;
 }
 
-// A place by one interface alone (SocketOptions::interface). kUnreachable: there is no such
-// interface, or it is none of the application's; kNotFound: it has not that address.
+}  // namespace
+
 Status place_on(Worker& w, const Namespace& ns, const Endpoints& e, IfIndex interface) noexcept {
   const IfIndex own = ns.interface.load(std::memory_order_relaxed);
   if ((own != kNoIndex && own != interface) || !w.net || !w.net->route_group)
@@ -37,8 +37,6 @@ Status place_on(Worker& w, const Namespace& ns, const Endpoints& e, IfIndex inte
   const bool is_here = e.local.is_zero() || route.is_local || is_group(w, e.local, e.fib_index);
   return is_here ? Status::kOk : Status::kNotFound;
 }
-
-}  // namespace
 
 Status place_bound(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   const Namespace& ns = *app.ns;
@@ -185,6 +183,13 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
   }
   event.status = static_cast<int32_t>(status);
   push_event(sw, a, svm::ToApp::kConnected, event);
+}
+
+void keep_own_source(SessionWorker& sw, const App& app, SocketOptionsView& v) noexcept {
+  const IfIndex own = app.ns->interface.load(std::memory_order_relaxed);
+  if (own != kNoIndex && !v.ip4_group_source.is_zero() &&
+      !has_address(*sw.worker, own, v.ip4_group_source))
+    v.ip4_group_source = {};
 }
 
 void bind_to_link(SessionWorker& sw, Session& s, IfIndex asked) noexcept {

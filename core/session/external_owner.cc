@@ -36,12 +36,14 @@ svm::CutThrough cut_through_end(const Session& s) noexcept {
   return s.cut_conn & 1 ? svm::CutThrough::kEnd1 : svm::CutThrough::kEnd0;
 }
 
-Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e) noexcept {
+Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e,
+                IfIndex link) noexcept {
   svm::AcceptedSession a;
   a.handle = handle_of(sw, s);
   a.session = s.shared_ref;
   a.cut_through = cut_through_end(s);
   a.is_ip4 = e.remote.is_ip4;
+  a.interface = static_cast<uint16_t>(link + 1);  // kNoIndex: 0
   a.local_port = htons(e.local_port);
   a.remote_port = htons(e.remote_port);
   std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);

@@ -302,11 +302,16 @@ bool append_tx(SessionWorker&, Session&, uint32_t offset, uint32_t length, Buffe
 // applications is to be made for a link, later. is_new: it has not waited for that yet.
 // Where a session without a peer may be: its table, and its address if it names one.
 Status place_bound(SessionWorker&, const App&, Endpoints&) noexcept;
+// The same by one interface alone (SocketOptions::interface), of streams too. kUnreachable: there
+// is no such interface, or it is none of the application's; kNotFound: it has not that address.
+Status place_on(Worker&, const Namespace&, const Endpoints&, IfIndex) noexcept;
 void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
 // The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
 void bind_to_link(SessionWorker&, Session&, IfIndex) noexcept;
+// In a namespace that is bound to an interface another's address is none of the application's.
+void keep_own_source(SessionWorker&, const App&, SocketOptionsView&) noexcept;
 // SessionOps, of applications' shares.
 bool take_membership(Worker&, SessionId) noexcept;
 void give_back_memberships(Worker&, SessionId, uint32_t n) noexcept;

@@ -16,7 +16,7 @@ bool take(AppEnd& e, Due what) noexcept {
   return was;
 }
 
-Status accepted(SessionWorker& sw, Listener&, Session& s, const Endpoints&) noexcept {
+Status accepted(SessionWorker& sw, Listener&, Session& s, const Endpoints&, IfIndex) noexcept {
   s.app_end.due |= Due::kOpened;
   notify(sw, s, kNotifyRx);
   return Status::kOk;

@@ -243,6 +243,13 @@ void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
     end_settings();
     return answer(Status::kInvalid);
   }
+  if (e.options.interface != 0)
+    if (const Status s =
+            may_listen_on(layer, *app.ns, args.local.local, IfIndex{e.options.interface} - 1);
+        s != Status::kOk) {
+      end_settings();
+      return answer(s);
+    }
   const auto l = open_listener(layer, app, args);
   end_settings();
   if (!l) return answer(l.error().code);

@@ -168,6 +168,16 @@ Result<IfIndex> find_interface(const Impl& layer, const Namespace& ns, bool is_i
                                                      : "has " + IpAddress(address).str()));
 }
 
+Status may_listen_on(const Impl& layer, const Namespace& ns, const IpAddress& local,
+                     IfIndex interface) {
+  if (!layer.net) return Status::kOk;  // nobody knows of any
+  if (!find_interface(layer, ns, local.is_ip4, interface, {})) return Status::kUnreachable;
+  bool has = local.is_zero();
+  with_interface(layer, interface,
+                 [&](const Interface& f) { has = has || f.address_view().has(local); });
+  return has ? Status::kOk : Status::kNotFound;
+}
+
 std::string namespace_in_table(const Impl& layer, uint32_t table, bool is_ip6) {
   for (const auto& ns : layer.namespaces)
     if (ns && ns->ip4_fib.load(std::memory_order_relaxed) != kNoIndex &&

@@ -186,6 +186,9 @@ void interface_changed(SessionLayer::Impl&, IfIndex, bool has_gone);
 // Of the first namespace there, or "".
 std::string namespace_in_table(const SessionLayer::Impl&, uint32_t table, bool is_ip6);
 std::string interface_name(const SessionLayer::Impl&, const Namespace&);  // "" without
+// Whether a listener may have that interface alone. kUnreachable: there is none, or it is none of
+// the namespace's; kNotFound: it has not that address. Control thread.
+Status may_listen_on(const SessionLayer::Impl&, const Namespace&, const IpAddress& local, IfIndex);
 // The one of the namespace's that `wanted` says, or, if that is kNoIndex, that has the address;
 // kNoIndex: it is this host's, and says none (a loopback interface's). kNotFound. Control thread.
 Result<IfIndex> find_interface(const SessionLayer::Impl&, const Namespace&, bool is_ip4,

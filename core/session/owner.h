@@ -27,7 +27,8 @@ struct OwnerOps {
   // --- The session's worker.
   // A connection was accepted; its fifos are open. Other than kOk: it cannot be, and nobody was
   // told.
-  Status (*accepted)(SessionWorker&, Listener&, Session&, const Endpoints&) noexcept;
+  // `link`: the only interface that it goes and comes by, kNoIndex: any.
+  Status (*accepted)(SessionWorker&, Listener&, Session&, const Endpoints&, IfIndex link) noexcept;
   // Outcome of connect. After a failure the session is the owner's to free.
   void (*connected)(SessionWorker&, Session&, Status, const Endpoints&) noexcept;
   // The transport has lost the connection.

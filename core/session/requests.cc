@@ -2,7 +2,6 @@
 // counted.
 #include <cstring>
 
-#include "net/net_ops.h"
 #include "session/session_events.h"
 
 namespace loom::session {
@@ -24,14 +23,6 @@ bool is_heard(const AppPort& p) noexcept {
 void take_away_used(const SessionWorker& sw) noexcept {
   sw.worker->post_to_control(
       [](void* layer) { static_cast<Impl*>(layer)->settings.take_away_used(); }, sw.layer);
-}
-
-// In a namespace that is bound to an interface another's address is none of the application's.
-void keep_own_source(SessionWorker& sw, const App& app, SocketOptionsView& v) noexcept {
-  const IfIndex own = app.ns->interface.load(std::memory_order_relaxed);
-  if (own != kNoIndex && !v.ip4_group_source.is_zero() &&
-      !has_address(*sw.worker, own, v.ip4_group_source))
-    v.ip4_group_source = {};
 }
 
 // Settings that are for one connect go with it, whatever comes of it.
@@ -97,8 +88,10 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
   if (is_datagram) return open_datagram(sw, a, c, args, is_new);
-  if (const Status placed = place_connect(sw, *a.app, e); placed != Status::kOk)
-    return refuse_connect(sw, a, c.context, placed);
+  Status placed = place_connect(sw, *a.app, e);
+  if (placed == Status::kOk && c.options.interface != 0)
+    placed = place_on(*sw.worker, *a.app->ns, e, IfIndex{c.options.interface} - 1);
+  if (placed != Status::kOk) return refuse_connect(sw, a, c.context, placed);
   Listener* l = nullptr;
   Status status = Status::kOk;
   if (layer.filters->has_egress()) [[unlikely]]

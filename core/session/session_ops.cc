@@ -92,6 +92,17 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
                                w.now);
 }
 
+// Of a connection of link-local addresses, the link (RFC 4007).
+IfIndex link_of(SessionWorker& sw, const Session& s, const Endpoints& e) noexcept {
+  const auto is_of_link = [](const IpAddress& a) { return !a.is_ip4 && a.ip6().is_link_local(); };
+  if (!is_of_link(e.local) && !is_of_link(e.remote)) [[likely]]
+    return kNoIndex;
+  ConnectionInfo info;
+  const TransportOps* ops = ops_of(sw, s);
+  if (ops->info) ops->info(*sw.worker, s.conn, info);
+  return info.interface;
+}
+
 // --- Life
 // --------------------------------------------------------------------------------------------------------------
 
@@ -144,7 +155,8 @@ Status accepted(Worker& w, SessionId listener, TransportId transport, ConnId con
     free_session(sw, *s);
     return Status::kNoMemory;
   }
-  if (const Status status = s->app->owner->accepted(sw, *l, *s, e); status != Status::kOk) {
+  if (const Status status = s->app->owner->accepted(sw, *l, *s, e, link_of(sw, *s, e));
+      status != Status::kOk) {
     free_session(sw, *s);
     return status;
   }

@@ -8,6 +8,7 @@
 #include <hostloom/session.h>
 #include <hostloom/timer.h>
 
+#include "ends.h"
 #include "pool.h"
 #include "rtt.h"
 #include "scoreboard.h"
@@ -60,6 +61,7 @@ enum ConnFlag : uint32_t {
   kFinAhead = 1u << 9,     // FIN was seen at rcv_fin, beyond rcv_nxt
   kAckDelayed = 1u << 10,  // an acknowledgement is due by delack_deadline
   kWantsSpace = 1u << 11,  // rx_want_space has been asked
+  kOneLink = 1u << 21,     // what comes by another one than ends.link is for somebody else
   // Sending.
   kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at
   kSynRetransmitted = 1u << 13,
@@ -152,7 +154,7 @@ struct Connection {
   alignas(8) std::byte small_cc[offsetof(CcState, priv) + kSmallCcPrivate]{};
   TimeNs pace_at = 0;  // not before (pacing)
   // Every segment sent: the route, good while NetOps::generation is route_generation.
-  Endpoints ends;
+  Ends ends;
   uint32_t route_generation = 0;
   uint32_t adjacency = kNoIndex;
   uint32_t tx_if = kNoIndex;
@@ -161,13 +163,14 @@ struct Connection {
   // What `timer` runs for: the earliest of the deadlines, or something earlier that has passed
   // (timers.cc).
   Deadline wait_deadline;  // keepalive, FIN-WAIT-2, CLOSE-WAIT
+  uint32_t user_timeout_ms = 0;
   Timer timer;
   Deadline wake_deadline;  // pacing, cork: the session is visited again
   Deadline cork_until;     // when the tail that waits under a cork goes
   Stamp challenge_at;      // last challenge ACK; a wrong one may cost one
   Seq iss, irs;
   Seq rcv_fin;  // where the FIN is, with kFinAhead
-  uint32_t keepidle_ms = 0, keepintvl_ms = 0, user_timeout_ms = 0;
+  uint32_t keepidle_ms = 0, keepintvl_ms = 0;
 
   // Cut off behind kSmallCcPrivate bytes of `priv`: what lies beyond is not its own.
   CcState* cc_in_connection() noexcept { return reinterpret_cast<CcState*>(small_cc); }
@@ -178,6 +181,13 @@ struct Connection {
   void set(uint32_t flag) noexcept { flags |= flag; }
   void unset(uint32_t flag) noexcept { flags &= ~flag; }
   bool is_ip4() const noexcept { return ends.local.is_ip4; }
+  void set_ends(const Ends& e) noexcept {
+    ends = e;
+    if (e.link != kNoIndex) set(kOneLink);
+  }
+  bool hears_link(const Buffer& b) const noexcept {
+    return !has(kOneLink) || hears(ends.link, link_of(b));
+  }
   bool is_alive() const noexcept { return state != State::kClosed && state != State::kFrozen; }
   // Sequence numbers sent and not cumulatively acknowledged (FlightSize, RFC 5681), FIN included.
   uint32_t flight() const noexcept { return static_cast<uint32_t>(snd_nxt - snd_una); }

@@ -86,7 +86,7 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
   why = kRxNoMemory;
   if (!c) return nullptr;
   init_timers(*c);
-  c->ends = h.ends;
+  c->set_ends(h.ends);
   c->iss = h.iss;
   c->snd_una = c->snd_nxt = h.iss + 1;
   c->irs = h.irs;
@@ -157,13 +157,14 @@ Connection* promote(TcpWorker& t, HalfOpen& h, const Segment& s, RxCounter& why)
 }
 }  // namespace
 
-SynVerdict answer_syn(TcpWorker& t, Listener& l, const Endpoints& ends, const Segment& syn,
+SynVerdict answer_syn(TcpWorker& t, Listener& l, const Ends& from, const Segment& syn,
                       const Options& o, const Seq* iss_above) noexcept {
   if (!t.w.sessions->accept_allowed(t.w, l.session, l.n_half_open)) return SynVerdict::kBacklogFull;
   const uint32_t generation = *t.w.net->generation;
+  Ends ends = from;
+  if (l.options.interface != kNoIndex) ends.link = l.options.interface;
   RouteInfo route;
-  if (t.w.net->route(t.w, ends.remote, ends.fib_index, &route) != Status::kOk)
-    return SynVerdict::kNoRoute;
+  if (find_route(t, ends, &route) != Status::kOk) return SynVerdict::kNoRoute;
   HalfOpen* h = t.half_open.alloc();
   if (!h) return SynVerdict::kNoMemory;
   const InitialNumbers numbers = initial_numbers(shared().key, ends, t.w.now);

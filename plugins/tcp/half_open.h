@@ -10,7 +10,7 @@ enum class SynVerdict : uint8_t { kAnswered, kBacklogFull, kNoMemory, kNoRoute, 
 
 // A SYN for a listener: remembers it and sends the SYN-ACK. iss_above: the ISS must be beyond it
 // (RFC 6191), null otherwise.
-SynVerdict answer_syn(TcpWorker&, Listener&, const Endpoints&, const Segment& syn, const Options&,
+SynVerdict answer_syn(TcpWorker&, Listener&, const Ends&, const Segment& syn, const Options&,
                       const Seq* iss_above) noexcept;
 // A segment for a half-open connection: RFC 9293 section 3.10.7.4, state SYN-RECEIVED.
 RxCounter half_open_arrives(TcpWorker&, HalfOpen&, Buffer&, const Segment&,

@@ -14,6 +14,7 @@ void connection_info(TcpWorker& t, const Connection& c, ConnectionInfo& i) noexc
   const uint32_t flight = c.flight();
   const uint32_t sacked = c.sack ? c.sack->sacked() : c.reno_sacked;
   i.endpoints = c.ends;
+  i.interface = c.ends.link;
   i.state = static_cast<uint8_t>(c.state);
   // TCPI_OPT_TIMESTAMPS 1, TCPI_OPT_SACK 2, TCPI_OPT_WSCALE 4.
   i.tcpi_options = static_cast<uint8_t>((c.has(kUseTimestamps) ? 1 : 0) |

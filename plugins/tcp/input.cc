@@ -153,6 +153,8 @@ Verdict<Next, Counter> dispatch(TcpWorker& t, Buffer& b, FlowMatch& m) noexcept 
   Connection* c = t.connections.find(m.conn);
   if (!c) [[unlikely]]
     return {kToDrop, kVanished};
+  if (!c->hears_link(b)) [[unlikely]]
+    return {kToReset, kNoConnection};
   if (c->state == State::kEstablished) [[likely]]
     return {kToEstablished, kEstablished};
   if (c->state == State::kSynSent) return {kToSynSent, kSynSent};

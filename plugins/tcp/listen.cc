@@ -22,6 +22,7 @@ enum Counter : uint16_t {
   kOptionOverrun,
   kUnlistened,
   kHandedOff,
+  kOtherLink,
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
@@ -38,6 +39,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"unlistened", Severity::kInfo,
      "the listener ended earlier in the same frame; treated as if it had never been"},
     {"handed-off", Severity::kInfo, "to the worker where the same connection was opened meanwhile"},
+    {"other-link", Severity::kInfo,
+     "SYNs by another interface than the only one of the listener, answered by RST"},
 };
 
 Counter counter_of(SynVerdict v) noexcept {
@@ -64,7 +67,7 @@ Counter match_again(TcpWorker& t, Buffer& b, const Segment& s, const Options& o,
 
 Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
-  Endpoints ends;
+  Ends ends;
   if (!endpoints_of(b, ends)) return kBadAddress;
   Options o;
   if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone)
@@ -79,6 +82,10 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   }
   Listener* l = t.listeners.find(b.session);
   if (!l) return match_again(t, b, s, o, kUnlistened);
+  if (!hears(l->options.interface, link_of(b))) {  // by other links it is not there
+    answer_by_reset(t, ends, s);
+    return kOtherLink;
+  }
   const SynVerdict verdict = answer_syn(t, *l, ends, s, o, nullptr);
   if (verdict == SynVerdict::kTaken) return match_again(t, b, s, o, kRepeated);
   return counter_of(verdict);
@@ -98,11 +105,11 @@ void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
 }
 }  // namespace
 
-std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Endpoints& ends, const Segment& s,
+std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Ends& ends, const Segment& s,
                                            const Options& o, const Seq* iss_above) noexcept {
   const FlowMatch m = lookup(t, ends);
   Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
-  if (!l) return {};
+  if (!l || !hears(l->options.interface, ends.link)) return {};
   return answer_syn(t, *l, ends, s, o, iss_above);
 }
 

@@ -7,7 +7,7 @@
 namespace loom::tcp {
 
 // Looks for a listener and gives it the SYN; empty when there is none, and nothing was sent.
-std::optional<SynVerdict> listener_arrives(TcpWorker&, const Endpoints&, const Segment&,
-                                           const Options&, const Seq* iss_above) noexcept;
+std::optional<SynVerdict> listener_arrives(TcpWorker&, const Ends&, const Segment&, const Options&,
+                                           const Seq* iss_above) noexcept;
 
 }  // namespace loom::tcp

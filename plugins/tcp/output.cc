@@ -17,12 +17,22 @@ uint16_t mss_of_mtu(uint32_t mtu, bool is_ip4) noexcept {  // RFC 9293 section 3
   return static_cast<uint16_t>(std::clamp(mtu, headers + 88, 65535u) - headers);
 }
 
+Status find_route(TcpWorker& t, const Ends& e, RouteInfo* out) noexcept {
+  if (e.link == kNoIndex) [[likely]]
+    return t.w.net->route(t.w, e.remote, e.fib_index, out);
+  GroupDestination d;  // of any address, as an interface is named
+  d.to = e.remote;
+  d.interface = e.link;
+  d.fib_index = e.fib_index;
+  return t.w.net->route_group(t.w, d, out);
+}
+
 bool refresh_route(TcpWorker& t, Connection& c) noexcept {
   const uint32_t generation = *t.w.net->generation;
   if (c.route_generation == generation && c.pmtu != 0) [[likely]]
     return true;
   RouteInfo route;
-  if (t.w.net->route(t.w, c.ends.remote, c.ends.fib_index, &route) != Status::kOk) {
+  if (find_route(t, c.ends, &route) != Status::kOk) {
     c.adjacency = c.tx_if = kNoIndex;  // ip-lookup decides, and tells the peer's side by ICMP
     return false;
   }

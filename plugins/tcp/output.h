@@ -2,6 +2,8 @@
 #pragma once
 #include <span>
 
+#include <hostloom/net.h>
+
 #include "options.h"
 #include "segment.h"
 #include "tcp_worker.h"
@@ -34,12 +36,12 @@ struct Outgoing {
   uint16_t gso_size = 0;
   SegmentKind kind = SegmentKind::kAck;
   uint32_t adjacency = kNoIndex;
-  uint32_t tx_if = kNoIndex;
+  uint32_t tx_if = kNoIndex;  // kNoIndex: the link of the ends
 };
 // Puts TCP and IP headers before the payload in `b` and emits it. Local is the sender.
-void transmit(TcpWorker&, Buffer& b, const Endpoints&, const Outgoing&, const Options&) noexcept;
+void transmit(TcpWorker&, Buffer& b, const Ends&, const Outgoing&, const Options&) noexcept;
 // The same without payload; counts and gives up when there is no buffer.
-void transmit_empty(TcpWorker&, const Endpoints&, const Outgoing&, const Options&) noexcept;
+void transmit_empty(TcpWorker&, const Ends&, const Outgoing&, const Options&) noexcept;
 
 // --- Segments of a connection.
 // A pure acknowledgement, with SACK blocks if bytes wait out of order. Ends a delayed one.
@@ -62,6 +64,8 @@ bool retransmit(TcpWorker&, Connection&, Seq from, uint32_t length, SegmentKind)
 
 // Bytes of payload that one chain may carry: a multiple of the MSS.
 uint32_t chain_limit(const TcpWorker&, const Connection&) noexcept;
+// How packets to the remote end leave, by the link if that is said.
+Status find_route(TcpWorker&, const Ends&, RouteInfo* out) noexcept;
 // Asks the IP layer when routes have changed; false when there is no route. Sets pmtu and cc.mss.
 bool refresh_route(TcpWorker&, Connection&) noexcept;
 // cc.mss, from pmtu and what was agreed with the peer.

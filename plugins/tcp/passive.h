@@ -4,6 +4,7 @@
 #include <hostloom/session.h>
 #include <hostloom/timer.h>
 
+#include "ends.h"
 #include "pool.h"
 #include "stamp.h"
 
@@ -23,7 +24,7 @@ struct HalfOpen {
   ConnId id = kNoConn;
   ConnId listener = kNoConn;
   ConnId next = kNoConn, prev = kNoConn;  // list of the listener
-  Endpoints ends;
+  Ends ends;
   Seq irs, iss;
   uint32_t ts_recent = 0, ts_offset = 0;
   uint16_t peer_mss = 0;  // from its SYN, or 536
@@ -44,7 +45,7 @@ struct HalfOpen {
 // TIME-WAIT (RFC 9293 section 3.6.1): answers what comes late, for 2 MSL.
 struct TimeWait {
   ConnId id = kNoConn;
-  Endpoints ends;
+  Ends ends;
   Seq snd_nxt, rcv_nxt;
   uint16_t window = 0;  // as on the wire
   uint32_t ts_recent = 0, ts_offset = 0;

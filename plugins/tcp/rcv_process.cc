@@ -37,10 +37,12 @@ RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
   if (const auto f = options_of(t, b, s, o); f != OptionFault::kNone) return counter_of(f);
   switch (kind_of(b.session)) {
     case IdKind::kHalfOpen:
-      if (HalfOpen* h = t.half_open.find(b.session)) return half_open_arrives(t, *h, b, s, o);
+      if (HalfOpen* h = t.half_open.find(b.session); h && hears(h->ends.link, link_of(b)))
+        return half_open_arrives(t, *h, b, s, o);
       break;
     case IdKind::kTimeWait:
-      if (TimeWait* tw = t.time_waits.find(b.session)) return time_wait_arrives(t, *tw, s, o);
+      if (TimeWait* tw = t.time_waits.find(b.session); tw && hears(tw->ends.link, link_of(b)))
+        return time_wait_arrives(t, *tw, s, o);
       break;
     default:
       Connection* c = t.connections.find(b.session);

@@ -52,7 +52,7 @@ RxCounter hand_off(TcpWorker& t, Buffer& b, uint32_t worker, bool is_ip4) noexce
 }  // namespace
 
 RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) noexcept {
-  Endpoints ends;
+  Ends ends;
   if (!endpoints_of(b, ends)) return kRxStale;
   const FlowMatch m = lookup(t, ends);
   b.session = m.conn;
@@ -65,11 +65,11 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
         if (const auto verdict = listener_arrives(t, ends, s, o, nullptr))
           return verdict == SynVerdict::kAnswered ? kRxHandshake : kRxSynDropped;
     } else if (HalfOpen* h = t.half_open.find(m.conn)) {
-      return half_open_arrives(t, *h, b, s, o);
+      if (hears(h->ends.link, link_of(b))) return half_open_arrives(t, *h, b, s, o);
     } else if (TimeWait* tw = t.time_waits.find(m.conn)) {
-      return time_wait_arrives(t, *tw, s, o);
+      if (hears(tw->ends.link, link_of(b))) return time_wait_arrives(t, *tw, s, o);
     } else if (Connection* c = t.connections.find(m.conn); c && c->is_alive()) {
-      return connection_arrives(t, *c, b, s, o);
+      if (c->hears_link(b)) return connection_arrives(t, *c, b, s, o);
     } else if (c && c->state == State::kFrozen) {
       return hand_off(t, b, c->frozen_for, ends.local.is_ip4);
     }

@@ -22,7 +22,7 @@ void tcp_reset(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
   TcpWorker::Scope scope(t);
   FrameEnd<kCounterCount> frame(w, rt);
   for (Buffer* b : in) {
-    Endpoints ends;
+    Ends ends;
     if (!endpoints_of(*b, ends))
       frame.end(*b, kBadAddress);
     else
@@ -37,7 +37,7 @@ bool is_unicast(const IpAddress& a) noexcept {
   return !a.ip4().is_multicast() && !a.ip4().is_broadcast();
 }
 
-bool endpoints_of(Buffer& b, Endpoints& out) noexcept {
+bool endpoints_of(Buffer& b, Ends& out) noexcept {
   const auto& tcp = *b.peek<TcpHeader>();
   out.local_port = tcp.dst_port;
   out.remote_port = tcp.src_port;
@@ -50,11 +50,12 @@ bool endpoints_of(Buffer& b, Endpoints& out) noexcept {
     const auto& ip = *b.at<Ip6Header>(b.l3_offset);
     out.local = ip.dst;
     out.remote = ip.src;
+    if (is_link_local(out.local) || is_link_local(out.remote)) out.link = link_of(b);
   }
   return is_unicast(out.local) && is_unicast(out.remote);
 }
 
-bool answer_by_reset(TcpWorker& t, const Endpoints& ends, const Segment& s) noexcept {
+bool answer_by_reset(TcpWorker& t, const Ends& ends, const Segment& s) noexcept {
   if (s.has(kRst)) return false;
   Outgoing o{.kind = SegmentKind::kRst};
   if (s.has(kAck)) {

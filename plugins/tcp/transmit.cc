@@ -67,7 +67,7 @@ void set_checksum(Buffer& b, TcpHeader& tcp, const Address& local, const Address
 }
 }  // namespace
 
-void transmit(TcpWorker& t, Buffer& b, const Endpoints& e, const Outgoing& o,
+void transmit(TcpWorker& t, Buffer& b, const Ends& e, const Outgoing& o,
               const Options& options) noexcept {
   const uint32_t header = sizeof(TcpHeader) + options_size(options);
   auto& tcp = *reinterpret_cast<TcpHeader*>(b.prepend(header));
@@ -84,7 +84,7 @@ void transmit(TcpWorker& t, Buffer& b, const Endpoints& e, const Outgoing& o,
   b.gso_size = o.gso_size;
   b.fib_index = e.fib_index;
   b.adjacency = o.adjacency;
-  b.tx_if = o.tx_if;
+  b.tx_if = o.tx_if != kNoIndex ? o.tx_if : e.link;
   const bool offload = t.config.csum_offload;
   if (e.local.is_ip4) {
     set_checksum(b, tcp, e.local.ip4(), e.remote.ip4(), offload);
@@ -97,7 +97,7 @@ void transmit(TcpWorker& t, Buffer& b, const Endpoints& e, const Outgoing& o,
   t.emit(b, e.local.is_ip4);
 }
 
-void transmit_empty(TcpWorker& t, const Endpoints& e, const Outgoing& o,
+void transmit_empty(TcpWorker& t, const Ends& e, const Outgoing& o,
                     const Options& options) noexcept {
   if (Buffer* b = t.w.alloc())
     transmit(t, *b, e, o, options);

@@ -22,39 +22,45 @@ constexpr TimeNs kCorkCeiling = 200 * kMillisecond;  // as Linux's TCP_CORK
 
 // --- Opening.
 // Claims the flow and, when the application left it open, the local end of it.
-Status open_flow(TcpWorker& t, Endpoints& ends, ConnId id) noexcept {
+Status open_flow(TcpWorker& t, Ends& ends, ConnId id) noexcept {
   const auto open = [&] { return t.w.sessions->flow_open(t.w, ends, kProtoTcp, id); };
   // A link-local address is reached from another one only (RFC 6724 section 5, rule 2).
-  const bool is_open =
-      ends.local.is_zero() && (ends.remote.is_ip4 || !ends.remote.ip6().is_link_local());
+  const bool is_open = ends.local.is_zero() && !is_link_local(ends.remote) && ends.link == kNoIndex;
   const auto sources = is_open ? shared().sources.of(ends.fib_index, ends.remote.is_ip4)
                                : std::span<const IpAddress>();
   constexpr std::size_t kTries = 16;  // as many may have been taken from the host, or have no port
-  const Endpoints asked = ends;
+  const Ends asked = ends;
   for (std::size_t i = 0; i < std::min(kTries, sources.size()); ++i) {
     ends.local = sources[t.next_source++ % sources.size()];
     if (t.w.net->is_local(t.w, ends.local, ends.fib_index))
       if (const Status s = open(); s != Status::kInUse) return s;
     ends = asked;
   }
+  if (ends.link != kNoIndex && ends.local.is_zero()) {
+    RouteInfo route;
+    if (const Status s = find_route(t, ends, &route); s != Status::kOk) return s;
+    ends.local = route.source;
+  }
   return open();
 }
 
-Status connect(Worker& w, SessionId session, Endpoints& ends, const SocketOptionsView& options,
+Status connect(Worker& w, SessionId session, Endpoints& endpoints, const SocketOptionsView& options,
                ConnId* out) noexcept {
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
-  if (!is_unicast(ends.remote) || ends.remote_port == 0) return Status::kInvalid;
+  if (!is_unicast(endpoints.remote) || endpoints.remote_port == 0) return Status::kInvalid;
   Connection* c = t.connections.alloc();
   if (!c) return Status::kNoMemory;
-  ends.local.is_ip4 = ends.remote.is_ip4;
+  endpoints.local.is_ip4 = endpoints.remote.is_ip4;
+  Ends ends{endpoints, options.interface};
   if (const Status s = open_flow(t, ends, c->id); s != Status::kOk) {
     t.connections.free(*c);
     return s;
   }
+  endpoints = ends;
   init_timers(*c);
   c->session = session;
-  c->ends = ends;
+  c->set_ends(ends);
   if (!refresh_route(t, *c)) {
     w.sessions->flow_del(w, ends, kProtoTcp);
     t.connections.free(*c);
@@ -273,7 +279,9 @@ Status set_options(Worker& w, ConnId id, const SocketOptionsView& options) noexc
   TcpWorker& t = tcp_worker(w);
   TcpWorker::Scope scope(t);
   if (Listener* l = t.listeners.find(id)) {
+    const IfIndex interface = l->options.interface;  // as it was bound
     l->options = options;
+    l->options.interface = interface;
     if (options.congestion) {
       std::memset(l->cc_name, 0, sizeof l->cc_name);
       std::strncpy(l->cc_name, options.congestion, sizeof l->cc_name - 1);

@@ -221,7 +221,7 @@ AppEndpoint lower_endpoint(const SocketOptionsView& options) noexcept {
   e.options = options;
   e.options.ip4_path_mtu = e.options.ip6_path_mtu = PathMtu::kDo;  // never in fragments
   e.options.ip4_errors = e.options.ip6_errors = e.options.gro = false;
-  // Whether the application may have that interface nobody has asked (SocketOptions::interface).
+  // One interface alone (SocketOptions::interface) is not looked after here.
   e.options.interface = kNoIndex;
   e.options.no_check6_rx = false;
   return e;

@@ -23,7 +23,8 @@ int accept_session(Session& listener, sockaddr* addr, socklen_t* len, int flags)
   } reserved{fd};  // also when the thread is cancelled in its wait
   Session* child = nullptr;
   if (const int e = listener.accept(child, flags & SOCK_NONBLOCK); e != 0) return e;
-  if (addr && len) give_name(child->remote(), child->socket_is_ip4, addr, len);
+  if (addr && len)
+    give_name(child->remote(), child->socket_is_ip4, addr, len, child->options().interface);
   if (!enter(fd, child)) {
     child->unref();
     return -ENOMEM;

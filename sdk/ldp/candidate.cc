@@ -13,8 +13,10 @@
 #include "ldp/fd_table.h"
 #include "ldp/group_options.h"
 #include "ldp/libc.h"
+#include "ldp/names.h"
 #include "ldp/options.h"
 #include "ldp/process.h"
+#include "ldp/scope.h"
 
 namespace loom::ldp {
 namespace {
@@ -127,11 +129,12 @@ int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_
   return 0;
 }
 
-bool bound_to(int fd, svm::Endpoint& local) {
+bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope) {
   const std::lock_guard lock(candidates().mutex);
   const auto found = candidates().asked.find(fd);
   if (found == candidates().asked.end() || !found->second.bound) return false;
   local = found->second.local;
+  if (scope) *scope = scope_of(&found->second.name, found->second.name_len, local);
   return true;
 }
 
@@ -186,7 +189,9 @@ void prepare_session(int fd, vcl::Session& s) {
     a = found->second;
   }
   for (const Option& o : a.options) set_option(s, o.level, o.name, o.value, o.len);
-  if (a.bound) s.bind(a.local);
+  if (!a.bound) return;
+  s.bind(a.local);
+  set_scope(s, scope_of(&a.name, a.name_len, a.local));
 }
 
 int become_session(int fd, vcl::Session* s) {

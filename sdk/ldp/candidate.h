@@ -19,8 +19,8 @@ void note_candidate(int fd) noexcept;
 void note_option(int fd, int level, int name, const void* value, socklen_t len);
 // 0; -EINVAL: is bound.
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
-// False: not bound.
-bool bound_to(int fd, svm::Endpoint& local);
+// False: not bound. scope: of a link-local address.
+bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope = nullptr);
 // For getsockname() of a socket that is bound to port 0 and does not listen yet: from here on it is
 // bound to a port that the kernel has just found free.
 void settle_port(int fd);

@@ -21,7 +21,7 @@ int take_scope(vcl::Session& s, const svm::Endpoint& peer, uint32_t scope) {
   const svm::SocketOptions o = s.options();
   if (scope != 0 && o.interface != 0 && o.interface != scope) return -EINVAL;
   if (scope == 0) scope = o.interface;
-  if (scope == 0 && is_group(peer)) scope = o.ip6_group_if;
+  if (scope == 0 && is_group(peer)) scope = o.ip6_group_if;  // of datagrams
   if (scope == 0) return -EINVAL;
   if (scope > kMostScope) return -ENETUNREACH;
   set_scope(s, scope);

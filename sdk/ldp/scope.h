@@ -1,4 +1,4 @@
-// Interfaces that datagram sockets have by sin6_scope_id of link-local addresses (RFC 4007): the
+// Interfaces that sockets have by sin6_scope_id of link-local addresses (RFC 4007): the
 // only one by which such a socket sends and hears. Linux's numbers, 0: none.
 #pragma once
 #include "vcl/session.h"

@@ -10,6 +10,7 @@
 #include "ldp/libc.h"
 #include "ldp/names.h"
 #include "ldp/process.h"
+#include "ldp/scope.h"
 #include "ldp/transparent_tls.h"
 #include "vcl/include/vcl/vppcom.h"
 
@@ -55,12 +56,14 @@ int listen_candidate(int fd, int backlog) {
   }
   if (const int e = may_listen(); e != 0) return e;
   Held<Session> s = make_session(fd);
-  const int outcome = s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog));
+  const int outcome = without_interface(
+      *s, s->listen(static_cast<uint32_t>(backlog < 0 ? SOMAXCONN : backlog)), true);
   debug(1, "fd %d: listen: %d", fd, outcome);
   if (outcome == 0) return become_session(fd, s.release());
-  // An address that is none of Hostloom's may be one of the kernel's.
+  // An address that is none of Hostloom's may be one of the kernel's, as may an interface.
   svm::Endpoint local;
-  const bool foreign = outcome == -EADDRNOTAVAIL && bound_to(fd, local) && !is_wildcard(local);
+  const bool foreign = (outcome == -EADDRNOTAVAIL || outcome == -ENODEV) && bound_to(fd, local) &&
+                       !is_wildcard(local);
   return foreign ? listen_in_kernel(fd, backlog) : outcome;
 }
 
@@ -76,6 +79,7 @@ int connect_candidate(int fd, const sockaddr* addr, socklen_t len) {
     return libc().connect(fd, addr, len) == 0 ? 0 : -errno;
   // 0.0.0.0 and :: as destinations are the kernel's names of itself.
   if (is_loopback(remote) || is_wildcard(remote)) return connect_in_kernel(fd, addr, len);
+  if (is_group(remote)) return -ENETUNREACH;
   switch (find_home()) {
     case Home::kKernel:
       return connect_in_kernel(fd, addr, len);
@@ -85,11 +89,27 @@ int connect_candidate(int fd, const sockaddr* addr, socklen_t len) {
       break;
   }
   Held<Session> s = make_session(fd);
+  if (const int e = take_scope(*s, remote, scope_of(addr, len, remote)); e != 0) return e;
   s->ref();
   if (const int e = become_session(fd, s.get()); e != 0) return e;
-  const int outcome = s->connect(remote);
+  const int outcome = without_interface(*s, s->connect(remote), false);
   debug(1, "fd %d: connect: %d", fd, outcome);
   return outcome;
+}
+
+// Once more, of one that is not connected yet or was not to be.
+int connect_again(Session& s, const sockaddr* addr, socklen_t len) {
+  svm::Endpoint remote;
+  if (const int e = to_endpoint(addr, len, s.socket_is_ip4, remote); e != 0) return e;
+  const Session::State state = s.state();
+  if (state == Session::State::kIdle || state == Session::State::kFailed)
+    if (const int e = take_scope(s, remote, scope_of(addr, len, remote)); e != 0) return e;
+  return without_interface(s, s.connect(remote), false);
+}
+
+// Who has chosen a device of the kernel's needs no scope (SO_BINDTODEVICE); else it is EINVAL.
+int bind_in_kernel(int fd, const sockaddr* addr, socklen_t len) {
+  return libc().bind(fd, addr, len) == 0 ? become_kernel(fd) : -errno;
 }
 
 }  // namespace
@@ -109,6 +129,9 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
   svm::Endpoint local;
   if (to_endpoint(addr, len, candidate_is_ip4(fd), local) != 0) return libc().bind(fd, addr, len);
   if (candidate_is_datagram(fd)) return keep.status(bind_datagrams(fd, local, addr, len));
+  const uint32_t scope = scope_of(addr, len, local);
+  if (is_of_link(local) && (scope == 0 || scope > kMostScope))
+    return keep.status(bind_in_kernel(fd, addr, len));
   const Home home = is_loopback(local) ? Home::kKernel : find_home();
   if (home == Home::kNowhere) return keep.status(-ENETDOWN);
   const int outcome = note_bind(fd, local, addr, len);
@@ -129,11 +152,8 @@ int listen(int fd, int backlog) noexcept {
 int connect(int fd, const sockaddr* addr, socklen_t len) {
   const Errno keep;
   if (const auto s = session_at(fd)) {
-    if (s->is_datagram()) return keep.status(connect_datagrams(*s, addr, len));
-    svm::Endpoint remote;
-    if (const int e = to_endpoint(addr, len, s->socket_is_ip4, remote); e != 0)
-      return keep.status(e);
-    return keep.status(s->connect(remote));
+    return keep.status(s->is_datagram() ? connect_datagrams(*s, addr, len)
+                                        : connect_again(*s, addr, len));
   }
   if (is_candidate(fd)) return keep.status(connect_candidate(fd, addr, len));
   return libc().connect(fd, addr, len);
@@ -144,9 +164,10 @@ int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
   if (const auto s = session_at(fd))
     return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len, s->options().interface));
   svm::Endpoint local;
+  uint32_t scope = 0;
   if (is_candidate(fd)) settle_port(fd);
-  if (is_candidate(fd) && bound_to(fd, local))
-    return keep.status(give_name(local, candidate_is_ip4(fd), addr, len));
+  if (is_candidate(fd) && bound_to(fd, local, &scope))
+    return keep.status(give_name(local, candidate_is_ip4(fd), addr, len, scope));
   return libc().getsockname(fd, addr, len);
 }
 

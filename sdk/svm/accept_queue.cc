@@ -17,7 +17,7 @@ struct Words {
 static_assert(sizeof(AcceptSlot) == 64 && offsetof(AcceptSlot, local_port) == 4 &&
               offsetof(AcceptSlot, handle) == 8 && offsetof(AcceptSlot, session) == 16 &&
               offsetof(AcceptSlot, is_ip4) == 24 && offsetof(AcceptSlot, cut_through) == 25 &&
-              offsetof(AcceptSlot, local_ip) == 32);
+              offsetof(AcceptSlot, interface) == 26 && offsetof(AcceptSlot, local_ip) == 32);
 
 uint32_t* ports_of(AcceptSlot& s) { return reinterpret_cast<uint32_t*>(&s) + 1; }
 uint64_t* rest_of(AcceptSlot& s) { return reinterpret_cast<uint64_t*>(&s) + 1; }
@@ -27,7 +27,7 @@ Words pack(const AcceptedSession& s) {
   w.ports = s.local_port | static_cast<uint32_t>(s.remote_port) << 16;
   w.rest[0] = s.handle;
   w.rest[1] = s.session;
-  w.rest[2] = s.is_ip4 | static_cast<uint64_t>(s.cut_through) << 8;
+  w.rest[2] = s.is_ip4 | static_cast<uint64_t>(s.cut_through) << 8 | uint64_t{s.interface} << 16;
   std::memcpy(&w.rest[3], s.local_ip, 16);
   std::memcpy(&w.rest[5], s.remote_ip, 16);
   return w;
@@ -41,6 +41,7 @@ AcceptedSession unpack(const Words& w) {
   s.session = w.rest[1];
   s.is_ip4 = (w.rest[2] & 0xff) != 0;
   s.cut_through = static_cast<CutThrough>(w.rest[2] >> 8 & 0xff);
+  s.interface = static_cast<uint16_t>(w.rest[2] >> 16);
   std::memcpy(s.local_ip, &w.rest[3], 16);
   std::memcpy(s.remote_ip, &w.rest[5], 16);
   return s;

@@ -26,6 +26,7 @@ struct AcceptedSession {
   uint16_t local_port = 0, remote_port = 0;  // network order
   bool is_ip4 = true;
   CutThrough cut_through = CutThrough::kNo;
+  uint16_t interface = 0;  // as SocketOptions::interface
   uint8_t local_ip[16] = {}, remote_ip[16] = {};
 };
 

@@ -213,7 +213,8 @@ struct alignas(64) AcceptSlot {
   Ref session;  // SessionShared; cut-through: SessionLine
   uint8_t is_ip4;
   uint8_t cut_through;  // CutThrough
-  uint8_t reserved[6];
+  uint16_t interface;   // as SocketOptions::interface
+  uint8_t reserved[4];
   uint8_t local_ip[16];
   uint8_t remote_ip[16];
 };

@@ -187,7 +187,8 @@ struct SocketOptions {
   uint8_t ip4_path_mtu, ip6_path_mtu;
   uint8_t group_off;  // GroupOff
   // Index of an interface as programs see it (one more than Hostloom's). `interface`: the only one
-  // that datagrams come and go by; 0 = any. Of groups: 0 = by route.
+  // that the socket hears and sends by, of streams when it is opened; 0 = any. Of groups: 0 = by
+  // route.
   uint16_t interface;
   uint16_t ip4_group_if, ip6_group_if;
   uint8_t ip4_group_source[4];  // IP_MULTICAST_IF by address, wire order; zero: by route

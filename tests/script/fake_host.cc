@@ -290,6 +290,7 @@ void FakeHost::fill_net_ops() {
   net_ops_.route = [](Worker& w, const IpAddress& to, uint32_t, RouteInfo* out) noexcept {
     ++of(w).routes_asked;
     if (!of(w).has_route || of(w).subnet_broadcasts.contains(to)) return Status::kUnreachable;
+    if (of(w).has_links && !to.is_ip4 && to.ip6().is_link_local()) return Status::kUnreachable;
     *out = of(w).route;
     return Status::kOk;
   };

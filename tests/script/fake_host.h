@@ -30,8 +30,9 @@ class FakeHost {
 
   Host host;
   Worker worker;
-  RouteInfo route;        // answer to every NetOps::route
-  bool has_route = true;  // false: kUnreachable
+  RouteInfo route;         // answer to every NetOps::route
+  bool has_route = true;   // false: kUnreachable
+  bool has_links = false;  // several: link-local addresses are reached by a named one alone
   uint32_t route_generation = 1;
   uint32_t routes_asked = 0;   // how often NetOps::route was
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"

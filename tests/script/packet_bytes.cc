@@ -32,8 +32,12 @@ std::string stream_bytes(uint32_t offset, uint32_t n, bool from_peer) {
   for (uint32_t i = 0; i < n; ++i) s[i] = stream_byte(offset + i, from_peer);
   return s;
 }
-IpAddress stack_address(bool ip6) { return *IpAddress::parse(ip6 ? "fd00::1" : "10.0.0.1"); }
-IpAddress peer_address(bool ip6) { return *IpAddress::parse(ip6 ? "fd00::2" : "10.0.0.2"); }
+IpAddress stack_address(bool ip6, bool link_local) {
+  return *IpAddress::parse(link_local ? "fe80::1" : ip6 ? "fd00::1" : "10.0.0.1");
+}
+IpAddress peer_address(bool ip6, bool link_local) {
+  return *IpAddress::parse(link_local ? "fe80::2" : ip6 ? "fd00::2" : "10.0.0.2");
+}
 
 std::string PacketBytes::options_bytes(const Packet& p, const Peer& peer) const {
   if (!p.raw_options.empty()) return p.raw_options;
@@ -80,22 +84,23 @@ Buffer* PacketBytes::build(const Packet& wanted, uint16_t port, uint32_t tsval) 
 Buffer* PacketBytes::build_ip(const std::string& tcp, uint32_t length) {
   Buffer* b = host_.alloc_buffer();
   b->l3_offset = b->offset_of_data();
+  b->rx_if = link;
   if (!ip6_) {
     auto* ip = reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header)));
     *ip = {};
     ip->version_ihl = 0x45;
     ip->total_length = static_cast<uint16_t>(length + sizeof(Ip4Header));
     ip->protocol = kProtoTcp;
-    ip->src = peer_address(false).ip4();
-    ip->dst = stack_address(false).ip4();
+    ip->src = peer_.ip4();
+    ip->dst = stack_.ip4();
   } else {
     auto* ip = reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
     *ip = {};
     ip->version_class_flow = 6u << 28;
     ip->payload_length = static_cast<uint16_t>(length);
     ip->next_header = kProtoTcp;
-    ip->src = peer_address(true).ip6();
-    ip->dst = stack_address(true).ip6();
+    ip->src = peer_.ip6();
+    ip->dst = stack_.ip6();
   }
   b->advance(b->len);
   // At least 128 bytes of a packet lie in the first segment; the rest in odd pieces.
@@ -116,10 +121,8 @@ Buffer* PacketBytes::build_ip(const std::string& tcp, uint32_t length) {
     h->checksum = 0;
     const uint32_t n = std::min(length, b->length());
     const ChecksumSum pseudo =
-        ip6_ ? pseudo_header_sum(peer_address(true).ip6(), stack_address(true).ip6(), kProtoTcp,
-                                 length)
-             : pseudo_header_sum(peer_address(false).ip4(), stack_address(false).ip4(), kProtoTcp,
-                                 length);
+        ip6_ ? pseudo_header_sum(peer_.ip6(), stack_.ip6(), kProtoTcp, length)
+             : pseudo_header_sum(peer_.ip4(), stack_.ip4(), kProtoTcp, length);
     h->checksum = checksum_finish(checksum_add_chain(pseudo, b, 0, n));
   }
   return b;
@@ -143,8 +146,8 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
     ip_bytes = sizeof(Ip4Header);
     ASSERT_EQ(ip.total_length, bytes.size());
     ASSERT_TRUE(ip4_header_checksum_ok(ip));
-    ASSERT_EQ(ip.src, stack_address(false).ip4());
-    ASSERT_EQ(ip.dst, peer_address(false).ip4());
+    ASSERT_EQ(ip.src, stack_.ip4());
+    ASSERT_EQ(ip.dst, peer_.ip4());
     pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoTcp, b.length() - ip_bytes);
   } else {
     const auto& ip = *b.at<Ip6Header>(b.l3_offset);
@@ -202,7 +205,7 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
     part.length = std::min(step, size - at);
     if (at + part.length < size)
       std::erase_if(part.flags, [](char c) { return c == 'F' || c == 'P'; });
-    out.push_back({captured.when, h.dst_port, part});
+    out.push_back({captured.when, h.dst_port, part, b.tx_if});
   }
 }
 

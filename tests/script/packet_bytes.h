@@ -17,8 +17,8 @@ constexpr uint16_t kStackPort = 80;
 
 // Bytes of a stream; the two directions differ.
 std::string stream_bytes(uint32_t offset, uint32_t n, bool from_peer);
-IpAddress stack_address(bool ip6);
-IpAddress peer_address(bool ip6);
+IpAddress stack_address(bool ip6, bool link_local = false);
+IpAddress peer_address(bool ip6, bool link_local = false);
 
 // What one peer, by its port, knows of its connection.
 struct Peer {
@@ -35,8 +35,12 @@ struct Peer {
 class PacketBytes {
  public:
   // window: of packets that do not say theirs, as on the wire.
-  PacketBytes(FakeHost& host, bool ip6, uint32_t window)
-      : host_(host), ip6_(ip6), window_(window) {}
+  PacketBytes(FakeHost& host, bool ip6, uint32_t window, bool link_local)
+      : host_(host),
+        ip6_(ip6),
+        window_(window),
+        stack_(stack_address(ip6, link_local)),
+        peer_(peer_address(ip6, link_local)) {}
 
   // A segment of the peer at `port`; tsval: its timestamp clock.
   Buffer* build(const Packet&, uint16_t port, uint32_t tsval);
@@ -48,11 +52,13 @@ class PacketBytes {
     TimeNs when;
     uint16_t port;
     Packet packet;
+    IfIndex tx_if;
   };
   // Appends what was sent as the wire sees it: one packet a segment.
   void read(const FakeHost::Captured&, std::deque<Sent>& out);
 
   std::map<uint16_t, Peer> peers;  // by port
+  IfIndex link = kNoIndex;         // by which packets of peers come
 
  private:
   std::string options_bytes(const Packet&, const Peer&) const;
@@ -60,6 +66,7 @@ class PacketBytes {
   FakeHost& host_;
   bool ip6_;
   uint32_t window_;
+  const IpAddress stack_, peer_;
 };
 
 }  // namespace loom::script

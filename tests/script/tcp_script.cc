@@ -32,8 +32,9 @@ TcpScript::TcpScript(ScriptOptions options)
     : options_(std::move(options)),
       host_(std::make_unique<FakeHost>()),
       sessions_(std::make_unique<FakeSessions>(*host_)),
-      bytes_(*host_, options_.ip6, options_.window) {
-  host_->route.source = stack_address(options_.ip6);
+      bytes_(*host_, options_.ip6, options_.window, options_.link_local) {
+  host_->route.source = stack_address(options_.ip6, options_.link_local);
+  host_->has_links = options_.link_local;
   for (const CcOps* cc : {&newreno::kOps, &cubic::kOps})
     EXPECT_TRUE(host_->host.add_congestion_control(*cc).has_value());
   EXPECT_TRUE(tcp::init(host_->host).has_value());
@@ -174,6 +175,11 @@ TcpScript& TcpScript::from(uint16_t port) {
   return *this;
 }
 
+TcpScript& TcpScript::on_link(IfIndex link) {
+  bytes_.link = link;
+  return *this;
+}
+
 // --- What was sent
 // ---------------------------------------------------------------------------------
 
@@ -185,6 +191,11 @@ void TcpScript::collect() {
     host_->free_chain(c.packet);
   }
 }
+void TcpScript::check_link(const PacketBytes::Sent& sent) const {
+  if (!options_.link_local) return;
+  EXPECT_EQ(sent.tx_if, bytes_.link) << where() << ": " << sent.packet.str();
+}
+
 TcpScript& TcpScript::expect(Packet want) {
   host_->run();
   collect();
@@ -207,6 +218,7 @@ TcpScript& TcpScript::expect(Packet want) {
          (!want.tsecr || want.tsecr == got.tsecr);
   if (!same)
     ADD_FAILURE() << where() << ":\n  expected " << want.str() << "\n  sent     " << got.str();
+  check_link(sent);
   Peer& peer = bytes_.peers[port_];
   peer.wanted = std::max(peer.wanted,
                          *got.seq + got.length + (got.has('S') ? 1 : 0) + (got.has('F') ? 1 : 0));
@@ -230,6 +242,7 @@ std::vector<Packet> TcpScript::take_sent() {
   collect();
   std::vector<Packet> all;
   for (const auto& s : sent_) {
+    check_link(s);
     all.push_back(s.packet);
     Peer& peer = bytes_.peers[s.port];
     peer.wanted =
@@ -248,7 +261,7 @@ TcpScript& TcpScript::app_connects() {
   session_ = s.id;
   s.rx_limit = options_.rx_fifo;
   Endpoints ends;
-  ends.remote = peer_address(options_.ip6);
+  ends.remote = peer_address(options_.ip6, options_.link_local);
   ends.remote_port = port_;
   connect_status = transport().connect(host_->worker, s.id, ends, options_.socket, &s.conn);
   s.ends = ends;

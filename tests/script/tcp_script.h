@@ -34,7 +34,8 @@ struct ScriptOptions {
   std::string cc = "newreno";
   bool quick_acks = false;  // true: the first segments are acknowledged at once
   bool ip6 = false;
-  bool gso = false;  // true: adds checks that chains are cut at the MSS
+  bool link_local = false;  // with ip6: both ends
+  bool gso = false;         // true: adds checks that chains are cut at the MSS
   SocketOptionsView socket{.nodelay = true};
   std::string config{};  // words of tcp { }
 };
@@ -58,6 +59,9 @@ class TcpScript {
   // Data at the TCP header; what `alter` does to addresses is not checked by the checksum.
   TcpScript& inject_altered(const Packet& p, const std::function<void(Buffer&)>& alter);
   TcpScript& from(uint16_t port);  // another peer, for listeners
+  // What is injected has come by that interface, and, of link-local ends, all that is sent leaves
+  // by it.
+  TcpScript& on_link(IfIndex);
   // Bytes behind the IP header, as they are; checksum_ok as a device would say.
   TcpScript& inject_raw(std::string tcp, bool fix_checksum, uint32_t claim_length = 0);
 
@@ -98,6 +102,7 @@ class TcpScript {
  private:
   void collect();  // captured packets -> sent_
   void check_leftovers(const char* when, bool only_before);
+  void check_link(const PacketBytes::Sent&) const;
   std::string where() const;
   Packet with_offers(Packet p) const;
 

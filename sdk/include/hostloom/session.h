@@ -114,9 +114,10 @@ struct SocketOptionsView {
   // ABI 1.1.
   uint32_t settings = 0;
   // Of datagrams. Since ABI 1.1.
-  Ip4Address ip4_group_source{};  // IP_MULTICAST_IF: whom connect() to a group makes the local end
-  bool no_check6_rx = false;      // UDP_NO_CHECK6_RX (RFC 6935); _TX is said with each datagram
-  uint32_t interface = kNoIndex;  // the only one that they come and go by; kNoIndex: any
+  bool no_check6_rx = false;  // UDP_NO_CHECK6_RX (RFC 6935); _TX is said with each datagram
+  // The only one that a socket hears and sends by, of streams as it was opened; kNoIndex: any.
+  uint32_t interface = kNoIndex;
+  Ip4Address ip4_group_source{};  // IP_MULTICAST_IF: connected to groups from there; zero: any
 };
 
 // Why a session ends early: what the application's next call returns.

@@ -41,6 +41,8 @@ struct ConnectionInfo {
   uint64_t bytes_acked = 0, bytes_received = 0;
   TimeNs rto = 0, ato = 0, srtt = 0, rttvar = 0, min_rtt = 0;
   char congestion[16] = {};
+  // The only one that it comes and goes by; kNoIndex: any. Since ABI 1.1.
+  IfIndex interface = kNoIndex;
 };
 
 struct TransportOps {

@@ -36,7 +36,8 @@ class PipeTransport {
   uint32_t segment = 1000;
   uint32_t asked = 0;          // how often a window was asked for
   uint32_t described = 0;      // how often a connection was, for people
-  uint32_t total_retrans = 0;  // what info tells of each connection
+  uint32_t total_retrans = 0;  // what info tells of each connection, as the next
+  IfIndex interface = kNoIndex;
   bool hold_acks = false;      // what arrives stays unacknowledged
   TimeNs connect_time = kMillisecond;
   uint32_t aborted = 0, closed_unread = 0;
@@ -227,6 +228,7 @@ class PipeTransport {
         i.bytes_received = end(c).received;
         i.bytes_acked = end(c).acked;
         i.total_retrans = self->total_retrans;
+        i.interface = self->interface;
         std::strcpy(i.congestion, "pipe-cc");
       };
       o.describe = [](Worker&, ConnId c, std::string& out) noexcept {

@@ -28,6 +28,8 @@ AcceptedSession session(uint64_t handle) {
   s.local_port = static_cast<uint16_t>(handle);
   s.remote_port = static_cast<uint16_t>(~handle);
   s.is_ip4 = handle % 2;
+  s.cut_through = handle % 3 ? CutThrough::kEnd1 : CutThrough::kNo;
+  s.interface = static_cast<uint16_t>(handle * 12'345);
   for (int i = 0; i < 16; ++i) {
     s.local_ip[i] = static_cast<uint8_t>(handle + i);
     s.remote_ip[i] = static_cast<uint8_t>(handle * 3 + i);
@@ -42,8 +44,8 @@ AcceptProducer::Push Listener::push(uint64_t handle) {
 
 bool same(const AcceptedSession& a, const AcceptedSession& b) {
   return a.handle == b.handle && a.session == b.session && a.local_port == b.local_port &&
-         a.remote_port == b.remote_port && a.is_ip4 == b.is_ip4 &&
-         std::equal(a.local_ip, a.local_ip + 16, b.local_ip) &&
+         a.remote_port == b.remote_port && a.is_ip4 == b.is_ip4 && a.cut_through == b.cut_through &&
+         a.interface == b.interface && std::equal(a.local_ip, a.local_ip + 16, b.local_ip) &&
          std::equal(a.remote_ip, a.remote_ip + 16, b.remote_ip);
 }
 

@@ -1,0 +1,46 @@
+#!/usr/bin/python3
+"""System tests of connections between link-local addresses (RFC 4007). usage: link_cases.py CASE"""
+
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+import lab as laboratory  # noqa: E402
+from cases import PYTHON, expect, expect_reclaimed  # noqa: E402
+from lab import Lab, wait_until  # noqa: E402
+from udp_program_cases import link_addresses  # noqa: E402
+
+STREAMS = [PYTHON, str(pathlib.Path(__file__).resolve().parent / "programs" / "stream_link.py")]
+PORT = "7000"
+
+
+def both_ways(lab, own, host, interface):
+    with lab.program([*STREAMS, "echo", PORT], name="echo") as s:
+        lab.port_of(s)
+        lab.run([*STREAMS, "connects", own, host, PORT, str(interface)], env=lab.preload(), timeout=200)
+    with lab.program([*STREAMS, "serves", own, PORT, str(interface)], name="serves", env=lab.preload()) as s:
+        lab.port_of(s)
+        lab.run([*STREAMS, "asks", own, PORT, "tap0"], timeout=90)
+        said = [f"peer {interface} is {interface} at {interface}"] * 2
+        wait_until(lambda: lab.output(s).count("peer") == 2, "both are accepted")
+        expect(re.findall("peer.*", lab.output(s)) == said, lab.output(s))
+
+
+def streams(n_workers=1):
+    """sin6_scope_id of connect, bind, accept, getsockname and getpeername."""
+    with Lab(workers=n_workers) as lab:
+        own, host = link_addresses(lab)
+        shown = re.search(r"^tap0\s+(\d+)", lab.cli("show", "interface"), re.MULTILINE)
+        expect(shown, "tap0 has no index")
+        both_ways(lab, own, host, int(shown[1]) + 1)
+        expect_reclaimed(lab)
+
+
+def stream_workers():
+    """The same with two workers."""
+    streams(2)
+
+
+if __name__ == "__main__":
+    laboratory.run_case(streams, stream_workers)

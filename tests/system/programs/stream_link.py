@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+"""Connections of a program that names its link, over whatever network the process has.
+usage: stream_link.py connects OWN HOST PORT INTERFACE   to HOST and to itself; INTERFACE as recvfrom() tells it
+       stream_link.py serves OWN PORT INTERFACE          echoes at PORT on all addresses, at PORT + 1 on OWN
+       stream_link.py echo PORT                          echoes
+       stream_link.py asks ADDRESS PORT DEVICE           both of `serves`, over a device of the kernel's"""
+
+import errno
+import socket
+import sys
+
+
+def expect(condition, what):
+    if not condition:
+        sys.exit(f"FAILED: {what}")
+
+
+def failure(call, *arguments):
+    """The errno of a call that fails, or 0."""
+    try:
+        call(*arguments)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+def stream(name=None):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if name:
+        s.bind(name)
+    return s
+
+
+def ask(s, question):
+    s.sendall(question)
+    answer = b""
+    while len(answer) < len(question):
+        more = s.recv(65536)
+        expect(more, f"the end, after {len(answer)} bytes of {len(question)}")
+        answer += more
+    expect(answer == question, "another answer")
+
+
+def address(name):
+    return name[0].split("%")[0], *name[1:]
+
+
+def listens(name):
+    """The errno of bind and listen together: which of them says so differs."""
+    return failure(lambda: stream(name).listen(1))
+
+
+def connects(own, host, port, interface):
+    to = (host, port, 0, interface)
+    expect(failure(stream().connect, (host, port)) == errno.EINVAL, "connected on no link")
+    expect(failure(stream().connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface")
+    expect(failure(stream().connect, ("ff02::1", port, 0, interface)) == errno.ENETUNREACH, "a group")
+    expect(failure(stream().bind, (own, 0)) == errno.EINVAL, "bound on no link")
+    expect(listens((own, 0, 0, interface + 77)) == errno.ENODEV, "bound to no interface")
+    expect(listens((host, 0, 0, interface)) == errno.EADDRNOTAVAIL, "bound to the other end")
+    for local in (None, (own, 0, 0, interface)):
+        s = stream(local)
+        if local:
+            expect(s.getsockname()[3] == interface, f"bound as {s.getsockname()}")
+            expect(failure(s.connect, (host, port, 0, interface + 77)) == errno.EINVAL, "a second interface")
+        s.connect(to)
+        expect(address(s.getpeername()) == to, f"the peer is {s.getpeername()}")
+        expect(address(s.getsockname())[0] == own, f"from {s.getsockname()}")
+        expect(s.getsockname()[3] == interface, f"from {s.getsockname()}")
+        ask(s, b"to the host" * 10000)
+        s.close()
+    # It knows its link, and needs not be told again.
+    s = stream((own, 0, 0, interface))
+    s.connect((host, port))
+    expect(address(s.getpeername()) == to, f"the peer is {s.getpeername()}")
+    ask(s, b"again")
+    # To itself.
+    for name in (("::", 0), (own, 0, 0, interface)):
+        listener = stream(name)
+        listener.listen(1)
+        there = listener.getsockname()[1]
+        s = stream()
+        s.connect((own, there, 0, interface))
+        other, peer = listener.accept()
+        expect(address(peer) == address(s.getsockname()) == (own, peer[1], 0, interface), f"{peer}, {s.getsockname()}")
+        expect(address(s.getpeername()) == (own, there, 0, interface), f"{s.getpeername()}")
+        s.sendall(b"to myself")
+        expect(other.recv(100) == b"to myself", "what came")
+
+
+def answer(s):
+    while True:
+        text = s.recv(65536)
+        if not text:
+            return
+        s.sendall(text)
+
+
+def serves(own, port, interface):
+    listeners = [stream(("::", port)), stream((own, port + 1, 0, interface))]
+    for s in listeners:
+        s.listen(5)
+    print(f"port {port}", flush=True)
+    for s in listeners:
+        connection, peer = s.accept()
+        print(f"peer {peer[3]} is {connection.getpeername()[3]} at {connection.getsockname()[3]}", flush=True)
+        answer(connection)
+
+
+def echo(port):
+    listener = stream(("::", port))
+    listener.listen(5)
+    print(f"port {port}", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        answer(connection)
+
+
+def asks(to, port, device):
+    for at in (port, port + 1):
+        s = stream()
+        s.connect((to, at, 0, socket.if_nametoindex(device)))
+        ask(s, b"hello" * 10000)
+        s.close()
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (connects, serves, echo, asks)}[sys.argv[1]](
+        *(int(a) if a.isdigit() else a for a in sys.argv[2:]))
