@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "delivery.h"
+#include "hearers.h"
 
 namespace loom::udp {
 namespace {
@@ -97,15 +98,7 @@ GroupOutcome deliver_here(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
   GroupOutcome outcome;
   const View v = view_of(b);
   const auto& udp = *b.peek<UdpHeader>();
-  Datagram d;
-  d.ends.local = v.dst;
-  d.ends.remote = v.src;
-  d.ends.local_port = udp.dst_port;
-  d.ends.remote_port = udp.src_port;
-  d.ends.fib_index = b.fib_index;
-  d.interface = b.rx_if;
-  d.tos = v.tos;
-  d.ttl = v.ttl;
+  const Datagram d = datagram_of(b);
   const auto [first, last] = u.bound_ports.equal_range(udp.dst_port);
   for (auto at = first; at != last; ++at) {
     Connection* c = u.connections.find(at->second);
@@ -208,6 +201,21 @@ void note_unbound(UdpWorker& u, const Connection& c, uint16_t port) noexcept {
   }
 }
 
+Datagram datagram_of(Buffer& b) noexcept {
+  const View v = view_of(b);
+  const auto& udp = *b.peek<UdpHeader>();
+  Datagram d;
+  d.ends.local = v.dst;
+  d.ends.remote = v.src;
+  d.ends.local_port = udp.dst_port;
+  d.ends.remote_port = udp.src_port;
+  d.ends.fib_index = b.fib_index;
+  d.interface = b.rx_if;
+  d.tos = v.tos;
+  d.ttl = v.ttl;
+  return d;
+}
+
 GroupOutcome deliver_to_group(UdpWorker& u, Buffer& b, uint32_t payload) noexcept {
   GroupOutcome o = deliver_here(u, b, payload);
   o.passed_on = pass_on(u, b, payload);
@@ -216,11 +224,11 @@ GroupOutcome deliver_to_group(UdpWorker& u, Buffer& b, uint32_t payload) noexcep
 
 // As Linux scores them: the more it has asked for, the better. Those that share a port share what
 // comes by source port.
-Connection* find_hearer(UdpWorker& u, Buffer& b) noexcept {
+Connection* find_hearer(UdpWorker& u, Buffer& b, int& best_score) noexcept {
   const View v = view_of(b);
   const auto& udp = *b.peek<UdpHeader>();
   Connection* best = nullptr;
-  int best_score = -1;
+  best_score = -1;
   uint32_t n = 0;
   const auto [first, last] = u.bound_ports.equal_range(udp.dst_port);
   for (auto at = first; at != last; ++at) {

@@ -31,16 +31,15 @@ void leave_all(UdpWorker&, Connection&) noexcept;
 void note_bound(UdpWorker&, const Connection&, uint16_t port) noexcept;
 void note_unbound(UdpWorker&, const Connection&, uint16_t port) noexcept;
 
+// What is said of a packet at its UDP header.
+Datagram datagram_of(Buffer&) noexcept;
+
 struct GroupOutcome {
   uint32_t delivered = 0, refused = 0;  // sockets of this worker
   bool passed_on = false;               // other workers have a copy
 };
 // The datagram, at its UDP header, with `payload` bytes behind it. The packet stays the caller's.
 GroupOutcome deliver_to_group(UdpWorker&, Buffer&, uint32_t payload) noexcept;
-
-// Of one that is for this host alone, and that who was found for it does not hear: the socket of
-// this worker that it is for then. nullptr: there is none.
-Connection* find_hearer(UdpWorker&, Buffer&) noexcept;
 
 // What this host has sent to a group comes to its own sockets as well: a copy of the packet, data
 // at the IP header, as if it had come by the interface that it leaves by.

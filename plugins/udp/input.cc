@@ -2,7 +2,8 @@
 //   in    packets for this host, data at the UDP header, l3_offset set
 //   out   none: delivered, or dropped because the application does not keep up; icmpN-error (nobody
 //         has the port); drop (malformed, denied, or a group's that nobody waits for);
-//         udpN-input of the worker where the session lives, when that is another
+//         udpN-input of the worker where the session lives, when that is another; udp-hearer of
+//         others, when who has the port does not hear the link
 //   cost  the lookup, all keys of a frame in one call, and a copy of the payload
 #include <hostloom/checksum.h>
 #include <hostloom/datagram.h>
@@ -10,6 +11,7 @@
 
 #include "delivery.h"
 #include "groups.h"
+#include "hearers.h"
 #include "udp.h"
 
 namespace loom::udp {
@@ -20,6 +22,7 @@ enum Next : uint16_t {
   kNextCount,
   kToNobody = kNextCount,  // no arc: the packet ends here
   kToWorker,               // no arc: another worker's
+  kToHearers,              // no arc: other workers are asked
 };
 // Every packet lands in one.
 enum Counter : uint16_t {
@@ -49,7 +52,8 @@ constexpr CounterInfo kCounters[kCounterCount] = {
     {"no-memory", Severity::kWarn, "dropped: no memory for the application's fifo"},
     {"closed", Severity::kInfo, "dropped: the session is being closed"},
     {"vanished", Severity::kWarn, "the flow table led to a session that is gone"},
-    {"handed-off", Severity::kInfo, "to the worker where the session lives"},
+    {"handed-off", Severity::kInfo,
+     "to the worker where the session lives, or to those where one may that hears the link"},
     {"denied", Severity::kInfo, "refused by a session rule or the deny list, not answered"},
     {"too-short", Severity::kError, "fewer than the 8 bytes of a header"},
     {"length-short", Severity::kError, "length field below 8"},
@@ -199,7 +203,12 @@ Verdict<Next, Counter> dispatch(UdpWorker& u, Buffer& b, const FlowMatch& m,
     return {kToDrop, kVanished};
   if (!c->hears(b)) [[unlikely]] {  // to what comes by other interfaces it is not there
     if (is_group) return dispatch_to_group<Ip>(u, b, payload);
-    c = find_hearer(u, b);
+    int score;
+    c = find_hearer(u, b, score);
+    if (score < kMostAsked && may_be_elsewhere(u)) {
+      note_search(u, b, payload, score);
+      return {kToHearers, kHandedOff};
+    }
     if (!c) return nobody<Ip>(b);
   }
   if (lacks_checksum<Ip>(b) && !c->no_check6_rx) [[unlikely]]
@@ -337,6 +346,8 @@ void udp_input(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
     } else if (verdict.next == kToWorker) {
       b->flags |= kBufferL4ChecksumOk;
       w.hand_off(f.matches[i].worker, rt.id, {&b, 1});
+    } else if (verdict.next == kToHearers) {
+      look_elsewhere(u, *b);
     } else {
       leave(b, verdict.next, verdict.counter);
     }

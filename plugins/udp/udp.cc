@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "groups.h"
+#include "hearers.h"
 #include "path_news.h"
 
 namespace loom::udp {
@@ -27,7 +28,8 @@ Result<void> add_nodes(Host& host) {
   Shared& s = shared();
   for (const auto& [node, id] :
        {std::pair(&kUdp4Output, &s.output4), std::pair(&kUdp6Output, &s.output6),
-        std::pair(&kUdpGroup, &s.group), std::pair(&kUdpPathMtu, &s.path_mtu)}) {
+        std::pair(&kUdpGroup, &s.group), std::pair(&kUdpHearer, &s.hearer),
+        std::pair(&kUdpPathMtu, &s.path_mtu)}) {
     auto added = host.add_node(*node);
     if (!added) return added.error();
     *id = *added;

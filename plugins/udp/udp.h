@@ -37,7 +37,8 @@ struct Shared {
   Config config;
   uint32_t worker_slot = 0;
   TransportId transport = kNoTransport;
-  NodeId output4 = kNoNode, output6 = kNoNode, group = kNoNode, path_mtu = kNoNode;
+  NodeId output4 = kNoNode, output6 = kNoNode, group = kNoNode, hearer = kNoNode,
+         path_mtu = kNoNode;
   uint32_t n_workers = 1;
   std::array<uint32_t, 256> n_bound{};  // by worker, atomic: sockets without a peer
   std::unique_ptr<LocalPorts> local_ports;
