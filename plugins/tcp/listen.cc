@@ -105,11 +105,12 @@ void tcp_listen(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
 }
 }  // namespace
 
-std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Ends& ends, const Segment& s,
-                                           const Options& o, const Seq* iss_above) noexcept {
+std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Ends& ends, IfIndex by,
+                                           const Segment& s, const Options& o,
+                                           const Seq* iss_above) noexcept {
   const FlowMatch m = lookup(t, ends);
   Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
-  if (!l || !hears(l->options.interface, ends.link)) return {};
+  if (!l || !hears(l->options.interface, by)) return {};
   return answer_syn(t, *l, ends, s, o, iss_above);
 }
 

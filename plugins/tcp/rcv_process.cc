@@ -42,7 +42,7 @@ RxCounter arrive(TcpWorker& t, Buffer& b) noexcept {
       break;
     case IdKind::kTimeWait:
       if (TimeWait* tw = t.time_waits.find(b.session); tw && hears(tw->ends.link, link_of(b)))
-        return time_wait_arrives(t, *tw, s, o);
+        return time_wait_arrives(t, *tw, link_of(b), s, o);
       break;
     default:
       Connection* c = t.connections.find(b.session);

@@ -62,12 +62,12 @@ RxCounter rematch(TcpWorker& t, Buffer& b, const Segment& s, const Options& o) n
     if (m.kind == FlowKind::kListener) {
       const bool is_opening = s.has(kSyn) && !s.has(kAck) && !s.has(kRst);
       if (is_opening)
-        if (const auto verdict = listener_arrives(t, ends, s, o, nullptr))
+        if (const auto verdict = listener_arrives(t, ends, link_of(b), s, o, nullptr))
           return verdict == SynVerdict::kAnswered ? kRxHandshake : kRxSynDropped;
     } else if (HalfOpen* h = t.half_open.find(m.conn)) {
       if (hears(h->ends.link, link_of(b))) return half_open_arrives(t, *h, b, s, o);
     } else if (TimeWait* tw = t.time_waits.find(m.conn)) {
-      if (hears(tw->ends.link, link_of(b))) return time_wait_arrives(t, *tw, s, o);
+      if (hears(tw->ends.link, link_of(b))) return time_wait_arrives(t, *tw, link_of(b), s, o);
     } else if (Connection* c = t.connections.find(m.conn); c && c->is_alive()) {
       if (c->hears_link(b)) return connection_arrives(t, *c, b, s, o);
     } else if (c && c->state == State::kFrozen) {

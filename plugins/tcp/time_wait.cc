@@ -27,7 +27,7 @@ bool is_new_incarnation(const TimeWait& tw, const Segment& s, const Options& o) 
 }
 }  // namespace
 
-RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, const Segment& s,
+RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, IfIndex by, const Segment& s,
                             const Options& o) noexcept {
   if (s.has(kRst)) return kRxTimeWait;
   if (s.has(kSyn) && !s.has(kAck)) {
@@ -38,7 +38,7 @@ RxCounter time_wait_arrives(TcpWorker& t, TimeWait& tw, const Segment& s,
     // The entry steps aside so that the listener behind it is found, and ends only when the SYN
     // takes its place: a forged one must not shorten the wait.
     t.w.sessions->flow_del(t.w, tw.ends, kProtoTcp);
-    const auto verdict = listener_arrives(t, tw.ends, s, o, &tw.snd_nxt);
+    const auto verdict = listener_arrives(t, tw.ends, by, s, o, &tw.snd_nxt);
     const bool replaced = verdict == SynVerdict::kAnswered;
     if (replaced || t.w.sessions->flow_add(t.w, tw.ends, kProtoTcp, FlowKind::kEstablished,
                                            tw.id) != Status::kOk) {

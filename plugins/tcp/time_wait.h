@@ -4,6 +4,8 @@
 
 namespace loom::tcp {
 
-RxCounter time_wait_arrives(TcpWorker&, TimeWait&, const Segment&, const Options&) noexcept;
+// `by`: the link that it came by, which the ends do not always say.
+RxCounter time_wait_arrives(TcpWorker&, TimeWait&, IfIndex by, const Segment&,
+                            const Options&) noexcept;
 
 }  // namespace loom::tcp

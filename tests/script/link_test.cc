@@ -102,5 +102,24 @@ TEST(TcpLink, TheInterfaceOfTheSocketComesBeforeTheRoutingTable) {
   s.take_sent();
 }
 
+TEST(TcpLink, ASynByAnotherLinkFindsNoListenerBehindATimeWait) {
+  TcpScript s = TcpScript::accepted({.ip6 = true});
+  s.app_closes().expect(fin(1)).inject(fin(1).ack(2)).expect(ack(2));
+  s.app_unlistens();
+  auto& l = s.sessions().add_listener(kStackPort);
+  l.backlog = 16;
+  Endpoints ends;
+  ends.local_port = kStackPort;
+  ASSERT_EQ(s.transport().listen(s.host().worker, l.id, ends, {.interface = 3}, &l.conn),
+            Status::kOk);
+  s.on_link(4).inject(syn().at(1000)).expect(ack(2));  // TIME-WAIT alone hears it
+  EXPECT_EQ(s.worker().time_waits.size(), 1u);
+  s.on_link(3).inject(syn().at(1000));
+  const auto sent = s.take_sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].flags, "S.");
+  EXPECT_EQ(s.counter("tcp6-rcv-process/time-wait-reuse"), 1u);
+}
+
 }  // namespace
 }  // namespace loom::script
