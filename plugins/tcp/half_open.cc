@@ -32,7 +32,7 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
     o.present |= kOptWscale;
     o.wscale = h.rcv_wscale;
   }
-  // When routes have changed since, ip-lookup decides.
+  // When routes have changed since, ip-lookup decides, or the link.
   const bool is_route_good = h.route_generation == *t.w.net->generation;
   transmit_empty(t, h.ends,
                  {.seq = h.iss,

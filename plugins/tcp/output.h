@@ -40,7 +40,8 @@ struct Outgoing {
 };
 // Puts TCP and IP headers before the payload in `b` and emits it. Local is the sender.
 void transmit(TcpWorker&, Buffer& b, const Ends&, const Outgoing&, const Options&) noexcept;
-// The same without payload; counts and gives up when there is no buffer.
+// The same without payload, by the link of the ends also where no adjacency is given; counts and
+// gives up when there is no buffer.
 void transmit_empty(TcpWorker&, const Ends&, const Outgoing&, const Options&) noexcept;
 
 // --- Segments of a connection.

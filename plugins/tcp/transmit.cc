@@ -65,6 +65,17 @@ void set_checksum(Buffer& b, TcpHeader& tcp, const Address& local, const Address
     tcp.checksum = checksum_finish(checksum_add_chain(pseudo, &b, 0, b.length()));
   }
 }
+
+// The way that the link says: ip-lookup would ask the routing table for what is not link-local. To
+// this host itself there is none.
+Outgoing by_link(TcpWorker& t, const Ends& e, Outgoing o) noexcept {
+  RouteInfo route;
+  if (find_route(t, e, &route) == Status::kOk && !route.is_local) {
+    o.adjacency = route.adjacency;
+    o.tx_if = route.tx_if;
+  }
+  return o;
+}
 }  // namespace
 
 void transmit(TcpWorker& t, Buffer& b, const Ends& e, const Outgoing& o,
@@ -99,10 +110,14 @@ void transmit(TcpWorker& t, Buffer& b, const Ends& e, const Outgoing& o,
 
 void transmit_empty(TcpWorker& t, const Ends& e, const Outgoing& o,
                     const Options& options) noexcept {
-  if (Buffer* b = t.w.alloc())
-    transmit(t, *b, e, o, options);
-  else
+  Buffer* b = t.w.alloc();
+  if (!b) {
     ++t.stats.no_buffer;
+  } else if (e.link != kNoIndex && o.adjacency == kNoIndex) [[unlikely]] {
+    transmit(t, *b, e, by_link(t, e, o), options);
+  } else {
+    transmit(t, *b, e, o, options);
+  }
 }
 
 const NodeInfo kTcp4Output{.name = "tcp4-output",

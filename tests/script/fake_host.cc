@@ -303,7 +303,10 @@ void FakeHost::fill_net_ops() {
     if (!self.has_route || (!is_group && d.interface == kNoIndex)) return Status::kUnreachable;
     self.group_asked = d;
     *out = self.route;
-    if (d.interface != kNoIndex) out->tx_if = d.interface;
+    if (d.interface != kNoIndex) {
+      out->tx_if = d.interface;
+      out->adjacency = adjacency_on(d.interface);
+    }
     out->is_broadcast = is_broadcast;
     return Status::kOk;
   };

@@ -33,6 +33,8 @@ class FakeHost {
   RouteInfo route;         // answer to every NetOps::route
   bool has_route = true;   // false: kUnreachable
   bool has_links = false;  // several: link-local addresses are reached by a named one alone
+  // The way by an interface that is named is another one than the table's.
+  static uint32_t adjacency_on(IfIndex link) { return 1000 + link; }
   uint32_t route_generation = 1;
   uint32_t routes_asked = 0;   // how often NetOps::route was
   uint32_t allocs_left = ~0u;  // buffers until the pool is "empty"

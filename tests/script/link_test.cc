@@ -102,6 +102,38 @@ TEST(TcpLink, TheInterfaceOfTheSocketComesBeforeTheRoutingTable) {
   s.take_sent();
 }
 
+ScriptOptions on_one(IfIndex only) {
+  ScriptOptions o{.ip6 = true};
+  o.socket.interface = only;
+  return o;
+}
+
+TEST(TcpLink, ATimeWaitAnswersByTheInterfaceOfTheSocket) {
+  TcpScript s = TcpScript::established(on_one(4));
+  s.app_closes().expect(fin(1)).inject(fin(1).ack(2)).expect(ack(2));
+  s.inject(fin(1).ack(2)).expect(ack(2));
+}
+
+TEST(TcpLink, AHandshakeGoesByTheInterfaceOfTheListenerWhateverTheTableSaysNow) {
+  TcpScript s = TcpScript::listening(on_one(4));
+  s.at(0ms).inject(syn().mss(1000)).expect(syn_ack());
+  ++s.host().route_generation;
+  s.at(1000ms).expect(syn_ack());
+  s.inject(ack(2));
+  expect_reset(s);
+}
+
+// To this host itself: no adjacency, and still by that interface.
+TEST(TcpLink, WhatIsForThisHostIsLookedUpOnItsLink) {
+  TcpScript s(on_one(4));
+  s.host().route.is_local = true;
+  s.app_connects().host().run();
+  ASSERT_EQ(s.host().captured.size(), 1u);
+  EXPECT_EQ(s.host().captured[0].packet->adjacency, kNoIndex);
+  EXPECT_EQ(s.host().captured[0].packet->tx_if, 4u);
+  s.on_link(kNoIndex).expect(syn());
+}
+
 TEST(TcpLink, ASynByAnotherLinkFindsNoListenerBehindATimeWait) {
   TcpScript s = TcpScript::accepted({.ip6 = true});
   s.app_closes().expect(fin(1)).inject(fin(1).ack(2)).expect(ack(2));

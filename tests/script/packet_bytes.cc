@@ -205,7 +205,7 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
     part.length = std::min(step, size - at);
     if (at + part.length < size)
       std::erase_if(part.flags, [](char c) { return c == 'F' || c == 'P'; });
-    out.push_back({captured.when, h.dst_port, part, b.tx_if});
+    out.push_back({captured.when, h.dst_port, part, b.tx_if, b.adjacency});
   }
 }
 

@@ -53,6 +53,7 @@ class PacketBytes {
     uint16_t port;
     Packet packet;
     IfIndex tx_if;
+    uint32_t adjacency;
   };
   // Appends what was sent as the wire sees it: one packet a segment.
   void read(const FakeHost::Captured&, std::deque<Sent>& out);

@@ -35,6 +35,7 @@ TcpScript::TcpScript(ScriptOptions options)
       bytes_(*host_, options_.ip6, options_.window, options_.link_local) {
   host_->route.source = stack_address(options_.ip6, options_.link_local);
   host_->has_links = options_.link_local;
+  bytes_.link = options_.socket.interface;
   for (const CcOps* cc : {&newreno::kOps, &cubic::kOps})
     EXPECT_TRUE(host_->host.add_congestion_control(*cc).has_value());
   EXPECT_TRUE(tcp::init(host_->host).has_value());
@@ -192,8 +193,11 @@ void TcpScript::collect() {
   }
 }
 void TcpScript::check_link(const PacketBytes::Sent& sent) const {
-  if (!options_.link_local) return;
+  const IfIndex only = options_.socket.interface;
+  if (!options_.link_local && (only == kNoIndex || only != bytes_.link)) return;
   EXPECT_EQ(sent.tx_if, bytes_.link) << where() << ": " << sent.packet.str();
+  EXPECT_EQ(sent.adjacency, FakeHost::adjacency_on(bytes_.link))
+      << where() << ": " << sent.packet.str();
 }
 
 TcpScript& TcpScript::expect(Packet want) {
