@@ -2,7 +2,7 @@
 //   in    datagrams that other workers look for a socket for, data at the UDP header, l3_offset
 //         set, a Search in opaque
 //   out   none: a socket has it, or another worker; icmpN-error (nobody hears it); drop (the same,
-//         without a checksum over IPv6)
+//         without a checksum over IPv6, or a group's or a broadcast)
 //   cost  a look at the sockets of the port, and the copy
 #include "hearers.h"
 
@@ -24,11 +24,21 @@ enum Next : uint16_t {
   kToNobody = kNextCount,  // no arc: the packet ends here
   kToWorker,               // no arc: another worker's
 };
-enum Counter : uint16_t { kDelivered, kPassedOn, kNoPort, kNotTaken, kNoPayload, kCounterCount };
+enum Counter : uint16_t {
+  kDelivered,
+  kPassedOn,
+  kNoPort,
+  kNoPortGroup,
+  kNotTaken,
+  kNoPayload,
+  kCounterCount,
+};
 constexpr CounterInfo kCounters[kCounterCount] = {
     {"delivered", Severity::kInfo, "handed to a session"},
     {"passed-on", Severity::kInfo, "to the next worker that may have a socket for it"},
     {"no-port", Severity::kInfo, "nobody hears the port on that link; the sender is told"},
+    {"no-port-group", Severity::kInfo,
+     "nobody hears it, and it was for a broadcast or multicast address: not answered"},
     {"not-taken", Severity::kWarn,
      "dropped: the application does not keep up or closes, or no checksum and nobody takes it so"},
     {"too-short", Severity::kError, "fewer than the 8 bytes of a header"},
@@ -63,6 +73,7 @@ Verdict<Next, Counter> give_to(UdpWorker& u, Connection& c, Buffer& b, uint32_t 
 Verdict<Next, Counter> nobody(Buffer& b) noexcept {
   const bool is_ip6 = *b.at<uint8_t>(b.l3_offset) >> 4 == 6;
   if (is_ip6 && b.peek<UdpHeader>()->checksum == 0) return {kToDrop, kNotTaken};
+  if (b.flags & kBufferGroup) return {kToDrop, kNoPortGroup};  // RFC 1122 section 3.2.2
   if (is_ip6)
     request_icmp_error(b, kIcmp6Unreachable, kIcmp6PortUnreachable);
   else

@@ -77,5 +77,22 @@ TEST_P(UdpHearers, MayLiveOnAnotherWorkerThanWhoHasThePort) {  // packets come b
   EXPECT_EQ(bed.fake.node_total("udp-hearer"), bed.fake.packets_into("udp-hearer"));
 }
 
+TEST_P(UdpHearers, NobodyIsToldOfWhatCameToAGroup) {  // RFC 1122 section 3.2.2
+  udp::shared().n_workers = 2;
+  bed.options.interface = 4;
+  bed.bind(53, ip6());
+  udp::shared().n_bound[1] = 1;
+  bed.receive({.flags = kBufferLinkGroup}, ip6());
+  ASSERT_EQ(bed.fake.handed_off.size(), 1u);
+  Buffer* b = bed.fake.handed_off[0].second.packet;
+  bed.fake.handed_off.clear();
+  bed.fake.worker.index = 1;
+  bed.fake.deliver("udp-hearer", {b});
+  bed.fake.worker.index = 0;
+  EXPECT_EQ(bed.count("udp-hearer/no-port-group"), 1u);
+  EXPECT_EQ(bed.count("udp-hearer/no-port"), 0u);
+  EXPECT_TRUE(bed.fake.captured.empty());
+}
+
 }  // namespace
 }  // namespace loom::test
