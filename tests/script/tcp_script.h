@@ -59,8 +59,8 @@ class TcpScript {
   // Data at the TCP header; what `alter` does to addresses is not checked by the checksum.
   TcpScript& inject_altered(const Packet& p, const std::function<void(Buffer&)>& alter);
   TcpScript& from(uint16_t port);  // another peer, for listeners
-  // What is injected has come by that interface; else by the socket's only one. If it is that, or of
-  // link-local ends, all that is sent leaves by it.
+  // What is injected has come by that interface; else by the socket's only one. If it is that one,
+  // or of link-local ends, all that is sent leaves by it.
   TcpScript& on_link(IfIndex);
   // Bytes behind the IP header, as they are; checksum_ok as a device would say.
   TcpScript& inject_raw(std::string tcp, bool fix_checksum, uint32_t claim_length = 0);
