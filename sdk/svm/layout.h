@@ -218,7 +218,7 @@ struct alignas(64) AcceptSlot {
   uint8_t local_ip[16];
   uint8_t remote_ip[16];
 };
-static_assert(sizeof(AcceptSlot) == 64 || sizeof(AcceptSlot) == 128);
+static_assert(sizeof(AcceptSlot) == 64);
 
 struct alignas(64) ListenerShared {
   std::atomic<uint32_t> head;  // consumers

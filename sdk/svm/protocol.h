@@ -87,6 +87,7 @@ struct AttachRequest {
   uint8_t is_ip4;       // kFindInterface: the family whose routing table counts
   uint8_t reserved[3];
 };
+static_assert(sizeof(AttachRequest) == 208);
 
 struct SegmentInfo {
   uint32_t id;
@@ -194,6 +195,7 @@ struct SocketOptions {
   uint8_t ip4_group_source[4];  // IP_MULTICAST_IF by address, wire order; zero: by route
   uint32_t settings;  // number of what AttachOp::kAddSettings has taken; 0: none. At open only
 };
+static_assert(sizeof(SocketOptions) == 64);
 
 // SocketOptions::group_off: what is on by default, and was switched off.
 enum GroupOff : uint8_t {
