@@ -43,7 +43,9 @@ Status accepted(SessionWorker& sw, Listener& l, Session& s, const Endpoints& e,
   a.session = s.shared_ref;
   a.cut_through = cut_through_end(s);
   a.is_ip4 = e.remote.is_ip4;
-  a.interface = static_cast<uint16_t>(link + 1);  // kNoIndex: 0
+  // Other addresses mean the same on every link, whatever the connection goes by.
+  const bool is_of_link = is_link_local(e.local) || is_link_local(e.remote);
+  a.interface = is_of_link ? static_cast<uint16_t>(link + 1) : uint16_t{0};  // kNoIndex: 0
   a.local_port = htons(e.local_port);
   a.remote_port = htons(e.remote_port);
   std::memcpy(a.local_ip, e.local.bits.bytes.data(), 16);

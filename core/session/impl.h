@@ -246,6 +246,10 @@ void ask_growth(SessionWorker&, App&, svm::SegmentKind = svm::SegmentKind::kDaem
 // Has the session looked at now and then, until it holds no idle chunks any more.
 void watch_chunks(SessionWorker&, Session&) noexcept;
 
+// It means something on one link alone (RFC 4007).
+inline bool is_link_local(const IpAddress& a) noexcept {
+  return !a.is_ip4 && a.ip6().is_link_local();
+}
 inline const TransportOps* ops_of(const SessionWorker& sw, const Session& s) noexcept {
   return s.is_cut_through() ? &kCutThroughOps : sw.layer->transports.get(s.transport);
 }

@@ -94,8 +94,7 @@ Status flow_open(Worker& w, Endpoints& e, uint8_t protocol, ConnId conn) noexcep
 
 // Of a connection of link-local addresses, the link (RFC 4007).
 IfIndex link_of(SessionWorker& sw, const Session& s, const Endpoints& e) noexcept {
-  const auto is_of_link = [](const IpAddress& a) { return !a.is_ip4 && a.ip6().is_link_local(); };
-  if (!is_of_link(e.local) && !is_of_link(e.remote)) [[likely]]
+  if (!is_link_local(e.local) && !is_link_local(e.remote)) [[likely]]
     return kNoIndex;
   ConnectionInfo info;
   const TransportOps* ops = ops_of(sw, s);

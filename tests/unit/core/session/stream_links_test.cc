@@ -82,5 +82,13 @@ TEST_F(StreamLinks, BetweenApplicationsTheLinkIsThatOfTheAddress) {
   EXPECT_EQ(connected.cut_through, svm::CutThrough::kNo);
 }
 
+TEST_F(StreamLinks, OfAddressesThatMeanTheSameOnEveryLinkTheAcceptedIsToldNoInterface) {
+  TestApp server(bed), client(bed);
+  ASSERT_EQ(listen_on(server, kNoIndex, "0.0.0.0", 91), Status::kOk);
+  ASSERT_EQ(connect_by(client, here, "10.0.0.1", 91, "0.0.0.0"), Status::kOk);
+  EXPECT_NE(connected.cut_through, svm::CutThrough::kNo);
+  EXPECT_EQ(accepted_by(server), 0u);
+}
+
 }  // namespace
 }  // namespace loom::test
