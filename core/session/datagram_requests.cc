@@ -104,7 +104,7 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
   Endpoints& e = args.endpoints;
   Status status = Status::kOk;
   const bool has_interface = c.options.interface != 0;
-  const IfIndex by = IfIndex{c.options.interface} - 1;
+  const IfIndex by = IfIndex{c.options.interface} - 1;  // 0: kNoIndex
   if (c.local.is_ip4 > 1) {
     ++sw.counters[kBadRequest];
     status = Status::kInvalid;
@@ -117,7 +117,7 @@ void open_datagram(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c, 
     status = place_bound(sw, *a.app, e);
     if (status == Status::kOk && has_interface) status = place_on(*sw.worker, *a.app->ns, e, by);
   } else {
-    status = place_connect(sw, *a.app, e);
+    status = place_connect(sw, *a.app, e, by);
     if (status == Status::kOk && has_interface) status = place_on(*sw.worker, *a.app->ns, e, by);
     if (status == Status::kOk) status = pass_rules(sw, *a.app, args, is_new);
     if (status == Status::kOk && is_new && !has_interface &&

@@ -195,7 +195,7 @@ std::string interface_name(const Impl& layer, const Namespace& ns) {
   return name;
 }
 
-Status place_connect(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
+Status place_connect(SessionWorker& sw, const App& app, Endpoints& e, IfIndex by) noexcept {
   const Namespace& ns = *app.ns;
   Worker& w = *sw.worker;
   e.fib_index = ns.fibs().of(e.remote.is_ip4);
@@ -204,6 +204,8 @@ Status place_connect(SessionWorker& sw, const App& app, Endpoints& e) noexcept {
   if (interface == kNoIndex) return Status::kOk;
   if (!e.local.is_zero())
     return has_address(w, interface, e.local) ? Status::kOk : Status::kNotFound;
+  if (by != kNoIndex)  // whatever the table says, which knows no links
+    return by == interface ? source_on(w, interface, e.remote, &e.local) : Status::kUnreachable;
   RouteInfo route;
   if (const Status s = w.net->route(w, e.remote, e.fib_index, &route); s != Status::kOk) return s;
   if (!has_address(w, interface, route.source)) return source_on(w, interface, e.remote, &e.local);

@@ -195,8 +195,9 @@ Result<IfIndex> find_interface(const SessionLayer::Impl&, const Namespace&, bool
                                IfIndex wanted, Ip4Address);
 
 // Worker. Where the namespace of the application is: fills in the table, and the source when the
-// namespace is bound to an interface. kUnreachable; kNotFound, the local address is not its own.
-Status place_connect(SessionWorker&, const App&, Endpoints&) noexcept;
+// namespace is bound to an interface. `by`: the interface that is named, if any, see place_on().
+// kUnreachable; kNotFound, the local address is not its own.
+Status place_connect(SessionWorker&, const App&, Endpoints&, IfIndex by = kNoIndex) noexcept;
 
 // --- namespace_cli.cc
 

@@ -88,9 +88,9 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
     e.local = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
   }
   if (is_datagram) return open_datagram(sw, a, c, args, is_new);
-  Status placed = place_connect(sw, *a.app, e);
-  if (placed == Status::kOk && c.options.interface != 0)
-    placed = place_on(*sw.worker, *a.app->ns, e, IfIndex{c.options.interface} - 1);
+  const IfIndex by = IfIndex{c.options.interface} - 1;  // 0: kNoIndex
+  Status placed = place_connect(sw, *a.app, e, by);
+  if (placed == Status::kOk && by != kNoIndex) placed = place_on(*sw.worker, *a.app->ns, e, by);
   if (placed != Status::kOk) return refuse_connect(sw, a, c.context, placed);
   Listener* l = nullptr;
   Status status = Status::kOk;

@@ -44,12 +44,12 @@ struct NamespacesTest : testing::Test {
   }
 
   // An interface of table 0 that is no loopback, and sends nothing.
-  IfIndex add_wire() {
+  IfIndex add_wire(const char* name = "wire") {
     static const DriverOps kDriver{
         .name = "none",
         .tx = [](Worker&, void*, uint16_t, std::span<Buffer* const>) noexcept { return 0u; }};
     InterfaceConfig c;
-    c.name = "wire";
+    c.name = name;
     c.is_ethernet = false;
     c.ops = &kDriver;
     return bed.net->add_interface(c).value();

@@ -90,5 +90,23 @@ TEST_F(StreamLinks, OfAddressesThatMeanTheSameOnEveryLinkTheAcceptedIsToldNoInte
   EXPECT_EQ(accepted_by(server), 0u);
 }
 
+TEST_F(StreamLinks, TheTableIsNotAskedForTheWayOfANamespaceByItsInterface) {
+  const IfIndex other = add_wire("other");
+  EXPECT_TRUE(bed.net->add_address(other, prefix("fe80::8", 64)));
+  EXPECT_TRUE(bed.net->set_admin(here, false));
+  add({.id = "wire", .interface = wire});
+  add({.id = "other", .interface = other});
+  TestApp by_wire(bed, request("wire")), by_other(bed, request("other"));
+  EXPECT_TRUE(bed.net->set_admin(other, true));
+  EXPECT_TRUE(bed.net->set_admin(wire, false));
+  EXPECT_EQ(connect_by(by_wire, wire, "fe80::9", 1000), Status::kUnreachable);
+  EXPECT_EQ(connect_by(by_other, other, "fe80::9", 1000), Status::kRefused);  // nobody listens
+  EXPECT_EQ(connect_by(by_other, wire, "fe80::9", 1000), Status::kUnreachable);
+  EXPECT_TRUE(bed.net->set_admin(wire, true));
+  EXPECT_TRUE(bed.net->set_admin(other, false));
+  EXPECT_EQ(connect_by(by_other, other, "fe80::9", 1000), Status::kUnreachable);
+  EXPECT_EQ(connect_by(by_wire, wire, "fe80::9", 1000), Status::kRefused);
+}
+
 }  // namespace
 }  // namespace loom::test
