@@ -60,8 +60,9 @@ bool has_sockets(uint32_t worker) noexcept {
 
 // The next one behind `worker` that has sockets; the first one comes last, whatever it has.
 uint32_t next_of(uint32_t worker, uint32_t first) noexcept {
-  do worker = (worker + 1) % shared().n_workers;
-  while (worker != first && !has_sockets(worker));
+  do {
+    worker = (worker + 1) % shared().n_workers;
+  } while (worker != first && !has_sockets(worker));
   return worker;
 }
 
@@ -88,6 +89,7 @@ Verdict<Next, Counter> look(UdpWorker& u, Buffer& b, Search& s, uint32_t& to) no
   int score = -1;
   Connection* c = find_hearer(u, b, score);
   if (s.is_chosen) return c ? give_to(u, *c, b, s.payload) : nobody(b);  // it may have gone
+  // Of equals on several workers the first that is asked has it, always; Linux spreads them.
   if (c && score > s.score) {
     if (score == kMostAsked) return give_to(u, *c, b, s.payload);
     s.score = static_cast<int8_t>(score);

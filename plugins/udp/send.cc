@@ -48,8 +48,8 @@ class Batch {
 
 // To where the datagram says, from the address that it names, or that was bound, or by route.
 bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noexcept {
-  const bool names_local = !d.ends.local.is_zero(),
-             names_interface = d.flags & kDatagramLocalInterface;
+  const bool names_local = !d.ends.local.is_zero();
+  const bool names_interface = d.flags & kDatagramLocalInterface;
   // An address that says the interface is no source of who has one: bound, or by connect().
   const bool is_connected = names_interface && !c.has_source() && c.has_peer() &&
                             c.ends.local.is_ip4 == d.ends.remote.is_ip4;
