@@ -135,8 +135,17 @@ void udp_hearer(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcep
 
 }  // namespace
 
-bool may_be_elsewhere(const UdpWorker& u) noexcept {
-  return next_of(u.w.index, u.w.index) != u.w.index;
+bool may_be_elsewhere(UdpWorker& u, const Buffer& b) noexcept {
+  if (next_of(u.w.index, u.w.index) == u.w.index) return false;
+  const uint16_t port = reinterpret_cast<const UdpHeader*>(b.data)->dst_port;
+  const LocalPorts::Table* ports = shared().local_ports->find(b.fib_index);
+  uint32_t here = 0;
+  const auto [first, last] = u.bound_ports.equal_range(port);
+  for (auto at = first; at != last; ++at) {
+    const Connection* c = u.connections.find(at->second);
+    here += c && c->ends.fib_index == b.fib_index;
+  }
+  return ports && ports->count(port) > here;
 }
 
 void note_search(const UdpWorker& u, Buffer& b, uint32_t payload, int score) noexcept {

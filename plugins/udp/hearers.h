@@ -13,8 +13,9 @@ namespace loom::udp {
 constexpr int kMostAsked = 2;
 Connection* find_hearer(UdpWorker&, Buffer&, int& score) noexcept;
 
-// Whether other workers have sockets that it may be for.
-bool may_be_elsewhere(const UdpWorker&) noexcept;
+// Whether other workers have sockets that it may be for: any, and more sockets have the port than
+// are bound to it here.
+bool may_be_elsewhere(UdpWorker&, const Buffer&) noexcept;
 // The packet, at its UDP header with `payload` bytes behind it, is theirs to look at, and is handed
 // to them; `score`: of the best one here, -1: there is none.
 void note_search(const UdpWorker&, Buffer&, uint32_t payload, int score) noexcept;

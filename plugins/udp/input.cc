@@ -205,7 +205,7 @@ Verdict<Next, Counter> dispatch(UdpWorker& u, Buffer& b, const FlowMatch& m,
     if (is_group) return dispatch_to_group<Ip>(u, b, payload);
     int score;
     c = find_hearer(u, b, score);
-    if (score < kMostAsked && may_be_elsewhere(u)) {
+    if (score < kMostAsked && may_be_elsewhere(u, b)) {
       note_search(u, b, payload, score);
       return {kToHearers, kHandedOff};
     }

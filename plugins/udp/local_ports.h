@@ -29,6 +29,9 @@ class LocalPorts {
       return n_[port].load(std::memory_order_relaxed) == 0 &&
              n_[port].compare_exchange_strong(none, 1, std::memory_order_relaxed);
     }
+    uint32_t count(uint16_t port) const noexcept {
+      return n_[port].load(std::memory_order_relaxed);
+    }
     void remove(uint16_t port) noexcept { n_[port].fetch_sub(1, std::memory_order_relaxed); }
 
    private:
@@ -52,6 +55,11 @@ class LocalPorts {
     if (made && place.compare_exchange_strong(there, made.get(), std::memory_order_acq_rel))
       return made.release();
     return there;  // another worker's
+  }
+
+  // nullptr: nobody has asked there.
+  const Table* find(uint32_t fib_index) const noexcept {
+    return tables_[fib_index % kMostFibs].load(std::memory_order_acquire);
   }
 
  private:

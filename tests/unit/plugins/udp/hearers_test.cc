@@ -40,7 +40,12 @@ TEST_P(UdpHearers, MayLiveOnAnotherWorkerThanWhoHasThePort) {  // packets come b
   bed.options.reuseport = true;
   bed.options.interface = 4;
   const ConnId only = bed.bind(53, ip6());  // 100, that flows lead to
+  // Sockets of another port: nobody is asked.
   udp::shared().n_bound[3] = 1;
+  bed.receive({}, ip6());
+  EXPECT_EQ(bed.count(ip6() ? "udp6-input/no-port" : "udp4-input/no-port"), 1u);
+  EXPECT_TRUE(bed.fake.handed_off.empty());
+  udp::shared().local_ports->of(0)->add(53);
   bed.receive({}, ip6());
   EXPECT_EQ(bed.count(ip6() ? "udp6-input/handed-off" : "udp4-input/handed-off"), 1u);
   look_at(3);  // nobody there, nor on 1 and 2, where there are no sockets
@@ -82,6 +87,7 @@ TEST_P(UdpHearers, NobodyIsToldOfWhatCameToAGroup) {  // RFC 1122 section 3.2.2
   bed.options.interface = 4;
   bed.bind(53, ip6());
   udp::shared().n_bound[1] = 1;
+  udp::shared().local_ports->of(0)->add(53);
   bed.receive({.flags = kBufferLinkGroup}, ip6());
   ASSERT_EQ(bed.fake.handed_off.size(), 1u);
   Buffer* b = bed.fake.handed_off[0].second.packet;
