@@ -162,7 +162,10 @@ SynVerdict answer_syn(TcpWorker& t, Listener& l, const Ends& from, const Segment
   if (!t.w.sessions->accept_allowed(t.w, l.session, l.n_half_open)) return SynVerdict::kBacklogFull;
   const uint32_t generation = *t.w.net->generation;
   Ends ends = from;
-  if (l.options.interface != kNoIndex) ends.link = l.options.interface;
+  if (l.options.interface != kNoIndex)
+    ends.link = l.options.interface;
+  else if (!is_link_local(ends.local) && !is_link_local(ends.remote))
+    ends.link = kNoIndex;  // that of a TIME-WAIT was its socket's
   RouteInfo route;
   if (find_route(t, ends, &route) != Status::kOk) return SynVerdict::kNoRoute;
   HalfOpen* h = t.half_open.alloc();

@@ -153,5 +153,20 @@ TEST(TcpLink, ASynByAnotherLinkFindsNoListenerBehindATimeWait) {
   EXPECT_EQ(s.counter("tcp6-rcv-process/time-wait-reuse"), 1u);
 }
 
+// What a TIME-WAIT was bound to is nothing to who takes its place.
+TEST(TcpLink, AListenerOfAnyLinkAcceptsOfAnyBehindATimeWaitOfOne) {
+  TcpScript s = TcpScript::accepted(on_one(3));
+  s.app_closes().expect(fin(1)).inject(fin(1).ack(2)).expect(ack(2));
+  s.app_unlistens();
+  auto& l = s.sessions().add_listener(kStackPort);
+  Endpoints ends;
+  ends.local_port = kStackPort;
+  ASSERT_EQ(s.transport().listen(s.host().worker, l.id, ends, {}, &l.conn), Status::kOk);
+  s.on_link(kNoIndex).inject(syn().at(1000));
+  EXPECT_EQ(s.take_sent().size(), 1u);
+  ASSERT_EQ(s.worker().half_open.size(), 1u);
+  s.worker().half_open.for_each([](const tcp::HalfOpen& h) { EXPECT_EQ(h.ends.link, kNoIndex); });
+}
+
 }  // namespace
 }  // namespace loom::script
