@@ -30,6 +30,9 @@ struct DriverTraits {
   // It looks for its peer when it is started, and fails without one; one that it has lost is found
   // again by another start.
   bool is_restarted = false;
+  // EAL's interrupt thread hears its peer and changes what starting, stopping and closing change,
+  // without a lock: it does those, too.
+  bool is_run_by_interrupts = false;
   bool wants_signals = false;       // its descriptors send a signal a packet: see port.cc
   bool wants_equal_queues = false;  // as many to send as to receive
   bool has_fixed_link = false;      // up while it is started: nobody is at the other end
@@ -100,6 +103,8 @@ struct Device {
 // --- port.cc: a port of DPDK's. Control thread; the errors say which call, and why.
 // Queues, offloads, MTU as the device has them; it is stopped. May be called again.
 Result<void> configure_port(Device&);
+// rte_eth_dev_start, _stop or _close, on the thread that it is to be called on.
+int call_port(const Device&, int (*call)(uint16_t port));
 Result<void> start_port(Device&);
 void stop_port(Device&);  // no worker is in rx or tx on return
 

@@ -248,7 +248,7 @@ Result<void> Devices::create(const DeviceConfig& c) {
 }
 
 Result<void> Devices::close(Device& d) {
-  (void)rte_eth_dev_close(d.port);
+  (void)call_port(d, rte_eth_dev_close);
   return d.config.is_virtual ? forget(d.config) : Result<void>();
 }
 

@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "eal.h"
+#include "interrupt_thread.h"
 
 namespace loom::dpdk {
 namespace {
@@ -32,7 +33,10 @@ constexpr DriverTraits kTraits[] = {
     {.driver = "net_pcap", .copies_at_once = true, .takes_chains = true, .has_fixed_link = true},
     {.driver = "net_null", .copies_at_once = true, .has_fixed_link = true},
     {.driver = "net_ring", .has_fixed_link = true},
-    {.driver = "net_memif", .copies_at_once = true, .is_restarted = true},
+    {.driver = "net_memif",
+     .copies_at_once = true,
+     .is_restarted = true,
+     .is_run_by_interrupts = true},
 };
 
 Error failed(const Device& d, const char* what, int code) {
@@ -161,6 +165,11 @@ const DriverTraits& traits_of(std::string_view driver) noexcept {
   return kOther;
 }
 
+int call_port(const Device& d, int (*call)(uint16_t port)) {
+  const auto run = [&] { return call(d.port); };
+  return d.traits.is_run_by_interrupts ? on_interrupt_thread(run) : run();
+}
+
 Result<void> configure_port(Device& d) {
   const SignalsBlocked blocked;
   choose_offloads(d);
@@ -191,7 +200,7 @@ Result<void> start_port(Device& d) {
   if (d.is_removed.load(std::memory_order_relaxed))
     return error(Status::kNotFound, d.name + ": the device is gone");
   const SignalsBlocked blocked;
-  const int code = rte_eth_dev_start(d.port);
+  const int code = call_port(d, rte_eth_dev_start);
   if (code != 0) return failed(d, "rte_eth_dev_start", code);
   if (d.traits.shares_mac) (void)rte_eth_promiscuous_enable(d.port);
   (void)rte_eth_allmulticast_enable(d.port);
@@ -205,7 +214,7 @@ void stop_port(Device& d) {
   d.is_started.store(false, std::memory_order_relaxed);
   d.host->with_barrier([] {});  // whoever has seen it started has left
   for (uint16_t q = 0; q < d.queues.size(); ++q) unwatch(d, q);
-  (void)rte_eth_dev_stop(d.port);
+  (void)call_port(d, rte_eth_dev_stop);
   d.mempools->free_orphans();
 }
 

@@ -21,7 +21,7 @@ import sys
 CONNECTIONS = 4  # so that each worker of the daemon has some
 PROTOCOL = pathlib.Path(__file__).resolve().parents[3] / "sdk/svm/protocol.h"
 ATTACH_OP, ADD_WORKER = 1, 2
-REQUEST = struct.Struct("=II64s64sQ8I2HIQII")
+REQUEST = struct.Struct("=II64s64sQ8I2HIQII4sB3x")
 REPLY = struct.Struct("=Ii8I")  # as far as n_segments
 REPLY_BYTES, SEGMENT = 4096, struct.Struct("=IIQ")
 
@@ -49,7 +49,7 @@ class Attach:
     @staticmethod
     def request(op):
         version = int(re.search(r"kProtocolVersion = (\d+)", PROTOCOL.read_text())[1])
-        return REQUEST.pack(version, op, b"dies", b"", 0, 8, 8, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return REQUEST.pack(version, op, b"dies", b"", 0, 8, 8, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", 0)
 
     def ask(self, op=ATTACH_OP):
         self.socket.send(self.request(op))

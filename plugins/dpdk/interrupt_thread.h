@@ -1,0 +1,28 @@
+// What is done on EAL's interrupt thread, for drivers that work there without a lock.
+#pragma once
+#include <rte_alarm.h>
+
+#include <semaphore>
+
+namespace loom::dpdk {
+
+// Returns what fn() returns there. Control thread, which waits; fn must not wait for it. Without
+// memory for an alarm fn runs here, as it does with every other driver.
+template <class Fn>
+int on_interrupt_thread(Fn fn) {
+  struct Call {
+    Fn& fn;
+    int result = 0;
+    std::binary_semaphore is_done{0};
+  } call{.fn = fn};
+  const auto run = [](void* arg) {
+    auto& c = *static_cast<Call*>(arg);
+    c.result = c.fn();
+    c.is_done.release();
+  };
+  if (rte_eal_alarm_set(1, run, &call) != 0) return fn();
+  call.is_done.acquire();
+  return call.result;
+}
+
+}  // namespace loom::dpdk
