@@ -30,7 +30,7 @@ ALLOWED = (
     (r"plugins/(tap|af-packet)/tx\.cc count", "packets that the kernel refuses"),
     (r"plugins/dpdk/tx\.cc (count|undo)", "packets that the device refuses"),
     (r"- rte_pktmbuf_(detach|free)", "DPDK's own, where the compiler gives it a place: mbufs that plugins/dpdk/tx.cc undoes"),
-    (r"plugins/dpdk/(eal|eal_log|mempool|config|devices|port|rss|plugin)\.(cc|h) .*", CONTROL),
+    (r"plugins/dpdk/(eal|eal_log|interrupt_thread|mempool|config|devices|port|rss|plugin)\.(cc|h) .*", CONTROL),
     (r"plugins/memif/device\.cc (add|fail)", "packets that are dropped or kept, and faults: not with 0 of them"),
     (r"plugins/memif/device\.cc RingLock", "with fewer rings than workers; otherwise no lock is taken"),
     (r"plugins/memif/copy_sum\.cc _GLOBAL__sub_I_.*", "once, when the plugin is loaded: what the processor can do"),
