@@ -345,6 +345,8 @@ void Engine::stop() {
     again = false;
     for (auto& ws : workers_) again |= ws->posts.run(ws->w) != 0;
   }
+  // Plugins free what timers are in before the core stops its own, which are in the same lists.
+  for (auto& ws : workers_) ws->wheel.stop_all();
   free_pending();
 }
 

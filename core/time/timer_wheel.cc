@@ -81,6 +81,18 @@ void TimerWheel::stop(Timer& t) noexcept {
   if (was_last) forget_slot_if_empty(next);
 }
 
+void TimerWheel::stop_all() noexcept {
+  const auto empty = [](List& list) {
+    while (!list.is_empty()) list.pop_front();
+  };
+  for (List* list : {&due_, &cascades_, &parked_}) empty(*list);
+  for (auto& level : slots_)
+    for (List& list : level) empty(list);
+  used_ = {};
+  running_ = 0;
+  quiet_until_ = UINT64_MAX;
+}
+
 // Heads lie in slots_, or are due_, cascades_ or parked_, which have no bit.
 void TimerWheel::forget_slot_if_empty(Timer* head) noexcept {
   const auto begin = reinterpret_cast<uintptr_t>(&slots_);

@@ -46,6 +46,8 @@ class TimerWheel {
   void start(Timer& timer, TimeNs deadline) noexcept;
   // No effect on a stopped timer. Allowed in callbacks, for any timer.
   void stop(Timer& timer) noexcept;
+  // Stops all of them, whose memory may go then in any order. Not allowed in callbacks.
+  void stop_all() noexcept;
 
   // Fires what is due at `now` (which may not go back; if it does, nothing happens), but at most
   // max_expirations timers, and cascades at most kCascadesPerExpiration times as many. Returns how

@@ -115,11 +115,13 @@ class Lab:
         self.close()
 
     def close(self):
-        for child in reversed(self.children):
-            self.stop(child)
-        self.children.clear()
-        if not self.keep_files:
-            shutil.rmtree(self.dir, ignore_errors=True)
+        try:
+            for child in reversed(self.children):
+                self.stop(child)
+        finally:
+            self.children.clear()
+            if not self.keep_files:
+                shutil.rmtree(self.dir, ignore_errors=True)
 
     # --- The daemon ---------------------------------------------------------------------------------------------
 
@@ -229,6 +231,8 @@ class Lab:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        if child is self.daemon and child.returncode in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT):
+            raise Failure(f"the daemon crashed: {signal.Signals(-child.returncode).name}:{self.daemon_tail()}")
 
     def output(self, child):
         child.output_file.flush()

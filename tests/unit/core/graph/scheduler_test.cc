@@ -46,6 +46,21 @@ TEST_F(SchedulerTest, ASleepThatGoesOnIsCounted) {
   EXPECT_EQ(engine->stats().worker(0).asleep, 5 * kSecond);
 }
 
+// Plugins free what theirs are in, and the core stops its own later: both are in one list.
+TEST_F(SchedulerTest, WhenItHasStoppedTimersMayGoInAnyOrder) {
+  start();
+  auto first = std::make_unique<Timer>(), second = std::make_unique<Timer>();
+  for (Timer* t : {first.get(), second.get()}) {
+    t->fired = [](Worker&, Timer&) noexcept {};
+    engine->run_on_worker(
+        0, [t, when = engine->clock_now() + 100 * kSecond](Worker& w) { w.timer_start(*t, when); });
+  }
+  engine->stop();
+  first.reset();
+  EXPECT_FALSE(second->is_running());
+  engine->run_on_worker(0, [&](Worker& w) { w.timer_stop(*second); });
+}
+
 TEST_F(SchedulerTest, PollModeNeverSleeps) {
   start({.poll_mode = true});
   while (engine->stats().worker(0).rounds < 10'000) std::this_thread::yield();

@@ -129,6 +129,30 @@ TEST_F(TimerWheelTest, StopKeepsATimerFromFiringAndMayBeRepeated) {
   EXPECT_EQ(a.fired, 0);
 }
 
+// At every level, parked, and left over by a bounded advance(): those that have gone are not
+// touched.
+TEST_F(TimerWheelTest, WhenAllAreStoppedTheirMemoryMayGoInAnyOrder) {
+  constexpr TimeNs kWhen[] = {kTick,          100 * kTick,        300 * kTick,
+                              70'000 * kTick, 20'000'000 * kTick, 5'000'000'000 * kTick};
+  std::vector<std::unique_ptr<Alarm>> gone, kept;
+  for (const TimeNs when : kWhen)
+    for (auto* some : {&gone, &kept, &gone}) {
+      some->push_back(std::make_unique<Alarm>());
+      wheel.start(some->back()->timer, when);
+    }
+  EXPECT_EQ(go_to(kTick, 1), 1u);
+  wheel.stop_all();
+  EXPECT_EQ(wheel.size(), 0u);
+  EXPECT_FALSE(wheel.next_deadline());
+  gone.clear();
+  for (const auto& a : kept) {
+    EXPECT_FALSE(a->timer.is_running());
+    wheel.stop(a->timer);
+    wheel.start(a->timer, 200 * kTick);  // it goes on
+  }
+  EXPECT_EQ(go_to(200 * kTick), kept.size());
+}
+
 TEST_F(TimerWheelTest, ACallbackSeesItsTimerStopped) {
   Alarm a([this](Worker&, Alarm& self) {
     EXPECT_FALSE(self.timer.is_running());
