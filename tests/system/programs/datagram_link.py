@@ -19,22 +19,10 @@ import socket
 import struct
 import sys
 
+from checks import expect, failure
+
 UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX = 101, 102
 IPPROTO_UDP, IPPROTO_IPV6 = 17, 41
-
-
-def expect(condition, what):
-    if not condition:
-        sys.exit(f"FAILED: {what}")
-
-
-def failure(call, *arguments):
-    """The errno of a call that fails, or 0."""
-    try:
-        call(*arguments)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 def datagram_socket(address="::", port=None, scope=0):

@@ -11,24 +11,12 @@ import socket
 import struct
 import sys
 
+from checks import expect, failure
+
 IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
 DO, PROBE = 2, 3
 IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_DONTFRAG = 23, 24, 25, 62
 UDP_GRO = 104
-
-
-def expect(condition, what):
-    if not condition:
-        sys.exit(f"FAILED: {what}")
-
-
-def failure(call, *arguments):
-    """The errno of a call that fails, or 0."""
-    try:
-        call(*arguments)
-    except OSError as e:
-        return e.errno
-    return 0
 
 
 def path(peer):
