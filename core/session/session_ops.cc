@@ -311,11 +311,16 @@ uint32_t rx_space(Worker& w, SessionId id) noexcept {
 
 uint32_t rx_size(Worker& w, SessionId id) noexcept { return at(of(w), id).rx.size; }
 
+bool rx_await(Worker& w, SessionId id, uint32_t bytes) noexcept {
+  Session& s = at(of(w), id);
+  return s.shared && s.state != State::kClosing && rx_of(s).want_space(bytes);
+}
+
 void rx_want_space(Worker& w, SessionId id) noexcept {
   Session& s = at(of(w), id);
   if (!s.shared || s.state == State::kClosing) return;
   // Half of the fifo: large enough for few updates, early enough that the sender does not run dry.
-  if (!rx_of(s).want_space(s.rx.size / 2)) {
+  if (!rx_await(w, id, s.rx.size / 2)) {
     const TransportOps* ops = ops_of(of(w), s);
     if (ops->rx_drained) ops->rx_drained(w, s.conn);
   }
@@ -446,6 +451,7 @@ void fill_ops(Ops& o) noexcept {
   o.rx_space = rx_space;
   o.rx_size = rx_size;
   o.rx_want_space = rx_want_space;
+  o.rx_await = rx_await;
   o.tx_queued = tx_queued;
   o.tx_append = tx_append;
   o.tx_drop = tx_drop;

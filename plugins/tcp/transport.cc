@@ -214,8 +214,7 @@ void rx_drained(Worker& w, ConnId id) noexcept {
   TcpWorker::Scope scope(t);
   Connection* c = t.connections.find(id);
   if (!c || !c->is_alive()) return;
-  c->unset(kWantsSpace);
-  if (window_update_due(t, *c)) t.want_ack(*c);
+  on_drained(t, *c);
 }
 
 // --- Closing.

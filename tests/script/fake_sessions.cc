@@ -88,8 +88,9 @@ uint32_t FakeSessions::merge(Session& s) {
 void FakeSessions::read(Session& s, uint32_t n) {
   ASSERT_LE(n, s.rx.size());
   s.rx.erase(0, n);
-  if (s.wants_space && s.rx_limit - s.rx.size() >= s.rx_limit / 2) {
-    s.wants_space = false;
+  s.n_read += n;
+  if (s.drained_at && s.n_read >= *s.drained_at) {
+    s.drained_at.reset();
     if (s.is_live()) ops_.rx_drained(host_.worker, s.conn);
   }
 }
@@ -278,8 +279,11 @@ void FakeSessions::fill_ops() {
     return static_cast<uint32_t>(s.rx_limit - s.rx.size());
   };
   o.rx_size = [](Worker& w, SessionId id) noexcept { return of(w).sessions_.at(id).rx_limit; };
-  o.rx_want_space = [](Worker& w, SessionId id) noexcept {
-    of(w).sessions_.at(id).wants_space = true;
+  o.rx_await = [](Worker& w, SessionId id, uint32_t bytes) noexcept {
+    Session& s = of(w).sessions_.at(id);
+    if (s.rx_limit - s.rx.size() >= bytes) return false;
+    s.drained_at = s.n_read + s.rx.size() + bytes - s.rx_limit;
+    return true;
   };
   o.tx_queued = [](Worker& w, SessionId id) noexcept {
     return static_cast<uint32_t>(of(w).sessions_.at(id).tx.size());

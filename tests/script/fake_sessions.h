@@ -31,7 +31,9 @@ class FakeSessions {
     std::optional<Status> connected;
     std::optional<ResetReason> reset;
     bool is_accepted = false, is_peer_closed = false, is_closed = false;
-    bool wants_space = false, scheduled = false;
+    uint64_t n_read = 0;                 // bytes, of all that have come
+    std::optional<uint64_t> drained_at;  // n_read at which rx_drained is called
+    bool scheduled = false;
     // Bytes beyond the end of rx, and which are there: [start, end), most recent first.
     std::string ahead;
     std::vector<std::pair<uint32_t, uint32_t>> ranges;

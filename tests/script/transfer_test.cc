@@ -199,6 +199,28 @@ TEST(ReceiveWindow, ShrinksAsTheFifoFillsAndIsUpdatedWhenItDrains) {
   s.app_reads(3000).expect(ack(8001).win(4000));  // half of the fifo: worth a segment
 }
 
+// The window that a later segment offers takes the space that was asked for earlier: then there is
+// another request, or nobody would ever hear that the fifo is empty.
+TEST(ReceiveWindow, IsUpdatedWhenWhatWasReadIsFullAgain) {
+  TcpScript s = TcpScript::established({.rx_fifo = 8000, .quick_acks = true});
+  s.at(0ms).inject(segs(1, 7001)).expect(ack(7001).win(1000));
+  s.app_reads(2500).expect_silence();  // it waits for 3000
+  s.inject(seg(7001, 8001)).expect(ack(8001).win(2500));
+  s.inject(segs(8001, 10001)).expect(ack(10001).win(500));
+  s.inject(seg(10001, 10501)).expect(ack(10501).win(0));
+  s.app_reads(500).expect_silence();
+  s.app_reads(3500).expect(ack(10501).win(4000));
+}
+
+// Half of the fifo is free before that is worth a segment: 900 bytes of 1000.
+TEST(ReceiveWindow, IsUpdatedWhenHalfOfASmallFifoIsLittle) {
+  TcpScript s = TcpScript::established({.rx_fifo = 2000, .quick_acks = true});
+  s.at(0ms).inject(seg(1, 1001)).expect(ack(1001).win(1000));
+  s.inject(seg(1001, 1901)).expect(ack(1901).win(100));
+  s.app_reads(900).expect_silence();
+  s.app_reads(1000).expect(ack(1901).win(2000));
+}
+
 TEST(ReceiveWindow, IsNotMovedBySillySteps) {  // RFC 9293 section 3.8.6.2.2
   TcpScript s = TcpScript::established({.rx_fifo = 4000, .quick_acks = true});
   s.at(0ms).inject(segs(1, 4001)).expect(ack(4001).win(0));

@@ -186,8 +186,8 @@ struct SessionOps {
   // limit.
   uint32_t (*rx_space)(Worker&, SessionId) noexcept;
   uint32_t (*rx_size)(Worker&, SessionId) noexcept;
-  // Asks for TransportOps::rx_drained once the application has read enough for a worthwhile window
-  // update.
+  // Asks for TransportOps::rx_drained once the application has read until half of the fifo would be
+  // free, if nothing came meanwhile; at once, when it is free now.
   void (*rx_want_space)(Worker&, SessionId) noexcept;
 
   // --- Send.
@@ -283,6 +283,12 @@ struct SessionOps {
 
   // The ports that flow_open and flow_bind choose from, `last` one of them. Since ABI 1.1.
   void (*chosen_ports)(Worker&, uint16_t* first, uint16_t* last) noexcept;
+
+  // As rx_want_space, for `bytes` (at most rx_size). The place up to which is to be read is fixed
+  // now: what comes meanwhile takes of the space, so there may be less when rx_drained is called,
+  // and who wants more has to ask again. False: there is as much already, or nobody reads any more,
+  // and no call follows. Since ABI 1.1.
+  bool (*rx_await)(Worker&, SessionId, uint32_t bytes) noexcept;
 };
 
 }  // namespace loom

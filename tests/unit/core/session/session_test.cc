@@ -74,6 +74,25 @@ TEST_F(SessionTest, AFullReceiverStopsTheSenderAndReadingStartsItAgain) {
   EXPECT_EQ(app.read(*p.server).size(), 64u << 10);
 }
 
+TEST_F(SessionTest, ATransportAwaitsAsMuchSpaceAsItSaysAndHearsOfItOnce) {
+  Pair p = open();
+  ASSERT_EQ(app.write(*p.client, std::string(10'000, 'x')), 10'000u);
+  Worker& w = bed.engine->worker(0);
+  const SessionId id = bed.pipe.end(1).session;
+  const uint32_t size = w.sessions->rx_size(w, id);
+  EXPECT_FALSE(w.sessions->rx_await(w, id, size - 10'000));  // as much is free
+  ASSERT_TRUE(w.sessions->rx_await(w, id, size - 4'000));
+  // What comes meanwhile takes of the space, and changes nothing about when it is said.
+  ASSERT_EQ(app.write(*p.client, std::string(2'000, 'x')), 2'000u);
+  EXPECT_EQ(app.read(*p.server, 5'999).size(), 5'999u);
+  EXPECT_EQ(bed.pipe.end(1).rx_drained, 0u);
+  EXPECT_EQ(app.read(*p.server, 1).size(), 1u);
+  EXPECT_EQ(bed.pipe.end(1).rx_drained, 1u);
+  EXPECT_EQ(w.sessions->rx_space(w, id), size - 6'000);
+  EXPECT_EQ(app.read(*p.server).size(), 6'000u);
+  EXPECT_EQ(bed.pipe.end(1).rx_drained, 1u);
+}
+
 TEST(SessionSend, AWriteWhileMuchIsInFlightAnnouncesItself) {
   SessionBed bed;
   bed.pipe.hold_acks = true;
