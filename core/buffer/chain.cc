@@ -75,9 +75,11 @@ Buffer* chain_copy(Worker& w, const Buffer& first) noexcept {
   Buffer* head = w.alloc();
   if (!head) return nullptr;
   copy_description(*head, first);
-  // The same headroom as before, so that header offsets stay true.
-  const uint32_t room = first.is_external() ? kHeadroom : first.headroom();
-  head->data = head->start() + std::min(room, kHeadroom + uint32_t{head->data_size});
+  // The same headroom as before, so that header offsets stay true, and what they lead to.
+  const uint32_t room = std::min(first.is_external() ? kHeadroom : first.headroom(),
+                                 kHeadroom + uint32_t{head->data_size});
+  head->data = head->start() + room;
+  if (!first.is_external()) std::memcpy(head->start(), first.start(), room);
   for (const Buffer* b = &first; b; b = b->next) {
     if (!chain_append(w, *head, {b->data, b->len})) {
       w.free(head);

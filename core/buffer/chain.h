@@ -16,8 +16,8 @@ uint32_t chain_copy_out(const Buffer& first, uint32_t offset, std::span<std::byt
 bool chain_append(Worker&, Buffer& first, std::span<const std::byte> bytes) noexcept;
 
 // A copy of the packet in fresh buffers without external segments: what it says about headers,
-// offload and interfaces comes along, traces do not. Each segment is full but the last. The packet
-// stays the caller's. nullptr when there are not enough buffers.
+// offload and interfaces comes along, and the headers before its data; traces do not. Each segment
+// is full but the last. The packet stays the caller's. nullptr when there are not enough buffers.
 Buffer* chain_copy(Worker&, const Buffer& first) noexcept;
 
 // The packet in one segment: itself when it is one already; a copy, and the packet is freed, when

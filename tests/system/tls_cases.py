@@ -157,6 +157,30 @@ def transparent():
             expect_reclaimed(lab)
 
 
+def across():
+    """Two programs on one daemon whose ends of a connection live on different workers: segments that refer to a fifo's bytes are
+    handed over."""
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = Authority(pathlib.Path(folder) / "ca").make("server")
+        with Lab(workers=2, config_extra="session { spread-flows } tls { verify-server off }") as lab:
+            env = lab.preload(LDP_TRANSPARENT_TLS="1", LDP_TLS_CERT_FILE=str(cert), LDP_TLS_KEY_FILE=str(key))
+            body = hashlib.shake_128(b"file").digest(3_000_000)
+            (lab.dir / "file").write_bytes(body)
+            program = [PYTHON, "-u", "-m", "http.server", "--bind", STACK_IP4, "--directory", str(lab.dir), "8443"]
+            with lab.program(program, name="http", env=env) as s:
+                lab.wait_listening_over_hostloom(s, STACK_IP4, 8443)
+                handed = {}
+                for _ in range(40):  # half of them, by the flow's hash
+                    got = lab.run([p.find("curl"), "-sS", f"http://{STACK_IP4}:8443/file"], env=env).stdout
+                    expect(got == body, f"{len(got)} bytes")
+                    counters = lab.cli("show", "errors", as_json=True)["errors"]
+                    handed = {c["reason"]: int(c["count"]) for c in counters if c["node"] == "worker-handoff"}
+                    if handed.get("copied", 0) > 0:
+                        break
+                expect(handed.get("copied", 0) > 0, f"no connection had its ends on two workers: {handed}")
+            expect_reclaimed(lab)
+
+
 def inside():
     """An application inside the daemon, with the start-up file's certificate; 10,000 handshakes leave nothing."""
     with tempfile.TemporaryDirectory() as folder:
@@ -276,4 +300,4 @@ def threads():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(server, client, transparent, inside, reload, threads)
+    laboratory.run_case(server, client, transparent, across, inside, reload, threads)

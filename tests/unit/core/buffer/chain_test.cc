@@ -100,6 +100,27 @@ TEST_F(ChainTest, CopyHoldsNoExternalMemoryAndKeepsTheDescription) {
   w.free(copy);
 }
 
+// A node looks back at the headers of those before it: TCP at the IP header.
+TEST_F(ChainTest, CopyHasTheHeadersThatTheDataLeftBehind) {
+  const auto bytes = pattern(200);
+  Owner owner;
+  Buffer* b = w.alloc();
+  std::memset(b->prepend(40), 0xab, 40);
+  b->l3_offset = b->offset_of_data();
+  std::memset(b->at<uint8_t>(b->l3_offset), 0x45, 20);
+  b->advance(20);
+  b->next = w.alloc_external(bytes, &owner, 0);
+  b->rest_len = 200;
+
+  Buffer* copy = chain_copy(w, *b);
+  ASSERT_NE(copy, nullptr);
+  EXPECT_EQ(contents(*copy), contents(*b));
+  EXPECT_EQ(copy->offset_of_data() - copy->l3_offset, 20);
+  EXPECT_EQ(std::memcmp(copy->at<uint8_t>(copy->l3_offset), b->at<uint8_t>(b->l3_offset), 20), 0);
+  w.free(b);
+  w.free(copy);
+}
+
 TEST_F(ChainTest, LinearizeMakesOneSegmentAndFreesTheChain) {
   const auto bytes = pattern(150);
   Owner owner;
