@@ -60,7 +60,7 @@ enum ConnFlag : uint32_t {
   kHasOoo = 1u << 8,       // out-of-order ranges wait in the rx fifo
   kFinAhead = 1u << 9,     // FIN was seen at rcv_fin, beyond rcv_nxt
   kAckDelayed = 1u << 10,  // an acknowledgement is due by delack_deadline
-  kWantsSpace = 1u << 11,  // rx_await has been asked
+  kWantsSpace = 1u << 11,  // rx_await has been asked, and rx_drained will answer
   kOneLink = 1u << 21,     // what comes by another one than ends.link is for somebody else
   // Sending.
   kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at
