@@ -281,6 +281,7 @@ void FakeSessions::fill_ops() {
   o.rx_size = [](Worker& w, SessionId id) noexcept { return of(w).sessions_.at(id).rx_limit; };
   o.rx_await = [](Worker& w, SessionId id, uint32_t bytes) noexcept {
     Session& s = of(w).sessions_.at(id);
+    of(w).read(s, std::exchange(s.reads_first, 0));
     if (s.rx_limit - s.rx.size() >= bytes) return false;
     s.drained_at = s.n_read + s.rx.size() + bytes - s.rx_limit;
     return true;

@@ -33,6 +33,8 @@ class FakeSessions {
     bool is_accepted = false, is_peer_closed = false, is_closed = false;
     uint64_t n_read = 0;                 // bytes, of all that have come
     std::optional<uint64_t> drained_at;  // n_read at which rx_drained is called
+    // What the application reads just before the next rx_await: the transport asks without it.
+    uint32_t reads_first = 0;
     bool scheduled = false;
     // Bytes beyond the end of rx, and which are there: [start, end), most recent first.
     std::string ahead;

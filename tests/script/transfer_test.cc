@@ -221,6 +221,26 @@ TEST(ReceiveWindow, IsUpdatedWhenHalfOfASmallFifoIsLittle) {
   s.app_reads(1000).expect(ack(1901).win(2000));
 }
 
+// The application runs on another core. What it reads after we have looked, and before it has been
+// asked to tell us, it does not tell: both who builds an acknowledgement and who has been told of
+// space look again.
+TEST(ReceiveWindow, HasWhatTheApplicationReadsWhileItIsAsked) {
+  TcpScript s = TcpScript::established({.rx_fifo = 8000, .quick_acks = true});
+  s.session().reads_first = 4000;
+  s.at(0ms).inject(segs(1, 7001)).expect(ack(7001).win(5000));
+}
+
+TEST(ReceiveWindow, HasWhatTheApplicationReadsWhileItIsAskedAgain) {
+  TcpScript s = TcpScript::established({.rx_fifo = 8000, .quick_acks = true});
+  s.at(0ms).inject(segs(1, 7001)).expect(ack(7001).win(1000));
+  s.app_reads(2500).expect_silence();  // it waits for 3000
+  s.inject(seg(7001, 8001)).expect(ack(8001).win(2500));
+  s.inject(segs(8001, 10001)).expect(ack(10001).win(500));
+  s.inject(seg(10001, 10501)).expect(ack(10501).win(0));
+  s.session().reads_first = 3500;
+  s.app_reads(500).expect(ack(10501).win(4000));
+}
+
 TEST(ReceiveWindow, IsNotMovedBySillySteps) {  // RFC 9293 section 3.8.6.2.2
   TcpScript s = TcpScript::established({.rx_fifo = 4000, .quick_acks = true});
   s.at(0ms).inject(segs(1, 4001)).expect(ack(4001).win(0));
