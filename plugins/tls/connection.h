@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common.h"
+#include "crypto_share.h"
 #include "resume.h"
 #include "slice.h"
 
@@ -30,7 +31,7 @@ constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes each way: then it is the
 // The first early data comes before there is a fifo for it; the smallest one takes so much.
 constexpr uint32_t kFirstEarly = 4096;
 
-struct Connection {
+struct Connection : Held {
   enum class State : uint8_t {
     kConnecting,  // client: the lower session is on its way
     kHandshake,
@@ -57,7 +58,6 @@ struct Connection {
   bool again = false;            // and is to begin anew
   bool gone = false;             // the lower session was reset: what is written goes nowhere
   bool reads_early = false;      // server: what comes may be early data (early.cc)
-  bool is_held = false;          // waits until its step may be handed over (handover.cc)
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
@@ -71,7 +71,6 @@ struct Connection {
   // A step of its handshake by a thread of the pool: it has `ssl` and what that refers to, and
   // there is none here. Only in state kHandshake.
   HandshakeJob* job = nullptr;
-  Connection *held_before = nullptr, *held_behind = nullptr;
   std::string resume_key;  // client: what its sessions are kept under (resume.h)
   Timer timer;  // handshake: gives up. Ending: lets go. Open: memory was short, tries again
 
@@ -115,10 +114,7 @@ struct TlsWorker : ConnectionTable<Connection, kConnections> {
   uint32_t n_buffered = 0, most_buffered = 1024;
   Timer idle_timer;
   HandshakeSlice slice;
-  Connection *first_held = nullptr, *last_held = nullptr;    // the one that waits longest first
-  HandshakeJob *first_back = nullptr, *last_back = nullptr;  // steps that are done, likewise
-  WorkerPost next_round;        // goes on with those, and with those that are held
-  bool has_next_round = false;  // it is posted
+  CryptoShare share{w, slice};  // DTLS's, too
 };
 
 inline AppSession Connection::below() const noexcept { return AppSession(at->w, lower); }
@@ -177,11 +173,9 @@ bool accept_above(Connection&) noexcept;
 // The step that is next is a thread's of the pool, and `stepped` comes when it is done; the
 // connection may be at its end on return. False: it is the worker's own.
 bool hand_over(Connection&) noexcept;
-inline bool is_away(const Connection& c) noexcept { return !c.ssl || c.is_held; }
+inline bool is_away(const Connection& c) noexcept { return !c.ssl || c.is_held(); }
 // Its handshake is over: nothing comes back to it.
 void take_back(Connection&) noexcept;
-// All that has come back, at the worker's end: nobody is connected, and no thread has a step.
-void finish_all(TlsWorker&) noexcept;
 
 // --- early.cc
 // kGoOn: there is no more, and the rest of the handshake follows. kLook: OpenSSL waits, or has an

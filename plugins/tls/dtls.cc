@@ -30,6 +30,10 @@ const StatInfo kStats[kStatCount] = {
     {"rcvbuf-full"},
     {"alerts-received"},
     {"verify-failed"},
+    {"crypto-steps"},
+    {"crypto-held"},
+    {"crypto-taken-back"},
+    {"crypto-under-way", StatKind::kGauge},
     {"handshakes-under-way", StatKind::kGauge},
     {"connections", StatKind::kGauge},
 };
@@ -73,8 +77,9 @@ void stop() {
     delete l;
   }
   s.listeners.clear();
-  s.end_workers();
   s.client.reset();
 }
+
+void end() { shared().end_workers(); }
 
 }  // namespace loom::tls::dtls

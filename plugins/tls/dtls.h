@@ -17,8 +17,13 @@
 
 #include "common.h"
 #include "context.h"
+#include "crypto_share.h"
 #include "put_off.h"
 #include "settings.h"
+
+namespace loom::tls {
+struct Step;  // connection.h
+}
 
 namespace loom::tls::dtls {
 
@@ -26,10 +31,13 @@ constexpr uint8_t kProto = 5;                     // VPPCOM_PROTO_DTLS
 constexpr uint32_t kMostPlain = 16'384;           // of a record (RFC 6347 section 4.1)
 constexpr uint32_t kMostWire = kMostPlain + 512;  // with what a record has besides
 constexpr uint32_t kLeastMtu = 576;
-constexpr uint32_t kRoom = kMostWire + 128;       // that one takes in a fifo below
-constexpr uint32_t kMostPerCall = 64;             // datagrams: then it is the others' turn
-constexpr uint32_t kHelloBytes = 27;              // before a ClientHello's random
-constexpr uint32_t kMostEarly = 8;                // records of the next epoch, in a handshake
+constexpr uint32_t kRoom = kMostWire + 128;  // that one takes in a fifo below
+constexpr uint32_t kMostPerCall = 64;        // datagrams: then it is the others' turn
+constexpr uint32_t kHelloBytes = 27;         // before a ClientHello's random
+constexpr uint32_t kMostEarly = 8;           // records of the next epoch, in a handshake
+// That come while a thread of the pool has the handshake: a flight with a certificate of 32 KB, of
+// each, and of all of a worker. Bytes, with what keeping them takes.
+constexpr std::size_t kMostKept = 40 << 10, kMostKeptOfAll = 512 << 10;
 constexpr TimeNs kCookieLifetime = 60 * kSecond;  // at least; at most twice as long
 // Between attempts to bind again: twice as long each time, up to the most.
 constexpr uint32_t kLeastRetransmitUs = 1'000'000,
@@ -48,10 +56,18 @@ struct Wire {
   TimeNs retransmit_at = 0;
   uint32_t wait_us = 0;    // that the timer runs for
   timeval* due = nullptr;  // OpenSSL's own idea of when, by the time of day; null: not to be had
+  // While a thread of the pool has it: what is written, until it is sent; null: it has the
+  // worker's. Then the flight's time begins, too: retransmit_at is how long after that, if it was
+  // set at all.
+  std::vector<std::vector<std::byte>>* out = nullptr;
+  bool was_set = false;
+  uint32_t n_lost = 0;  // for want of memory
 };
 // False: no memory.
 bool attach_wire(SSL*, Wire&) noexcept;  // dtls_bio.cc
 void move_wire(SSL*, Wire&) noexcept;
+// A datagram of ours; one that finds no room is lost, as it could be on its way. Worker.
+void send_below(const Wire&, std::span<const std::byte>) noexcept;
 // Its retransmit_at has come: sends the flight again. As DTLSv1_handle_timeout.
 int retransmit(SSL*, Wire&) noexcept;
 
@@ -78,6 +94,7 @@ class CookieKeys {
 struct Connection;
 struct Listener;
 struct DtlsWorker;
+struct HandshakeJob;  // dtls_handover.cc
 
 // What a lower session is for: its context.
 struct Below {
@@ -85,7 +102,13 @@ struct Below {
   Listener* listener = nullptr;
 };
 
-struct Connection {
+// One that has come, until the handshake is back.
+struct KeptDatagram {
+  Datagram from;
+  std::vector<std::byte> bytes;
+};
+
+struct Connection : Held {
   enum class State : uint8_t { kConnecting, kHandshake, kOpen, kEnding };
   DtlsWorker* at = nullptr;
   SSL* ssl = nullptr;
@@ -110,8 +133,12 @@ struct Connection {
   std::array<std::byte, 32> random{};  // server: of the ClientHello
   Below below_context;
   Wire wire;
-  TimeNs deadline = 0;  // of the handshake
-  Timer timer;          // what comes first: a retransmission, or the deadline. None: not running
+  // A step of its handshake by a thread of the pool: it has `ssl` and what that refers to, and
+  // there is none here. Only in state kHandshake.
+  HandshakeJob* job = nullptr;
+  std::vector<KeptDatagram> kept;  // what has come meanwhile, in order
+  TimeNs deadline = 0;             // of the handshake
+  Timer timer;  // what comes first: a retransmission, or the deadline. None: not running
   AppSession below() const noexcept { return {*wire.w, wire.lower}; }
 };
 
@@ -175,6 +202,10 @@ enum Stat : uint16_t {
   kRcvbufFull,
   kAlertsReceived,
   kVerifyFailed,
+  kCryptoSteps,
+  kCryptoHeld,
+  kCryptoTakenBack,
+  kCryptoUnderWay,
   kUnderWay,
   kConnections,
   kStatCount
@@ -185,6 +216,7 @@ struct DtlsWorker : ConnectionTable<Connection, kConnections> {
   using ConnectionTable::ConnectionTable;
   Connection* open() noexcept;  // null: no memory
   std::array<std::byte, kMaxDatagramBytes> wire, plain;
+  std::size_t kept = 0;  // bytes that all connections keep
 };
 
 struct Shared : Transport<DtlsWorker> {
@@ -228,7 +260,8 @@ void leave(Connection&) noexcept;
 void settle_in(Connection&) noexcept;
 
 // --- dtls_connection.cc. After each of them comes settle().
-void begin(Connection&) noexcept;  // its handshake
+// Its handshake; of a server with the datagram in its wire, which is `from` there.
+void begin(Connection&, const Datagram& from) noexcept;
 void input(Connection&, const Datagram& from, std::span<const std::byte>) noexcept;
 // The largest datagram that the application may send now, bytes.
 uint32_t most_payload(Connection&) noexcept;
@@ -242,8 +275,27 @@ void finish(Connection&) noexcept;
 // The last to be called with a connection: it may be gone on return.
 void settle(Connection&) noexcept;
 
+// Goes on with the datagram in the wire, which is `from` there, or with what OpenSSL has already.
+void look_at(Connection&, const Datagram& from) noexcept;
+// What a step has come to, whoever has taken it, with the datagram that is `from` there.
+void stepped(Connection&, const Step&, const Datagram& from) noexcept;
+
+// --- dtls_handover.cc
+// The step that is next, with what is in the wire, is a thread's of the pool, and `stepped`
+// comes when it is done. False: it is the worker's own.
+bool hand_over(Connection&, const Datagram& from) noexcept;
+inline bool is_away(const Connection& c) noexcept { return !c.ssl || c.is_held(); }
+// A datagram that comes while the handshake is with a thread, or waits for one: `input` gets it
+// afterwards, or it is dropped and counted; an empty one is what OpenSSL has already. False: it may
+// be looked at now.
+bool keep_for_later(Connection&, const Datagram& from, std::span<const std::byte>) noexcept;
+// Its handshake is over: nothing comes back to it.
+void take_back(Connection&) noexcept;
+void drop_kept(Connection&) noexcept;  // it ends
+
 Result<void> init(Host&);
 Result<void> start();
-void stop();
+void stop();  // nobody is connected any more
+void end();   // no thread has a step any more
 
 }  // namespace loom::tls::dtls

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <new>
 
 #include "bio.h"
 #include "dtls.h"
@@ -37,13 +38,19 @@ int read_ex(BIO* b, char* to, size_t most, size_t* got) noexcept {
   return 1;
 }
 
-// One that finds no room is lost, as it could be on its way.
+void keep(Wire& wire, std::span<const std::byte> datagram) noexcept {
+  try {
+    wire.out->emplace_back(datagram.begin(), datagram.end());
+  } catch (const std::bad_alloc&) {
+    ++wire.n_lost;
+  }
+}
+
 int write_ex(BIO* b, const char* from, size_t size, size_t* taken) noexcept {
-  const Wire& wire = of(b);
+  Wire& wire = of(b);
   BIO_clear_retry_flags(b);
-  AppSession lower(*wire.w, wire.lower);
-  if (lower.send_datagram(wire.to, std::as_bytes(std::span(from, size))) != Status::kOk)
-    ++dtls_worker(*wire.w).stats[kUnsent];
+  const auto datagram = std::as_bytes(std::span(from, size));
+  wire.out ? keep(wire, datagram) : send_below(wire, datagram);
   *taken = size;
   return 1;
 }
@@ -58,7 +65,9 @@ bool shows_its_field() noexcept {
 // The timer has been started or, with a zero, stopped.
 void timer_set(Wire& wire, timeval& due) noexcept {
   const bool runs = due.tv_sec != 0 || due.tv_usec != 0;
-  wire.retransmit_at = runs ? wire.w->now + wire.wait_us * kMicrosecond : 0;
+  const TimeNs wait = wire.wait_us * kMicrosecond;
+  wire.retransmit_at = !runs ? 0 : wire.out ? wait : wire.w->now + wait;
+  wire.was_set = true;
   if (!shows_its_field()) return;
   wire.due = &due;
   if (runs) due = {.tv_sec = kNever, .tv_usec = 0};
@@ -105,6 +114,11 @@ int retransmit(SSL* ssl, Wire& wire) noexcept {
   // OpenSSL thinks that it is too early: it is asked again, and not at once.
   if (outcome == 0) wire.retransmit_at = wire.w->now + wire.wait_us * kMicrosecond;
   return outcome;
+}
+
+void send_below(const Wire& wire, std::span<const std::byte> datagram) noexcept {
+  AppSession lower(*wire.w, wire.lower);
+  if (lower.send_datagram(wire.to, datagram) != Status::kOk) ++dtls_worker(*wire.w).stats[kUnsent];
 }
 
 void move_wire(SSL* ssl, Wire& wire) noexcept { BIO_set_data(SSL_get_rbio(ssl), &wire); }

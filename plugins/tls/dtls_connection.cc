@@ -30,21 +30,18 @@ uint32_t most_of_record(const Connection& c) noexcept {
 }
 
 void count_out(Connection& c) noexcept {
+  take_back(c);
   if (!std::exchange(c.counted, false)) return;
   --c.at->stats[kUnderWay];
   if (c.listener) --c.listener->under_way;
 }
 
-void note_errors(Connection& c) noexcept {
-  while (const unsigned long code = ERR_get_error()) {
-    if (ERR_GET_LIB(code) != ERR_LIB_SSL) continue;
-    const int reason = ERR_GET_REASON(code);
-    if (reason >= SSL_AD_REASON_OFFSET)
-      ++c.at->stats[kAlertsReceived];
-    else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && SSL_get_verify_result(c.ssl) != X509_V_OK)
-      ++c.at->stats[kVerifyFailed];
-  }
+void count(Connection& c, const Complaints& all) noexcept {
+  c.at->stats[kAlertsReceived] += all.alerts;
+  c.at->stats[kVerifyFailed] += all.mistrusted;
 }
+
+void note_errors(Connection& c) noexcept { count(c, take_complaints(c.ssl)); }
 
 void opened(Connection& c) noexcept {
   Worker& w = c.at->w;
@@ -63,19 +60,6 @@ void opened(Connection& c) noexcept {
   c.upper = kNoSession;
   ++c.at->stats[kRefused];
   finish(c);
-}
-
-void handshake(Connection& c) noexcept {
-  ERR_clear_error();
-  const int done = tls_worker(c.at->w).slice.measure([&c] { return SSL_do_handshake(c.ssl); });
-  if (done == 1) return opened(c);
-  const int why = SSL_get_error(c.ssl, done);
-  if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return;
-  ++c.at->stats[kHandshakesFailed];
-  const bool is_mistrusted = !c.is_server && SSL_get_verify_result(c.ssl) != X509_V_OK &&
-                             SSL_get_verify_mode(c.ssl) != SSL_VERIFY_NONE;
-  note_errors(c);
-  fail(c, is_mistrusted ? Status::kPermission : Status::kReset, ResetReason::kPeerReset);
 }
 
 void deliver(Connection& c, const Datagram& from, std::size_t n) noexcept {
@@ -184,6 +168,7 @@ void timer_fired(Worker& w, Timer& t) noexcept {
     fail(c, Status::kTimedOut, ResetReason::kTimedOut);
     return settle(c);
   }
+  if (!c.ssl) return settle(c);  // nothing is sent again while a thread has it
   ERR_clear_error();
   look_at_path(c, true);
   if (const int outcome = retransmit(c.ssl, c.wire); outcome > 0) {
@@ -199,7 +184,8 @@ void timer_fired(Worker& w, Timer& t) noexcept {
 void arm(Connection& c) noexcept {
   Worker& w = c.at->w;
   TimeNs next = c.counted ? c.deadline : 0;
-  if (const TimeNs at = c.wire.retransmit_at; at != 0) next = next == 0 ? at : std::min(next, at);
+  if (const TimeNs at = c.ssl ? c.wire.retransmit_at : 0; at != 0)
+    next = next == 0 ? at : std::min(next, at);
   w.timer_stop(c.timer);
   if (next == 0) return;
   c.timer.fired = timer_fired;
@@ -215,7 +201,7 @@ void start_deadline(Connection& c) noexcept {
   c.deadline = c.at->w.now + tls::shared().config.handshake_timeout;
 }
 
-void begin(Connection& c) noexcept {
+void begin(Connection& c, const Datagram& from) noexcept {
   c.state = State::kHandshake;
   if (!c.is_server) {
     ConnectionInfo info;
@@ -225,7 +211,28 @@ void begin(Connection& c) noexcept {
   SSL_set_options(c.ssl, SSL_OP_NO_QUERY_MTU);
   SSL_set_mode(c.ssl, SSL_MODE_AUTO_RETRY);  // a datagram may have several records
   look_at_path(c, true);
-  handshake(c);
+  if (!c.is_server || !keep_for_later(c, from, c.wire.in)) look_at(c, from);
+}
+
+void stepped(Connection& c, const Step& s, const Datagram& from) noexcept {
+  if (s.waits) return;
+  if (s.done == 1) {
+    opened(c);
+    // Records may have come before the handshake's last one, or with it.
+    if (c.state == State::kOpen) receive(c, from, false);
+    return;
+  }
+  ++c.at->stats[kHandshakesFailed];
+  const bool is_mistrusted = !c.is_server && SSL_get_verify_result(c.ssl) != X509_V_OK &&
+                             SSL_get_verify_mode(c.ssl) != SSL_VERIFY_NONE;
+  count(c, s.complaints);
+  fail(c, is_mistrusted ? Status::kPermission : Status::kReset, ResetReason::kPeerReset);
+}
+
+void look_at(Connection& c, const Datagram& from) noexcept {
+  if (c.state == State::kOpen) return receive(c, from, true);
+  if (c.state != State::kHandshake || hand_over(c, from)) return;
+  stepped(c, tls_worker(c.at->w).slice.measure([&c] { return take_step(c.ssl); }), from);
 }
 
 void input(Connection& c, const Datagram& from, std::span<const std::byte> datagram) noexcept {
@@ -233,12 +240,9 @@ void input(Connection& c, const Datagram& from, std::span<const std::byte> datag
     ++c.at->stats[kRecordsDropped];
     return;
   }
-  const bool was_open = c.state == State::kOpen;
+  if (keep_for_later(c, from, datagram)) return;
   c.wire.in = without_too_many(c, datagram);
-  if (c.wire.in.empty()) return;
-  if (c.state == State::kHandshake) handshake(c);
-  // Records may have come before the handshake's last one, or with it.
-  if (c.state == State::kOpen) receive(c, from, was_open);
+  if (!c.wire.in.empty()) look_at(c, from);
   c.wire.in = {};
 }
 
@@ -301,6 +305,7 @@ void send(Connection& c) noexcept {
 void fail(Connection& c, Status status, ResetReason reason) noexcept {
   Worker& w = c.at->w;
   count_out(c);
+  drop_kept(c);
   const bool was_open = c.state == State::kOpen;
   c.state = State::kEnding;
   const SessionId upper = std::exchange(c.upper, kNoSession);
@@ -314,6 +319,7 @@ void fail(Connection& c, Status status, ResetReason reason) noexcept {
 void finish(Connection& c) noexcept {
   Worker& w = c.at->w;
   count_out(c);
+  drop_kept(c);
   ERR_clear_error();
   if (c.state == State::kOpen && !std::exchange(c.said_close, true)) (void)SSL_shutdown(c.ssl);
   c.state = State::kEnding;

@@ -121,7 +121,7 @@ void greet(Listener& l, const PeerKey& key, std::span<const std::byte> datagram)
     return SSL_free(ssl);
   }
   c->wire.in = left;
-  begin(*c);
+  begin(*c, l.wire.to);
   c->wire.in = {};
   settle(*c);
 }
@@ -353,6 +353,7 @@ Status open_listener(SessionId upper, const SocketOptionsView& options, ConnId* 
     if (status != Status::kOk) return status;
     l->context = std::move(parts.context);
     l->settings = std::move(parts.settings);
+    start_threads();
     const ConnId id = s.next_listener++;
     l->self = id;
     l->worker = id % host.n_workers();  // each on another one

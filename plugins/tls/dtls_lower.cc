@@ -32,7 +32,7 @@ void note_error(const Below& b, Status status) noexcept {
 void connected(Worker&, SessionId, Status status, void* context) noexcept {
   Connection* const c = of(context).connection;
   if (!c || status != Status::kOk || c->state != State::kConnecting) return;  // `closed` follows
-  begin(*c);
+  begin(*c, {});
   settle(*c);
 }
 
@@ -81,6 +81,7 @@ void readable(Worker& w, SessionId lower, void* context) noexcept {
   HandshakeSlice& slice = tls_worker(w).slice;
   for (uint32_t i = 0; i < kMostPerCall; ++i) {
     const bool is_first = i == 0;
+    if (b.connection && is_away(*b.connection)) return;  // what comes waits in the fifo
     if (!is_first && b.connection && b.connection->state == State::kHandshake &&
         slice.is_used_up(w.now))
       break;

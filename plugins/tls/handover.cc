@@ -3,10 +3,7 @@
 // copy of what had come from the peer, and what it writes is sent when it is back, so fifos and the
 // order of bytes are the worker's alone.
 //
-//   hand_over --> [held: this worker has its share there] --> queue --> thread --> come_back
-//
-// What comes back has the slice of handshakes in a round (slice.h), and so have those that are held
-// and may go on; the rest has the next round, and one of each there is in any case.
+//   hand_over --> [held] --> queue --> thread --> finish (crypto_share.h)
 //
 // A connection that ends leaves its job behind: one that has not begun never does, and what is
 // left of either is freed on the worker.
@@ -22,7 +19,7 @@
 
 namespace loom::tls {
 
-struct HandshakeJob : CryptoPool::Job {
+struct HandshakeJob : CryptoStep {
   Connection* owner = nullptr;  // worker; null: it has ended
   SSL* ssl = nullptr;
   BIO* online = nullptr;  // that `ssl` has otherwise; a reference
@@ -32,7 +29,6 @@ struct HandshakeJob : CryptoPool::Job {
   std::vector<std::byte> out;  // what is to be sent
   bool reads_early = false;    // still
   Step step;
-  HandshakeJob* behind = nullptr;  // of those that have come back, the one that came next
   std::size_t n_first = 0;
   std::byte first[kFirstEarly];  // early data; what comes behind it waits in the fifo, or in `ssl`
 
@@ -44,7 +40,6 @@ struct HandshakeJob : CryptoPool::Job {
 
 namespace {
 
-constexpr uint32_t kMostJobs = 64;             // of a worker
 constexpr std::size_t kMostCopied = 64 << 10;  // bytes for one step
 
 HandshakeJob& job_of(BIO* b) noexcept { return *static_cast<HandshakeJob*>(BIO_get_data(b)); }
@@ -124,23 +119,6 @@ void keep_ticket(Connection& c) noexcept {
   if (s && keep_session(c.ssl, s) != 1) SSL_SESSION_free(s);
 }
 
-void unhold(Connection& c) noexcept {
-  TlsWorker& t = *c.at;
-  (c.held_before ? c.held_before->held_behind : t.first_held) = c.held_behind;
-  (c.held_behind ? c.held_behind->held_before : t.last_held) = c.held_before;
-  c.held_before = c.held_behind = nullptr;
-  c.is_held = false;
-}
-
-void hold(Connection& c) noexcept {
-  TlsWorker& t = *c.at;
-  ++t.stats[kCryptoHeld];
-  c.held_before = t.last_held;
-  (t.last_held ? t.last_held->held_behind : t.first_held) = &c;
-  t.last_held = &c;
-  c.is_held = true;
-}
-
 void go_on(Connection& c, HandshakeJob& j) noexcept {
   if (!go_online(c, j)) {
     ++c.at->stats[kHandshakesFailed];
@@ -152,88 +130,30 @@ void go_on(Connection& c, HandshakeJob& j) noexcept {
 }
 
 // What a step has come to. The job is gone on return.
-void finish(TlsWorker& t, HandshakeJob* done) noexcept {
-  const std::unique_ptr<HandshakeJob> j(done);
-  --t.stats[kCryptoUnderWay];
+void finish(Worker& w, CryptoStep& step) noexcept {
+  const std::unique_ptr<HandshakeJob> j(&static_cast<HandshakeJob&>(step));
+  --tls_worker(w).stats[kCryptoUnderWay];
   if (Connection* const c = j->owner) {
     c->job = nullptr;
     return go_on(*c, *j);
   }
   SSL_free(std::exchange(j->ssl, nullptr));
-  retired().let_go(t.w, j->context);
-  retired().let_go(t.w, j->wanted);
-}
-
-// The oldest that has come back.
-void finish_next(TlsWorker& t) noexcept {
-  HandshakeJob* const j = t.first_back;
-  t.first_back = j->behind;
-  if (!t.first_back) t.last_back = nullptr;
-  t.slice.measure([&] { finish(t, j); });
-}
-
-bool may_unhold(const TlsWorker& t) noexcept {
-  return t.first_held && t.stats[kCryptoUnderWay] < kMostJobs;
-}
-
-// The one that waits longest.
-void unhold_next(TlsWorker& t) noexcept {
-  Connection& next = *t.first_held;
-  unhold(next);
-  t.slice.measure([&] { handshake(next); });
-}
-
-void next_round(Worker& w, WorkerPost&) noexcept;
-
-// As far as the round's slice goes. `at_least_one`: of each, whatever has been spent.
-void work_off(TlsWorker& t, bool at_least_one) noexcept {
-  const auto has_more = [&t] { return t.first_back || may_unhold(t); };
-  // Asked in any case: what the first takes is this round's.
-  bool may_go_on = !t.slice.is_used_up(t.w.now) || at_least_one;
-  for (; has_more() && may_go_on; may_go_on = !t.slice.is_used_up(t.w.now)) {
-    if (t.first_back) finish_next(t);
-    if (may_unhold(t)) unhold_next(t);
-  }
-  if (!has_more()) return;
-  t.has_next_round = true;
-  t.next_round.fn = next_round;
-  shared().host->post_to_worker(t.w.index, t.next_round);
-}
-
-void next_round(Worker& w, WorkerPost&) noexcept {
-  TlsWorker& t = tls_worker(w);
-  t.has_next_round = false;
-  work_off(t, true);
-}
-
-void come_back(Worker& w, WorkerPost& post) noexcept {
-  auto* const j = static_cast<HandshakeJob*>(static_cast<CryptoPool::Job*>(&post));
-  TlsWorker& t = tls_worker(w);
-  (t.last_back ? t.last_back->behind : t.first_back) = j;
-  t.last_back = j;
-  if (!t.has_next_round) work_off(t, false);
-}
-
-// For the handshakes that follow.
-void ask_for_threads(Worker& w) noexcept {
-  if (!shared().asked_for_threads.exchange(true, std::memory_order_relaxed))
-    w.post_to_control([](void*) { start_threads(); }, nullptr);
+  retired().let_go(w, j->context);
+  retired().let_go(w, j->wanted);
 }
 
 }  // namespace
 
 bool hand_over(Connection& c) noexcept {
-  CryptoPool* const pool = shared().pool.get();
-  if (!pool || (c.is_server && c.upper != kNoSession)) return false;  // early data goes on here
-  if (!pool->is_running()) {
-    ask_for_threads(c.at->w);
-    return false;
-  }
+  TlsWorker& t = *c.at;
+  if (c.is_server && c.upper != kNoSession) return false;  // early data goes on here
+  if (!t.share.has_threads()) return false;
   const bool begins = !c.is_server && SSL_in_before(c.ssl);
   if (!begins && c.below().unread() == 0) return false;
-  TlsWorker& t = *c.at;
-  if (t.stats[kCryptoUnderWay] >= kMostJobs) {
-    hold(c);
+  if (!t.share.has_room()) {
+    ++t.stats[kCryptoHeld];
+    c.go_on = [](Held& h) noexcept { handshake(static_cast<Connection&>(h)); };
+    t.share.hold(c);
     return true;
   }
   std::unique_ptr<HandshakeJob> j(new (std::nothrow) HandshakeJob);
@@ -242,9 +162,8 @@ bool hand_over(Connection& c) noexcept {
     fail(c, ResetReason::kNoMemory);
     return true;
   }
-  j->fn = come_back;
   j->run = run;
-  j->worker = t.w.index;
+  j->finish = finish;
   j->owner = &c;
   SSL_set_app_data(c.ssl, nullptr);
   j->ssl = std::exchange(c.ssl, nullptr);
@@ -254,20 +173,17 @@ bool hand_over(Connection& c) noexcept {
   ++t.stats[kCryptoSteps];
   ++t.stats[kCryptoUnderWay];
   c.job = j.release();
-  pool->submit(*c.job);
+  t.share.submit(*c.job);
   return true;
 }
 
 void take_back(Connection& c) noexcept {
-  if (c.is_held) unhold(c);
+  CryptoShare& share = c.at->share;
+  if (c.is_held()) share.unhold(c);
   HandshakeJob* const j = std::exchange(c.job, nullptr);
   if (!j) return;
   j->owner = nullptr;
-  if (shared().pool->cancel(*j)) ++c.at->stats[kCryptoTakenBack];
-}
-
-void finish_all(TlsWorker& t) noexcept {
-  while (t.first_back) finish_next(t);
+  if (share.take_back(*j)) ++c.at->stats[kCryptoTakenBack];
 }
 
 }  // namespace loom::tls

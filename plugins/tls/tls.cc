@@ -89,9 +89,12 @@ void start_threads() noexcept {
   Shared& s = shared();
   if (!s.pool || s.pool->is_running()) return;
   const auto started = s.pool->start(s.crypto_threads);
-  if (!started) try {
-      s.host->log(LogLevel::kWarn, "tls",
-                  started.error().message + "; the workers do the handshakes themselves");
+  const bool is_news = started.has_value() == s.lacks_threads;
+  s.lacks_threads = !started;
+  if (is_news) try {
+      s.host->log(started ? LogLevel::kNotice : LogLevel::kWarn, "tls",
+                  started ? "crypto-threads are there now, and do the handshakes"
+                          : started.error().message + "; the workers do the handshakes themselves");
     } catch (const std::bad_alloc&) {}
 }
 
@@ -106,8 +109,9 @@ void stop(Host& host) {
   });
   if (s.pool) s.pool->stop();
   s.host->run_on_all_workers([](Worker& w) {  // behind what the pool has posted
-    if (w.plugin_data[shared().worker_slot]) finish_all(tls_worker(w));
+    if (w.plugin_data[shared().worker_slot]) tls_worker(w).share.finish_all();
   });
+  dtls::end();
   s.end_workers();  // behind the last `next_round`
   s.pool.reset();
   s.listeners.clear();

@@ -47,7 +47,7 @@ struct Shared : Transport<TlsWorker> {
   ClientSettingsTable wishes;        // what applications want of connections to servers
   std::unique_ptr<CryptoPool> pool;  // null: handshakes are the workers' own
   uint32_t crypto_threads = 0;       // that it has, or is to have when somebody needs them
-  std::atomic<bool> asked_for_threads{false};             // by a worker
+  bool lacks_threads = false;        // the last attempt to start them has failed; control thread
   std::map<ConnId, std::unique_ptr<Listener>> listeners;  // control thread
   Reload reload;                                          // control thread
   EarlySweep early_sweep;                                 // likewise
@@ -82,7 +82,8 @@ void renew_application() noexcept;
 void renew(Application*&, const AppOps&) noexcept;  // that one
 
 // Those of the pool, if they do not run yet: with the first listener, or after the first handshake
-// of a client, which the worker does. Control thread.
+// of a client, which the worker does. Where the system does not give them the log says so once, and
+// it is tried again by each listener, by each reload, and while handshakes come. Control thread.
 void start_threads() noexcept;
 
 Result<void> register_commands(Host&);  // cli.cc

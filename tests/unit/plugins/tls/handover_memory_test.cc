@@ -70,11 +70,12 @@ TEST_F(TlsPoolMemory, WithoutAJobTheHandshakeFails) {
     auto link = raw();
     Peer peer(Peer::Role::kClient);
     (void)peer.shake();
-    t.stats[kCryptoUnderWay] += 64;  // as if the worker had its share there
-    bed.app->write(*link, peer.records());
-    t.stats[kCryptoUnderWay] -= 64;
-    Connection* held = t.first_held;
+    Connection* held = nullptr;
+    for (const auto& one : t.connections)
+      if (one) held = one.get();
     ASSERT_TRUE(held);
+    t.share.hold(*held);  // as if the worker had its share there
+    bed.app->write(*link, peer.records());
     take_back(*held);
     news_until_one_fails = nth;
     handshake(*held);

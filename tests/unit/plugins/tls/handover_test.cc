@@ -244,7 +244,7 @@ TEST_F(TlsHandoverShare, WhatHasComeBackAndWaitsGoesWithTheDaemon) {
   HandshakeSlice& slice = shared().workers[0]->slice;
   while (!slice.is_used_up(bed.bed.now)) slice.measure([] { std::this_thread::yield(); });
   for (int i = 0; i < 3; ++i) bed.bed.engine->step(0);
-  EXPECT_TRUE(shared().workers[0]->first_back);
+  EXPECT_TRUE(shared().workers[0]->share.has_back());
   for (Blocked& b : behind) b.may_end.count_down();
   stop(bed.host);  // which leaks nothing
 }

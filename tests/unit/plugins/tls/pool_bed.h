@@ -48,22 +48,39 @@ class Gate {
   static inline std::atomic<bool> is_shut_{false};
 };
 
-struct PoolBed {
+// The threads of a bed's pool, of which there are two. Bed::pump(): its workers do what there is.
+template <class Bed>
+struct PoolThreads {
+  static CryptoPool& pool() { return *shared().pool; }
+  template <class F>
+  void until(F&& is_so) {
+    while (!is_so()) {
+      static_cast<Bed*>(this)->pump();
+      std::this_thread::yield();
+    }
+  }
+  // Every thread of the pool is at something that takes long.
+  void block() {
+    blocked.emplace();
+    for (Blocked& b : *blocked) pool().submit(b);
+    for (Blocked& b : *blocked) b.begun.wait();
+  }
+  void release() {
+    for (Blocked& b : *blocked) b.may_end.count_down();
+    until([&] { return (*blocked)[0].came_back && (*blocked)[1].came_back; });
+  }
+  std::optional<std::array<Blocked, 2>> blocked;
+};
+
+struct PoolBed : PoolThreads<PoolBed> {
   explicit PoolBed(const std::function<void(Config&)>& more = {})
       : bed([&](Config& c) {
           c.crypto_threads = 2;
           if (more) more(c);
         }) {}
 
-  static CryptoPool& pool() { return *shared().pool; }
+  void pump() { bed.bed.pump(0); }
   static SSL_CTX* server() { return shared().listeners.begin()->second->context->ssl.get(); }
-  template <class F>
-  void until(F&& is_so) {
-    while (!is_so()) {
-      bed.bed.pump(0);
-      std::this_thread::yield();
-    }
-  }
   TlsBed::Link connected() {
     svm::MqEvent e{};
     until([&] {
@@ -96,19 +113,7 @@ struct PoolBed {
       if (bed.stat(kCryptoSteps) != steps) quiet = 0;
     }
   }
-  // Every thread of the pool is at something that takes long.
-  void block() {
-    blocked.emplace();
-    for (Blocked& b : *blocked) pool().submit(b);
-    for (Blocked& b : *blocked) b.begun.wait();
-  }
-  void release() {
-    for (Blocked& b : *blocked) b.may_end.count_down();
-    until([&] { return (*blocked)[0].came_back && (*blocked)[1].came_back; });
-  }
-
   TlsBed bed;
-  std::optional<std::array<Blocked, 2>> blocked;
 };
 struct TlsPool : testing::Test, PoolBed {
   using PoolBed::PoolBed;
