@@ -235,6 +235,7 @@ void Reload::throw_away() noexcept {
 
 void Reload::finish(const Result<void>& outcome) noexcept {
   throw_away();
+  if (shared().lacks_threads) start_threads();
   const auto told = std::exchange(waiting_, std::exchange(later_, {}));
   if (!waiting_.empty()) try {
       begin(std::make_unique<Attempt>(shared().config));
