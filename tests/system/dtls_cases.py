@@ -10,7 +10,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
 from cases import expect, expect_reclaimed  # noqa: E402
-from certificates import KEY_TYPES, Authority  # noqa: E402
+from certificates import KEY_TYPES, LARGE_KEY, Authority  # noqa: E402
 from lab import HOST_IP4, STACK_IP4, STACK_IP6, Lab, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
 from tls_cases import gnutls_cli, listening, tls_lab, vcl, vcl_env  # noqa: E402
@@ -206,5 +206,38 @@ def network():
             expect_reclaimed(lab)
 
 
+def threads():
+    """A key of RSA-4096 and two threads: several of OpenSSL's clients at once, and the daemon ends in the middle of some."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        with tls_lab(ca, "crypto-threads 2") as lab, served(lab, 4430, ca.make("server", LARGE_KEY)) as s:
+            listening(lab, s)
+            command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:4430", DTLS, "-CAfile", str(ca.pem), "-verify_return_error",
+                       "-verify_hostname", "server.test"]
+
+            def client():
+                return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+            n = 0
+            for _ in range(4):
+                clients = [client() for _ in range(4)]
+                said = [c.communicate(timeout=240)[0].decode(errors="replace") for c in clients]
+                n += len(clients)
+                for text in said:
+                    expect("Verify return code: 0 (ok)" in text and "DTLSv1.2" in text, text)
+            seen = figures(lab)
+            expect(seen["server-handshakes"] == n and seen["handshakes-failed"] == 0, f"{n}: {seen}")
+            expect(seen["crypto-steps"] >= 2 * n and seen["crypto-under-way"] == 0, f"{seen}")
+            clients = [client() for _ in range(8)]
+            try:
+                wait_until(lambda: figures(lab)["crypto-steps"] > seen["crypto-steps"], "handshakes are under way")
+                lab.daemon.terminate()
+                expect(lab.daemon.wait(120) == 0, f"the daemon ended by {lab.daemon.returncode}:{lab.daemon_tail()}")
+            finally:
+                for c in clients:
+                    c.kill()
+                    c.communicate()
+
+
 if __name__ == "__main__":
-    laboratory.run_case(server, client, refused, network)
+    laboratory.run_case(server, client, refused, network, threads)

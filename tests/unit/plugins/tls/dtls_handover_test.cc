@@ -79,6 +79,28 @@ TEST_F(DtlsHandover, HandshakesOfClientsAreDoneAndBytesGoBothWays) {
   expect_echo(peer, link, "question", 443, 1);
 }
 
+TEST_F(DtlsHandover, WhatComesForAClientMeanwhileWaitsInItsFifo) {
+  const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &bed.tls.authority});
+  DtlsPeer peer(false, [&](SSL_CTX* c) {
+    SSL_CTX_use_certificate(c, own.x509.get());
+    SSL_CTX_use_PrivateKey(c, own.pkey.get());
+  });
+  SSL_set_mtu(peer.ssl(), 256);
+  bed.start_connect();
+  carry_in(peer, 443, 1);
+  peer.step();
+  ASSERT_GE(peer.out.size(), 3u);
+  block();
+  carry_out(peer, 1000, 443, 1);
+  EXPECT_EQ(stat(dtls::kCryptoSteps), 1u);
+  EXPECT_EQ(stat(dtls::kPutOff) + worker().kept, 0u);
+  release();
+  settle();
+  carry_in(peer, 443, 1);
+  peer.step();
+  EXPECT_TRUE(peer.is_open());
+}
+
 TEST_F(DtlsHandover, ThreadsComeWithTheFirstListenerOfDtls) { EXPECT_TRUE(pool().is_running()); }
 
 TEST_F(DtlsHandover, AServerThatIsNotBelievedIsToldAndCounted) {
