@@ -32,9 +32,30 @@ std::set<IpAddress> minus(const std::set<IpAddress>& a, const std::set<IpAddress
 
 }  // namespace
 
+bool GroupReports::is_of_address(const GroupId& id) const {
+  const auto at = of_addresses_.find(id.interface);
+  return at != of_addresses_.end() && at->second.contains(id.group);
+}
+
+// Of everybody, if it is an address's, whatever a socket would leave out.
+GroupState GroupReports::wanted(const GroupId& id) const {
+  return is_of_address(id) ? GroupState{.is_exclude = true, .sources = {}} : net_.groups->state(id);
+}
+
+void GroupReports::addresses_changed(Worker& w, IfIndex interface) {
+  const Interface* f = net_.interfaces.find(interface);
+  if (!f) return;
+  std::set<IpAddress> now;
+  for (const InterfaceAddress& a : f->address_view().ip6)
+    if (!a.is_duplicate) now.insert(IpAddress(solicited_node_of(a.prefix.address.ip6())));
+  const std::set<IpAddress> before = std::exchange(of_addresses_[interface], now);
+  for (const IpAddress& group : minus(now, before)) changed(w, {interface, group});
+  for (const IpAddress& group : minus(before, now)) changed(w, {interface, group});
+}
+
 void GroupReports::changed(Worker& w, const GroupId& id) {
   if (!is_reported(id.group)) return;
-  const GroupState now = net_.groups->state(id);
+  const GroupState now = wanted(id);
   Entry& e = entries_[id];
   if (now == e.told) {
     if (now.is_nobody() && e.n_left == 0) entries_.erase(id);
@@ -94,15 +115,19 @@ void GroupReports::tell_change(Worker& w, const GroupId& id, Entry& e) {
   e.change_at = e.n_left == 0 ? 0 : soon(w, kUnsolicitedInterval);
 }
 
-// Within the time between two reports, as all hosts of a link may come up together.
+// Within the time between two reports, as all hosts of a link may come up together; but before the
+// solicitations of duplicate address detection.
 void GroupReports::came_up(Worker& w, IfIndex interface) {
   for (auto& [id, e] : entries_) {
     if (id.interface != interface || e.told.is_nobody()) continue;
     e.change = {{e.told.is_exclude ? GroupRecord::kToEx : GroupRecord::kToIn, e.told.sources}};
     e.is_mode_change = true;
     e.n_left = kRobustness;
-    e.change_at = soon(w, kUnsolicitedInterval);
-    due(w, e.change_at);
+    if (is_of_address(id))
+      tell_change(w, id, e);
+    else
+      e.change_at = soon(w, kUnsolicitedInterval);
+    if (e.change_at != 0) due(w, e.change_at);
   }
 }
 
@@ -187,6 +212,7 @@ void GroupReports::due(Worker& w, TimeNs when) {
 void GroupReports::forget(IfIndex interface) {
   std::erase_if(entries_, [&](const auto& e) { return e.first.interface == interface; });
   std::erase_if(links_, [&](const auto& l) { return l.first.first == interface; });
+  of_addresses_.erase(interface);
 }
 
 void GroupReports::stop(Worker& w) { w.timer_stop(timer_); }

@@ -3,8 +3,9 @@
 // speaks one of those.
 //
 // A change is told at once, and once more within a second (robustness 2); a query is answered at a
-// random time within the one that it allows. Solicited-node groups, 224.0.0.1, and groups that do
-// not leave the host (scope 0 and 1) are not reported.
+// random time within the one that it allows. 224.0.0.1, ff02::1, and groups that do not leave the
+// host (scope 0 and 1) are not reported. The solicited-node groups of an interface's addresses are
+// (RFC 3810 section 6): a switch that snoops would keep neighbour discovery from us otherwise.
 //
 // Threads: worker 0.
 #pragma once
@@ -45,8 +46,12 @@ class GroupReports {
   explicit GroupReports(NetState& s) : net_(s) {}
   // The table has changed.
   void changed(Worker&, const GroupId&);
+  // The interface has other IPv6 addresses, and so listens to other solicited-node groups. Before
+  // the addresses are asked for: the answers come to these groups (RFC 4862 section 5.4.2).
+  void addresses_changed(Worker&, IfIndex);
   void query(Worker&, const GroupQuery&);
-  // It can send now: whoever is behind it knows nothing of its groups.
+  // It can send now: whoever is behind it knows nothing of its groups. Those of its addresses are
+  // told at once, as above.
   void came_up(Worker&, IfIndex);
   void forget(IfIndex);
   void stop(Worker&);  // before the worker goes
@@ -73,6 +78,8 @@ class GroupReports {
   void due(Worker&, TimeNs when);  // there is something to do then, at the latest
   uint8_t version(Worker&, IfIndex, bool is_ip4) const;
   bool can_tell(const GroupId&) const;
+  bool is_of_address(const GroupId&) const;
+  GroupState wanted(const GroupId&) const;
   void tell_change(Worker&, const GroupId&, Entry&);
   void tell_state(Worker&, const GroupId&, const GroupState&);
 
@@ -82,6 +89,7 @@ class GroupReports {
   } timer_;
   TimeNs next_ = 0;  // when the timer fires
   std::map<GroupId, Entry> entries_;
+  std::map<IfIndex, std::set<IpAddress>> of_addresses_;  // solicited-node groups, in use
   std::map<std::pair<IfIndex, bool>, Link> links_;
 };
 

@@ -36,7 +36,8 @@ void place_queues(NetState& s, Interface& f);
 // The mode of a queue may have changed: its driver learns it, and its worker looks once more.
 void apply_rx_mode(NetState& s, Interface& f, uint16_t queue);
 
-// Workers see its addresses, and those that it borrows, as they are now.
+// Workers see its addresses, and those that it borrows, as they are now; the link hears of the
+// groups that it listens to for them.
 void show_addresses(NetState& s, Interface& f);
 // Of its own, beside an IPv6 link-local one.
 bool has_addresses(const Interface& f);

@@ -109,8 +109,8 @@ void state_changed(NetState& s, Interface& f, bool was_up) {
     s.engine.run_on_worker(
         0, [&](Worker& w) { s.neighbors.forget_interface(w, f.index, /*went_down=*/true); });
   if (!was_up && is_up) {
-    announce_addresses(s, f, /*is_new=*/true);
     s.engine.run_on_worker(0, [&](Worker& w) { s.group_reports.came_up(w, f.index); });
+    announce_addresses(s, f, /*is_new=*/true);
   }
   notify(s, f, false);
   for (Interface* sub : sub_interfaces_of(s, f)) {

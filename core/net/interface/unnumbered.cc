@@ -58,6 +58,7 @@ void show_addresses(NetState& s, Interface& f) {
   f.borrowed_view.swap(view);
   if (view) s.engine.after_grace([old = std::shared_ptr<const AddressList>(std::move(view))] {});
   s.changed();
+  s.engine.run_on_worker(0, [&](Worker& w) { s.group_reports.addresses_changed(w, f.index); });
   for (const auto& fn : s.address_listeners) fn(f.index);
 }
 

@@ -37,7 +37,7 @@ bool is_joined(const NetState& net, IfIndex interface, const Ip6Address& group) 
   if (!f) return false;
   if (group == all_nodes() || net.groups->hears(interface, group)) return true;
   for (const auto& a : f->address_view().ip6)
-    if (solicited_node_of(a.prefix.address.ip6()) == group) return true;
+    if (!a.is_duplicate && solicited_node_of(a.prefix.address.ip6()) == group) return true;
   return false;
 }
 
