@@ -159,6 +159,7 @@ Result<void> Daemon::Parts::make_parts() {
     return loop.watch(fd, std::move(fn));
   };
   host->unwatch_fd = [this](uint64_t handle) { loop.unwatch(handle); };
+  host->runtime_dir = runtime_dir;
   PluginHooks hooks = host->plugin_hooks();
   note_events(hooks);
   plugins = std::make_unique<PluginLoader>(host->host(), std::move(hooks));

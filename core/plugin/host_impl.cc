@@ -332,6 +332,7 @@ struct HostImpl::Table {
   static void post_to_worker(Host& h, uint32_t worker, WorkerPost& p) noexcept {
     of(h).parts_.engine.post(worker, p);
   }
+  static const char* runtime_dir(Host& h) { return of(h).runtime_dir.c_str(); }
 
   static constexpr HostOps kOps{
       .struct_size = sizeof(HostOps),
@@ -376,6 +377,7 @@ struct HostImpl::Table {
       .take_buffers = take_buffers,
       .give_buffers = give_buffers,
       .post_to_worker = post_to_worker,
+      .runtime_dir = runtime_dir,
   };
 };
 

@@ -57,6 +57,7 @@ class HostImpl {
   std::function<void(LogLevel, const char* who, const char* text)> log;
   std::function<uint64_t(int fd, std::function<void()> readable)> watch_fd;  // returns a handle
   std::function<void(uint64_t handle)> unwatch_fd;
+  std::string runtime_dir;  // as HostOps::runtime_dir; before the first plugin's init()
 
   // For PluginLoader: bound to this.
   PluginHooks plugin_hooks();

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include <hostloom/buffer_memory.h>
-#include <hostloom/runtime_dir.h>
 
 namespace loom::memif {
 
@@ -23,7 +22,7 @@ const DriverOps kDriver{
 
 Memifs::Memifs(Host& host) : host_(host) {
   Socket& s = sockets_[0];
-  s.file = default_runtime_dir() + "/memif.sock";
+  if (const std::string dir = host.runtime_dir(); !dir.empty()) s.file = dir + "/memif.sock";
   s.memifs = this;
 }
 

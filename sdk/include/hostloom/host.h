@@ -135,6 +135,9 @@ struct HostOps {
   // thread posts to one worker is called in order. Allocates nothing. Any thread: one of the
   // plugin's own has ended before PluginInfo::stop returns. Since ABI 1.1.
   void (*post_to_worker)(Host&, uint32_t worker, WorkerPost&) noexcept;
+  // The directory of this daemon's sockets, no other daemon's. The daemon's string, for as long as
+  // it runs; "" in a host without one. Since ABI 1.1.
+  const char* (*runtime_dir)(Host&);
 };
 
 class Host {
@@ -284,6 +287,7 @@ class Host {
   Status app_unlisten(Application* app, SessionHandle h) {
     return ops->app_unlisten(*this, app, h);
   }
+  const char* runtime_dir() { return ops->runtime_dir(*this); }
 
  private:
   template <class F>

@@ -25,6 +25,8 @@ class PluginHost : public ApiHost {
     impl_.unwatch_fd = [this](uint64_t handle) { watched_.erase(handle); };
   }
   Host& host() { return impl_.host(); }
+  // Before the plugin is made.
+  void set_runtime_dir(std::string dir) { impl_.runtime_dir = std::move(dir); }
 
   CliOutcome cli(std::string_view line) { return tree_.run(host(), line); }
   // What a command that must succeed prints; lets the packets go that it has made.

@@ -251,6 +251,13 @@ TEST_F(Interfaces, AFileThatIsNoLeftOverSocketStays) {
   EXPECT_NE(access(left.c_str(), F_OK), 0);
 }
 
+TEST(DefaultSocket, IsInTheDaemonsRuntimeDirectory) {
+  PluginHost h;
+  EXPECT_EQ(Memifs(h.host()).sockets().at(0).file, "") << "a host without one";
+  h.set_runtime_dir(testing::TempDir());
+  EXPECT_EQ(Memifs(h.host()).sockets().at(0).file, testing::TempDir() + "/memif.sock");
+}
+
 TEST_F(Interfaces, ShowSaysWhatThereIs) {
   bed.master("ring-size 256");
   bed.slave("secret xyz");
