@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 namespace loom::memif {
@@ -15,22 +16,29 @@ constexpr uid_t kNobody = 65534;  // as the kernel calls who has no number here
 
 struct Address {
   sockaddr_un un{};
+  socklen_t size = sizeof un;
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&un); }
 };
 
+// Of an abstract socket each byte counts: the name, without a zero behind it.
 Result<Address> address_of(const std::string& path) {
   Address a;
   a.un.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof a.un.sun_path)
-    return error(Status::kInvalid, "socket file '" + path + "' is not of 1 to " +
+    return error(Status::kInvalid, "socket '" + path + "' is not of 1 to " +
                                        std::to_string(sizeof a.un.sun_path - 1) + " characters");
   std::memcpy(a.un.sun_path, path.data(), path.size());
+  if (is_abstract(path)) {
+    a.un.sun_path[0] = 0;
+    a.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  }
   return a;
 }
 
 Error failed(const std::string& path, const char* what) {
   const Status s = errno == EACCES || errno == EPERM ? Status::kPermission : Status::kIo;
-  return error(s, "socket file '" + path + "': " + what + ": " + std::strerror(errno));
+  return error(s, (is_abstract(path) ? "socket '" : "socket file '") + path + "': " + what + ": " +
+                      std::strerror(errno));
 }
 
 UniqueFd open_socket() {
@@ -42,7 +50,7 @@ bool is_left_over(const std::string& path, const Address& a) {
   struct stat s;
   if (::lstat(path.c_str(), &s) != 0 || !S_ISSOCK(s.st_mode)) return false;
   const UniqueFd probe = open_socket();
-  return probe && ::connect(probe.get(), a.get(), sizeof a.un) != 0 && errno == ECONNREFUSED;
+  return probe && ::connect(probe.get(), a.get(), a.size) != 0 && errno == ECONNREFUSED;
 }
 
 }  // namespace
@@ -105,7 +113,7 @@ Result<UniqueFd> connect_to(const std::string& path) {
   if (!a) return a.error();
   UniqueFd fd = open_socket();
   if (!fd) return failed(path, "socket");
-  if (::connect(fd.get(), a->get(), sizeof a->un) != 0) return failed(path, "connect");
+  if (::connect(fd.get(), a->get(), a->size) != 0) return failed(path, "connect");
   return fd;
 }
 
@@ -115,13 +123,14 @@ Result<UniqueFd> listen_at(const std::string& path) {
   UniqueFd fd = open_socket();
   if (!fd) return failed(path, "socket");
   (void)::fchmod(fd.get(), 0660);  // of the file that bind makes
-  if (::bind(fd.get(), a->get(), sizeof a->un) != 0) {
-    if (errno != EADDRINUSE || !is_left_over(path, *a)) {
+  if (::bind(fd.get(), a->get(), a->size) != 0) {
+    // An abstract name ends with its listener.
+    if (errno != EADDRINUSE || is_abstract(path) || !is_left_over(path, *a)) {
       errno = errno == ECONNREFUSED ? EADDRINUSE : errno;
       return failed(path, "bind");
     }
     ::unlink(path.c_str());
-    if (::bind(fd.get(), a->get(), sizeof a->un) != 0) return failed(path, "bind");
+    if (::bind(fd.get(), a->get(), a->size) != 0) return failed(path, "bind");
   }
   if (::listen(fd.get(), kBacklog) != 0) return failed(path, "listen");
   return fd;

@@ -28,6 +28,9 @@ class Channel {
   UniqueFd fd_;
 };
 
+// A path that begins with @ is no file but a name in the network namespace (unix(7), "abstract"),
+// as VPP writes it.
+inline bool is_abstract(const std::string& path) noexcept { return path.starts_with('@'); }
 // A socket that `path` leads to; it is connected, or the reason is told.
 Result<UniqueFd> connect_to(const std::string& path);
 // Listens at `path`, in the place of a socket whose listener has gone; what else is there stays,

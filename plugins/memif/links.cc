@@ -17,8 +17,9 @@ constexpr uint32_t kMostLogLines = 20;  // a second: peers may come and go as fa
 }  // namespace
 
 Result<uint32_t> Memifs::add_socket(uint32_t id, std::string file) {
-  if (file.empty() || file[0] != '/')
-    return error(Status::kInvalid, "socket file '" + file + "' is not an absolute path");
+  if (is_abstract(file) ? file.size() == 1 : !file.starts_with('/'))
+    return error(Status::kInvalid,
+                 "socket '" + file + "' is neither an absolute path nor @ and a name");
   if (id == kAnySocket)
     for (id = 1; sockets_.contains(id);) ++id;
   if (const auto s = sockets_.find(id); s != sockets_.end()) {
@@ -74,7 +75,7 @@ void Memifs::stop_listening(Socket& s) {
   if (!s.listener) return;
   if (s.watch) host_.unwatch_fd(std::exchange(s.watch, 0));
   s.listener = UniqueFd();
-  ::unlink(s.file.c_str());
+  if (!is_abstract(s.file)) ::unlink(s.file.c_str());
   // Nobody is there whom they could want.
   for (auto i = peers_.begin(); i != peers_.end();) {
     Peer& peer = **i++;

@@ -18,8 +18,9 @@ class Memifs {
   Memifs(const Memifs&) = delete;
   ~Memifs();
 
-  // A number for a socket file. 0 is memif.sock in the daemon's runtime directory until it is said
-  // otherwise. kAnySocket: the lowest free one. Returns the number.
+  // A number for a socket file, or for an abstract socket (@ and its name). 0 is memif.sock in the
+  // daemon's runtime directory until it is said otherwise. kAnySocket: the lowest free one. Returns
+  // the number.
   static constexpr uint32_t kAnySocket = ~0u;
   Result<uint32_t> add_socket(uint32_t id, std::string file);
   Result<void> remove_socket(uint32_t id);
