@@ -59,7 +59,7 @@ ApiStep next(const api::AfPacketDump&, uint64_t& cursor, api::AfPacketDetails& d
   if (!lowest) return ApiStep::kEnd;
   cursor = uint64_t{lowest->index} + 1;
   details.sw_if_index = lowest->index;
-  details.host_if_name = lowest->config.host_name;
+  details.host_if_name = host_name(*lowest);
   return ApiStep::kItem;
 }
 

@@ -86,7 +86,7 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
                             {"name", "host interface", "host index", "host mac", "host mtu", "link",
                              "rx queues", "tx queues", "rx packets", "rx bytes", "rx errors",
                              "kernel drops", "tx errors", "socket full"});
-  for (const auto& [host_name, d] : all.all()) {
+  for (const auto& [made_for, d] : all.all()) {
     if (wanted && d != wanted) continue;
     note_kernel_drops(*d);
     const InterfaceCounters rx = d->rx_totals.sum();
@@ -94,7 +94,7 @@ Result<void> show(Host& host, void* context, CliArgs& args, CliReply& reply) {
     const uint64_t tx_errors = t.bad_offsets + t.too_many_segments + t.too_long + t.host_down +
                                t.no_memory + t.refused + t.queue_full;
     const bool is_there = d->link.index != 0;
-    table.rows.push_back({wanted ? only : interface_label(host, d->name, d->index), host_name,
+    table.rows.push_back({wanted ? only : interface_label(host, d->name, d->index), host_name(*d),
                           is_there ? std::to_string(d->link.index) : "gone",
                           is_there ? d->link.mac.str() : "", std::to_string(d->link.mtu),
                           d->link.is_running ? "up" : "down", std::to_string(d->queues.size()),

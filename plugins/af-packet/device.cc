@@ -178,7 +178,7 @@ void describe(void* device, std::string& out) noexcept {
   const auto n = [](const std::atomic<uint64_t>& v) {
     return std::to_string(v.load(std::memory_order_relaxed));
   };
-  out += "af-packet on " + d.config.host_name;
+  out += "af-packet on " + host_name(d);
   if (d.link.index == 0)
     out += ", which is gone";
   else

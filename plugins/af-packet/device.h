@@ -17,7 +17,7 @@ class HostInterfaces;
 
 // What `create host-interface` was given.
 struct HostInterfaceConfig {
-  std::string host_name;          // the kernel's interface; ours is "host-NAME"
+  std::string host_name;          // the kernel's interface then; ours is "host-NAME"
   MacAddress mac;                 // ours; zero = made up
   uint16_t n_rx_queues = 1;       // 0 = one a worker
   uint16_t n_tx_queues = 0;       // 0 = one a worker
@@ -74,6 +74,11 @@ struct Device {
   bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
 };
+
+// What the kernel's interface is called now, or while it is gone the name that it is awaited under.
+inline const std::string& host_name(const Device& d) noexcept {
+  return d.link.index != 0 ? d.link.name : d.config.host_name;
+}
 
 // Opens a socket a queue on config.host_name, which is taken up if it is down. The error says which
 // step failed, and which capability is missing if one is.

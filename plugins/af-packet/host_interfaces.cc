@@ -34,7 +34,11 @@ HostInterfaces::~HostInterfaces() {
 // Fills in what `create host-interface` left open, and refuses what cannot be.
 Result<void> HostInterfaces::complete(HostInterfaceConfig& c) const {
   const std::string refused = "host-" + c.host_name + " refused: ";
-  if (devices_.contains(c.host_name)) return error(Status::kExists, refused + "it exists already");
+  if (const auto at = devices_.find(c.host_name); at != devices_.end()) {
+    const std::string& now = host_name(*at->second);
+    return error(Status::kExists, refused + "it exists already" +
+                                      (now == c.host_name ? "" : ", on what is now '" + now + "'"));
+  }
   if (c.mac.is_multicast())
     return error(Status::kInvalid, refused + "MAC " + c.mac.str() + " is not a unicast one");
   // Past the queueing discipline the kernel drops what it has to cut itself, which depends on the
@@ -77,8 +81,11 @@ Device* HostInterfaces::find(std::string_view name) const {
 }
 
 Result<void> HostInterfaces::remove(std::string_view host_name) {
-  const auto at = devices_.find(host_name);
-  if (at != devices_.end()) return remove(at->second->index);
+  // What is shown comes first: two may have changed their names with each other.
+  for (const auto& [name, d] : devices_)
+    if (af_packet::host_name(*d) == host_name) return remove(d->index);
+  if (const auto at = devices_.find(host_name); at != devices_.end())
+    return remove(at->second->index);
   return error(Status::kNotFound, "there is no host interface '" + std::string(host_name) + "'");
 }
 
@@ -144,7 +151,7 @@ void HostInterfaces::do_without_rings(Device& d) {
 void HostInterfaces::note_failure(Device& d, const Error& e) {
   if (!d.must_look_again)
     host_.log(LogLevel::kWarn, "af-packet",
-              "host interface '" + d.config.host_name + "' of " + d.name +
+              "host interface '" + host_name(d) + "' of " + d.name +
                   " cannot be used or looked at; tried again: " + e.message);
   d.must_look_again = true;
   ++d.n_failed_looks;
@@ -174,15 +181,19 @@ void HostInterfaces::look_for(Device& d) {
 // Looks at the kernel's interface, whose link is ours.
 void HostInterfaces::update(Device& d) {
   if (d.link.index != 0) {
+    const std::string before = d.link.name;
+    const std::string who = "host interface '" + before + "' of " + d.name;
     const auto looked = look_again(links_, d);
-    if (looked)
+    if (looked) {
       d.must_look_again = false;
-    else if (looked.error().code != Status::kNotFound)
+      if (d.link.name != before)
+        host_.log(LogLevel::kInfo, "af-packet", who + " is called '" + d.link.name + "' now");
+    } else if (looked.error().code != Status::kNotFound) {
       note_failure(d, looked.error());
-    else
+    } else {
       host_.log(LogLevel::kWarn, "af-packet",
-                "host interface '" + d.config.host_name + "' of " + d.name +
-                    " is gone; it is used again when it is back");
+                who + " is gone; it is used again when there is a '" + d.config.host_name + "'");
+    }
   }
   if (d.link.index == 0) look_for(d);
   if (d.link.index != 0) d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);

@@ -20,7 +20,7 @@ class HostInterfaces {
 
   // Makes the interface, down and without addresses, and returns its name.
   Result<std::string> create(HostInterfaceConfig config);
-  // By the kernel's name that it was made for.
+  // By the name that the kernel's interface has now, or that it was made for.
   Result<void> remove(std::string_view host_name);
   Result<void> remove(IfIndex index);
   void remove_all() noexcept;

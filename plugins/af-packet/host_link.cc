@@ -56,6 +56,9 @@ Result<HostLink> HostLinks::look_at(const std::string& name) {
   Request q(*this, name);
   if (auto ok = q.make(SIOCGIFINDEX, "host interface"); !ok) return ok.error();
   link.index = static_cast<uint32_t>(q.r.ifr_ifindex);
+  auto first = name_of(link.index);
+  if (!first) return first.error();
+  link.name = std::move(*first);
   if (auto ok = q.make(SIOCGIFHWADDR, "address of"); !ok) return ok.error();
   if (q.r.ifr_hwaddr.sa_family != ARPHRD_ETHER)
     return error(Status::kInvalid, "host interface '" + name + "' is not Ethernet");

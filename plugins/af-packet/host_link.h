@@ -12,6 +12,7 @@ namespace loom::af_packet {
 
 struct HostLink {
   uint32_t index = 0;
+  std::string name;  // the first of its names; it may have been looked at by another
   uint32_t mtu = 0;
   MacAddress mac;
   bool is_up = false;       // by its administrator

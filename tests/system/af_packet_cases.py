@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""System tests of the af-packet driver over a veth, whose other end is the kernel's. usage: af_packet_cases.py CASE"""
+"""System tests of the af-packet driver over a veth, a bridge and a macvlan, whose other end is the kernel's.
+usage: af_packet_cases.py CASE"""
 
 import contextlib
 import os
@@ -245,6 +246,65 @@ def life():
         expect("malformed" not in text and "read-failed" not in text, text)
 
 
+@contextlib.contextmanager
+def over(name, *make, words=""):
+    """A daemon on an interface of the kernel that `make` makes: over a veth's end, whose other end is the kernel's."""
+    make_veth()
+    ip("link", "set", OURS, "up")
+    try:
+        for line in make:
+            ip(*line.split())
+        mac = pathlib.Path(f"/sys/class/net/{name}/address").read_text().strip()
+        with Lab(startup=[f"create host-interface name {name} {words.format(mac=mac)}",
+                          f"set interface ip address host-{name} {STACK_IP4}/24",
+                          f"set interface ip address host-{name} {STACK_IP6}/64",
+                          f"set interface state host-{name} up"]) as lab:
+            yield lab
+    finally:
+        subprocess.run(["ip", "link", "del", OURS], check=False, stderr=subprocess.DEVNULL)
+
+
+def both_directions(lab):
+    for address in (STACK_IP4, STACK_IP6):
+        kernel_pings(lab, address=address)
+    stack_pings(lab)
+    for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+        for reverse in (False, True):
+            rate = p.iperf3(lab, side, seconds=1, reverse=reverse)
+            expect(rate > 0, f"{side.name}, reverse {reverse}: nothing arrived")
+            print(f"{side.name}{' -R' if reverse else ''}: {rate / 1e9:.2f} Gb/s", flush=True)
+    text = lab.cli("show", "errors")
+    expect(not re.search(r"malformed|runt|too-long|unsupported|read-failed|bad-offsets|bad-gso", text), text)
+
+
+def bridge():
+    """A bridge of the kernel's; renamed under a daemon that goes on with it."""
+    try:
+        with over("br0", "link add br0 type bridge", f"link set {OURS} master br0", "link set br0 up") as lab:
+            both_directions(lab)
+
+            def shown():
+                return lab.cli("show", "host-interface", "host-br0", as_json=True)["host-interfaces"][0]
+            for line in ("link set br0 down", "link set br0 name br9", "link set br9 up"):
+                ip(*line.split())
+            wait_until(lambda: shown()["host interface"] == "br9" and shown()["link"] == "up", "it is shown by its new name")
+            expect("af-packet on br9 (" in lab.cli("show", "hardware-interfaces"), lab.cli("show", "hardware-interfaces"))
+            both_directions(lab)
+            with Messages(lab.dir / "run/api.sock") as m:
+                expect([d["host_if_name"] for d in m.dump("af_packet_dump")] == ["br9"], "the API has its new name")
+                expect(m.call("af_packet_delete", host_if_name="br9")["retval"] == 0, "it is deleted by it")
+            expect("br9" in {name for _, name in socket.if_nameindex()}, "the host's stays")
+    finally:
+        for name in ("br0", "br9"):
+            subprocess.run(["ip", "link", "del", name], check=False, stderr=subprocess.DEVNULL)
+
+
+def macvlan():
+    """A macvlan, which takes no other address than its own."""
+    with over("mv0", f"link add mv0 link {OURS} type macvlan mode bridge", words="hw-addr {mac}") as lab:
+        both_directions(lab)
+
+
 def refused():
     """Wrong words and missing rights: each has its error, and leaves nothing."""
     with laboratory() as lab:
@@ -295,4 +355,4 @@ def api():
 
 
 if __name__ == "__main__":
-    run_case(programs, shapes, mtu, vlan, life, refused, api)
+    run_case(programs, shapes, mtu, vlan, life, bridge, macvlan, refused, api)

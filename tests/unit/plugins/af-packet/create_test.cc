@@ -149,6 +149,50 @@ TEST_F(HostInterfaceTest, OneThatIsBackIsUsedAgainByTheSameDescriptors) {
   EXPECT_THAT(harness_.log.back(), HasSubstr("is back"));
 }
 
+TEST_F(HostInterfaceTest, OneThatIsRenamedIsTheSame) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  ip("link set near down");
+  EXPECT_TRUE(link_becomes(false));
+  ip("link set near name nearer");
+  ip("link set nearer up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_THAT(harness_.log.back(), HasSubstr("'near' of host-near is called 'nearer' now"));
+  std::string text;
+  describe(&d, text);
+  EXPECT_THAT(text, HasSubstr("on nearer (index"));
+  Far far;
+  far.send(frame(60));
+  ASSERT_TRUE(harness_.wait_for(d, 1));
+  EXPECT_EQ(set_mtu(&d, 9000), Status::kOk);
+  EXPECT_EQ(harness_.all->links().look_at("nearer")->mtu, 9000u);
+  EXPECT_EQ(harness_.cli("create host-interface name near"),
+            "error: host-near refused: it exists already, on what is now 'nearer'");
+  ip("link del nearer");
+  EXPECT_TRUE(link_becomes(false));
+  EXPECT_THAT(harness_.log.back(), HasSubstr("'nearer' of host-near is gone"));
+  make_veth();  // by the name that it was made for
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  describe(&d, text = "");
+  EXPECT_THAT(text, HasSubstr("on near (index"));
+}
+
+TEST_F(HostInterfaceTest, OneThatIsRenamedIsDeletedByEitherName) {
+  for (const char* name : {"nearer", "near"}) {
+    harness_.made();
+    ip("link set near down");
+    ip("link set near name nearer");
+    harness_.all->on_link_news();
+    EXPECT_EQ(harness_.cli("create host-interface name nearer"),
+              "error: host-nearer refused: host-near is the same interface");
+    EXPECT_EQ(harness_.cli(std::string("delete host-interface name ") + name), "");
+    EXPECT_FALSE(harness_.has_interface);
+    ip("link set nearer down");
+    ip("link set nearer name near");
+  }
+}
+
 TEST_F(HostInterfaceTest, OneThatComesBackWhileOursIsDownStaysShut) {
   Device& d = harness_.made();
   EXPECT_TRUE(link_becomes(true));
