@@ -28,8 +28,8 @@ class Pair:
         self.server, self.client = OnCore(build, daemon=False), OnCore(build, daemon=False)
         self.client.core = 1
         words = f"ring-size {ring_size}" + (" buffer-size 9216" if mtu > 2000 else "")
-        self.server.startup = memif.startup(self.server.dir, "master", memif.MASTER_IP4, memif.MASTER_IP6, words, mtu)
-        self.client.startup = memif.startup(self.server.dir, "slave", memif.SLAVE_IP4, memif.SLAVE_IP6, words, mtu)
+        self.server.startup = memif.startup(self.server.dir / "memif.sock", "master", memif.MASTER_IP4, memif.MASTER_IP6, words, mtu)
+        self.client.startup = memif.startup(self.server.dir / "memif.sock", "slave", memif.SLAVE_IP4, memif.SLAVE_IP6, words, mtu)
 
     def __enter__(self):
         self.server.start_daemon()

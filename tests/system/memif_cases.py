@@ -23,9 +23,9 @@ TAP = ["create tap id 0 host-if-name tap0 host-ip4-addr 10.91.0.1/24", f"set int
        "set interface state tap0 up"]
 
 
-def startup(folder, role, address, address6, words="", mtu=1500):
+def startup(socket, role, address, address6, words="", mtu=1500):
     return [
-        f"create memif socket id 1 filename {folder}/memif.sock",
+        f"create memif socket id 1 filename {socket}",
         f"create interface memif socket-id 1 id 0 {role} {words}",
         f"set interface mtu packet {mtu} memif1/0",
         f"set interface ip address memif1/0 {address}/24",
@@ -47,8 +47,9 @@ def wait_link(*labs):
 def two_daemons(words="", workers=None, mtu=1500, tap=None):
     """The master's lab, whose folder has the socket, and the slave's. The one whose role is `tap` has a TAP as well."""
     with Lab(daemon=False, workers=workers) as master, Lab(daemon=False, workers=workers) as slave:
-        master.startup = startup(master.dir, "master", MASTER_IP4, MASTER_IP6, words, mtu)
-        slave.startup = startup(master.dir, "slave", SLAVE_IP4, SLAVE_IP6, words, mtu)
+        socket = master.dir / "memif.sock"
+        master.startup = startup(socket, "master", MASTER_IP4, MASTER_IP6, words, mtu)
+        slave.startup = startup(socket, "slave", SLAVE_IP4, SLAVE_IP6, words, mtu)
         for role, lab in (("master", master), ("slave", slave)):
             lab.startup += TAP if role == tap else []
         master.start_daemon()
@@ -292,10 +293,12 @@ def stand_still(lab, pmd):
     expect(lab.daemon.poll() is None, "the daemon ended")
 
 
+OUR_ROLE = {"client": "master", "server": "slave"}  # by net_memif's
+
+
 def dpdk(role):
     with Lab(daemon=False) as lab:
-        ours = "master" if role == "client" else "slave"
-        lab.startup = startup(lab.dir, ours, MASTER_IP4, MASTER_IP6, "secret abc") + TAP
+        lab.startup = startup(lab.dir / "memif.sock", OUR_ROLE[role], MASTER_IP4, MASTER_IP6, "secret abc") + TAP
         vdev = f"net_memif,role={role},id=0,socket={lab.dir}/memif.sock,socket-abstract=no,secret=abc"
         if role == "server":
             pmd = testpmd(lab, "memif-server", vdev)
@@ -318,6 +321,109 @@ def dpdk(role):
         wait_until(lambda: answered(lab, SLAVE_IP4, 20) == 20, "all echo requests are answered again")
 
 
+@contextlib.contextmanager
+def with_testpmd(role, words="", device="", commands=(), workers=None, mtu=1500):
+    """A daemon and testpmd, each in its role, joined by an abstract socket, as net_memif has it unless it is told otherwise. What
+    is routed to testpmd from the TAP is answered there. Yields the lab and the process."""
+    name = f"testpmd-{role}"
+    with Lab(daemon=False, workers=workers) as lab:
+        lab.startup = startup(f"@{name}", OUR_ROLE[role], MASTER_IP4, MASTER_IP6, f"secret abc {words}", mtu) + TAP + [
+            f"set interface mtu packet {mtu} tap0"]
+        lab.start_daemon()
+        pmd = testpmd(lab, lab.dir.name, f"net_memif,role={role},id=0,socket={name},secret=abc{device}", commands)
+        wait_until(lambda: stand_still(lab, pmd) or interface(lab)["link"] == "up", "testpmd connects")
+        expect("DPDK" in interface(lab)["peer"], f"the peer is {interface(lab)}")
+        lab.run(["ip", "link", "set", "tap0", "mtu", str(mtu)])
+        lab.run(["ip", "route", "add", f"{SLAVE_IP4}/32", "via", TAP_IP4, "mtu", str(mtu)])
+        try:
+            yield lab, pmd
+        finally:
+            lab.run(["ip", "route", "del", f"{SLAVE_IP4}/32"], check=False)
+        expect_sound(lab)
+
+
+def echoes(lab, size, count=50):
+    """The kernel's echo requests of so many bytes of IP are answered by testpmd, and come back as they were sent: all but those
+    that a busy machine keeps for too long."""
+    def all_come():
+        text = lab.run(["ping", "-M", "do", "-c", str(count), "-i", "0.002", "-W", "5", "-s", str(size - 28), "-p", "5aa5c3",
+                        SLAVE_IP4], check=False).stdout.decode()
+        expect("wrong data" not in text, text)
+        return f" {count} received" in text
+    wait_until(all_come, f"{count} echo requests of {size} bytes are answered")
+
+
+def testpmd_abstract():
+    """DPDK's net_memif by its default, an abstract socket, in both roles; a wrong secret is refused there as well."""
+    for role in OUR_ROLE:
+        with with_testpmd(role) as (lab, pmd):
+            for size in (64, 1500):
+                echoes(lab, size)
+            expect("@testpmd" in lab.cli("show", "memif"), lab.cli("show", "memif"))
+            expect(not pathlib.Path(f"testpmd-{role}").exists(), "there is a file")
+            lab.stop(pmd, signal.SIGKILL)
+            wait_until(lambda: interface(lab)["link"] == "down", "the link goes down with testpmd")
+            pmd = testpmd(lab, f"{lab.dir.name}-again", f"net_memif,role={role},id=0,socket=testpmd-{role},secret=xyz")
+            if role == "client":
+                wait_until(lambda: stand_still(lab, pmd) or interface(lab)["reason"] == "Incorrect secret", "it is refused")
+            else:
+                wait_until(lambda: stand_still(lab, pmd) or "ecret" in interface(lab)["reason"], "it refuses us")
+            expect(interface(lab)["link"] == "down", f"{interface(lab)}")
+            lab.stop(pmd, signal.SIGKILL)
+            pmd = testpmd(lab, f"{lab.dir.name}-right", f"net_memif,role={role},id=0,socket=testpmd-{role},secret=abc")
+            wait_until(lambda: stand_still(lab, pmd) or interface(lab)["link"] == "up", "testpmd connects again")
+            echoes(lab, 64)
+
+
+def testpmd_queues():
+    """Two rings each way with DPDK's net_memif, in both roles, each used."""
+    for role in OUR_ROLE:
+        with with_testpmd(role, "rx-queues 2 tx-queues 2", commands=("--rxq=2", "--txq=2"), workers=2) as (lab, pmd):
+            text = lab.cli("show", "hardware-interfaces")
+            expect(re.search(r"rings: rx \d+ rx \d+ tx \d+ tx \d+", text), text)
+            for worker in ("0", "1"):  # which sends into its own ring; testpmd answers by the queue of the same number
+                lab.cli("set", "interface", "rx-placement", "tap0", "queue", "0", "worker", worker)
+                echoes(lab, 1000)
+            expect(pmd.poll() is None, "testpmd ended")
+            pmd.send_signal(signal.SIGINT)
+            pmd.wait(60)
+            text = lab.output(pmd)
+            for queue in (0, 1):
+                streams = re.findall(rf"RX Port= 0/Queue= {queue} -> TX Port= 0/Queue= {queue} .*\n +RX-packets: (\d+) +TX-packets: (\d+)", text)
+                expect(streams and all(int(n) >= 50 for n in streams[0]), f"queue {queue}: {streams}\n{text[-3000:]}")
+            wait_until(lambda: interface(lab)["link"] == "down", "the link goes down with testpmd")
+
+
+def testpmd_chains():
+    """Packets in many buffers with DPDK's net_memif, in both roles: of 64 bytes, and of 9,000 bytes in buffers of 2,048."""
+    for role in OUR_ROLE:
+        with with_testpmd(role, "ring-size 64 buffer-size 64", ",bsize=64,rsize=6") as (lab, pmd):
+            for size in (60, 64, 200, 1000, 1500):
+                echoes(lab, size, 20)
+            expect("ring-full 0 " in lab.cli("show", "hardware-interfaces"), lab.cli("show", "hardware-interfaces"))
+        # net_memif has no --max-pkt-len beyond 1,518, and takes what fits into its mbufs.
+        with with_testpmd(role, commands=("--mbuf-size=10240",), mtu=9000) as (lab, pmd):
+            for size in (64, 2048, 9000):
+                echoes(lab, size, 20)
+
+
+def default_socket():
+    """Socket 0 is a daemon's own, in its runtime directory: two daemons are masters by it at a time."""
+    with Lab(daemon=False) as first, Lab(daemon=False) as second:
+        own = ["create interface memif id 0 master", "set interface ip address memif0/0 10.92.0.1/24", "set interface state memif0/0 up"]
+        first.startup = own
+        second.startup = own + startup(first.dir / "run/memif.sock", "slave", "10.92.0.2", "fd92::2")
+        first.start_daemon()
+        second.startup = [line.replace("10.92.0.1/24", "10.93.0.1/24") for line in second.startup]
+        second.start_daemon()
+        for lab in (first, second):
+            sockets = lab.cli("show", "memif", as_json=True)["sockets"]
+            expect(sockets[0]["filename"] == f"{lab.dir}/run/memif.sock" and sockets[0]["listener"] == "yes", f"{sockets}")
+            expect((lab.dir / "run/memif.sock").is_socket(), "the file is there")
+        wait_until(lambda: interface(second)["link"] == "up", "the link comes up")
+        ping(second, "10.92.0.1")
+
+
 def testpmd_client():
     """DPDK's net_memif as slave of our master."""
     dpdk("client")
@@ -329,4 +435,5 @@ def testpmd_server():
 
 
 if __name__ == "__main__":
-    run_case(daemons, shapes, full, death, idle, rx_mode, stopped, testpmd_client, testpmd_server)
+    run_case(daemons, shapes, full, death, idle, rx_mode, stopped, default_socket, testpmd_client, testpmd_server, testpmd_abstract,
+             testpmd_queues, testpmd_chains)
