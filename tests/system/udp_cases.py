@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """System tests of datagrams: real programs, over Hostloom and the kernel. usage: udp_cases.py CASE"""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -200,6 +201,46 @@ def gro():
         expect_reclaimed(lab)
 
 
+def solicited_node():
+    """What a switch that snoops hears on the TAP: the group of an IPv6 address before anybody is asked for it, again when a querier
+    asks, and that it is left."""
+    group = "ff02::1:ffbc:def3"
+
+    def said(s):
+        """Reports (type of the record, group) and solicitations ("ask", target) from here on, until nothing has come for 2 s."""
+        s.settimeout(2)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                frame = s.recv(2000)
+                if frame[12:14] != b"\x86\xdd":
+                    continue
+                if frame[20] == 0 and frame[62] == 143:
+                    yield frame[70], socket.inet_ntop(socket.AF_INET6, frame[74:90])
+                elif frame[20] == 58 and frame[54] == 135:
+                    yield "ask", socket.inet_ntop(socket.AF_INET6, frame[62:78])
+
+    def ones(s):
+        return [word for word, of in said(s) if of in (group, "2001:db8::abc:def3")]
+
+    with Lab() as lab, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86dd)) as s:
+        s.bind(("tap0", 0x86dd))
+        lab.cli("set", "interface", "ip", "address", "tap0", "2001:db8::abc:def3/64")
+        expect(ones(s) == [4, "ask", 4], "TO_EX, duplicate address detection, TO_EX once more")
+        source = socket.inet_pton(socket.AF_INET6, "fe80::99")
+        everybody = socket.inet_pton(socket.AF_INET6, "ff02::1")
+        query = bytes([130, 0, 0, 0, 3, 232, 0, 0]) + bytes(16) + bytes([2, 125, 0, 0])
+        pseudo = source + everybody + len(query).to_bytes(4, "big") + bytes([0, 0, 0, 58]) + query
+        total = sum(int.from_bytes(pseudo[i:i + 2], "big") for i in range(0, len(pseudo), 2))
+        total = (total & 0xffff) + (total >> 16)
+        query = query[:2] + (0xffff - ((total & 0xffff) + (total >> 16))).to_bytes(2, "big") + query[4:]
+        options = bytes([58, 0, 5, 2, 0, 0, 1, 0])
+        s.send(bytes([0x33, 0x33, 0, 0, 0, 1]) + b"\x02\x77" * 3 + b"\x86\xdd" + b"\x60\0\0\0" +
+               (len(options) + len(query)).to_bytes(2, "big") + bytes([0, 1]) + source + everybody + options + query)
+        expect(ones(s) == [2], "IS_EX within the second that the query allows")
+        lab.cli("set", "interface", "ip", "address", "del", "tap0", "2001:db8::abc:def3/64")
+        expect(ones(s) == [3, 3], "TO_IN, and once more")
+
+
 def groups():
     """Multicast and broadcast, from the kernel to Hostloom and the other way; the answer goes to the sender."""
     def asks(own, to):
@@ -261,4 +302,5 @@ def dns():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, traceroute, gro, groups, dns)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, traceroute, gro, groups,
+                        solicited_node, dns)
