@@ -381,7 +381,9 @@ def testpmd_queues():
         with with_testpmd(role, "rx-queues 2 tx-queues 2", commands=("--rxq=2", "--txq=2"), workers=2) as (lab, pmd):
             text = lab.cli("show", "hardware-interfaces")
             expect(re.search(r"rings: rx \d+ rx \d+ tx \d+ tx \d+", text), text)
-            for worker in ("0", "1"):  # which sends into its own ring; testpmd answers by the queue of the same number
+            # It sends into its own ring, and testpmd answers by the queue of the same number. What
+            # is sent again, or before the placement is seen, may be the other's.
+            for worker in ("0", "1"):
                 lab.cli("set", "interface", "rx-placement", "tap0", "queue", "0", "worker", worker)
                 echoes(lab, 1000)
             expect(pmd.poll() is None, "testpmd ended")
@@ -390,7 +392,7 @@ def testpmd_queues():
             text = lab.output(pmd)
             for queue in (0, 1):
                 streams = re.findall(rf"RX Port= 0/Queue= {queue} -> TX Port= 0/Queue= {queue} .*\n +RX-packets: (\d+) +TX-packets: (\d+)", text)
-                expect(streams and all(int(n) >= 50 for n in streams[0]), f"queue {queue}: {streams}\n{text[-3000:]}")
+                expect(streams and all(int(n) >= 25 for n in streams[0]), f"queue {queue}: {streams}\n{text[-3000:]}")
             wait_until(lambda: interface(lab)["link"] == "down", "the link goes down with testpmd")
 
 
