@@ -326,8 +326,20 @@ Listener* find_cut_through(SessionWorker& sw, const App& caller, const ConnectAr
   arriving.fib_index = local_table(caller.ns->index, e.fib_index);
   const IfIndex link = args.options.interface;
   if (link != kNoIndex && !has_address(*sw.worker, link, e.remote)) return nullptr;
+  struct By {
+    const Impl& layer;
+    IfIndex link;
+  };
+  const By by{layer, link};
+  const auto hears = [](const void* context, const FlowMatch& m) noexcept {
+    const auto& by = *static_cast<const By*>(context);
+    const Listener* l = m.kind == FlowKind::kListener ? by.layer.listener(m.conn) : nullptr;
+    const IfIndex only = l ? l->options.interface : kNoIndex;
+    return only == kNoIndex || by.link == kNoIndex || only == by.link;
+  };
   // It has no port yet that would tell it from other flows.
-  const FlowMatch match = layer.flows->find_listener(arriving, ops->ip_protocol, args.chance);
+  const FlowMatch match =
+      layer.flows->find_listener(arriving, ops->ip_protocol, args.chance, hears, &by);
   if (match.kind != FlowKind::kListener) return nullptr;
   Listener* l = layer.listener(match.conn);
   if (!l || l->app->ns != caller.ns || !takes_cut_through(sw, *l, args.transport)) return nullptr;

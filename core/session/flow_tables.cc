@@ -428,14 +428,30 @@ void FlowTables::del_shared_listener(const Endpoints& e, uint8_t protocol, bool 
   leave_local(e, protocol, dual_stack, pack(listener, 0, FlowKind::kListener));
 }
 
-FlowMatch FlowTables::find_listener(const Endpoints& e, uint8_t protocol,
-                                    uint64_t hash) const noexcept {
+FlowMatch FlowTables::find_listener(const Endpoints& e, uint8_t protocol, uint64_t hash,
+                                    Wanted wanted, const void* context) const noexcept {
+  struct Asked {
+    Wanted wanted;
+    const void* context;
+  };
+  const Asked asked{wanted, context};
+  const auto is_wanted = [](const void* a, uint64_t member) noexcept {
+    const auto& asked = *static_cast<const Asked*>(a);
+    return asked.wanted(asked.context, unpack(member));
+  };
   const auto look = [&](const auto& table, const auto& key) {
     using Table = std::remove_cvref_t<decltype(table)>;
-    uint64_t value;
-    if (table.find(Table::key_of(listener_key(key, false)), value) ||
-        table.find(Table::key_of(listener_key(key, true)), value))
-      return member(unpack(value), hash);
+    for (const bool any : {false, true}) {
+      uint64_t value;
+      if (!table.find(Table::key_of(listener_key(key, any)), value)) continue;
+      FlowMatch m = unpack(value);
+      if (m.kind == kGroup) {
+        value = groups_.pick_wanted(m.conn, hash, is_wanted, &asked);
+        if (value != 0) return unpack(value);
+      } else if (wanted(context, m)) {
+        return m;
+      }
+    }
     return FlowMatch{};
   };
   return e.local.is_ip4 ? look(*listeners4_, key4_of(e, protocol))

@@ -44,8 +44,11 @@ class FlowTables {
   void del_shared_listener(const Endpoints&, uint8_t protocol, bool dual_stack,
                            uint32_t listener) noexcept;
   // What listens or is bound at a local end, alone or as the one of several that a flow of that
-  // hash leads to.
-  FlowMatch find_listener(const Endpoints&, uint8_t protocol, uint64_t hash) const noexcept;
+  // hash leads to: the first that `wanted`, given `context`, says yes to, by address and then on
+  // any.
+  using Wanted = bool (*)(const void* context, const FlowMatch&) noexcept;
+  FlowMatch find_listener(const Endpoints&, uint8_t protocol, uint64_t hash, Wanted wanted,
+                          const void* context) const noexcept;
 
   // A connection that takes what comes to its local end from anybody: among the listeners, and
   // found as they are, as kBound. Without a port it gets one, sought from `start` on (RFC 6056

@@ -215,6 +215,14 @@ uint32_t accepting_worker(const Impl& layer, uint32_t here, const Key& key) noex
   return layer.flows->spread(key, layer.engine.n_workers());
 }
 
+// --- lookup.cc: SessionOps. Daemon worker.
+// ------------------------------------------------------------------------------------
+
+template <class Key>
+void lookup(Worker&, std::span<const Key> keys, FlowMatch* out) noexcept;
+ConnId listener_on(Worker&, const Endpoints&, uint8_t protocol, SessionId found,
+                   IfIndex by) noexcept;
+
 // --- lifecycle.cc. Daemon worker.
 // ------------------------------------------------------------------------------------
 

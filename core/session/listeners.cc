@@ -12,6 +12,11 @@ constexpr uint32_t kMaxBacklog = 4096;  // as net.core.somaxconn
 constexpr uint32_t kMaxFifo = 1u << 30;
 constexpr std::size_t kMostAtOnce = 64;  // listeners that a worker forgets in one round
 
+// Whether others may have the same place.
+bool may_join(const Listener& l) noexcept {
+  return l.options.reuseport || l.options.interface != kNoIndex;
+}
+
 // Events go out on worker 0, whose port keeps the overflow.
 void reply(Impl& layer, App& app, uint32_t app_worker, const svm::BoundEvent& event) {
   layer.engine.run_on_worker(0, [&](Worker& w) {
@@ -131,18 +136,22 @@ void unlisten_on_workers(Impl& layer, const App& app, std::span<Listener* const>
 
 }  // namespace
 
-// One that shares its port has flows by their hash, as many as each of the others.
+// One that shares its port has flows by their hash, as many as each of the others. One of an
+// interface has those that come by it.
 Status take_place(Impl& layer, const Listener& l, Place& p, bool alone) {
   const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
-  if (!l.options.reuseport) return layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index);
-  const PortShare share{
-      .reuseport = true, .reuseaddr = false, .uid = l.face().uid, .ns = l.face().ns.get()};
+  if (!may_join(l)) return layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index);
+  const PortShare share{.reuseport = l.options.reuseport,
+                        .reuseaddr = false,
+                        .uid = l.face().uid,
+                        .ns = l.face().ns.get(),
+                        .interface = l.options.interface};
   return layer.flows->add_shared_listener(p.at, protocol, p.dual_stack, l.index, share, alone);
 }
 
 void give_up_place(Impl& layer, const Listener& l, const Place& p) {
   const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
-  if (l.options.reuseport)
+  if (may_join(l))
     layer.flows->del_shared_listener(p.at, protocol, p.dual_stack, l.index);
   else
     layer.flows->del_listener(p.at, protocol, p.dual_stack);
@@ -198,7 +207,7 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
 
   // Who joins others has flows of theirs at once, so every worker has to know it before. Nobody has
   // a port that is chosen.
-  const bool joins = !is_internal && l->options.reuseport && l->endpoints.local_port != 0;
+  const bool joins = !is_internal && may_join(*l) && l->endpoints.local_port != 0;
   if (const Status taken = is_internal || joins ? Status::kOk : take_places(layer, *l);
       taken != Status::kOk) {
     release_index(layer, *l);

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 namespace loom::session {
 namespace {
 
 bool agree(const PortShare& a, const PortShare& b) noexcept {
+  if (a.interface != kNoIndex && b.interface != kNoIndex && a.interface != b.interface) return true;
   if (a.ns != b.ns) return false;
   return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
 }
@@ -47,6 +49,29 @@ uint64_t PortGroups::pick(Ref ref, uint64_t hash) const noexcept {
   }
 }
 
+// Slots lie together by owner, so that the next ones are one owner's mostly: with steps that differ
+// by flow those who are wanted share what comes for the others. Odd steps meet all slots.
+uint64_t PortGroups::pick_wanted(Ref ref, uint64_t hash, Wanted wanted,
+                                 const void* context) const noexcept {
+  const uint64_t step = (hash * 0x9e3779b97f4a7c15) >> 40 | 1;
+  for (;;) {
+    const Group* g = find(ref);
+    if (!g) return 0;
+    const uint32_t version = g->version.load(std::memory_order_acquire);
+    const Slots* slots = g->slots.load(std::memory_order_acquire);
+    uint64_t member = 0, refused = 0;
+    for (uint64_t i = 0; member == 0 && i < (slots ? kSlots : 1); ++i) {
+      member = slots ? slots->values[(hash + i * step) % kSlots].load(std::memory_order_acquire)
+                     : g->sole.load(std::memory_order_acquire);
+      if (member != 0 && (member == refused || !wanted(context, member)))
+        refused = std::exchange(member, 0);
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (g->version.load(std::memory_order_relaxed) == version && find(ref)) [[likely]]
+      return member;
+  }
+}
+
 PortGroups::Ref PortGroups::create(uint64_t member, const PortShare& share) noexcept {
   if (free_.empty()) {
     if (storage_.size() == kMaxChunks) return kNone;
@@ -75,7 +100,7 @@ Status PortGroups::join(Ref ref, uint64_t member, const PortShare& share) noexce
     return Status::kInUse;
   if (g->members.size() == kMaxMembers || !has_room(g->members, 1)) return Status::kNoMemory;
   g->members.push_back({member, share, 0});
-  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.reuseport)
+  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.spreads())
     take_share(*g, *slots);
   settle(*g);
   return Status::kOk;
@@ -112,7 +137,7 @@ bool PortGroups::contains(Ref ref, uint64_t member) const noexcept {
 
 void PortGroups::settle(Group& g) noexcept {
   const bool spreads = g.members.size() > 1 && std::ranges::all_of(g.members, [](const auto& m) {
-                         return m.share.reuseport;
+                         return m.share.spreads();
                        });
   const bool has_slots = g.slots.load(std::memory_order_relaxed) != nullptr;
   if (!g.members.empty()) g.sole.store(g.members.back().value, std::memory_order_release);

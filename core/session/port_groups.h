@@ -5,7 +5,8 @@
 // member. Who joins takes its share from those that have most, who leaves gives its own to those
 // that have least: so all have the same share, give or take one slot, and a flow that leads to a
 // member which stays is moved at most once for each that joins, and never when another leaves.
-// Members by SO_REUSEADDR alone: the latest gets all, as on Linux.
+// Members by SO_REUSEADDR alone: the latest gets all, as on Linux. Where the one that a flow leads
+// to does not hear its link, the slots from there on say which of the others gets it.
 //
 // Threads: pick() on any worker, without a lock; everything else under `mutex`. Memory of groups is
 // used again, and given back only with the tables.
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <vector>
 
+#include <hostloom/interface.h>
 #include <hostloom/status.h>
 #include <hostloom/types.h>
 
@@ -29,7 +31,10 @@ struct PortShare {
   uint32_t uid = 0;  // whose it is: reuseport joins sockets of one user only
   // Where it is: sockets of another namespace never join. Only compared; it outlives the socket.
   const Namespace* ns = nullptr;
+  // The only one that it hears. Sockets of two interfaces never meet, and need not agree.
+  IfIndex interface = kNoIndex;
   bool any() const noexcept { return reuseport || reuseaddr; }
+  bool spreads() const noexcept { return reuseport || interface != kNoIndex; }
 };
 
 class PortGroups {
@@ -41,6 +46,10 @@ class PortGroups {
 
   // The member for a flow with that hash, as it was added; 0: the group has gone.
   uint64_t pick(Ref, uint64_t hash) const noexcept;
+  // Of those that `wanted` says yes to, given `context`; it is asked as often as there are changes
+  // of member along the slots at most. 0: nobody, or the group has gone.
+  using Wanted = bool (*)(const void* context, uint64_t member) noexcept;
+  uint64_t pick_wanted(Ref, uint64_t hash, Wanted wanted, const void* context) const noexcept;
 
   std::mutex mutex;
   // A group of one. kNone: there are too many, or there is no memory. `member` is not 0.

@@ -17,40 +17,8 @@ Session& at(SessionWorker& sw, SessionId id) noexcept {
   return s;
 }
 
-// --- Lookup
-// ----------------------------------------------------------------------------------------------------------
-
-// Whether draining hides the listener: new connections of streams find nobody. A datagram transport
-// serves all its peers on the listener's address; it is refused new ones by accepted().
-bool is_hidden(SessionWorker& sw, const Listener& l) noexcept {
-  if (sw.layer->drain_state.load(std::memory_order_relaxed) == DrainState::kOff) [[likely]]
-    return false;
-  if (sw.layer->transports.get(l.transport)->tx_kind == TxKind::kDatagram) return false;
-  ++sw.drain_refused;
-  return true;
-}
-
-template <class Key>
-void lookup(Worker& w, std::span<const Key> keys, FlowMatch* out) noexcept {
-  SessionWorker& sw = of(w);
-  Impl& layer = *sw.layer;
-  layer.flows->lookup(keys, out);
-  if (layer.filters->has_ingress()) [[unlikely]]
-    layer.filters->filter(sw, keys, out);
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (out[i].kind != FlowKind::kListener) {
-      if (out[i].worker != w.index && out[i].kind == FlowKind::kEstablished &&
-          !layer.config.spread_flows) [[unlikely]]
-        note_stray(sw, keys[i].protocol, out[i]);
-      continue;
-    }
-    const Listener* l = layer.listener(out[i].conn);
-    out[i] = {};
-    if (!l || l->conn[w.index] == kNoConn || !l->face().scope.global || is_hidden(sw, *l)) continue;
-    out[i] = {l->conn[w.index], static_cast<uint8_t>(accepting_worker(layer, w.index, keys[i])),
-              FlowKind::kListener};
-  }
-}
+// --- Flows
+// -----------------------------------------------------------------------------------------------------------
 
 // The tables have grown, perhaps: what they will need next is fetched by the control thread.
 void fetch_ahead(SessionWorker& sw) noexcept {
@@ -481,6 +449,7 @@ void fill_ops(Ops& o) noexcept {
     *first = c.min_src_port;
     *last = c.max_src_port;
   };
+  o.listener_on = listener_on;
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

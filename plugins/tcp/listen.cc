@@ -40,7 +40,7 @@ constexpr CounterInfo kCounters[kCounterCount] = {
      "the listener ended earlier in the same frame; treated as if it had never been"},
     {"handed-off", Severity::kInfo, "to the worker where the same connection was opened meanwhile"},
     {"other-link", Severity::kInfo,
-     "SYNs by another interface than the only one of the listener, answered by RST"},
+     "SYNs by another interface than that of any listener at the port, answered by RST"},
 };
 
 Counter counter_of(SynVerdict v) noexcept {
@@ -65,6 +65,14 @@ Counter match_again(TcpWorker& t, Buffer& b, const Segment& s, const Options& o,
   return rematch(t, b, s, o) == kRxHandedOff ? kHandedOff : here;
 }
 
+// `found` itself, or who listens at the port on the link by which it came. nullptr: nobody does.
+Listener* hearer(TcpWorker& t, Listener& found, const Ends& ends, IfIndex by) noexcept {
+  if (hears(found.options.interface, by)) [[likely]]
+    return &found;
+  const ConnId other = t.w.sessions->listener_on(t.w, ends, kProtoTcp, found.session, by);
+  return other != kNoConn ? t.listeners.find(other) : nullptr;
+}
+
 Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   const Segment s = segment_of(b);
   Ends ends;
@@ -82,7 +90,8 @@ Counter arrive(TcpWorker& t, Buffer& b) noexcept {
   }
   Listener* l = t.listeners.find(b.session);
   if (!l) return match_again(t, b, s, o, kUnlistened);
-  if (!hears(l->options.interface, link_of(b))) {  // by other links it is not there
+  l = hearer(t, *l, ends, link_of(b));
+  if (!l) {  // by other links than theirs they are not there
     answer_by_reset(t, ends, s);
     return kOtherLink;
   }
@@ -110,7 +119,8 @@ std::optional<SynVerdict> listener_arrives(TcpWorker& t, const Ends& ends, IfInd
                                            const Seq* iss_above) noexcept {
   const FlowMatch m = lookup(t, ends);
   Listener* l = m.kind == FlowKind::kListener ? t.listeners.find(m.conn) : nullptr;
-  if (!l || !hears(l->options.interface, by)) return {};
+  if (l) l = hearer(t, *l, ends, by);
+  if (!l) return {};
   return answer_syn(t, *l, ends, s, o, iss_above);
 }
 

@@ -150,6 +150,11 @@ void FakeSessions::fill_ops() {
     for (const auto& k : keys)
       *out++ = of(w).match({k.local, k.local_port, k.remote, k.remote_port});
   };
+  o.listener_on = [](Worker& w, const Endpoints&, uint8_t, SessionId found, IfIndex by) noexcept {
+    for (const auto& [id, l] : of(w).listeners_)
+      if (id != found && (l.interface == kNoIndex || l.interface == by)) return l.conn;
+    return kNoConn;
+  };
   o.flow_add = [](Worker& w, const Endpoints& e, uint8_t, FlowKind kind, ConnId conn) noexcept {
     auto& flows = of(w).flows_;
     const auto found = flows.find(flow_id(e));

@@ -48,6 +48,7 @@ class FakeSessions {
     ConnId conn;
     uint32_t backlog = 16;
     uint32_t rx_limit = 65535;        // of accepted sessions
+    IfIndex interface = kNoIndex;     // for listener_on
     std::vector<SessionId> accepted;  // waiting for accept()
   };
 

@@ -82,6 +82,45 @@ TEST(TcpLink, AListenerOfOneLinkHearsThatAlone) {
   s.on_link(3).from(5001).inject(syn().mss(1000)).expect(syn_ack());
 }
 
+// Another one on the port, that the lookup finds now.
+SessionId listens_too(TcpScript& s, IfIndex only) {
+  auto& l = s.sessions().add_listener(kStackPort);
+  l.backlog = 16;
+  l.interface = only;
+  Endpoints ends;
+  ends.local_port = kStackPort;
+  EXPECT_EQ(s.transport().listen(s.host().worker, l.id, ends, {.interface = only}, &l.conn),
+            Status::kOk);
+  return l.id;
+}
+
+TEST(TcpLink, OfSeveralListenersTheOneThatHearsTheLinkIsAsked) {
+  TcpScript s = TcpScript::listening(on_link_local(3));
+  const SessionId found = listens_too(s, 4);
+  s.on_link(3).inject(syn().mss(1000)).expect(syn_ack()).inject(ack(1));
+  EXPECT_EQ(s.waiting(), 1u);
+  s.on_link(4).from(5001).inject(syn().mss(1000)).expect(syn_ack()).inject(ack(1));
+  EXPECT_EQ(s.waiting(), 1u);
+  EXPECT_EQ(s.sessions().listener(found).accepted.size(), 1u);
+  s.on_link(5).from(5002).inject(syn().mss(1000));
+  expect_reset(s);
+  EXPECT_EQ(s.counter("tcp6-listen/other-link"), 1u);
+}
+
+TEST(TcpLink, BehindATimeWaitTheListenerThatHearsTheLinkIsAsked) {
+  TcpScript s = TcpScript::accepted({.ip6 = true});
+  s.app_closes().expect(fin(1)).inject(fin(1).ack(2)).expect(ack(2));
+  s.app_unlistens();
+  const SessionId hears = listens_too(s, 3);
+  listens_too(s, 4);
+  s.on_link(3).inject(syn().at(1000));
+  const auto sent = s.take_sent();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].flags, "S.");
+  s.worker().half_open.for_each(
+      [&](const tcp::HalfOpen& h) { EXPECT_EQ(h.listener, s.sessions().listener(hears).conn); });
+}
+
 TEST(TcpLink, AResetForNobodyLeavesByTheLinkOfTheSegment) {
   TcpScript s(on_link_local());
   s.on_link(7).inject(syn());

@@ -277,6 +277,7 @@ TcpScript& TcpScript::app_listens(uint32_t backlog) {
   listener_ = l.id;
   l.backlog = backlog;
   l.rx_limit = options_.rx_fifo;
+  l.interface = options_.socket.interface;
   Endpoints ends;
   ends.local_port = kStackPort;
   EXPECT_EQ(transport().listen(host_->worker, l.id, ends, options_.socket, &l.conn), Status::kOk);

@@ -42,5 +42,29 @@ def stream_workers():
     streams(2)
 
 
+def listeners(n_workers=1):
+    """Listeners of two links that share a port: each is asked of its own, whichever the flow leads to first."""
+    with Lab(workers=n_workers) as lab:
+        link_addresses(lab)
+        for line in ("create tap id 1 host-if-name tap1", "set interface state tap1 up",
+                     "set interface ip address tap0 fe80::5/64", "set interface ip address tap1 fe80::5/64"):
+            lab.cli(*line.split())
+        shown = lab.cli("show", "interface")
+        number = {tap: str(int(re.search(rf"^{tap}\s+(\d+)", shown, re.MULTILINE)[1]) + 1) for tap in ("tap0", "tap1")}
+        asked = ["ip", "-6", "-o", "address", "show", "dev", "tap1", "scope", "link", "-tentative"]
+        wait_until(lambda: b"fe80" in lab.run(asked).stdout, "nobody else has the kernel's second address")
+        serve = [*STREAMS, "links", "fe80::5", PORT, *number.values()]
+        with lab.program(serve, name="links", env=lab.preload()) as s:
+            lab.port_of(s)
+            for tap in ("tap0", "tap1"):
+                lab.run([*STREAMS, "asks_links", "fe80::5", PORT, number[tap], tap, "40"], timeout=200)
+        expect_reclaimed(lab)
+
+
+def listener_workers():
+    """The same with two workers."""
+    listeners(2)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(streams, stream_workers)
+    laboratory.run_case(streams, stream_workers, listeners, listener_workers)

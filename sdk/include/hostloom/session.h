@@ -289,6 +289,12 @@ struct SessionOps {
   // and who wants more has to ask again. False: there is as much already, or nobody reads any more,
   // and no call follows. Since ABI 1.1.
   bool (*rx_await)(Worker&, SessionId, uint32_t bytes) noexcept;
+
+  // Listeners of one interface (SocketOptionsView::interface). What opens a flow has come `by` a
+  // link that the listener does not hear which lookup() has found: another one of the port that
+  // does, by the rules of lookup(). kNoConn: there is none. Takes no lock. Since ABI 1.1.
+  ConnId (*listener_on)(Worker&, const Endpoints&, uint8_t protocol, SessionId found,
+                        uint32_t by) noexcept;
 };
 
 }  // namespace loom

@@ -3,9 +3,12 @@
 usage: stream_link.py connects OWN HOST PORT INTERFACE   to HOST and to itself; INTERFACE as recvfrom() tells it
        stream_link.py serves OWN PORT INTERFACE          echoes at PORT on all addresses, at PORT + 1 on OWN
        stream_link.py echo PORT                          echoes
+       stream_link.py links OWN PORT INTERFACE OTHER     says by which link; at PORT one listener on each, at PORT + 1 two
+       stream_link.py asks_links ADDRESS PORT INTERFACE DEVICE COUNT   each of them, and hears INTERFACE
        stream_link.py asks ADDRESS PORT DEVICE           both of `serves`, over a device of the kernel's"""
 
 import errno
+import selectors
 import socket
 import sys
 
@@ -105,6 +108,37 @@ def echo(port):
         answer(connection)
 
 
+def links(own, port, *interfaces):
+    waiting = selectors.DefaultSelector()
+    for at, count in ((port, 1), (port + 1, 2)):
+        for interface in interfaces:
+            for _ in range(count):
+                s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, count - 1)
+                s.bind((own, at, 0, interface))
+                s.listen(16)
+                waiting.register(s, selectors.EVENT_READ, interface)
+    s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    expect(failure(lambda: s.bind((own, port, 0, interfaces[0])) or s.listen(1)) == errno.EADDRINUSE, "a second one on a link")
+    print(f"port {port}", flush=True)
+    while True:
+        for key, _ in waiting.select():
+            connection, peer = key.fileobj.accept()
+            connection.sendall(b"%d %d" % (key.data, peer[3]))
+            connection.close()
+
+
+def asks_links(to, port, interface, device, count):
+    for i in range(count):
+        s = stream()
+        s.connect((to, port + i % 2, 0, socket.if_nametoindex(device)))
+        answer = b""
+        while more := s.recv(100):
+            answer += more
+        expect(answer == b"%d %d" % (interface, interface), f"{device}, {i}: {answer}")
+        s.close()
+
+
 def asks(to, port, device):
     for at in (port, port + 1):
         s = stream()
@@ -114,5 +148,5 @@ def asks(to, port, device):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (connects, serves, echo, asks)}[sys.argv[1]](
+    {f.__name__: f for f in (connects, serves, links, echo, asks, asks_links)}[sys.argv[1]](
         *(int(a) if a.isdigit() else a for a in sys.argv[2:]))

@@ -1,5 +1,6 @@
 // Listeners that share a port by SO_REUSEPORT: which of them gets a flow.
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <set>
 
@@ -96,6 +97,54 @@ TEST(SharedListeners, NobodyOfAnotherNamespaceJoins) {  // which is not even to 
   ASSERT_EQ(t->bind_shared(e, kProtoUdp, false, 0, 1, here, 0), Status::kOk);
   EXPECT_EQ(t->bind_shared(e, kProtoUdp, false, 0, 2, there, 0), Status::kInUse);
   EXPECT_EQ(t->bind_shared(e, kProtoUdp, false, 0, 3, here, 0), Status::kOk);
+}
+
+PortShare on_link(IfIndex link, bool reuseport = false) {
+  return {.reuseport = reuseport, .reuseaddr = false, .uid = 7, .interface = link};
+}
+
+TEST(SharedListeners, ThoseOfDifferentInterfacesNeedNotAgree) {  // as Linux has them
+  const auto t = std::move(FlowTables::create({})).value();
+  const session::Namespace other;
+  const auto add = [&](uint32_t listener, const PortShare& s) {
+    return t->add_shared_listener(place(), kProtoTcp, false, listener, s, false);
+  };
+  PortShare others = on_link(5);
+  others.ns = &other;
+  EXPECT_EQ(add(1, on_link(3)), Status::kOk);
+  EXPECT_EQ(add(2, on_link(4)), Status::kOk);
+  EXPECT_EQ(add(3, on_link(3)), Status::kInUse);
+  EXPECT_EQ(add(3, on_link(3, true)), Status::kInUse);
+  EXPECT_EQ(add(3, on_link(kNoIndex, true)), Status::kInUse);
+  EXPECT_EQ(add(3, others), Status::kOk);
+  t->del_shared_listener(place(), kProtoTcp, false, 1);
+  EXPECT_EQ(add(4, on_link(3, true)), Status::kOk);
+  EXPECT_EQ(add(5, on_link(3, true)), Status::kOk);
+}
+
+TEST(SharedListeners, WhatSomeDoNotHearIsSharedByThoseThatDo) {
+  const auto t = std::move(FlowTables::create({})).value();
+  for (uint32_t l = 1; l <= 4; ++l)  // odd ones on one link, even ones on another
+    ASSERT_EQ(t->add_shared_listener(place(), kProtoTcp, false, l, on_link(3 + l % 2, true), false),
+              Status::kOk);
+  Endpoints exact = place();
+  exact.local = IpAddress(Ip4Address{{10, 0, 0, 1}});
+  ASSERT_EQ(t->add_shared_listener(exact, kProtoTcp, false, 9, on_link(9), false), Status::kOk);
+  const auto is_odd = [](const void*, const FlowMatch& m) noexcept { return m.conn % 2 == 1; };
+  const auto is_even = [](const void*, const FlowMatch& m) noexcept { return m.conn % 2 == 0; };
+  const auto is_low = [](const void* most, const FlowMatch& m) noexcept {
+    return m.conn <= *static_cast<const uint32_t*>(most);
+  };
+  std::array<uint32_t, 10> n{};
+  for (uint64_t hash = 0; hash < 1024; ++hash) {
+    ++n[t->find_listener(place(), kProtoTcp, hash, is_odd, nullptr).conn];
+    // The one by address does not hear it: those on any are asked.
+    ++n[t->find_listener(exact, kProtoTcp, hash, is_even, nullptr).conn];
+    const uint32_t most = 0;
+    EXPECT_EQ(t->find_listener(exact, kProtoTcp, hash, is_low, &most).kind, FlowKind::kNone);
+  }
+  EXPECT_EQ(t->find_listener(exact, kProtoTcp, 5, is_odd, nullptr).conn, 9u);
+  for (uint32_t l = 1; l <= 4; ++l) EXPECT_NEAR(n[l], 512, 60) << l;  // as the slots lie
 }
 
 TEST(SharedListeners, OneThatIsBoundAndOneThatListensDoNotShare) {

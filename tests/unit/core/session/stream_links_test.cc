@@ -1,5 +1,7 @@
 // Streams that have one interface alone (SocketOptions::interface): connect() and bind() to
 // link-local addresses.
+#include <map>
+
 #include "tests/unit/core/session/namespaces_bed.h"
 
 namespace loom::test {
@@ -80,6 +82,50 @@ TEST_F(StreamLinks, BetweenApplicationsTheLinkIsThatOfTheAddress) {
   // Who has named no interface finds no listener of one.
   ASSERT_EQ(connect_by(client, kNoIndex, "fe80::1", 90), Status::kOk);
   EXPECT_EQ(connected.cut_through, svm::CutThrough::kNo);
+}
+
+TEST_F(StreamLinks, ListenersOfDifferentLinksShareAPort) {
+  EXPECT_TRUE(bed.net->add_address(wire, prefix("fe80::1", 64)));
+  TestApp by_here(bed), by_wire(bed), any(bed), client(bed);
+  ASSERT_EQ(listen_on(by_here, here, "fe80::1", 90), Status::kOk);
+  const uint32_t first = static_cast<uint32_t>(bound.handle);
+  ASSERT_EQ(listen_on(by_wire, wire, "fe80::1", 90), Status::kOk);
+  const uint32_t second = static_cast<uint32_t>(bound.handle);
+  EXPECT_EQ(listen_on(any, wire, "fe80::1", 90), Status::kInUse);
+  ASSERT_EQ(listen_on(any, kNoIndex, "::", 90), Status::kOk);
+  const uint32_t third = static_cast<uint32_t>(bound.handle);
+  for (uint32_t turn = 0; turn < 20; ++turn) {  // whichever chance names first
+    ASSERT_EQ(connect_by(client, here, "fe80::1", 90), Status::kOk);
+    EXPECT_NE(connected.cut_through, svm::CutThrough::kNo);
+    EXPECT_EQ(accepted_by(by_here), here + 1);
+    ASSERT_EQ(connect_by(client, wire, "fe80::1", 90), Status::kOk);
+    EXPECT_NE(connected.cut_through, svm::CutThrough::kNo);
+    EXPECT_EQ(accepted_by(by_wire), wire + 1);
+  }
+  // What the transport is told. It knows each by a number of its own.
+  std::map<uint32_t, ConnId> kept;
+  for (const uint32_t l : {first, second, third})
+    kept[l] = std::exchange(layer().listener(l)->conn[0], 1000 + l);
+  Worker& w = bed.engine->worker(0);
+  for (uint16_t port = 1; port < 50; ++port) {
+    Endpoints e;
+    e.local = IpAddress::parse("fe80::1").value();
+    e.remote = IpAddress::parse("fe80::9").value();
+    e.local_port = 90;
+    e.remote_port = port;
+    const auto ask = [&](uint32_t found, IfIndex by) {
+      return w.sessions->listener_on(w, e, PipeTransport::kIpProtocol, found, by);
+    };
+    EXPECT_EQ(ask(first, wire), 1000 + second);
+    EXPECT_EQ(ask(second, here), 1000 + first);
+    EXPECT_EQ(ask(second, there), 1000 + third);
+    EXPECT_EQ(ask(first, there), 1000 + third);
+    e.local = IpAddress::parse("2001:db8::1").value();
+    EXPECT_EQ(ask(third, there), kNoConn) << "not the one that was found";
+    e.local_port = 91;
+    EXPECT_EQ(ask(first, wire), kNoConn);
+  }
+  for (const auto& [l, conn] : kept) layer().listener(l)->conn[0] = conn;
 }
 
 TEST_F(StreamLinks, OfAddressesThatMeanTheSameOnEveryLinkTheAcceptedIsToldNoInterface) {
