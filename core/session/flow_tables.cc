@@ -213,23 +213,29 @@ void FlowTables::move(const Endpoints& e, uint8_t protocol, uint8_t worker, Conn
     (void)established6_->add(Table6::key_of(key6_of(e, protocol)), value);
 }
 
+// The end that a socket is bound to is its own, whoever is bound to any address beside it. One that
+// is bound to any has been found to agree with those that share the address, if they are of its
+// namespace.
 bool FlowTables::bound_by_another(const Endpoints& e, uint8_t protocol, uint8_t worker,
                                   ConnId conn) const noexcept {
+  const uint64_t self = pack(conn, worker, FlowKind::kBound);
   const auto is_another = [&](const auto& table, const auto& key) {
     using Table = std::remove_cvref_t<decltype(table)>;
+    PortGroups::Ref others = PortGroups::kNone;
     for (const bool any : {false, true}) {
       uint64_t value;
       if (!table.find(Table::key_of(listener_key(key, any)), value)) continue;
       const FlowMatch m = unpack(value);
-      if (m.kind == FlowKind::kBound && (m.conn != conn || m.worker != worker)) return true;
-      if (m.kind == kGroup) {
-        // All of a group are bound, or all listen; beside listeners there is room for a peer's.
-        if (member(m, 0).kind == FlowKind::kListener) continue;
-        const std::lock_guard lock(groups_.mutex);
-        if (!groups_.contains(m.conn, pack(conn, worker, FlowKind::kBound))) return true;
-      }
+      if (m.kind == FlowKind::kBound) return value != self || others != PortGroups::kNone;
+      // All of a group are bound, or all listen; beside listeners there is room for a peer's.
+      if (m.kind != kGroup || member(m, 0).kind == FlowKind::kListener) continue;
+      const std::lock_guard lock(groups_.mutex);
+      if (!groups_.contains(m.conn, self))
+        others = m.conn;
+      else
+        return others != PortGroups::kNone && !groups_.are_of_one_namespace(m.conn, others);
     }
-    return false;
+    return others != PortGroups::kNone;
   };
   return e.local.is_ip4 ? is_another(*listeners4_, key4_of(e, protocol))
                         : is_another(*listeners6_, key6_of(e, protocol));

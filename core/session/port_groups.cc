@@ -135,6 +135,12 @@ bool PortGroups::contains(Ref ref, uint64_t member) const noexcept {
   return g && std::ranges::find(g->members, member, &Member::value) != g->members.end();
 }
 
+bool PortGroups::are_of_one_namespace(Ref a, Ref b) const noexcept {
+  const Group *one = find(a), *other = find(b);
+  return one && other && !one->members.empty() && !other->members.empty() &&
+         one->members.front().share.ns == other->members.front().share.ns;
+}
+
 void PortGroups::settle(Group& g) noexcept {
   const bool spreads = g.members.size() > 1 && std::ranges::all_of(g.members, [](const auto& m) {
                          return m.share.spreads();

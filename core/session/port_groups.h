@@ -60,6 +60,8 @@ class PortGroups {
   bool leave(Ref, uint64_t member) noexcept;
   void drop(Ref) noexcept;
   bool contains(Ref, uint64_t member) const noexcept;
+  // False also where one has gone.
+  bool are_of_one_namespace(Ref, Ref) const noexcept;
 
  private:
   struct Member {

@@ -450,6 +450,10 @@ void fill_ops(Ops& o) noexcept {
     *last = c.max_src_port;
   };
   o.listener_on = listener_on;
+  o.owner = [](Worker& w, SessionId id) noexcept {
+    const App& app = *at(of(w), id).app;
+    return SocketOwner{app.ns->index, app.uid};
+  };
   o.flow_move = [](Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
     of(w).layer->flows->move(e, protocol, static_cast<uint8_t>(w.index), conn);
   };

@@ -24,6 +24,7 @@ struct Connection {
   bool v6only = false;
   // SO_REUSEPORT, SO_REUSEADDR, when it was opened: shares its local end while it has no peer.
   bool reuseport = false, reuseaddr = false;
+  SocketOwner owner;
   uint8_t tos = 0;
   PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
   bool dont_fragment6 = false;

@@ -40,9 +40,54 @@ Status check_ends(UdpWorker& u, const Connection& c, const Endpoints& e) noexcep
   return is_broadcast && !c.broadcast ? Status::kPermission : Status::kOk;
 }
 
+LocalEnd local_end(const Connection& c, const Endpoints& e) noexcept {
+  return {.address = e.local,
+          .port = e.local_port,
+          .dual_stack = e.remote_port == 0 && c.dual_stack(),
+          .reuseaddr = c.reuseaddr,
+          .reuseport = c.reuseport,
+          .owner = c.owner};
+}
+
+PortSearch new_search(UdpWorker& u) noexcept {
+  uint16_t first = 0, last = 0;
+  u.w.sessions->chosen_ports(u.w, &first, &last);
+  const uint32_t n = static_cast<uint32_t>(last) - first + 1;
+  return {.first = first, .n = n, .start = static_cast<uint32_t>(u.w.random() % n)};
+}
+
+// Whoever has the port besides; without one the flow table chooses.
+Status enter_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
+                  Endpoints& e) noexcept {
+  const SessionOps& sessions = *u.w.sessions;
+  if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
+  Status s = ports.add(local_end(c, e));
+  if (s == Status::kOk) {
+    s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
+    if (s != Status::kOk) ports.remove(local_end(c, e));
+  }
+  if (s != Status::kOk) sessions.flow_del(u.w, e, kProtoUdp);
+  return s;
+}
+
+// At a port that nobody has. Where there is none, one that others have with other peers.
+Status choose_with_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
+                        Endpoints& e) noexcept {
+  LocalEnd end = local_end(c, e);
+  PortSearch search = new_search(u);
+  Status s;
+  while ((s = ports.take_free(end, search)) == Status::kOk) {
+    e.local_port = end.port;
+    s = enter_peer(u, c, ports, e);
+    ports.remove(end);  // it has the one with its address by now
+    if (s != Status::kInUse) return s;
+  }
+  e.local_port = 0;
+  return s == Status::kInUse ? enter_peer(u, c, ports, e) : s;
+}
+
 // The 5-tuple with its source address and port, in the flow table.
 Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
-  const SessionOps& sessions = *u.w.sessions;
   IpAddress from = e.local;
   if (from.is_zero() && e.remote.is_ip4 && is_multicast(e.remote)) from = c.ip4_group_source;
   if (e.local.is_zero() || c.interface != kNoIndex) {  // the route says no source to those
@@ -57,14 +102,7 @@ Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   }
   LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
   if (!ports) return Status::kNoMemory;
-  if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
-  ports->add(e.local_port);
-  const Status s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
-  if (s != Status::kOk) {
-    sessions.flow_del(u.w, e, kProtoUdp);
-    ports->remove(e.local_port);
-  }
-  return s;
+  return e.local_port != 0 ? enter_peer(u, c, *ports, e) : choose_with_peer(u, c, *ports, e);
 }
 
 Status enter_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
@@ -83,41 +121,42 @@ void leave_bound(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept
     u.w.sessions->flow_unbind(u.w, e, kProtoUdp, c.dual_stack());
 }
 
-// At a port that nobody has, sought from a random one on (RFC 6056 section 3.3.1). The flow table
-// hears of the one that is taken only: packets of others would find what is entered there to see.
-// kInUse: there is none.
+// At a port that nobody has. The flow table hears of the one that is taken only: packets of others
+// would find what is entered there to see. kInUse: there is none.
 Status claim_free(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
                   Endpoints& e) noexcept {
-  uint16_t first = 0, last = 0;
-  u.w.sessions->chosen_ports(u.w, &first, &last);
-  const uint32_t range = static_cast<uint32_t>(last) - first + 1;
-  const auto start = static_cast<uint32_t>(u.w.random() % range);
-  for (uint32_t i = 0; i < range; ++i) {
-    e.local_port = static_cast<uint16_t>(first + (start + i) % range);
-    if (!ports.add_if_free(e.local_port)) continue;
-    const Status s = enter_bound(u, c, e);
+  LocalEnd end = local_end(c, e);
+  PortSearch search = new_search(u);
+  Status s;
+  while ((s = ports.take_free(end, search)) == Status::kOk) {
+    e.local_port = end.port;
+    s = enter_bound(u, c, e);
     if (s == Status::kOk) return s;
-    ports.remove(e.local_port);
-    if (s != Status::kInUse) return s;
+    ports.remove(end);
+    if (s != Status::kInUse) break;
   }
   e.local_port = 0;
-  return Status::kInUse;
+  return s;
 }
 
-// The local end alone.
-Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+// The local end alone. `had`: by a socket that had it before its peer, so nobody is asked.
+Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e, bool had = false) noexcept {
   LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
   if (!ports) return Status::kNoMemory;
   Status s = Status::kOk;
   if (e.local_port != 0) {
-    ports->add(e.local_port);  // first, so that nobody chooses it meanwhile
+    const LocalEnd end = local_end(c, e);
+    s = had ? ports->add(end) : ports->take(end);  // first, so that nobody else has it meanwhile
+    if (s != Status::kOk) return s;
     s = enter_bound(u, c, e);
-    if (s != Status::kOk) ports->remove(e.local_port);
+    if (s != Status::kOk) ports->remove(end);
   } else {
     s = claim_free(u, c, *ports, e);
     if (s == Status::kInUse) {  // then one of a socket that has it with a peer
       s = enter_bound(u, c, e);
-      if (s == Status::kOk) ports->add(e.local_port);
+      if (s != Status::kOk) return s;
+      s = ports->add(local_end(c, e));
+      if (s != Status::kOk) leave_bound(u, c, e);
     }
   }
   if (s == Status::kOk) note_bound(u, c, e.local_port);
@@ -131,24 +170,32 @@ void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
     note_unbound(u, c, e.local_port);
     leave_bound(u, c, e);
   }
-  shared().local_ports->of(e.fib_index)->remove(e.local_port);  // last: nobody's only now
+  shared().local_ports->of(e.fib_index)->remove(local_end(c, e));  // last: nobody's only now
 }
 
-// What others have bound a 5-tuple may have, too, if it could be bound with them.
-Status claim_shared_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
+// At a port that it has asked for: what it may not be bound to, it may not have with a peer either.
+Status claim_named_with_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   Endpoints alone = e;
   alone.local = c.bound;
-  alone.remote = c.bound.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  alone.remote = any_of(c.bound.is_ip4);
   alone.remote_port = 0;
-  if (const Status s = claim_bound(u, c, alone); s != Status::kOk) return s;
+  if (c.shares_end()) {  // others have bound it, and the flow table has to see that it may
+    if (const Status s = claim_bound(u, c, alone); s != Status::kOk) return s;
+    const Status s = claim_peer(u, c, e);
+    release(u, c, alone);
+    return s;
+  }
+  LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
+  if (!ports) return Status::kNoMemory;
+  if (const Status s = ports->take(local_end(c, alone)); s != Status::kOk) return s;
   const Status s = claim_peer(u, c, e);
-  release(u, c, alone);
+  ports->remove(local_end(c, alone));
   return s;
 }
 
 Status claim(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   if (e.remote_port == 0) return claim_bound(u, c, e);
-  return c.shares_end() && e.local_port != 0 ? claim_shared_peer(u, c, e) : claim_peer(u, c, e);
+  return e.local_port != 0 ? claim_named_with_peer(u, c, e) : claim_peer(u, c, e);
 }
 
 void note_peer(UdpWorker& u, Connection& c) noexcept {
@@ -187,6 +234,7 @@ Status connect(Worker& w, SessionId session, Endpoints& e, const SocketOptionsVi
   Connection* c = u.connections.alloc();
   if (!c) return Status::kNoMemory;
   c->session = session;
+  c->owner = w.sessions->owner(w, session);
   c->bound = e.local;
   c->v6only = options.v6only;
   c->has_chosen_port = e.local_port == 0;
@@ -227,13 +275,13 @@ Status set_peer(Worker& w, ConnId id, Endpoints& e) noexcept {
   } else {
     now.local = c->bound;
     if (c->has_chosen_port) now.local_port = 0;  // others may have that one; another is chosen
-    now.remote = c->bound.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+    now.remote = any_of(c->bound.is_ip4);
     now.remote_port = 0;
   }
   const bool is_same =
       c->ends.remote_port == e.remote_port && (!wants_peer || c->ends.remote == e.remote);
   if (!is_same) {
-    const Status s = wants_peer ? claim_peer(u, *c, now) : claim_bound(u, *c, now);
+    const Status s = wants_peer ? claim_peer(u, *c, now) : claim_bound(u, *c, now, true);
     if (s != Status::kOk) return s;
     // Only now: between the two a packet finds either entry, and both name this connection.
     release(u, *c, c->ends);

@@ -171,6 +171,31 @@ def options():
         expect_reclaimed(lab)
 
 
+PORTS = [PYTHON, str(HERE / "datagram_ports.py")]
+
+
+def ports(n_workers=1):
+    """Whose a port is, by number and chosen, against what the kernel says to the same program."""
+    with Lab(workers=n_workers) as lab:
+        named = [*PORTS, "named"]
+        lab.run([*named, HOST_IP4, STACK_IP4, HOST_IP6, STACK_IP6], timeout=240)  # the program is right about Linux
+        lab.run([*named, STACK_IP4, HOST_IP4, STACK_IP6, HOST_IP6], env=lab.preload(), timeout=240)
+        # Two at once: no port is two sockets'.
+        chosen = [*PORTS, "chosen", STACK_IP4, HOST_IP4, "400"]
+        with lab.program(chosen, name="one", env=lab.preload()) as one, \
+                lab.program(chosen, name="two", env=lab.preload()) as two:
+            wait_until(lambda: all("ports" in lab.output(p) or p.poll() is not None for p in (one, two)), "all are open")
+            numbers = [n for p in (one, two) for n in re.findall(r"\d+", lab.output(p))]
+            expect(len(numbers) == 800, f"{len(numbers)} ports: {lab.output(one)} {lab.output(two)}")
+            expect(len(set(numbers)) == 800, f"{800 - len(set(numbers))} are of two sockets")
+        expect_reclaimed(lab)
+
+
+def port_workers():
+    """The same with two workers, each of which chooses."""
+    ports(2)
+
+
 def traceroute():
     """traceroute and tracepath find the other end, and what the path takes, by their error queues."""
     with Lab() as lab:
@@ -302,5 +327,5 @@ def dns():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, traceroute, gro, groups,
-                        solicited_node, dns)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, ports, port_workers,
+                        traceroute, gro, groups, solicited_node, dns)

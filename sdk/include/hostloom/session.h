@@ -85,6 +85,14 @@ enum class PathMtu : uint8_t {
   kProbe,  // refused when it is bigger than the link's MTU; what routers have said is not looked at
 };
 
+// Whose a session is. Sockets of one namespace may agree to share a port; by reuseport those of one
+// user alone.
+struct SocketOwner {
+  uint32_t ns = 0;   // its number
+  uint32_t uid = 0;  // of the application's process
+  friend constexpr bool operator==(const SocketOwner&, const SocketOwner&) = default;
+};
+
 // Options of a socket as the transport gets them, at open and whenever they change. Times 0 =
 // transport's default.
 struct SocketOptionsView {
@@ -289,6 +297,10 @@ struct SessionOps {
   // and who wants more has to ask again. False: there is as much already, or nobody reads any more,
   // and no call follows. Since ABI 1.1.
   bool (*rx_await)(Worker&, SessionId, uint32_t bytes) noexcept;
+
+  // Of a session that the transport has been given, also before its connect() has returned. Since
+  // ABI 1.1.
+  SocketOwner (*owner)(Worker&, SessionId) noexcept;
 
   // Listeners of one interface (SocketOptionsView::interface). What opens a flow has come `by` a
   // link that the listener does not hear which lookup() has found: another one of the port that

@@ -39,7 +39,7 @@ ALLOWED = (
     (r"plugins/memif/(links\.cc attach|bell\.cc spare_contexts)", LIFE),
     (r"plugins/pg/capture\.cc add", "while packets are captured: a tool of tests, one file for all workers"),
     (r"plugins/udp/groups\.cc note_(un)?bound", "once a socket"),
-    (r"plugins/udp/local_ports\.h \w+", "once a socket"),
+    (r"plugins/udp/local_ports\.(h|cc) \w+", "once a socket"),
     (r"plugins/tcp/cli\.cc operator", SETUP),
     (r"plugins/perf/pattern\.cc pattern", SETUP),
     (r"plugins/perf/(api|cli|cli_client|client|held|perf)\.(cc|h) .*", "once a command, and once a worker when its part is over"),

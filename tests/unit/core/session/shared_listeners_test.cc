@@ -99,6 +99,44 @@ TEST(SharedListeners, NobodyOfAnotherNamespaceJoins) {  // which is not even to 
   EXPECT_EQ(t->bind_shared(e, kProtoUdp, false, 0, 3, here, 0), Status::kOk);
 }
 
+// Linux asks at bind() alone.
+TEST(SharedListeners, OneOfSeveralThatAreBoundMayHaveAPeerOfItsOwn) {
+  const auto t = std::move(FlowTables::create({})).value();
+  const session::Namespace red, blue;
+  Endpoints exact = place();
+  exact.local = IpAddress(Ip4Address{{10, 0, 0, 1}});
+  const auto bind = [&](Endpoints e, uint16_t port, ConnId conn, const session::Namespace* ns) {
+    const PortShare share{.reuseport = false, .reuseaddr = true, .uid = 7, .ns = ns};
+    e.local_port = port;
+    return t->bind_shared(e, kProtoUdp, false, 0, conn, share, 0);
+  };
+  uint16_t peer = 1000;
+  const auto open = [&](uint16_t port, ConnId conn) {
+    Endpoints e = exact;
+    e.local_port = port;
+    e.remote = IpAddress(Ip4Address{{10, 0, 0, 2}});
+    e.remote_port = ++peer;
+    uint32_t counter = 0;
+    return t->open(e, kProtoUdp, 0, conn, counter, 0);
+  };
+  ASSERT_EQ(bind(place(), 80, 1, &red), Status::kOk);
+  ASSERT_EQ(bind(exact, 80, 2, &red), Status::kOk);
+  EXPECT_EQ(open(80, 1), Status::kOk);
+  EXPECT_EQ(open(80, 2), Status::kOk);
+  EXPECT_EQ(open(80, 3), Status::kInUse) << "of one that is not bound";
+  // What another namespace has bound to the address is not to be taken by one of any.
+  ASSERT_EQ(bind(place(), 81, 1, &red), Status::kOk);
+  ASSERT_EQ(bind(exact, 81, 2, &blue), Status::kOk);
+  EXPECT_EQ(open(81, 1), Status::kInUse);
+  EXPECT_EQ(open(81, 2), Status::kOk);
+  // Nor by one that does not share.
+  Endpoints alone = place(82);
+  ASSERT_EQ(t->bind(alone, kProtoUdp, false, 0, 4, 0), Status::kOk);
+  ASSERT_EQ(bind(exact, 82, 2, &blue), Status::kOk);
+  EXPECT_EQ(open(82, 4), Status::kInUse);
+  EXPECT_EQ(open(82, 2), Status::kOk);
+}
+
 PortShare on_link(IfIndex link, bool reuseport = false) {
   return {.reuseport = reuseport, .reuseaddr = false, .uid = 7, .interface = link};
 }

@@ -45,7 +45,7 @@ TEST_P(UdpHearers, MayLiveOnAnotherWorkerThanWhoHasThePort) {  // packets come b
   bed.receive({}, ip6());
   EXPECT_EQ(bed.count(ip6() ? "udp6-input/no-port" : "udp4-input/no-port"), 1u);
   EXPECT_TRUE(bed.fake.handed_off.empty());
-  udp::shared().local_ports->of(0)->add(53);
+  ASSERT_EQ(udp::shared().local_ports->of(0)->add({.port = 53, .reuseport = true}), Status::kOk);
   bed.receive({}, ip6());
   EXPECT_EQ(bed.count(ip6() ? "udp6-input/handed-off" : "udp4-input/handed-off"), 1u);
   look_at(3);  // nobody there, nor on 1 and 2, where there are no sockets
@@ -87,7 +87,7 @@ TEST_P(UdpHearers, NobodyIsToldOfWhatCameToAGroup) {  // RFC 1122 section 3.2.2
   bed.options.interface = 4;
   bed.bind(53, ip6());
   udp::shared().n_bound[1] = 1;
-  udp::shared().local_ports->of(0)->add(53);
+  ASSERT_EQ(udp::shared().local_ports->of(0)->add({.port = 53, .reuseport = true}), Status::kOk);
   bed.receive({.flags = kBufferLinkGroup}, ip6());
   ASSERT_EQ(bed.fake.handed_off.size(), 1u);
   Buffer* b = bed.fake.handed_off[0].second.packet;

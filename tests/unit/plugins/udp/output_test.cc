@@ -366,11 +366,11 @@ TEST_P(UdpOutput, APeerComesChangesAndGoes) {
   EXPECT_EQ(e.local_port, 53);
   bed.send(c, "x");
   EXPECT_EQ(next().dst_port, 7);
-  // The port is another socket's to bind now, as iperf3's server does.
-  const ConnId next_server = bed.bind(53, ip6());
-  e.remote_port = 0;
-  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kInUse);
-  bed.ops().abort(bed.fake.worker, next_server);
+  // The port stays its own.
+  Endpoints other;
+  other.local = other.remote = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
+  other.local_port = 53;
+  bed.open(other, Status::kInUse);
   e.remote = bed.remote(ip6());
   e.remote_port = 8;
   ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);
@@ -402,6 +402,7 @@ TEST_P(UdpOutput, PeersThatCannotBeAreRefused) {
 // man 2 connect: AF_UNSPEC. Linux lets go of a port that it has chosen.
 TEST_P(UdpOutput, APortThatWasChosenIsGivenUpWithThePeer) {
   const ConnId c = bed.connect(7, ip6());
+  bed.first_chosen = bed.last_chosen = 50'000;
   Endpoints e;
   e.remote = ip6() ? IpAddress(Ip6Address{}) : IpAddress(Ip4Address{});
   ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, c, e), Status::kOk);

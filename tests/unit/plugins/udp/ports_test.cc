@@ -2,7 +2,11 @@
 // peer, or the answers of one would be the other's.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <atomic>
 #include <set>
+#include <thread>
+#include <tuple>
 
 #include "tests/unit/plugins/udp/udp_bed.h"
 
@@ -132,13 +136,242 @@ TEST_P(ChosenPort, IsSharedWhereThereIsNoOther) {
   EXPECT_EQ(bind(40'000, 40'001), 40'001) << "the one with a peer has it still";
 }
 
-// Who names one has it, as a server that connects the socket of a client and binds the next.
-TEST_P(ChosenPort, OneThatIsAskedForIsGiven) {
-  (void)bed.connect(7, GetParam());
-  EXPECT_EQ(port_of(bed.bind(40'000, GetParam())), 40'000);
+// RFC 6056 section 3.3.1 for those with a peer, too: what such a socket turns to later, or what is
+// bound meanwhile, meets nobody.
+TEST_P(ChosenPort, OfOneWithAPeerIsNobodyElsesEither) {
+  bed.first_chosen = 40'000;
+  bed.last_chosen = 40'002;
+  std::set<uint16_t> ports;
+  for (uint16_t peer = 1; peer <= 3; ++peer) ports.insert(port_of(bed.connect(peer, GetParam())));
+  EXPECT_EQ(ports.size(), 3u);
+  // All are taken: one that another has with another peer.
+  const ConnId c = bed.connect(4, GetParam());
+  EXPECT_EQ(port_of(c), 40'000) << "as the flow table chooses";
+  close(c);
+  for (int i = 0; i < 3; ++i) {
+    const ConnId again = bed.connect(4, GetParam());
+    EXPECT_EQ(port_of(again), 40'000) << "and keeps nothing else";
+    close(again);
+  }
+}
+
+TEST_P(ChosenPort, OfOneWithAPeerIsPassedOverIfTheFlowTableRefusesIt) {
+  Endpoints taken;
+  taken.local = UdpBed::local(GetParam());
+  taken.remote = UdpBed::remote(GetParam());
+  taken.local_port = 40'000;
+  taken.remote_port = 7;
+  bed.flows[UdpBed::id_of(taken)] = {FlowKind::kEstablished, 77};
+  bed.first_chosen = 40'000;
+  bed.last_chosen = 40'001;
+  for (int i = 0; i < 10; ++i) {  // some begin with the one, some with the other
+    const ConnId c = bed.connect(7, GetParam());
+    EXPECT_EQ(port_of(c), 40'001);
+    close(c);
+  }
+  EXPECT_EQ(bind(40'000, 40'000), 40'000) << "it is nobody's still";
+  EXPECT_EQ(bed.n_unnamed, 0u);
+}
+
+// Another worker's bind at the moment at which a connect enters its port.
+TEST_P(ChosenPort, IsTakenBeforeTheConnectIsThere) {
+  bed.first_chosen = 40'000;
+  bed.last_chosen = 40'000;
+  udp::LocalPorts::Table& ports = *udp::shared().local_ports->of(0);
+  int opened = 0;
+  bed.at_open = [&](const Endpoints& e) {
+    ++opened;
+    EXPECT_EQ(e.local_port, 40'000);
+    udp::PortSearch search{.first = 40'000};
+    udp::LocalEnd other{.address = e.local};
+    EXPECT_EQ(ports.take_free(other, search), Status::kInUse);
+    other.port = 40'000;
+    EXPECT_EQ(ports.take(other), Status::kInUse) << "nor by number";
+  };
+  close(bed.connect(7, GetParam()));
+  EXPECT_EQ(opened, 1);
+  bed.at_open = {};
+  EXPECT_EQ(bind(40'000, 40'000), 40'000);
+  EXPECT_EQ(bed.n_unnamed, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, ChosenPort, testing::Bool());
+
+// Ports that are asked for by number. What Linux 6.18 says of the same was found by running it.
+struct NamedPort : testing::Test {
+  enum Share : uint8_t { kAlone, kReuseAddr = 1, kReusePort = 2 };
+  static inline const IpAddress kAny4 = Ip4Address{}, kAny6 = Ip6Address{};
+  static inline const IpAddress kOwn4 = UdpBed::local(false), kOwn6 = UdpBed::local(true);
+  static inline const IpAddress kOther4 = *IpAddress::parse("10.0.0.3");
+
+  Status open(const IpAddress& local, uint8_t share = kAlone, bool v6only = false,
+              const IpAddress* peer = nullptr) {
+    Endpoints e;
+    e.local = local;
+    e.local_port = 5000;
+    e.remote = local.is_ip4 ? kAny4 : kAny6;
+    if (peer) {
+      e.remote = *peer;
+      e.remote_port = 9;
+    }
+    bed.options.reuseaddr = share & kReuseAddr;
+    bed.options.reuseport = share & kReusePort;
+    bed.options.v6only = v6only;
+    return bed.ops().connect(bed.fake.worker, bed.next_session++, e, bed.options, &latest);
+  }
+  // A socket that is bound and then gets a peer, by route from kOwn4 or kOwn6.
+  void connected(const IpAddress& local, uint8_t share = kAlone) {
+    ASSERT_EQ(open(local, share), Status::kOk);
+    Endpoints peer;
+    peer.remote = UdpBed::remote(!local.is_ip4);
+    peer.remote_port = 9;
+    ASSERT_EQ(bed.ops().set_peer(bed.fake.worker, latest, peer), Status::kOk);
+  }
+  Status probe(const IpAddress& local, uint8_t share = kAlone, bool v6only = false) {
+    const ConnId first = latest;
+    const Status s = open(local, share, v6only);
+    if (s == Status::kOk) close();
+    latest = first;
+    return s;
+  }
+  void close() { bed.ops().close(bed.fake.worker, latest, false); }
+
+  UdpBed bed;
+  ConnId latest = kNoConn;
+};
+
+TEST_F(NamedPort, IsAnothersThatHasItWithAPeer) {
+  for (const IpAddress& bound : {kAny4, kOwn4}) {
+    connected(bound);
+    const ConnId first = latest;
+    EXPECT_EQ(probe(kAny4), Status::kInUse);
+    EXPECT_EQ(probe(kOwn4), Status::kInUse);
+    EXPECT_EQ(probe(kOwn4, kReuseAddr | kReusePort), Status::kInUse) << "both have to agree";
+    EXPECT_EQ(probe(kAny6), Status::kInUse);
+    EXPECT_EQ(probe(kAny6, kAlone, true), Status::kOk);
+    EXPECT_EQ(probe(kOther4), Status::kOk);
+    // And one that asks for a peer of its own at once.
+    const IpAddress peer = *IpAddress::parse("192.0.2.77");
+    EXPECT_EQ(open(kAny4, kAlone, false, &peer), Status::kInUse);
+    EXPECT_EQ(open(kOther4, kAlone, false, &peer), Status::kOk);
+    close();
+    bed.ops().close(bed.fake.worker, first, false);
+    EXPECT_EQ(probe(kAny4), Status::kOk);
+  }
+}
+
+TEST_F(NamedPort, IsTakenOnAllAddressesAndOnOne) {
+  ASSERT_EQ(open(kAny4), Status::kOk);
+  EXPECT_EQ(probe(kOwn4), Status::kInUse);
+  EXPECT_EQ(probe(kAny6), Status::kInUse);
+  EXPECT_EQ(probe(kAny6, kAlone, true), Status::kOk);
+  close();
+  ASSERT_EQ(open(kOwn4), Status::kOk);
+  EXPECT_EQ(probe(kAny4), Status::kInUse);
+  EXPECT_EQ(probe(kAny6), Status::kInUse);
+  EXPECT_EQ(probe(kAny6, kAlone, true), Status::kOk);
+  EXPECT_EQ(probe(kOwn6), Status::kOk);
+  close();
+  ASSERT_EQ(open(kAny6), Status::kOk);
+  EXPECT_EQ(probe(kOwn4), Status::kInUse);
+  EXPECT_EQ(probe(kOwn6), Status::kInUse);
+  close();
+  ASSERT_EQ(open(kAny6, kAlone, true), Status::kOk);
+  EXPECT_EQ(probe(kAny4), Status::kOk);
+  EXPECT_EQ(probe(kOwn6), Status::kInUse);
+}
+
+TEST_F(NamedPort, IsSharedByThoseThatAgree) {
+  for (const auto& [a, b, status] : {std::tuple{kReuseAddr, kReuseAddr, Status::kOk},
+                                     {kReusePort, kReusePort, Status::kOk},
+                                     {kReuseAddr, kReusePort, Status::kInUse},
+                                     {kReuseAddr, kAlone, Status::kInUse},
+                                     {kAlone, kReuseAddr, Status::kInUse}}) {
+    for (const IpAddress& bound : {kAny4, kOwn4}) {
+      connected(bound, a);
+      const ConnId first = latest;
+      EXPECT_EQ(probe(kAny4, b), status) << a << b;
+      EXPECT_EQ(probe(kOwn4, b), status) << a << b;
+      EXPECT_EQ(probe(kAny6, b), status) << a << b;
+      bed.ops().close(bed.fake.worker, first, false);
+    }
+  }
+  // By reuseport of one user, and either of one namespace.
+  connected(kAny4, kReusePort);
+  bed.owner = {.ns = 0, .uid = 1};
+  EXPECT_EQ(probe(kOwn4, kReusePort), Status::kInUse);
+  bed.owner = {.ns = 1, .uid = 0};
+  EXPECT_EQ(probe(kOwn4, kReusePort), Status::kInUse);
+  EXPECT_EQ(probe(kAny4), Status::kOk) << "of another namespace, which meets the same end alone";
+}
+
+// What the socket had before its peer it has again without asking, and others meet it.
+TEST_F(NamedPort, IsKeptByOneThatGivesUpItsPeer) {
+  connected(kAny4, kReuseAddr);
+  const ConnId first = latest;
+  ASSERT_EQ(open(kOwn4, kReuseAddr), Status::kOk);
+  Endpoints nobody;
+  nobody.remote = kAny4;
+  EXPECT_EQ(bed.ops().set_peer(bed.fake.worker, first, nobody), Status::kOk);
+  EXPECT_EQ(nobody.local_port, 5000);
+  EXPECT_EQ(probe(kAny6), Status::kInUse);
+  close();
+  bed.ops().close(bed.fake.worker, first, false);
+}
+
+// Two workers at once: no port is two sockets', whichever is chosen or asked for.
+TEST(LocalPortsOfWorkers, AreOneSocketsAlone) {
+  udp::LocalPorts ports;
+  udp::LocalPorts::Table& table = *ports.of(0);
+  constexpr uint32_t kRange = 16, kTurns = 20'000;
+  std::array<std::atomic<int>, kRange> owners{};
+  std::atomic<int> shared = 0;
+  const auto work = [&](uint32_t seed) {
+    for (uint32_t i = 0; i < kTurns; ++i) {
+      udp::LocalEnd end;
+      udp::PortSearch search{.first = 1000, .n = kRange, .start = (i * 7 + seed) % kRange};
+      if (i % 3 == 0) {
+        end.port = static_cast<uint16_t>(1000 + search.start);
+        if (table.take(end) != Status::kOk) continue;
+      } else if (table.take_free(end, search) != Status::kOk) {
+        continue;
+      }
+      shared += owners[end.port - 1000u].fetch_add(1) != 0;
+      owners[end.port - 1000u].fetch_sub(1);
+      table.remove(end);
+    }
+  };
+  std::thread other(work, 3);
+  work(0);
+  other.join();
+  EXPECT_EQ(shared, 0);
+  for (uint16_t i = 0; i < kRange; ++i) EXPECT_EQ(table.count(1000 + i), 0u);
+}
+
+TEST(LocalPortsOfWorkers, ASearchThatFoundNoneIsNotMadeAgainBeforeOneIsGivenBack) {
+  udp::LocalPorts ports;
+  udp::LocalPorts::Table& table = *ports.of(0);
+  udp::LocalEnd end;
+  for (uint16_t i = 0; i < 3; ++i) {
+    udp::PortSearch search{.first = 1000, .n = 3, .start = 1};
+    EXPECT_EQ(table.take_free(end, search), Status::kOk);
+  }
+  udp::PortSearch search{.first = 1000, .n = 3};
+  EXPECT_EQ(table.take_free(end, search), Status::kInUse);
+  EXPECT_EQ(search.tried, 3u);
+  search = {.first = 1000, .n = 3};
+  EXPECT_EQ(table.take_free(end, search), Status::kInUse);
+  EXPECT_EQ(search.tried, 0u);
+  end.port = 1001;
+  EXPECT_EQ(table.add(end), Status::kOk);
+  table.remove(end);
+  EXPECT_EQ(table.take_free(end, search), Status::kInUse) << "another has it still";
+  end.port = 1001;
+  table.remove(end);
+  search = {.first = 1000, .n = 3};
+  EXPECT_EQ(table.take_free(end, search), Status::kOk);
+  EXPECT_EQ(end.port, 1001);
+}
 
 }  // namespace
 }  // namespace loom::test

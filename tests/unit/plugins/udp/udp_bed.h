@@ -3,6 +3,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -52,8 +53,11 @@ struct UdpBed {
   std::map<SessionId, uint32_t> members;  // memberships that are charged to a session
   uint32_t most_members = ~0u;            // of all of them
 
-  uint16_t first_chosen = 50'000, last_chosen = 50'000;  // ports for who asks for none
+  uint16_t first_chosen = 40'000, last_chosen = 40'000;  // ports for who asks for none
   uint32_t n_binds = 0, n_unnamed = 0;  // of flow_bind and flow_bind_shared; those without a port
+
+  SocketOwner owner;                              // of what is opened
+  std::function<void(const Endpoints&)> at_open;  // what happens meanwhile
 
   void choose(Endpoints& e) {
     ++n_unnamed;
@@ -69,9 +73,11 @@ struct UdpBed {
     sessions.struct_size = sizeof sessions;
     sessions.lookup4 = lookup<FlowKey4, Ip4Address>;
     sessions.lookup6 = lookup<FlowKey6, Ip6Address>;
+    sessions.owner = [](Worker&, SessionId) noexcept { return self->owner; };
     sessions.flow_open = [](Worker&, Endpoints& e, uint8_t, ConnId c) noexcept {
+      if (self->at_open) self->at_open(e);
       if (e.local.is_zero()) e.local = local(!e.remote.is_ip4);
-      if (e.local_port == 0) e.local_port = 40'000;
+      if (e.local_port == 0) e.local_port = self->first_chosen;
       return self->flows.try_emplace(id_of(e), Flow{FlowKind::kHalfOpen, c}).second
                  ? Status::kOk
                  : Status::kInUse;
