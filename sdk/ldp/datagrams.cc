@@ -139,8 +139,7 @@ int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, soc
   // Of no link (EINVAL, but for who has chosen a device of the kernel's), or none of Hostloom's.
   if (is_of_link(local) && (scope == 0 || scope > kMostScope)) return try_kernel(fd, addr, len);
   const int outcome = open_session(fd, &local, nullptr, scope);
-  if (outcome == -ENODEV) return try_kernel(fd, addr, len);
-  return outcome > 0 ? in_kernel(fd, libc().bind, addr, len) : outcome;
+  return outcome > 0 || outcome == -ENODEV ? try_kernel(fd, addr, len) : outcome;
 }
 
 int connect_datagrams(int fd, const sockaddr* addr, socklen_t len) {

@@ -129,11 +129,15 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
   svm::Endpoint local;
   if (to_endpoint(addr, len, candidate_is_ip4(fd), local) != 0) return libc().bind(fd, addr, len);
   if (candidate_is_datagram(fd)) return keep.status(bind_datagrams(fd, local, addr, len));
+  if (svm::Endpoint before; bound_to(fd, before)) return keep.status(-EINVAL);
   const uint32_t scope = scope_of(addr, len, local);
   if (is_of_link(local) && (scope == 0 || scope > kMostScope))
     return keep.status(bind_in_kernel(fd, addr, len));
   const Home home = is_loopback(local) ? Home::kKernel : find_home();
   if (home == Home::kNowhere) return keep.status(-ENETDOWN);
+  // An interface that is none of Hostloom's may be one of the kernel's.
+  if (home == Home::kHostloom && scope != 0 && find_scope(*worker(), scope) == -ENODEV)
+    return keep.status(bind_in_kernel(fd, addr, len));
   const int outcome = note_bind(fd, local, addr, len);
   if (outcome != 0 || home == Home::kHostloom) return keep.status(outcome);
   return keep.status(become_kernel(fd));

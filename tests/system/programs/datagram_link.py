@@ -95,6 +95,14 @@ def scoped(own, host, port, interface):
                 (0, socket.IP_MULTICAST_IF, struct.pack("8xi", interface), 0)):
             s = datagram_socket() if fresh else datagram_socket("::", 0)
             expect(failure(s.setsockopt, level, option, value) == error, f"{level} {option} {value}, {fresh}")
+    fresh = datagram_socket()
+    for name in (own, host):
+        expect(failure(fresh.bind, (name, 0, 0, interface + 77)) == errno.ENODEV, f"{name} is bound to no interface")
+    expect(failure(fresh.bind, (host, 0, 0, interface)) in (errno.EADDRNOTAVAIL, errno.ENODEV), "the other end's")
+    fresh.bind((own, 0, 0, interface))  # it is nobody's still
+    fresh = datagram_socket()
+    fresh.setblocking(False)
+    expect(failure(fresh.connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface, at once")
     s = datagram_socket("::", 0)  # one that is open, and meets interfaces that there are not
     expect(failure(s.connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface")
     expect(failure(s.connect, (host, port, 0, interface)) == errno.EINVAL, "a second interface")

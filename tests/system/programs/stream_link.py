@@ -37,6 +37,12 @@ def address(name):
     return name[0].split("%")[0], *name[1:]
 
 
+def fails_at_once(to):
+    s = stream()
+    s.setblocking(False)
+    return failure(s.connect, to)
+
+
 def listens(name):
     """The errno of bind and listen together: which of them says so differs."""
     return failure(lambda: stream(name).listen(1))
@@ -46,9 +52,21 @@ def connects(own, host, port, interface):
     to = (host, port, 0, interface)
     expect(failure(stream().connect, (host, port)) == errno.EINVAL, "connected on no link")
     expect(failure(stream().connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface")
+    expect(fails_at_once((host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface, without waiting")
     expect(failure(stream().connect, ("ff02::1", port, 0, interface)) == errno.ENETUNREACH, "a group")
     expect(failure(stream().bind, (own, 0)) == errno.EINVAL, "bound on no link")
-    expect(listens((own, 0, 0, interface + 77)) == errno.ENODEV, "bound to no interface")
+    for name in (own, host):
+        expect(failure(stream().bind, (name, 0, 0, interface + 77)) == errno.ENODEV, f"{name} is bound to no interface")
+    s = stream((own, 0, 0, interface))
+    expect(failure(s.bind, (own, 0, 0, interface + 77)) == errno.EINVAL, "bound twice")
+    s.setblocking(False)
+    expect(failure(s.connect, (host, port, 0, interface + 77)) == errno.EINVAL, "a second interface, without waiting")
+    # What could not be connected goes on as it was.
+    s = stream()
+    expect(failure(s.connect, (host, port, 0, interface + 77)) == errno.ENETUNREACH, "no such interface")
+    s.connect((host, port, 0, interface))
+    ask(s, b"after all")
+    s.close()
     expect(listens((host, 0, 0, interface)) == errno.EADDRNOTAVAIL, "bound to the other end")
     for local in (None, (own, 0, 0, interface)):
         s = stream(local)
