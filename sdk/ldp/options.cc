@@ -299,6 +299,10 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     s.gso_size.store(static_cast<uint16_t>(number));
     return 0;
   }
+  if (s.is_datagram() && level == SOL_UDP && name == UDP_CORK) {
+    s.cork(number != 0);
+    return 0;
+  }
   if (s.is_datagram() && is_checksum_option(level, name)) {
     if (name == UDP_NO_CHECK6_TX)
       s.no_check6_tx.store(number != 0);
@@ -344,6 +348,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (s.is_datagram() && get_ancillary(s, level, name, number)) return put(number, value, len);
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT)
     return put(s.gso_size.load(), value, len);
+  if (s.is_datagram() && level == SOL_UDP && name == UDP_CORK)
+    return put(s.is_corked(), value, len);
   if (s.is_datagram() && is_checksum_option(level, name)) {
     const bool is_on = name == UDP_NO_CHECK6_TX ? s.no_check6_tx.load() : s.options().no_check6_rx;
     return put(is_on, value, len);

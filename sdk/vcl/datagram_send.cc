@@ -179,6 +179,14 @@ int Session::cannot_leave(DatagramSend& d, int flags, const PathRules& rules, ui
 }
 
 int Session::send_datagrams(std::span<DatagramSend> all, int flags) {
+  const bool is_part = (flags & MSG_MORE) || holds_back.load(std::memory_order_relaxed);
+  if (is_part && is_connectionless()) [[unlikely]]
+    return send_corked(all, flags);
+  return send_whole(all, flags);
+}
+
+// Each for itself.
+int Session::send_whole(std::span<DatagramSend> all, int flags) {
   const PathRules rules = path_rules();
   uint32_t mtu = 0;
   int error = 0;

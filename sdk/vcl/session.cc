@@ -439,6 +439,7 @@ void Session::retire() {
       worker_.drop_unused_pairs();
     }
   }
+  end_cork();
   attachment_.reset();
   worker_.sessions().put(this);
 }
@@ -459,6 +460,7 @@ void Session::add_holder(uint64_t bit) noexcept {
 }
 void Session::after_fork() noexcept {
   new (&mutex_) std::mutex;
+  cork_after_fork();
   dismiss_thread_watches();
   accepting_ = 0;
   questions_.clear();  // the parent's threads have asked them

@@ -32,6 +32,7 @@ namespace loom::vcl {
 
 class AppWorker;
 
+struct DatagramCork;
 struct SessionTag;
 
 // What may be said with a datagram to send.
@@ -114,15 +115,18 @@ class Session final : public Object, public ListNode<SessionTag> {
   }
   // Of datagrams (datagram.cc), one a call. Both send() and receive() above are these, without more
   // to say. The result of send_datagram is all or an error: -EDESTADDRREQ, -EMSGSIZE, -ENETUNREACH
-  // (IPv4 from an IPv6 address), -EOPNOTSUPP (MSG_OOB, MSG_MORE), and what earlier ones to the peer
-  // met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length that the
-  // datagram has.
+  // (IPv4 from an IPv6 address), -EOPNOTSUPP (MSG_OOB; of DTLS MSG_MORE), and what earlier ones to
+  // the peer met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length that
+  // the datagram has.
   ssize_t send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out);
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
   // Several with one lock, and whoever reads them is woken once. How many: send_datagrams goes on
   // until all are sent, or one cannot be; receive_datagrams waits for the first alone. Negative
   // errno: of the first. What a later one meets with is met again, or told, by the next call.
   int send_datagrams(std::span<DatagramSend> all, int flags);
+  // UDP_CORK (datagram_cork.h). Turned off, it sends what was held back.
+  void cork(bool on);
+  bool is_corked();
   int receive_datagrams(std::span<DatagramReceive> all, int flags);
   // The next call would return an error of earlier datagrams.
   bool has_error();
@@ -247,6 +251,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<uint8_t> ip4_group_hops{1}, ip6_group_hops{1};  // the same to groups
   std::atomic<uint16_t> gso_size{0};      // UDP_SEGMENT, unless a datagram has its own
   std::atomic<bool> no_check6_tx{false};  // UDP_NO_CHECK6_TX
+  std::atomic<bool> holds_back{false};    // corked, or something waits (datagram_cork.h): read only
   // What the program wants to be told with each datagram; the bits are the preload library's.
   std::atomic<uint8_t> ancillary{0};
 
@@ -360,6 +365,14 @@ class Session final : public Object, public ListNode<SessionTag> {
   // How large the fifos are to be that the daemon is asked for; 0: as it likes.
   uint32_t rx_to_ask() const noexcept;
   uint32_t tx_to_ask() const noexcept;
+  int send_whole(std::span<DatagramSend> all, int flags);
+  DatagramCork& the_cork();
+  void note_cork(const DatagramCork& c) noexcept;
+  int send_pending(DatagramCork& c, std::unique_lock<std::mutex>& lock, int flags);
+  int add_to_cork(DatagramSend& d, int flags);
+  int send_corked(std::span<DatagramSend> all, int flags);
+  void cork_after_fork() noexcept;
+  void end_cork() noexcept;
   void collect_errors();
   void add_local_error(const svm::Endpoint& to, uint32_t mtu);
 
@@ -427,6 +440,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t errors_seen_ = 0;   // the rx fifo's cursor
   int queued_error_ = 0;       // errno of one in the queue that no call has returned
   bool hears_errors_ = false;  // has asked for them
+  struct CorkDeleter {
+    void operator()(DatagramCork* c) const noexcept;
+  };
+  std::unique_ptr<DatagramCork, CorkDeleter> cork_;
 };
 
 // The bytes of `n` at most; f(views) returns how many it filled, or a negative errno.

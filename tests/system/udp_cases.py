@@ -171,6 +171,17 @@ def options():
         expect_reclaimed(lab)
 
 
+def cork():
+    """One datagram of several calls, from Hostloom and from the kernel; cut by UDP_SEGMENT."""
+    with Lab() as lab:
+        for server, server_env, client_env in ((HOST_IP4, None, lab.preload()), (HOST_IP6, None, lab.preload()),
+                                               (STACK_IP4, lab.preload(), None), (STACK_IP4, lab.preload(), lab.preload())):
+            echo = [PYTHON, str(HERE / "datagram_echo.py"), server, "0"]
+            with lab.program(echo, name="echo", env=server_env) as s:
+                lab.run([*OPTIONS, "cork", server, lab.port_of(s)], env=client_env, timeout=240)
+        expect_reclaimed(lab)
+
+
 PORTS = [PYTHON, str(HERE / "datagram_ports.py")]
 
 
@@ -327,5 +338,5 @@ def dns():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, ports, port_workers,
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, cork, ports, port_workers,
                         traceroute, gro, groups, solicited_node, dns)

@@ -2,6 +2,7 @@
 """Options of datagram sockets, as man 7 ip and 7 udp have them, over whatever network the process has.
 usage: datagram_options.py path|path6|errors|errors6|asyncio PEER_ADDRESS
        datagram_options.py hear OWN_ADDRESS PORT GROUP|-      says what comes, once, from whom
+       datagram_options.py cork PEER_ADDRESS PORT             of who sends back what comes
        datagram_options.py gro OWN_ADDRESS PORT               until several came at once"""
 
 import asyncio
@@ -16,7 +17,7 @@ from checks import expect, failure
 IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
 DO, PROBE = 2, 3
 IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_DONTFRAG = 23, 24, 25, 62
-UDP_GRO = 104
+UDP_CORK, UDP_SEGMENT, UDP_GRO = 1, 103, 104
 
 
 def path(peer):
@@ -171,12 +172,54 @@ def gro(own, port):
     print("several", flush=True)
 
 
+def cork(peer, port):
+    """One datagram of several calls: MSG_MORE, UDP_CORK."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    fresh = socket.socket(family, socket.SOCK_DGRAM)
+    expect(fresh.getsockopt(socket.IPPROTO_UDP, UDP_CORK) == 0, "corked from the start")
+    expect(failure(fresh.send, b"x", socket.MSG_MORE) == errno.EDESTADDRREQ, "to nobody")
+    fresh.setsockopt(socket.IPPROTO_UDP, UDP_CORK, 1)  # of a socket that is nobody's yet
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.connect((peer, port))
+    for each, to in ((fresh, ((peer, port),)), (s, ())):
+        each.settimeout(120)
+        send = each.sendto if to else each.send
+
+        def came(what):
+            got = each.recv(70000)
+            expect(got == what, f"{got[:100]} instead of {what[:100]}")
+
+        if each is fresh:
+            expect((send(b"ab", *to), send(b"cd", *to)) == (2, 2), "corked")
+            expect(each.getsockopt(socket.IPPROTO_UDP, UDP_CORK) == 1, "not corked")
+            each.setsockopt(socket.IPPROTO_UDP, UDP_CORK, 0)
+            came(b"abcd")
+        expect(send(b"ab", socket.MSG_MORE, *to) == 2, "the first part")
+        expect(each.sendmsg([b"c", b"d"], [], socket.MSG_MORE, *to) == 2, "the second")
+        expect(send(b"ef", *to) == 2, "the third")
+        came(b"abcdef")
+        # An error drops what there was.
+        expect(send(bytes(60000), socket.MSG_MORE, *to) == 60000, "much")
+        expect(failure(send, bytes(60000), 0, *to) == errno.EMSGSIZE, "too much")
+        send(b"after", *to)
+        came(b"after")
+        each.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 3)
+        send(b"abcd", socket.MSG_MORE, *to)
+        send(b"efgh", *to)
+        for part in (b"abc", b"def", b"gh"):
+            came(part)
+        each.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        send(b"1", socket.MSG_MORE, *to)
+        each.setsockopt(socket.IPPROTO_UDP, UDP_CORK, 0)
+        came(b"1")
+
+
 if __name__ == "__main__":
     what, address = sys.argv[1:3]
     if what == "hear":
         hear(address, int(sys.argv[3]), sys.argv[4])
-    elif what == "gro":
-        gro(address, int(sys.argv[3]))
+    elif what in ("gro", "cork"):
+        {"gro": gro, "cork": cork}[what](address, int(sys.argv[3]))
     else:
         {"path": path, "path6": path6, "errors": errors, "errors6": errors6, "asyncio": over_asyncio}[what](address)
     print("passed")
