@@ -133,6 +133,18 @@ bool Session::next_datagram(uint32_t ready, svm::DatagramHeader& h) {
   return false;
 }
 
+// Whether there is one behind the errors that are next. What makes no sense is, for a call to find
+// out.
+bool Session::has_datagram(uint32_t ready) noexcept {
+  svm::DatagramHeader h;
+  for (uint32_t at = 0; ready - at >= kHeader; at += kHeader + h.length) {
+    if (rx_.peek(at, std::as_writable_bytes(std::span(&h, 1))) != kHeader ||
+        !(h.flags & svm::kDatagramError) || h.length > ready - at - kHeader)
+      return true;
+  }
+  return false;
+}
+
 // The errno of an error that is next in the rx fifo, or 0. The same ones right behind it are the
 // same news.
 int Session::datagram_error(bool take) {

@@ -338,6 +338,7 @@ class Session final : public Object, public ListNode<SessionTag> {
                     Wakes& due);
   void on_peer_set(const svm::ConnectedEvent& e);
   bool next_datagram(uint32_t ready, svm::DatagramHeader& h);
+  bool has_datagram(uint32_t ready) noexcept;
   int datagram_error(bool take);
   static constexpr ssize_t kLinksChanged = -5000;  // no errno: settle_links(), and again
   ssize_t take_datagram(DatagramReceive& d, int flags, bool is_first);

@@ -84,7 +84,8 @@ uint32_t Session::poll_open(uint32_t wanted, bool edge) {
       in = POLLIN | POLLRDNORM | POLLRDHUP | (shut_wr_ ? POLLHUP : 0);
       return in | out;
     }
-    const bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
+    bool readable = ready >= low || (ready != 0 && rx_.refresh() >= low);
+    if (readable && is_datagram()) readable = has_datagram(rx_.cached_available());
     if (readable || (has_links && links_readable())) in = POLLIN | POLLRDNORM;
     if (is_datagram()) {
       const bool is_pending =

@@ -109,8 +109,7 @@ TEST_F(Datagrams, AnErrorIsToldOnceAndTheSessionGoesOn) {
   ASSERT_EQ(s->connect(end(9)), 0);
   inject_error(ECONNREFUSED);
   inject_error(ECONNREFUSED);
-  EXPECT_EQ(s->poll(POLLIN | POLLOUT, false) & (POLLIN | POLLERR),
-            static_cast<uint32_t>(POLLIN | POLLERR));
+  EXPECT_EQ(s->poll(POLLIN | POLLOUT, false) & (POLLIN | POLLERR), uint32_t{POLLERR});
   EXPECT_EQ(receive(10).n, -ECONNREFUSED);
   EXPECT_EQ(receive(10).n, -EAGAIN);
   inject_error(ECONNREFUSED);
@@ -351,6 +350,29 @@ TEST_F(Datagrams, TheDaemonsEndIsToldAsAnError) {
   s->set_nonblocking(false);
   std::thread reader([&] { EXPECT_EQ(receive(10).n, -ECONNRESET); });
   daemon->kill();
+  reader.join();
+}
+
+TEST_F(Datagrams, AnErrorIsNothingToRead) {  // as Linux: POLLERR alone
+  bind();
+  inject_error(ECONNREFUSED);
+  EXPECT_EQ(s->poll(POLLIN, false), uint32_t{POLLERR});
+  inject_error(EHOSTUNREACH);
+  EXPECT_EQ(s->poll(POLLIN, false), uint32_t{POLLERR});
+  inject("behind them");
+  EXPECT_EQ(s->poll(POLLIN, false), uint32_t{POLLERR | POLLIN});
+  EXPECT_EQ(receive(20).n, -ECONNREFUSED);
+  EXPECT_EQ(receive(20).n, -EHOSTUNREACH);
+  EXPECT_EQ(s->poll(POLLIN, false), uint32_t{POLLIN});
+  EXPECT_EQ(receive(20).bytes, "behind them");
+  EXPECT_EQ(s->poll(POLLIN, false), 0u);
+}
+
+TEST_F(Datagrams, AReaderIsWokenByAnErrorAlone) {
+  bind();
+  s->set_nonblocking(false);
+  std::thread reader([&] { EXPECT_EQ(receive(10).n, -ECONNREFUSED); });
+  inject_error(ECONNREFUSED);
   reader.join();
 }
 
