@@ -69,6 +69,7 @@ int Session::open_datagrams(const svm::Endpoint* peer) {
         e.proto = proto_;
         if (peer) e.remote = *peer;
         e.local = local_;
+        chose_port_ = local_.port == 0;
         e.rx_fifo_size = rx_to_ask();
         e.tx_fifo_size = tx_to_ask();
         e.options = options_;
@@ -113,6 +114,7 @@ void Session::on_peer_set(const svm::ConnectedEvent& e) {
   if (e.status == 0) {
     local_ = e.local;
     remote_ = e.remote;
+    hides_port_ = chose_port_ && e.remote.port == 0;
   } else {
     error_ = errno_of(e.status);
   }

@@ -163,6 +163,7 @@ ssize_t Session::put_datagrams(std::span<const DatagramSend> all) {
   size_t done = 0;
   int e = 0;
   while (done < all.size() && (e = put_datagram(all[done], done == 0, due)) == 0) ++done;
+  if (done != 0) hides_port_ = false;
   wake(due);
   return done != 0 ? static_cast<ssize_t>(done) : e;
 }

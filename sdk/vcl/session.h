@@ -195,7 +195,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   }
   svm::Endpoint local() {
     const std::lock_guard lock(mutex_);
-    return local_;
+    svm::Endpoint e = local_;
+    if (hides_port_) e.port = 0;
+    return e;
   }
   svm::Endpoint remote() {
     const std::lock_guard lock(mutex_);
@@ -437,6 +439,9 @@ class Session final : public Object, public ListNode<SessionTag> {
     svm::DatagramHeader header;
     std::string payload;
   };
+  // The port was not asked for; and it has lost its peer and sent nothing since: until it does,
+  // getsockname() says 0, as on Linux.
+  bool chose_port_ = false, hides_port_ = false;
   std::deque<QueuedError> errors_;
   uint32_t errors_seen_ = 0;   // the rx fifo's cursor
   int queued_error_ = 0;       // errno of one in the queue that no call has returned

@@ -376,6 +376,27 @@ TEST_F(Datagrams, AReaderIsWokenByAnErrorAlone) {
   reader.join();
 }
 
+TEST_F(Datagrams, WithoutThePeerAPortThatNobodyAskedForIsNone) {  // until something is sent
+  svm::Endpoint none{};
+  none.is_ip4 = 1;
+  ASSERT_EQ(s->connect(end(9)), 0);
+  EXPECT_NE(s->local().port, 0);
+  ASSERT_EQ(s->open_datagrams(&none), 0);
+  EXPECT_EQ(s->local().port, 0);
+  const svm::Endpoint to = end(9);
+  EXPECT_EQ(send("x", {.to = &to}), 1);
+  EXPECT_NE(s->local().port, 0);
+  ASSERT_EQ(s->open_datagrams(&none), 0);
+  ASSERT_EQ(s->connect(end(10)), 0);
+  EXPECT_NE(s->local().port, 0);
+  s->unref();
+  s = worker->new_session(Session::kProtoUdp, true, true);
+  bind(55);
+  ASSERT_EQ(s->connect(end(9)), 0);
+  ASSERT_EQ(s->open_datagrams(&none), 0);
+  EXPECT_EQ(s->local().port, htons(55));
+}
+
 // --- Not to be fragmented (IP_MTU_DISCOVER)
 
 TEST_F(Datagrams, WhatThePathDoesNotTakeInOnePieceIsRefusedIfItMustNotBeSplit) {
