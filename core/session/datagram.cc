@@ -64,12 +64,13 @@ enum class Check { kOk, kBad, kDenied };
 // From a header that the framing holds for, to what the transport gets.
 Check check(SessionWorker& sw, const Session& s, const svm::DatagramHeader& h,
             Datagram& out) noexcept {
-  constexpr uint32_t kToSend =
-      svm::kDatagramKnownFlags | kDatagramInterface | kDatagramLocalInterface | kDatagramNoChecksum;
+  constexpr uint32_t kToSend = svm::kDatagramKnownFlags | kDatagramInterface |
+                               kDatagramLocalInterface | kDatagramNoChecksum | kDatagramWhole;
   if ((h.flags & ~kToSend) || h.is_ip4 > 1) return Check::kBad;
   if ((h.flags & kDatagramLocalInterface) && !(h.flags & kDatagramLocal)) return Check::kBad;
   if (h.gso_size != 0 && h.length > uint32_t{h.gso_size} * svm::kMaxGsoSegments) return Check::kBad;
   if ((h.flags & kDatagramNoChecksum) && (h.is_ip4 || h.gso_size != 0)) return Check::kBad;
+  if ((h.flags & kDatagramWhole) && h.is_ip4) return Check::kBad;
   svm::Endpoint local{}, remote{};
   local.is_ip4 = remote.is_ip4 = h.is_ip4;
   remote.port = h.remote_port;

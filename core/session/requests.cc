@@ -388,10 +388,9 @@ void keep_in_place(const App& app, SocketOptionsView& v) noexcept {
 }
 
 namespace {
-// Linux's IP_PMTUDISC_INTERFACE and _OMIT do not ask the path either.
 PathMtu path_mtu_of(uint8_t option) noexcept {
   if (option == 0) return PathMtu::kWant;
-  return option <= 4 ? static_cast<PathMtu>(option - 1) : PathMtu::kDont;
+  return option <= 6 ? static_cast<PathMtu>(option - 1) : PathMtu::kDont;
 }
 }  // namespace
 
@@ -414,7 +413,6 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.reuseaddr = o.reuseaddr;
   v.ip4_path_mtu = path_mtu_of(o.ip4_path_mtu);
   v.ip6_path_mtu = path_mtu_of(o.ip6_path_mtu);
-  v.dont_fragment6 = o.dont_fragment6;
   v.ip4_errors = o.ip4_errors;
   v.ip6_errors = o.ip6_errors;
   v.gro = o.gro;

@@ -30,6 +30,11 @@ inline bool is_unicast(const IpAddress& a) noexcept {
   return !a.ip4().is_multicast() && !a.ip4().is_broadcast();
 }
 
+// Whether what routers have said of the path counts (man 7 ip: IP_MTU_DISCOVER).
+inline bool asks_path(PathMtu mode) noexcept {
+  return mode == PathMtu::kDont || mode == PathMtu::kWant || mode == PathMtu::kDo;
+}
+
 // How one datagram leaves.
 struct Way {
   Endpoints ends;

@@ -71,13 +71,16 @@ bool way_to(UdpWorker& u, const Connection& c, const Datagram& d, Way& way) noex
 
 // Whether the packet fits the way as the socket wants it, and whether it is marked so that routers
 // must not split it.
-Sent fit(const Connection& c, uint32_t packet, Way& way) noexcept {
+Sent fit(const Connection& c, const Datagram& d, uint32_t packet, Way& way) noexcept {
   const bool is_ip4 = way.ends.remote.is_ip4;
   const PathMtu mode = is_ip4 ? c.ip4_path_mtu : c.ip6_path_mtu;
-  const uint32_t most = mode == PathMtu::kProbe ? way.link_mtu : way.mtu();
-  if (mode == PathMtu::kDo || mode == PathMtu::kProbe || (!is_ip4 && c.dont_fragment6))
-    return packet > most ? Sent::kTooBig : Sent::kSent;
-  way.may_fragment = is_ip4 && (mode == PathMtu::kDont || packet > most);
+  const uint32_t most = asks_path(mode) ? way.mtu() : way.link_mtu;
+  const bool is_refused = mode == PathMtu::kDo || mode == PathMtu::kProbe ||
+                          mode == PathMtu::kInterface ||
+                          (!is_ip4 && (c.dont_fragment6 || (d.flags & kDatagramWhole)));
+  if (is_refused && packet > most) return Sent::kTooBig;
+  const bool has_df = mode == PathMtu::kWant || mode == PathMtu::kDo || mode == PathMtu::kProbe;
+  way.may_fragment = is_ip4 && (!has_df || packet > most);
   // What is too big for the link is split behind it; here, what a router has said is too big.
   return !is_ip4 && most < way.link_mtu && packet > most ? Sent::kFragmented : Sent::kSent;
 }
@@ -98,7 +101,7 @@ Sent decide(UdpWorker& u, Connection& c, const Datagram& d, uint32_t length, Way
       payload + (is_ip4 ? uint32_t{sizeof(Ip4Header)} : uint32_t{sizeof(Ip6Header)});
   if ((is_ip4 ? packet : payload) > kMaxIpPacket) return Sent::kTooLong;
   if (way.is_group && (d.flags & kDatagramTtl) && d.ttl == 0) return Sent::kLoopedOnly;
-  return fit(c, packet, way);
+  return fit(c, d, packet, way);
 }
 
 // Whether sockets of this host are to have it, too.

@@ -347,8 +347,7 @@ uint32_t path_mtu(Worker& w, ConnId id, const IpAddress& to, uint32_t fib_index)
             : find_group_way(u, *c, to, {}, fib_index, c->interface, way) ||
                   (c->interface == kNoIndex && is_unicast(to) && find_way(u, to, fib_index, way))))
     return 0;
-  return (to.is_ip4 ? c->ip4_path_mtu : c->ip6_path_mtu) == PathMtu::kProbe ? way.link_mtu
-                                                                            : way.mtu();
+  return asks_path(to.is_ip4 ? c->ip4_path_mtu : c->ip6_path_mtu) ? way.mtu() : way.link_mtu;
 }
 
 void describe(Worker& w, ConnId id, std::string& out) noexcept {

@@ -141,6 +141,11 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
     out.tos = number;
     return 0;
   }
+  if (level == IPPROTO_IPV6 && type == IPV6_DONTFRAG) {
+    if (size != sizeof number || number < 0 || number > 1) return -EINVAL;
+    out.whole = number;
+    return 0;
+  }
   return level == SOL_SOCKET ? 0 : -EINVAL;
 }
 

@@ -28,7 +28,8 @@ struct DatagramHeader {
 static_assert(sizeof(DatagramHeader) == 52);
 
 // rx, beside those of DatagramFlags that are said of received ones: not a datagram but an error of
-// earlier ones, in its place among what came. length is 0, unless kDatagramQueued is set.
+// earlier ones, in its place among what came. length is 0, unless kDatagramQueued is set. The bit
+// is tx's kDatagramWhole.
 constexpr uint8_t kDatagramError = 1u << 7;
 // With kDatagramError: for MSG_ERRQUEUE, too (IP_RECVERR). Then `tos` and `ttl` are ICMP's type and
 // code, `gso_size` the origin (Linux's SO_EE_ORIGIN_*), `interface` the MTU with EMSGSIZE,

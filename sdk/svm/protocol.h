@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 8;
+constexpr uint32_t kProtocolVersion = 9;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMostQueueSlots = 1u << 14;  // of a message queue; who asks for more gets these
@@ -179,7 +179,7 @@ struct SocketOptions {
   // Of datagrams.
   uint8_t reuseaddr;           // SO_REUSEADDR
   uint8_t broadcast;           // SO_BROADCAST
-  uint8_t dont_fragment6 : 1;  // IPV6_DONTFRAG
+  uint8_t dont_fragment6 : 1;  // IPV6_DONTFRAG: the application says it with each datagram
   uint8_t ip4_errors : 1;      // IP_RECVERR
   uint8_t ip6_errors : 1;      // IPV6_RECVERR
   uint8_t gro : 1;             // UDP_GRO

@@ -14,8 +14,9 @@ namespace {
 
 constexpr uint32_t kIp4Headers = 28, kIp6Headers = 48;
 constexpr uint32_t kIp4Least = 576, kIp6Least = 1280;  // no path is taken to have less
-constexpr size_t kSurelyFits = 400;             // in a record, by whatever cipher, on those paths
-constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3;  // as SocketOptions has them
+constexpr size_t kSurelyFits = 400;  // in a record, by whatever cipher, on those paths
+// As SocketOptions has them: what is refused when it is too big, not split.
+constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3, kInterface = 1 + 4;
 
 bool same_address(const svm::Endpoint& a, const svm::Endpoint& b) noexcept {
   return a.is_ip4 == b.is_ip4 && std::memcmp(a.ip, b.ip, a.is_ip4 ? 4 : 16) == 0;
@@ -85,7 +86,10 @@ int Session::check_path(const DatagramSend& d, const PathRules& rules, uint32_t&
   }
   const svm::Endpoint& to = d.out.to ? *d.out.to : rules.peer;
   const uint8_t mode = to.is_ip4 ? rules.ip4_mode : rules.ip6_mode;
-  const bool refuses = mode == kDo || mode == kProbe || (!to.is_ip4 && rules.dont_fragment6);
+  const bool is_whole = d.out.whole >= 0 ? d.out.whole != 0 : rules.dont_fragment6;
+  // A segment is never split (Linux's udp_send_skb()).
+  const bool refuses = d.out.gso_size != 0 || mode == kDo || mode == kProbe || mode == kInterface ||
+                       (!to.is_ip4 && is_whole);
   if (to.port == 0 || !refuses) return 0;
   const size_t payload = d.out.gso_size != 0 ? std::min<size_t>(n, d.out.gso_size) : n;
   const size_t packet = payload + (to.is_ip4 ? kIp4Headers : kIp6Headers);

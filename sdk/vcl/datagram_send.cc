@@ -132,6 +132,8 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   const bool may_be_linked = !links_.empty() && out.interface == 0 && options_.interface == 0;
   if (may_be_linked && send_by_link(d, to, h, due)) return 0;
   if (lacks_checksum) h.flags |= kDatagramNoChecksum;  // which links do not have
+  if (!to.is_ip4 && (out.whole >= 0 ? out.whole != 0 : options_.dont_fragment6 != 0))
+    h.flags |= kDatagramWhole;
   const uint32_t total = kHeader + h.length;
   if (total > tx_.size()) return -EMSGSIZE;
   while (true) {

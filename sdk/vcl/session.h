@@ -42,6 +42,7 @@ struct DatagramOut {
   int tos = -1, ttl = -1;                 // -1: the socket's
   uint16_t gso_size = 0;                  // UDP_SEGMENT
   uint32_t interface = 0;  // to send by, Linux's number: 1 more than the index; 0: any
+  int whole = -1;          // IPV6_DONTFRAG: 0 or 1; -1: the socket's
 };
 // What came with a received one.
 struct DatagramIn {

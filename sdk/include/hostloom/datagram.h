@@ -23,6 +23,7 @@ enum DatagramFlags : uint32_t {
   // the address that the socket is bound to; that one if it is bound to none.
   kDatagramLocalInterface = 1u << 5,
   kDatagramNoChecksum = 1u << 6,  // to send, over IPv6 and not in several: without one (RFC 6935)
+  kDatagramWhole = 1u << 7,       // to send, over IPv6: not in fragments (IPV6_DONTFRAG)
 };
 
 struct Datagram {

@@ -83,6 +83,8 @@ enum class PathMtu : uint8_t {
   kWant,   // in fragments
   kDo,     // refused
   kProbe,  // refused when it is bigger than the link's MTU; what routers have said is not looked at
+  kInterface,  // the same, and routers may split it
+  kOmit        // IPv4 as kDont; what routers have said is not looked at
 };
 
 // Whose a session is. Sockets of one namespace may agree to share a port; by reuseport those of one
@@ -110,7 +112,7 @@ struct SocketOptionsView {
   // Of datagrams. Since ABI 1.1.
   bool reuseaddr = false;
   PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
-  bool dont_fragment6 = false;                  // IPV6_DONTFRAG: refused as with kDo
+  bool dont_fragment6 = false;                  // as kDatagramWhole with each datagram over IPv6
   bool ip4_errors = false, ip6_errors = false;  // IP_RECVERR, IPV6_RECVERR
   bool gro = false;                             // UDP_GRO: takes several at once
   bool broadcast = false;                       // SO_BROADCAST: may send to broadcast addresses

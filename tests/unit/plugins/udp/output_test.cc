@@ -223,6 +223,31 @@ TEST_P(UdpOutput, WhatIsBiggerThanTheMtuBecomesWhatTheSocketWants) {
   bed.send(c, big);
   EXPECT_EQ(count("too-big"), ip6() ? 3u : 2u);
   EXPECT_EQ(bed.errors.size(), ip6() ? 3u : 2u);
+  with(PathMtu::kInterface);
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  bed.send(c, big);
+  EXPECT_EQ(count("too-big"), ip6() ? 4u : 3u);
+  while (!bed.fake.captured.empty()) (void)next();
+  bed.send(c, fits);
+  EXPECT_FALSE(next().dont_fragment);  // routers may
+  with(PathMtu::kOmit);
+  ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+  for (const std::string& payload : {fits, big}) {
+    bed.send(c, payload);
+    EXPECT_FALSE(next().dont_fragment);
+  }
+  EXPECT_EQ(count("too-big"), ip6() ? 4u : 3u);
+}
+
+TEST_P(UdpOutput, ADatagramOfIp6MaySayThatItIsNotToBeSplit) {  // IPV6_DONTFRAG
+  const uint32_t headers = ip6() ? 48 : 28;
+  const ConnId c = bed.bind(53, ip6());
+  Datagram d = bed.to(bed.remote(ip6()), 9);
+  bed.send(c, std::string(1501 - headers, 'x'), d);
+  d.flags |= kDatagramWhole;
+  bed.send(c, std::string(1501 - headers, 'x'), d);
+  bed.send(c, std::string(1500 - headers, 'x'), d);
+  EXPECT_EQ(count("too-big"), ip6() ? 1u : 0u);
 }
 
 TEST_P(UdpOutput, ADatagramMayNameItsInterface) {  // IP_PKTINFO, sin6_scope_id

@@ -70,6 +70,15 @@ TEST_F(Ancillary, AnInterfaceMayBeNamedWithASourceOrWithout) {
   EXPECT_EQ(take(), -EINVAL);
 }
 
+TEST_F(Ancillary, WhetherADatagramOfIp6IsSplit) {  // RFC 3542 section 11.2
+  EXPECT_EQ(take(IPPROTO_IPV6, IPV6_DONTFRAG, 1), 0);
+  EXPECT_EQ(out.whole, 1);
+  EXPECT_EQ(take(IPPROTO_IPV6, IPV6_DONTFRAG, 0), 0);
+  EXPECT_EQ(out.whole, 0);
+  for (const int bad : {-1, 2}) EXPECT_EQ(take(IPPROTO_IPV6, IPV6_DONTFRAG, bad), -EINVAL);
+  EXPECT_EQ(take(IPPROTO_IPV6, IPV6_DONTFRAG, 'x'), -EINVAL);
+}
+
 TEST_F(Ancillary, OfIp6MinusOneIsTheSocketsOwn) {
   EXPECT_EQ(take(IPPROTO_IPV6, IPV6_HOPLIMIT, -1), 0);
   EXPECT_EQ(out.ttl, -1);

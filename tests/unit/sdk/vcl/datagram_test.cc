@@ -399,6 +399,38 @@ TEST_F(Datagrams, WithoutThePeerAPortThatNobodyAskedForIsNone) {  // until somet
 
 // --- Not to be fragmented (IP_MTU_DISCOVER)
 
+TEST_F(Datagrams, SegmentsAreNeverSplitAndOneDatagramMaySayTheSame) {
+  bind();
+  const svm::Endpoint to = end(9);
+  EXPECT_EQ(send(std::string(3000, 'x'), {.to = &to, .gso_size = 1473}), -EMSGSIZE);
+  EXPECT_EQ(send(std::string(2900, 'x'), {.to = &to, .gso_size = 3000}), -EMSGSIZE);
+  EXPECT_EQ(send(std::string(2900, 'x'), {.to = &to, .gso_size = 1472}), 2900);
+  EXPECT_EQ(send(std::string(2900, 'x'), {.to = &to, .whole = 1}), 2900);  // of IPv6 alone
+  for (const uint8_t mode : {1 + 0, 1 + 1, 1 + 4, 1 + 5}) {
+    s->change_options([=](svm::SocketOptions& o) { o.ip4_path_mtu = mode; });
+    EXPECT_EQ(send(std::string(1473, 'x'), {.to = &to}), mode == 1 + 4 ? -EMSGSIZE : 1473);
+  }
+}
+
+TEST_F(Datagrams, WhatIsNotToBeSplitOverIp6IsSaidWithEachDatagram) {
+  s->unref();
+  s = worker->new_session(Session::kProtoUdp, false, true);
+  ASSERT_EQ(s->bind({.is_ip4 = 0, .reserved = 0, .port = htons(53), .ip = {}}), 0);
+  ASSERT_EQ(s->open_datagrams(nullptr), 0);
+  const svm::Endpoint to{.is_ip4 = 0, .reserved = 0, .port = htons(9), .ip = {0xfd, 1}};
+  const std::string big(1453, 'x');
+  EXPECT_EQ(send(big, {.to = &to}), 1453);
+  EXPECT_EQ(send(big, {.to = &to, .whole = 1}), -EMSGSIZE);
+  EXPECT_EQ(send("1", {.to = &to, .whole = 1}), 1);
+  s->change_options([](svm::SocketOptions& o) { o.dont_fragment6 = 1; });
+  EXPECT_EQ(send(big, {.to = &to}), -EMSGSIZE);
+  EXPECT_EQ(send("2", {.to = &to}), 1);
+  EXPECT_EQ(send(big, {.to = &to, .whole = 0}), 1453);
+  const auto all = sent(4);
+  for (size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ((all[i].first.flags & kDatagramWhole) != 0, i == 1 || i == 2);
+}
+
 TEST_F(Datagrams, WhatThePathDoesNotTakeInOnePieceIsRefusedIfItMustNotBeSplit) {
   bind();
   const svm::Endpoint to = end(9);
