@@ -171,6 +171,10 @@ bool has_address(Worker& w, IfIndex index, const IpAddress& address) noexcept {
   return f && f->address_view().has(address);
 }
 
+bool has_interface(Worker& w, IfIndex index) noexcept {
+  return net_state(w).interfaces.find(index) != nullptr;
+}
+
 NetOps net_ops(NetState& state) {
   return {.struct_size = sizeof(NetOps),
           .route = route,

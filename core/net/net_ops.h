@@ -11,5 +11,6 @@ NetOps net_ops(NetState& state);
 // from, whatever way packets take. kUnreachable: it has none of the family, or has gone.
 Status source_on(Worker&, IfIndex, const IpAddress& destination, IpAddress* out) noexcept;
 bool has_address(Worker&, IfIndex, const IpAddress&) noexcept;
+bool has_interface(Worker&, IfIndex) noexcept;
 
 }  // namespace loom

@@ -46,17 +46,9 @@ std::span<std::byte> bytes_of(svm::DatagramHeader& h) noexcept {
   return std::as_writable_bytes(std::span(&h, 1));
 }
 
-// Whether the application's source address is its own to use.
-bool may_send_from(SessionWorker& sw, const App& app, const IpAddress& local,
-                   uint32_t fib) noexcept {
-  Worker& w = *sw.worker;
-  const IfIndex interface = app.ns->interface.load(std::memory_order_relaxed);
-  if (interface != kNoIndex) return has_address(w, interface, local);
-  return w.net && w.net->is_local(w, local, fib);
-}
-
-bool is_multicast(const IpAddress& a) noexcept {
-  return a.is_ip4 ? a.ip4().is_multicast() : a.ip6().is_multicast();
+// What only daemon workers of the session's write. The application reads it.
+void count(std::atomic<uint32_t>& n) noexcept {
+  n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
 enum class Check { kOk, kBad, kDenied };
@@ -199,6 +191,7 @@ bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept 
         break;
       case Check::kBad:
         ++sw.counters[kBadDatagram];
+        count(s.fifos().daemon.n_unreachable);  // perhaps it is a source no more
         break;
       case Check::kDenied:
         ++sw.counters[kDatagramDenied];
@@ -285,6 +278,22 @@ uint16_t errno_of(ResetReason r) noexcept {
 }
 
 }  // namespace
+
+bool may_send_from(SessionWorker& sw, const App& app, const IpAddress& local,
+                   uint32_t fib) noexcept {
+  Worker& w = *sw.worker;
+  const IfIndex interface = app.ns->interface.load(std::memory_order_relaxed);
+  if (interface != kNoIndex) return has_address(w, interface, local);
+  return w.net && w.net->is_local(w, local, fib);
+}
+
+bool is_multicast(const IpAddress& a) noexcept {
+  return a.is_ip4 ? a.ip4().is_multicast() : a.ip6().is_multicast();
+}
+
+void unreachable(Worker& w, SessionId id) noexcept {
+  if (Session& s = of(w).pool.at(id); s.shared) count(s.fifos().daemon.n_unreachable);
+}
 
 void send_before(SessionWorker& sw, Session& s) noexcept {
   const SessionId id = s.id;

@@ -202,6 +202,63 @@ void bind_to_link(SessionWorker& sw, Session& s, IfIndex asked) noexcept {
   end_links(sw, s, &kNobody);
 }
 
+namespace {
+// What the answer says of a way that there is. kUnreachable, kNotFound, kInvalid: as PathEvent.
+Status find_path(SessionWorker& sw, const App& app, const Session& s, const TransportOps& ops,
+                 const svm::PathEvent& p, svm::InfoEvent& out) noexcept {
+  Worker& w = *sw.worker;
+  const Endpoints e = endpoints_of(p.source, p.remote);
+  const uint32_t fib = app.ns->fibs().of(e.remote.is_ip4);
+  const IfIndex by = p.interface - 1;  // 0: kNoIndex
+  const IfIndex own = app.ns->interface.load(std::memory_order_relaxed);
+  if (by != kNoIndex && ((own != kNoIndex && own != by) || !has_interface(w, by)))
+    return Status::kNotFound;
+  const bool has_source = !e.local.is_zero();
+  if (has_source && e.local.is_ip4 != e.remote.is_ip4) return Status::kInvalid;
+  if (has_source && !may_send_from(sw, app, e.local, fib)) return Status::kInvalid;
+  RouteInfo route;
+  if (by != kNoIndex) {
+    const GroupDestination d{e.remote, e.local, by, fib};
+    if (w.net->route_group(w, d, &route) != Status::kOk) return Status::kUnreachable;
+    out.pmtu = route.mtu;
+    out.path_bits = 128;
+    return Status::kOk;
+  }
+  out.pmtu = ops.path_mtu(w, s.conn, e.remote, fib);
+  if (out.pmtu == 0) return Status::kUnreachable;
+  // Everywhere, if there is a default route; else whoever is near is taken to be reached alike.
+  const IpAddress any = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  const bool is_alone = (s.link_bound & kBoundToLink) || is_multicast(e.remote);
+  if (is_alone)
+    out.path_bits = 128;
+  else if (w.net && w.net->route(w, any, fib, &route) != Status::kOk)
+    out.path_bits = e.remote.is_ip4 ? 24 : 64;
+  return Status::kOk;
+}
+}  // namespace
+
+void path(SessionWorker& sw, AppWorker& a, const svm::PathEvent& p) noexcept {
+  svm::InfoEvent event{};
+  event.context = p.context;
+  Session* s = find_session(sw, *a.app, p.handle);
+  const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
+  Status status;
+  if (!s || !(s->flags & kTransportUp)) {
+    status = Status::kNotConnected;
+  } else if (!ops->path_mtu) {
+    status = Status::kUnsupported;
+  } else if (p.remote.is_ip4 > 1 || p.source.is_ip4 > 1) {
+    ++sw.counters[kBadRequest];
+    status = Status::kInvalid;
+  } else if (a.app->ns->fibs().of(p.remote.is_ip4) == kNoIndex) {
+    status = Status::kUnreachable;
+  } else {
+    status = find_path(sw, *a.app, *s, *ops, p, event);
+  }
+  event.status = static_cast<int32_t>(status);
+  push_event(sw, a, svm::ToApp::kInfo, event);
+}
+
 void resize(SessionWorker& sw, AppWorker& a, const svm::ResizeEvent& r) noexcept {
   svm::InfoEvent event{};
   event.context = r.context;

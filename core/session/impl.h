@@ -322,6 +322,11 @@ void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, Connect
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
 // The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
 void bind_to_link(SessionWorker&, Session&, IfIndex) noexcept;
+// Answers ToDaemon::kGetPath.
+void path(SessionWorker&, AppWorker&, const svm::PathEvent&) noexcept;
+// Whether the application's source address is its own to use.
+bool may_send_from(SessionWorker&, const App&, const IpAddress& local, uint32_t fib) noexcept;
+bool is_multicast(const IpAddress&) noexcept;
 // In a namespace that is bound to an interface another's address is none of the application's.
 void keep_own_source(SessionWorker&, const App&, SocketOptionsView&) noexcept;
 // SessionOps, of applications' shares.
@@ -351,6 +356,7 @@ void flow_unbind_shared(Worker&, const Endpoints&, uint8_t protocol, bool dual_s
 Status rx_datagram(Worker&, SessionId, const Datagram&, const Buffer& chain, uint32_t offset,
                    uint32_t length) noexcept;
 void soft_error(Worker&, SessionId, ResetReason) noexcept;
+void unreachable(Worker&, SessionId) noexcept;
 Status datagram_error(Worker&, SessionId, const DatagramError&, const Buffer& chain,
                       uint32_t offset, uint32_t length) noexcept;
 

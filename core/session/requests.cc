@@ -155,17 +155,13 @@ void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
 uint32_t in_segments(uint32_t bytes, uint32_t mss) noexcept { return mss ? bytes / mss : 0; }
 uint32_t in_us(TimeNs t) noexcept { return static_cast<uint32_t>(t / kMicrosecond); }
 
-// path_to: whose path's MTU is asked for, if not that of the connection.
-void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request,
-          const svm::Endpoint* path_to = nullptr) noexcept {
+void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request) noexcept {
   svm::InfoEvent event{};
   event.context = request.context;
   Session* s = find_session(sw, *a.app, request.handle);
   const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
   if (!s || !(s->flags & kTransportUp) || !ops->info) {
     event.status = static_cast<int32_t>(Status::kNotConnected);
-  } else if (path_to && (!ops->path_mtu || path_to->is_ip4 > 1)) {
-    event.status = static_cast<int32_t>(Status::kUnsupported);
   } else {
     ConnectionInfo c;
     ops->info(*sw.worker, s->conn, c);
@@ -194,11 +190,6 @@ void info(SessionWorker& sw, AppWorker& a, const svm::SessionEvent& request,
     event.bytes_received = c.bytes_received;
     event.segs_out = c.segs_out;
     event.segs_in = c.segs_in;
-    if (path_to) {
-      const Endpoints e = endpoints_of(*path_to, *path_to);
-      const uint32_t fib = a.app->ns->fibs().of(e.remote.is_ip4);
-      event.pmtu = fib == kNoIndex ? 0 : ops->path_mtu(*sw.worker, s->conn, e.remote, fib);
-    }
   }
   push_event(sw, a, svm::ToApp::kInfo, event);
 }
@@ -312,10 +303,8 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       return group(sw, a, e.as<svm::GroupEvent>());
     case svm::ToDaemon::kResize:
       return resize(sw, a, e.as<svm::ResizeEvent>());
-    case svm::ToDaemon::kGetPath: {
-      const auto p = e.as<svm::PeerEvent>();
-      return info(sw, a, {p.handle, p.context}, &p.remote);
-    }
+    case svm::ToDaemon::kGetPath:
+      return path(sw, a, e.as<svm::PathEvent>());
     case svm::ToDaemon::kGetInfo:
       return info(sw, a, e.as<svm::SessionEvent>());
     case svm::ToDaemon::kSetOption: {

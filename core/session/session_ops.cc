@@ -435,6 +435,7 @@ void fill_ops(Ops& o) noexcept {
   o.flow_unbind_shared = flow_unbind_shared;
   o.rx_datagram = rx_datagram;
   o.soft_error = soft_error;
+  o.unreachable = unreachable;
   o.datagram_error = datagram_error;
   o.prefetch = prefetch;
   o.tx_views = tx_views;

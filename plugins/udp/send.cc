@@ -120,6 +120,7 @@ void tell(UdpWorker& u, const Connection& c, const Datagram& d, Sent verdict, co
   const bool is_ip4 = is_named ? d.ends.remote.is_ip4 : c.ends.remote.is_ip4;
   const bool wants_all = c.wants_errors(is_ip4);
   const SessionOps& sessions = *u.w.sessions;
+  if (is_named && verdict == Sent::kNoRoute) sessions.unreachable(u.w, c.session);
   if (verdict == Sent::kNotBroadcast || (verdict == Sent::kTooBig && wants_all)) {
     DatagramError e;
     e.ends = way.ends;

@@ -45,8 +45,7 @@ int take_scope(vcl::Session& s, const svm::Endpoint& peer, uint32_t scope) {
 }
 
 int without_interface(vcl::Session& s, int outcome, bool is_bind) {
-  if (outcome != -EHOSTUNREACH || s.options().interface == 0) return outcome;
-  return is_bind ? -ENODEV : -ENETUNREACH;
+  return is_bind && outcome == -ENETUNREACH && s.options().interface != 0 ? -ENODEV : outcome;
 }
 
 }  // namespace loom::ldp

@@ -168,7 +168,9 @@ enum PeerEnd : uint32_t {
 struct alignas(64) DaemonLine {
   FifoProducerWords rx;
   FifoConsumerWords tx;
-  uint32_t reserved[6];
+  // Of datagrams, modulo 2^32: to how many there was no route, or not from where they say.
+  std::atomic<uint32_t> n_unreachable;
+  uint32_t reserved[5];
 };
 static_assert(sizeof(DaemonLine) == 64);
 

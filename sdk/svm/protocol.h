@@ -152,7 +152,8 @@ enum class ToDaemon : uint32_t {
   kSetPeer,
   kLinkDone,  // LinkEvent: the application does not touch that link any more
   kLinkRing,  // LinkEvent: the other end is to look, and its doorbell cannot be had
-  kGetPath,   // PeerEvent: as kGetInfo, `pmtu` that of the path to `remote` (datagrams)  -> kInfo
+  kGetPath,   // PathEvent: as kGetInfo, `pmtu` and `path_bits` those of that path (datagrams)  ->
+              // kInfo
   kGroup,     // GroupEvent: membership of a group (datagrams)  -> kInfo, with `status` alone
   kResize,    // ResizeEvent: other limits of the fifos (datagrams)  -> kInfo, with `status` alone
 };
@@ -225,6 +226,17 @@ struct PeerEvent {
   Endpoint remote;  // port 0: no peer any more
 };
 static_assert(sizeof(PeerEvent) <= sizeof(MqSlot::payload));
+
+// How a datagram would go to `remote`: kNotFound, there is no such interface; kInvalid, the source
+// is not this host's; kUnreachable, there is no route.
+struct PathEvent {
+  uint64_t handle;
+  uint32_t context;
+  uint32_t interface;  // as in SocketOptions
+  Endpoint remote;
+  Endpoint source;  // zero: none is named. The ports of both mean nothing
+};
+static_assert(sizeof(PathEvent) <= sizeof(MqSlot::payload));
 
 struct GroupEvent {
   uint64_t handle;
@@ -314,6 +326,9 @@ struct InfoEvent {
   uint32_t pmtu, rcv_space, snd_wnd, total_retrans;
   uint64_t bytes_acked, bytes_received;
   uint32_t segs_out, segs_in;
+  // kGetPath: to what begins with so many bits of `remote` there is a route as well. Of some of it
+  // there may be none: then the next datagram to there adds to DaemonLine::n_unreachable.
+  uint32_t path_bits;
 };
 static_assert(sizeof(InfoEvent) <= sizeof(MqSlot::payload));
 

@@ -28,7 +28,7 @@ int Session::ask_group(const svm::GroupEvent& asked) {
     g.context = context;
     worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGroup, g);
   });
-  return e == -EHOSTUNREACH ? -ENODEV : e;  // no such interface
+  return e == -ENETUNREACH ? -ENODEV : e;  // no such interface
 }
 
 int Session::ask_groups_later() {

@@ -44,14 +44,17 @@ void Session::know_path(const svm::Endpoint& to, uint32_t takes) {
 int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
   if (const int known = may_be_known ? known_path(to) : 0; known != 0) return known;
   svm::InfoEvent info;
-  const int e = ask_info(info, [&](uint32_t context) {
-    worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
-                 svm::PeerEvent{handle_, context, 0, to});
-  });
-  if (e != 0) return e;
-  if (info.pmtu == 0) return -ENETUNREACH;
+  if (const int e = ask_path({to, {}, 0}, info); e != 0) return e;
   know_path(to, info.pmtu);
   return static_cast<int>(info.pmtu);
+}
+
+int Session::ask_path(const WayKey& key, svm::InfoEvent& out) {
+  const int e = ask_info(out, [&](uint32_t context) {
+    worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
+                 svm::PathEvent{handle_, context, key.interface, key.to, key.source});
+  });
+  return e == 0 && out.pmtu == 0 ? -ENETUNREACH : e;
 }
 
 int Session::most_payload(bool may_be_known) {

@@ -90,6 +90,8 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
   const svm::Endpoint& to = out.to ? *out.to : remote_;
   if (to.port == 0) return out.to ? -EINVAL : -EDESTADDRREQ;
   if (!reaches(to)) return -ENETUNREACH;
+  if (out.to || out.source || out.interface != 0)
+    if (const int e = know_way(out, to); e != 0) return e;
   if (to.is_ip4 && n > kMaxIp4Bytes && out.gso_size == 0) return -EMSGSIZE;
   const bool lacks_checksum = !to.is_ip4 && no_check6_tx.load(std::memory_order_relaxed);
   if (lacks_checksum && out.gso_size != 0) return -EINVAL;  // as Linux
@@ -206,6 +208,10 @@ int Session::send_whole(std::span<DatagramSend> all, int flags) {
     }
     if (outcome == kLinksChanged) {
       settle_links();
+      continue;
+    }
+    if (outcome == kWayUnknown) {
+      ask_way(all[done].out);
       continue;
     }
     if (outcome > 0) {

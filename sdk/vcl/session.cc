@@ -45,8 +45,8 @@ int errno_of(int32_t status) noexcept {
       return ECONNREFUSED;
     case Status::kTimedOut:
       return ETIMEDOUT;
-    case Status::kUnreachable:
-      return EHOSTUNREACH;
+    case Status::kUnreachable:  // no route: what ICMP says comes as an errno
+      return ENETUNREACH;
     case Status::kUnsupported:
       return EPROTONOSUPPORT;
     case Status::kPermission:
@@ -75,6 +75,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   ip4_group_hops.store(1, std::memory_order_relaxed);
   ip6_group_hops.store(1, std::memory_order_relaxed);
   paths_.fill({});
+  ways_.reset();
   errors_.clear();
   errors_seen_ = 0;
   queued_error_ = 0;

@@ -24,6 +24,7 @@
 #include "vcl/attachment.h"
 #include "vcl/cut_through.h"
 #include "vcl/datagram_links.h"
+#include "vcl/known_ways.h"
 #include "vcl/object.h"
 #include "vcl/process_lock.h"
 #include "vcl/sys.h"
@@ -116,9 +117,10 @@ class Session final : public Object, public ListNode<SessionTag> {
   }
   // Of datagrams (datagram.cc), one a call. Both send() and receive() above are these, without more
   // to say. The result of send_datagram is all or an error: -EDESTADDRREQ, -EMSGSIZE, -ENETUNREACH
-  // (IPv4 from an IPv6 address), -EOPNOTSUPP (MSG_OOB; of DTLS MSG_MORE), and what earlier ones to
-  // the peer met with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length that
-  // the datagram has.
+  // (IPv4 from an IPv6 address; to an address that is named there is no route), -ENODEV (no such
+  // interface), -EOPNOTSUPP (MSG_OOB; of DTLS MSG_MORE), and what earlier ones to the peer met
+  // with, as -ECONNREFUSED. With MSG_TRUNC receive_datagram returns the length that the datagram
+  // has.
   ssize_t send_datagram(std::span<const iovec> from, int flags, const DatagramOut& out);
   ssize_t receive_datagram(std::span<const iovec> to, int flags, DatagramIn* in);
   // Several with one lock, and whoever reads them is woken once. How many: send_datagrams goes on
@@ -343,7 +345,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool next_datagram(uint32_t ready, svm::DatagramHeader& h);
   bool has_datagram(uint32_t ready) noexcept;
   int datagram_error(bool take);
-  static constexpr ssize_t kLinksChanged = -5000;  // no errno: settle_links(), and again
+  // No errnos: settle_links(), or ask_way(), and again.
+  static constexpr ssize_t kLinksChanged = -5000, kWayUnknown = -5001;
   ssize_t take_datagram(DatagramReceive& d, int flags, bool is_first);
   ssize_t take_datagrams(std::span<DatagramReceive> all, int flags);
   void wake(Wakes& due) noexcept;
@@ -363,6 +366,9 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits.
   int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask);
   int check_path(const DatagramSend& d, const PathRules& rules, uint32_t& mtu);
+  int ask_path(const WayKey& key, svm::InfoEvent& out);
+  int know_way(const DatagramOut& out, const svm::Endpoint& to);
+  void ask_way(const DatagramOut& out);
   void forget_paths() noexcept;
   int known_path(const svm::Endpoint& to);
   void know_path(const svm::Endpoint& to, uint32_t takes);
@@ -436,6 +442,7 @@ class Session final : public Object, public ListNode<SessionTag> {
     TimeNs until;
   };
   std::array<KnownPath, 8> paths_{};
+  std::unique_ptr<KnownWays> ways_;  // of destinations that calls name; null: none yet
   struct QueuedError {
     svm::DatagramHeader header;
     std::string payload;

@@ -309,6 +309,10 @@ struct SessionOps {
   // does, by the rules of lookup(). kNoConn: there is none. Takes no lock. Since ABI 1.1.
   ConnId (*listener_on)(Worker&, const Endpoints&, uint8_t protocol, SessionId found,
                         uint32_t by) noexcept;
+
+  // A datagram that named its destination was not sent: there is no route. What the application
+  // believes of its routes it asks anew. Since ABI 1.1.
+  void (*unreachable)(Worker&, SessionId) noexcept;
 };
 
 }  // namespace loom

@@ -92,7 +92,9 @@ class DatagramActs {
     svm::PeerEvent e{};
     e.handle = s.handle;
     e.remote = some_end(in);
-    push(app, in.take() % 4 ? svm::ToDaemon::kSetPeer : svm::ToDaemon::kGetPath, e);
+    if (in.take() % 4) return push(app, svm::ToDaemon::kSetPeer, e);
+    const svm::PathEvent p{s.handle, 0, 0, e.remote, some_end(in)};
+    push(app, svm::ToDaemon::kGetPath, p);
   }
   static void links(HostileApp& app, HostileApp::Session& s, uint32_t lie, Bytes& in) {
     const svm::Ref ref = s.line ? s.line->block : 0;

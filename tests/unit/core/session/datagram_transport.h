@@ -126,6 +126,9 @@ struct DatagramTransport {
     o.session_of = [](Worker&, ConnId c) noexcept {
       return self->connections[c].open ? self->connections[c].session : kNoSession;
     };
+    o.path_mtu = [](Worker&, ConnId, const IpAddress& to, uint32_t) noexcept -> uint32_t {
+      return to.is_ip4 ? 1400 : 0;
+    };
     return o;
   }
 };

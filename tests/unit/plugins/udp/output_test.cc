@@ -344,7 +344,9 @@ TEST_P(UdpOutput, WithoutDestinationOrWayItIsCounted) {
   bed.send(c, "no way", bed.to(bed.remote(ip6()), 7));
   EXPECT_EQ(count("no-route"), 1u);
   EXPECT_TRUE(bed.errors.empty());  // it would fail a call that concerns somebody else
+  EXPECT_EQ(bed.unreachable, std::vector<SessionId>{100});
   bed.send(p, "no way");
+  EXPECT_EQ(bed.unreachable.size(), 1u);  // the peer's way nobody asks about
   EXPECT_EQ(count("no-route"), 2u);
   ASSERT_EQ(bed.errors.size(), 1u);
   EXPECT_EQ(bed.errors[0].second, ResetReason::kUnreachable);

@@ -39,6 +39,7 @@ struct UdpBed {
   SocketOptionsView options;                                       // of what is opened
   std::vector<Received> received;
   std::vector<std::pair<SessionId, ResetReason>> errors;
+  std::vector<SessionId> unreachable;
   struct Queued {
     SessionId session;
     DatagramError e;
@@ -142,6 +143,7 @@ struct UdpBed {
     sessions.soft_error = [](Worker&, SessionId s, ResetReason r) noexcept {
       self->errors.emplace_back(s, r);
     };
+    sessions.unreachable = [](Worker&, SessionId s) noexcept { self->unreachable.push_back(s); };
     sessions.datagram_error = [](Worker&, SessionId s, const DatagramError& e, const Buffer& chain,
                                  uint32_t offset, uint32_t length) noexcept {
       if (self->rx_answer != Status::kOk) return self->rx_answer;

@@ -162,15 +162,15 @@ TEST_F(DatagramOptions, APeerOfALinkNeedsOneAndTheSocketKeepsIt) {
   EXPECT_EQ(take_scope(*s, peer, 65'536), -ENETUNREACH);
   EXPECT_EQ(take_scope(*s, global, 0), 0);
   EXPECT_EQ(s->options().interface, 0);
-  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, true), -EHOSTUNREACH);  // no route at all
+  EXPECT_EQ(without_interface(*s, -ENETUNREACH, true), -ENETUNREACH);  // no route at all
   EXPECT_EQ(take_scope(*s, peer, 3), 0);
   EXPECT_EQ(s->options().interface, 3);
   EXPECT_EQ(take_scope(*s, peer, 4), -EINVAL);
   EXPECT_EQ(take_scope(*s, peer, 0), 0);
   EXPECT_EQ(take_scope(*s, global, 0), 0);
   EXPECT_EQ(s->options().interface, 3);
-  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, true), -ENODEV);
-  EXPECT_EQ(without_interface(*s, -EHOSTUNREACH, false), -ENETUNREACH);
+  EXPECT_EQ(without_interface(*s, -ENETUNREACH, true), -ENODEV);
+  EXPECT_EQ(without_interface(*s, -ENETUNREACH, false), -ENETUNREACH);
   EXPECT_EQ(without_interface(*s, -EADDRINUSE, true), -EADDRINUSE);
   set_scope(*s, 0);
   EXPECT_EQ(set(IPPROTO_IPV6, IPV6_MULTICAST_IF, 5), 0);

@@ -80,7 +80,7 @@ void FakeDaemon::loop() {
         Worker& w = *app->workers[i];
         MqEvent e;
         while (w.attached() && w.from_app.pop(e)) {
-          ++counts_[e.type % 16];
+          ++counts_[e.type % std::size(counts_)];
           handle(w, e);
           idle = false;
         }

@@ -65,6 +65,13 @@ class FakeDaemon {
   }
   // What every path takes, and of a connection its largest segment or record, in bytes.
   void set_path_mtu(uint32_t bytes) { path_mtu_ = bytes; }
+  // What is said of a path instead; `f` fills in the answer, on the thread.
+  using PathAnswer = std::function<void(const svm::PathEvent&, svm::InfoEvent&)>;
+  void answer_paths(PathAnswer f) {
+    run([&] { path_answer_ = std::move(f); });
+  }
+  // A datagram of session `i` had no route.
+  void add_unreachable(size_t i);
   // What was asked of groups; on the thread. And how that is answered, as loom::Status.
   const std::vector<svm::GroupEvent>& groups() const { return groups_; }
   void answer_groups(int32_t status) { group_status_ = status; }
@@ -146,6 +153,7 @@ class FakeDaemon {
   std::string settings_;
   std::atomic<uint64_t> settings_given_{0}, settings_used_{0};
   std::atomic<uint32_t> path_mtu_{1500};
+  PathAnswer path_answer_;
   std::vector<svm::GroupEvent> groups_;
   std::atomic<int32_t> group_status_{0};
   uint16_t next_port_ = 40000;

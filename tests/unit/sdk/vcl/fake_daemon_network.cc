@@ -228,7 +228,10 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
       break;
     }
     case ToDaemon::kGetPath:
-      answer(e.context, [&](InfoEvent& info) { info.pmtu = path_mtu_; });
+      answer(e.context, [&](InfoEvent& info) {
+        info.pmtu = path_mtu_;
+        if (path_answer_) path_answer_(event.as<PathEvent>(), info);
+      });
       break;
     case ToDaemon::kGetInfo:
       answer(e.context, [&](InfoEvent& info) {

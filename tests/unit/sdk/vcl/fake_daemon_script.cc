@@ -40,6 +40,10 @@ void FakeDaemon::inject_reset(size_t i, int error) {
   });
 }
 
+void FakeDaemon::add_unreachable(size_t i) {
+  run([&] { sessions_.at(i)->shared->daemon.n_unreachable.fetch_add(1); });
+}
+
 std::string FakeDaemon::sent(size_t i) {
   std::string out;
   run([&] {
