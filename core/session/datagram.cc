@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 
 #include "net/net_ops.h"
 #include "session/impl.h"
@@ -361,6 +362,19 @@ void flow_unbind_shared(Worker& w, const Endpoints& e, uint8_t protocol, bool du
                                     w.now);
 }
 
+namespace {
+// When what comes in this round has come. Of many sockets that ask the first reads the clock.
+TimeNs arrival(SessionWorker& sw) noexcept {
+  if (sw.arrival_round != sw.worker->now) {
+    sw.arrival_round = sw.worker->now;
+    timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    sw.arrival = t.tv_sec * kSecond + t.tv_nsec;
+  }
+  return sw.arrival;
+}
+}  // namespace
+
 Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& chain, uint32_t offset,
                    uint32_t length) noexcept {
   SessionWorker& sw = of(w);
@@ -376,7 +390,15 @@ Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& cha
   h.interface = d.interface;
   std::memcpy(h.local_ip, d.ends.local.bits.bytes.data(), sizeof h.local_ip);
   std::memcpy(h.remote_ip, d.ends.remote.bits.bytes.data(), sizeof h.remote_ip);
-  return store(sw, sw.pool.at(id), h, chain, offset);
+  Session& s = sw.pool.at(id);
+  if ((s.link_bound & kTellsArrival) && s.shared) [[unlikely]] {
+    h.dropped = s.fifos().daemon.n_dropped.load(std::memory_order_relaxed);
+    h.time = arrival(sw);
+  }
+  const Status status = store(sw, s, h, chain, offset);
+  if (status == Status::kAgain || status == Status::kNoMemory) [[unlikely]]
+    count(s.fifos().daemon.n_dropped);
+  return status;
 }
 
 namespace {

@@ -192,12 +192,13 @@ void keep_own_source(SessionWorker& sw, const App& app, SocketOptionsView& v) no
     v.ip4_group_source = {};
 }
 
-void bind_to_link(SessionWorker& sw, Session& s, IfIndex asked) noexcept {
+void keep_from_links(SessionWorker& sw, Session& s, IfIndex asked, bool tells_arrival) noexcept {
   const IfIndex own = s.app->ns->interface.load(std::memory_order_relaxed);
   const bool is_elsewhere = own != kNoIndex && own != asked;
-  s.link_bound = 0;
-  if (asked == kNoIndex) return;
-  s.link_bound = static_cast<uint8_t>(kBoundToLink | (is_elsewhere ? kBoundElsewhere : 0));
+  s.link_bound = tells_arrival ? kTellsArrival : 0;
+  if (asked != kNoIndex) s.link_bound |= kBoundToLink;
+  if (asked != kNoIndex && is_elsewhere) s.link_bound |= kBoundElsewhere;
+  if (s.link_bound == 0) return;
   constexpr svm::Endpoint kNobody{};
   end_links(sw, s, &kNobody);
 }

@@ -111,6 +111,8 @@ struct SessionWorker {
   OpenLinks open_links;
   std::unordered_map<SessionId, LinkedSession> linked;
   uint32_t wanted_from = 0;  // which datagrams of a visit ask for links
+  // CLOCK_REALTIME of the round with that `now`, once a datagram of it was to have it; in ns.
+  TimeNs arrival_round = -1, arrival = 0;
 };
 
 }  // namespace loom::session
@@ -321,7 +323,8 @@ void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, Connect
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
 // The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
-void bind_to_link(SessionWorker&, Session&, IfIndex) noexcept;
+// tells_arrival: SocketOptions::arrival.
+void keep_from_links(SessionWorker&, Session&, IfIndex, bool tells_arrival) noexcept;
 // Answers ToDaemon::kGetPath.
 void path(SessionWorker&, AppWorker&, const svm::PathEvent&) noexcept;
 // Whether the application's source address is its own to use.

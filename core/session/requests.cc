@@ -316,7 +316,8 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       const TransportOps* ops = ops_of(sw, *s);
       char congestion[16];
       SocketOptionsView view = options_view(o.options, congestion);
-      if (ops->tx_kind == TxKind::kDatagram) bind_to_link(sw, *s, view.interface);
+      if (ops->tx_kind == TxKind::kDatagram)
+        keep_from_links(sw, *s, view.interface, o.options.arrival);
       keep_in_place(*a.app, view);
       keep_own_source(sw, *a.app, view);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
@@ -351,7 +352,8 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   s->flags |= kTransportUp;  // before the transport may report
   note_session(sw, EventKind::kSessionOpen, *s);
   const TransportOps* ops = sw.layer->transports.get(args.transport);
-  if (ops->tx_kind == TxKind::kDatagram) bind_to_link(sw, *s, args.options.interface);
+  if (ops->tx_kind == TxKind::kDatagram)
+    keep_from_links(sw, *s, args.options.interface, args.options.arrival);
   const Status status = keep_settings(sw, *ops, *s, args.options.settings)
                             ? ops->connect(*sw.worker, id, e, args.options, &conn)
                             : Status::kInvalid;
@@ -402,6 +404,7 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.reuseaddr = o.reuseaddr;
   v.ip4_path_mtu = path_mtu_of(o.ip4_path_mtu);
   v.ip6_path_mtu = path_mtu_of(o.ip6_path_mtu);
+  v.arrival = o.arrival;
   v.ip4_errors = o.ip4_errors;
   v.ip6_errors = o.ip6_errors;
   v.gro = o.gro;

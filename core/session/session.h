@@ -51,10 +51,12 @@ enum Flags : uint8_t {
   kAppShutdown = 1u << 7,  // the application has shut down its sending side
 };
 
-// Of a datagram session that has one interface alone (SocketOptions::interface).
+// Why a datagram session has no links with applications (datagram_links.h): it has one interface
+// alone (SocketOptions::interface), or wants to know what the daemon alone can tell.
 enum LinkBound : uint8_t {
-  kBoundToLink = 1u << 0,    // its peers are on that link: addresses alone do not tell who they are
-  kBoundElsewhere = 1u << 1  // and it is none of its namespace's: nobody is there
+  kBoundToLink = 1u << 0,  // its peers are on that link: addresses alone do not tell who they are
+  kBoundElsewhere = 1u << 1,  // and it is none of its namespace's: nobody is there
+  kTellsArrival = 1u << 2     // SocketOptions::arrival
 };
 
 // What a session of an in-process application has beside its fifos.

@@ -1,6 +1,7 @@
 #include "ldp/ancillary.h"
 
 #include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
@@ -8,12 +9,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ldp/arrival.h"
+
 namespace loom::ldp {
 namespace {
 
 using vcl::Session;
 
-enum Bit : uint8_t {
+enum Bit : uint16_t {
   kIpPktinfo = 1u << 0,
   kIpTtl = 1u << 1,
   kIpTos = 1u << 2,
@@ -21,53 +24,34 @@ enum Bit : uint8_t {
   kIp6Hops = 1u << 4,
   kIp6Class = 1u << 5,
   kUdpGro = 1u << 6,
+  kIpDestination = 1u << 7,  // IP_RECVORIGDSTADDR
+  kIp6Destination = 1u << 8,
+  kTxTime = 1u << 9,  // SO_TXTIME: what is said of it is taken, and sent at once
 };
 
+constexpr int kIp6RecvDestination = 74;  // IPV6_RECVORIGDSTADDR, and its control message
+
 // 0: none of them.
-uint8_t bit_of(int level, int name) noexcept {
+uint16_t bit_of(int level, int name) noexcept {
   if (level == IPPROTO_IP) {
     if (name == IP_PKTINFO) return kIpPktinfo;
     if (name == IP_RECVTTL) return kIpTtl;
     if (name == IP_RECVTOS) return kIpTos;
+    if (name == IP_RECVORIGDSTADDR) return kIpDestination;
   } else if (level == IPPROTO_IPV6) {
     if (name == IPV6_RECVPKTINFO) return kIp6Pktinfo;
     if (name == IPV6_RECVHOPLIMIT) return kIp6Hops;
     if (name == IPV6_RECVTCLASS) return kIp6Class;
+    if (name == kIp6RecvDestination) return kIp6Destination;
   } else if (level == SOL_UDP) {
     if (name == UDP_GRO) return kUdpGro;
+  } else if (level == SOL_SOCKET) {
+    if (name == SO_TXTIME) return kTxTime;
   }
   return 0;
 }
 
 constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-// Appends control messages while there is room.
-class Control {
- public:
-  explicit Control(msghdr& m) noexcept : m_(m), room_(m.msg_control ? m.msg_controllen : 0) {}
-  ~Control() { m_.msg_controllen = used_; }
-  Control(const Control&) = delete;
-  Control& operator=(const Control&) = delete;
-  template <class T>
-  void put(int level, int type, const T& value) noexcept {
-    if (room_ - used_ < CMSG_LEN(sizeof value)) {
-      m_.msg_flags |= MSG_CTRUNC;
-      return;
-    }
-    cmsghdr header{};
-    header.cmsg_len = CMSG_LEN(sizeof value);
-    header.cmsg_level = level;
-    header.cmsg_type = type;
-    auto* at = static_cast<std::byte*>(m_.msg_control) + used_;
-    std::memcpy(at, &header, sizeof header);
-    std::memcpy(at + CMSG_LEN(0), &value, sizeof value);
-    used_ = std::min(used_ + CMSG_SPACE(sizeof value), room_);
-  }
-
- private:
-  msghdr& m_;
-  size_t room_, used_ = 0;
-};
 
 void give_ip6_pktinfo(Control& control, const svm::DatagramHeader& h) noexcept {
   in6_pktinfo info{};
@@ -90,9 +74,31 @@ int take_interface(int64_t number, vcl::DatagramOut& out) noexcept {
   return 0;
 }
 
+// As Linux's __sock_cmsg_send(); none of them changes anything here.
+int check_socket_message(int type, size_t size, int number, bool has_txtime) noexcept {
+  constexpr int kRecords = SOF_TIMESTAMPING_TX_HARDWARE | SOF_TIMESTAMPING_TX_SOFTWARE |
+                           SOF_TIMESTAMPING_TX_SCHED | SOF_TIMESTAMPING_TX_ACK;
+  constexpr int kCredentials = 2, kNewTimestamping = 65;
+  switch (type) {
+    case SCM_RIGHTS:
+    case kCredentials:
+      return 0;
+    case SO_MARK:
+    case SO_PRIORITY:
+      return size == sizeof number ? 0 : -EINVAL;
+    case SO_TIMESTAMPING:
+    case kNewTimestamping:
+      return size == sizeof number && !(number & ~kRecords) ? 0 : -EINVAL;
+    case SCM_TXTIME:
+      return has_txtime && size == sizeof(uint64_t) ? 0 : -EINVAL;
+    default:
+      return -EINVAL;
+  }
+}
+
 // One control message's value. Negative errno: it makes no sense.
 int take_one(int level, int type, const std::byte* value, size_t size, vcl::DatagramOut& out,
-             svm::Endpoint& source) {
+             svm::Endpoint& source, bool has_txtime) {
   int number = 0;
   if (size >= sizeof number)
     std::memcpy(&number, value, sizeof number);
@@ -146,29 +152,32 @@ int take_one(int level, int type, const std::byte* value, size_t size, vcl::Data
     out.whole = number;
     return 0;
   }
-  return level == SOL_SOCKET ? 0 : -EINVAL;
+  if (level == SOL_SOCKET) return check_socket_message(type, size, number, has_txtime);
+  // What is not said to IP or UDP nobody looks at.
+  return level == IPPROTO_IP || level == IPPROTO_IPV6 || level == SOL_UDP ? -EINVAL : 0;
 }
 
 }  // namespace
 
 bool set_ancillary(Session& s, int level, int name, int number) {
-  const uint8_t bit = bit_of(level, name);
+  const uint16_t bit = bit_of(level, name);
   if (bit == 0) return false;
   if (bit == kUdpGro) s.change_options([&](svm::SocketOptions& o) { o.gro = number != 0; });
   if (number != 0)
     s.ancillary.fetch_or(bit);
   else
-    s.ancillary.fetch_and(static_cast<uint8_t>(~bit));
+    s.ancillary.fetch_and(static_cast<uint16_t>(~bit));
   return true;
 }
 
 bool get_ancillary(Session& s, int level, int name, int& number) {
-  const uint8_t bit = bit_of(level, name);
+  const uint16_t bit = bit_of(level, name);
   number = (s.ancillary.load() & bit) != 0;
   return bit != 0;
 }
 
-int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source) {
+int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source,
+                 uint16_t ancillary) {
   const auto* bytes = static_cast<const std::byte*>(m.msg_control);
   size_t at = 0;
   cmsghdr c;
@@ -176,7 +185,7 @@ int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source) 
     std::memcpy(&c, bytes + at, sizeof c);
     if (c.cmsg_len < sizeof c || c.cmsg_len > m.msg_controllen - at) return -EINVAL;
     if (const int e = take_one(c.cmsg_level, c.cmsg_type, bytes + at + CMSG_LEN(0),
-                               c.cmsg_len - CMSG_LEN(0), out, source);
+                               c.cmsg_len - CMSG_LEN(0), out, source, ancillary & kTxTime);
         e != 0)
       return e;
     at += CMSG_ALIGN(c.cmsg_len);
@@ -220,9 +229,10 @@ void give_error(Session& s, const vcl::DatagramIn& in, msghdr& m) {
 }
 
 void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
-  const uint8_t wanted = s.ancillary.load(std::memory_order_relaxed);
+  const uint16_t wanted = s.ancillary.load(std::memory_order_relaxed);
   const svm::DatagramHeader& h = in.header;
   Control control(m);
+  give_arrival(s, h, control);
   if ((wanted & kUdpGro) && h.gso_size != 0) control.put(SOL_UDP, UDP_GRO, int{h.gso_size});
   if (h.is_ip4) {
     if (wanted & kIpPktinfo) {
@@ -234,12 +244,27 @@ void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
     }
     if (wanted & kIpTtl) control.put(IPPROTO_IP, IP_TTL, int{h.ttl});
     if (wanted & kIpTos) control.put(IPPROTO_IP, IP_TOS, h.tos);
+    if (wanted & kIpDestination) {
+      sockaddr_in to{};
+      to.sin_family = AF_INET;
+      to.sin_port = h.local_port;
+      std::memcpy(&to.sin_addr, h.local_ip, 4);
+      control.put(IPPROTO_IP, IP_ORIGDSTADDR, to);
+    }
     if ((wanted & kIp6Pktinfo) && !s.socket_is_ip4) give_ip6_pktinfo(control, h);
     return;
   }
   if (wanted & kIp6Pktinfo) give_ip6_pktinfo(control, h);
   if (wanted & kIp6Hops) control.put(IPPROTO_IPV6, IPV6_HOPLIMIT, int{h.ttl});
   if (wanted & kIp6Class) control.put(IPPROTO_IPV6, IPV6_TCLASS, int{h.tos});
+  if (wanted & kIp6Destination) {
+    sockaddr_in6 to{};
+    to.sin6_family = AF_INET6;
+    to.sin6_port = h.local_port;
+    std::memcpy(&to.sin6_addr, h.local_ip, 16);
+    if (IN6_IS_ADDR_LINKLOCAL(&to.sin6_addr)) to.sin6_scope_id = h.interface + 1;
+    control.put(IPPROTO_IPV6, kIp6RecvDestination, to);
+  }
 }
 
 }  // namespace loom::ldp

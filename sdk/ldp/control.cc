@@ -4,6 +4,7 @@
 
 #include <cstdarg>
 
+#include "ldp/arrival.h"
 #include "ldp/dup.h"
 #include "ldp/fd_table.h"
 #include "ldp/libc.h"
@@ -40,6 +41,7 @@ int control_file(int fd, int command, void* argument) {
 
 int control_session(Session& s, unsigned long request, void* argument) {
   auto* number = static_cast<int*>(argument);
+  if (s.is_datagram() && is_stamp_request(request)) return give_last_arrival(s, request, argument);
   switch (request) {
     case FIONREAD:
     case SIOCOUTQ:

@@ -96,7 +96,7 @@ int to_send(Session& s, const msghdr& m, vcl::DatagramSend& d, OutgoingNames& na
     }
   }
   const uint32_t named = d.out.interface;
-  if (const int e = take_control(m, d.out, names.source); e != 0) return e;
+  if (const int e = take_control(m, d.out, names.source, s.ancillary.load()); e != 0) return e;
   // A control message may not name another than the only one of the socket.
   return d.out.interface == named || may_use(s, d.out.interface) ? 0 : -EINVAL;
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "ldp/ancillary.h"
+#include "ldp/arrival.h"
 #include "ldp/group_options.h"
 #include "vcl/app_worker.h"
 
@@ -282,6 +283,8 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     std::memcpy(&number, value, sizeof number);
   else if (!is_text)
     return -EINVAL;
+  if (s.is_datagram() && is_arrival_option(level, name)) return set_arrival_option(s, name, number);
+  if (s.is_datagram() && set_ancillary(s, level, name, number)) return 0;
   if (level == SOL_SOCKET) return set_socket_option(s, name, number, value, len);
   if (level == IPPROTO_TCP)
     return s.is_datagram() ? -ENOPROTOOPT : set_tcp_option(s, name, number, value, len);
@@ -293,7 +296,6 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     s.ttl = static_cast<uint8_t>(std::max(number, 0));
     return 0;
   }
-  if (s.is_datagram() && set_ancillary(s, level, name, number)) return 0;
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT) {
     if (number < 0 || number > 65'535) return -EINVAL;
     s.gso_size.store(static_cast<uint16_t>(number));
@@ -334,6 +336,10 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
 int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (!value || !len) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;
+  if (s.is_datagram() && is_arrival_option(level, name)) {
+    int found[2];
+    return put(found, get_arrival_option(s, name, found), value, len);
+  }
   if (level == SOL_SOCKET) return get_socket_option(s, name, value, len);
   if (level == IPPROTO_TCP)
     return s.is_datagram() ? -ENOPROTOOPT : get_tcp_option(s, name, value, len);

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include <hostloom/datagram.h>
+#include <hostloom/types.h>
 
 namespace loom::svm {
 
@@ -24,8 +25,12 @@ struct DatagramHeader {
   uint16_t local_port, remote_port;  // network order. tx: the local one means nothing
   uint32_t interface;  // index: rx, by which it came; tx, with kDatagramInterface, by which it goes
   uint8_t local_ip[16], remote_ip[16];  // wire order; IPv4 in the first four bytes
+  // rx, with SocketOptions::arrival: how many were dropped before it, as DaemonLine::n_dropped, and
+  // when it came, CLOCK_REALTIME in ns; else 0.
+  uint32_t dropped;
+  TimeNs time;
 };
-static_assert(sizeof(DatagramHeader) == 52);
+static_assert(sizeof(DatagramHeader) == 64);
 
 // rx, beside those of DatagramFlags that are said of received ones: not a datagram but an error of
 // earlier ones, in its place among what came. length is 0, unless kDatagramQueued is set. The bit

@@ -168,9 +168,10 @@ enum PeerEnd : uint32_t {
 struct alignas(64) DaemonLine {
   FifoProducerWords rx;
   FifoConsumerWords tx;
-  // Of datagrams, modulo 2^32: to how many there was no route, or not from where they say.
-  std::atomic<uint32_t> n_unreachable;
-  uint32_t reserved[5];
+  // Of datagrams, both modulo 2^32: to how many there was no route, or not from where they say; how
+  // many came that the rx fifo had no room for.
+  std::atomic<uint32_t> n_unreachable, n_dropped;
+  uint32_t reserved[4];
 };
 static_assert(sizeof(DaemonLine) == 64);
 

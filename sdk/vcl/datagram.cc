@@ -267,6 +267,7 @@ ssize_t Session::take_datagram(DatagramReceive& d, int flags, bool is_first) {
         }
         if (!links_.empty()) turn_ = (turn_ + 1) % static_cast<uint32_t>(links_.size() + 1);
       }
+      last_arrival_ = h.time;
       d.in = {h, n < h.length};
       d.n = flags & MSG_TRUNC ? h.length : n;
       return 1;

@@ -258,7 +258,15 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<bool> no_check6_tx{false};  // UDP_NO_CHECK6_TX
   std::atomic<bool> holds_back{false};    // corked, or something waits (datagram_cork.h): read only
   // What the program wants to be told with each datagram; the bits are the preload library's.
-  std::atomic<uint8_t> ancillary{0};
+  std::atomic<uint16_t> ancillary{0};
+  std::atomic<uint8_t> arrival{0};    // the same of when it came, and of what was lost
+  std::atomic<uint32_t> stamping{0};  // SO_TIMESTAMPING
+  // When the last one that was read came, CLOCK_REALTIME in ns: 0, nobody had asked; -1: there was
+  // none yet.
+  TimeNs last_arrival() {
+    const std::lock_guard lock(mutex_);
+    return last_arrival_;
+  }
 
   // --- For AppWorker, under its mutex
 
@@ -447,6 +455,7 @@ class Session final : public Object, public ListNode<SessionTag> {
     svm::DatagramHeader header;
     std::string payload;
   };
+  TimeNs last_arrival_ = -1;
   // The port was not asked for; and it has lost its peer and sent nothing since: until it does,
   // getsockname() says 0, as on Linux.
   bool chose_port_ = false, hides_port_ = false;

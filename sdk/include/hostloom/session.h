@@ -128,6 +128,7 @@ struct SocketOptionsView {
   // The only one that a socket hears and sends by, of streams as it was opened; kNoIndex: any.
   uint32_t interface = kNoIndex;
   Ip4Address ip4_group_source{};  // IP_MULTICAST_IF: connected to groups from there; zero: any
+  bool arrival = false;           // the session layer's: tells when each came, and what was lost
 };
 
 // Why a session ends early: what the application's next call returns.

@@ -1,11 +1,100 @@
-// What the daemon says of a datagram session beside its datagrams: what ways there are
-// (ToDaemon::kGetPath).
+// What the daemon says of a datagram session beside its datagrams: when they came and how many were
+// lost (SocketOptions::arrival), and what ways there are (ToDaemon::kGetPath).
+#include <ctime>
+
 #include "tests/unit/core/session/datagram_bed.h"
 
 namespace loom::test {
 namespace {
 
+using session::may_want_links;
 using session::Session;
+
+struct DatagramArrival : DatagramTest {
+  static TimeNs wall() {
+    timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return t.tv_sec * kSecond + t.tv_nsec;
+  }
+  void tell_arrival(TestApp::Connection& c, uint32_t number, bool on) {
+    svm::OptionEvent e{};
+    e.handle = c.handle;
+    e.number = number;
+    e.options.arrival = on;
+    app.push(svm::ToDaemon::kSetOption, e);
+  }
+};
+
+TEST_F(DatagramArrival, TheTimeIsSaidToWhoAsks) {
+  auto c = open();
+  EXPECT_EQ(receive("before"), Status::kOk);
+  EXPECT_EQ(take(*c)->h.time, 0);
+  tell_arrival(*c, 1, true);
+  const TimeNs from = wall();
+  EXPECT_EQ(receive("one"), Status::kOk);
+  const TimeNs to = wall();
+  const TimeNs time = take(*c)->h.time;
+  EXPECT_GE(time, from);
+  EXPECT_LE(time, to);
+  tell_arrival(*c, 2, false);
+  EXPECT_EQ(receive("behind"), Status::kOk);
+  EXPECT_EQ(take(*c)->h.time, 0);
+}
+
+TEST_F(DatagramArrival, AllThatComesInARoundHasOneTime) {
+  auto c = open();
+  tell_arrival(*c, 1, true);
+  worker().now += kSecond;
+  const TimeNs now = worker().now;
+  for (int i = 0; i < 3; ++i) {
+    Buffer empty;
+    worker().now = now;  // what a round begins with
+    Datagram d;
+    d.ends.local = d.ends.remote = Ip4Address{{10, 0, 0, 1}};
+    ASSERT_EQ(
+        worker().sessions->rx_datagram(worker(), transport.connections[0].session, d, empty, 0, 0),
+        Status::kOk);
+  }
+  const TimeNs first = take(*c)->h.time;
+  EXPECT_EQ(take(*c)->h.time, first);
+  EXPECT_EQ(take(*c)->h.time, first);
+  worker().now += kMicrosecond;
+  EXPECT_EQ(receive("later"), Status::kOk);
+  EXPECT_GT(take(*c)->h.time, first);
+}
+
+TEST_F(DatagramArrival, WhatWasLostIsCountedFromTheBeginning) {
+  auto c = open();
+  const std::string block = pattern(30'000);
+  uint32_t kept = 0;
+  while (receive(block) == Status::kOk) ++kept;
+  EXPECT_EQ(receive(block), Status::kAgain);
+  while (take(*c)) --kept;
+  EXPECT_EQ(kept, 0u);
+  EXPECT_EQ(receive("not asked"), Status::kOk);
+  EXPECT_EQ(take(*c)->h.dropped, 0u);
+  tell_arrival(*c, 1, true);
+  EXPECT_EQ(receive("asked"), Status::kOk);
+  EXPECT_EQ(take(*c)->h.dropped, 2u);
+  while (receive(block) == Status::kOk) ++kept;
+  for (uint32_t i = 0; i < kept; ++i) EXPECT_EQ(take(*c)->h.dropped, 2u);  // as each of them came
+  EXPECT_EQ(receive("behind"), Status::kOk);
+  EXPECT_EQ(take(*c)->h.dropped, 3u);
+}
+
+TEST_F(DatagramArrival, WhoIsToldHasNoLinks) {
+  open();
+  Session& s = bed.layer->impl().workers[0]->pool.at(transport.connections[0].session);
+  EXPECT_TRUE(may_want_links(s));
+  auto told = datagram_request(any(54), any(0));
+  told.options.arrival = 1;
+  app.push(svm::ToDaemon::kConnect, told);
+  ASSERT_EQ(app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected).status, 0);
+  EXPECT_FALSE(
+      may_want_links(bed.layer->impl().workers[0]->pool.at(transport.connections[1].session)));
+}
+
+// --- Ways
 
 struct DatagramPaths : DatagramTest {
   svm::InfoEvent ask(const TestApp::Connection& c, const svm::Endpoint& to,

@@ -24,11 +24,11 @@ TEST_F(DatagramLinksTest, EachLinkIsShownWithWhatItsReaderHasLeft) {
   EXPECT_THAT(shown(), HasSubstr(peer + " open, unread 0, rung for more\n"));
   from.send("question");
   EXPECT_TRUE(from.tx.should_notify());
-  EXPECT_THAT(shown(), HasSubstr(peer + " open, unread 60, not rung for more\n"));
+  EXPECT_THAT(shown(), HasSubstr(peer + " open, unread 72, not rung for more\n"));
   EXPECT_THAT(commands.run("show session verbose 2 app client"),
               HasSubstr("    10.0.0.1:53 open, unread 0, "));
   client.close(*c.own);
-  EXPECT_THAT(shown(), HasSubstr(peer + " ended, unread 60, "));
+  EXPECT_THAT(shown(), HasSubstr(peer + " ended, unread 72, "));
   EXPECT_EQ(to.take(), "question");
   done(s);
   EXPECT_THAT(shown(), Not(HasSubstr("cut-through")));

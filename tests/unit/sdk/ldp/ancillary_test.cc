@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/net_tstamp.h>
 #include <netinet/in.h>
 
 #include <cerrno>
@@ -68,6 +69,22 @@ TEST_F(Ancillary, AnInterfaceMayBeNamedWithASourceOrWithout) {
   out.interface = 5;
   put(IPPROTO_IPV6, IPV6_PKTINFO, info6);
   EXPECT_EQ(take(), -EINVAL);
+}
+
+TEST_F(Ancillary, WhatTheSocketLayerIsToldIsCheckedAndOtherProtocolsArePassedOver) {
+  EXPECT_EQ(take(SOL_SOCKET, 77, 1), -EINVAL);
+  for (const int name : {SO_MARK, SO_PRIORITY}) {
+    EXPECT_EQ(take(SOL_SOCKET, name, 1), 0);
+    EXPECT_EQ(take(SOL_SOCKET, name, 'x'), -EINVAL);
+  }
+  EXPECT_EQ(take(SOL_SOCKET, SCM_RIGHTS, 0), 0);
+  for (const int name : {SO_TIMESTAMPING, 65}) {
+    EXPECT_EQ(take(SOL_SOCKET, name, SOF_TIMESTAMPING_TX_SOFTWARE), 0);
+    EXPECT_EQ(take(SOL_SOCKET, name, SOF_TIMESTAMPING_RX_SOFTWARE), -EINVAL);
+  }
+  EXPECT_EQ(take(SOL_SOCKET, SCM_TXTIME, uint64_t{1}), -EINVAL);  // without SO_TXTIME
+  EXPECT_EQ(take(IPPROTO_TCP, 1, 1), 0);
+  EXPECT_EQ(take(IPPROTO_IP, 77, 1), -EINVAL);
 }
 
 TEST_F(Ancillary, WhetherADatagramOfIp6IsSplit) {  // RFC 3542 section 11.2

@@ -4,7 +4,10 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
+#include <array>
+
 #include "datagram_bed.h"
+#include "ldp/ancillary.h"
 #include "ldp/scope.h"
 
 namespace loom::ldp {
@@ -177,6 +180,79 @@ TEST_F(DatagramOptions, APeerOfALinkNeedsOneAndTheSocketKeepsIt) {
   EXPECT_EQ(take_scope(*s, peer, 0), -EINVAL);
   EXPECT_EQ(take_scope(*s, group, 0), 0);
   EXPECT_EQ(s->options().interface, 5);
+}
+
+// net/core/sock.c: the later of SO_TIMESTAMP and SO_TIMESTAMPNS counts, and either ends both.
+TEST_F(DatagramOptions, WhenADatagramCameIsToldAsTheOptionsSay) {
+  constexpr int kStamp = 29, kStampNs = 35, kStamping = 37, kNewStamp = 63, kNewStampNs = 64;
+  bind();
+  const auto all = [&] {
+    return std::array{get(SOL_SOCKET, kStamp), get(SOL_SOCKET, kStampNs),
+                      get(SOL_SOCKET, kNewStamp), get(SOL_SOCKET, kNewStampNs)};
+  };
+  using All = std::array<int, 4>;
+  EXPECT_EQ(all(), All{});
+  EXPECT_FALSE(s->options().arrival);
+  EXPECT_EQ(set(SOL_SOCKET, kStamp, 5), 0);
+  EXPECT_TRUE(s->options().arrival);
+  EXPECT_EQ(all(), (All{1, 0, 0, 0}));
+  EXPECT_EQ(set(SOL_SOCKET, kStampNs, 1), 0);
+  EXPECT_EQ(all(), (All{0, 1, 0, 0}));
+  EXPECT_EQ(set(SOL_SOCKET, kNewStamp, 1), 0);
+  EXPECT_EQ(all(), (All{0, 0, 1, 0}));
+  EXPECT_EQ(set(SOL_SOCKET, kNewStampNs, 1), 0);
+  EXPECT_EQ(all(), (All{0, 0, 0, 1}));
+  EXPECT_EQ(set(SOL_SOCKET, kStamp, 0), 0);
+  EXPECT_EQ(all(), All{});
+  EXPECT_FALSE(s->options().arrival);
+  for (const int value : {0x18, 0}) {
+    EXPECT_EQ(set(SOL_SOCKET, kStamping, value), 0);
+    int flags[2] = {-1, -1};
+    socklen_t len = sizeof flags;
+    EXPECT_EQ(get_option(*s, SOL_SOCKET, kStamping, flags, &len), 0);
+    EXPECT_EQ(len, sizeof flags);
+    EXPECT_EQ(flags[0], value);
+    EXPECT_EQ(s->options().arrival, value != 0);
+  }
+  EXPECT_EQ(set(SOL_SOCKET, kStamping, 1 << 30), -EINVAL);
+  EXPECT_EQ(set(SOL_SOCKET, SO_RXQ_OVFL, 1), 0);
+  EXPECT_EQ(get(SOL_SOCKET, SO_RXQ_OVFL), 1);
+  EXPECT_TRUE(s->options().arrival);
+}
+
+TEST_F(DatagramOptions, WhatWasLostIsToldOnceSomethingWas) {
+  bind();
+  EXPECT_EQ(set(SOL_SOCKET, SO_RXQ_OVFL, 1), 0);
+  for (const uint32_t dropped : {0u, 3u}) {
+    vcl::DatagramIn in{};
+    in.header.is_ip4 = 1;
+    in.header.dropped = dropped;
+    alignas(cmsghdr) char bytes[100];
+    msghdr m{};
+    m.msg_control = bytes;
+    m.msg_controllen = sizeof bytes;
+    give_control(*s, in, m);
+    ASSERT_EQ(m.msg_controllen, dropped != 0 ? CMSG_SPACE(sizeof dropped) : 0);
+    if (dropped == 0) continue;
+    const cmsghdr* c = CMSG_FIRSTHDR(&m);
+    EXPECT_EQ(c->cmsg_type, SO_RXQ_OVFL);
+    EXPECT_EQ(std::memcmp(CMSG_DATA(c), &dropped, sizeof dropped), 0);
+  }
+}
+
+TEST_F(DatagramOptions, TheTimeToSendAtIsTakenFromWhoHasAskedForIt) {
+  bind();
+  alignas(cmsghdr) char bytes[CMSG_SPACE(sizeof(uint64_t))] = {};
+  msghdr m{};
+  m.msg_control = bytes;
+  m.msg_controllen = sizeof bytes;
+  cmsghdr* c = CMSG_FIRSTHDR(&m);
+  *c = {CMSG_LEN(sizeof(uint64_t)), SOL_SOCKET, SCM_TXTIME};
+  vcl::DatagramOut out;
+  svm::Endpoint source;
+  EXPECT_EQ(take_control(m, out, source, s->ancillary), -EINVAL);
+  EXPECT_EQ(set(SOL_SOCKET, SO_TXTIME, 11), 0);
+  EXPECT_EQ(take_control(m, out, source, s->ancillary), 0);
 }
 
 }  // namespace

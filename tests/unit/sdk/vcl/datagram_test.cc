@@ -222,13 +222,13 @@ TEST_F(Datagrams, BuffersOfAnOpenSocketGrowAndShrink) {
     EXPECT_EQ(sent(n).size(), n);
     return n;
   };
-  EXPECT_EQ(fill(), (256u << 10) / 60'052);
+  EXPECT_EQ(fill(), (256u << 10) / 60'064);
   ASSERT_EQ(s->set_sizes({}, 1u << 20), 0);
   EXPECT_EQ(s->tx_limit(), 1u << 20);
-  EXPECT_EQ(fill(), (1u << 20) / 60'052);
+  EXPECT_EQ(fill(), (1u << 20) / 60'064);
   ASSERT_EQ(s->set_sizes({}, 1), 0);
   EXPECT_GE(s->tx_limit(), 3 * (kMaxDatagramBytes + sizeof(DatagramHeader)));
-  EXPECT_EQ(fill(), s->tx_limit() / 60'052);
+  EXPECT_EQ(fill(), s->tx_limit() / 60'064);
 }
 
 // Of a session that processes share each of them may change it for all.
@@ -243,17 +243,17 @@ TEST_F(Datagrams, WhatAnotherProcessHasAskedForIsSeenByWhoPolls) {
   size_t n = 0;
   daemon->run([&] {  // it stands still
     while (send(big, out) == 60'000) ++n;
-    EXPECT_FALSE(s->has_room(60'052));
+    EXPECT_FALSE(s->has_room(60'064));
     EXPECT_FALSE(s->poll(POLLOUT, false) & POLLOUT);
     daemon->set_tx_size(0, 1u << 20);
     EXPECT_TRUE(s->poll(POLLOUT, false) & POLLOUT);
     daemon->set_tx_size(0, 300'000);
-    EXPECT_FALSE(s->has_room(60'052));
+    EXPECT_FALSE(s->has_room(60'064));
     daemon->set_tx_size(0, 1u << 20);
-    EXPECT_TRUE(s->has_room(60'052));
+    EXPECT_TRUE(s->has_room(60'064));
     for (const uint32_t nonsense : {0u, (1u << 30) + 1, ~0u}) {
       daemon->set_tx_size(0, nonsense);
-      EXPECT_TRUE(s->has_room(60'052)) << nonsense;
+      EXPECT_TRUE(s->has_room(60'064)) << nonsense;
       EXPECT_FALSE(s->has_room(1u << 20)) << nonsense;
     }
   });
@@ -401,6 +401,19 @@ TEST_F(Datagrams, WithoutThePeerAPortThatNobodyAskedForIsNone) {  // until somet
   ASSERT_EQ(s->connect(end(9)), 0);
   ASSERT_EQ(s->open_datagrams(&none), 0);
   EXPECT_EQ(s->local().port, htons(55));
+}
+
+TEST_F(Datagrams, WhenTheLatestCameIsKept) {
+  bind();
+  EXPECT_EQ(s->last_arrival(), -1);
+  DatagramHeader h{};
+  h.flags = 0x0f;
+  h.is_ip4 = 1;
+  h.time = 77;
+  inject_raw(h, "");
+  EXPECT_EQ(receive(10, MSG_PEEK).in.header.time, 77);
+  EXPECT_EQ(receive(10).in.header.time, 77);
+  EXPECT_EQ(s->last_arrival(), 77);
 }
 
 // --- Not to be fragmented (IP_MTU_DISCOVER)
