@@ -207,6 +207,22 @@ def port_workers():
     ports(2)
 
 
+LINUX = [PYTHON, str(HERE / "datagram_linux.py")]
+
+
+def linux():
+    """What programs see of datagram sockets, over Hostloom and over the kernel: routes, sources, times, sizes, errors."""
+    echo = [PYTHON, str(HERE / "datagram_echo.py")]
+    with Lab() as lab:
+        for stack, host in ((STACK_IP4, HOST_IP4), (STACK_IP6, HOST_IP6)):
+            for own, peer, env, peer_env in ((stack, host, lab.preload(), None), (host, stack, None, lab.preload())):
+                with lab.program([*echo, peer, "7000"], name="echo", env=peer_env) as e:
+                    lab.port_of(e)
+                    for what in ("routes", "sources", "arrival", "lost", "sizes", "refused", "destination"):
+                        lab.run([*LINUX, what, own, peer, "7000"], env=env, timeout=240)
+        expect_reclaimed(lab)
+
+
 def traceroute():
     """traceroute and tracepath find the other end, and what the path takes, by their error queues."""
     with Lab() as lab:
@@ -338,5 +354,5 @@ def dns():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, cork, ports, port_workers,
-                        traceroute, gro, groups, solicited_node, dns)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, linux, cork, ports,
+                        port_workers, traceroute, gro, groups, solicited_node, dns)
