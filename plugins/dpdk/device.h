@@ -10,6 +10,7 @@
 #include <hostloom/driver.h>
 #include <hostloom/unique_fd.h>
 
+#include "burst_gate.h"
 #include "config.h"
 #include "mempool.h"
 
@@ -83,6 +84,7 @@ struct Device {
   uint32_t most_segments = 0;      // of a packet to send that the device cuts
   uint32_t most_mtu_segments = 0;  // of another
   bool has_link_interrupt = false;
+  BurstGate* gate = nullptr;    // what its bursts pass: net_memif's (memif_guard.h)
   rte_mempool* pool = nullptr;  // its rx queues are filled from it
   Buffer fresh;  // a buffer of that pool as a received packet has it, but for data, len and flags
   std::atomic<bool> is_started{false};

@@ -16,11 +16,17 @@
 #include <hostloom/link_monitor.h>
 #include <hostloom/waker.h>
 
+#include "memif_guard.h"
+
 namespace loom::dpdk {
 namespace {
 
 constexpr uint32_t kMostSegments = 64;
 constexpr const char* kVdevBus = "vdev";
+// The driver believes whatever its peer writes (README.md, "Peers of net_memif").
+constexpr const char* kTrustsItsPeer =
+    ": net_memif trusts its peer, which can read and write this daemon's memory; for peers that "
+    "are not to be trusted there is `create interface memif`";
 
 // As VPP calls cards: by the fastest that they can be, then bus, device and function.
 std::string pci_name(const Device& d) {
@@ -225,6 +231,13 @@ Result<void> Devices::create(const DeviceConfig& c) {
     return error(Status::kIo,
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
+  if (has_memif_inside(c.address, c.devargs))
+    return refused("net_memif is no part of another device here");
+  if (is_memif(c.address)) {
+    const auto gate = guard_memif(host_.n_workers());
+    if (!gate) return refused("this net_memif cannot be kept from harm: " + gate.error().message);
+    d.gate = *gate;
+  }
   if (c.is_virtual)
     if (const int code = rte_eal_hotplug_add(kVdevBus, c.address.c_str(), c.devargs.c_str());
         code != 0)
@@ -238,7 +251,10 @@ Result<void> Devices::create(const DeviceConfig& c) {
   if (opened) {
     devices_.push_back(std::move(made));
     opened = add_interface(d);
-    if (opened) return {};
+    if (opened) {
+      if (d.gate) host_.log(LogLevel::kWarn, "dpdk", d.name + kTrustsItsPeer);
+      return {};
+    }
     made = std::move(devices_.back());
     devices_.pop_back();
   }

@@ -177,7 +177,11 @@ void prefetch(const rte_mbuf* m) noexcept {
   __builtin_prefetch(reinterpret_cast<const std::byte*>(m + 1) + kCacheLine, 1);
 }
 
-uint16_t burst(const Device& d, uint16_t queue, RxQueue& q, std::span<rte_mbuf*> out) noexcept {
+uint16_t burst(const Worker& w, const Device& d, uint16_t queue, RxQueue& q,
+               std::span<rte_mbuf*> out) noexcept {
+  const BurstPass pass(d.gate, w.index);
+  if (!pass) [[unlikely]]
+    return 0;
   uint16_t n = rte_eth_rx_burst(d.port, queue, out.data(), static_cast<uint16_t>(out.size()));
   if (n == 0 && arm(d, queue, q))
     n = rte_eth_rx_burst(d.port, queue, out.data(), static_cast<uint16_t>(out.size()));
@@ -214,7 +218,7 @@ uint32_t rx(Worker& w, NodeRuntime& rt, void* device, uint16_t queue) noexcept {
   uint32_t n_copied = 0;
   while (frame.has_room(kBurst)) {
     std::array<rte_mbuf*, kBurst> mbufs;
-    const uint32_t n = burst(d, queue, q, mbufs);
+    const uint32_t n = burst(w, d, queue, q, mbufs);
     for (uint32_t i = 0; i < n; ++i) {
       if (i + kPrefetchAhead < n) prefetch(mbufs[i + kPrefetchAhead]);
       if (is_plain(d, *mbufs[i])) [[likely]] {

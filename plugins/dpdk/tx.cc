@@ -148,6 +148,9 @@ struct Batch {
 
 // Gives the batch to the driver; returns how many of it are done with, sent or refused.
 uint32_t send(Worker& w, Device& d, uint16_t queue, Batch& batch) noexcept {
+  const BurstPass pass(d.gate, w.index);
+  if (!pass) [[unlikely]]
+    return 0;
   uint32_t at = 0;
   while (at < batch.n) {
     auto n = static_cast<uint16_t>(batch.n - at);

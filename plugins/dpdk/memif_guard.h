@@ -1,0 +1,25 @@
+// What DPDK 22.11's net_memif needs so that a peer that goes away harms nobody (decision 18). The
+// driver has EAL's interrupt thread call it when a peer says something, or is gone; its functions
+// for that come to us instead, and:
+// - no worker is in one of its bursts while it opens, closes, maps, unmaps, frees;
+// - it frees nothing that EAL still calls it with: a connection whose peer had hung up before it
+//   was greeted, the socket of a device that is deleted, and who was connected to that socket and
+//   had not said more.
+#pragma once
+#include "burst_gate.h"
+
+#include <hostloom/status.h>
+
+namespace loom::dpdk {
+
+// Of a device that EAL shall make: whether net_memif drives it, whether another driver shall have
+// it inside.
+bool is_memif(std::string_view device) noexcept;
+bool has_memif_inside(std::string_view device, std::string_view devargs) noexcept;
+
+// Before EAL makes the first device of the driver's; later calls find it done. For as long as the
+// process lives, as EAL. What each worker's bursts pass. Control thread. Errors: of
+// redirect_imports, the driver is another one than this was written for: it is not to be used.
+Result<BurstGate*> guard_memif(uint32_t n_workers);
+
+}  // namespace loom::dpdk
