@@ -4,7 +4,9 @@
 #include <rte_errno.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 namespace loom::dpdk {
 
@@ -64,37 +66,39 @@ struct Ops {
     for (unsigned i = 0; i < n; ++i) {
       auto* m = static_cast<rte_mbuf*>(objects[i]);
       Buffer* b = buffer_of(m);
-      const bool is_external = m->shinfo != nullptr;
-      if (w && !is_external && w->cache.n < kBufferCacheSize && w->cache.n != 0 &&
+      if (w && !m->shinfo && w->cache.n < kBufferCacheSize && w->cache.n != 0 &&
           pool.range.has(w->cache.free[w->cache.n - 1])) [[likely]] {
         b->data = nullptr;  // free
         w->cache.free[w->cache.n++] = b;
         continue;
       }
-      m->shinfo = nullptr;
-      give(pool, w, b, is_external);
+      b->next = nullptr;  // each segment comes back for itself
+      if (std::exchange(m->shinfo, nullptr) == note_of(b)) [[unlikely]]
+        give_external(pool, w, b, static_cast<Worker*>(note_of(b)->fcb_opaque));
+      else
+        give(pool, w, b);
     }
     return 0;
   }
-  static void give(Mempools::Pool& pool, Worker* w, Buffer* b, bool is_external) {
-    b->next = nullptr;  // each segment comes back for itself
-    if (!is_external) {
-      b->flags = 0;
-      b->data = b->start();
-    }
-    if (w) {
+  static void give(Mempools::Pool& pool, Worker* w, Buffer* b) {
+    b->flags = 0;
+    b->data = b->start();
+    if (w)
       w->free(b);
-    } else if (!is_external) {
+    else
       pool.all->host_.give_buffers(pool.index, {&b, 1});
-    } else {
-      bool is_first = false;
-      {
-        const std::lock_guard hold(pool.all->lock_);
-        is_first = pool.all->orphans_.empty();
-        pool.all->orphans_.push_back(b);
-      }
-      if (is_first) pool.all->on_orphan_(pool.all->context_);
+  }
+  // The bytes are those of a session that is on the worker that has sent them, for as long as they
+  // are held: nobody else lets them go.
+  static void give_external(Mempools::Pool& pool, Worker* w, Buffer* b, Worker* sender) {
+    if (w == sender) return w->free(b);
+    bool is_first = false;
+    {
+      const std::lock_guard hold(pool.all->lock_);
+      is_first = pool.all->orphans_.empty();
+      pool.all->orphans_.push_back({b, sender->index});
     }
+    if (is_first) pool.all->on_orphan_(pool.all->context_);
   }
 
   static ssize_t calc_mem_size(const rte_mempool* mp, uint32_t n, uint32_t, size_t* least_chunk,
@@ -203,15 +207,19 @@ const Mempools::Pool& Mempools::for_socket(int socket) const noexcept {
 }
 
 void Mempools::free_orphans() {
-  std::vector<Buffer*> orphans;
+  std::vector<Orphan> orphans;
   {
     const std::lock_guard hold(lock_);
     orphans.swap(orphans_);
   }
-  for (std::size_t at = 0; at < orphans.size(); at += kFrameSize) {
-    const auto some =
-        std::span(orphans).subspan(at, std::min<std::size_t>(kFrameSize, orphans.size() - at));
-    host_.run_on_worker(turn_++ % host_.n_workers(), [&](Worker& w) { w.free(some); });
+  std::ranges::sort(orphans, {}, &Orphan::worker);
+  for (auto at = orphans.begin(); at != orphans.end();) {
+    std::array<Buffer*, kFrameSize> some;
+    uint32_t n = 0;
+    const uint32_t worker = at->worker;
+    for (; at != orphans.end() && at->worker == worker && n < some.size(); ++at)
+      some[n++] = at->buffer;
+    host_.run_on_worker(worker, [&](Worker& w) { w.free(std::span(some).first(n)); });
   }
 }
 

@@ -10,7 +10,8 @@
 // What holds while the pool, or our graph, has a buffer: its mbuf says next == nullptr, nb_segs ==
 // 1, refcnt == 1, shinfo == nullptr, and points at the buffer's own bytes. While DPDK has it to
 // fill in, the Buffer says nothing. While DPDK has it to send, the Buffer says what it said; its
-// mbuf has a shinfo if its bytes are somebody's else.
+// mbuf's shinfo is our note if its bytes are an application's. Any other is a driver's, of bytes
+// that it receives elsewhere.
 #pragma once
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
@@ -31,6 +32,13 @@ static_assert(kHeadroom == RTE_PKTMBUF_HEADROOM);
 inline rte_mbuf* mbuf_of(Buffer* b) noexcept { return reinterpret_cast<rte_mbuf*>(b) - 1; }
 inline Buffer* buffer_of(rte_mbuf* m) noexcept { return reinterpret_cast<Buffer*>(m + 1); }
 
+// About an application's bytes, in the headroom of the buffer that refers to them, which is free:
+// fcb_opaque is the Worker that has sent them.
+inline rte_mbuf_ext_shared_info* note_of(Buffer* b) noexcept {
+  static_assert(sizeof(rte_mbuf_ext_shared_info) <= kHeadroom);
+  return reinterpret_cast<rte_mbuf_ext_shared_info*>(b->start());
+}
+
 inline void prefetch_mbuf(Buffer* b) noexcept {
   __builtin_prefetch(mbuf_of(b), 1);  // its first line: of a single segment the rest stays as it is
 }
@@ -42,7 +50,7 @@ extern thread_local Worker* calling_worker [[gnu::tls_model("initial-exec")]];
 
 class Mempools {
  public:
-  // on_orphan: the first segment is there for free_orphans(); on any thread, not a worker.
+  // on_orphan: the first segment is there for free_orphans(); on any thread.
   Mempools(Host& host, void (*on_orphan)(void*) noexcept, void* context)
       : host_(host), on_orphan_(on_orphan), context_(context) {}
   Mempools(const Mempools&) = delete;
@@ -56,9 +64,9 @@ class Mempools {
       if (r.has(m)) return true;
     return false;
   }
-  // Frees segments that other threads than workers have given back and that refer to an
-  // application's bytes, which only a worker can let go: a frame of them in a round, by one worker
-  // after the other. Control thread; all are gone on return.
+  // Frees segments that refer to an application's bytes and have come back on another thread than
+  // the worker that had sent them, which alone can let the bytes go: a frame of them in a round of
+  // its own. Control thread; all are gone on return.
   void free_orphans();
 
   struct Range {
@@ -84,11 +92,14 @@ class Mempools {
   Host& host_;
   void (*const on_orphan_)(void*) noexcept;
   void* const context_;
-  uint32_t turn_ = 0;  // the worker that frees next
   std::vector<std::unique_ptr<Pool>> pools_;
   std::vector<Range> ranges_;
-  std::mutex lock_;               // guards what follows
-  std::vector<Buffer*> orphans_;  // with external bytes
+  struct Orphan {
+    Buffer* buffer;  // with external bytes
+    uint32_t worker;
+  };
+  std::mutex lock_;  // guards what follows
+  std::vector<Orphan> orphans_;
 };
 
 }  // namespace loom::dpdk

@@ -20,17 +20,15 @@ void count(std::atomic<uint64_t>& counter, uint64_t n = 1) noexcept {
   counter.fetch_add(n, std::memory_order_relaxed);
 }
 
-// The mbuf refers to the bytes that its buffer refers to, an application's. DPDK's note about them
-// lies in the buffer's own headroom, which is free. Its callback does nothing: the bytes are let go
-// with the buffer, when the mbuf comes back (mempool.cc).
-void refer(Buffer& b, rte_mbuf& m) noexcept {
-  static_assert(sizeof(rte_mbuf_ext_shared_info) <= kHeadroom);
-  auto* shared = reinterpret_cast<rte_mbuf_ext_shared_info*>(b.start());
-  shared->free_cb = [](void*, void*) {};
-  shared->fcb_opaque = nullptr;
-  rte_mbuf_ext_refcnt_set(shared, 1);
+// The mbuf refers to the bytes that its buffer refers to, an application's. Its callback does
+// nothing: the bytes are let go with the buffer, when the mbuf comes back (mempool.cc).
+void refer(Worker& w, Buffer& b, rte_mbuf& m) noexcept {
+  rte_mbuf_ext_shared_info* note = note_of(&b);
+  note->free_cb = [](void*, void*) {};
+  note->fcb_opaque = &w;
+  rte_mbuf_ext_refcnt_set(note, 1);
   rte_pktmbuf_attach_extbuf(&m, b.data, reinterpret_cast<uintptr_t>(b.data),
-                            static_cast<uint16_t>(b.len), shared);
+                            static_cast<uint16_t>(b.len), note);
 }
 
 // The mbufs are what they are in the pool again; the packet is untouched.
@@ -128,7 +126,7 @@ bool make_plain(Buffer& b) noexcept {
     rte_mbuf* s = mbuf_of(b);
     s->ol_flags = 0;
     if (b->is_external())
-      refer(*b, *s);  // from its first byte
+      refer(w, *b, *s);  // from its first byte
     else
       s->data_off = static_cast<uint16_t>(b->data - b->start());
     s->data_len = static_cast<uint16_t>(b->len);

@@ -17,12 +17,14 @@ namespace {
 using ::testing::HasSubstr;
 
 struct Fifo {  // an application's bytes
-  ExternalOwner owner{.release = [](Worker&, ExternalOwner& o, uint32_t token) noexcept {
+  ExternalOwner owner{.release = [](Worker& w, ExternalOwner& o, uint32_t token) noexcept {
     auto& self = reinterpret_cast<Fifo&>(o);
     ++self.released;
+    self.by = &w;
     self.token = token;
   }};
   int released = 0;
+  const Worker* by = nullptr;
   uint32_t token = 0;
   std::string bytes = pattern(3000);
 };
@@ -269,6 +271,57 @@ TEST_F(PortTest, WhatAnotherThreadFreesIsLetGoOnAWorker) {
   EXPECT_EQ(fifo.released, 0);
   const_cast<Mempools&>(h_.devices->mempools()).free_orphans();
   EXPECT_EQ(fifo.released, 1);
+}
+
+// A driver that keeps packets after all may free one in a burst of another worker's. The sessions
+// of the bytes are where they were sent from.
+TEST_F(PortTest, WhatAnotherWorkerFreesIsLetGoByTheOneThatSentIt) {
+  h_.device().traits.copies_at_once = true;
+  Fifo fifos[2];
+  std::array<Buffer*, 2> sent{with_external(fifos[0]), with_external(fifos[1])};
+  ASSERT_EQ(h_.send(sent), 2u);
+  Worker other;  // without a pool: whatever it would let go itself, it could not
+  other.index = 1;
+  rte_mbuf *one = h_.taken(), *two = h_.taken();
+  rte_mbuf *first = one->next, *second = two->next;  // those of the fifos
+  one->next = two->next = nullptr;
+  one->nb_segs = two->nb_segs = 1;
+  calling_worker = &other;
+  rte_pktmbuf_free_seg(first);
+  rte_pktmbuf_free_seg(second);
+  h_.free(one);
+  h_.free(two);
+  EXPECT_EQ(fifos[0].released + fifos[1].released, 0);
+  HostOps ops = *h_.host.ops;  // of two workers
+  ops.n_workers = [](Host&) { return 2u; };
+  static const HostOps* before = nullptr;
+  before = std::exchange(h_.host.ops, &ops);
+  ops.run_on_worker = [](Host& h, uint32_t worker, void (*fn)(Worker&, void*), void* arg) {
+    EXPECT_EQ(worker, 0u);
+    before->run_on_worker(h, 0, fn, arg);
+  };
+  for (int turn = 0; turn < 2; ++turn) const_cast<Mempools&>(h_.devices->mempools()).free_orphans();
+  h_.host.ops = before;
+  for (const Fifo& fifo : fifos) {
+    EXPECT_EQ(fifo.released, 1);
+    EXPECT_EQ(fifo.by, &h_.worker());
+  }
+}
+
+// Some drivers receive into memory of their own, to which they let our mbufs refer.
+TEST_F(PortTest, AnMbufThatReferredToADriversMemoryIsABufferAgain) {
+  static char memory[256];
+  rte_mbuf_ext_shared_info shared{};
+  shared.free_cb = [](void*, void* context) { ++*static_cast<int*>(context); };
+  int freed = 0;
+  shared.fcb_opaque = &freed;
+  rte_mbuf_ext_refcnt_set(&shared, 1);
+  rte_mbuf* m = h_.mbuf("");
+  Buffer* b = buffer_of(m);
+  rte_pktmbuf_attach_extbuf(m, memory, 0, sizeof memory, &shared);
+  std::thread([&] { rte_pktmbuf_free(m); }).join();
+  EXPECT_EQ(freed, 1);
+  expect_pristine(b);
 }
 
 TEST_F(PortTest, AFullRingPushesBackAndThePacketsAreOursAsTheyWere) {
