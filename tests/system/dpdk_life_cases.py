@@ -1,18 +1,93 @@
 #!/usr/bin/python3
-"""System tests of what comes and goes around DPDK's devices of software: played peers of net_memif.
+"""System tests of what comes and goes around DPDK's devices of software: VLANs over them, and played peers of net_memif.
 usage: dpdk_life_cases.py CASE"""
 
+import contextlib
+import os
 import pathlib
+import signal
+import subprocess
 import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lab"), str(HERE / "programs")]
 import memif_peer  # noqa: E402
-from cases import expect  # noqa: E402
-from dpdk_cases import (NAME, OUR_MAC, arp_request, config, echo_request, expect_sound, startup, vdev,  # noqa: E402
-                        wait_link)
-from lab import Lab, run_case, wait_until  # noqa: E402
+import programs as p  # noqa: E402
+from cases import expect, expect_reclaimed  # noqa: E402
+from dpdk_cases import (NAME, OUR_MAC, TAP, arp_request, config, device, echo_request, expect_sound,  # noqa: E402
+                        finish_checksums, kernel_pings, kernel_takes_up, laboratory, startup, vdev, wait_link)
+from lab import STACK_IP4, Lab, run_case, wait_until  # noqa: E402
+from vlan_cases import KERNEL_IP4, OWN_IP4, OWN_IP6, VLAN, vlan_device  # noqa: E402
+
+
+def vlan():
+    """A VLAN over net_tap, and over net_af_packet, which takes the tags out: created, used, deleted under load while the
+    untagged network goes on, made again; then its device goes under load, and takes it along."""
+    over_vlan("net_tap0,iface=" + TAP, TAP)
+    for words in ("link add loom0 type veth peer name loom1", "link set loom0 up"):
+        subprocess.run(["ip"] + words.split(), check=True)
+    finish_checksums("loom1")
+    over_vlan("net_af_packet0,iface=loom0", "loom1", keys="vlan-strip-offload on")
+
+
+def over_vlan(text, kernels, keys=""):
+    tagged = f"{NAME}.{VLAN}"
+    create = [f"create sub-interfaces {NAME} {VLAN}", f"set interface ip address {tagged} {OWN_IP4}/24",
+              f"set interface ip address {tagged} {OWN_IP6}/64", f"set interface state {tagged} up"]
+    with laboratory(vdev(text, keys=keys)) as lab:
+        def names():
+            return [i["Name"] for i in lab.cli("show", "interface", as_json=True)["interfaces"]]
+
+        kernel_takes_up(kernels)
+        relay = vlan_device(lab, name=f"vlan-{kernels}", parent=kernels)
+        for words in create:
+            lab.cli(*words.split())
+        for address in (OWN_IP4, OWN_IP6, STACK_IP4):
+            kernel_pings(lab, address=address)
+        with p.Nginx(lab, p.Side("kernel", KERNEL_IP4), port=8081) as n:
+            p.curl_matches(lab, n, "10m", env=lab.preload())
+        with p.Nginx(lab, p.Side("hostloom serves", OWN_IP4, server_env=lab.preload())) as n:
+            p.curl_matches(lab, n, "10m")
+            expect(("VLAN_STRIP" in lab.cli("show", "hardware-interfaces")) == bool(keys), "tags are taken out where they are to be")
+            expect_sound(lab)
+
+            @contextlib.contextmanager
+            def load():
+                child = lab.spawn(["sh", "-c", f"while :; do curl -sS -m 5 -o /dev/null {n.url('10m')}; sleep 0.1; done"],
+                                  name="load", start_new_session=True)
+                try:
+                    seen = int(device(lab)["rx packets"])
+                    wait_until(lambda: int(device(lab)["rx packets"]) > seen + 100, "packets flow")
+                    yield
+                finally:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
+
+            for _ in range(5):
+                with load():
+                    lab.cli("delete", "sub-interface", tagged)
+                    expect(names() == [NAME], "it alone is gone")
+                    kernel_pings(lab)
+                    for words in create:
+                        lab.cli(*words.split())
+                p.curl_matches(lab, n, "1k")
+            with load():
+                lab.cli("delete", "dpdk", "vdev", NAME)
+                expect(names() == [], "the device takes it along")
+        if relay:
+            lab.stop(relay)
+        else:  # a TAP has taken it along
+            subprocess.run(["ip", "link", "del", f"vlan-{kernels}"], capture_output=True, check=False)
+        lab.cli("create", "dpdk", "vdev", text, "name", NAME)
+        for words in startup() + create:
+            lab.cli(*words.split())
+        wait_link(lab, "up")
+        kernel_takes_up(kernels)
+        vlan_device(lab, name=f"vlan-{kernels}", parent=kernels)
+        for address in (OWN_IP4, OWN_IP6, STACK_IP4):
+            kernel_pings(lab, address=address)
+        expect_reclaimed(lab)  # who was left in the middle hears from the kernel that nobody is there
 
 
 def memif_peers():
@@ -70,4 +145,4 @@ def wait_for_now(lab, condition):
 
 
 if __name__ == "__main__":
-    run_case(memif_peers)
+    run_case(vlan, memif_peers)

@@ -21,7 +21,8 @@ KERNEL_IP6, OWN_IP6 = "fd98::1", "fd98::2"
 
 def vlan_device(lab, name="vlan10", parent="tap0"):
     """The kernel's end of the VLAN on its end of the link: its own VLAN device, or a program that does the same where the
-    kernel has no 802.1Q."""
+    kernel has no 802.1Q. The program, or None."""
+    relay = None
     made = subprocess.run(f"ip link add link {parent} name {name} type vlan id {VLAN}".split(), capture_output=True,
                           text=True)
     if made.returncode != 0:
@@ -32,6 +33,7 @@ def vlan_device(lab, name="vlan10", parent="tap0"):
     for words in (f"addr add {KERNEL_IP4}/24 dev {name}", f"addr add {KERNEL_IP6}/64 dev {name} nodad",
                   f"link set {name} up"):
         subprocess.run(["ip"] + words.split(), check=True)
+    return relay
 
 
 @contextlib.contextmanager
