@@ -20,7 +20,7 @@ void handle(ApiRegistry& registry, Net& net, F fn) {
   });
 }
 
-// All of them or none.
+// All of them or none; kInProgress: all, the device's own when that answers.
 Result<void> set_mtus(Net& net, const Interface& f, const std::array<uint32_t, 4>& mtu) {
   const auto [any, ip4, ip6, mpls] = mtu;
   if (mpls != 0 && mpls != any) return error(Status::kInvalid, "there is no MPLS");
@@ -28,7 +28,7 @@ Result<void> set_mtus(Net& net, const Interface& f, const std::array<uint32_t, 4
   Result<void> done = net.set_ip_mtu(f.index, true, ip4);
   if (done) done = net.set_ip_mtu(f.index, false, ip6);
   if (done && any != 0) done = net.set_mtu(f.index, any);
-  if (!done) {
+  if (!done && done.error().code != Status::kInProgress) {
     (void)net.set_ip_mtu(f.index, true, had4);
     (void)net.set_ip_mtu(f.index, false, had6);
   }

@@ -15,6 +15,15 @@ struct NetState;
 
 constexpr uint32_t kLeastMtu = 68;  // RFC 791
 
+// What a driver has not done: `what` follows "refuses". kInProgress: it will.
+inline Error refused(Status status, const Interface& f, const std::string& what) {
+  return error(status, status == Status::kInProgress
+                           ? "the device of " + f.name +
+                                 " does not answer; it is done when it does ('show "
+                                 "hardware-interfaces' says what it waits for)"
+                           : "the driver of " + f.name + " refuses" + what);
+}
+
 inline Error no_interface(IfIndex i) {
   return error(Status::kNotFound, "there is no interface " + std::to_string(i));
 }

@@ -214,13 +214,15 @@ Result<void> Net::set_admin(IfIndex index, bool up) {
   if (!f) return no_interface(index);
   const bool was_up = f->is_up();
   if (f->is_admin_up.load() == up) return {};
+  Result<void> done;
   if (f->ops->set_admin)
     if (const Status status = f->ops->set_admin(f->device, up); status != Status::kOk)
-      return error(status, "the driver of " + f->name + " refuses: " + status_name(status));
+      done = refused(status, *f, std::string(": ") + status_name(status));
+  if (!done && done.error().code != Status::kInProgress) return done;
   f->is_admin_up = up;
   for (const auto& q : f->rx_queues) state_->engine.post(q.worker, [](Worker&) {});  // look again
   state_changed(*state_, *f, was_up);
-  return {};
+  return done;
 }
 
 InterfaceCounters* Net::rx_counters(IfIndex index, uint32_t worker) {

@@ -119,15 +119,17 @@ Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
         return error(ok.error().code, "mtu " + std::to_string(mtu) +
                                           " is too small for IPv6 (RFC 8200), and " +
                                           ok.error().message);
+  Result<void> done;
   if (f->ops->set_mtu)
     if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
-      return error(status, "the driver of " + f->name + " refuses mtu " + std::to_string(mtu));
+      done = refused(status, *f, " mtu " + std::to_string(mtu));
+  if (!done && done.error().code != Status::kInProgress) return done;
   f->mtu = mtu;
   for (Interface* i : all) {
     ip6_after_mtu(*this, s, *i);
     refresh_adjacencies(s, *i);
   }
-  return {};
+  return done;
 }
 
 Result<void> Net::set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu) {

@@ -39,6 +39,9 @@ struct DriverOps {
   // "ip4-input" ... for devices without Ethernet). Returns how many there were; 0 = found nothing.
   // Bound: one frame per call.
   uint32_t (*rx)(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept = nullptr;
+  // set_admin and set_mtu may answer kInProgress: the device is not there yet, for want of an
+  // answer from somebody else, and follows without being asked again. The interface is as it was
+  // asked to be, and who asked is told.
   Status (*set_admin)(void* device, bool up) noexcept = nullptr;
   Status (*set_mtu)(void* device, uint32_t mtu) noexcept = nullptr;  // L3 bytes
   void (*destroy)(void* device) noexcept = nullptr;                  // no worker uses it any more

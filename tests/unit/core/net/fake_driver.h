@@ -47,6 +47,7 @@ struct FakeDevice {
   bool is_destroyed = false;
   MacAddress told_mac;  // by set_mac
   bool refuses_mac = false;
+  Status answer = Status::kOk;                          // of set_admin and set_mtu
   std::vector<std::pair<uint16_t, RxMode>> told_modes;  // by set_rx_mode
   uint32_t n_rx_calls = 0;
 
@@ -87,6 +88,12 @@ struct FakeDevice {
     }
     return n;
   }
+  static Status set_admin(void* device, bool) noexcept {
+    return static_cast<FakeDevice*>(device)->answer;
+  }
+  static Status set_mtu(void* device, uint32_t) noexcept {
+    return static_cast<FakeDevice*>(device)->answer;
+  }
   static Status set_mac(void* device, const MacAddress& mac) noexcept {
     auto& self = *static_cast<FakeDevice*>(device);
     if (self.refuses_mac) return Status::kIo;
@@ -104,6 +111,8 @@ struct FakeDevice {
 inline const DriverOps kFakeDriver{.name = "fake",
                                    .tx = FakeDevice::tx,
                                    .rx = FakeDevice::rx,
+                                   .set_admin = FakeDevice::set_admin,
+                                   .set_mtu = FakeDevice::set_mtu,
                                    .destroy = FakeDevice::destroy,
                                    .set_mac = FakeDevice::set_mac,
                                    .set_rx_mode = FakeDevice::set_rx_mode};

@@ -77,6 +77,29 @@ TEST(Interface, RefusesWhatMakesNoSense) {
   must(host.net->add_address(d.index, *IpPrefix::parse("10.0.7.0/31")));  // RFC 3021
 }
 
+// It follows without being asked again: what the interface is, is what it was asked to be.
+TEST(Interface, ADriverMayFollowLater) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24"});
+  const auto& f = *host.net->state().interfaces.find(d.index);
+  const auto expect_later = [](const Result<void>& r) {
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error().code, Status::kInProgress);
+    EXPECT_THAT(r.error().message, HasSubstr("does not answer; it is done when it does"));
+  };
+  d.answer = Status::kInProgress;
+  expect_later(host.net->set_mtu(d.index, 1400));
+  EXPECT_EQ(f.mtu.load(), 1400u);
+  expect_later(host.net->set_admin(d.index, false));
+  EXPECT_FALSE(f.is_admin_up.load());
+  EXPECT_TRUE(host.net->set_admin(d.index, false)) << "there is nothing to be asked";
+  d.answer = Status::kIo;
+  EXPECT_THAT(host.net->set_mtu(d.index, 1300).error().message, HasSubstr("refuses mtu 1300"));
+  EXPECT_EQ(f.mtu.load(), 1400u);
+  EXPECT_THAT(host.net->set_admin(d.index, true).error().message, HasSubstr("refuses"));
+  EXPECT_FALSE(f.is_admin_up.load());
+}
+
 TEST(Interface, AddressesShareASubnetUntilTheLastGoes) {
   NetHost host;
   FakeDevice& d = host.add_device({"10.0.0.2/24", "10.0.0.3/24"});

@@ -194,6 +194,16 @@ TEST_F(InterfaceMessages, SizesAreSetTogetherOrNotAtAll) {
   EXPECT_EQ(set_hw(1500, kUnknown), -2);
 }
 
+TEST_F(InterfaceMessages, ADriverThatFollowsLaterIsSaidSo) {
+  wire.answer = Status::kInProgress;
+  const auto set = api::SwInterfaceSetMtu{.sw_if_index = wire.index, .mtu = {1450, 1400, 1300, 0}};
+  EXPECT_EQ(host.call<api::SwInterfaceSetMtuReply>(set).retval, kApiAgain);
+  EXPECT_THAT(details().mtu, ElementsAre(1450, 1400, 1300, 0)) << "all of them";
+  const auto down = api::SwInterfaceSetFlags{.sw_if_index = wire.index, .flags = kDown};
+  EXPECT_EQ(host.call<api::SwInterfaceSetFlagsReply>(down).retval, kApiAgain);
+  EXPECT_EQ(details().flags, api::IfStatusFlags::kIfStatusApiFlagLinkUp) << "down";
+}
+
 TEST_F(InterfaceMessages, TablesAreSetByFamily) {
   const auto set = [&](uint32_t index, bool is_ipv6, uint32_t table) {
     return host
