@@ -2,6 +2,10 @@
 #include <hostloom/api_server.h>
 #include <rte_version.h>
 
+#include <memory>
+#include <optional>
+#include <utility>
+
 #include "devices.h"
 #include "dpdk.api.h"
 #include "listing.h"
@@ -10,6 +14,7 @@ namespace loom::dpdk {
 namespace {
 
 constexpr int32_t kNoSuchInterface = -2;  // INVALID_SW_IF_INDEX
+constexpr uint16_t kNoPort = 0xffff;      // RTE_MAX_ETHPORTS is less
 
 Devices& devices(void* context) { return *static_cast<Devices*>(context); }
 
@@ -37,7 +42,8 @@ ApiStep next_device(const api::DpdkDeviceDump& wanted, uint64_t& cursor, api::Dp
     return ApiStep::kEnd;
   cursor = uint64_t{d->index} + 1;
   to.sw_if_index = d->index;
-  to.port = d->port;
+  const bool is_whole = is_readable(*d);
+  to.port = is_whole ? d->port : kNoPort;
   to.is_virtual = d->config.is_virtual;
   to.is_started = d->is_started.load(std::memory_order_relaxed);
   to.is_removed = d->is_removed.load(std::memory_order_relaxed);
@@ -49,12 +55,12 @@ ApiStep next_device(const api::DpdkDeviceDump& wanted, uint64_t& cursor, api::Dp
   to.max_mtu = d->info.max_mtu;
   to.num_rx_queues = static_cast<uint16_t>(d->queues.size());
   to.num_tx_queues = d->n_tx_queues;
-  to.num_rx_desc = d->n_rx_descriptors;
-  to.num_tx_desc = d->n_tx_descriptors;
+  to.num_rx_desc = is_whole ? d->n_rx_descriptors : 0;
+  to.num_tx_desc = is_whole ? d->n_tx_descriptors : 0;
   to.driver = d->info.driver_name;
   to.device = d->config.probe_text();
   to.rss = rss_text(d->rss);
-  to.rx_offloads = rx_offload_text(*d);
+  to.rx_offloads = is_whole ? rx_offload_text(*d) : "";
   to.tx_offloads = tx_offload_text(*d);
   return ApiStep::kItem;
 }
@@ -99,16 +105,14 @@ ApiStep next_xstat(const api::DpdkXstatsDump& wanted, uint64_t& cursor, api::Dpd
   return ApiStep::kEnd;
 }
 
-api::DpdkVdevCreateReply create(ApiCall&, const api::DpdkVdevCreate& r, void* context) {
-  Devices& all = devices(context);
+Result<DeviceConfig> config_of(const api::DpdkVdevCreate& r) {
   auto config = parse_vdev(r.device);
-  if (config && (r.num_rx_queues > kMostQueues || r.num_tx_queues > kMostQueues))
-    config = error(Status::kInvalid, "more than " + std::to_string(kMostQueues) + " queues");
-  if (config && (r.num_rx_desc > kMostDescriptors || r.num_tx_desc > kMostDescriptors))
-    config =
-        error(Status::kInvalid, "more than " + std::to_string(kMostDescriptors) + " descriptors");
-  if (!config)
-    return {.retval = noted(all, "dpdk_vdev_create", config.error()), .sw_if_index = kNoIndex};
+  if (!config) return config;
+  if (r.num_rx_queues > kMostQueues || r.num_tx_queues > kMostQueues)
+    return error(Status::kInvalid, "more than " + std::to_string(kMostQueues) + " queues");
+  if (r.num_rx_desc > kMostDescriptors || r.num_tx_desc > kMostDescriptors)
+    return error(Status::kInvalid,
+                 "more than " + std::to_string(kMostDescriptors) + " descriptors");
   config->name = r.interface_name;
   config->n_rx_queues = r.num_rx_queues;
   config->n_tx_queues = r.num_tx_queues;
@@ -116,19 +120,70 @@ api::DpdkVdevCreateReply create(ApiCall&, const api::DpdkVdevCreate& r, void* co
   config->n_tx_descriptors = r.num_tx_desc;
   config->has_tso = !r.no_tso;
   config->has_rx_interrupts = !r.no_rx_interrupts;
-  const auto made = all.create_vdev(*config);
-  if (!made)
-    return {.retval = noted(all, "dpdk_vdev_create", made.error()), .sw_if_index = kNoIndex};
-  return {.sw_if_index = *made};
+  return config;
 }
 
-api::DpdkVdevDeleteReply remove(ApiCall&, const api::DpdkVdevDelete& r, void* context) {
-  Devices& all = devices(context);
-  const auto removed = all.remove_vdev(r.sw_if_index);
-  if (removed) return {.retval = 0};
-  const int32_t retval = noted(all, "dpdk_vdev_delete", removed.error());
-  return {.retval = removed.error().code == Status::kNotFound ? kNoSuchInterface : retval};
-}
+// An answer that may be found later, for a client that may have left by then.
+template <class Outcome>
+class Waiting {
+ public:
+  // begin: takes who is to be called with the outcome, at once or later.
+  template <class Begin>
+  const Outcome* outcome(ApiCall& call, Begin begin) {
+    if (!outcome_) {
+      outcome_ = std::make_shared<std::optional<Outcome>>();
+      begin([outcome = outcome_, wake = call.waker()](Outcome r) {
+        *outcome = std::move(r);
+        wake();
+      });
+    }
+    return *outcome_ ? &**outcome_ : nullptr;
+  }
+
+ private:
+  std::shared_ptr<std::optional<Outcome>> outcome_;  // null: it has not begun
+};
+
+class CreateWalk {
+ public:
+  CreateWalk(const api::DpdkVdevCreate& r, void* context)
+      : all_(devices(context)), config_(config_of(r)) {}
+
+  ApiStep next(ApiCall& call, api::DpdkVdevCreateReply& reply) {
+    const auto* made = made_.outcome(call, [&](auto done) {
+      config_ ? all_.create_vdev(*config_, done) : done(config_.error());
+    });
+    if (!made) return ApiStep::kWait;
+    reply.retval = *made ? 0 : noted(all_, "dpdk_vdev_create", made->error());
+    reply.sw_if_index = *made ? **made : kNoIndex;
+    return ApiStep::kEnd;
+  }
+
+ private:
+  Devices& all_;
+  const Result<DeviceConfig> config_;
+  Waiting<Result<IfIndex>> made_;
+};
+
+class DeleteWalk {
+ public:
+  DeleteWalk(const api::DpdkVdevDelete& r, void* context)
+      : all_(devices(context)), index_(r.sw_if_index) {}
+
+  ApiStep next(ApiCall& call, api::DpdkVdevDeleteReply& reply) {
+    const auto* removed =
+        removed_.outcome(call, [&](auto done) { all_.remove_vdev(index_, done); });
+    if (!removed) return ApiStep::kWait;
+    reply.retval = *removed ? 0 : noted(all_, "dpdk_vdev_delete", removed->error());
+    if (!*removed && removed->error().code == Status::kNotFound) reply.retval = kNoSuchInterface;
+    return ApiStep::kEnd;
+  }
+
+ private:
+  Devices& all_;
+  const IfIndex index_;
+  Waiting<Result<void>> removed_;
+};
 
 }  // namespace
 
@@ -140,8 +195,8 @@ Result<void> add_api(Host& host, Devices& all) {
   if (done)
     done = api.handle<api::DpdkDeviceCountersGet, api::DpdkDeviceCountersGetReply>(counters, &all);
   if (done) done = api.dump<api::DpdkXstatsDump, api::DpdkXstatsDetails>(next_xstat, &all);
-  if (done) done = api.handle<api::DpdkVdevCreate, api::DpdkVdevCreateReply>(create, &all);
-  if (done) done = api.handle<api::DpdkVdevDelete, api::DpdkVdevDeleteReply>(remove, &all);
+  if (done) done = api.steps<api::DpdkVdevCreate, api::DpdkVdevCreateReply, CreateWalk>(&all);
+  if (done) done = api.steps<api::DpdkVdevDelete, api::DpdkVdevDeleteReply, DeleteWalk>(&all);
   return done;
 }
 

@@ -4,6 +4,9 @@
 #include <rte_version.h>
 
 #include <cstdio>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "devices.h"
 #include "listing.h"
@@ -71,17 +74,25 @@ Result<void> show_device(Host& host, void* context, CliArgs& args, CliReply& rep
       "devices", {"name", "device", "driver", "port", "link", "mtu", "rx queues", "tx queues",
                   "rx descriptors", "rx interrupts", "rx packets", "rx bytes", "rx errors",
                   "missed", "ring full", "tx errors", "tx copied"});
+  for (const auto& d : all.making())
+    if (only.empty() || d->name == only) {
+      std::vector<std::string> row(table.columns.size(), "-");
+      row[0] = d->name;
+      row[1] = d->config.probe_text();
+      row[4] = "waits for its peer";
+      table.rows.push_back(std::move(row));
+    }
   for (const auto& d : all.all()) {
     const std::string name = interface_label(host, d->name, d->index);
     if (!only.empty() && name != only) continue;
     const DeviceCounters c = counters_of(*d);
     const auto n = [](uint64_t v) { return std::to_string(v); };
-    table.rows.push_back({name, d->config.probe_text(), d->info.driver_name, n(d->port),
-                          d->is_link_up ? "up" : "down", n(d->mtu), n(d->queues.size()),
-                          n(d->n_tx_queues), n(d->n_rx_descriptors),
-                          d->queues.front()->ready ? "yes" : "no", n(c.rx.packets), n(c.rx.bytes),
-                          n(c.rx.errors), n(c.device.imissed), n(c.ring_full), n(c.tx_errors()),
-                          n(c.copied)});
+    table.rows.push_back(
+        {name, d->config.probe_text(), d->info.driver_name, is_readable(*d) ? n(d->port) : "-",
+         d->is_link_up ? "up" : "down", n(d->mtu), n(d->queues.size()), n(d->n_tx_queues),
+         is_readable(*d) ? n(d->n_rx_descriptors) : "-", d->queues.front()->ready ? "yes" : "no",
+         n(c.rx.packets), n(c.rx.bytes), n(c.rx.errors), n(c.device.imissed), n(c.ring_full),
+         n(c.tx_errors()), n(c.copied)});
   }
   if (!only.empty() && table.rows.empty())
     return error(Status::kNotFound, "there is no DPDK device '" + only + "'");
@@ -120,6 +131,30 @@ Result<void> take_key(CliArgs& args, DeviceConfig& d) {
   return {};
 }
 
+// What a command comes to: at once, or later, for who can wait. A script waits a little.
+template <class Outcome, class Begin, class Say>
+Result<void> answer(Devices& all, CliReply& reply, Begin begin, Say say) {
+  struct Answer {
+    std::optional<Outcome> outcome;
+    std::shared_ptr<CliLater> later;
+  };
+  const auto a = std::make_shared<Answer>();
+  begin([a, say](Outcome o) {
+    if (!a->later) {
+      a->outcome = std::move(o);
+      return;
+    }
+    const auto said = say(o, a->later->reply());
+    std::exchange(a->later, nullptr)->finish(said);
+  });
+  if (!a->outcome && !(a->later = reply.later())) all.wait_a_little();
+  if (a->later) return {};
+  if (!a->outcome)
+    return error(Status::kInProgress,
+                 "its peer does not answer; `show log` will say what came of it");
+  return say(*a->outcome, reply);
+}
+
 Result<void> create(Host&, void* context, CliArgs& args, CliReply& reply) {
   Devices& all = *static_cast<Devices*>(context);
   const auto text = args.text("a device like net_tap0,iface=dtap0");
@@ -128,19 +163,35 @@ Result<void> create(Host&, void* context, CliArgs& args, CliReply& reply) {
   if (!config) return config.error();
   while (!args.done())
     if (auto taken = take_key(args, *config); !taken) return taken;
-  const auto made = all.create_vdev(*config);
-  if (!made) return made.error();
-  reply.line(all.find(*made)->name);
-  return {};
+  return answer<Result<IfIndex>>(
+      all, reply, [&](auto done) { all.create_vdev(*config, done); },
+      [&all](const Result<IfIndex>& made, CliReply& to) {
+        if (!made) return Result<void>(made.error());
+        to.line(all.find(*made)->name);
+        return Result<void>();
+      });
 }
 
-Result<void> remove(Host& host, void* context, CliArgs& args, CliReply&) {
+Result<void> remove(Host& host, void* context, CliArgs& args, CliReply& reply) {
+  Devices& all = *static_cast<Devices*>(context);
   const auto name = args.text("a DPDK device's interface");
   if (!name) return name.error();
   if (!args.done()) return args.unknown();
   const Device* d = find_device<Device>(host, *name, kDriver);
-  if (!d) return error(Status::kNotFound, "there is no DPDK device '" + std::string(*name) + "'");
-  return static_cast<Devices*>(context)->remove_vdev(d->index);
+  const auto removed = [](const Result<void>& outcome, CliReply&) { return outcome; };
+  if (d)
+    return answer<Result<void>>(
+        all, reply, [&](auto done) { all.remove_vdev(d->index, done); }, removed);
+  bool is_known = false;
+  const auto given_up = answer<Result<void>>(
+      all, reply,
+      [&](auto done) {
+        is_known = all.give_up(std::string(*name), done);
+        if (!is_known) done(Result<void>());
+      },
+      removed);
+  if (is_known) return given_up;
+  return error(Status::kNotFound, "there is no DPDK device '" + std::string(*name) + "'");
 }
 
 }  // namespace

@@ -30,18 +30,6 @@ std::string xstats_text(const Device& d) {
 // "none" where there are none.
 std::string or_none(const std::string& words) { return " " + (words.empty() ? "none" : words); }
 
-// Of a device that is stopped: set up with that MTU, and started if it is to be up.
-bool is_set_up(Device& d, uint32_t mtu) {
-  d.mtu = mtu;
-  auto ok = configure_port(d);
-  if (ok && d.is_admin_up) {
-    ok = start_port(d);
-    if (!ok && d.traits.is_restarted) return true;  // find_peers goes on
-  }
-  if (!ok) d.host->log(LogLevel::kError, "dpdk", ok.error().message);
-  return ok.has_value();
-}
-
 }  // namespace
 
 const DriverOps kDriver{
@@ -58,51 +46,28 @@ const DriverOps kDriver{
 
 Status set_admin(void* device, bool up) noexcept {
   Device& d = *static_cast<Device*>(device);
-  if (d.is_admin_up == up) return Status::kOk;
-  if (up) {
-    if (auto ok = start_port(d); !ok && !d.traits.is_restarted) {
-      d.host->log(LogLevel::kError, "dpdk", ok.error().message);
-      return Status::kIo;
-    }
-  } else {
-    stop_port(d);
-  }
-  d.is_admin_up = up;
-  d.all->look_soon();
-  return Status::kOk;
+  return d.all->set_admin(d, up);
 }
 
 // Buffers to a packet, and the driver's own tables, depend on it: the queues are set up anew.
 Status set_mtu(void* device, uint32_t mtu) noexcept {
   Device& d = *static_cast<Device*>(device);
-  if (mtu > d.info.max_mtu || mtu < d.info.min_mtu) return Status::kInvalid;
-  if (mtu == d.mtu) return Status::kOk;
-  if (d.is_removed.load(std::memory_order_relaxed)) return Status::kNotFound;
-  const uint32_t before = d.mtu;
-  stop_port(d);
-  d.all->look_soon();
-  if (is_set_up(d, mtu)) return Status::kOk;
-  stop_port(d);
-  (void)is_set_up(d, before);
-  return Status::kIo;
+  return d.all->set_mtu(d, mtu);
 }
 
 Status set_mac(void* device, const MacAddress& mac) noexcept {
   Device& d = *static_cast<Device*>(device);
-  if (d.traits.shares_mac) return Status::kOk;  // it is promiscuous
-  rte_ether_addr address;
-  static_assert(sizeof address == sizeof mac.bytes);
-  std::copy(std::begin(mac.bytes), std::end(mac.bytes), address.addr_bytes);
-  const int code = rte_eth_dev_default_mac_addr_set(d.port, &address);
-  if (code != -ENOTSUP) return code == 0 ? Status::kOk : Status::kIo;
-  // One that cannot be told another receives what is sent to it if it receives everything.
-  return rte_eth_promiscuous_enable(d.port) == 0 ? Status::kOk : Status::kUnsupported;
+  return d.all->set_mac(d, mac);
 }
 
 void describe(void* device, std::string& out) noexcept {
   Device& d = *static_cast<Device*>(device);
-  out += "dpdk " + std::string(d.info.driver_name) + " " + d.config.probe_text() + ", port " +
-         std::to_string(d.port) + ", " + link_text(d);
+  out += "dpdk " + std::string(d.info.driver_name) + " " + d.config.probe_text() + ", ";
+  if (d.is_called || !d.has_port) {
+    out += "waits for its peer at " + d.peer.path + ", stopped";
+    return;
+  }
+  out += "port " + std::to_string(d.port) + ", " + link_text(d);
   if (!d.is_started.load(std::memory_order_relaxed)) out += ", stopped";
   out += "\nrx: " + std::to_string(d.queues.size()) + " queues of " +
          std::to_string(d.n_rx_descriptors) + " descriptors, " +

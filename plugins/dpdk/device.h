@@ -3,6 +3,7 @@
 #include <rte_ethdev.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,8 +12,10 @@
 #include <hostloom/unique_fd.h>
 
 #include "burst_gate.h"
+#include "call_thread.h"
 #include "config.h"
 #include "mempool.h"
+#include "peer_socket.h"
 
 namespace loom::dpdk {
 
@@ -34,6 +37,9 @@ struct DriverTraits {
   // EAL's interrupt thread hears its peer and changes what starting, stopping and closing change,
   // without a lock: it does those, too.
   bool is_run_by_interrupts = false;
+  // Only stopping, which never waits for a peer: that thread must not be hearing the peer while it
+  // is told to listen no more, nor have an alarm left for a device that is closed then.
+  bool is_stopped_by_interrupts = false;
   bool wants_signals = false;       // its descriptors send a signal a packet: see port.cc
   bool wants_equal_queues = false;  // as many to send as to receive
   bool has_fixed_link = false;      // up while it is started: nobody is at the other end
@@ -93,22 +99,50 @@ struct Device {
   RxTotals rx_totals;
   TxCounters tx_counters;
 
+  // --- Calls into the driver (calls.cc; README.md, "Threads"). Control thread.
+  PeerSocket peer;  // of a driver that waits for one
+  std::unique_ptr<CallThread>
+      thread;  // such a driver is called there, others on the control thread
+  // A call has begun there and its end has not been seen to: meanwhile nobody else calls the
+  // driver, and what it may write is not read. That is info to rss, port, has_port and is_plugged.
+  bool is_called = false;
+  uint32_t n_ticks_called = 0;                   // for so long
+  std::function<void()> then;                    // what follows it
+  bool is_plugged = false;                       // EAL has it on its bus
+  bool has_port = false;                         // and it has a port, whose number is `port`
+  Result<void> outcome;                          // of the latest call
+  bool is_disposed = false;                      // the interface is gone, and the port is to go
+  bool is_given_up = false;                      // likewise, before there was any
+  std::function<void(Result<IfIndex>)> on_made;  // who waits for it to be there
+  std::function<void(Result<void>)> on_closed;   // and for it to be gone
+
   // Control thread.
-  uint32_t mtu = 1500;
+  uint32_t mtu = 1500;         // that it was configured with, or is being
+  uint32_t wanted_mtu = 1500;  // and is to be
+  MacAddress mac;              // the interface's; all zeros where it is not the device's
+  bool is_mac_late = false;    // the device has not been told
   bool is_admin_up = false;
   bool is_link_up = false;
-  bool is_gone = false;       // is_removed has been seen to
-  uint32_t n_ticks_down = 0;  // since it was started
+  bool is_gone = false;         // is_removed has been seen to
+  uint32_t n_ticks_down = 0;    // since it was started, or its peer was looked for
+  uint32_t n_refused = 0;       // attempts in a row to find its peer again
+  bool is_mtu_refused = false;  // wanted_mtu is that of before
+  Result<void> refusal;         // of the latest wish
   rte_eth_link link{};
 };
 
-// --- port.cc: a port of DPDK's. Control thread; the errors say which call, and why.
+// --- port.cc: a port of DPDK's. The errors say which call, and why. On the thread on which the
+// driver is called, unless said otherwise.
 // Queues, offloads, MTU as the device has them; it is stopped. May be called again.
 Result<void> configure_port(Device&);
 // rte_eth_dev_start, _stop or _close, on the thread that it is to be called on.
 int call_port(const Device&, int (*call)(uint16_t port));
 Result<void> start_port(Device&);
-void stop_port(Device&);  // no worker is in rx or tx on return
+// Before halt_port, on the control thread: on return no worker is in rx or tx. Whether it was
+// started.
+bool quiesce_port(Device&);
+void halt_port(Device&);
+void stop_unknown_port(Device&);  // both, where no worker knows the device
 
 // --- DriverOps.
 uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;

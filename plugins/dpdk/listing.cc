@@ -14,6 +14,8 @@ std::string names(uint64_t flags, Name name) {
 
 }  // namespace
 
+bool is_readable(const Device& d) { return !d.is_called && d.has_port; }
+
 std::string rx_offload_text(const Device& d) {
   return names(d.rx_offloads, rte_eth_dev_rx_offload_name);
 }
@@ -34,11 +36,12 @@ DeviceCounters counters_of(const Device& d) {
                    .too_many_segments = read(t.too_many_segments),
                    .no_buffers = read(t.no_buffers),
                    .copied = read(t.copied)};
-  if (rte_eth_stats_get(d.port, &c.device) != 0) c.device = {};
+  if (!is_readable(d) || rte_eth_stats_get(d.port, &c.device) != 0) c.device = {};
   return c;
 }
 
 std::optional<Xstat> xstat_of(const Device& d, uint64_t number) {
+  if (!is_readable(d)) return {};
   rte_eth_xstat_name name{};
   uint64_t value = 0;
   if (rte_eth_xstats_get_names_by_id(d.port, &name, 1, &number) != 1 ||

@@ -9,6 +9,10 @@
 
 namespace loom::dpdk {
 
+// Whether its port, its descriptors, its offloads and the driver's counters are to be had: not
+// while its driver waits for the peer, nor without one.
+bool is_readable(const Device&);
+
 // The names of the offloads in use, DPDK's, with a blank between them; "" = none.
 std::string rx_offload_text(const Device&);
 std::string tx_offload_text(const Device&);

@@ -62,7 +62,7 @@ class Guard {
   }
   void end(Registration& r) noexcept;
 
-  std::mutex lock_;  // guards the list, not what is in it; never held in a call of EAL's
+  std::mutex lock_;  // guards the list, and what is in it; never held in a call of EAL's
   List list_;
 };
 
@@ -70,10 +70,15 @@ Guard* guard = nullptr;                // the driver's calls come without anythi
 thread_local void* running = nullptr;  // the argument of EAL's call that the thread is in
 
 void Guard::on_interrupt(void* registration) noexcept {
-  const Registration& r = *static_cast<Registration*>(registration);
+  rte_intr_callback_fn call;
+  {
+    const std::lock_guard hold(guard->lock_);
+    const Registration& r = *static_cast<Registration*>(registration);
+    call = r.call;
+    running = r.arg;
+  }
   guard->gate.close();
-  running = r.arg;
-  r.call(r.arg);
+  call(running);
   running = nullptr;
   guard->gate.open();
 }
@@ -117,7 +122,10 @@ int Guard::remove_later(const rte_intr_handle* handle, void* arg,
   rte_intr_handle* const was = std::exchange(r->handle, nullptr);  // the driver's to free now
   put_back(one);                                                   // where on_end looks for it
   const int code = rte_intr_callback_unregister_pending(handle, on_interrupt, r, on_end);
-  if (code < 0) r->handle = was;
+  if (code < 0) {
+    const std::lock_guard hold(lock_);
+    r->handle = was;
+  }
   return code;
 }
 

@@ -19,7 +19,10 @@ bool has_memif_inside(std::string_view device, std::string_view devargs) noexcep
 
 // Before EAL makes the first device of the driver's; later calls find it done. For as long as the
 // process lives, as EAL. What each worker's bursts pass. Control thread. Errors: of
-// redirect_imports, the driver is another one than this was written for: it is not to be used.
+// redirect_imports, the driver is another one than this was written for: it is not to be used; a
+// later call tries again. What is redirected runs on the thread on which the driver is called, the
+// control thread or EAL's; EAL's calls, and so the gate's close and open, on EAL's alone, the "one
+// thread at a time" of BurstGate. Call threads are in no driver that is redirected.
 Result<BurstGate*> guard_memif(uint32_t n_workers);
 
 }  // namespace loom::dpdk

@@ -33,6 +33,7 @@ constexpr DriverTraits kTraits[] = {
     {.driver = "net_pcap", .copies_at_once = true, .takes_chains = true, .has_fixed_link = true},
     {.driver = "net_null", .copies_at_once = true, .has_fixed_link = true},
     {.driver = "net_ring", .has_fixed_link = true},
+    {.driver = "net_virtio_user", .is_stopped_by_interrupts = true},
     {.driver = "net_memif",
      .copies_at_once = true,
      .is_restarted = true,
@@ -167,7 +168,9 @@ const DriverTraits& traits_of(std::string_view driver) noexcept {
 
 int call_port(const Device& d, int (*call)(uint16_t port)) {
   const auto run = [&] { return call(d.port); };
-  return d.traits.is_run_by_interrupts ? on_interrupt_thread(run) : run();
+  const bool is_there = d.traits.is_run_by_interrupts ||
+                        (d.traits.is_stopped_by_interrupts && call == rte_eth_dev_stop);
+  return is_there ? on_interrupt_thread(run) : run();
 }
 
 Result<void> configure_port(Device& d) {
@@ -196,7 +199,6 @@ Result<void> configure_port(Device& d) {
 }
 
 Result<void> start_port(Device& d) {
-  d.n_ticks_down = 0;
   if (d.is_removed.load(std::memory_order_relaxed))
     return error(Status::kNotFound, d.name + ": the device is gone");
   const SignalsBlocked blocked;
@@ -209,13 +211,20 @@ Result<void> start_port(Device& d) {
   return {};
 }
 
-void stop_port(Device& d) {
-  if (!d.is_started.load(std::memory_order_relaxed)) return;
+bool quiesce_port(Device& d) {
+  if (!d.is_started.load(std::memory_order_relaxed)) return false;
   d.is_started.store(false, std::memory_order_relaxed);
   d.host->with_barrier([] {});  // whoever has seen it started has left
   for (uint16_t q = 0; q < d.queues.size(); ++q) unwatch(d, q);
-  (void)call_port(d, rte_eth_dev_stop);
-  d.mempools->free_orphans();
+  return true;
+}
+
+void halt_port(Device& d) { (void)call_port(d, rte_eth_dev_stop); }
+
+void stop_unknown_port(Device& d) {
+  if (!d.is_started.exchange(false, std::memory_order_relaxed)) return;
+  for (uint16_t q = 0; q < d.queues.size(); ++q) unwatch(d, q);
+  halt_port(d);
 }
 
 }  // namespace loom::dpdk

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <rte_dev.h>
 #include <rte_mbuf.h>
+#include <unistd.h>
 
+#include <optional>
 #include <thread>
 
 #include "harness.h"
@@ -116,18 +118,67 @@ TEST(Devices, DevicesOfSoftwareAreNamedAsEalTakesThem) {
 
 TEST(Devices, WhatIsThereIsNotMadeTwiceAndWhatIsNotIsNotRemoved) {
   Harness& h = Harness::get();
-  const auto made = h.devices->create_vdev(*parse_vdev("net_ring0"));
+  const auto made = h.create(*parse_vdev("net_ring0"));
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, Status::kExists);
   DeviceConfig other = *parse_vdev("net_null7");
   other.name = "ring0";
-  EXPECT_EQ(h.devices->create_vdev(other).error().message, "interface 'ring0' is there already");
-  EXPECT_EQ(h.devices->remove_vdev(8).error().code, Status::kNotFound);
+  EXPECT_EQ(h.create(other).error().message, "interface 'ring0' is there already");
+  EXPECT_EQ(h.remove(8).error().code, Status::kNotFound);
   h.device().config.is_virtual = false;
-  EXPECT_EQ(h.devices->remove_vdev(7).error().code, Status::kInvalid);
+  EXPECT_EQ(h.remove(7).error().code, Status::kInvalid);
   h.device().config.is_virtual = true;
   EXPECT_EQ(h.devices->find(7), &h.device());
   EXPECT_EQ(h.devices->next_from(8), nullptr);
+}
+
+TEST(Devices, OneThatWaitsForItsPeerHoldsNobodyUpAndIsGivenUp) {
+  Harness& h = Harness::get();
+  const std::string path = ::testing::TempDir() + "hostloom-peer-" + std::to_string(::getpid());
+  const std::size_t before = h.devices->all().size();
+  std::optional<Status> made, gone;
+  h.devices->create_vdev(
+      *parse_vdev("net_virtio_user7,path=" + path + ",server=1"),
+      [&](const Result<IfIndex>& r) { made = r ? Status::kOk : r.error().code; });
+  EXPECT_FALSE(made);
+  EXPECT_THAT(h.log, ::testing::Contains(HasSubstr("trusts its peer: who is at " + path)));
+  ASSERT_EQ(h.devices->making().size(), 1u);
+  EXPECT_FALSE(h.devices->give_up("nobody", [](const Result<void>&) {}));
+  ASSERT_TRUE(h.devices->give_up(
+      "net_virtio_user7", [&](const Result<void>& r) { gone = r ? Status::kOk : Status::kIo; }));
+  EXPECT_EQ(made, Status::kClosed);
+  while (!gone) ASSERT_TRUE(h.news());
+  EXPECT_EQ(gone, Status::kOk);
+  EXPECT_TRUE(h.devices->making().empty());
+  EXPECT_EQ(h.devices->all().size(), before);
+  EXPECT_NE(::access(path.c_str(), F_OK), 0) << "its socket is left";
+}
+
+// As somebody at a terminal does, whose next command is there already.
+TEST(Devices, WhoIsToldThatOneWaitsMayMakeOthersAndGiveThemUp) {
+  Harness& h = Harness::get();
+  const auto device = [](int i) {
+    const std::string name = "net_virtio_user" + std::to_string(i);
+    return *parse_vdev(name + ",path=" + ::testing::TempDir() + name + "-" +
+                       std::to_string(::getpid()) + ",server=1");
+  };
+  constexpr int kFirst = 10, kLast = 17;
+  int n_gone = 0;
+  const auto gone = [&](const Result<void>& r) { n_gone += r.has_value(); };
+  std::optional<Status> told;
+  const auto ignored = [](const Result<IfIndex>&) {};
+  h.devices->create_vdev(device(kFirst), [&](const Result<IfIndex>& made) {
+    told = made ? Status::kOk : made.error().code;
+    for (int i = kFirst + 2; i <= kLast; ++i) h.devices->create_vdev(device(i), ignored);
+    EXPECT_TRUE(h.devices->give_up("net_virtio_user" + std::to_string(kFirst + 1), gone));
+  });
+  h.devices->create_vdev(device(kFirst + 1), ignored);
+  while (!told) ASSERT_TRUE(h.news());
+  EXPECT_EQ(told, Status::kInProgress);
+  for (int i = kFirst; i <= kLast; ++i)
+    EXPECT_EQ(h.devices->give_up("net_virtio_user" + std::to_string(i), gone), i != kFirst + 1);
+  while (n_gone <= kLast - kFirst) ASSERT_TRUE(h.news());
+  EXPECT_TRUE(h.devices->making().empty());
 }
 
 // The harness has one interface: it is lent to another device.
@@ -135,11 +186,11 @@ TEST(Devices, OneThatDpdkDoesNotLetGoOfIsNamedInTheReply) {
   Harness& h = Harness::get();
   const InterfaceConfig before = h.interface;
   const DeviceConfig other = *parse_vdev("net_null7");
-  ASSERT_TRUE(h.devices->create_vdev(other));
-  EXPECT_TRUE(h.devices->remove_vdev(7));
-  ASSERT_TRUE(h.devices->create_vdev(other)) << "its name is free again";
+  ASSERT_TRUE(h.create(other));
+  EXPECT_TRUE(h.remove(7));
+  ASSERT_TRUE(h.create(other)) << "its name is free again";
   ASSERT_EQ(rte_eal_hotplug_remove("vdev", "net_null7"), 0);  // behind the plugin's back
-  const auto removed = h.devices->remove_vdev(7);
+  const auto removed = h.remove(7);
   ASSERT_FALSE(removed);
   EXPECT_EQ(removed.error().code, Status::kIo);
   EXPECT_THAT(removed.error().message, HasSubstr("net_null7 is not removed from DPDK"));

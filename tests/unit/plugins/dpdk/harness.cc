@@ -53,6 +53,18 @@ Harness::Harness(const std::string& vdevs) : DriverHarness(kInputNode, kBuffers)
   ring = rte_ring_lookup("ETH_RXTX0_net_ring0");
 }
 
+Result<IfIndex> Harness::create(const DeviceConfig& c) {
+  Result<IfIndex> out = error(Status::kInProgress, "");
+  devices->create_vdev(c, [&](const Result<IfIndex>& made) { out = made; });
+  return out;
+}
+
+Result<void> Harness::remove(IfIndex index) {
+  Result<void> out = error(Status::kInProgress, "");
+  devices->remove_vdev(index, [&](const Result<void>& removed) { out = removed; });
+  return out;
+}
+
 rte_mbuf* Harness::mbuf(const std::string& bytes) {
   calling_worker = &worker();
   rte_mbuf* m = rte_pktmbuf_alloc(devices->mempools().pools().at(0)->mempool);

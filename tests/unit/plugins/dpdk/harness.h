@@ -20,6 +20,9 @@ class Harness : public DriverHarness {
   uint32_t send(std::span<Buffer* const> packets) {
     return dpdk::tx(worker(), &device(), 0, packets);
   }
+  // At once, as of devices that wait for nobody: kInProgress where one does.
+  Result<IfIndex> create(const DeviceConfig&);
+  Result<void> remove(IfIndex);
   // An mbuf as a driver fills it in.
   rte_mbuf* mbuf(const std::string& bytes);
   bool put(rte_mbuf* m) { return rte_ring_enqueue(ring, m) == 0; }

@@ -197,18 +197,17 @@ TEST_F(MemifTest, ASocketGoesWithItsDeviceAndWithWhoSaysNothing) {
 TEST_F(MemifTest, WhatItTrustsIsSaid) {
   const InterfaceConfig before = h_.interface;
   const std::string socket = testing::TempDir() + "memif-" + std::to_string(::getpid()) + ".said";
-  ASSERT_TRUE(h_.devices->create_vdev(
-      *parse_vdev("net_memif8,role=server,socket-abstract=no,socket=" + socket)));
+  ASSERT_TRUE(h_.create(*parse_vdev("net_memif8,role=server,socket-abstract=no,socket=" + socket)));
   EXPECT_EQ(h_.devices->all().back()->gate, gate_);
   EXPECT_THAT(h_.log, ::testing::Contains(HasSubstr("net_memif8: net_memif trusts its peer")));
-  EXPECT_TRUE(h_.devices->remove_vdev(7));
+  EXPECT_TRUE(h_.remove(7));
   h_.interface = before;
   h_.has_interface = true;
   EXPECT_EQ(h_.device().gate, nullptr) << "net_ring needs none";
 }
 
 TEST_F(MemifTest, ItIsNoPartOfAnotherDevice) {
-  const auto made = h_.devices->create_vdev(*parse_vdev("net_failsafe0,dev(net_memif0,id=1)"));
+  const auto made = h_.create(*parse_vdev("net_failsafe0,dev(net_memif0,id=1)"));
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("net_memif is no part of another device here"));
 }

@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""System tests of the DPDK driver's peers that stall, stay away, or come back, and of devices that go while packets flow.
+usage: dpdk_peer_cases.py CASE"""
+
+import contextlib
+import os
+import signal
+import subprocess
+
+from dpdk_cases import (NAME, NEAR_IP4, NEAR_IP6, PEER_IP4, PEER_IP6, TAP, config, deleted, device, finish_checksums,
+                        kernel_pings, kernel_takes_up, laboratory, received, startup, vdev,
+                        wait_link)  # first: it knows where lab.py is
+import programs as p
+from cases import expect, expect_error
+from lab import Failure, Lab, run_case, wait_until
+from memif_cases import Files, ping
+from messages import Messages
+
+OTHER = "dpdk1"  # of the same daemon, which nobody is to keep waiting
+AGAIN = -165     # the API's word for what is under way
+
+
+@contextlib.contextmanager
+def pair(ours, theirs):
+    """Two daemons, the one's device connected to the other's; the one has a TAP as well."""
+    with Lab(daemon=False) as near, Lab(daemon=False) as peer:
+        peer.config_extra = config(vdev(theirs.format(dir=near.dir)))
+        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        near.config_extra = config(vdev(ours.format(dir=near.dir)), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6) + startup(OTHER)
+        for lab in (near, peer) if "role=server" in ours or "net_vhost" in ours else (peer, near):
+            lab.start_daemon()
+        for lab in (near, peer):
+            wait_link(lab, "up")
+        ping(near, PEER_IP4)
+        yield near, peer
+
+
+def virtio_pair():
+    return pair("net_virtio_user0,path={dir}/vhost.sock", "net_vhost0,iface={dir}/vhost.sock")
+
+
+@contextlib.contextmanager
+def stalled(lab):
+    lab.daemon.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        lab.daemon.send_signal(signal.SIGCONT)
+
+
+def restart(peer):
+    """The daemon is killed, and is there again."""
+    peer.stop(peer.daemon, signal.SIGKILL)
+    (peer.dir / "hostloom.log").unlink()
+    peer.start_daemon()
+
+
+def answers(lab):
+    """Commands, another device, and an application that comes just now."""
+    lab.cli("show", "version")
+    lab.cli("set", "interface", "state", OTHER, "down")
+    lab.cli("set", "interface", "state", OTHER, "up")
+    kernel_takes_up()
+    kernel_pings(lab)
+    lab.run(["/usr/bin/python3", "-c", "import socket; socket.create_server(('10.88.0.2', 9)).close()"], env=lab.preload())
+
+
+def hardware(lab):
+    return lab.cli("show", "hardware-interfaces")
+
+
+def log_of(lab):
+    return (lab.dir / "hostloom.log").read_text()
+
+
+def stall():
+    """A vhost peer that is stopped: traffic goes on when it does; what is asked meanwhile is done then, or says so."""
+    with virtio_pair() as (near, peer):
+        expect("trusts its peer: who is at" in log_of(near), log_of(near))
+        files = Files(peer, PEER_IP4)
+        with stalled(peer):
+            answers(near)
+        files.fetch(near, "10m")
+        with stalled(peer):
+            expect_error(near, "does not answer", "set", "interface", "mtu", "packet", "9000", NAME)
+            answers(near)
+            expect("waits for its peer at" in hardware(near), hardware(near))
+            expect_error(near, "does not answer", "set", "interface", "state", NAME, "down")
+            expect_error(near, "does not answer", "set", "interface", "state", NAME, "up")
+            with Messages(near.dir / "run/api.sock") as m:
+                number = {i["interface_name"]: i["sw_if_index"] for i in m.dump("sw_interface_dump")}[NAME]
+                done = m.call("sw_interface_set_mtu", sw_if_index=number, mtu=[8000, 0, 0, 0])
+                expect(done["retval"] == AGAIN, f"mtu by API: {done}")
+                expect(not m.dump("dpdk_device_dump", sw_if_index=number)[0]["is_started"], "it is stopped")
+        wait_until(lambda: int(device(near)["mtu"]) == 8000, "the latest mtu is set")
+        wait_link(near, "up")
+        files.fetch(near, "10m")
+        with stalled(peer):
+            near.cli("delete", "dpdk", "vdev", NAME)
+            answers(near)
+            expect_error(near, "does not answer", "create", "dpdk", "vdev", f"net_virtio_user0,path={near.dir}/vhost.sock",
+                         "name", NAME)
+            answers(near)
+            expect("waits for its peer" in near.cli("show", "dpdk", "device"), "it is listed")
+        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
+        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
+            near.cli(*line.split())
+        wait_link(near, "up")
+        ping(near, PEER_IP4)
+        files.fetch(near, "10m")
+
+
+def stall_end():
+    """The daemon ends while its vhost peer is stopped, also with something asked of the device before."""
+    for asked in ("nothing", "mtu", "delete", "create"):
+        with virtio_pair() as (near, peer), stalled(peer):
+            if asked == "mtu":
+                expect_error(near, "does not answer", "set", "interface", "mtu", "packet", "9000", NAME)
+            if asked in ("delete", "create"):
+                near.cli("delete", "dpdk", "vdev", NAME)
+            if asked == "create":
+                expect_error(near, "does not answer", "create", "dpdk", "vdev",
+                             f"net_virtio_user0,path={near.dir}/vhost.sock")
+            near.stop(near.daemon)
+            expect(near.daemon.returncode == 0, f"{asked}: the daemon ended with {near.daemon.returncode}")
+
+
+def absent():
+    """net_virtio_user as a server, and nobody connects: the daemon is there, and so is the interface once a peer is."""
+    with Lab(daemon=False) as near, Lab(daemon=False) as peer:
+        server = f"net_virtio_user0,path={near.dir}/vhost.sock,server=1"
+        near.config_extra = config(vdev(server), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.startup = startup(OTHER)
+        near.start_daemon()
+        answers(near)
+        expect("waits for its peer, which connects to" in log_of(near) or "waits for its peer" in
+               near.cli("show", "dpdk", "device"), "it says what it waits for")
+        expect_error(near, "is there already", "create", "dpdk", "vdev", server)
+        near.cli("delete", "dpdk", "vdev", NAME)
+        expect(not (near.dir / "vhost.sock").exists(), "the socket is gone")
+        expect_error(near, f"waits for its peer, which connects to {near.dir}/vhost.sock; the interface appears", "create",
+                     "dpdk", "vdev", server, "name", NAME)
+        answers(near)
+        peer.config_extra = config(vdev(f"net_vhost0,iface={near.dir}/vhost.sock,client=1"))
+        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        peer.start_daemon()
+        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
+        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
+            near.cli(*line.split())
+        wait_link(near, "up")
+        ping(near, PEER_IP4)
+        near.cli("delete", "dpdk", "vdev", NAME)
+        peer.stop(peer.daemon)
+        expect_error(near, "waits for its peer", "create", "dpdk", "vdev", server)
+        near.stop(near.daemon)
+        expect(near.daemon.returncode == 0, f"the daemon ended with {near.daemon.returncode}")
+        expect(not (near.dir / "vhost.sock").exists(), "the socket is gone")
+
+
+def back():
+    """net_virtio_user as a client: its vhost peer is killed while bytes flow, and traffic goes on when it is back."""
+    with virtio_pair() as (near, peer):
+        files = Files(peer, PEER_IP4)
+        for again in range(3):
+            files.fetch(near, "10m")
+            load = near.spawn(["sh", "-c", f"while :; do curl -sS -m 5 -o /dev/null http://{PEER_IP4}:8080/10m; done"],
+                              name="load", env=near.preload(), start_new_session=True)
+            try:
+                seen = received(near)[1]
+                wait_until(lambda: received(near)[1] > seen + 100, "packets flow")
+                if again == 2:  # the interface is told another size while nobody is there
+                    peer.stop(peer.daemon, signal.SIGKILL)
+                    wait_link(near, "down")
+                    with contextlib.suppress(Failure):
+                        near.cli("set", "interface", "mtu", "packet", "1400", NAME)
+                    (peer.dir / "hostloom.log").unlink()
+                    peer.start_daemon()
+                else:
+                    restart(peer)
+            finally:
+                os.killpg(load.pid, signal.SIGKILL)
+                load.wait()
+            wait_link(near, "up")
+            wait_until(lambda: "its peer is back" in log_of(near), "it is in the log")
+            ping(near, PEER_IP4)
+            files.serve()
+        files.fetch(near, "10m")
+        peer.stop(peer.daemon, signal.SIGKILL)
+        wait_link(near, "down")
+        near.cli("delete", "dpdk", "vdev", NAME)
+        expect(near.cli("show", "dpdk", "device", as_json=True)["devices"][0]["name"] == OTHER, "the other is there")
+
+
+def stall_others():
+    """The peers of net_memif, in either role, and of net_vhost, are stopped: likewise."""
+    memif = "net_memif0,role={role},id=0,socket={{dir}}/memif.sock,socket-abstract=no"
+    for ours, theirs in ((memif.format(role="server"), memif.format(role="client")),
+                         (memif.format(role="client"), memif.format(role="server")),
+                         ("net_vhost0,iface={dir}/vhost.sock", "net_virtio_user0,path={dir}/vhost.sock")):
+        with pair(ours, theirs) as (near, peer):
+            files = Files(peer, PEER_IP4)
+            with stalled(peer):
+                answers(near)
+            files.fetch(near, "10m")
+            with stalled(peer):
+                near.cli("set", "interface", "state", NAME, "down")
+                answers(near)
+                near.cli("delete", "dpdk", "vdev", NAME)
+                answers(near)
+
+
+def deleted_under_load():
+    """The kernel's interface of net_tap and of net_af_packet is deleted while packets flow."""
+    for text, theirs in ((f"net_tap0,iface={TAP}", TAP), ("net_af_packet0,iface=loom0", "loom0")):
+        if theirs == "loom0":
+            for words in ("link add loom0 type veth peer name loom1", "link set loom0 up"):
+                subprocess.run(["ip"] + words.split(), check=True)
+            kernel_takes_up("loom1")
+            finish_checksums("loom1")
+        with laboratory(vdev(text)) as lab:
+            if theirs == TAP:
+                kernel_takes_up()
+            kernel_pings(lab)
+            if theirs == "loom0":
+                for side in (p.served_by_hostloom(lab), p.client_on_hostloom(lab)):
+                    rate = p.iperf3(lab, side, seconds=1)
+                    expect(rate > 0, f"{side.name}: nothing arrived")
+                    print(f"{side.name}: {rate / 1e9:.2f} Gb/s", flush=True)
+            with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+                load = lab.spawn(["sh", "-c", f"while :; do curl -sS -m 5 -o /dev/null {n.url('10m')}; sleep 0.1; done"],
+                                 name="load", start_new_session=True)
+                try:
+                    seen = received(lab)[1]
+                    wait_until(lambda: received(lab)[1] > seen + 100, "packets flow")
+                    deleted(lab, theirs)
+                finally:
+                    os.killpg(load.pid, signal.SIGKILL)
+                    load.wait()
+            lab.cli("show", "version")
+
+
+if __name__ == "__main__":
+    run_case(stall, stall_end, absent, back, stall_others, deleted_under_load)
