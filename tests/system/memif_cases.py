@@ -283,7 +283,7 @@ def testpmd(lab, name, vdev, commands=()):
     if not program:
         print("skipped: dpdk-testpmd is not installed (Debian package dpdk-dev)", flush=True)
         sys.exit(77)
-    return lab.spawn([program, "--no-huge", "--no-pci", "-m", "256", "--no-telemetry", "--file-prefix", name, "-l", "0,1",
+    return lab.spawn([program, "--no-huge", "--no-pci", "-m", "256", "--no-telemetry", "--no-shconf", "--file-prefix", name, "-l", "0,1",
                       "--vdev", vdev, "--", "--forward-mode=icmpecho", "--auto-start", "--total-num-mbufs=8192",
                       "--stats-period", "3600", *commands], name="testpmd")
 
