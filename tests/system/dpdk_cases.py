@@ -405,7 +405,7 @@ def life():
                 return resident(lab)
 
             before = cycle(50, (NAME, "dpdk1", "dpdk2"))
-            after = cycle(1000, ("dpdk1", "dpdk2"))
+            after = cycle(1000, (NAME, "dpdk1", "dpdk2"))
         expect(after < before + (1 << 18), f"from {before} to {after} bytes after 1,000 times")
         wait_until(lambda: in_use(lab) <= int(device(lab)["rx descriptors"]), "all buffers are back but what net_tap holds")
         lab.cli("set", "interface", "state", NAME, "up")
