@@ -22,6 +22,7 @@ constexpr const char* kVdevBus = "vdev";
 constexpr const char* kTrustsItsPeer =
     ": net_memif trusts its peer, which can read and write this daemon's memory; for peers that "
     "are not to be trusted there is `create interface memif`";
+constexpr const char* kInsteadOfMemif = "; there is `create interface memif`";
 
 // As VPP calls cards: by the fastest that they can be, then bus, device and function.
 std::string pci_name(const Device& d) {
@@ -154,10 +155,12 @@ Result<void> Devices::probe(Device& d) {
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
   if (has_memif_inside(c.address, c.devargs))
-    return refused("net_memif is no part of another device here");
+    return refused(std::string("net_memif is no part of another device here") + kInsteadOfMemif);
   if (is_memif(c.address)) {  // which has no thread of its own: this is the control thread
     const auto gate = guard_memif(host_.n_workers());
-    if (!gate) return refused("this net_memif cannot be kept from harm: " + gate.error().message);
+    if (!gate)
+      return refused("this net_memif cannot be kept from harm: " + gate.error().message +
+                     kInsteadOfMemif);
     d.gate = *gate;
   }
   if (c.is_virtual)
