@@ -1,7 +1,7 @@
 // Cycles per packet of receiving and sending on one of DPDK's software devices: by our driver, in
 // our buffers, and by DPDK's own two calls on a second device of the kind with an ordinary mempool,
-// which is what testpmd's mode "io" is. The two in turn, medians. usage: dpdk_io net_null|net_ring
-// [packets]
+// which is what testpmd's mode "io" is; also as if our device's bursts had to pass a gate, as
+// net_memif's have. All in turn, medians. usage: dpdk_io net_null|net_ring [packets [in the ring]]
 #include <rte_ethdev.h>
 
 #include <algorithm>
@@ -34,7 +34,8 @@ constexpr NodeRuntime::Ops kCapture{
         },
     .trace = nullptr};
 
-Cycles by_driver(Harness& h, uint64_t n) {
+Cycles by_driver(Harness& h, uint64_t n, BurstGate* gate) {
+  h.device().gate = gate;
   NodeRuntime rt = h.input();
   rt.ops = &kCapture;
   Cycles c;
@@ -93,26 +94,29 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-int run(const std::string& kind, uint64_t n) {
+int run(const std::string& kind, uint64_t n, uint16_t n_in_ring) {
   Harness h("vdev " + kind + "0");
   rte_mempool* pool =
       rte_pktmbuf_pool_create("plain", Harness::kBuffers - 1, 250, 0, 2176, SOCKET_ID_ANY);
   if (!pool) std::abort();
   const uint16_t plain = plain_port(kind + "1", pool);
   if (kind == "net_ring") {
-    fill(plain, pool, nullptr, 256);
-    fill(h.device().port, h.devices->mempools().pools()[0]->mempool, &h.worker(), 256);
+    fill(plain, pool, nullptr, n_in_ring);
+    fill(h.device().port, h.devices->mempools().pools()[0]->mempool, &h.worker(), n_in_ring);
   }
   struct {
     const char* name;
     std::vector<double> all, rx, tx;
   } rows[] = {{"hostloom", {}, {}, {}},
+              {"hostloom, with a gate", {}, {}, {}},
               {"DPDK, bursts of 32", {}, {}, {}},
               {"DPDK, bursts of 256", {}, {}, {}}};
+  BurstGate gate(1);
   for (uint32_t round = 0; round < kRounds; ++round)
-    for (std::size_t i = 0; i < 3; ++i) {
-      const Cycles c = i == 0   ? by_driver(h, n)
-                       : i == 1 ? by_dpdk(plain, n, kBurst)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Cycles c = i == 0   ? by_driver(h, n, nullptr)
+                       : i == 1 ? by_driver(h, n, &gate)
+                       : i == 2 ? by_dpdk(plain, n, kBurst)
                                 : by_dpdk(plain, n, kFrameSize);
       rows[i].all.push_back(c.per_packet());
       rows[i].rx.push_back(static_cast<double>(c.rx) / static_cast<double>(c.packets));
@@ -121,7 +125,7 @@ int run(const std::string& kind, uint64_t n) {
   std::printf("%s, TSC cycles per packet, medians of %u rounds of %llu packets in turn\n",
               kind.c_str(), kRounds, static_cast<unsigned long long>(n));
   for (const auto& r : rows)
-    std::printf("%-20s rx %6.1f  tx %6.1f  both %6.1f\n", r.name, median(r.rx), median(r.tx),
+    std::printf("%-21s rx %6.1f  tx %6.1f  both %6.1f\n", r.name, median(r.rx), median(r.tx),
                 median(r.all));
   return 0;
 }
@@ -131,5 +135,6 @@ int run(const std::string& kind, uint64_t n) {
 
 int main(int argc, char** argv) {
   const std::string kind = argc > 1 ? argv[1] : "net_null";
-  return loom::dpdk::run(kind, argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000);
+  const uint64_t n = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;
+  return loom::dpdk::run(kind, n, static_cast<uint16_t>(argc > 3 ? std::atoi(argv[3]) : 256));
 }
