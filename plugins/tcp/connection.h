@@ -61,6 +61,7 @@ enum ConnFlag : uint32_t {
   kFinAhead = 1u << 9,     // FIN was seen at rcv_fin, beyond rcv_nxt
   kAckDelayed = 1u << 10,  // an acknowledgement is due by delack_deadline
   kWantsSpace = 1u << 11,  // rx_await has been asked, and rx_drained will answer
+  kUnanswered = 1u << 22,  // text has come since data was sent last
   kOneLink = 1u << 21,     // what comes by another one than ends.link is for somebody else
   // Sending.
   kCwndLimited = 1u << 12,  // cwnd held data back at cwnd_limited_at

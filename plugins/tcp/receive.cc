@@ -41,6 +41,7 @@ RxCounter take_in_order(TcpWorker& t, Connection& c, const Buffer& b, uint32_t o
   }
   c.rcv_nxt += moved;
   c.bytes_received += moved;
+  c.set(kUnanswered);
   t.next_senders.brought_text(c.id, t.w.now);
   const bool fills = c.has(kHasOoo);
   if (fills && c.session != kNoSession) {

@@ -301,6 +301,31 @@ TEST(DelayedAck, FirstSegmentsAreAcknowledgedAtOnce) {
   s.at(10ms).expect(ack(171));
 }
 
+// Who answers soon will do so again.
+TEST(DelayedAck, AfterAnAnswerAcknowledgementsRideOnData) {
+  TcpScript s = TcpScript::established({.quick_acks = true});
+  s.at(0ms).inject(seg(1, 101)).expect(ack(101));
+  s.at(1ms).app_writes(100).expect(seg(1, 101).ack(101));
+  s.at(2ms).inject(seg(101, 201).ack(101)).expect_silence();
+  s.app_writes(100).expect(seg(101, 201).ack(201));
+}
+
+TEST(DelayedAck, AnAnswerThatTakesLongPromisesNothing) {
+  TcpScript s = TcpScript::established({.quick_acks = true, .config = "max-delack-ms 5"});
+  s.at(0ms).inject(seg(1, 101)).expect(ack(101));
+  s.at(8ms).app_writes(100).expect(seg(1, 101).ack(101));
+  s.at(9ms).inject(seg(101, 201).ack(101)).expect(ack(201));
+  s.app_writes(100).expect(seg(101, 201).ack(201));  // soon
+  s.inject(seg(201, 301).ack(201)).expect_silence();
+}
+
+// Nobody has asked: what it gets in turn is acknowledged as before.
+TEST(DelayedAck, DataThatAnswersNothingPromisesNothing) {
+  TcpScript s = TcpScript::established({.quick_acks = true});
+  s.at(0ms).app_writes(100).expect(seg(1, 101));
+  s.at(1ms).inject(seg(1, 101).ack(101)).expect(ack(101));
+}
+
 TEST(DelayedAck, OneForAFrame) {
   TcpScript s = TcpScript::established();
   s.at(0ms).inject(segs(1, 20'001)).expect(ack(20'001));
