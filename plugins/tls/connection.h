@@ -148,8 +148,9 @@ struct Complaints {
 };
 // As far as it came by one call of OpenSSL.
 struct Step {
-  int done = 0;        // 1: to the end
-  bool waits = false;  // for more from the peer. Neither: it has failed
+  int done = 0;            // 1: to the end
+  bool waits = false;      // for more from the peer
+  bool wants_key = false;  // the rest is a thread's (key_is_next). None of these: it has failed
   Complaints complaints;
 };
 Step take_step(SSL*) noexcept;                 // any thread, which has it
@@ -173,6 +174,11 @@ bool accept_above(Connection&) noexcept;
 // The step that is next is a thread's of the pool, and `stepped` comes when it is done; the
 // connection may be at its end on return. False: it is the worker's own.
 bool hand_over(Connection&) noexcept;
+// Likewise, whatever the step is.
+void hand_over_now(Connection&) noexcept;
+// OpenSSL's callback, once a server has looked at a hello and resumes no session: -1 stops it where
+// a thread is to go on.
+int key_is_next(SSL*, void*) noexcept;
 inline bool is_away(const Connection& c) noexcept { return !c.ssl || c.is_held(); }
 // Its handshake is over: nothing comes back to it.
 void take_back(Connection&) noexcept;

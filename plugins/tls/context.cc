@@ -198,6 +198,7 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
     SSL_CTX_set_tlsext_servername_callback(raw, choose_site);
     SSL_CTX_set_tlsext_servername_arg(raw, c.get());
   }
+  if (!config.datagrams) SSL_CTX_set_cert_cb(raw, key_is_next, nullptr);
   const Verify verify = settings.verify.value_or(config.verify_client);
   if (verify != Verify::kOff)
     SSL_CTX_set_verify(

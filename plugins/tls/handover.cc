@@ -15,6 +15,7 @@
 #include <new>
 
 #include "bio.h"
+#include "hello.h"
 #include "tls.h"
 
 namespace loom::tls {
@@ -89,7 +90,7 @@ bool go_online(Connection& c, HandshakeJob& j) noexcept {
   c.wanted = std::move(j.wanted);
   BIO* const online = std::exchange(j.online, nullptr);
   SSL_set_bio(c.ssl, online, online);  // one reference for both
-  if (!c.is_server) SSL_set_app_data(c.ssl, &c);
+  SSL_set_app_data(c.ssl, &c);
   c.reads_early = j.reads_early;
   consume(c, j.taken);
   return send_below(c, j.out);
@@ -142,25 +143,56 @@ void finish(Worker& w, CryptoStep& step) noexcept {
   retired().let_go(w, j->wanted);
 }
 
+// Whether the key exchange of TLS 1.3 is done: not yet when the hello was asked for again.
+bool has_peer_key(SSL* ssl) noexcept {
+  EVP_PKEY* key = nullptr;
+  if (SSL_get_peer_tmp_key(ssl, &key) != 1) return false;
+  EVP_PKEY_free(key);
+  return true;
+}
+
+// Of a server: a step that is dearer to hand over than to do. There is no private key in it, no key
+// exchange of many bits, and no chain to check.
+bool is_quick(const Connection& c) noexcept {
+  if (SSL_in_before(c.ssl)) {
+    std::byte hello[kMostHello];
+    return resumes_quickly(std::span(hello).first(copy_unread(c, hello)));
+  }
+  // The peer's last flight.
+  if (SSL_version(c.ssl) < TLS1_3_VERSION) return SSL_session_reused(c.ssl) == 1;
+  const bool has_no_chain =
+      SSL_session_reused(c.ssl) == 1 || SSL_get_verify_mode(c.ssl) == SSL_VERIFY_NONE;
+  return has_no_chain && has_peer_key(c.ssl);
+}
+
 }  // namespace
 
+int key_is_next(SSL* ssl, void*) noexcept {
+  auto* const c = static_cast<Connection*>(SSL_get_app_data(ssl));
+  return c && c->at->share.has_threads() ? -1 : 1;  // a thread has none
+}
+
 bool hand_over(Connection& c) noexcept {
-  TlsWorker& t = *c.at;
   if (c.is_server && c.upper != kNoSession) return false;  // early data goes on here
-  if (!t.share.has_threads()) return false;
+  if (!c.at->share.has_threads()) return false;
   const bool begins = !c.is_server && SSL_in_before(c.ssl);
   if (!begins && c.below().unread() == 0) return false;
+  if (c.is_server && is_quick(c)) return false;
+  hand_over_now(c);
+  return true;
+}
+
+void hand_over_now(Connection& c) noexcept {
+  TlsWorker& t = *c.at;
   if (!t.share.has_room()) {
     ++t.stats[kCryptoHeld];
     c.go_on = [](Held& h) noexcept { handshake(static_cast<Connection&>(h)); };
-    t.share.hold(c);
-    return true;
+    return t.share.hold(c);
   }
   std::unique_ptr<HandshakeJob> j(new (std::nothrow) HandshakeJob);
   if (!j || !go_offline(c, *j)) {
     ++t.stats[kHandshakesFailed];
-    fail(c, ResetReason::kNoMemory);
-    return true;
+    return fail(c, ResetReason::kNoMemory);
   }
   j->run = run;
   j->finish = finish;
@@ -174,7 +206,6 @@ bool hand_over(Connection& c) noexcept {
   ++t.stats[kCryptoUnderWay];
   c.job = j.release();
   t.share.submit(*c.job);
-  return true;
 }
 
 void take_back(Connection& c) noexcept {

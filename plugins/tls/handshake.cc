@@ -110,8 +110,10 @@ Step outcome_of(SSL* ssl, int returned) noexcept {
   Step s;
   s.done = returned;
   if (returned == 1) return s;
-  s.waits = SSL_get_error(ssl, returned) == SSL_ERROR_WANT_READ;
-  if (!s.waits) s.complaints = take_complaints(ssl);
+  const int why = SSL_get_error(ssl, returned);
+  s.waits = why == SSL_ERROR_WANT_READ;
+  s.wants_key = why == SSL_ERROR_WANT_X509_LOOKUP;
+  if (!s.waits && !s.wants_key) s.complaints = take_complaints(ssl);
   return s;
 }
 
@@ -139,6 +141,7 @@ void handshake(Connection& c) noexcept {
 void stepped(Connection& c, const Step& s) noexcept {
   TlsWorker& t = *c.at;
   if (s.done == 1) return opened(c);
+  if (s.wants_key) return hand_over_now(c);
   if (s.waits) {
     if (c.below().unread() != 0) return c.below().want_readable();
     if (!c.below().eof()) return;

@@ -26,6 +26,7 @@ bool accepted(Worker& w, SessionId, SessionId lower, void** context) noexcept {
     return false;
   }
   SSL_set_accept_state(c->ssl);
+  SSL_set_app_data(c->ssl, c);
   c->reads_early = SSL_get_max_early_data(c->ssl) != 0;
   c->state = Connection::State::kHandshake;
   c->listener = &l;

@@ -16,7 +16,7 @@ const char* name_of(How h) {
 
 // One bed a case: some of the ends are the bed's, too.
 struct Case : PoolBed {
-  Case() { EXPECT_EQ(bed.listen(443), 0); }
+  Case() : PoolBed(ask_clients) { EXPECT_EQ(bed.listen(443), 0); }
 
   void end(How how, uint64_t lower) {
     switch (how) {

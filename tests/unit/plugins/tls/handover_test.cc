@@ -45,6 +45,9 @@ struct TlsHandoverShare : TlsHandover {
 struct TlsHandover12 : TlsHandover {
   TlsHandover12() : TlsHandover([](Config& c) { c.most_version = TLS1_2_VERSION; }) {}
 };
+struct TlsHandoverAsking : TlsHandover {
+  TlsHandoverAsking() : TlsHandover(ask_clients) {}
+};
 struct TlsHandoverEarly : TlsHandover {
   TlsHandoverEarly() : TlsHandover([](Config& c) { c.early_data = 65'536; }) {}
 };
@@ -54,7 +57,7 @@ TEST_F(TlsHandover, HandshakesAreDoneAndBytesGoBothWays) {
   for (int round = 0; round < 3; ++round) greet_and_close(8);
   EXPECT_EQ(bed.stat(kServerHandshakes), 24u);
   EXPECT_EQ(bed.stat(kClientHandshakes), 24u);
-  EXPECT_GE(bed.stat(kCryptoSteps), 4 * 24u);  // two of each end
+  EXPECT_GE(bed.stat(kCryptoSteps), 2 * 24u);  // two of each client's
   EXPECT_EQ(bed.stat(kCryptoUnderWay), 0u);
   EXPECT_EQ(bed.stat(kUnderWay), 0u);
   EXPECT_NE(bed.stat(kResumed), 0u);
@@ -152,7 +155,7 @@ TEST_F(TlsHandover, TheWorkerGoesOnWhileAKeyIsAtWork) {
   EXPECT_EQ(bed.app->read(*far), "at last");
 }
 
-TEST_F(TlsHandover, WhatComesMeanwhileKeepsItsOrder) {
+TEST_F(TlsHandoverAsking, WhatComesMeanwhileKeepsItsOrder) {
   ASSERT_EQ(bed.listen(443), 0);
   Gate gate(server());
   auto link = raw();
@@ -211,7 +214,7 @@ TEST_F(TlsHandoverShare, WhatComesBackAtOnceHasItsSliceOfARound) {
   for (Blocked& b : *blocked) b.may_end.count_down();
   for (Blocked& b : behind) b.begun.wait();
   HandshakeSlice& slice = shared().workers[0]->slice;
-  while (!slice.is_used_up(bed.bed.now)) slice.measure([] { std::this_thread::yield(); });
+  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
   const std::size_t steps = bed.stat(kCryptoSteps);
   bed.bed.engine->step(0);
   EXPECT_EQ(bed.stat(kCryptoUnderWay), kShare);
@@ -242,7 +245,7 @@ TEST_F(TlsHandoverShare, WhatHasComeBackAndWaitsGoesWithTheDaemon) {
   for (Blocked& b : *blocked) b.may_end.count_down();
   for (Blocked& b : behind) b.begun.wait();
   HandshakeSlice& slice = shared().workers[0]->slice;
-  while (!slice.is_used_up(bed.bed.now)) slice.measure([] { std::this_thread::yield(); });
+  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
   for (int i = 0; i < 3; ++i) bed.bed.engine->step(0);
   EXPECT_TRUE(shared().workers[0]->share.has_back());
   for (Blocked& b : behind) b.may_end.count_down();
@@ -325,7 +328,9 @@ TEST_F(TlsHandoverEarly, EarlyDataComesInOrder) {
   ASSERT_EQ(bed.listen(443), 0);
   Gate gate(server());
   auto first = raw();
-  Peer one(Peer::Role::kClient);
+  // Key shares of many bits: such a hello is a thread's.
+  const auto slow = [](SSL_CTX* c) { SSL_CTX_set1_groups_list(c, "P-384"); };
+  Peer one(Peer::Role::kClient, slow);
   exchange(one, first);
   const auto closing = accepted();
   one.feed(bed.app->read(*first));
@@ -335,7 +340,7 @@ TEST_F(TlsHandoverEarly, EarlyDataComesInOrder) {
   ASSERT_TRUE(SSL_SESSION_is_resumable(ticket.get()));
 
   auto link = raw();
-  Peer peer(Peer::Role::kClient);
+  Peer peer(Peer::Role::kClient, slow);
   ASSERT_EQ(SSL_set_session(peer.ssl(), ticket.get()), 1);
   const std::string text = pattern(30'000);
   std::size_t n = 0;
