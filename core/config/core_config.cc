@@ -13,6 +13,7 @@ using At = const ConfigNode&;
 using Done = Result<void>;
 
 constexpr uint64_t kKilobyte = 1u << 10, kMegabyte = 1u << 20, kTerabyte = 1ull << 40;
+constexpr uint32_t kMostSpinUs = 1000;
 constexpr uint32_t kMaxWorkers = 16;  // what an application's attach reply has room for
 
 // Keys whose value is checked for being there, or for its form, and then forgotten.
@@ -156,6 +157,8 @@ const Key<Core> kCpu[] = {
        c.cpu.follow = *choice == 1;
        return {};
      }},
+    {"spin-us",
+     [](In i, At k, Core& c) { return take_number(i, k, c.cpu.spin_us, 0, kMostSpinUs); }},
     {"scheduler-policy", ignore_text},
     {"scheduler-priority", ignore_number},
     {"translate"},

@@ -43,6 +43,7 @@ struct Cpu {
   uint32_t skip_cores = 0;
   bool poll = false;   // workers never sleep
   bool follow = true;  // workers that are not pinned go to who wakes them
+  uint32_t spin_us = 50;  // for how long a worker looks on before it sleeps, where that pays
 };
 
 struct Buffers {

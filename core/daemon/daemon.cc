@@ -56,6 +56,7 @@ EngineConfig engine_config(const config::Core& c, bool is_check) {
   e.buffers.page_size = c.buffers.page_size;
   e.poll_mode = c.cpu.poll;
   e.follows = c.cpu.follow;
+  e.spin_time = TimeNs{c.cpu.spin_us} * kMicrosecond;
   return e;
 }
 

@@ -137,9 +137,9 @@ Result<void> show_buffers(Host&, void* context, CliArgs& args, CliReply& reply) 
 Result<void> show_threads(Host&, void* context, CliArgs& args, CliReply& reply) {
   Engine& e = engine_of(context);
   if (auto ok = no_more(args); !ok) return ok;
-  auto& table = reply.table(
-      "threads", {"id", "name", "lwp", "core", "state", "rounds", "busy", "sleeps",
-                  "asleep-seconds", "cached-buffers", "longest-round-us", "rounds-over-1ms"});
+  auto& table = reply.table("threads", {"id", "name", "lwp", "core", "state", "rounds", "busy",
+                                        "sleeps", "asleep-seconds", "looked-on-seconds",
+                                        "cached-buffers", "longest-round-us", "rounds-over-1ms"});
   for (uint32_t w = 0; w < e.n_workers(); ++w) {
     const WorkerStats s = e.stats().worker(w);
     table.rows.push_back(
@@ -151,8 +151,9 @@ Result<void> show_threads(Host&, void* context, CliArgs& args, CliReply& reply) 
          : s.is_asleep   ? "asleep"
                          : "running",
          std::to_string(s.rounds), std::to_string(s.busy_rounds), std::to_string(s.sleeps),
-         format("%.3f", to_seconds(s.asleep)), std::to_string(s.cached_buffers),
-         std::to_string(s.longest_round / kMicrosecond), std::to_string(s.long_rounds)});
+         format("%.3f", to_seconds(s.asleep)), format("%.3f", to_seconds(s.looked_on)),
+         std::to_string(s.cached_buffers), std::to_string(s.longest_round / kMicrosecond),
+         std::to_string(s.long_rounds)});
   }
   return {};
 }

@@ -307,6 +307,7 @@ Result<void> Engine::start() {
   pthread_sigmask(SIG_BLOCK, &all, &before);
   for (auto& ws : workers_) {
     ws->stopping = false;
+    ws->linger.use(config_.spin_time);
     ws->thread = std::thread([s = ws.get()] {
       char name[16];
       std::snprintf(name, sizeof name, "loom-w%u", s->w.index);

@@ -47,17 +47,19 @@ struct EngineConfig {
   bool poll_mode = false;    // never sleep
   bool follows = false;      // a worker that is not pinned goes to who wakes it (placement.h)
   uint32_t spin_rounds = 8;  // empty rounds before a worker sleeps, and ...
-  TimeNs spin_time = 0;      // ... at least so long without work
+  TimeNs spin_time = 0;      // ... how long it then looks on, if it pays (linger.h)
 };
 
 // Called around a worker's sleep, on the worker. before: may say that there is work after all
 // (false), and then the worker does not sleep. It runs after the worker has declared itself asleep
 // to post(), so a producer that looks at a "sleeping" flag set by `before` cannot be missed as long
 // as `before` checks its queue once more after setting the flag. after: called for each hook whose
-// before returned true, when the worker is awake again.
+// before returned true, when the worker is awake again. is_alone: nobody who gives the worker work
+// in that way is awake now, so it may look on before it sleeps (linger.h). Each may be null.
 struct SleepHook {
   bool (*before)(Worker&, void* context) noexcept = nullptr;
   void (*after)(Worker&, void* context) noexcept = nullptr;
+  bool (*is_alone)(Worker&, void* context) noexcept = nullptr;
   void* context = nullptr;
 };
 

@@ -97,10 +97,10 @@ bool Follower::read(TimeNs& ran, TimeNs& waited) noexcept {
   return n > 0 && parse_schedstat({text, static_cast<std::size_t>(n)}, ran, waited);
 }
 
-void Follower::decide(TimeNs now) noexcept {
+void Follower::decide(TimeNs now, TimeNs idle) noexcept {
   TimeNs ran = 0, waited = 0;
   if (!read(ran, waited)) return stop();
-  const int before = placement_.core(), core = placement_.decide(now, ran, waited);
+  const int before = placement_.core(), core = placement_.decide(now, ran - idle, waited);
   if (core != before) go(core);
 }
 

@@ -34,8 +34,8 @@ class Placement {
   void heard(int core) noexcept;
   bool has_heard() const noexcept { return n_heard_ != 0; }
   bool is_over(TimeNs now) const noexcept { return now - began_ >= kWindow; }
-  // The end of a window. `ran`, `waited`: what the thread has run, and was runnable without a core,
-  // ever. Returns the core to be on until the next one, or kAnywhere.
+  // The end of a window. `ran`, `waited`: what the thread has run with something to do, and was
+  // runnable without a core, ever. Returns the core to be on until the next one, or kAnywhere.
   int decide(TimeNs now, TimeNs ran, TimeNs waited) noexcept;
   int core() const noexcept { return core_; }
   bool is_beside() const noexcept { return core_ != kAnywhere; }
@@ -72,9 +72,10 @@ class Follower {
   bool is_idle() const noexcept { return !stat_; }
   void heard(int core) noexcept;
   // Now and then, before each sleep at least.
-  void look(TimeNs now) noexcept {
+  // `idle`: how long it has run without anything to do, ever.
+  void look(TimeNs now, TimeNs idle) noexcept {
     if ((placement_.has_heard() || is_beside()) && placement_.is_over(now)) [[unlikely]]
-      decide(now);
+      decide(now, idle);
   }
   bool is_beside() const noexcept { return placement_.is_beside(); }
   int core() const noexcept { return placement_.core(); }
@@ -83,7 +84,7 @@ class Follower {
 
  private:
   bool read(TimeNs& ran, TimeNs& waited) noexcept;
-  void decide(TimeNs now) noexcept;
+  void decide(TimeNs now, TimeNs idle) noexcept;
   void go(int core) noexcept;
 
   Placement placement_;

@@ -91,6 +91,7 @@ WorkerStats RuntimeStats::worker(uint32_t index) const {
           .long_rounds = read_counter(ws.long_rounds),
           .longest_round = __atomic_load_n(&ws.longest_round, __ATOMIC_RELAXED),
           .asleep = ws.asleep.total(engine_.clock_now()),
+          .looked_on = ws.linger.spent(),
           .cached_buffers = static_cast<uint32_t>(read_counter(ws.cached_buffers)),
           .is_asleep = ws.sleep_state.load(std::memory_order_relaxed) == SleepState::kAsleep};
 }

@@ -34,6 +34,7 @@ struct WorkerStats {
   uint64_t long_rounds = 0;  // of 1 ms or more
   TimeNs longest_round = 0;  // since clear_runtime()
   TimeNs asleep = 0;         // time spent in sleep, until now
+  TimeNs looked_on = 0;  // ... and in looking on before one (linger.h), until the last look's end
   uint32_t cached_buffers = 0;
   bool is_asleep = false;
 };

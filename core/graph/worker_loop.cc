@@ -5,6 +5,8 @@
 // timers, so that an acknowledgement that has arrived stops the retransmission timer that expires
 // in the same round.
 //
+// A worker that finds nothing for several rounds may look on for a moment (linger.h), and sleeps.
+//
 // Sleep: announce it, ask the hooks, look at the posts, wait. Whoever has something for the worker
 // publishes it first and then looks at the announcement; either the producer sees that the worker
 // sleeps and wakes it, or the worker sees the work.
@@ -30,18 +32,24 @@ uint32_t WorkerState::round() noexcept {
   for (const NodeId id : inputs) run_node(slots[id], {});
   if (engine.handoff_.has_shown(w.index)) take_handed_over();
   run_frames();
+  uint32_t n_come = w.work;
   w.work += static_cast<uint32_t>(wheel.advance(w, w.now, kMaxTimersPerRound));
   if (watches.has_callbacks() &&
       (++rounds_since_fd_look >= kRoundsPerFdLook || w.now - last_fd_look >= kTimePerFdLook)) {
     rounds_since_fd_look = 0;
     last_fd_look = w.now;
     watches.wait(0);
-    w.work += watches.dispatch(w);
+    const uint32_t n_ready = watches.dispatch(w);
+    w.work += n_ready;
+    n_come += n_ready;
   }
   run_frames();
-  w.work += posts.run(w);
+  const uint32_t n_posts = posts.run(w);
+  w.work += n_posts;
+  n_come += n_posts;
   run_frames();
   if (engine.handoff_.has_pushed(w.index)) show_handed_off();
+  has_come = n_come != 0;
   bump(rounds, 1);
   if (w.work) bump(busy_rounds, 1);
   __atomic_store_n(&cached_buffers, uint64_t{w.cache.n}, __ATOMIC_RELAXED);
@@ -69,10 +77,14 @@ void WorkerState::run() noexcept {
     if (follower && follower->is_beside()) follow(w.now);
     began = w.now;
     if (work != 0 || !frames.empty()) {
+      linger.found(w.now, has_come);
       empty_rounds = 0;
       last_work = w.now;
-    } else if (!config.poll_mode && ++empty_rounds >= config.spin_rounds &&
-               w.now - last_work >= config.spin_time) {
+    } else if (!config.poll_mode && ++empty_rounds >= config.spin_rounds) {
+      if (linger.goes_on(w.now, [this] { return is_alone(); })) {
+        look_at_fds_next();
+        continue;
+      }
       sleep();
       began = 0;
       meter.pause();
@@ -92,9 +104,15 @@ void WorkerState::note_round(TimeNs took) noexcept {
 }
 
 void WorkerState::follow(TimeNs now) noexcept {
-  follower->look(now);
+  follower->look(now, linger.spent());
   if (beside.load(std::memory_order_relaxed) != follower->core())
     beside.store(follower->core(), std::memory_order_relaxed);
+}
+
+bool WorkerState::is_alone() noexcept {
+  for (const SleepHook& hook : engine.sleep_hooks_)
+    if (hook.is_alone && !hook.is_alone(w, hook.context)) return false;
+  return true;
 }
 
 void WorkerState::sleep() noexcept {
@@ -121,6 +139,7 @@ void WorkerState::sleep() noexcept {
       w.now = engine.clock_now();
       bump(sleeps, 1);
       asleep.end(w.now);
+      linger.slept(w.now - last_work);
       events.write(thread, w.now, EventKind::kWake, 0, static_cast<uint64_t>(w.now - before));
     }
   }

@@ -11,6 +11,7 @@
 #include "graph/engine.h"
 #include "graph/fd_watches.h"
 #include "graph/frame_queue.h"
+#include "graph/linger.h"
 #include "graph/placement.h"
 #include "graph/post_queue.h"
 #include "graph/random.h"
@@ -70,6 +71,8 @@ struct WorkerState {
   TimeNs last_work = 0;  // when a round last found some
   TimeNs last_fd_look = 0;
   uint32_t empty_rounds = 0;
+  bool has_come = false;  // the last round found work that is none of its timers'
+  Linger linger;
   uint32_t rounds_since_fd_look = 0;
   bool stopping = false;
   std::optional<Follower> follower;  // while it runs
@@ -107,6 +110,7 @@ struct WorkerState {
   uint32_t round() noexcept;  // returns w.work
   void run() noexcept;        // until `stopping`
   void note_round(TimeNs took) noexcept;
+  bool is_alone() noexcept;
   void sleep() noexcept;
   void follow(TimeNs now) noexcept;
   void post(PostQueue::Fn fn);      // any thread

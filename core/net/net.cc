@@ -105,7 +105,8 @@ Result<std::unique_ptr<Net>> Net::create(Engine& engine, const NetConfig& config
     engine.worker(i).net = worker.get();
     s.workers.push_back(std::move(worker));
   }
-  engine.add_sleep_hook({.before = may_sleep});
+  // Who polls a queue never sleeps, and a look would save nothing.
+  engine.add_sleep_hook({.before = may_sleep, .is_alone = may_sleep});
   std::unique_ptr<Net> net(new Net(std::move(state)));
   for (const bool is_ip6 : {false, true})
     if (auto ok = net->add_ip_protocol(is_ip6 ? kProtoIcmp6 : kProtoIcmp, is_ip6,

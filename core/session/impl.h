@@ -277,6 +277,11 @@ uint32_t poll_requests(SessionWorker&) noexcept;
 // Around the worker's sleep: the applications' queues are marked, so that they know to write the
 // eventfd. False: there is something to do first.
 bool may_sleep(SessionWorker&) noexcept;
+// All applications of the worker say that they sleep (SleepHook::is_alone). A lie makes the worker
+// sleep sooner, or look on for a moment that it would look on for without the application. Of more
+// than kMostAsked one is always awake.
+inline constexpr std::size_t kMostAsked = 16;
+bool is_alone(const SessionWorker&) noexcept;
 // `hops`: how often it was passed on between workers.
 void handle_request(SessionWorker&, AppWorker&, const svm::MqEvent&, uint32_t hops) noexcept;
 void connect(SessionWorker&, AppWorker&, const svm::ConnectEvent&, const Waited& = {}) noexcept;

@@ -1,5 +1,6 @@
 // What applications ask by message queue. Every field is theirs: checked before use, answered or
 // counted.
+#include <algorithm>
 #include <cstring>
 
 #include "session/session_events.h"
@@ -476,6 +477,12 @@ bool may_sleep(SessionWorker& sw) noexcept {
   if (!all_heard && !sw.hearing_timer.is_running())
     sw.worker->timer_start_in(sw.hearing_timer, kHearAgain);
   return true;
+}
+
+bool is_alone(const SessionWorker& sw) noexcept {
+  return sw.ports.size() <= kMostAsked &&
+         std::all_of(sw.ports.begin(), sw.ports.end(),
+                     [](const AppPort* p) { return p->app_worker->events.consumer_sleeps(); });
 }
 
 }  // namespace loom::session

@@ -17,6 +17,8 @@ void after_sleep(Worker& w, void*) noexcept {
   for (AppPort* p : of(w).ports) p->requests.finish_sleep();
 }
 
+bool is_alone_now(Worker& w, void*) noexcept { return is_alone(of(w)); }
+
 }  // namespace
 
 SessionLayer::SessionLayer(SessionConfig config, Engine& engine, TransportRegistry& transports)
@@ -59,7 +61,8 @@ Result<void> SessionLayer::build() {
     l.workers.push_back(std::move(sw));
     l.engine.worker(i).sessions = l.ops.get();
   }
-  l.engine.add_sleep_hook({.before = before_sleep, .after = after_sleep, .context = nullptr});
+  l.engine.add_sleep_hook(
+      {.before = before_sleep, .after = after_sleep, .is_alone = is_alone_now, .context = nullptr});
   return {};
 }
 

@@ -34,7 +34,7 @@ TEST(CoreConfig, EveryStanzaLandsInItsStruct) {
     api-segment { prefix x gid root }
     socksvr { socket-name /a }
     statseg { socket-name /st size 64m update-interval 0.5 per-node-counters off }
-    cpu { main-core 1 corelist-workers 2-3,5 skip-cores 1 }
+    cpu { main-core 1 corelist-workers 2-3,5 skip-cores 1 spin-us 20 }
     memory { main-heap-size 2g main-heap-page-size default-hugepage }
     buffers { buffers-per-numa 32768 default data-size 4096 page-size 2m }
     session { enable evt-q-length 1000 segment-size 512m add-segment-size 1g preallocated-sessions 1k spread-flows
@@ -54,6 +54,7 @@ TEST(CoreConfig, EveryStanzaLandsInItsStruct) {
   EXPECT_EQ(c->cpu.main_core, 1u);
   EXPECT_EQ(c->cpu.worker_cores, (std::vector<uint32_t>{2, 3, 5}));
   EXPECT_EQ(c->cpu.workers, 3u);
+  EXPECT_EQ(c->cpu.spin_us, 20u);
   EXPECT_EQ(c->buffers.per_numa, 32768u);
   EXPECT_EQ(c->buffers.data_size, 4096u);
   EXPECT_EQ(c->buffers.page_size, 2u << 20);
@@ -83,6 +84,7 @@ TEST(CoreConfig, ValuesAreCheckedWhereTheyStand) {
             "f:1: 'workers' and 'corelist-workers' disagree");
   EXPECT_EQ(refusal("cpu { corelist-workers 1-3 workers 2 }"),
             "f:1: 'workers' and 'corelist-workers' disagree");
+  EXPECT_EQ(refusal("cpu { spin-us 1001 }"), "f:1: 'spin-us 1001': a number from 0 to 1000 is needed");
   EXPECT_EQ(refusal("session { segment-size 12q }"),
             "f:1: 'segment-size 12q': a size from 1048576 to 1099511627776 bytes is needed (suffix "
             "k, m or g)");

@@ -165,6 +165,27 @@ TEST_F(Rounds, SleepersOutsideAreWokenBeforeAnybodySends) {
   outside.events.finish_sleep();
 }
 
+TEST_F(Rounds, AWorkerIsAloneWhileAllItsApplicationsSleep) {
+  EXPECT_TRUE(session::is_alone(sessions()));
+  std::vector<std::unique_ptr<TestApp>> outside;
+  const auto fall_asleep = [](TestApp& a) {
+    while (!a.no_event()) {}
+    EXPECT_TRUE(a.events.prepare_sleep());
+  };
+  for (std::size_t i = 0; i < session::kMostAsked; ++i) {
+    outside.push_back(std::make_unique<TestApp>(bed));
+    EXPECT_FALSE(session::is_alone(sessions())) << i << " sleep, one has just come";
+    fall_asleep(*outside.back());
+    EXPECT_TRUE(session::is_alone(sessions())) << i + 1 << " sleep";
+  }
+  outside.front()->events.finish_sleep();
+  EXPECT_FALSE(session::is_alone(sessions()));
+  outside.push_back(std::make_unique<TestApp>(bed));
+  fall_asleep(*outside.front());
+  fall_asleep(*outside.back());
+  EXPECT_FALSE(session::is_alone(sessions())) << "of many one is awake";
+}
+
 TEST_F(Rounds, WhatSendingFreesIsNotToldAnyMore) {
   TestApp outside(bed);
   open(20);
