@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -125,7 +126,14 @@ void Devices::create(const DeviceConfig& c, Made made) {
     host_.log(LogLevel::kWarn, "dpdk",
               d.name + " trusts its peer: who is at " + d.peer.path +
                   " can read and write the memory of all buffers of this daemon");
-    d.thread = std::make_unique<CallThread>([this] { look_soon(); });
+    try {
+      d.thread = std::make_unique<CallThread>([this] { look_soon(); });
+    } catch (const std::system_error& e) {
+      const Made tell = std::move(d.on_made);
+      const std::string what = d.name + ": no thread to wait for its peer: " + e.what();
+      making_.pop_back();
+      return tell(error(Status::kNoMemory, what));
+    }
     (void)timer_.set(true);
   }
   begin_probe(d, [this, &d] { finish_making(d); });

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
 
 #include <hostloom/waker.h>
 
@@ -112,8 +113,11 @@ Result<void> set_up_queues(Device& d) {
   return {};
 }
 
-// That a driver has none is an error in DPDK's log, and none of ours.
+// That a driver has none is an error in DPDK's log, and none of ours. The level is the process's,
+// and several threads may be here.
 int rx_interrupt(const Device& d, uint16_t q) {
+  static std::mutex lock;
+  const std::lock_guard hold(lock);
   const uint32_t before = rte_log_get_global_level();
   rte_log_set_global_level(RTE_LOG_CRIT);
   const int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(d.port, q);
