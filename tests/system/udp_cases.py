@@ -195,7 +195,8 @@ def ports(n_workers=1):
         chosen = [*PORTS, "chosen", STACK_IP4, HOST_IP4, "400"]
         with lab.program(chosen, name="one", env=lab.preload()) as one, \
                 lab.program(chosen, name="two", env=lab.preload()) as two:
-            wait_until(lambda: all("ports" in lab.output(p) or p.poll() is not None for p in (one, two)), "all are open")
+            # A line may be seen before all of it is written.
+            wait_until(lambda: all(re.search(r"ports[ \d]*\n", lab.output(p)) or p.poll() is not None for p in (one, two)), "all are open")
             numbers = [n for p in (one, two) for n in re.findall(r"\d+", lab.output(p))]
             expect(len(numbers) == 800, f"{len(numbers)} ports: {lab.output(one)} {lab.output(two)}")
             expect(len(set(numbers)) == 800, f"{800 - len(set(numbers))} are of two sockets")

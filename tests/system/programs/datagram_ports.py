@@ -80,7 +80,7 @@ def chosen(own, peer, count):
         else:
             s.bind((own if i % 4 else "0.0.0.0", 0))
         sockets.append(s)
-    print("ports", *(s.getsockname()[1] for s in sockets), flush=True)
+    print("ports " + " ".join(str(s.getsockname()[1]) for s in sockets), flush=True)
     signal.pause()
 
 
