@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 namespace loom::udp {
 namespace {
@@ -31,6 +32,8 @@ Status LocalPorts::Table::enter(const LocalEnd& e) noexcept {
     ++same->second.n;
   } else {
     try {
+      // Of many, no open is to wait while all are put elsewhere.
+      if (users_.size() == kFew) users_.reserve(n_.size());
       users_.emplace(e.port, Users{e, 1});
     } catch (const std::bad_alloc&) {
       return Status::kNoMemory;
@@ -54,6 +57,11 @@ Status LocalPorts::Table::take_free(LocalEnd& e, PortSearch& s) noexcept {
   if (full_n_ == s.n && full_first_ == s.first) return Status::kInUse;
   const bool is_all = s.tried == 0;
   while (s.tried < s.n) {
+    if (s.tried == s.kPatience && !std::exchange(s.has_tried_latest, true) &&
+        static_cast<uint16_t>(latest_free_ - s.first) < s.n && count(latest_free_) == 0) {
+      e.port = latest_free_;
+      return enter(e);
+    }
     e.port = static_cast<uint16_t>(s.first + (s.start + s.tried++) % s.n);
     if (count(e.port) == 0) return enter(e);
   }
@@ -75,7 +83,9 @@ void LocalPorts::Table::remove(const LocalEnd& e) noexcept {
   const auto at = std::find_if(first, last, [&](const auto& u) { return u.second.end == e; });
   if (at == last) return;
   if (--at->second.n == 0) users_.erase(at);
-  if (n_[e.port].fetch_sub(1, std::memory_order_relaxed) == 1) full_n_ = 0;
+  if (n_[e.port].fetch_sub(1, std::memory_order_relaxed) != 1) return;
+  full_n_ = 0;
+  latest_free_ = e.port;
 }
 
 LocalPorts::Table* LocalPorts::of(uint32_t fib_index) noexcept {

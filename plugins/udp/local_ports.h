@@ -30,11 +30,15 @@ struct LocalEnd {
   bool operator==(const LocalEnd&) const = default;
 };
 
-// For a port to choose: from a random one on (RFC 6056 section 3.3.1).
+// For a port to choose: from a random one on (RFC 6056 section 3.3.1). After kPatience in vain the
+// one that was given back last is looked at, so that nobody goes through a range that is nearly
+// full.
 struct PortSearch {
+  static constexpr uint32_t kPatience = 64;
   uint16_t first = 0;
   uint32_t n = 1, start = 0;
   uint32_t tried = 0;
+  bool has_tried_latest = false;
 };
 
 class LocalPorts {
@@ -63,6 +67,8 @@ class LocalPorts {
     // Ports that a search has found all taken, and none has been given back since; n 0: none.
     uint16_t full_first_ = 0;
     uint32_t full_n_ = 0;
+    uint16_t latest_free_ = 0;  // given back last
+    static constexpr std::size_t kFew = 1024;
     struct Users {
       LocalEnd end;
       uint32_t n;

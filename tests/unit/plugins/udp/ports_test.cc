@@ -373,5 +373,36 @@ TEST(LocalPortsOfWorkers, ASearchThatFoundNoneIsNotMadeAgainBeforeOneIsGivenBack
   EXPECT_EQ(end.port, 1001);
 }
 
+TEST(LocalPortsOfWorkers, ASearchInANearlyFullRangeFindsTheOneGivenBackLast) {
+  udp::LocalPorts ports;
+  udp::LocalPorts::Table& table = *ports.of(0);
+  constexpr uint32_t kRange = 2000;  // more than are few
+  udp::LocalEnd end;
+  for (uint16_t i = 0; i < kRange; ++i) {
+    end.port = static_cast<uint16_t>(1000 + i);
+    ASSERT_EQ(table.take(end), Status::kOk);
+  }
+  end.port = 1500;
+  table.remove(end);
+  end.port = 2500;
+  table.remove(end);
+  udp::PortSearch search{.first = 1000, .n = kRange, .start = 600};
+  ASSERT_EQ(table.take_free(end, search), Status::kOk);
+  EXPECT_EQ(end.port, 2500);
+  EXPECT_EQ(search.tried, udp::PortSearch::kPatience);
+  table.remove(end);  // it was of no use to the flow table: the search goes on
+  ASSERT_EQ(table.take_free(end, search), Status::kOk);
+  EXPECT_EQ(end.port, 2500) << "in its turn";
+  EXPECT_EQ(search.tried, 1500u - 600 + 1);
+  ASSERT_EQ(table.take_free(end, search), Status::kOk);
+  EXPECT_EQ(end.port, 1500);
+  EXPECT_EQ(table.take_free(end, search), Status::kInUse);
+  end.port = 900;  // of no other's range
+  ASSERT_EQ(table.take(end), Status::kOk);
+  table.remove(end);
+  search = {.first = 1000, .n = kRange};
+  EXPECT_EQ(table.take_free(end, search), Status::kInUse);
+}
+
 }  // namespace
 }  // namespace loom::test
