@@ -204,6 +204,12 @@ void keep_from_links(SessionWorker& sw, Session& s, IfIndex asked, bool tells_ar
 }
 
 namespace {
+bool has_default_route(Worker& w, bool is_ip4, uint32_t fib) noexcept {
+  const IpAddress any = is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
+  RouteInfo route;
+  return !w.net || w.net->route(w, any, fib, &route) == Status::kOk;
+}
+
 // What the answer says of a way that there is. kUnreachable, kNotFound, kInvalid: as PathEvent.
 Status find_path(SessionWorker& sw, const App& app, const Session& s, const TransportOps& ops,
                  const svm::PathEvent& p, svm::InfoEvent& out) noexcept {
@@ -222,21 +228,33 @@ Status find_path(SessionWorker& sw, const App& app, const Session& s, const Tran
     const GroupDestination d{e.remote, e.local, by, fib};
     if (w.net->route_group(w, d, &route) != Status::kOk) return Status::kUnreachable;
     out.pmtu = route.mtu;
-    out.path_bits = 128;
+    out.path_bits = is_multicast(e.remote) ? 128 : 0;  // the link reaches whom no route does
     return Status::kOk;
   }
   out.pmtu = ops.path_mtu(w, s.conn, e.remote, fib);
   if (out.pmtu == 0) return Status::kUnreachable;
-  // Everywhere, if there is a default route; else whoever is near is taken to be reached alike.
-  const IpAddress any = e.remote.is_ip4 ? IpAddress(Ip4Address{}) : IpAddress(Ip6Address{});
-  const bool is_alone = (s.link_bound & kBoundToLink) || is_multicast(e.remote);
-  if (is_alone)
+  // Everywhere by a link or a default route; else whoever is near is taken to be reached alike.
+  // Groups go by ways of their own.
+  if (is_multicast(e.remote))
     out.path_bits = 128;
-  else if (w.net && w.net->route(w, any, fib, &route) != Status::kOk)
+  else if (!(s.link_bound & kBoundToLink) && !has_default_route(w, e.remote.is_ip4, fib))
     out.path_bits = e.remote.is_ip4 ? 24 : 64;
   return Status::kOk;
 }
 }  // namespace
+
+uint8_t default_routes(SessionWorker& sw, const Session& s) noexcept {
+  const TransportOps* ops = ops_of(sw, s);
+  if (ops->tx_kind != TxKind::kDatagram || (s.link_bound & kBoundToLink) || !sw.worker->net)
+    return 0;
+  const FibPair fibs = s.app->ns->fibs();
+  uint8_t found = 0;
+  for (const bool is_ip4 : {false, true})
+    if (const uint32_t fib = fibs.of(is_ip4);
+        fib != kNoIndex && has_default_route(*sw.worker, is_ip4, fib))
+      found |= static_cast<uint8_t>(1u << is_ip4);
+  return found;
+}
 
 void path(SessionWorker& sw, AppWorker& a, const svm::PathEvent& p) noexcept {
   svm::InfoEvent event{};

@@ -18,7 +18,7 @@ int reset_errno(ResetReason r) noexcept {
     case ResetReason::kRefused:
       return ECONNREFUSED;
     case ResetReason::kUnreachable:
-      return EHOSTUNREACH;
+      return ENETUNREACH;  // no route: what ICMP says comes as an errno of its own
     case ResetReason::kAborted:
       return ECONNABORTED;
     case ResetReason::kNoMemory:
@@ -77,6 +77,7 @@ void connected(SessionWorker& sw, Session& s, Status status, const Endpoints& e)
     event.handle = handle_of(sw, s);
     event.session = s.shared_ref;
     event.cut_through = cut_through_end(s);
+    event.everywhere = default_routes(sw, s);
   }
   if (a) push_event(sw, *a, svm::ToApp::kConnected, event);
   if (status != Status::kOk) {

@@ -330,6 +330,8 @@ void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = t
 // The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
 // tells_arrival: SocketOptions::arrival.
 void keep_from_links(SessionWorker&, Session&, IfIndex, bool tells_arrival) noexcept;
+// ConnectedEvent::everywhere.
+uint8_t default_routes(SessionWorker&, const Session&) noexcept;
 // Answers ToDaemon::kGetPath.
 void path(SessionWorker&, AppWorker&, const svm::PathEvent&) noexcept;
 // Whether the application's source address is its own to use.

@@ -302,8 +302,7 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
     return 0;
   }
   if (s.is_datagram() && level == SOL_UDP && name == UDP_CORK) {
-    s.cork(number != 0);
-    return 0;
+    return s.cork(number != 0);
   }
   if (s.is_datagram() && is_checksum_option(level, name)) {
     if (name == UDP_NO_CHECK6_TX)

@@ -303,7 +303,11 @@ struct ConnectedEvent {
   Ref session;  // SessionShared; cut-through: SessionLine; when status is kOk
   Endpoint local, remote;
   CutThrough cut_through;
+  // Of datagrams that name no source and no interface, as long as DaemonLine::n_unreachable is 0:
+  // there is a default route for them. By family: 1 << Endpoint::is_ip4.
+  uint8_t everywhere;
 };
+static_assert(sizeof(ConnectedEvent) <= sizeof(MqSlot::payload));
 
 struct BoundEvent {
   uint32_t context;

@@ -15,10 +15,11 @@ void Session::note_cork(const DatagramCork& c) noexcept {
   holds_back.store(c.is_on || c.is_pending, std::memory_order_relaxed);
 }
 
-DatagramCork& Session::the_cork() {
+// nullptr: no memory.
+DatagramCork* Session::the_cork() noexcept {
   const std::lock_guard lock(mutex_);
-  if (!cork_) cork_.reset(new DatagramCork);
-  return *cork_;
+  if (!cork_) cork_.reset(new (std::nothrow) DatagramCork);
+  return cork_.get();
 }
 
 // Sends what there is, with the cork's lock held until it is its own. 0, or a negative errno.
@@ -38,7 +39,9 @@ int Session::send_pending(DatagramCork& c, std::unique_lock<std::mutex>& lock, i
 
 // One call's. 0, or a negative errno.
 int Session::add_to_cork(DatagramSend& d, int flags) {
-  DatagramCork& c = the_cork();
+  DatagramCork* const cork = the_cork();
+  if (!cork) return -ENOBUFS;
+  DatagramCork& c = *cork;
   std::unique_lock lock(c.mutex);
   const bool is_last = !(flags & MSG_MORE) && !c.is_on;
   if (flags & MSG_OOB) return -EOPNOTSUPP;
@@ -46,6 +49,7 @@ int Session::add_to_cork(DatagramSend& d, int flags) {
   if (!c.is_pending) {
     if (!d.out.to && rules.peer.port == 0) return -EDESTADDRREQ;
     if (d.out.to && d.out.to->port == 0) return -EINVAL;
+    if (const int e = find_way(d.out); e != 0) return e;  // as Linux's first call finds its route
     c.begin(d.out);
   } else if (const svm::Endpoint& first = c.has_to ? c.to : rules.peer;
              d.out.to && d.out.to->is_ip4 && !first.is_ip4) {
@@ -90,21 +94,25 @@ int Session::send_corked(std::span<DatagramSend> all, int flags) {
   return done;
 }
 
-void Session::cork(bool on) {
-  if (!on && !holds_back.load(std::memory_order_relaxed)) return;
-  DatagramCork& c = the_cork();
+int Session::cork(bool on) {
+  if (!on && !holds_back.load(std::memory_order_relaxed)) return 0;
+  DatagramCork* const cork = the_cork();
+  if (!cork) return -ENOBUFS;
+  DatagramCork& c = *cork;
   std::unique_lock lock(c.mutex);
   c.is_on = on;
   note_cork(c);
   // As on Linux nobody hears whether it could leave.
   if (!on && c.is_pending) (void)send_pending(c, lock, 0);
+  return 0;
 }
 
 bool Session::is_corked() {
   if (!holds_back.load(std::memory_order_relaxed)) return false;
-  DatagramCork& c = the_cork();
-  const std::lock_guard lock(c.mutex);
-  return c.is_on;
+  DatagramCork* const c = the_cork();
+  if (!c) return false;
+  const std::lock_guard lock(c->mutex);
+  return c->is_on;
 }
 
 // What the parent has begun is the parent's. Where another thread of it was at work, its bytes are

@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint32_t kIp4Headers = 28, kIp6Headers = 48;
 constexpr uint32_t kIp4Least = 576, kIp6Least = 1280;  // no path is taken to have less
+constexpr uint32_t kAnyLength = 1u << 20;
 constexpr size_t kSurelyFits = 400;  // in a record, by whatever cipher, on those paths
 // As SocketOptions has them: what is refused when it is too big, not split.
 constexpr uint8_t kDo = 1 + 2, kProbe = 1 + 3, kInterface = 1 + 4;
@@ -44,16 +45,20 @@ void Session::know_path(const svm::Endpoint& to, uint32_t takes) {
 int Session::path_mtu(const svm::Endpoint& to, bool may_be_known) {
   if (const int known = may_be_known ? known_path(to) : 0; known != 0) return known;
   svm::InfoEvent info;
-  if (const int e = ask_path({to, {}, 0}, info); e != 0) return e;
+  const int e = ask_path({.to = to}, info, may_be_known ? kMostWaitToSend : sys::kForever);
+  // Who is to send and has no answer sends: the daemon says what is wrong.
+  if (may_be_known && e == -EAGAIN) know_path(to, kAnyLength);
+  if (e != 0) return e;
   know_path(to, info.pmtu);
   return static_cast<int>(info.pmtu);
 }
 
-int Session::ask_path(const WayKey& key, svm::InfoEvent& out) {
-  const int e = ask_info(out, [&](uint32_t context) {
+int Session::ask_path(const WayKey& key, svm::InfoEvent& out, TimeNs most) {
+  const auto ask = [&](uint32_t context) {
     worker_.send(*attachment_, daemon_worker(), svm::ToDaemon::kGetPath,
                  svm::PathEvent{handle_, context, key.interface, key.to, key.source});
-  });
+  };
+  const int e = ask_info(out, ask, most);
   return e == 0 && out.pmtu == 0 ? -ENETUNREACH : e;
 }
 

@@ -75,6 +75,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   ip4_group_hops.store(1, std::memory_order_relaxed);
   ip6_group_hops.store(1, std::memory_order_relaxed);
   paths_.fill({});
+  everywhere_ = 0;
   ways_.reset();
   errors_.clear();
   errors_seen_ = 0;
@@ -291,6 +292,7 @@ void Session::on_connected(const svm::ConnectedEvent& e) {
   }
   local_ = e.local;
   remote_ = e.remote;
+  everywhere_ = e.everywhere;
   worker_.register_handle(handle_, *this);
   state_.store(State::kOpen, std::memory_order_release);
   take_up_links();

@@ -127,8 +127,8 @@ class Session final : public Object, public ListNode<SessionTag> {
   // until all are sent, or one cannot be; receive_datagrams waits for the first alone. Negative
   // errno: of the first. What a later one meets with is met again, or told, by the next call.
   int send_datagrams(std::span<DatagramSend> all, int flags);
-  // UDP_CORK (datagram_cork.h). Turned off, it sends what was held back.
-  void cork(bool on);
+  // UDP_CORK (datagram_cork.h). Turned off, it sends what was held back. 0, or -ENOBUFS.
+  int cork(bool on);
   bool is_corked();
   int receive_datagrams(std::span<DatagramReceive> all, int flags);
   // The next call would return an error of earlier datagrams.
@@ -371,12 +371,17 @@ class Session final : public Object, public ListNode<SessionTag> {
   int cannot_leave(DatagramSend& d, int flags, const PathRules& rules, uint32_t& mtu);
   int wait_writable(int flags, TimeNs& deadline, bool& has_deadline);
   bool reaches(const svm::Endpoint& to) const noexcept;
-  // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits.
-  int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask);
+  // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits so long at
+  // most, or as the configuration says. -EAGAIN: in vain.
+  int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask,
+               TimeNs most = sys::kForever);
+  // Of a call that sends, also of one that does not wait for room.
+  static constexpr TimeNs kMostWaitToSend = kSecond / 10;
   int check_path(const DatagramSend& d, const PathRules& rules, uint32_t& mtu);
-  int ask_path(const WayKey& key, svm::InfoEvent& out);
+  int ask_path(const WayKey& key, svm::InfoEvent& out, TimeNs most);
   int know_way(const DatagramOut& out, const svm::Endpoint& to);
   void ask_way(const DatagramOut& out);
+  int find_way(const DatagramOut& out);
   void forget_paths() noexcept;
   int known_path(const svm::Endpoint& to);
   void know_path(const svm::Endpoint& to, uint32_t takes);
@@ -384,7 +389,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t rx_to_ask() const noexcept;
   uint32_t tx_to_ask() const noexcept;
   int send_whole(std::span<DatagramSend> all, int flags);
-  DatagramCork& the_cork();
+  DatagramCork* the_cork() noexcept;
   void note_cork(const DatagramCork& c) noexcept;
   int send_pending(DatagramCork& c, std::unique_lock<std::mutex>& lock, int flags);
   int add_to_cork(DatagramSend& d, int flags);
@@ -450,7 +455,8 @@ class Session final : public Object, public ListNode<SessionTag> {
     TimeNs until;
   };
   std::array<KnownPath, 8> paths_{};
-  std::unique_ptr<KnownWays> ways_;  // of destinations that calls name; null: none yet
+  uint8_t everywhere_ = 0;           // ConnectedEvent's, while it holds
+  std::unique_ptr<KnownWays> ways_;  // of destinations that calls name; null: none was asked about
   struct QueuedError {
     svm::DatagramHeader header;
     std::string payload;

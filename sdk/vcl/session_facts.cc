@@ -26,8 +26,9 @@ int Session::take_error() {
 }
 
 // Each question has its answer, which stays until who has asked has taken it.
-int Session::ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask) {
-  const TimeNs deadline = sys::deadline_in(from_seconds(worker_.config().session_timeout));
+int Session::ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask, TimeNs most) {
+  const TimeNs patience = from_seconds(worker_.config().session_timeout);
+  const TimeNs deadline = sys::deadline_in(patience < 0 ? most : std::min(most, patience));
   uint32_t context;
   {
     const std::lock_guard worker_lock(worker_.mutex());

@@ -126,6 +126,82 @@ TEST_F(DatagramPaths, HoldForAllWithADefaultRouteElseForWhatIsNear) {
   worker().net = &kDatagramNet;
 }
 
+TEST_F(DatagramPaths, ByALinkLeadEverywhereButToGroups) {
+  auto bound = datagram_request(any(54), any(0));
+  bound.options.interface = 3;
+  NetOps net = kDatagramNet;
+  net.route = [](Worker&, const IpAddress&, uint32_t, RouteInfo*) noexcept {
+    return Status::kUnreachable;
+  };
+  net.route_group = [](Worker&, const GroupDestination&, RouteInfo* out) noexcept {
+    out->mtu = 1300;
+    return Status::kOk;
+  };
+  worker().net = &net;
+  app.push(svm::ToDaemon::kConnect, bound);
+  const auto opened = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+  ASSERT_EQ(opened.status, 0);
+  EXPECT_EQ(opened.everywhere, 0) << "what it hears of is its own affair";
+  auto c = app.connection(opened.handle, opened.session);
+  EXPECT_EQ(ask(*c, at(192, 0, 2, 9)).path_bits, 0u);
+  EXPECT_EQ(ask(*c, at(239, 0, 0, 1)).path_bits, 128u);
+  worker().net = &kDatagramNet;
+}
+
+TEST(DatagramPathsByName, LeadEverywhereButToGroups) {
+  DatagramTransport transport;
+  SessionBed bed({}, SessionBed::Network::kReal);
+  EXPECT_TRUE(bed.transports.add(transport.ops()));
+  TestApp app(bed);
+  const IfIndex link = bed.net->create_loopback().value();
+  EXPECT_TRUE(bed.net->add_address(link, {IpAddress(Ip4Address{{10, 0, 0, 1}}), 24}));
+  EXPECT_TRUE(bed.net->set_admin(link, true));
+  app.push(svm::ToDaemon::kConnect, datagram_request(DatagramTest::any(54), DatagramTest::any(0)));
+  const auto opened = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+  ASSERT_EQ(opened.status, 0);
+  const auto path_bits = [&](uint8_t first) {
+    const svm::Endpoint to{.is_ip4 = 1, .reserved = 0, .port = 0, .ip = {first, 0, 2, 9}};
+    app.push(svm::ToDaemon::kGetPath, svm::PathEvent{opened.handle, 9, link + 1, to, {}});
+    const auto info = app.expect<svm::InfoEvent>(svm::ToApp::kInfo);
+    EXPECT_EQ(info.status, 0);
+    return info.path_bits;
+  };
+  EXPECT_EQ(path_bits(192), 0u);
+  EXPECT_EQ(path_bits(239), 128u);
+}
+
+TEST_F(DatagramPaths, WhereThereIsADefaultRouteTheAnswerToTheOpenSaysSo) {
+  EXPECT_EQ(ask_open(app, any(53), any(0)).everywhere, 2) << "IPv4's alone";
+  NetOps net = kDatagramNet;
+  net.route_group = [](Worker&, const GroupDestination&, RouteInfo*) noexcept {
+    return Status::kOk;
+  };
+  worker().net = &net;
+  auto bound = datagram_request(any(54), any(0));
+  bound.options.interface = 3;
+  app.push(svm::ToDaemon::kConnect, bound);
+  const auto by_a_link = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
+  EXPECT_EQ(by_a_link.status, 0);
+  EXPECT_EQ(by_a_link.everywhere, 0);
+  net.route = [](Worker&, const IpAddress& to, uint32_t, RouteInfo*) noexcept {
+    return to.is_zero() ? Status::kUnreachable : Status::kOk;
+  };
+  EXPECT_EQ(ask_open(app, any(55), any(0)).everywhere, 0);
+  net.route = [](Worker&, const IpAddress&, uint32_t, RouteInfo*) noexcept { return Status::kOk; };
+  EXPECT_EQ(ask_open(app, any(56), any(0)).everywhere, 3);
+  worker().net = &kDatagramNet;
+}
+
+TEST_F(DatagramPaths, ThatThereIsNoneIsOneErrnoForADatagramAndASession) {
+  auto c = open();
+  const SessionId id = transport.connections[0].session;
+  worker().sessions->soft_error(worker(), id, ResetReason::kUnreachable);
+  EXPECT_EQ(take(*c)->h.error, ENETUNREACH);
+  worker().sessions->reset(worker(), id, ResetReason::kUnreachable);
+  c->rx.refresh();
+  EXPECT_EQ(c->rx.error(), ENETUNREACH);
+}
+
 TEST_F(DatagramPaths, SayWhyThereIsNone) {
   auto c = open();
   svm::Endpoint ip6{};

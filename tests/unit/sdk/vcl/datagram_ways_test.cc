@@ -23,6 +23,11 @@ struct Ways : testing::Test {
       return now;
     });
   }
+  uint32_t ask_all() {
+    uint32_t n = 0;
+    for (; known.may_ask(now); ++n) known.count();
+    return n;
+  }
   KnownWays known;
   TimeNs now = 5 * kSecond;
   int n_clocks = 0;
@@ -51,14 +56,24 @@ TEST_F(Ways, ThatThereIsOneHoldsForAllThatBeginAlikeWithoutAClock) {
   EXPECT_EQ(n_clocks, 0);
 }
 
-TEST_F(Ways, ThatThereIsNoneHoldsForThatAddressAndASecond) {
+TEST_F(Ways, ThatThereIsNoneHoldsForThatAddressAndAShortTime) {
   known.learn(to(2, 1), 0, -ENETUNREACH, now);
   EXPECT_EQ(find(to(2, 1)), -ENETUNREACH);
   EXPECT_EQ(find(to(2, 2)), KnownWays::kUnknown);
   known.learn(to(2, 2), 0, 0, now);  // everywhere, but for that one
   EXPECT_EQ(find(to(2, 1)), -ENETUNREACH);
-  now += kSecond;
+  now += KnownWays::kNoneFor - 1;
+  EXPECT_EQ(find(to(2, 1)), -ENETUNREACH);
+  now += 1;
   EXPECT_EQ(find(to(2, 1)), 0);
+}
+
+TEST_F(Ways, OfASocketWithAnInterfaceOfItsOwnHoldWhileItHasThat) {
+  WayKey k = to(2, 1);
+  k.bound = 3;
+  known.learn(k, 0, 0, now);
+  EXPECT_EQ(find(k), 0);
+  EXPECT_EQ(find(to(2, 1)), KnownWays::kUnknown);
 }
 
 TEST_F(Ways, WhatWasDroppedForWantOfARouteIsNewsOfAllThatThereAre) {
@@ -68,6 +83,17 @@ TEST_F(Ways, WhatWasDroppedForWantOfARouteIsNewsOfAllThatThereAre) {
   EXPECT_EQ(find(to(3, 1), 1), -ENETUNREACH);
   known.learn(to(2, 1), 24, 0, now);
   EXPECT_EQ(find(to(2, 1), 1), 0);
+}
+
+TEST_F(Ways, OfManyDroppedOnesNewsCountOnceInASecond) {
+  known.learn(to(2, 1), 24, 0, now);
+  EXPECT_EQ(find(to(2, 1), 1), KnownWays::kUnknown);
+  for (uint32_t news = 2; news < 100; ++news) {
+    known.learn(to(2, 1), 24, 0, now);
+    EXPECT_EQ(find(to(2, 1), news), 0);
+  }
+  now += kSecond;  // they are not forgotten
+  EXPECT_EQ(find(to(2, 1), 99), KnownWays::kUnknown);
 }
 
 TEST_F(Ways, TheSameAddressTakesOnePlaceAndTheOldestMakesRoom) {
@@ -82,9 +108,36 @@ TEST_F(Ways, TheSameAddressTakesOnePlaceAndTheOldestMakesRoom) {
 }
 
 TEST_F(Ways, OnlySoMuchIsAskedInASecond) {
-  for (uint32_t i = 0; i < KnownWays::kMostQuestions; ++i) EXPECT_TRUE(known.may_ask(now));
-  EXPECT_FALSE(known.may_ask(now + kSecond - 1));
-  EXPECT_TRUE(known.may_ask(now + kSecond));
+  EXPECT_EQ(ask_all(), KnownWays::kMostQuestions);
+  now += kSecond - 1;
+  EXPECT_FALSE(known.may_ask(now));
+  now += 1;
+  EXPECT_TRUE(known.may_ask(now));
+  EXPECT_TRUE(known.may_ask(now)) << "who only looks pays nothing";
+}
+
+TEST_F(Ways, ThoseAskedInVainAreFewerAndFewer) {
+  for (uint32_t most = KnownWays::kMostQuestions; most > 1; most /= 2, now += kSecond)
+    EXPECT_EQ(ask_all(), most);
+  EXPECT_EQ(ask_all(), 1u);
+  now += kSecond;
+  EXPECT_EQ(ask_all(), 1u);
+  known.learn(to(2, 1), 0, -ENETUNREACH, now);  // they are of use again
+  EXPECT_EQ(ask_all(), 1u) << "one more";
+  now += kSecond;
+  EXPECT_EQ(ask_all(), 2u);
+  for (int i = 0; i < 20; ++i) known.learn(to(2, 1), 0, -ENETUNREACH, now);
+  now += kSecond;
+  EXPECT_EQ(ask_all(), KnownWays::kMostQuestions);
+}
+
+TEST_F(Ways, WithoutAnAnswerNoMoreIsAskedInThatSecond) {
+  EXPECT_TRUE(known.may_ask(now));
+  known.count();
+  known.count_vain();
+  EXPECT_FALSE(known.may_ask(now));
+  now += kSecond;
+  EXPECT_TRUE(known.may_ask(now));
 }
 
 // --- A session of a daemon
@@ -119,6 +172,63 @@ TEST_F(DatagramWays, OneQuestionForAllThatBeginAlike) {
   EXPECT_EQ(asked(), 2u);
   EXPECT_EQ(sent(198).size(), 198u);
   EXPECT_EQ(daemon->sent(0), "");  // and no more
+}
+
+TEST_F(DatagramWays, WithADefaultRouteNothingIsAsked) {
+  daemon->set_everywhere(2);
+  bind();
+  EXPECT_EQ(send_to(at(192, 0, 2, 9)), 1);
+  EXPECT_EQ(send_to(at(203, 0, 113, 1)), 1);
+  EXPECT_EQ(asked(), 0u);
+  const svm::Endpoint to = at(192, 0, 2, 9), own = at(10, 0, 0, 1);
+  EXPECT_EQ(send("x", {.to = &to, .source = &own}), 1);
+  EXPECT_EQ(asked(), 1u);
+  EXPECT_EQ(send("x", {.to = &to, .interface = 3}), -ENODEV);
+  EXPECT_EQ(asked(), 2u);
+  s->change_options([](svm::SocketOptions& o) { o.interface = 1; });
+  EXPECT_EQ(send_to(to), 1);
+  EXPECT_EQ(asked(), 3u) << "bound to a link";
+  s->change_options([](svm::SocketOptions& o) { o.interface = 0; });
+  EXPECT_EQ(send_to(to), 1);
+  EXPECT_EQ(asked(), 3u);
+  daemon->add_unreachable(0);
+  EXPECT_EQ(send_to(at(203, 0, 113, 1)), -ENETUNREACH) << "it is no more";
+}
+
+TEST_F(DatagramWays, ADefaultRouteOfTheOtherFamilySaysNothing) {
+  daemon->set_everywhere(1);
+  bind();
+  EXPECT_EQ(send_to(at(203, 0, 113, 1)), -ENETUNREACH);
+}
+
+TEST_F(DatagramWays, ADaemonThatSaysNothingHoldsNobodyUp) {
+  daemon->silence_paths();
+  bind();
+  for (uint8_t i = 1; i < 100; ++i) ASSERT_EQ(send_to(at(203, 0, 113, i)), 1);
+  EXPECT_LT(asked(), 50u);                                                   // one in a second
+  s->change_options([](svm::SocketOptions& o) { o.ip4_path_mtu = 1 + 2; });  // IP_PMTUDISC_DO
+  const svm::Endpoint to = at(192, 0, 2, 9);
+  EXPECT_EQ(send(std::string(2000, 'x'), {.to = &to}), 2000);
+}
+
+TEST_F(DatagramWays, OfADatagramOfSeveralCallsTheFirstIsTold) {
+  bind();
+  const svm::Endpoint bad = at(203, 0, 113, 1), good = at(192, 0, 2, 9);
+  const auto part = [&](const svm::Endpoint& to, int flags) {
+    char byte = 'x';
+    const iovec v{&byte, 1};
+    return s->send_datagram({&v, 1}, flags, {.to = &to});
+  };
+  EXPECT_EQ(part(bad, MSG_MORE), -ENETUNREACH);
+  EXPECT_EQ(part(good, MSG_MORE), 1);
+  EXPECT_EQ(part(bad, 0), 1) << "the first one's destination counts";
+  s->cork(true);
+  EXPECT_EQ(part(bad, 0), -ENETUNREACH);
+  EXPECT_EQ(part(good, 0), 1);
+  s->cork(false);
+  const auto all = sent(2);
+  EXPECT_EQ(all[0].second, "xx");
+  EXPECT_EQ(all[1].second, "x");
 }
 
 TEST_F(DatagramWays, OfSeveralThoseInFrontOfOneWithoutAWayAreSent) {

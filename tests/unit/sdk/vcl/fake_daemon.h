@@ -70,6 +70,14 @@ class FakeDaemon {
   void answer_paths(PathAnswer f) {
     run([&] { path_answer_ = std::move(f); });
   }
+  // No question about a path is answered. Questions are counted still.
+  void silence_paths() {
+    run([&] { is_silent_about_paths_ = true; });
+  }
+  // ConnectedEvent::everywhere of what is opened from now on.
+  void set_everywhere(uint8_t families) {
+    run([&] { everywhere_ = families; });
+  }
   // A datagram of session `i` had no route.
   void add_unreachable(size_t i);
   // What was asked of groups; on the thread. And how that is answered, as loom::Status.
@@ -154,6 +162,8 @@ class FakeDaemon {
   std::atomic<uint64_t> settings_given_{0}, settings_used_{0};
   std::atomic<uint32_t> path_mtu_{1500};
   PathAnswer path_answer_;
+  bool is_silent_about_paths_ = false;
+  uint8_t everywhere_ = 0;
   std::vector<svm::GroupEvent> groups_;
   std::atomic<int32_t> group_status_{0};
   uint16_t next_port_ = 40000;

@@ -109,6 +109,7 @@ void FakeDaemon::connect(Worker& w, const ConnectEvent& e) {
   }
   answer.handle = near.handle;
   answer.session = near.ref;
+  answer.everywhere = everywhere_;
   answer.local = local;
   answer.remote = e.remote;
   send(w, ToApp::kConnected, answer);
@@ -228,6 +229,7 @@ void FakeDaemon::handle(Worker& w, const MqEvent& event) {
       break;
     }
     case ToDaemon::kGetPath:
+      if (is_silent_about_paths_) break;
       answer(e.context, [&](InfoEvent& info) {
         info.pmtu = path_mtu_;
         if (path_answer_) path_answer_(event.as<PathEvent>(), info);
