@@ -59,6 +59,7 @@ def routes():
         ask(s)
         s.recv(100)
     expect(send(s, [], to=NOWHERE[0]) == errno.ENETUNREACH, "sendmsg")
+    expect(failure(s.sendto, b"x", socket.MSG_MORE, (NOWHERE[0], port)) == errno.ENETUNREACH, "the first part of one")
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(FAMILY, kind) as c:
             expect(failure(c.connect, (NOWHERE[0], port)) == errno.ENETUNREACH, f"connect, type {kind}")
