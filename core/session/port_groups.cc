@@ -1,6 +1,7 @@
 #include "session/port_groups.h"
 
 #include <algorithm>
+#include <bit>
 #include <new>
 #include <utility>
 
@@ -50,7 +51,7 @@ uint64_t PortGroups::pick(Ref ref, uint64_t hash) const noexcept {
 }
 
 // Slots lie together by owner, so that the next ones are one owner's mostly: with steps that differ
-// by flow those who are wanted share what comes for the others. Odd steps meet all slots.
+// by flow those who are wanted share what comes for the others.
 uint64_t PortGroups::pick_wanted(Ref ref, uint64_t hash, Wanted wanted,
                                  const void* context) const noexcept {
   const uint64_t step = (hash * 0x9e3779b97f4a7c15) >> 40 | 1;
@@ -60,16 +61,38 @@ uint64_t PortGroups::pick_wanted(Ref ref, uint64_t hash, Wanted wanted,
     const uint32_t version = g->version.load(std::memory_order_acquire);
     const Slots* slots = g->slots.load(std::memory_order_acquire);
     uint64_t member = 0, refused = 0;
-    for (uint64_t i = 0; member == 0 && i < (slots ? kSlots : 1); ++i) {
+    for (uint64_t i = 0; member == 0 && i < (slots ? kProbes : 1); ++i) {
       member = slots ? slots->values[(hash + i * step) % kSlots].load(std::memory_order_acquire)
                      : g->sole.load(std::memory_order_acquire);
       if (member != 0 && (member == refused || !wanted(context, member)))
         refused = std::exchange(member, 0);
     }
+    if (member == 0 && slots) member = walk(*slots, step, wanted, context);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (g->version.load(std::memory_order_relaxed) == version && find(ref)) [[likely]]
       return member;
   }
+}
+
+// From another one on for each flow; by odd steps, which meet all in a power of two.
+uint64_t PortGroups::walk(const Slots& slots, uint64_t step, Wanted wanted,
+                          const void* context) noexcept {
+  const uint32_t n = std::min(slots.n_members.load(std::memory_order_acquire), kMaxMembers);
+  const uint32_t places = std::bit_ceil(n);
+  for (uint64_t i = 0; n != 0 && i < places; ++i) {
+    const uint64_t at = ((step >> 12) + i * step) & (places - 1);
+    if (at >= n) continue;
+    const uint64_t member = slots.members[at].load(std::memory_order_acquire);
+    if (member != 0 && wanted(context, member)) return member;
+  }
+  return 0;
+}
+
+// Those from there on are others now.
+void PortGroups::list_members(const Group& g, Slots& slots, std::size_t from) noexcept {
+  for (std::size_t i = from; i < g.members.size(); ++i)
+    slots.members[i].store(g.members[i].value, std::memory_order_release);
+  slots.n_members.store(static_cast<uint32_t>(g.members.size()), std::memory_order_release);
 }
 
 PortGroups::Ref PortGroups::create(uint64_t member, const PortShare& share) noexcept {
@@ -100,8 +123,10 @@ Status PortGroups::join(Ref ref, uint64_t member, const PortShare& share) noexce
     return Status::kInUse;
   if (g->members.size() == kMaxMembers || !has_room(g->members, 1)) return Status::kNoMemory;
   g->members.push_back({member, share, 0});
-  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.spreads())
+  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && share.spreads()) {
     take_share(*g, *slots);
+    list_members(*g, *slots, g->members.size() - 1);
+  }
   settle(*g);
   return Status::kOk;
 }
@@ -113,8 +138,10 @@ bool PortGroups::leave(Ref ref, uint64_t member) noexcept {
   if (at == g->members.end()) return false;
   const auto index = static_cast<std::size_t>(at - g->members.begin());
   g->members.erase(at);
-  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && !g->members.empty())
+  if (Slots* slots = g->slots.load(std::memory_order_relaxed); slots && !g->members.empty()) {
     give_share(*g, *slots, index);
+    list_members(*g, *slots, index);
+  }
   settle(*g);
   return g->members.empty();
 }
@@ -169,6 +196,7 @@ bool PortGroups::open_slots(Group& g) noexcept {
     slots->values[i].store(g.members[owner].value, std::memory_order_release);
     ++g.members[owner].n_slots;
   }
+  list_members(g, *slots, 0);
   g.slots.store(slots, std::memory_order_release);
   g.version.fetch_add(1, std::memory_order_release);
   return true;

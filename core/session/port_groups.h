@@ -6,7 +6,8 @@
 // that have least: so all have the same share, give or take one slot, and a flow that leads to a
 // member which stays is moved at most once for each that joins, and never when another leaves.
 // Members by SO_REUSEADDR alone: the latest gets all, as on Linux. Where the one that a flow leads
-// to does not hear its link, the slots from there on say which of the others gets it.
+// to does not hear its link, a few slots more say which of the others gets it, and then a walk of
+// the members, so that a link which nobody hears costs each of them one question at most.
 //
 // Threads: pick() on any worker, without a lock; everything else under `mutex`. Memory of groups is
 // used again, and given back only with the tables.
@@ -39,15 +40,15 @@ struct PortShare {
 
 class PortGroups {
  public:
-  static constexpr uint32_t kSlots = 1024, kMaxMembers = 512;
+  static constexpr uint32_t kSlots = 1024, kMaxMembers = 512, kProbes = 16;
   // generation:12 | index:20. Never kNone.
   using Ref = uint32_t;
   static constexpr Ref kNone = ~0u;
 
   // The member for a flow with that hash, as it was added; 0: the group has gone.
   uint64_t pick(Ref, uint64_t hash) const noexcept;
-  // Of those that `wanted` says yes to, given `context`; it is asked as often as there are changes
-  // of member along the slots at most. 0: nobody, or the group has gone.
+  // Of those that `wanted` says yes to, given `context`; it is asked kProbes times and once for
+  // each member at most. 0: nobody, or the group has gone; while members go, perhaps in error.
   using Wanted = bool (*)(const void* context, uint64_t member) noexcept;
   uint64_t pick_wanted(Ref, uint64_t hash, Wanted wanted, const void* context) const noexcept;
 
@@ -72,6 +73,9 @@ class PortGroups {
   struct Slots {
     std::array<std::atomic<uint64_t>, kSlots> values{};
     std::array<uint16_t, kSlots> owners{};  // indices of the members; under `mutex`
+    // Those of the group, for who has no lock.
+    std::array<std::atomic<uint64_t>, kMaxMembers> members{};
+    std::atomic<uint32_t> n_members{0};
   };
   struct Group {
     // Changes before anything that was reachable from here is used for another group.
@@ -91,6 +95,8 @@ class PortGroups {
   void close_slots(Group&) noexcept;
   static void take_share(Group&, Slots&) noexcept;
   static void give_share(Group&, Slots&, std::size_t leaver) noexcept;
+  static void list_members(const Group&, Slots&, std::size_t from) noexcept;
+  static uint64_t walk(const Slots&, uint64_t step, Wanted, const void* context) noexcept;
 
   std::array<std::atomic<Chunk*>, kMaxChunks> chunks_{};
   std::vector<std::unique_ptr<Chunk>> storage_;
