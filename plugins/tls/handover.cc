@@ -173,11 +173,14 @@ int key_is_next(SSL* ssl, void*) noexcept {
 }
 
 bool hand_over(Connection& c) noexcept {
+  TlsWorker& t = *c.at;
   if (c.is_server && c.upper != kNoSession) return false;  // early data goes on here
-  if (!c.at->share.has_threads()) return false;
+  if (!t.share.has_threads()) return false;
   const bool begins = !c.is_server && SSL_in_before(c.ssl);
   if (!begins && c.below().unread() == 0) return false;
-  if (c.is_server && is_quick(c)) return false;
+  // What is quick, too, once it would wait for the next round here, and not for others there.
+  const bool has_time = !t.slice.is_used_up(t.w.now) || !t.share.has_room();
+  if (c.is_server && has_time && is_quick(c)) return false;
   hand_over_now(c);
   return true;
 }

@@ -49,6 +49,15 @@ struct TlsQuick : TlsPool {
     EXPECT_EQ(peer.read(), "here");
     return is_done;
   }
+  // It is there, and the worker has not looked yet.
+  void put(TlsBed::TestApp::Connection& c, std::string_view text) {
+    c.tx.enqueue(svm::bytes_of(text.data(), text.size()));
+    bed.app->ask_worker(0, svm::ToDaemon::kTx, svm::SessionEvent{c.handle, 0});
+  }
+  // Turns of the worker's, in one round as far as handshakes are concerned.
+  void turns() {
+    for (int i = 0; i < 8; ++i) bed.bed.engine->step(0);
+  }
   bool is_resumed = false;
 };
 struct TlsQuickAsking : TlsQuick {
@@ -105,6 +114,54 @@ TEST_F(TlsQuickOtherGroup, NorIsAHelloThatWasAskedFor) {
   const Ticket t = ticket(with_groups("X25519:P-384"));
   EXPECT_FALSE(is_the_workers(t.get(), with_groups("X25519:P-384")));
   EXPECT_TRUE(is_resumed);
+}
+
+// What the worker has no time for in this round threads may have.
+TEST_F(TlsQuick, OnceTheSliceOfARoundIsUsedUpAThreadDoesIt) {
+  const Ticket t = ticket();
+  const std::size_t steps = bed.stat(kCryptoSteps);
+  HandshakeSlice& slice = shared().workers[0]->slice;
+  auto link = raw();
+  Peer peer(Peer::Role::kClient);
+  ASSERT_EQ(SSL_set_session(peer.ssl(), t.get()), 1);
+  (void)peer.shake();
+  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
+  put(*link, peer.records());
+  turns();
+  EXPECT_EQ(bed.stat(kCryptoSteps), steps + 1);
+  exchange(peer, link);
+  EXPECT_EQ(SSL_session_reused(peer.ssl()), 1);
+  EXPECT_TRUE(accepted());
+}
+
+// Unless they have enough to do: the next round comes sooner.
+TEST_F(TlsQuick, OrTheNextRoundWhereThreadsHaveNoRoom) {
+  const Ticket t = ticket();
+  for (uint16_t port = 1000; port < 1007; ++port) ASSERT_EQ(bed.listen(port), 0);
+  block();
+  std::vector<TlsBed::Link> links;
+  for (uint32_t i = 0; i < CryptoShare::kMostSteps; ++i) {
+    links.push_back(raw(static_cast<uint16_t>(1000 + i / 10)));
+    Peer peer(Peer::Role::kClient);
+    (void)peer.shake();
+    bed.app->write(*links.back(), peer.records());
+  }
+  HandshakeSlice& slice = shared().workers[0]->slice;
+  auto link = raw();
+  Peer peer(Peer::Role::kClient);
+  ASSERT_EQ(SSL_set_session(peer.ssl(), t.get()), 1);
+  (void)peer.shake();
+  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
+  put(*link, peer.records());
+  turns();
+  EXPECT_EQ(bed.stat(kCryptoHeld), 0u);
+  EXPECT_EQ(link->rx.refresh(), 0u);
+  bed.bed.now += kMillisecond;
+  peer.exchange(*bed.app, *link);
+  EXPECT_TRUE(SSL_is_init_finished(peer.ssl()));
+  EXPECT_EQ(SSL_session_reused(peer.ssl()), 1);
+  EXPECT_EQ(bed.stat(kCryptoHeld), 0u);
+  release();
 }
 
 // Its share of the threads is for those that need one.
