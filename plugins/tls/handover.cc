@@ -42,6 +42,8 @@ struct HandshakeJob : CryptoStep {
 namespace {
 
 constexpr std::size_t kMostCopied = 64 << 10;  // bytes for one step
+// To find a hello's certificate by its name takes a look at each, of up to 100 names.
+constexpr std::size_t kMostSites = 8;
 
 HandshakeJob& job_of(BIO* b) noexcept { return *static_cast<HandshakeJob*>(BIO_get_data(b)); }
 
@@ -152,9 +154,10 @@ bool has_peer_key(SSL* ssl) noexcept {
 }
 
 // Of a server: a step that is dearer to hand over than to do. There is no private key in it, no key
-// exchange of many bits, and no chain to check.
+// exchange of many bits, no chain to check, and no certificate to be found among many.
 bool is_quick(const Connection& c) noexcept {
   if (SSL_in_before(c.ssl)) {
+    if (static_cast<const ServerContext*>(c.context.get())->sites.size() > kMostSites) return false;
     std::byte hello[kMostHello];
     return resumes_quickly(std::span(hello).first(copy_unread(c, hello)));
   }

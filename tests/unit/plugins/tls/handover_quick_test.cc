@@ -19,7 +19,7 @@ struct TlsQuick : TlsPool {
   void SetUp() override { ASSERT_EQ(bed.listen(443), 0); }
   // Of a handshake of its own, whose connection has ended.
   Ticket ticket(const More& more = {}) {
-    auto link = raw();
+    auto link = raw(port);
     Peer peer(Peer::Role::kClient, more);
     exchange(peer, link);
     EXPECT_TRUE(accepted());
@@ -33,7 +33,7 @@ struct TlsQuick : TlsPool {
   // With it, while no thread does anything. Whether the handshake is done.
   bool is_the_workers(SSL_SESSION* ticket, const More& more = {}) {
     block();
-    auto link = raw();
+    auto link = raw(port);
     Peer peer(Peer::Role::kClient, more);
     EXPECT_EQ(SSL_set_session(peer.ssl(), ticket), 1);
     peer.exchange(*bed.app, *link);
@@ -58,6 +58,7 @@ struct TlsQuick : TlsPool {
   void turns() {
     for (int i = 0; i < 8; ++i) bed.bed.engine->step(0);
   }
+  uint16_t port = 443;  // that these are of
   bool is_resumed = false;
 };
 struct TlsQuickAsking : TlsQuick {
@@ -107,6 +108,22 @@ TEST_F(TlsQuick, WithAKeyExchangeOfManyBitsItIsNot) {
   const Ticket t = ticket();
   EXPECT_FALSE(is_the_workers(t.get(), with_groups("P-384")));
   EXPECT_TRUE(is_resumed);
+}
+
+// By whose names the one for this client would have to be found, whatever its ticket is worth.
+TEST_F(TlsQuick, WhereThereAreManyCertificatesItIsNot) {
+  for (const int n : {8, 9}) {
+    port = static_cast<uint16_t>(443 + n);
+    std::string many;
+    for (int i = 0; i < n; ++i) {
+      const uint32_t pair = bed.add_settings(TlsBed::pair_settings(make_certificate({})), false);
+      add_setting(many, Setting::kPair, pair);
+    }
+    ASSERT_EQ(bed.listen(port, kProto, bed.add_settings(many)), 0);
+    const Ticket t = ticket();
+    EXPECT_EQ(is_the_workers(t.get()), n == 8) << n;
+    EXPECT_TRUE(is_resumed);
+  }
 }
 
 // RFC 8446 section 4.1.4: what the second hello brings is not what was looked at.
