@@ -74,6 +74,11 @@ enum ConnFlag : uint32_t {
   kDead = 1u << 17,
 };
 
+// Segments that are acknowledged at once where the peer's window is likely to be small: one that is
+// in slow start grows it by each acknowledgement, and with a window of one segment it sends nothing
+// before it has that. An answer of the application's ends it (send_data).
+constexpr uint8_t kQuickAcks = 16;
+
 // Private state that a controller may have without memory of its own: enough for CUBIC's.
 constexpr uint32_t kSmallCcPrivate = 56;
 

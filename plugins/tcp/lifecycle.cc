@@ -79,7 +79,7 @@ void start_established(TcpWorker& t, Connection& c) noexcept {
   c.recover = c.iss;  // nothing has been recovered
   c.high_rxt = c.snd_sml = c.snd_una;
   c.cwnd_limited_at = c.snd_una;
-  c.quick_acks = 16;  // lets the peer's slow start grow by every segment
+  c.quick_acks = kQuickAcks;
   c.last_received = c.last_sent = c.progress_at = Stamp::at(t.w.now);
   disarm_send_timer(c);
   arm_wait_timer(t, c);

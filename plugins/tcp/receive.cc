@@ -10,7 +10,7 @@
 namespace loom::tcp {
 namespace {
 // Every second full segment, anything that fills or shows a gap, and the first segments of a
-// connection are acknowledged at the end of the frame; the rest within the delay.
+// connection and after a loss are acknowledged at the end of the frame; the rest within the delay.
 void schedule_ack(TcpWorker& t, Connection& c, uint32_t bytes, bool at_once) noexcept {
   c.rcv_unacked += bytes;
   if (c.quick_acks != 0) {
@@ -26,6 +26,7 @@ void schedule_ack(TcpWorker& t, Connection& c, uint32_t bytes, bool at_once) noe
 RxCounter take_out_of_order(TcpWorker& t, Connection& c, const Buffer& b, uint32_t ahead,
                             uint32_t offset, uint32_t length) noexcept {
   t.want_ack(c);
+  c.quick_acks = kQuickAcks;  // something may be lost
   if (!t.w.sessions->rx_enqueue_at(t.w, c.session, ahead, b, offset, length)) return kRxNoMemory;
   c.set(kHasOoo);
   return kRxOutOfOrder;

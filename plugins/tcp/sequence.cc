@@ -75,11 +75,13 @@ RxCounter check_sequence(TcpWorker& t, Connection& c, Segment& s, const Options&
       s.flags &= static_cast<uint8_t>(~kFin);
       return kRxGoOn;
     }
-    if (s.seq == c.rcv_nxt - 1)  // keepalive
-      t.want_ack(c);
-    else
-      answer(t, c, s);
     const bool is_old = s.end() <= c.rcv_nxt;
+    if (s.seq == c.rcv_nxt - 1) {  // keepalive
+      t.want_ack(c);
+    } else {
+      answer(t, c, s);
+      if (is_old && s.payload != 0) c.quick_acks = kQuickAcks;  // it was sent again
+    }
     return is_old ? kRxOldData : kRxOutOfWindow;
   }
   if (c.has(kUseTimestamps) && o.has(kOptTimestamps)) update_ts_recent(t, c, s, o);
