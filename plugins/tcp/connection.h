@@ -137,7 +137,9 @@ struct Connection {
   Stamp last_received;       // as old as keepalive lets it become, or nobody looks
   Stamp progress_at;         // snd_una advanced, or data was sent into an empty network
   Deadline send_deadline;    // of send_timer_kind
-  Deadline delack_deadline;  // with kAckDelayed
+  // With kAckDelayed. With kUnanswered and quick_acks an answer is late from then on; one that
+  // seems not to be, after 59 hours, costs the delay of an acknowledgement.
+  Deadline delack_deadline;
   // Every acknowledgement of data: round trips, what was delivered, recovery.
   RttEstimator rtt;
   TimeNs rtt_sent = 0;           // when the timed segment was sent; 0 = none is (Karn)

@@ -222,7 +222,7 @@ void send_data(TcpWorker& t, Connection& c, std::span<Buffer* const> chains) noe
   const TimeNs now = t.w.now;
   if (c.flight() == 0) c.progress_at = Stamp::at(now);
   // An answer to what was just received: acknowledgements ride on data, no need for quick ones.
-  if (c.has(kUnanswered) && c.last_received.is_within(t.config.max_delack, now)) c.quick_acks = 0;
+  if (c.has(kUnanswered) && !c.delack_deadline.is_due(now)) c.quick_acks = 0;
   c.unset(kUnanswered);
   Options options;
   add_timestamps(t, c, options);

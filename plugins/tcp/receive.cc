@@ -16,6 +16,7 @@ void schedule_ack(TcpWorker& t, Connection& c, uint32_t bytes, bool at_once) noe
   if (c.quick_acks != 0) {
     --c.quick_acks;
     at_once = true;
+    c.delack_deadline = Deadline::at(t.w.now + t.config.max_delack);
   }
   if (at_once || c.rcv_unacked >= 2u * c.rcv_mss)
     t.want_ack(c);

@@ -319,6 +319,14 @@ TEST(DelayedAck, AnAnswerThatTakesLongPromisesNothing) {
   s.inject(seg(201, 301).ack(201)).expect_silence();
 }
 
+TEST(DelayedAck, NeitherDoesOneThatTakesLongWhenThereWasAnAcknowledgementMeanwhile) {
+  TcpScript s = TcpScript::established({.quick_acks = true, .config = "max-delack-ms 5"});
+  s.at(0ms).inject(seg(1, 101)).expect(ack(101));
+  s.at(7ms).inject(ack(1)).expect_silence();
+  s.at(8ms).app_writes(100).expect(seg(1, 101).ack(101));
+  s.at(9ms).inject(seg(101, 201).ack(101)).expect(ack(201));
+}
+
 // Nobody has asked: what it gets in turn is acknowledged as before.
 TEST(DelayedAck, DataThatAnswersNothingPromisesNothing) {
   TcpScript s = TcpScript::established({.quick_acks = true});
