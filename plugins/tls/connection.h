@@ -193,6 +193,9 @@ Early read_early(Connection&) noexcept;
 void early_came(Connection&, std::span<const std::byte>) noexcept;
 
 // --- receive.cc
+// Whether OpenSSL gets a record to its end, or to where it sees that it is none: a part of one
+// waits in the lower session, which has memory for what has come and no more.
+bool has_record(const Connection&) noexcept;
 // From the lower session into the upper one's rx fifo.
 void receive(Connection&) noexcept;
 // The lower session was reset: the same for all that had come before, as far as there is room. The

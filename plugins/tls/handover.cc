@@ -181,6 +181,9 @@ bool hand_over(Connection& c) noexcept {
   if (!t.share.has_threads()) return false;
   const bool begins = !c.is_server && SSL_in_before(c.ssl);
   if (!begins && c.below().unread() == 0) return false;
+  // What would be a thread's again with each part of a record waits for all of it; `readable` comes
+  // with more. Of what OpenSSL has begun it alone knows how much that is.
+  if (!begins && !c.below().ended() && SSL_has_pending(c.ssl) == 0 && !has_record(c)) return true;
   // What is quick, too, once it would wait for the next round here, and not for others there.
   const bool has_time = !t.slice.is_used_up(t.w.now) || !t.share.has_room();
   if (c.is_server && has_time && is_quick(c)) return false;

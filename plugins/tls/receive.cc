@@ -85,24 +85,6 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
   }
 }
 
-// Whether OpenSSL gets a record to its end, or to where it sees that it is none: a part of one
-// waits in the lower session, which has memory for what has come and no more.
-bool has_record(const Connection& c, AppSession& lower) noexcept {
-  constexpr uint32_t kHead = 5;  // RFC 8446 section 5.1: type, version, length
-  const uint32_t unread = lower.unread();
-  if (std::string_view(SSL_rstate_string(c.ssl)) != "RH") return unread != 0;
-  if (unread < kHead) return false;
-  std::span<const std::byte> views[4];
-  const uint32_t n = lower.peek(views);
-  std::byte head[kHead];
-  uint32_t got = 0;
-  for (uint32_t i = 0; i < n; ++i)
-    for (std::size_t k = 0; k < views[i].size() && got < kHead; ++k) head[got++] = views[i][k];
-  const uint32_t size =
-      std::to_integer<uint32_t>(head[3]) << 8 | std::to_integer<uint32_t>(head[4]);
-  return got < kHead || size > kMaxRecord || unread - kHead >= size;
-}
-
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
   uint32_t spent = 0;
@@ -111,7 +93,7 @@ void receive_all(Connection& c) noexcept {
     if (!c.unsent.empty()) return;  // `writable` goes on
     const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
     const uint32_t unread = lower.unread();
-    if (plain == 0 && !has_record(c, lower)) {  // `readable` comes with more
+    if (plain == 0 && !has_record(c)) {  // `readable` comes with more
       if (lower.ended()) (void)truncated(c);
       return;
     }
@@ -126,6 +108,23 @@ void receive_all(Connection& c) noexcept {
 }
 
 }  // namespace
+
+bool has_record(const Connection& c) noexcept {
+  constexpr uint32_t kHead = 5;  // RFC 8446 section 5.1: type, version, length
+  const uint32_t unread = c.below().unread();
+  if (std::string_view(SSL_rstate_string(c.ssl)) != "RH") return unread != 0;
+  if (unread < kHead) return false;
+  std::byte head[kHead];
+  if (copy_unread(c, head) < kHead) return true;
+  const auto at = [&head](int i) { return std::to_integer<uint32_t>(head[i]); };
+  const auto has = [unread](uint32_t before, uint32_t size) {
+    return size > kMaxRecord || unread - before >= size;
+  };
+  // A hello as of SSL 2 has its size first, then its type (RFC 5246 appendix E.2).
+  if (c.is_server && SSL_in_before(c.ssl) && (at(0) & 0x80) && at(2) == 1)
+    return has(2, (at(0) & 0x7f) << 8 | at(1));
+  return at(1) != SSL3_VERSION_MAJOR || has(kHead, at(3) << 8 | at(4));
+}
 
 void receive(Connection& c) noexcept {
   if (c.state != Connection::State::kOpen || c.heard_close || c.upper == kNoSession) return;

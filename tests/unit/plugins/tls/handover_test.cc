@@ -22,6 +22,12 @@ struct TlsHandover : TlsPool {
   }
 };
 
+// RFC 8446 section 5.1: a part of a message of the handshake.
+std::string record(const std::string& part) {
+  return std::string("\x16\x03\x01") + static_cast<char>(part.size() >> 8) +
+         static_cast<char>(part.size()) + part;
+}
+
 // More than a worker's share of clients have said hello, and no thread has looked at one yet.
 struct TlsHandoverShare : TlsHandover {
   static constexpr std::size_t kShare = 64, kMore = 6;
@@ -161,13 +167,13 @@ TEST_F(TlsHandoverAsking, WhatComesMeanwhileKeepsItsOrder) {
   auto link = raw();
   Peer peer(Peer::Role::kClient);
   (void)peer.shake();
-  // A hello in three pieces: each comes while the thread is at the one before.
-  const std::string hello = peer.records();
+  // A hello in three records: each comes while the thread is at the one before.
+  const std::string hello = peer.records().substr(5);
   gate.shut();
-  bed.app->write(*link, hello.substr(0, 100));
+  bed.app->write(*link, record(hello.substr(0, 100)));
   gate.wait();
-  bed.app->write(*link, hello.substr(100, 50));
-  bed.app->write(*link, hello.substr(150));
+  bed.app->write(*link, record(hello.substr(100, 50)));
+  bed.app->write(*link, record(hello.substr(150)));
   EXPECT_EQ(bed.stat(kCryptoSteps), 1u);
   gate.open();
   settle();
@@ -294,12 +300,113 @@ TEST_F(TlsHandover, GarbageIsAnsweredByAnAlertAndAStreamThatEndsIsTheEnd) {
   Peer peer(Peer::Role::kClient);
   (void)peer.shake();
   gate.shut();
-  bed.app->write(*half, peer.records().substr(0, 200));
+  bed.app->write(*half, record(peer.records().substr(5, 200)));
   gate.wait();
   bed.app->push(svm::ToDaemon::kShutdown, half->handle);
   gate.open();
   until([&] { return bed.stat(kHandshakesFailed) == 2; });
   EXPECT_EQ(bed.stat(kUnderWay), 0u);
+}
+
+// A thread has what there is to do, not what there is to wait for.
+TEST_F(TlsHandover12, ARecordInPiecesIsOneStep) {
+  ASSERT_EQ(bed.listen(443), 0);
+  auto link = raw();
+  Peer peer(Peer::Role::kClient);
+  for (std::size_t steps = 1; steps <= 2; ++steps) {
+    (void)peer.shake();
+    std::string flight = peer.records();
+    // The last one has three records, of which the first is what takes long.
+    const std::size_t first =
+        5 + static_cast<unsigned char>(flight[3]) * 256u + static_cast<unsigned char>(flight[4]);
+    for (const char c : flight.substr(0, first)) {
+      EXPECT_EQ(bed.stat(kCryptoSteps), steps - 1);
+      bed.app->write(*link, std::string_view(&c, 1));
+    }
+    EXPECT_EQ(bed.stat(kCryptoSteps), steps);
+    settle();
+    bed.app->write(*link, flight.substr(first));
+    settle();
+    peer.feed(bed.app->read(*link));
+  }
+  EXPECT_TRUE(peer.shake());
+  EXPECT_TRUE(accepted());
+}
+
+// With a whole one OpenSSL takes what there is of the next: so much is missing in the fifo.
+TEST_F(TlsHandover12, OneThatBeginsBehindAWholeOneIsReadToItsEnd) {
+  ASSERT_EQ(bed.listen(443), 0);
+  for (const std::size_t more : {1, 4, 5}) {
+    auto link = raw();
+    Peer peer(Peer::Role::kClient);
+    (void)peer.shake();
+    bed.app->write(*link, peer.records());
+    settle();
+    peer.feed(bed.app->read(*link));
+    (void)peer.shake();
+    const std::string flight = peer.records();
+    const auto first = 5u + static_cast<unsigned char>(flight[4]);
+    bed.app->write(*link, flight.substr(0, first + more));
+    settle();
+    bed.app->write(*link, flight.substr(first + more));
+    settle();
+    peer.feed(bed.app->read(*link));
+    EXPECT_TRUE(peer.shake()) << more;
+    EXPECT_TRUE(bed.accept());
+  }
+}
+
+// What OpenSSL refuses by its first bytes does not wait for as many as it seems to announce.
+TEST_F(TlsHandover, WhatIsNoRecordIsTheEndAtOnce) {
+  ASSERT_EQ(bed.listen(443), 0);
+  std::size_t n_failed = 0;
+  for (const std::string& bytes :
+       {std::string("GET / HTTP/1.0\r\n\r\n"), std::string("\x16\x03\x01\x42\x81", 5),
+        std::string("\x16\x02\x00\x01\x00", 5), std::string("\x80\x2e\x02\x03\x01", 5),
+        std::string("\0\0\0\0\0", 5)}) {
+    SCOPED_TRACE(n_failed);
+    auto link = raw();
+    bed.app->write(*link, bytes);
+    settle();
+    EXPECT_EQ(bed.stat(kHandshakesFailed), ++n_failed);
+    (void)bed.app->read(*link);
+    EXPECT_TRUE(link->rx.eof() || link->rx.reset());
+  }
+  EXPECT_EQ(bed.stat(kUnderWay), 0u);
+}
+
+// Hellos of before there were records (RFC 5246 appendix E.2).
+TEST_F(TlsHandover12, AHelloAsOfSsl2InPiecesIsOneStepToo) {
+  ASSERT_EQ(bed.listen(443), 0);
+  auto link = raw();
+  // Version, then the sizes of one cipher, of no session id, and of the challenge.
+  std::string hello("\x01\x03\x03\0\x03\0\0\0\x10", 9);
+  hello += std::string("\0\xc0\x2b", 3) + std::string(16, 'c');
+  hello = std::string("\x80") + static_cast<char>(hello.size()) + hello;
+  for (const char c : hello) {
+    EXPECT_EQ(bed.stat(kCryptoSteps), 0u);
+    bed.app->write(*link, std::string_view(&c, 1));
+  }
+  EXPECT_EQ(bed.stat(kCryptoSteps), 1u);
+  settle();
+  // It was read to its end: without extensions there is no signature that a server would make.
+  constexpr char kHandshakeFailure = 40;
+  EXPECT_EQ(bed.app->read(*link).substr(5), std::string(1, 2) + kHandshakeFailure);
+}
+
+// Half a hello, and no more.
+TEST_F(TlsHandover, AStreamThatEndsInARecordIsTheEnd) {
+  ASSERT_EQ(bed.listen(443), 0);
+  for (const std::size_t n : {3, 200}) {
+    auto link = raw();
+    Peer peer(Peer::Role::kClient);
+    (void)peer.shake();
+    bed.app->write(*link, peer.records().substr(0, n));
+    EXPECT_EQ(bed.stat(kUnderWay), 1u);
+    bed.app->push(svm::ToDaemon::kShutdown, link->handle);
+    until([&] { return bed.stat(kUnderWay) == 0; });
+  }
+  EXPECT_EQ(bed.stat(kHandshakesFailed), 2u);
 }
 
 TEST_F(TlsHandover, ASessionIsShownWhileAThreadHasItsHandshake) {
