@@ -7,22 +7,10 @@
 #include <condition_variable>
 #include <thread>
 
-#include "test_graph.h"
+#include "scheduler_bed.h"
 
 namespace loom {
 namespace {
-
-struct SchedulerTest : testing::Test {
-  std::unique_ptr<Engine> engine;
-  void start(EngineConfig config = {}) {
-    engine = make_engine(std::move(config));
-    must(engine->build());
-    must(engine->start());
-  }
-  void wait_until_asleep(uint32_t worker = 0) {
-    while (!engine->stats().worker(worker).is_asleep) std::this_thread::yield();
-  }
-};
 
 TEST_F(SchedulerTest, IdleWorkersSleepAndMakeNoRounds) {
   start({.n_workers = 2});
@@ -166,14 +154,7 @@ TEST_F(SchedulerTest, AReadableFdWakesASleepingWorker) {
   start();
   const int fd = eventfd(0, EFD_NONBLOCK);
   Event called;
-  must(engine->watch_fd(
-      0, fd,
-      [](Worker&, int readable, void* event) noexcept {
-        uint64_t n;
-        EXPECT_EQ(read(readable, &n, sizeof n), 8);
-        static_cast<Event*>(event)->set();
-      },
-      &called));
+  must(engine->watch_fd(0, fd, count_one, &called));
   for (int i = 0; i < 100; ++i) {
     wait_until_asleep();
     ASSERT_EQ(eventfd_write(fd, 1), 0);
@@ -208,55 +189,6 @@ TEST_F(SchedulerTest, FdsAreLookedAtWhileTheWorkerDoesNotSleep) {
   engine->stop();
   close(first);
   close(chain.second);
-}
-
-// A clock that stands still: it would look on for ever.
-std::atomic<TimeNs> still;
-TimeNs still_clock(void*) noexcept { return still.load(); }
-
-TEST_F(SchedulerTest, AWorkerThatIsAloneFindsWhatComesWithoutASleep) {
-  still = kSecond;
-  start({.clock = still_clock, .spin_time = kSecond});
-  const int fd = eventfd(0, EFD_NONBLOCK);
-  Event called;
-  must(engine->watch_fd(
-      0, fd,
-      [](Worker&, int readable, void* event) noexcept {
-        uint64_t n;
-        EXPECT_EQ(read(readable, &n, sizeof n), 8);
-        static_cast<Event*>(event)->set();
-      },
-      &called));
-  const auto wait_until_it_looks_on = [&] {
-    const auto rounds = engine->stats().worker(0).rounds;
-    while (engine->stats().worker(0).rounds < rounds + 20) std::this_thread::yield();
-  };
-  for (int i = 0; i < 100; ++i) {
-    wait_until_it_looks_on();
-    ASSERT_EQ(eventfd_write(fd, 1), 0);
-    called.wait();
-  }
-  wait_until_it_looks_on();
-  EXPECT_EQ(engine->stats().worker(0).sleeps, 0u);
-  still += kSecond;
-  wait_until_asleep();
-  EXPECT_EQ(engine->stats().worker(0).looked_on, kSecond);
-  engine->unwatch_fd(0, fd);
-  close(fd);
-}
-
-TEST_F(SchedulerTest, AWorkerIsNotInTheWayOfAnApplicationThatIsAwake) {
-  still = kSecond;
-  engine = make_engine({.clock = still_clock, .spin_time = kSecond});
-  static std::atomic<bool> is_awake;
-  is_awake = false;
-  engine->add_sleep_hook({.is_alone = [](Worker&, void*) noexcept { return !is_awake; }});
-  must(engine->build());
-  must(engine->start());
-  while (engine->stats().worker(0).rounds < 1000) std::this_thread::yield();
-  EXPECT_EQ(engine->stats().worker(0).sleeps, 0u);
-  is_awake = true;
-  wait_until_asleep();
 }
 
 TEST_F(SchedulerTest, AnUnwatchedFdIsNotCalledAgain) {
