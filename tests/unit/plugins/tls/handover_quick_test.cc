@@ -58,6 +58,15 @@ struct TlsQuick : TlsPool {
   void turns() {
     for (int i = 0; i < 8; ++i) bed.bed.engine->step(0);
   }
+  // Its hello comes in a round whose slice is used up.
+  void begin_without_time(Peer& peer, TlsBed::TestApp::Connection& link, SSL_SESSION* ticket) {
+    HandshakeSlice& slice = shared().workers[0]->slice;
+    ASSERT_EQ(SSL_set_session(peer.ssl(), ticket), 1);
+    (void)peer.shake();
+    while (!slice.is_used_up(bed.bed.now)) use_up(slice);
+    put(link, peer.records());
+    turns();
+  }
   uint16_t port = 443;  // that these are of
   bool is_resumed = false;
 };
@@ -137,14 +146,9 @@ TEST_F(TlsQuickOtherGroup, NorIsAHelloThatWasAskedFor) {
 TEST_F(TlsQuick, OnceTheSliceOfARoundIsUsedUpAThreadDoesIt) {
   const Ticket t = ticket();
   const std::size_t steps = bed.stat(kCryptoSteps);
-  HandshakeSlice& slice = shared().workers[0]->slice;
   auto link = raw();
   Peer peer(Peer::Role::kClient);
-  ASSERT_EQ(SSL_set_session(peer.ssl(), t.get()), 1);
-  (void)peer.shake();
-  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
-  put(*link, peer.records());
-  turns();
+  begin_without_time(peer, *link, t.get());
   EXPECT_EQ(bed.stat(kCryptoSteps), steps + 1);
   exchange(peer, link);
   EXPECT_EQ(SSL_session_reused(peer.ssl()), 1);
@@ -163,14 +167,9 @@ TEST_F(TlsQuick, OrTheNextRoundWhereThreadsHaveNoRoom) {
     (void)peer.shake();
     bed.app->write(*links.back(), peer.records());
   }
-  HandshakeSlice& slice = shared().workers[0]->slice;
   auto link = raw();
   Peer peer(Peer::Role::kClient);
-  ASSERT_EQ(SSL_set_session(peer.ssl(), t.get()), 1);
-  (void)peer.shake();
-  while (!slice.is_used_up(bed.bed.now)) use_up(slice);
-  put(*link, peer.records());
-  turns();
+  begin_without_time(peer, *link, t.get());
   EXPECT_EQ(bed.stat(kCryptoHeld), 0u);
   EXPECT_EQ(link->rx.refresh(), 0u);
   bed.bed.now += kMillisecond;
