@@ -19,7 +19,8 @@ TEST_F(SchedulerTest, AWorkerThatIsAloneFindsWhatComesWithoutASleep) {
   must(engine->watch_fd(0, fd, count_one, &called));
   const auto wait_until_it_looks_on = [&] {
     const auto rounds = engine->stats().worker(0).rounds;
-    while (engine->stats().worker(0).rounds < rounds + 20) std::this_thread::yield();
+    while (engine->stats().worker(0).rounds < rounds + 20 && !engine->stats().worker(0).is_asleep)
+      std::this_thread::yield();
   };
   for (int i = 0; i < 100; ++i) {
     wait_until_it_looks_on();
@@ -43,7 +44,8 @@ TEST_F(SchedulerTest, AWorkerIsNotInTheWayOfAnApplicationThatIsAwake) {
   engine->add_sleep_hook({.is_alone = [](Worker&, void*) noexcept { return !is_awake; }});
   must(engine->build());
   must(engine->start());
-  while (engine->stats().worker(0).rounds < 1000) std::this_thread::yield();
+  while (engine->stats().worker(0).rounds < 1000 && !engine->stats().worker(0).is_asleep)
+    std::this_thread::yield();
   EXPECT_EQ(engine->stats().worker(0).sleeps, 0u);
   is_awake = true;
   wait_until_asleep();
