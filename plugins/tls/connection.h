@@ -15,6 +15,7 @@
 #include "crypto_share.h"
 #include "resume.h"
 #include "slice.h"
+#include "turns.h"
 
 namespace loom::tls {
 
@@ -27,7 +28,7 @@ constexpr uint32_t kMaxPlain = 16'384, kMaxRecord = kMaxPlain + 512;
 constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to do what is left to do
 constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody reads any more
 constexpr uint32_t kMostLingering = 1024;      // of a worker: handshakes that have failed
-constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes each way: then it is the others' turn
+constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes of early data, and of what is sent
 // The first early data comes before there is a fifo for it; the smallest one takes so much.
 constexpr uint32_t kFirstEarly = 4096;
 
@@ -58,6 +59,7 @@ struct Connection : Held {
   bool again = false;            // and is to begin anew
   bool gone = false;             // the lower session was reset: what is written goes nowhere
   bool reads_early = false;      // server: what comes may be early data (early.cc)
+  Turns::Turn turn;              // of receiving
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   Listener* listener = nullptr;  // server, until the handshake is done
@@ -114,6 +116,7 @@ struct TlsWorker : ConnectionTable<Connection, kConnections> {
   uint32_t n_buffered = 0, most_buffered = 1024;
   Timer idle_timer;
   HandshakeSlice slice;
+  Turns turns;
   CryptoShare share{w, slice};  // DTLS's, too
 };
 

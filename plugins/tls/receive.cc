@@ -60,7 +60,7 @@ Step unwanted(Connection& c, std::size_t n) noexcept {
   return Step::kOver;
 }
 
-constexpr uint32_t kNoDataCosts = 4096;  // of kMostPerCall, what gives the application no byte
+constexpr uint32_t kNoDataCosts = 16'384;  // of a turn, what gives the application no byte
 
 // At most one record's bytes.
 Step receive_some(Connection& c, uint32_t most) noexcept {
@@ -70,7 +70,6 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
   if (!c.closed && w.sessions->rx_reserve(w, c.upper, most, std::span(to)) == 0)
     return wait_for_room(c);
   size_t got = 0;
-  ERR_clear_error();
   const int done = SSL_read_ex(c.ssl, to[0].data(), to[0].size(), &got);
   if (!c.closed) w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
   c.at->stats[kBytesIn] += got;
@@ -87,8 +86,9 @@ Step receive_some(Connection& c, uint32_t most) noexcept {
 
 void receive_all(Connection& c) noexcept {
   AppSession lower = c.below();
-  uint32_t spent = 0;
-  bool keeps = false;
+  Turns& turns = c.at->turns;
+  turns.begin(c.turn, c.at->w.now);
+  bool has_begun = false;
   for (Step step = Step::kGoOn; step == Step::kGoOn;) {
     if (!c.unsent.empty()) return;  // `writable` goes on
     const auto plain = static_cast<uint32_t>(SSL_pending(c.ssl));
@@ -97,13 +97,19 @@ void receive_all(Connection& c) noexcept {
       if (lower.ended()) (void)truncated(c);
       return;
     }
-    if (!std::exchange(keeps, true)) keep_buffers(c);
-    if (plain == 0 && spent >= kMostPerCall && !c.gone) return lower.want_readable();
+    // A call has one record at least.
+    if (plain == 0 && has_begun && turns.is_over(c.turn) && !c.gone) return lower.want_readable();
+    if (!std::exchange(has_begun, true)) {
+      keep_buffers(c);
+      ERR_clear_error();  // a step that goes well leaves none
+      // Before the application above is to be told: it is told once of this call and the next.
+      if (unread >= Turns::kLeast) lower.want_readable();
+    }
     const uint32_t taken = c.taken;
     const uint64_t got = c.at->stats[kBytesIn];
     step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain));
     // A few bytes of a KeyUpdate, or of a ticket, cost as much as thousands of data.
-    spent += std::max(c.taken - taken, c.at->stats[kBytesIn] == got ? kNoDataCosts : 0u);
+    turns.spend(c.turn, std::max(c.taken - taken, c.at->stats[kBytesIn] == got ? kNoDataCosts : 0u));
   }
 }
 
