@@ -209,6 +209,23 @@ class Lab:
     def in_peer(self, command):
         return ["nsenter", f"--net=/proc/{self.peer_namespace()}/ns/net"] + command
 
+    def use_cubic(self):
+        """The kernel's TCP uses CUBIC, as Linux does unless told otherwise, on each IPv4 route that there is now in both
+        namespaces; some machines have another default (BBR sets a timer for each segment). The name of what it uses."""
+        known = pathlib.Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+        if "cubic" not in known:
+            return pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+        for prefix in ([], self.in_peer([])) if self._peer else ([],):
+            shown = subprocess.run(prefix + ["ip", "-4", "-j", "route", "show", "table", "all"], check=True, capture_output=True)
+            for r in json.loads(shown.stdout):
+                kind = r.get("type", "unicast")
+                if kind not in ("unicast", "local") or "gateway" in r:
+                    continue
+                route = [kind, r["dst"], "dev", r["dev"], "table", str(r.get("table", "main")), "proto", r["protocol"],
+                         "scope", r["scope"], "src", r["prefsrc"], "congctl", "cubic"]
+                subprocess.run(prefix + ["ip", "route", "replace"] + route, check=True)
+        return "cubic"
+
     # --- Programs -----------------------------------------------------------------------------------------------
 
     def spawn(self, command, name=None, core=None, **kw):
