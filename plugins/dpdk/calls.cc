@@ -192,12 +192,12 @@ void Devices::find_peer(Device& d) {
         },
         [this] { mempools_.free_orphans(); });
   }
-  if (is_bound(d.peer.path)) reopen(d);
+  if (d.listener ? d.listener->has_guest() : is_bound(d.peer.path)) reopen(d);
 }
 
 bool seeks_peer(const Device& d) noexcept {
-  const bool connects = !d.peer.path.empty() && !d.peer.is_ours && d.n_refused < kMostRefused;
-  return (d.traits.is_restarted || connects) && d.is_admin_up &&
+  const bool has_others = !d.peer.path.empty() && d.n_refused < kMostRefused;
+  return (d.traits.is_restarted || has_others) && d.is_admin_up &&
          !(d.is_link_up && d.is_started.load(std::memory_order_relaxed));
 }
 
@@ -205,7 +205,7 @@ bool seeks_peer(const Device& d) noexcept {
 // does not come back even so (from a connect(2) that the peer does not take) ends with the process.
 void Devices::end_calls() {
   for (const auto& d : making_) {
-    d->is_disposed = d->is_given_up = true;
+    d->is_disposed = true;
     d->on_made = nullptr;
     (void)hang_up(d->peer.path);
   }

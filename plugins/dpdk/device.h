@@ -15,6 +15,7 @@
 #include "call_thread.h"
 #include "config.h"
 #include "mempool.h"
+#include "peer_listener.h"
 #include "peer_socket.h"
 
 namespace loom::dpdk {
@@ -100,7 +101,9 @@ struct Device {
   TxCounters tx_counters;
 
   // --- Calls into the driver (calls.cc; README.md, "Threads"). Control thread.
-  PeerSocket peer;  // of a driver that waits for one
+  PeerSocket peer;                         // of a driver that waits for one
+  std::unique_ptr<PeerListener> listener;  // where that connects to us; null: we connect
+  bool has_come = false;                   // one has, to be refused or not, in the latest probe
   std::unique_ptr<CallThread>
       thread;  // such a driver is called there, others on the control thread
   // A call has begun there and its end has not been seen to: meanwhile nobody else calls the
@@ -112,7 +115,6 @@ struct Device {
   bool has_port = false;                         // and it has a port, whose number is `port`
   Result<void> outcome;                          // of the latest call
   bool is_disposed = false;                      // the interface is gone, and the port is to go
-  bool is_given_up = false;                      // likewise, before there was any
   std::function<void(Result<IfIndex>)> on_made;  // who waits for it to be there
   std::function<void(Result<void>)> on_closed;   // and for it to be gone
 

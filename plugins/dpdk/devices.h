@@ -90,6 +90,7 @@ class Devices {
 
   // --- making.cc: how a device comes to be, and how it goes.
   void create(const DeviceConfig&, Made);
+  Result<void> ready_for_peer(Device&);
   void begin_probe(Device&, std::function<void()> then);
   Result<void> probe(Device&);
   Result<void> open(Device&);

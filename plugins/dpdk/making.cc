@@ -2,7 +2,6 @@
 #include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -126,17 +125,28 @@ void Devices::create(const DeviceConfig& c, Made made) {
     host_.log(LogLevel::kWarn, "dpdk",
               d.name + " trusts its peer: who is at " + d.peer.path +
                   " can read and write the memory of all buffers of this daemon");
-    try {
-      d.thread = std::make_unique<CallThread>([this] { look_soon(); });
-    } catch (const std::system_error& e) {
+    if (auto ready = ready_for_peer(d); !ready) {
       const Made tell = std::move(d.on_made);
-      const std::string what = d.name + ": no thread to wait for its peer: " + e.what();
       making_.pop_back();
-      return tell(error(Status::kNoMemory, what));
+      return tell(ready.error());
     }
     (void)timer_.set(true);
   }
   begin_probe(d, [this, &d] { finish_making(d); });
+}
+
+Result<void> Devices::ready_for_peer(Device& d) {
+  if (d.peer.is_ours) {
+    auto listener = PeerListener::open(d.peer.path);
+    if (!listener) return error(listener.error().code, d.name + ": " + listener.error().message);
+    d.listener = std::move(*listener);
+  }
+  try {
+    d.thread = std::make_unique<CallThread>([this] { look_soon(); });
+  } catch (const std::system_error& e) {
+    return error(Status::kNoMemory, d.name + ": no thread to wait for its peer: " + e.what());
+  }
+  return {};
 }
 
 // EAL's lists are not made for several threads that add and remove devices. A device is added to
@@ -171,10 +181,13 @@ Result<void> Devices::probe(Device& d) {
                      kInsteadOfMemif);
     d.gate = *gate;
   }
-  if (c.is_virtual)
-    if (const int code = rte_eal_hotplug_add(kVdevBus, c.address.c_str(), c.devargs.c_str());
-        code != 0)
-      return refused(rte_strerror(-code));
+  if (c.is_virtual) {
+    const std::string devargs = d.listener ? as_client(c.devargs) : c.devargs;
+    const PeerListener::Turn turn(d.listener.get());
+    const int code = rte_eal_hotplug_add(kVdevBus, c.address.c_str(), devargs.c_str());
+    d.has_come = turn.has_come();
+    if (code != 0) return refused(rte_strerror(-code));
+  }
   d.is_plugged = c.is_virtual;
   if (rte_eth_dev_get_port_by_name(c.address.c_str(), &d.port) != 0)
     return refused(c.is_virtual ? "it is no network device"
@@ -202,6 +215,7 @@ void Devices::finish_making(Device& d) {
     making_.erase(at);
     const auto added = add_interface(d);
     if (added) {
+      d.n_refused = 0;
       if (d.gate) host_.log(LogLevel::kWarn, "dpdk", d.name + kTrustsItsPeer);
       if (!d.on_made) host_.log(LogLevel::kNotice, "dpdk", d.name + " is there");
       return end_making(d, d.index);
@@ -209,6 +223,10 @@ void Devices::finish_making(Device& d) {
     making_.push_back(std::move(devices_.back()));
     devices_.pop_back();
     d.outcome = added;
+  } else if (d.has_come && ++d.n_refused < kMostRefused) {
+    host_.log(LogLevel::kWarn, "dpdk", d.outcome.error().message + "; the next peer has its turn");
+    (void)forget(d);
+    return begin_probe(d, [this, &d] { finish_making(d); });
   }
   end_making(d, d.outcome.error());
   d.is_disposed = true;
@@ -244,9 +262,6 @@ void Devices::begin_close(Device& d) {
 
 void Devices::finish_close(Device& d) {
   const auto forgotten = forget(d);
-  // A driver that was kept from waiting for its peer leaves the socket where it has listened.
-  if (d.is_given_up && d.peer.is_ours && !is_bound(d.peer.path))
-    (void)::unlink(d.peer.path.c_str());
   mempools_.free_orphans();
   const auto on_closed = std::exchange(d.on_closed, nullptr);
   for (List* list : {&making_, &closing_})
@@ -301,7 +316,7 @@ bool Devices::give_up(const std::string& name, Removed removed) {
                                [&](const auto& d) { return d->name == name && !d->is_disposed; });
   if (at == making_.end()) return false;
   Device& d = **at;
-  d.is_disposed = d.is_given_up = true;
+  d.is_disposed = true;
   d.on_closed = std::move(removed);
   (void)hang_up(d.peer.path);
   end_making(d, error(Status::kClosed, d.name + " was deleted before its peer came"));

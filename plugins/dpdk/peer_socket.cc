@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -44,6 +45,17 @@ PeerSocket peer_socket_of(const DeviceConfig& c) {
   if (::stat(peer.path.c_str(), &s) == 0 && S_ISCHR(s.st_mode)) return {};  // vhost-net, vDPA
   peer.is_ours = std::strtoull(value_of(c.devargs, "server").c_str(), nullptr, 0) != 0;
   return peer;
+}
+
+std::string as_client(const std::string& devargs) {
+  std::string out;
+  for (std::size_t at = 0; at <= devargs.size();) {
+    const std::size_t end = std::min(devargs.find(',', at), devargs.size());
+    const std::string one = devargs.substr(at, end - at);
+    if (one.rfind("server=", 0) != 0) out += (out.empty() ? "" : ",") + one;
+    at = end + 1;
+  }
+  return out;
 }
 
 uint32_t hang_up(const std::string& path) {

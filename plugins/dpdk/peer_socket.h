@@ -15,6 +15,8 @@ struct PeerSocket {
   bool is_ours = false;  // we listen, and the peer connects
 };
 PeerSocket peer_socket_of(const DeviceConfig&);
+// Devargs of such a device with which its driver connects, although a peer is to connect to us.
+std::string as_client(const std::string& devargs);
 
 // Ends this process's connections by the socket at `path`, at either end of them, and whatever
 // waits for one there: a driver that reads from its peer hears that it has left, and goes on.

@@ -5,6 +5,7 @@ usage: dpdk_peer_cases.py CASE"""
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 
 from dpdk_cases import (NAME, NEAR_IP4, NEAR_IP6, PEER_IP4, PEER_IP6, TAP, config, deleted, device, finish_checksums,
@@ -158,6 +159,74 @@ def absent():
         expect(not (near.dir / "vhost.sock").exists(), "the socket is gone")
 
 
+@contextlib.contextmanager
+def mute(path):
+    """A vhost peer that connects, hears the device, and never says a word."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        wait_until(path.exists, f"somebody listens at {path}")
+        s.connect(str(path))
+        s.settimeout(30)
+        expect(s.recv(1), "it is greeted")
+        yield
+
+
+def others(lab):
+    """Devices that are called on EAL's interrupt thread, or hear of their links by it, come, live and go."""
+    memif = f"net_memif1,role=server,id=7,socket={lab.dir}/other.sock,socket-abstract=no"
+    lab.cli("create", "dpdk", "vdev", memif, "name", "memif1")
+    lab.cli("set", "interface", "state", "memif1", "up")
+    with Lab(daemon=False) as guest:
+        guest.config_extra = config(vdev(memif.replace("server", "client"), "memif0"))
+        guest.startup = startup("memif0")
+        guest.start_daemon()
+        wait_link(lab, "up", "memif1")
+        wait_link(guest, "up", "memif0")
+    wait_link(lab, "down", "memif1")
+    lab.cli("set", "interface", "state", "memif1", "down")
+    lab.cli("delete", "dpdk", "vdev", "memif1")
+
+
+def server_stall():
+    """net_virtio_user as a server: peers that connect and stall, at first and again, hold up nothing of the others."""
+    with Lab(daemon=False) as near, Lab(daemon=False) as peer:
+        path = near.dir / "vhost.sock"
+        near.config_extra = config(vdev(f"net_virtio_user0,path={path},server=1"), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.startup = startup(OTHER)
+        peer.config_extra = config(vdev(f"net_vhost0,iface={path},client=1"))
+        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        near.start_daemon()
+        with mute(path):
+            answers(near)
+            others(near)
+        peer.start_daemon()  # the first one is gone: the next has its turn
+        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
+        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
+            near.cli(*line.split())
+        wait_link(near, "up")
+        ping(near, PEER_IP4)
+        for again in range(2):
+            peer.stop(peer.daemon, signal.SIGKILL)
+            with mute(path):
+                answers(near)
+                others(near)
+                if again:
+                    expect("waits for its peer at" in hardware(near), hardware(near))
+                    expect_error(near, "does not answer", "set", "interface", "state", NAME, "down")
+                    expect_error(near, "does not answer", "set", "interface", "state", NAME, "up")
+            (peer.dir / "hostloom.log").unlink()
+            peer.start_daemon()
+            wait_link(near, "up")
+            ping(near, PEER_IP4)
+        Files(peer, PEER_IP4).fetch(near, "10m")
+        peer.stop(peer.daemon, signal.SIGKILL)
+        with mute(path):
+            near.cli("delete", "dpdk", "vdev", NAME)
+            answers(near)
+            wait_until(lambda: not path.exists(), "the socket is gone")
+        near.stop(near.daemon)
+        expect(near.daemon.returncode == 0, f"the daemon ended with {near.daemon.returncode}")
+
+
 def back():
     """net_virtio_user as a client: its vhost peer is killed while bytes flow, and traffic goes on when it is back."""
     with virtio_pair() as (near, peer):
@@ -241,4 +310,4 @@ def deleted_under_load():
 
 
 if __name__ == "__main__":
-    run_case(stall, stall_end, absent, back, stall_others, deleted_under_load)
+    run_case(stall, stall_end, absent, server_stall, back, stall_others, deleted_under_load)

@@ -1,0 +1,124 @@
+// The peers of a net_virtio_user that listens, played by the test.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <hostloom/unique_fd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "harness.h"
+
+namespace loom::dpdk {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+sockaddr_un address(const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
+  return name;
+}
+
+UniqueFd a_socket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); }
+
+UniqueFd bound(const std::string& path) {
+  UniqueFd fd = a_socket();
+  const sockaddr_un name = address(path);
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  EXPECT_EQ(::listen(fd.get(), 1), 0);
+  return fd;
+}
+
+UniqueFd peer_at(const std::string& path) {
+  UniqueFd fd = a_socket();
+  const sockaddr_un name = address(path);
+  EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  return fd;
+}
+
+class PeerListenerTest : public ::testing::Test {
+ protected:
+  void create(const std::string& more) {
+    h.devices->create_vdev(*parse_vdev("net_virtio_user20,path=" + path + more),
+                           [&](Result<IfIndex> r) { made = std::move(r); });
+  }
+  void give_up() {
+    bool is_gone = false;
+    ASSERT_TRUE(h.devices->give_up("net_virtio_user20",
+                                   [&](const Result<void>& r) { is_gone = r.has_value(); }));
+    while (!is_gone) ASSERT_TRUE(h.news());
+    EXPECT_NE(::access(path.c_str(), F_OK), 0) << "its socket is left";
+  }
+
+  Harness& h = Harness::get();
+  const std::string path = ::testing::TempDir() + "hostloom-listener-" + std::to_string(::getpid());
+  std::optional<Result<IfIndex>> made;
+};
+
+TEST_F(PeerListenerTest, OneThatIsRefusedMakesRoomForTheNext) {
+  create(",server=1");
+  const auto n_refused = [&] {
+    return std::count_if(h.log.begin(), h.log.end(), [](const std::string& line) {
+      return line.find("net_virtio_user20 is not there") != line.npos &&
+             line.ends_with("; the next peer has its turn");
+    });
+  };
+  for (int i = 0; i < 3; ++i) {
+    { const UniqueFd hangs_up_at_once = peer_at(path); }
+    while (n_refused() <= i) ASSERT_TRUE(h.news());
+  }
+  const UniqueFd silent = peer_at(path);
+  char greeting;
+  ASSERT_EQ(::recv(silent.get(), &greeting, 1, 0), 1);
+  EXPECT_EQ(h.devices->making().size(), 1u);
+  give_up();
+}
+
+TEST_F(PeerListenerTest, OneWhoseDriverRefusesItWaitsForNobody) {
+  create(",server=1,no-such-key=1");
+  while (!made) ASSERT_TRUE(h.news());
+  EXPECT_EQ(made->error().code, Status::kIo);
+  EXPECT_TRUE(h.devices->making().empty());
+  EXPECT_NE(::access(path.c_str(), F_OK), 0) << "its socket is left";
+}
+
+TEST_F(PeerListenerTest, ASocketIsTakenOnlyFromNobody) {
+  {
+    const UniqueFd other = bound(path);
+    create(",server=1");
+    ASSERT_TRUE(made);
+    EXPECT_EQ(made->error().code, Status::kExists);
+    EXPECT_THAT(made->error().message, HasSubstr("net_virtio_user20: " + path + ": bind: "));
+  }
+  EXPECT_EQ(::access(path.c_str(), F_OK), 0);  // as one that was killed leaves it
+  create(",server=1");
+  const UniqueFd peer = peer_at(path);
+  char greeting;
+  EXPECT_EQ(::recv(peer.get(), &greeting, 1, 0), 1);
+  give_up();
+}
+
+TEST_F(PeerListenerTest, ItsPathIsOneOfASocket) {
+  h.devices->create_vdev(
+      *parse_vdev("net_virtio_user20,path=/" + std::string(108, 'x') + ",server=1"),
+      [&](Result<IfIndex> r) { made = std::move(r); });
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->error().code, Status::kInvalid);
+  EXPECT_THAT(made->error().message, HasSubstr("a socket's path has 1 to 107 characters"));
+}
+
+TEST(PeerSocket, ItsDriverIsAClient) {
+  EXPECT_EQ(as_client("path=/a,server=1,queues=2"), "path=/a,queues=2");
+  EXPECT_EQ(as_client("server=0,path=/server=1,server=1"), "path=/server=1");
+  EXPECT_EQ(as_client("path=/a"), "path=/a");
+  EXPECT_EQ(as_client("server=1"), "");
+}
+
+}  // namespace
+}  // namespace loom::dpdk
