@@ -3,6 +3,7 @@
 #include <rte_dev.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 
 namespace loom::dpdk {
@@ -190,6 +191,19 @@ Result<DeviceConfig> parse_vdev(std::string_view text) {
     return error(Status::kInvalid, "'" + d.address + "' has more than " +
                                        std::to_string(RTE_DEV_NAME_MAX_LEN - 1) + " characters");
   return d;
+}
+
+// Where a name may begin is the driver's to say (`dev(NAME`, `slave=NAME`, `bus=vdev,name=NAME`):
+// anywhere but within a word.
+bool has_inside(const DeviceConfig& d, std::string_view driver) noexcept {
+  const auto begins = [&](std::string_view with) { return d.address.starts_with(with); };
+  if (!begins("net_failsafe") && !begins("net_bonding") && !begins("eth_bond")) return false;
+  for (auto at = d.devargs.find(driver); at != std::string::npos;
+       at = d.devargs.find(driver, at + 1))
+    if (at == 0 ||
+        (!std::isalnum(static_cast<unsigned char>(d.devargs[at - 1])) && d.devargs[at - 1] != '_'))
+      return true;
+  return false;
 }
 
 const char* const kStanzaHelp =

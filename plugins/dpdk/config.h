@@ -48,6 +48,10 @@ constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;  // of either ki
 // "net_tap0,iface=dtap0": a device of software, as `vdev` takes it.
 Result<DeviceConfig> parse_vdev(std::string_view text);
 
+// Whether a device that is made of others (net_failsafe, net_bonding) names one of that driver's
+// ("net_memif") as one of them: EAL takes for the driver's whatever begins with its name.
+bool has_inside(const DeviceConfig&, std::string_view driver) noexcept;
+
 // RTE_ETH_RSS_* of the words of `rss { }`, and back. 0: not such a word.
 uint64_t rss_of(std::string_view word);
 std::string rss_text(uint64_t flags);

@@ -172,8 +172,11 @@ Result<void> Devices::probe(Device& d) {
     return error(Status::kIo,
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
-  if (has_memif_inside(c.address, c.devargs))
+  if (has_inside(c, "net_memif"))
     return refused(std::string("net_memif is no part of another device here") + kInsteadOfMemif);
+  if (has_inside(c, "net_virtio_user") || has_inside(c, "virtio_user"))
+    return refused(
+        "net_virtio_user is no part of another device here, which would wait for its peer");
   if (is_memif(c.address)) {  // which has no thread of its own: this is the control thread
     const auto gate = guard_memif(host_.n_workers());
     if (!gate)

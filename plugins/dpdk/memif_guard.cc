@@ -178,10 +178,6 @@ void* address_of(F* function) {
 
 bool is_memif(std::string_view device) noexcept { return device.starts_with(kMemif); }
 
-bool has_memif_inside(std::string_view device, std::string_view devargs) noexcept {
-  return !is_memif(device) && devargs.find(kMemif) != devargs.npos;
-}
-
 Result<BurstGate*> guard_memif(uint32_t n_workers) {
   if (guard) return &guard->gate;
   guard = new Guard(n_workers);

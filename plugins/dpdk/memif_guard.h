@@ -12,10 +12,8 @@
 
 namespace loom::dpdk {
 
-// Of a device that EAL shall make: whether net_memif drives it, whether another driver shall have
-// it inside.
+// Of a device that EAL shall make: whether net_memif drives it.
 bool is_memif(std::string_view device) noexcept;
-bool has_memif_inside(std::string_view device, std::string_view devargs) noexcept;
 
 // Before EAL makes the first device of the driver's; later calls find it done. For as long as the
 // process lives, as EAL. What each worker's bursts pass. Control thread. Errors: of

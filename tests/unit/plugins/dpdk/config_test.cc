@@ -104,6 +104,20 @@ TEST(DpdkConfig, RefusalsNameLineAndTheNearestWord) {
   EXPECT_THAT(refusal("dpdk { iova-mode dc }"), HasSubstr("one of pa, va"));
 }
 
+TEST(DpdkConfig, OnlyDevicesThatAreMadeOfOthersHaveThemInside) {
+  const auto has = [](const char* text) { return has_inside(*parse_vdev(text), "net_memif"); };
+  EXPECT_TRUE(has("net_failsafe0,dev(net_memif0,id=1)"));
+  EXPECT_TRUE(has("net_failsafe0,dev(net_tap0,iface=a),dev(vdev:net_memif)"));
+  EXPECT_TRUE(has("net_failsafe0,dev(bus=vdev,name=net_memif3)"));
+  EXPECT_TRUE(has("net_bonding0,mode=1,slave=net_memif7,slave=net_null0"));
+  EXPECT_TRUE(has("eth_bond0,slave=net_memif7"));
+  EXPECT_FALSE(has("net_bonding0,slave=my_net_memif0"));
+  EXPECT_FALSE(has("net_failsafe0,dev(net_tap0)"));
+  EXPECT_FALSE(has("net_memif0,id=1"));
+  EXPECT_FALSE(has("net_tap0,iface=net_memif0"));
+  EXPECT_FALSE(has("net_pcap0,rx_pcap=/tmp/net_memif.pcap"));
+}
+
 TEST(DpdkEal, CountsTheHugePagesThatAreFree) {
   namespace fs = std::filesystem;
   const std::string sys = testing::TempDir() + "/sys-" + std::to_string(::getpid());

@@ -212,6 +212,18 @@ TEST_F(MemifTest, ItIsNoPartOfAnotherDevice) {
   EXPECT_THAT(made.error().message, HasSubstr("net_memif is no part of another device here"));
 }
 
+// The harness has one interface: it is lent to the other device.
+TEST_F(MemifTest, AnotherDeviceMayNameItOtherwise) {
+  const InterfaceConfig before = h_.interface;
+  const std::string file = testing::TempDir() + "net_memif" + std::to_string(::getpid()) + ".pcap";
+  EXPECT_TRUE(h_.create(*parse_vdev("net_pcap8,tx_pcap=" + file)));
+  EXPECT_EQ(h_.devices->all().back()->gate, nullptr);
+  EXPECT_TRUE(h_.remove(7));
+  EXPECT_EQ(::unlink(file.c_str()), 0);
+  h_.interface = before;
+  h_.has_interface = true;
+}
+
 // A burst that finds the gate closed finds nothing, and sends nothing.
 TEST_F(MemifTest, BurstsPassTheGate) {
   Device& d = h_.device();

@@ -113,6 +113,17 @@ TEST_F(PeerListenerTest, ItsPathIsOneOfASocket) {
   EXPECT_THAT(made->error().message, HasSubstr("a socket's path has 1 to 107 characters"));
 }
 
+// Who waits for its peer there would be whoever calls the other device: the control thread.
+TEST_F(PeerListenerTest, ItsDeviceIsNoPartOfAnother) {
+  for (const char* driver : {"net_virtio_user0", "virtio_user0"}) {
+    const auto in_other =
+        h.create(*parse_vdev(std::string("net_failsafe0,dev(") + driver + ",path=" + path + ")"));
+    ASSERT_FALSE(in_other);
+    EXPECT_THAT(in_other.error().message,
+                HasSubstr("net_virtio_user is no part of another device here"));
+  }
+}
+
 TEST(PeerSocket, ItsDriverIsAClient) {
   EXPECT_EQ(as_client("path=/a,server=1,queues=2"), "path=/a,queues=2");
   EXPECT_EQ(as_client("server=0,path=/server=1,server=1"), "path=/server=1");
