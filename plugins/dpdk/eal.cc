@@ -118,6 +118,7 @@ Result<EalState> start_eal(Host& host, const Config& config, std::size_t bytes, 
   kept = state.arguments;
   for (std::string& a : kept) argv.push_back(a.data());
   argv.push_back(nullptr);
+  const EalLog::Errors errors;
   int code = 0, reason = 0;
   {
     const SignalsBlocked blocked;
@@ -133,7 +134,7 @@ Result<EalState> start_eal(Host& host, const Config& config, std::size_t bytes, 
   std::error_code none;
   if (!folder.empty()) fs::remove_all(folder, none);  // empty: there is nothing to share
   if (code >= 0) return state;
-  const std::string said = log.take_last_error();
+  const std::string& said = errors.last();
   return error(Status::kIo,
                "DPDK does not start: " + (said.empty() ? std::string(rte_strerror(reason)) : said));
 }

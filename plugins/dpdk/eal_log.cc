@@ -2,6 +2,7 @@
 
 #include <rte_log.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -9,6 +10,8 @@
 
 namespace loom::dpdk {
 namespace {
+
+thread_local EalLog::Errors* errors = nullptr;  // the thread's
 
 LogLevel level_of(uint32_t rte) {
   if (rte <= RTE_LOG_ERR) return LogLevel::kError;
@@ -27,6 +30,9 @@ Result<void> EalLog::open() {
   stream_ = ::fopencookie(this, "w", io);
   if (!stream_ || rte_openlog_stream(stream_) != 0)
     return error(Status::kIo, "there is no stream for DPDK's log");
+  // Each message is written by the thread that logs it, and in one piece: what is kept in a buffer
+  // would be written by whoever comes next.
+  (void)std::setvbuf(stream_, nullptr, _IONBF, 0);
   (void)host_.watch_fd(
       ready_.get(), [](void* log) { static_cast<EalLog*>(log)->drain(); }, this);
   return {};
@@ -42,17 +48,16 @@ ssize_t EalLog::on_write(void* log, const char* text, std::size_t size) {
 
 void EalLog::add(uint32_t level, std::string_view text) {
   const std::lock_guard hold(lock_);
-  for (const char c : text) {
-    if (c != '\n') {
-      if (unfinished_.size() < 1000) unfinished_ += c;
-      continue;
-    }
-    if (level <= RTE_LOG_ERR) last_error_ = unfinished_;
+  while (!text.empty()) {
+    const auto end = std::min(text.find('\n'), text.size());
+    const std::string line(text.substr(0, std::min(end, kMostLetters)));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty()) continue;
+    if (level <= RTE_LOG_ERR && errors) errors->last_ = line;
     if (lines_.size() < kMostLines)
-      lines_.push_back({level, unfinished_});
+      lines_.push_back({level, line});
     else
       ++n_lost_;
-    unfinished_.clear();
   }
   const uint64_t one = 1;
   (void)!::write(ready_.get(), &one, sizeof one);
@@ -73,9 +78,7 @@ void EalLog::drain() {
     host_.log(LogLevel::kWarn, "dpdk", std::to_string(n_lost) + " more lines of DPDK's are lost");
 }
 
-std::string EalLog::take_last_error() {
-  const std::lock_guard hold(lock_);
-  return std::exchange(last_error_, "");
-}
+EalLog::Errors::Errors() noexcept { errors = this; }
+EalLog::Errors::~Errors() { errors = nullptr; }
 
 }  // namespace loom::dpdk

@@ -166,9 +166,9 @@ void Devices::begin_probe(Device& d, std::function<void()> then) {
 // After an error it has no port.
 Result<void> Devices::probe(Device& d) {
   const DeviceConfig& c = d.config;
-  (void)log_.take_last_error();
+  const EalLog::Errors errors;
   const auto refused = [&](const std::string& why) {
-    const std::string said = log_.take_last_error();
+    const std::string& said = errors.last();
     return error(Status::kIo,
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
@@ -275,10 +275,10 @@ void Devices::finish_close(Device& d) {
 // DPDK forgets a device of software, so that its name is free again.
 Result<void> Devices::forget(Device& d) {
   if (!std::exchange(d.is_plugged, false)) return {};
-  (void)log_.take_last_error();
+  const EalLog::Errors errors;
   const int code = rte_eal_hotplug_remove(kVdevBus, d.config.address.c_str());
   if (code == 0) return {};
-  const std::string said = log_.take_last_error();
+  const std::string& said = errors.last();
   const std::string what =
       d.config.address + " is not removed from DPDK, its name stays taken: " + rte_strerror(-code) +
       (said.empty() ? "" : " (" + said + ")");
