@@ -80,34 +80,37 @@ void Devices::bring(Device& d) {
   const bool has_mtu = d.mtu != d.wanted_mtu;
   if (!has_mtu && is_up == d.is_started.load(std::memory_order_relaxed)) return;
   const bool was_started = quiesce_port(d);
-  const uint32_t before = std::exchange(d.mtu, d.wanted_mtu);
+  const bool is_to_configure = has_mtu || (is_up && !d.is_configured);
+  d.mtu = d.wanted_mtu;
   const bool was_admin_up = d.is_admin_up;
   call(
       d,
-      [&d, was_started, has_mtu, is_up] {
+      [&d, was_started, is_to_configure, is_up] {
         if (was_started) halt_port(d);
-        d.outcome = has_mtu ? configure_port(d) : Result<void>();
+        d.outcome = is_to_configure ? configure_port(d) : Result<void>();
         if (!d.outcome || !is_up) return;
         d.outcome = start_port(d);
         if (d.traits.is_restarted) d.outcome = {};  // find_peer goes on
       },
-      [this, &d, before, was_admin_up] {
-        finish_bringing(d, before);
+      [this, &d, was_admin_up] {
+        const bool is_latest = d.is_admin_up == was_admin_up && d.mtu == d.wanted_mtu;
+        finish_bringing(d, is_latest);
         if (d.is_disposed) return begin_close(d);
-        if (d.is_admin_up != was_admin_up || d.mtu != d.wanted_mtu) bring(d);
+        if (!is_latest) bring(d);
       });
 }
 
-void Devices::finish_bringing(Device& d, uint32_t mtu_before) {
+void Devices::finish_bringing(Device& d, bool is_latest) {
   mempools_.free_orphans();
   d.n_ticks_down = 0;
   if (!d.outcome) {
-    host_.log(LogLevel::kError, "dpdk", d.outcome.error().message);
-    if (d.refusal) d.refusal = d.outcome;
-    if (mtu_before != d.mtu && d.mtu == d.wanted_mtu && !d.is_mtu_refused) {
-      d.is_mtu_refused = true;
-      d.wanted_mtu = mtu_before;
-    }
+    std::string what = d.outcome.error().message;
+    if (is_latest && d.is_wish_late)
+      what += "; the interface has mtu " + std::to_string(d.wanted_mtu) +
+              ", and the device is stopped" +
+              (seeks_peer(d) ? " until it has its peer with that" : "");
+    host_.log(LogLevel::kError, "dpdk", what);
+    if (is_latest && d.refusal) d.refusal = d.outcome;
   }
   if (std::exchange(d.is_mac_late, false) && !d.is_disposed) (void)set_mac(d, d.mac);
   look_soon();
@@ -119,6 +122,7 @@ Status Devices::outcome_of(Device& d) {
   if (settle(d, d.n_ticks_called < kTicksOfPatience ? now + kPatience : now))
     return d.refusal ? Status::kOk : d.refusal.error().code;
   d.n_ticks_called = std::max(d.n_ticks_called, kTicksOfPatience - 1);  // so that the log says it
+  d.is_wish_late = true;
   return Status::kInProgress;
 }
 
@@ -126,6 +130,7 @@ Status Devices::set_admin(Device& d, bool up) {
   if (d.is_admin_up == up) return Status::kOk;
   d.is_admin_up = up;
   d.refusal = {};
+  d.is_wish_late = false;
   bring(d);
   const Status status = outcome_of(d);
   if (status != Status::kOk && status != Status::kInProgress) d.is_admin_up = !up;
@@ -137,11 +142,15 @@ Status Devices::set_mtu(Device& d, uint32_t mtu) {
   if (mtu > d.info.max_mtu || mtu < d.info.min_mtu) return Status::kInvalid;
   if (mtu == d.wanted_mtu) return Status::kOk;
   if (d.is_removed.load(std::memory_order_relaxed)) return Status::kNotFound;
-  d.wanted_mtu = mtu;
-  d.is_mtu_refused = false;
+  const uint32_t before = std::exchange(d.wanted_mtu, mtu);
   d.refusal = {};
+  d.is_wish_late = false;
   bring(d);
-  return outcome_of(d);
+  const Status status = outcome_of(d);
+  if (status == Status::kOk || status == Status::kInProgress) return status;
+  d.wanted_mtu = before;  // the interface's
+  bring(d);
+  return status;
 }
 
 Status Devices::set_mac(Device& d, const MacAddress& mac) {
@@ -192,7 +201,9 @@ void Devices::find_peer(Device& d) {
         },
         [this] { mempools_.free_orphans(); });
   }
-  if (d.listener ? d.listener->has_guest() : is_bound(d.peer.path)) reopen(d);
+  // One that is here already, but with whom the device could not be started, is to come again.
+  const bool is_started = d.is_started.load(std::memory_order_relaxed);
+  if (d.listener ? !is_started || d.listener->has_guest() : is_bound(d.peer.path)) reopen(d);
 }
 
 bool seeks_peer(const Device& d) noexcept {

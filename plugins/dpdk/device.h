@@ -109,12 +109,13 @@ struct Device {
   // A call has begun there and its end has not been seen to: meanwhile nobody else calls the
   // driver, and what it may write is not read. That is info to rss, port, has_port and is_plugged.
   bool is_called = false;
-  uint32_t n_ticks_called = 0;                   // for so long
-  std::function<void()> then;                    // what follows it
-  bool is_plugged = false;                       // EAL has it on its bus
-  bool has_port = false;                         // and it has a port, whose number is `port`
-  Result<void> outcome;                          // of the latest call
-  bool is_disposed = false;                      // the interface is gone, and the port is to go
+  uint32_t n_ticks_called = 0;  // for so long
+  std::function<void()> then;   // what follows it
+  bool is_plugged = false;      // EAL has it on its bus
+  bool has_port = false;        // and it has a port, whose number is `port`
+  bool is_configured = false;   // that is as `mtu` and the queues say: it can be started
+  Result<void> outcome;         // of the latest call
+  bool is_disposed = false;     // the interface is gone, and the port is to go
   std::function<void(Result<IfIndex>)> on_made;  // who waits for it to be there
   std::function<void(Result<void>)> on_closed;   // and for it to be gone
 
@@ -125,11 +126,13 @@ struct Device {
   bool is_mac_late = false;    // the device has not been told
   bool is_admin_up = false;
   bool is_link_up = false;
-  bool is_gone = false;         // is_removed has been seen to
-  uint32_t n_ticks_down = 0;    // since it was started, or its peer was looked for
-  uint32_t n_refused = 0;       // attempts in a row to find its peer again
-  bool is_mtu_refused = false;  // wanted_mtu is that of before
-  Result<void> refusal;         // of the latest wish
+  bool is_gone = false;       // is_removed has been seen to
+  uint32_t n_ticks_down = 0;  // since it was started, or its peer was looked for
+  uint32_t n_refused = 0;     // attempts in a row to find its peer again
+  Result<void> refusal;       // of the latest wish
+  // Who wished has been told kInProgress, and the interface is as it was wished: it stays so,
+  // whatever the driver comes to say.
+  bool is_wish_late = false;
   rte_eth_link link{};
 };
 

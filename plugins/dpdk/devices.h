@@ -121,7 +121,7 @@ class Devices {
   // Until no call is under way, or it takes too long: false.
   bool settle(Device&, CallThread::Clock::time_point end);
   void bring(Device&);
-  void finish_bringing(Device&, uint32_t mtu_before);
+  void finish_bringing(Device&, bool is_latest);  // nothing else has been wished since
   Status outcome_of(Device&);
   void note_late(Device&);
   void find_peer(Device&);

@@ -179,6 +179,7 @@ int call_port(const Device& d, int (*call)(uint16_t port)) {
 
 Result<void> configure_port(Device& d) {
   const SignalsBlocked blocked;
+  d.is_configured = false;
   choose_offloads(d);
   const auto n_rx = static_cast<uint16_t>(d.queues.size());
   rte_eth_conf conf = conf_of(d);
@@ -199,6 +200,7 @@ Result<void> configure_port(Device& d) {
   code = rte_eth_dev_set_mtu(d.port, static_cast<uint16_t>(std::min<uint32_t>(d.mtu, 0xffff)));
   if (code != 0 && code != -ENOTSUP)
     return failed(d, ("mtu " + std::to_string(d.mtu)).c_str(), code);
+  d.is_configured = true;
   return {};
 }
 

@@ -71,6 +71,13 @@ def hardware(lab):
     return lab.cli("show", "hardware-interfaces")
 
 
+def expect_mtu(lab, mtu):
+    """The interface's and the device's."""
+    with Messages(lab.dir / "run/api.sock") as m:
+        interface = {i["interface_name"]: i["mtu"][0] for i in m.dump("sw_interface_dump")}[NAME]
+    expect(interface == mtu and int(device(lab)["mtu"]) == mtu, f"mtu {interface} and {device(lab)['mtu']}, not {mtu}")
+
+
 def log_of(lab):
     return (lab.dir / "hostloom.log").read_text()
 
@@ -255,6 +262,12 @@ def back():
             ping(near, PEER_IP4)
             files.serve()
         files.fetch(near, "10m")
+        with stalled(peer):  # what its interface is told now comes too late for it
+            expect_error(near, "does not answer", "set", "interface", "mtu", "packet", "9000", NAME)
+            restart(peer)
+        wait_link(near, "up")
+        expect_mtu(near, 9000)
+        ping(near, PEER_IP4)
         peer.stop(peer.daemon, signal.SIGKILL)
         wait_link(near, "down")
         near.cli("delete", "dpdk", "vdev", NAME)

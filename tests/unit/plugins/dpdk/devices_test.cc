@@ -1,11 +1,13 @@
 // The devices of the daemon: when EAL starts, what ticks, who lets go of what other threads free.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_mbuf.h>
 #include <unistd.h>
 
 #include <optional>
+#include <semaphore>
 #include <thread>
 
 #include "harness.h"
@@ -179,6 +181,48 @@ TEST(Devices, WhoIsToldThatOneWaitsMayMakeOthersAndGiveThemUp) {
     EXPECT_EQ(h.devices->give_up("net_virtio_user" + std::to_string(i), gone), i != kFirst + 1);
   while (n_gone <= kLast - kFirst) ASSERT_TRUE(h.news());
   EXPECT_TRUE(h.devices->making().empty());
+}
+
+// A device that is called on a thread of its own and there on EAL's, which the test keeps busy, as
+// a peer that does not answer does. DPDK refuses to give it so many queues.
+TEST(Devices, AnMtuThatIsRefusedTooLateStaysTheInterfaces) {
+  Harness& h = Harness::get();
+  Device& d = h.device();
+  const uint32_t before = d.mtu;
+  const uint16_t n_tx_queues = d.n_tx_queues;
+  d.thread = std::make_unique<CallThread>([&] { h.devices->look_soon(); });
+  d.traits.is_run_by_interrupts = true;
+  std::binary_semaphore is_over{0};
+  const auto keep_busy = [](void* over) { static_cast<std::binary_semaphore*>(over)->acquire(); };
+
+  d.n_tx_queues = 5000;
+  EXPECT_EQ(set_mtu(&d, before - 100), Status::kIo) << "in time: neither has it";
+  EXPECT_EQ(d.wanted_mtu, before);
+  while (d.is_called) ASSERT_TRUE(h.news());
+  EXPECT_EQ(d.mtu, before);
+
+  d.n_tx_queues = n_tx_queues;
+  d.is_admin_up = false;
+  ASSERT_EQ(set_admin(&d, true), Status::kOk);
+  d.n_tx_queues = 5000;
+  ASSERT_EQ(rte_eal_alarm_set(1, keep_busy, &is_over), 0);
+  ASSERT_EQ(set_mtu(&d, before - 200), Status::kInProgress);
+  is_over.release();
+  while (d.is_called) ASSERT_TRUE(h.news());
+  EXPECT_EQ(d.wanted_mtu, before - 200);
+  EXPECT_EQ(d.mtu, before - 200);
+  EXPECT_FALSE(d.is_started);
+  EXPECT_THAT(h.log, ::testing::Contains(HasSubstr(
+                         "ring0: rte_eth_dev_configure: Invalid argument; the interface has mtu " +
+                         std::to_string(before - 200) + ", and the device is stopped")));
+
+  d.n_tx_queues = n_tx_queues;
+  EXPECT_EQ(set_mtu(&d, before), Status::kOk);
+  while (d.is_called) ASSERT_TRUE(h.news());
+  EXPECT_EQ(d.mtu, before);
+  EXPECT_TRUE(d.is_started);
+  d.traits.is_run_by_interrupts = false;
+  d.thread.reset();
 }
 
 // The harness has one interface: it is lent to another device.
