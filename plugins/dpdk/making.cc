@@ -477,7 +477,10 @@ void Devices::finish_reopening(Device& d) {
     return bring(d);
   }
   (void)forget(d);
-  if (++d.n_refused < kMostRefused) return;
+  if (++d.n_refused == 1)
+    host_.log(LogLevel::kWarn, "dpdk",
+              d.name + ": no peer is back yet: " + d.outcome.error().message);
+  if (d.n_refused < kMostRefused) return;
   host_.log(LogLevel::kError, "dpdk",
             d.name + ": its peer is looked for no more, and there is `delete dpdk vdev` and " +
                 "`create dpdk vdev`: " + d.outcome.error().message);
