@@ -12,6 +12,7 @@
 
 #include "devices.h"
 #include "memif_guard.h"
+#include "vhost_guard.h"
 
 namespace loom::dpdk {
 namespace {
@@ -23,6 +24,9 @@ constexpr const char* kTrustsItsPeer =
     ": net_memif trusts its peer, which can read and write this daemon's memory; for peers that "
     "are not to be trusted there is `create interface memif`";
 constexpr const char* kInsteadOfMemif = "; there is `create interface memif`";
+constexpr const char* kLivesInItsPeer =
+    ": net_vhost trusts its peer, whose memory it reads and writes: this daemon ends when that is "
+    "cut off; for peers that are not to be trusted there is `create interface memif`";
 
 // As VPP calls cards: by the fastest that they can be, then bus, device and function.
 std::string pci_name(const Device& d) {
@@ -177,6 +181,10 @@ Result<void> Devices::probe(Device& d) {
   if (has_inside(c, "net_virtio_user") || has_inside(c, "virtio_user"))
     return refused(
         "net_virtio_user is no part of another device here, which would wait for its peer");
+  if (is_vhost(c))
+    if (const auto guarded = guard_vhost(); !guarded)
+      return refused("this net_vhost cannot be kept from waiting for its peers: " +
+                     guarded.error().message + kInsteadOfMemif);
   if (is_memif(c.address)) {  // which has no thread of its own: this is the control thread
     const auto gate = guard_memif(host_.n_workers());
     if (!gate)
@@ -220,6 +228,7 @@ void Devices::finish_making(Device& d) {
     if (added) {
       d.n_refused = 0;
       if (d.gate) host_.log(LogLevel::kWarn, "dpdk", d.name + kTrustsItsPeer);
+      if (is_vhost(d.config)) host_.log(LogLevel::kWarn, "dpdk", d.name + kLivesInItsPeer);
       if (!d.on_made) host_.log(LogLevel::kNotice, "dpdk", d.name + " is there");
       return end_making(d, d.index);
     }

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 from dpdk_cases import (NAME, NEAR_IP4, NEAR_IP6, PEER_IP4, PEER_IP6, TAP, config, deleted, device, finish_checksums,
@@ -274,6 +275,44 @@ def back():
         expect(near.cli("show", "dpdk", "device", as_json=True)["devices"][0]["name"] == OTHER, "the other is there")
 
 
+@contextlib.contextmanager
+def unfinished(path):
+    """A peer of a net_vhost that begins a message (VHOST_USER_SET_FEATURES, version 1, 8 bytes), and stalls."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.connect(str(path))
+        s.sendall(struct.pack("=III", 2, 1, 8))
+        yield s
+
+
+def vhost_unfinished():
+    """A peer of net_vhost stalls within a message: those of others come and go, and its device is deleted."""
+    with Lab(daemon=False) as near, Lab(daemon=False) as peer:
+        one, two = near.dir / "one.sock", near.dir / "two.sock"
+        near.config_extra = config(vdev(f"net_vhost0,iface={one}", "vhost1"), vdev(f"net_vhost1,iface={two}"))
+        near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6)
+        peer.config_extra = config(vdev(f"net_virtio_user0,path={two}"))
+        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        near.start_daemon()
+        expect("vhost1: net_vhost trusts its peer" in log_of(near), log_of(near))
+        near.cli("set", "interface", "state", "vhost1", "up")
+        with unfinished(one), unfinished(one):
+            peer.start_daemon()
+            wait_link(near, "up")
+            ping(near, PEER_IP4)
+            near.cli("set", "interface", "state", "vhost1", "down")
+            near.cli("set", "interface", "state", "vhost1", "up")
+        with unfinished(one):
+            near.cli("delete", "dpdk", "vdev", "vhost1")
+            near.cli("show", "version")
+            expect(not one.exists(), "the socket is gone")
+        ping(near, PEER_IP4)
+        with unfinished(two):  # beside the one that is there
+            peer.stop(peer.daemon, signal.SIGKILL)
+            wait_link(near, "down")
+            near.stop(near.daemon)
+            expect(near.daemon.returncode == 0, f"the daemon ended with {near.daemon.returncode}")
+
+
 def stall_others():
     """The peers of net_memif, in either role, and of net_vhost, are stopped: likewise."""
     memif = "net_memif0,role={role},id=0,socket={{dir}}/memif.sock,socket-abstract=no"
@@ -323,4 +362,4 @@ def deleted_under_load():
 
 
 if __name__ == "__main__":
-    run_case(stall, stall_end, absent, server_stall, back, stall_others, deleted_under_load)
+    run_case(stall, stall_end, absent, server_stall, back, vhost_unfinished, stall_others, deleted_under_load)
