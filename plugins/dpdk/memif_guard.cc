@@ -1,7 +1,9 @@
 #include "memif_guard.h"
 
+#include <fcntl.h>
 #include <rte_interrupts.h>
 #include <rte_malloc.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -169,6 +171,20 @@ int removed_later(const rte_intr_handle* h, rte_intr_callback_fn, void* arg,
 }
 void freed(rte_intr_handle* h) { guard->free(h); }
 
+// And of the kernel's: who is called waits for nobody. A server that takes nobody has no room for
+// us at some time; a client that reads no answers has none for another. The driver gives either up.
+int connected(int fd, const sockaddr* to, socklen_t size) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return -1;
+  const int code = ::connect(fd, to, size), why = errno;
+  (void)::fcntl(fd, F_SETFL, flags);
+  errno = why;
+  return code;
+}
+ssize_t sent(int fd, const msghdr* message, int flags) {
+  return ::sendmsg(fd, message, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 template <class F>
 void* address_of(F* function) {
   return reinterpret_cast<void*>(function);
@@ -186,6 +202,8 @@ Result<BurstGate*> guard_memif(uint32_t n_workers) {
       Import{"rte_intr_callback_unregister", address_of(removed)},
       Import{"rte_intr_callback_unregister_pending", address_of(removed_later)},
       Import{"rte_intr_instance_free", address_of(freed)},
+      Import{"connect", address_of(connected)},
+      Import{"sendmsg", address_of(sent)},
   };
   if (auto done = redirect_imports("librte_net_memif.so", imports); !done) {
     delete std::exchange(guard, nullptr);

@@ -4,7 +4,8 @@
 // - no worker is in one of its bursts while it opens, closes, maps, unmaps, frees;
 // - it frees nothing that EAL still calls it with: a connection whose peer had hung up before it
 //   was greeted, the socket of a device that is deleted, and who was connected to that socket and
-//   had not said more.
+//   had not said more;
+// - it waits for no peer: one that takes no connection, or reads no answers, is given up.
 #pragma once
 #include "burst_gate.h"
 

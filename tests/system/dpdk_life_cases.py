@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -136,6 +137,38 @@ def memif_peers():
         expect(f"{NAME}: net_memif trusts its peer" in log, log)
 
 
+def memif_stalled():
+    """net_memif's peers, in either role, that stall where its driver would wait for them on EAL's thread: a server that takes
+    nobody, whose queue is full, and a client that reads no answers."""
+    with Lab(daemon=False) as lab, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        takes_nobody, at = lab.dir / "stalled.sock", lab.dir / "memif.sock"
+        server.bind(str(takes_nobody))
+        server.listen(0)
+        words = "id=0,socket={},socket-abstract=no"
+        lab.config_extra = config(vdev("net_memif0,role=client," + words.format(takes_nobody)),
+                                  vdev("net_memif1,role=server," + words.format(at), "memif1"))
+        lab.startup = startup() + ["set interface state memif1 up"]
+        lab.start_daemon()
+        wait_until(lambda: f"Failed to connect socket: {takes_nobody}" in (lab.dir / "hostloom.log").read_text(),
+                   "it tries again, and there is no room")
+        reads_nothing = memif_peer.Peer(at)
+        reads_nothing.begin()
+        bell = os.eventfd(0, os.EFD_NONBLOCK)
+        try:
+            while True:
+                reads_nothing.add_ring(0, bell)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # hung up on, in place of a TimeoutError
+        after = memif_peer.Peer(at)
+        after.shake_hands()
+        wait_link(lab, "up", "memif1")
+        for name in (NAME, "memif1"):
+            lab.cli("set", "interface", "state", name, "down")
+            lab.cli("delete", "dpdk", "vdev", name)
+        lab.stop(lab.daemon)
+        expect(lab.daemon.returncode == 0, f"the daemon ended with {lab.daemon.returncode}")
+
+
 def wait_for_now(lab, condition):
     """Without a pause: the peer is to go in the middle of it."""
     until = time.monotonic() + 120
@@ -145,4 +178,4 @@ def wait_for_now(lab, condition):
 
 
 if __name__ == "__main__":
-    run_case(vlan, memif_peers)
+    run_case(vlan, memif_peers, memif_stalled)

@@ -42,11 +42,19 @@ class Peer:
         rights = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         self.socket.sendmsg([message], rights)
 
-    def shake_hands(self, device_id=0):
-        """Until the link is up."""
+    def begin(self, device_id=0):
+        """Until it has said which device it wants."""
         self.hear(HELLO)
         self.say(INIT, struct.pack("<HIB24s32s", VERSION, device_id, 0, b"", b"played"))
         self.hear(ACK)
+
+    def add_ring(self, ring, bell):
+        """The first is to the server, the second from it."""
+        self.say(ADD_RING, struct.pack("<HHHIBH", 1 - ring, 0, 0, ring * RING, LOG2_SLOTS, 0), bell)
+
+    def shake_hands(self, device_id=0):
+        """Until the link is up."""
+        self.begin(device_id)
         self.region = os.memfd_create("peer", os.MFD_ALLOW_SEALING)
         os.ftruncate(self.region, REGION)
         self.memory = mmap.mmap(self.region, REGION)
@@ -54,9 +62,9 @@ class Peer:
             struct.pack_into("<I", self.memory, ring * RING, COOKIE)
         self.say(ADD_REGION, struct.pack("<HQ", 0, REGION), self.region)
         self.hear(ACK)
-        for ring in range(2):  # to the server, from the server
+        for ring in range(2):
             bell = os.eventfd(0, os.EFD_NONBLOCK)
-            self.say(ADD_RING, struct.pack("<HHHIBH", 1 - ring, 0, 0, ring * RING, LOG2_SLOTS, 0), bell)
+            self.add_ring(ring, bell)
             os.close(bell)
             self.hear(ACK)
         self.say(CONNECT, b"played")
