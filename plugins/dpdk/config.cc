@@ -193,6 +193,16 @@ Result<DeviceConfig> parse_vdev(std::string_view text) {
   return d;
 }
 
+std::vector<std::string> arguments_of(const std::string& devargs) {
+  std::vector<std::string> all;
+  for (std::size_t at = 0; at < devargs.size();) {
+    const std::size_t end = std::min(devargs.find(',', at), devargs.size());
+    all.push_back(devargs.substr(at, end - at));
+    at = end + 1;
+  }
+  return all;
+}
+
 // Where a name may begin is the driver's to say (`dev(NAME`, `slave=NAME`, `bus=vdev,name=NAME`):
 // anywhere but within a word.
 bool has_inside(const DeviceConfig& d, std::string_view driver) noexcept {

@@ -48,6 +48,9 @@ constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;  // of either ki
 // "net_tap0,iface=dtap0": a device of software, as `vdev` takes it.
 Result<DeviceConfig> parse_vdev(std::string_view text);
 
+// Those of "KEY=VALUE,...".
+std::vector<std::string> arguments_of(const std::string& devargs);
+
 // Whether a device that is made of others (net_failsafe, net_bonding) names one of that driver's
 // ("net_memif") as one of them: EAL takes for the driver's whatever begins with its name.
 bool has_inside(const DeviceConfig&, std::string_view driver) noexcept;

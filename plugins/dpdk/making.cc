@@ -10,24 +10,14 @@
 #include <thread>
 #include <utility>
 
+#include "admission.h"
 #include "devices.h"
-#include "memif_guard.h"
-#include "vhost_guard.h"
 
 namespace loom::dpdk {
 namespace {
 
 constexpr uint32_t kMostSegments = 64;
 constexpr const char* kVdevBus = "vdev";
-// The driver believes whatever its peer writes (README.md, "Peers of net_memif").
-constexpr const char* kTrustsItsPeer =
-    ": net_memif trusts its peer, which can read and write this daemon's memory; for peers that "
-    "are not to be trusted there is `create interface memif`";
-constexpr const char* kInsteadOfMemif = "; there is `create interface memif`";
-constexpr const char* kLivesInItsPeer =
-    ": net_vhost trusts its peer, whose memory it reads and writes: this daemon ends when that is "
-    "cut off; for peers that are not to be trusted there is `create interface memif`";
-
 // As VPP calls cards: by the fastest that they can be, then bus, device and function.
 std::string pci_name(const Device& d) {
   static constexpr std::pair<uint32_t, const char*> kSpeeds[] = {
@@ -176,22 +166,9 @@ Result<void> Devices::probe(Device& d) {
     return error(Status::kIo,
                  c.address + " is not there: " + why + (said.empty() ? "" : " (" + said + ")"));
   };
-  if (has_inside(c, "net_memif"))
-    return refused(std::string("net_memif is no part of another device here") + kInsteadOfMemif);
-  if (has_inside(c, "net_virtio_user") || has_inside(c, "virtio_user"))
-    return refused(
-        "net_virtio_user is no part of another device here, which would wait for its peer");
-  if (is_vhost(c))
-    if (const auto guarded = guard_vhost(); !guarded)
-      return refused("this net_vhost cannot be kept from waiting for its peers: " +
-                     guarded.error().message + kInsteadOfMemif);
-  if (is_memif(c.address)) {  // which has no thread of its own: this is the control thread
-    const auto gate = guard_memif(host_.n_workers());
-    if (!gate)
-      return refused("this net_memif cannot be kept from harm: " + gate.error().message +
-                     kInsteadOfMemif);
-    d.gate = *gate;
-  }
+  const auto gate = admit(c, host_.n_workers());
+  if (!gate) return refused(gate.error().message);
+  d.gate = *gate;
   if (c.is_virtual) {
     const std::string devargs = d.listener ? as_client(c.devargs) : c.devargs;
     const PeerListener::Turn turn(d.listener.get());
@@ -227,8 +204,8 @@ void Devices::finish_making(Device& d) {
     const auto added = add_interface(d);
     if (added) {
       d.n_refused = 0;
-      if (d.gate) host_.log(LogLevel::kWarn, "dpdk", d.name + kTrustsItsPeer);
-      if (is_vhost(d.config)) host_.log(LogLevel::kWarn, "dpdk", d.name + kLivesInItsPeer);
+      if (const auto trust = trust_of(d.config); !trust.empty())
+        host_.log(LogLevel::kWarn, "dpdk", d.name + std::string(trust));
       if (!d.on_made) host_.log(LogLevel::kNotice, "dpdk", d.name + " is there");
       return end_making(d, d.index);
     }

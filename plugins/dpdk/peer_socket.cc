@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -49,12 +48,8 @@ PeerSocket peer_socket_of(const DeviceConfig& c) {
 
 std::string as_client(const std::string& devargs) {
   std::string out;
-  for (std::size_t at = 0; at <= devargs.size();) {
-    const std::size_t end = std::min(devargs.find(',', at), devargs.size());
-    const std::string one = devargs.substr(at, end - at);
+  for (const std::string& one : arguments_of(devargs))
     if (one.rfind("server=", 0) != 0) out += (out.empty() ? "" : ",") + one;
-    at = end + 1;
-  }
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_mbuf.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <optional>
@@ -132,6 +133,19 @@ TEST(Devices, WhatIsThereIsNotMadeTwiceAndWhatIsNotIsNotRemoved) {
   h.device().config.is_virtual = true;
   EXPECT_EQ(h.devices->find(7), &h.device());
   EXPECT_EQ(h.devices->next_from(8), nullptr);
+}
+
+TEST(Devices, AFileThatWouldKeepAWorkerWaitingIsRefused) {
+  Harness& h = Harness::get();
+  const std::string fifo = ::testing::TempDir() + "hostloom-fifo-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  for (const std::string& one : {"rx_pcap=" + fifo, "tx_pcap=" + fifo, std::string("rx_pcap=-"),
+                                 "iface=lo,rx_pcap=" + fifo}) {
+    const auto made = h.create(*parse_vdev("net_pcap9," + one));
+    ASSERT_FALSE(made) << one;
+    EXPECT_THAT(made.error().message, HasSubstr("is no regular file")) << one;
+  }
+  EXPECT_EQ(::unlink(fifo.c_str()), 0);
 }
 
 TEST(Devices, OneThatWaitsForItsPeerHoldsNobodyUpAndIsGivenUp) {

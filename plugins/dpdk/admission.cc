@@ -1,0 +1,65 @@
+#include "admission.h"
+
+#include <sys/stat.h>
+
+#include <string>
+
+#include "memif_guard.h"
+#include "vhost_guard.h"
+
+namespace loom::dpdk {
+namespace {
+
+constexpr const char* kInsteadOfThem = "; there is `create interface memif`";
+
+Error refused(const std::string& why) { return error(Status::kUnsupported, why); }
+
+// net_pcap opens its files, and reads and writes them in bursts, with calls that wait. "": it can.
+std::string pcap_that_waits(const DeviceConfig& d) {
+  if (!d.address.starts_with("net_pcap")) return "";
+  for (const std::string& one : arguments_of(d.devargs)) {
+    if (!one.starts_with("rx_pcap=") && !one.starts_with("tx_pcap=")) continue;
+    const std::string path = one.substr(one.find('=') + 1);
+    struct stat s {};
+    if (path == "-" ||
+        (::stat(path.c_str(), &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)))
+      return one;
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<BurstGate*> admit(const DeviceConfig& d, uint32_t n_workers) {
+  if (has_inside(d, "net_memif"))
+    return refused(std::string("net_memif is no part of another device here") + kInsteadOfThem);
+  if (has_inside(d, "net_virtio_user") || has_inside(d, "virtio_user"))
+    return refused(
+        "net_virtio_user is no part of another device here, which would wait for its peer");
+  if (const std::string one = pcap_that_waits(d); !one.empty())
+    return refused(one + " is no regular file: a worker would wait for who is at its other end");
+  if (is_vhost(d))
+    if (const auto guarded = guard_vhost(); !guarded)
+      return refused("this net_vhost cannot be kept from waiting for its peers: " +
+                     guarded.error().message + kInsteadOfThem);
+  if (!is_memif(d.address)) return nullptr;
+  const auto gate = guard_memif(n_workers);
+  if (!gate)
+    return refused("this net_memif cannot be kept from harm: " + gate.error().message +
+                   kInsteadOfThem);
+  return *gate;
+}
+
+// What drivers believe is in README.md, "Peers of ...".
+std::string_view trust_of(const DeviceConfig& d) noexcept {
+  if (is_memif(d.address))
+    return ": net_memif trusts its peer, which can read and write this daemon's memory; for peers "
+           "that are not to be trusted there is `create interface memif`";
+  if (is_vhost(d))
+    return ": net_vhost trusts its peer, whose memory it reads and writes: this daemon ends when "
+           "that is cut off; for peers that are not to be trusted there is `create interface "
+           "memif`";
+  return "";
+}
+
+}  // namespace loom::dpdk
