@@ -70,19 +70,32 @@ Status enter_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
   return s;
 }
 
-// At a port that nobody has. Where there is none, one that others have with other peers.
-Status choose_with_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
-                        Endpoints& e) noexcept {
+// At the first port that nobody has and that enter(its end) gets. kInUse: there is none.
+template <class Enter>
+Status enter_free(UdpWorker& u, const Connection& c, LocalPorts::Table& ports, Endpoints& e,
+                  Enter&& enter) noexcept {
   LocalEnd end = local_end(c, e);
   PortSearch search = new_search(u);
   Status s;
   while ((s = ports.take_free(end, search)) == Status::kOk) {
     e.local_port = end.port;
-    s = enter_peer(u, c, ports, e);
-    ports.remove(end);  // it has the one with its address by now
-    if (s != Status::kInUse) return s;
+    s = enter(end);
+    if (s == Status::kOk) return s;
+    ports.remove(end);
+    if (s != Status::kInUse) break;
   }
   e.local_port = 0;
+  return s;
+}
+
+// At a port that nobody has. Where there is none, one that others have with other peers.
+Status choose_with_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
+                        Endpoints& e) noexcept {
+  const Status s = enter_free(u, c, ports, e, [&](const LocalEnd& end) {
+    const Status entered = enter_peer(u, c, ports, e);
+    if (entered == Status::kOk) ports.remove(end);  // it has the one with its address by now
+    return entered;
+  });
   return s == Status::kInUse ? enter_peer(u, c, ports, e) : s;
 }
 
@@ -121,24 +134,6 @@ void leave_bound(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept
     u.w.sessions->flow_unbind(u.w, e, kProtoUdp, c.dual_stack());
 }
 
-// At a port that nobody has. The flow table hears of the one that is taken only: packets of others
-// would find what is entered there to see. kInUse: there is none.
-Status claim_free(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
-                  Endpoints& e) noexcept {
-  LocalEnd end = local_end(c, e);
-  PortSearch search = new_search(u);
-  Status s;
-  while ((s = ports.take_free(end, search)) == Status::kOk) {
-    e.local_port = end.port;
-    s = enter_bound(u, c, e);
-    if (s == Status::kOk) return s;
-    ports.remove(end);
-    if (s != Status::kInUse) break;
-  }
-  e.local_port = 0;
-  return s;
-}
-
 // The local end alone. `had`: by a socket that had it before its peer, so nobody is asked.
 Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e, bool had = false) noexcept {
   LocalPorts::Table* const ports = shared().local_ports->of(e.fib_index);
@@ -151,7 +146,9 @@ Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e, bool had = f
     s = enter_bound(u, c, e);
     if (s != Status::kOk) ports->remove(end);
   } else {
-    s = claim_free(u, c, *ports, e);
+    // The flow table hears of the one that is taken only: packets of others would find what is
+    // entered there to see.
+    s = enter_free(u, c, *ports, e, [&](const LocalEnd&) { return enter_bound(u, c, e); });
     if (s == Status::kInUse) {  // then one of a socket that has it with a peer
       s = enter_bound(u, c, e);
       if (s != Status::kOk) return s;
