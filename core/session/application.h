@@ -8,12 +8,14 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include <hostloom/waker.h>
 
 #include "session/fair_share.h"
 #include "session/owner.h"
+#include "session/port_groups.h"
 #include "session/wanted_links.h"
 #include "svm/accept_queue.h"
 #include "svm/app_arena.h"
@@ -85,6 +87,25 @@ class MemoryCharge {
   uint64_t bytes_ = 0;
 };
 
+// Where packets and connects find a listener: an entry of the flow tables.
+struct Place {
+  Endpoints at;
+  bool dual_stack = false;
+  bool operator==(const Place& o) const noexcept {
+    return at.local == o.at.local && at.local_port == o.at.local_port &&
+           at.fib_index == o.at.fib_index && dual_stack == o.dual_stack;
+  }
+};
+
+// An end that was bound (bound_ends.cc). Control thread.
+struct BoundEnd {
+  uint32_t number = 0;
+  uint32_t app_worker = 0;  // ends with it
+  uint8_t protocol = 0;
+  PortShare share;
+  std::vector<Place> places;
+};
+
 struct App {
   // `max_segments`: in app_segments.
   explicit App(const OwnerOps& o, uint32_t max_segments = 64)
@@ -100,6 +121,7 @@ struct App {
   MemoryCharge memory;
   // Of Impl::shares; what is inside the process takes none.
   Taken descriptors, address_space, listeners, memberships;
+  std::unordered_map<uint32_t, BoundEnd> bound_ends;  // by number; each is one of `listeners`
   uint32_t n_pairs = 0;  // that it was first to connect in
   struct {
     bool local = true;   // applications of this daemon, by cut-through
@@ -160,16 +182,6 @@ struct FibPair {
   uint32_t of(bool is_ip4) const noexcept { return is_ip4 ? ip4 : ip6; }
 };
 
-// Where packets and connects find a listener: an entry of the flow tables.
-struct Place {
-  Endpoints at;
-  bool dual_stack = false;
-  bool operator==(const Place& o) const noexcept {
-    return at.local == o.at.local && at.local_port == o.at.local_port &&
-           at.fib_index == o.at.fib_index && dual_stack == o.dual_stack;
-  }
-};
-
 // A listening endpoint. On every daemon worker; its connections and accept queue belong to the
 // application.
 struct Listener {
@@ -179,6 +191,7 @@ struct Listener {
   TransportId transport = kNoTransport;
   Endpoints endpoints;
   bool dual_stack = false;
+  uint32_t bound = 0;         // BoundEnd's number, that its own end is not in its way; 0: none
   bool is_going = false;      // control thread: among those that unlisten() ends
   FibPair fibs;               // that were asked for
   std::vector<Place> places;  // control thread

@@ -20,6 +20,7 @@
 #include "graph/placement.h"
 #include "session/attach.h"
 #include "session/fds.h"
+#include "session/listeners.h"
 
 namespace loom::session {
 

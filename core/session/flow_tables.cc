@@ -304,20 +304,10 @@ Status FlowTables::add_local(const Endpoints& e, uint8_t protocol, bool dual_sta
   return s4;
 }
 
-Status FlowTables::add_listener(Endpoints& e, uint8_t protocol, bool dual_stack,
+Status FlowTables::add_listener(const Endpoints& e, uint8_t protocol, bool dual_stack,
                                 uint32_t listener) noexcept {
-  const uint64_t value = pack(listener, 0, FlowKind::kListener);
-  if (e.local_port != 0) {
-    const Status s = add_local(e, protocol, dual_stack, value);
-    return s == Status::kExists ? Status::kInUse : s;
-  }
-  for (uint32_t port = max_port_; port >= min_port_ && port != 0; --port) {
-    e.local_port = static_cast<uint16_t>(port);
-    const Status s = add_local(e, protocol, dual_stack, value);
-    if (s != Status::kExists) return s;
-  }
-  e.local_port = 0;
-  return Status::kInUse;
+  const Status s = add_local(e, protocol, dual_stack, pack(listener, 0, FlowKind::kListener));
+  return s == Status::kExists ? Status::kInUse : s;
 }
 
 template <class Add>

@@ -34,8 +34,9 @@ class FlowTables {
   Status open(Endpoints& e, uint8_t protocol, uint8_t worker, ConnId, uint32_t& counter,
               TimeNs now) noexcept;
 
-  // Listeners. v6only false with a wildcard IPv6 address also takes IPv4.
-  Status add_listener(Endpoints&, uint8_t protocol, bool dual_stack, uint32_t listener) noexcept;
+  // Listeners, which have a port. v6only false with a wildcard IPv6 address also takes IPv4.
+  Status add_listener(const Endpoints&, uint8_t protocol, bool dual_stack,
+                      uint32_t listener) noexcept;
   void del_listener(const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
   // The same, of one that shares its place with others that agree to it (port_groups.h). `alone`:
   // only where nobody is. kInUse: not all agree.
@@ -113,7 +114,7 @@ class FlowTables {
   mutable PortGroups groups_;  // its mutex
   PortShortage shortage_;      // of open()
   HashSecret port_secret_;
-  uint16_t min_port_ = 1024, max_port_ = 65535;
+  uint16_t min_port_ = 0, max_port_ = 0;  // that are chosen
 };
 
 FlowKey4 key4_of(const Endpoints&, uint8_t protocol) noexcept;

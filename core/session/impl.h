@@ -28,6 +28,7 @@
 #include "session/endpoint_settings.h"
 #include "session/filters.h"
 #include "session/flow_tables.h"
+#include "session/local_ends.h"
 #include "session/migrate.h"
 #include "session/namespaces.h"
 #include "session/reserved_list.h"
@@ -132,6 +133,8 @@ struct SessionLayer::Impl {
   Engine& engine;
   TransportRegistry& transports;
   std::unique_ptr<session::FlowTables> flows;
+  session::LocalEnds local_ends;     // control thread
+  uint32_t bound_end_number = 0;     // the latest
   std::atomic<bool> fetches{false};  // memory for them, and it is not there yet
   std::unique_ptr<session::Filters> filters;
   std::unique_ptr<session::Ops> ops;
@@ -187,6 +190,17 @@ struct SessionLayer::Impl {
   // Whoever calls back later, and may come too late, holds it weakly.
   std::shared_ptr<Impl*> alive = std::make_shared<Impl*>(this);
   uint32_t n_listeners = 0, listener_generation = 0;
+
+  // The first of the ports to choose from that fn(port) says yes to, from a random one on (RFC 6056
+  // section 3.3.1). False: to none. Control thread.
+  template <class Fn>
+  bool choose_port(Fn&& fn) const {
+    const uint32_t first = config.min_src_port, n = config.max_src_port - first + 1u;
+    const uint64_t start = HashSecret::random().words[0];
+    for (uint32_t i = 0; i < n; ++i)
+      if (fn(static_cast<uint16_t>(first + (start + i) % n))) return true;
+    return false;
+  }
 
   session::Listener* listener(uint32_t index) const noexcept {
     return index < kMaxListeners ? listeners[index].load(std::memory_order_acquire) : nullptr;
@@ -396,27 +410,6 @@ inline void flush(SessionWorker& sw, void (*between)(SessionWorker&) noexcept = 
 void overflow_tick(Worker&, Timer&) noexcept;
 // OwnerOps::tell of external applications.
 void tell_by_event(SessionWorker&, Session&, uint8_t what) noexcept;
-
-// --- listeners.cc. Control thread.
-// ------------------------------------------------------------------------------------
-
-struct ListenArgs {
-  TransportId transport = kNoTransport;
-  Endpoints local{};  // fib_index is not looked at
-  FibPair fibs{};
-  SocketOptionsView options{};
-  uint32_t backlog = 0;
-  uint32_t rx_fifo_size = 0, tx_fifo_size = 0;  // 0: the application's
-  uint64_t holders = 0;                         // bits of its workers
-  void* app_context = nullptr;
-  App* for_app = nullptr;  // Listener's
-};
-Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
-void listen(Impl&, App&, uint32_t app_worker, const svm::ListenEvent&);
-// Of `app`. They are gone on return, with the connections that nobody has taken from them.
-void unlisten(Impl&, App& app, std::span<Listener* const>);
-// It has those from now on, or keeps what it has.
-Result<void> change_settings(Impl&, Listener&, uint32_t settings);
 
 // Sessions that live on the worker, or on all; any thread. A slot that only passes on is none.
 inline uint32_t n_sessions(const SessionWorker& sw) noexcept {

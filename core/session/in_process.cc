@@ -4,6 +4,7 @@
 // (let_go), so whatever a callback does, the session it is called for stays where it is.
 // Worker, but for make_segment and end.
 #include "session/in_process.h"
+#include "session/listeners.h"
 
 namespace loom::session {
 namespace {

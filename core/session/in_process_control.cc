@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "session/in_process.h"
+#include "session/listeners.h"
 #include "transport/ops_table.h"
 
 namespace loom {

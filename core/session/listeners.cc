@@ -1,9 +1,11 @@
 // Listening endpoints come and go on the control thread, which tells every worker in turn; no
 // worker stops.
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include "session/control.h"
+#include "session/listeners.h"
 
 namespace loom::session {
 namespace {
@@ -66,14 +68,13 @@ Status claim(Impl& layer, Listener& l, uint16_t port, bool alone) {
 // On a port that all of them have free when it asks for none.
 Status claim_any(Impl& layer, Listener& l) {
   if (l.endpoints.local_port != 0) return claim(layer, l, l.endpoints.local_port, false);
-  for (uint32_t port = layer.config.max_src_port; port >= layer.config.min_src_port && port != 0;
-       --port) {
-    const Status s = claim(layer, l, static_cast<uint16_t>(port), true);
-    if (s == Status::kInUse) continue;
-    l.endpoints.local_port = static_cast<uint16_t>(port);
-    return s;
-  }
-  return Status::kInUse;
+  Status s = Status::kInUse;
+  const bool is_chosen = layer.choose_port([&](uint16_t port) {
+    s = claim(layer, l, port, true);
+    if (s == Status::kOk) l.endpoints.local_port = port;
+    return s != Status::kInUse;
+  });
+  return is_chosen ? s : Status::kInUse;
 }
 
 // Takes the listener's places; on failure it has none.
@@ -134,27 +135,51 @@ void unlisten_on_workers(Impl& layer, const App& app, std::span<Listener* const>
     });
 }
 
+// As it listens: reuseaddr is no agreement any more, but for what is bound alone.
+LocalEnd end_of(const Impl& layer, const Listener& l, const Place& p) {
+  return {.place = p,
+          .protocol = layer.transports.get(l.transport)->ip_protocol,
+          .share = share_of(l.face(), l.options),
+          .listens = true,
+          .bound = l.bound};
+}
+
 }  // namespace
+
+PortShare share_of(const App& app, const SocketOptionsView& options) {
+  return {.reuseport = options.reuseport,
+          .reuseaddr = options.reuseaddr,
+          .uid = app.uid,
+          .ns = app.ns.get(),
+          .interface = options.interface};
+}
+
+bool takes_both(const ListenArgs& args) {
+  return !args.local.local.is_ip4 && args.local.local.is_zero() && !args.options.v6only;
+}
 
 // One that shares its port has flows by their hash, as many as each of the others. One of an
 // interface has those that come by it.
 Status take_place(Impl& layer, const Listener& l, Place& p, bool alone) {
-  const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
-  if (!may_join(l)) return layer.flows->add_listener(p.at, protocol, p.dual_stack, l.index);
-  const PortShare share{.reuseport = l.options.reuseport,
-                        .reuseaddr = false,
-                        .uid = l.face().uid,
-                        .ns = l.face().ns.get(),
-                        .interface = l.options.interface};
-  return layer.flows->add_shared_listener(p.at, protocol, p.dual_stack, l.index, share, alone);
+  const LocalEnd end = end_of(layer, l, p);
+  if (!layer.local_ends.is_free(end, alone)) return Status::kInUse;
+  PortShare share = end.share;
+  share.reuseaddr = false;
+  const Status s = may_join(l)
+                       ? layer.flows->add_shared_listener(p.at, end.protocol, p.dual_stack, l.index,
+                                                          share, alone)
+                       : layer.flows->add_listener(p.at, end.protocol, p.dual_stack, l.index);
+  if (s == Status::kOk) layer.local_ends.add(end);
+  return s;
 }
 
 void give_up_place(Impl& layer, const Listener& l, const Place& p) {
-  const uint8_t protocol = layer.transports.get(l.transport)->ip_protocol;
+  const LocalEnd end = end_of(layer, l, p);
+  layer.local_ends.remove(end);
   if (may_join(l))
-    layer.flows->del_shared_listener(p.at, protocol, p.dual_stack, l.index);
+    layer.flows->del_shared_listener(p.at, end.protocol, p.dual_stack, l.index);
   else
-    layer.flows->del_listener(p.at, protocol, p.dual_stack);
+    layer.flows->del_listener(p.at, end.protocol, p.dual_stack);
 }
 
 Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
@@ -180,7 +205,8 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   l->options = args.options;
   std::strncpy(l->congestion, args.options.congestion, sizeof l->congestion - 1);
   l->options.congestion = l->congestion;
-  l->dual_stack = !l->endpoints.local.is_ip4 && l->endpoints.local.is_zero() && !l->options.v6only;
+  l->dual_stack = takes_both(args);
+  l->bound = args.bound;
   const auto size = [](uint32_t asked, uint32_t otherwise) {
     return asked ? std::clamp(asked, 4096u, kMaxFifo) : otherwise;
   };
@@ -226,48 +252,6 @@ Result<Listener*> open_listener(Impl& layer, App& app, const ListenArgs& args) {
   return raw;
 }
 
-void listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& e) {
-  if (layer.stopped || app.detached || !app.workers[app_worker]) return;
-  svm::BoundEvent event{};
-  event.context = e.context;
-  const auto answer = [&](Status s) {
-    event.status = static_cast<int32_t>(s);
-    reply(layer, app, app_worker, event);
-  };
-  char congestion[16];
-  ListenArgs args{.transport = layer.transports.find_proto(e.proto),
-                  .local = endpoints_of(e.local, e.local),
-                  .fibs = app.ns->fibs(),
-                  .options = options_view(e.options, congestion),
-                  .backlog = e.backlog,
-                  .rx_fifo_size = e.rx_fifo_size,
-                  .tx_fifo_size = e.tx_fifo_size,
-                  .holders = 1ull << app_worker};
-  keep_in_place(app, args.options);
-  const uint32_t settings = e.options.settings;
-  const auto end_settings = [&] {
-    if (settings != 0 && layer.settings.used(app, settings)) layer.settings.take_away_used();
-  };
-  if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings))) {
-    end_settings();
-    return answer(Status::kInvalid);
-  }
-  if (e.options.interface != 0)
-    if (const Status s =
-            may_listen_on(layer, *app.ns, args.local.local, IfIndex{e.options.interface} - 1);
-        s != Status::kOk) {
-      end_settings();
-      return answer(s);
-    }
-  const auto l = open_listener(layer, app, args);
-  end_settings();
-  if (!l) return answer(l.error().code);
-  event.handle = (*l)->handle();
-  event.listener = (*l)->shared_ref;
-  event.local = endpoint_of((*l)->endpoints.local, (*l)->endpoints.local_port);
-  answer(Status::kOk);
-}
-
 Result<void> change_settings(Impl& layer, Listener& l, uint32_t settings) {
   const TransportOps& ops = *layer.transports.get(l.transport);
   if (l.internal == kNoConn || !ops.use_settings)
@@ -299,6 +283,120 @@ void unlisten(Impl& layer, App& app, std::span<Listener* const> going) {
     release_index(layer, *l);
     delete l;
   }
+}
+
+namespace {
+
+// Listens, or binds alone. False, and the application is told nothing: somebody has the port, and
+// it is not to be told so yet.
+bool listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& e,
+            bool may_refuse) {
+  if (layer.stopped || app.detached || !app.workers[app_worker]) return true;
+  svm::BoundEvent event{};
+  event.context = e.context;
+  const uint32_t settings = e.options.settings;
+  const auto answer = [&](Status s) {
+    if (s == Status::kInUse && !may_refuse) return false;
+    if (settings != 0 && layer.settings.used(app, settings)) layer.settings.take_away_used();
+    event.status = static_cast<int32_t>(s);
+    reply(layer, app, app_worker, event);
+    return true;
+  };
+  char congestion[16];
+  ListenArgs args{.transport = layer.transports.find_proto(e.proto),
+                  .local = endpoints_of(e.local, e.local),
+                  .fibs = app.ns->fibs(),
+                  .options = options_view(e.options, congestion),
+                  .backlog = e.backlog,
+                  .rx_fifo_size = e.rx_fifo_size,
+                  .tx_fifo_size = e.tx_fifo_size,
+                  .holders = 1ull << app_worker};
+  keep_in_place(app, args.options);
+  if (app.bound_ends.contains(e.bound)) args.bound = e.bound;
+  if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings)))
+    return answer(Status::kInvalid);
+  if (e.options.interface != 0)
+    if (const Status s =
+            may_listen_on(layer, *app.ns, args.local.local, IfIndex{e.options.interface} - 1);
+        s != Status::kOk)
+      return answer(s);
+  if (e.only_binds != 0) {
+    uint32_t number;
+    const Status s = bind_end(layer, app, app_worker, args, &number);
+    event.handle = number;
+    event.local = endpoint_of(args.local.local, args.local.local_port);
+    return answer(s);
+  }
+  const auto l = open_listener(layer, app, args);
+  if (!l) return answer(l.error().code);
+  event.handle = (*l)->handle();
+  event.listener = (*l)->shared_ref;
+  event.local = endpoint_of((*l)->endpoints.local, (*l)->endpoints.local_port);
+  return answer(Status::kOk);
+}
+
+// The application may have gone, and its namespace with it, before control comes to a task.
+struct ListenTask {
+  Impl* layer;
+  App* app;
+  uint64_t app_serial;
+  uint32_t app_worker;
+  svm::ListenEvent event;
+  bool is_again = false;
+};
+
+struct UnlistenTask {
+  Impl* layer;
+  App* app;
+  uint64_t app_serial;
+  SessionHandle handle;
+};
+
+void listen_now(void* arg) noexcept;
+
+// What others have asked for before is read first: one of them may have closed what is in the way,
+// and a program relies on that when it has waited for the other.
+void listen_after_others(std::unique_ptr<ListenTask> t) noexcept {
+  Impl& layer = *t->layer;
+  t->is_again = true;
+  note_posted(*t->app);
+  for (uint32_t i = layer.engine.n_workers(); i-- > 0;)
+    layer.engine.run_on_worker(i, [&](Worker& w) {
+      (void)poll_requests(of(w));
+      if (i == 0) w.post_to_control(listen_now, t.release());  // behind theirs
+    });
+}
+
+void listen_now(void* arg) noexcept {
+  std::unique_ptr<ListenTask> t(static_cast<ListenTask*>(arg));
+  if (!note_come(*t->layer, t->app, t->app_serial)) return;
+  if (!listen(*t->layer, *t->app, t->app_worker, t->event, t->is_again))
+    listen_after_others(std::move(t));
+}
+
+}  // namespace
+
+// Listening touches every worker and allocates: the control thread does it.
+void listen_on_control(SessionWorker& sw, AppWorker& a, const svm::ListenEvent& e) {
+  note_posted(*a.app);
+  sw.worker->post_to_control(listen_now,
+                             new ListenTask{sw.layer, a.app, a.app->serial, a.index, e});
+}
+
+void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
+  note_posted(app);
+  sw.worker->post_to_control(
+      [](void* arg) {
+        std::unique_ptr<UnlistenTask> t(static_cast<UnlistenTask*>(arg));
+        const bool has_come = note_come(*t->layer, t->app, t->app_serial);
+        if (has_come && t->handle >> 32 == 0)
+          return unbind_end(*t->layer, *t->app, static_cast<uint32_t>(t->handle));
+        Listener* l = t->layer->listener(handle_index(t->handle));
+        if (has_come && l && l->app == t->app && l->handle() == t->handle &&
+            (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
+          unlisten(*t->layer, *t->app, {&l, 1});
+      },
+      new UnlistenTask{sw.layer, &app, app.serial, handle});
 }
 
 }  // namespace loom::session

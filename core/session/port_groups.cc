@@ -8,12 +8,6 @@
 namespace loom::session {
 namespace {
 
-bool agree(const PortShare& a, const PortShare& b) noexcept {
-  if (a.interface != kNoIndex && b.interface != kNoIndex && a.interface != b.interface) return true;
-  if (a.ns != b.ns) return false;
-  return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
-}
-
 // For so many more. vector says by an exception that there is no memory.
 template <class T>
 bool has_room(std::vector<T>& v, std::size_t n) noexcept {
@@ -26,6 +20,12 @@ bool has_room(std::vector<T>& v, std::size_t n) noexcept {
 }
 
 }  // namespace
+
+bool agree(const PortShare& a, const PortShare& b) noexcept {
+  if (a.interface != kNoIndex && b.interface != kNoIndex && a.interface != b.interface) return true;
+  if (a.ns != b.ns) return false;
+  return (a.reuseaddr && b.reuseaddr) || (a.reuseport && b.reuseport && a.uid == b.uid);
+}
 
 PortGroups::Group* PortGroups::find(Ref ref) const noexcept {
   const uint32_t index = ref & kIndexMask;

@@ -36,7 +36,10 @@ struct PortShare {
   IfIndex interface = kNoIndex;
   bool any() const noexcept { return reuseport || reuseaddr; }
   bool spreads() const noexcept { return reuseport || interface != kNoIndex; }
+  bool operator==(const PortShare&) const = default;
 };
+// Whether two may have one end.
+bool agree(const PortShare&, const PortShare&) noexcept;
 
 class PortGroups {
  public:

@@ -4,6 +4,7 @@
 
 #include "session/attach.h"
 #include "session/control.h"
+#include "session/listeners.h"
 
 namespace loom::session {
 namespace {
@@ -90,6 +91,7 @@ void remove_worker(Impl& layer, App& app, uint32_t index, bool abort, Process pr
       });
   }
   unlisten(layer, app, going);
+  unbind_ends_of(layer, app, index);
   // A process that does not know yet may still write to its queues: that memory is nobody else's as
   // long as there is the application.
   if (process == Process::kGone) {

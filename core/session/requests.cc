@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "session/listeners.h"
 #include "session/session_events.h"
 
 namespace loom::session {
@@ -109,48 +110,6 @@ void connect(SessionWorker& sw, AppWorker& a, const svm::ConnectEvent& c,
 }
 
 namespace {
-
-// The application may have gone, and its namespace with it, before control comes to a task.
-struct ListenTask {
-  Impl* layer;
-  App* app;
-  uint64_t app_serial;
-  uint32_t app_worker;
-  svm::ListenEvent event;
-};
-
-struct UnlistenTask {
-  Impl* layer;
-  App* app;
-  uint64_t app_serial;
-  SessionHandle handle;
-};
-
-// Listening touches every worker and allocates: the control thread does it.
-void listen_on_control(SessionWorker& sw, AppWorker& a, const svm::ListenEvent& e) {
-  note_posted(*a.app);
-  sw.worker->post_to_control(
-      [](void* arg) {
-        std::unique_ptr<ListenTask> t(static_cast<ListenTask*>(arg));
-        if (note_come(*t->layer, t->app, t->app_serial))
-          listen(*t->layer, *t->app, t->app_worker, t->event);
-      },
-      new ListenTask{sw.layer, a.app, a.app->serial, a.index, e});
-}
-
-void unlisten_on_control(SessionWorker& sw, App& app, SessionHandle handle) {
-  note_posted(app);
-  sw.worker->post_to_control(
-      [](void* arg) {
-        std::unique_ptr<UnlistenTask> t(static_cast<UnlistenTask*>(arg));
-        Listener* l = t->layer->listener(handle_index(t->handle));
-        if (note_come(*t->layer, t->app, t->app_serial) && l && l->app == t->app &&
-            l->handle() == t->handle &&
-            (l->shared->holders.load(std::memory_order_acquire) & t->app->live_mask()) == 0)
-          unlisten(*t->layer, *t->app, {&l, 1});
-      },
-      new UnlistenTask{sw.layer, &app, app.serial, handle});
-}
 
 // Linux's segments for TCP_INFO: windows there are counted in packets.
 uint32_t in_segments(uint32_t bytes, uint32_t mss) noexcept { return mss ? bytes / mss : 0; }

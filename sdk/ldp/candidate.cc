@@ -8,6 +8,7 @@
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ldp/fd_table.h"
@@ -34,6 +35,8 @@ struct Asked {
   svm::Endpoint local{};
   sockaddr_storage name{};
   socklen_t name_len = 0;
+  // Of all descriptors of the socket. Not to be let go under the mutex.
+  std::shared_ptr<vcl::BoundEnd> end{};
 };
 
 struct Candidates {
@@ -47,10 +50,11 @@ Candidates& candidates() {
 std::atomic<bool> any_copied{false};
 
 bool take_asked(int fd, Asked& out) {
+  Asked before;
   const std::lock_guard lock(candidates().mutex);
   const auto found = candidates().asked.find(fd);
   if (found == candidates().asked.end()) return false;
-  out = std::move(found->second);
+  before = std::exchange(out, std::move(found->second));
   candidates().asked.erase(found);
   return true;
 }
@@ -129,6 +133,12 @@ int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_
   return 0;
 }
 
+void forget_bind(int fd) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  if (found != candidates().asked.end()) found->second.bound = false;
+}
+
 bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope) {
   const std::lock_guard lock(candidates().mutex);
   const auto found = candidates().asked.find(fd);
@@ -136,6 +146,14 @@ bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope) {
   local = found->second.local;
   if (scope) *scope = scope_of(&found->second.name, found->second.name_len, local);
   return true;
+}
+
+void keep_bound_end(int fd, std::shared_ptr<vcl::BoundEnd> end, in_port_t port) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  if (found == candidates().asked.end() || !found->second.bound) return;
+  found->second.end = std::move(end);
+  found->second.local.port = port;
 }
 
 void settle_port(int fd) {
@@ -165,18 +183,17 @@ bool candidate_is_datagram(int fd) noexcept {
 void copy_candidate(int from, int to) {
   any_copied.store(true);
   note_candidate(to);
+  Asked copy;
   const std::lock_guard lock(candidates().mutex);
   const auto found = candidates().asked.find(from);
   if (found == candidates().asked.end()) return;
-  Asked copy = found->second;
-  candidates().asked[to] = std::move(copy);
+  copy = found->second;
+  std::swap(candidates().asked[to], copy);
 }
 
 void forget_candidate(int fd) {
-  {
-    const std::lock_guard lock(candidates().mutex);
-    candidates().asked.erase(fd);
-  }
+  Asked gone;
+  take_asked(fd, gone);
   if (vcl::AppWorker* w = worker()) w->take_candidate(fd, nullptr);
 }
 
@@ -191,6 +208,7 @@ void prepare_session(int fd, vcl::Session& s) {
   for (const Option& o : a.options) set_option(s, o.level, o.name, o.value, o.len);
   if (!a.bound) return;
   s.bind(a.local);
+  s.set_bound_end(a.end);
   set_scope(s, scope_of(&a.name, a.name_len, a.local));
 }
 

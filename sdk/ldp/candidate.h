@@ -7,7 +7,10 @@
 // the socket stays the kernel's, the bind is done then.
 // Threads: any, one mutex; not on the data path.
 #pragma once
+#include <netinet/in.h>
 #include <sys/socket.h>
+
+#include <memory>
 
 #include "svm/protocol.h"
 #include "vcl/session.h"
@@ -19,10 +22,15 @@ void note_candidate(int fd) noexcept;
 void note_option(int fd, int level, int name, const void* value, socklen_t len);
 // 0; -EINVAL: is bound.
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
+// What was bound may be bound again.
+void forget_bind(int fd);
 // False: not bound. scope: of a link-local address.
 bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope = nullptr);
-// For getsockname() of a socket that is bound to port 0 and does not listen yet: from here on it is
-// bound to a port that the kernel has just found free.
+// The daemon keeps that end for it, with the port that was chosen: the kernel chooses another one,
+// if the socket becomes its.
+void keep_bound_end(int fd, std::shared_ptr<vcl::BoundEnd> end, in_port_t port);
+// For getsockname() of a socket that is bound to port 0 and does not listen yet: from here on it
+// has the port that was chosen, wherever it goes, or one that the kernel has just found free.
 void settle_port(int fd);
 bool candidate_is_ip4(int fd) noexcept;
 bool candidate_is_datagram(int fd) noexcept;

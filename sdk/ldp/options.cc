@@ -56,7 +56,7 @@ int set_socket_option(Session& s, int name, int number, const void* value, sockl
   switch (name) {
     case SO_REUSEADDR:
       s.reuse_addr = number != 0;
-      if (s.is_datagram()) s.change_options([&](Options& o) { o.reuseaddr = number != 0; });
+      s.change_options([&](Options& o) { o.reuseaddr = number != 0; });
       return 0;
     case SO_REUSEPORT:
       s.change_options([&](Options& o) { o.reuseport = number != 0; });

@@ -45,6 +45,24 @@ int listen_in_kernel(int fd, int backlog) {
   return libc().listen(fd, backlog) == 0 ? 0 : -errno;
 }
 
+// Linux says at bind() that somebody has the port. Anything else listen() or connect() will say.
+int claim_bound(int fd) {
+  const Held<Session> s = make_session(fd);
+  const int outcome = s->bind_end();
+  debug(1, "fd %d: bind: %d", fd, outcome);
+  if (outcome == 0) keep_bound_end(fd, s->bound_end(), s->local().port);
+  if (outcome != -EADDRINUSE) return 0;
+  forget_bind(fd);
+  return outcome;
+}
+
+// IP_BIND_ADDRESS_NO_PORT: connect() is to choose the port.
+bool binds_address_alone(int fd) {
+  int on = 0;
+  socklen_t len = sizeof on;
+  return libc().getsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, &len) == 0 && on != 0;
+}
+
 int listen_candidate(int fd, int backlog) {
   switch (find_home()) {
     case Home::kKernel:
@@ -139,8 +157,9 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
   if (home == Home::kHostloom && scope != 0 && find_scope(*worker(), scope) == -ENODEV)
     return keep.status(bind_in_kernel(fd, addr, len));
   const int outcome = note_bind(fd, local, addr, len);
-  if (outcome != 0 || home == Home::kHostloom) return keep.status(outcome);
-  return keep.status(become_kernel(fd));
+  if (outcome != 0) return keep.status(outcome);
+  if (home != Home::kHostloom) return keep.status(become_kernel(fd));
+  return keep.status(local.port != 0 || !binds_address_alone(fd) ? claim_bound(fd) : 0);
 }
 
 int listen(int fd, int backlog) noexcept {
@@ -169,7 +188,7 @@ int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
     return keep.status(give_name(s->local(), s->socket_is_ip4, addr, len, s->options().interface));
   svm::Endpoint local;
   uint32_t scope = 0;
-  if (is_candidate(fd)) settle_port(fd);
+  if (is_candidate(fd) && !binds_address_alone(fd)) settle_port(fd);
   if (is_candidate(fd) && bound_to(fd, local, &scope))
     return keep.status(give_name(local, candidate_is_ip4(fd), addr, len, scope));
   return libc().getsockname(fd, addr, len);

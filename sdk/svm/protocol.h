@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 9;
+constexpr uint32_t kProtocolVersion = 10;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMostQueueSlots = 1u << 14;  // of a message queue; who asks for more gets these
@@ -129,7 +129,7 @@ static_assert(sizeof(Endpoint) == 20);
 enum class ToDaemon : uint32_t {
   kConnect = 1,  // ConnectEvent        -> kConnected
   kListen,       // ListenEvent         -> kBound
-  kUnlisten,     // SessionEvent (listener's handle)
+  kUnlisten,     // SessionEvent (listener's handle, or what stands for a bound end)
   // SessionEvent: this worker took the session from an accept queue; or its owner is another one
   // now, who is told to look (kRx).
   kClaim,
@@ -266,7 +266,11 @@ struct LinkEvent {
 struct ListenEvent {
   uint32_t context;
   uint8_t proto;
-  uint8_t reserved[3];
+  // Takes the end alone, or a port for it, until kUnlisten with what the answer has for a handle:
+  // a number below 2^32, 0 if there is nothing to let go of. No packet comes by it.
+  uint8_t only_binds;
+  uint8_t reserved[2];
+  uint32_t bound;  // such a number, that the own end is not in the way; 0: none
   Endpoint local;
   uint32_t backlog;
   uint32_t rx_fifo_size, tx_fifo_size;  // of accepted sessions

@@ -264,7 +264,7 @@ void AppWorker::dispatch(const svm::MqEvent& event) {
       if (!asked(e.context, s)) return;
       if (s) {
         s->on_bound(e);
-      } else if (e.status == 0) {
+      } else if (e.status == 0 && e.handle != 0) {
         send(*attachment_, 0, svm::ToDaemon::kUnlisten, svm::SessionEvent{e.handle, 0});
       }
       break;

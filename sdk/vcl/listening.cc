@@ -14,23 +14,29 @@ constexpr uint32_t kMaxBacklogSlots = 1u << 20;
 
 }  // namespace
 
-int Session::listen(uint32_t backlog) {
+int Session::listen(uint32_t backlog) { return ask_listen(backlog, false); }
+
+int Session::bind_end() { return ask_listen(1, true); }
+
+int Session::ask_listen(uint32_t backlog, bool only_binds) {
   if (const auto attached = worker_.attach(); !attached)
     return -errno_of(static_cast<int32_t>(attached.error().code));
   {
     const std::lock_guard worker_lock(worker_.mutex());
     const std::lock_guard lock(mutex_);
     if (is_listener()) return 0;
-    if (state() != State::kIdle) return -EINVAL;
+    if (state() != State::kIdle || (only_binds && bound_end_)) return -EINVAL;
     attachment_ = worker_.attached() ? worker_.attachment_locked() : nullptr;
     if (!attachment_) return -ECONNREFUSED;
-    const int64_t number = send_settings();
+    const int64_t number = only_binds ? 0 : send_settings();
     if (number < 0) return static_cast<int>(number);
     svm::ListenEvent e{};
     e.context = context_ = worker_.register_context(*this);
     e.proto = proto_;
     e.local = local_;
     e.backlog = backlog;
+    e.only_binds = only_binds;
+    e.bound = bound_end_ ? bound_end_->number() : 0;
     e.rx_fifo_size = rx_to_ask();
     e.tx_fifo_size = tx_to_ask();
     e.options = options_;
@@ -84,6 +90,14 @@ int Session::replace_pairs(std::span<const uint32_t> numbers) {
 
 void Session::on_bound(const svm::BoundEvent& e) {
   const std::lock_guard lock(mutex_);
+  if (e.status == 0 && e.handle >> 32 == 0) {  // bound alone
+    local_ = e.local;
+    if (e.handle != 0)
+      bound_end_ =
+          std::make_shared<BoundEnd>(worker_, attachment_, static_cast<uint32_t>(e.handle));
+    state_.store(State::kIdle, std::memory_order_release);
+    return;
+  }
   svm::ListenerShared* l = nullptr;
   uint32_t capacity = 0;
   if (e.status == 0) {

@@ -287,7 +287,9 @@ void Session::on_connected(const svm::ConnectedEvent& e) {
       tell(svm::ToDaemon::kReset);
       handle_ = 0;
     }
-    fail(e.status ? errno_of(e.status) : EIO);
+    // Of connect() Linux calls it so when the port, or every port, has that peer already.
+    const bool lacks_port = !is_datagram() && e.status == static_cast<int32_t>(Status::kInUse);
+    fail(lacks_port ? EADDRNOTAVAIL : e.status ? errno_of(e.status) : EIO);
     return;
   }
   local_ = e.local;
@@ -432,6 +434,8 @@ void Session::let_go() {
 
 void Session::retire() {
   linger();
+  // Goes last, when no lock is held: who hears of it finds what was opened there gone.
+  const std::shared_ptr<BoundEnd> bound_end = std::move(bound_end_);
   {
     const std::lock_guard worker_lock(worker_.mutex());
     const std::lock_guard lock(mutex_);

@@ -22,7 +22,9 @@
 #include "svm/fifo.h"
 #include "svm/protocol.h"
 #include "vcl/attachment.h"
+#include "vcl/bound_end.h"
 #include "vcl/cut_through.h"
+#include "vcl/datagram_call.h"
 #include "vcl/datagram_links.h"
 #include "vcl/known_ways.h"
 #include "vcl/object.h"
@@ -35,33 +37,6 @@ class AppWorker;
 
 struct DatagramCork;
 struct SessionTag;
-
-// What may be said with a datagram to send.
-struct DatagramOut {
-  const svm::Endpoint* to = nullptr;      // nullptr: to the peer
-  const svm::Endpoint* source = nullptr;  // address to send from; the port is not looked at
-  int tos = -1, ttl = -1;                 // -1: the socket's
-  uint16_t gso_size = 0;                  // UDP_SEGMENT
-  uint32_t interface = 0;  // to send by, Linux's number: 1 more than the index; 0: any
-  int whole = -1;          // IPV6_DONTFRAG: 0 or 1; -1: the socket's
-};
-// What came with a received one.
-struct DatagramIn {
-  svm::DatagramHeader header;
-  bool is_truncated;
-  svm::Endpoint from() const noexcept;
-};
-// One of several: to send, and to receive.
-struct DatagramSend {
-  std::span<const iovec> from;
-  DatagramOut out;
-  size_t length = 0;  // bytes of `from`; filled in
-};
-struct DatagramReceive {
-  std::span<const iovec> to;
-  DatagramIn in{};  // filled in, as the next
-  ssize_t n = 0;    // as of receive_datagram()
-};
 
 class Session final : public Object, public ListNode<SessionTag> {
  public:
@@ -83,6 +58,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   int bind(const svm::Endpoint& local);
   // Waits for the daemon's answer.
   int listen(uint32_t backlog);
+  // Has the daemon keep the end that bind() has named, or choose a port for it: streams, before
+  // they listen or connect. Waits for the answer: 0 or a negative errno.
+  int bind_end();
+  const std::shared_ptr<BoundEnd>& bound_end() const noexcept { return bound_end_; }
+  void set_bound_end(std::shared_ptr<BoundEnd> e) noexcept { bound_end_ = std::move(e); }
   // -EINPROGRESS when non-blocking; a blocking one that a signal or SO_SNDTIMEO ends goes on.
   int connect(const svm::Endpoint& remote);
   // A new session with one reference in `child`.
@@ -307,6 +287,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   ssize_t put_in_vain(size_t n) noexcept;
   void send_options() noexcept;
   int64_t send_settings();
+  int ask_listen(uint32_t backlog, bool only_binds);
   void fail(int error) noexcept;
   void let_go();
   bool hand_on() noexcept;
@@ -412,6 +393,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   uint32_t accepting_ = 0;         // threads that sleep in accept()
   int error_ = 0;                  // pending, of SO_ERROR
   std::shared_ptr<Attachment> attachment_;
+  std::shared_ptr<BoundEnd> bound_end_;  // let go without a lock
   uint64_t handle_ = 0;
   uint32_t context_ = 0;
   uint32_t index_ = 0, listener_index_ = ~0u;

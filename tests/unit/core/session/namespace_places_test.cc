@@ -111,6 +111,8 @@ TEST_F(NamespacesTest, APortIsChosenThatIsFreeInAllTables) {
       global(bed, request("", 0, svm::kScopeGlobalOnly)), both(bed, request("blue"));
   ASSERT_EQ(listen(local, "0.0.0.0", 65535), Status::kOk);
   ASSERT_EQ(listen(global, "0.0.0.0", 65534), Status::kOk);
+  layer().config.min_src_port = 65533;
+  layer().config.max_src_port = 65535;
   ASSERT_EQ(listen(both, "0.0.0.0", 0), Status::kOk);
   EXPECT_EQ(Be16::from_raw(bound.local.port), 65533);
   EXPECT_EQ(listener_at("10.0.0.1", 65533, 0), app_of(both));

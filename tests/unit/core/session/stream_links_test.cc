@@ -25,11 +25,12 @@ struct StreamLinks : NamespacesTest {
     connected = app.expect<svm::ConnectedEvent>(svm::ToApp::kConnected);
     return static_cast<Status>(connected.status);
   }
-  Status listen_on(TestApp& app, IfIndex link, const char* at, uint16_t port) {
+  Status listen_on(TestApp& app, IfIndex link, const char* at, uint16_t port, bool shares = false) {
     svm::ListenEvent e{};
     e.local = end(at, port);
     e.backlog = 16;
     e.options.interface = static_cast<uint16_t>(link + 1);
+    e.options.reuseport = shares;
     app.push(svm::ToDaemon::kListen, e);
     bound = app.expect<svm::BoundEvent>(svm::ToApp::kBound);
     if (bound.status == 0) app.listener = app.table.resolve_as<svm::ListenerShared>(bound.listener);
@@ -87,12 +88,14 @@ TEST_F(StreamLinks, BetweenApplicationsTheLinkIsThatOfTheAddress) {
 TEST_F(StreamLinks, ListenersOfDifferentLinksShareAPort) {
   EXPECT_TRUE(bed.net->add_address(wire, prefix("fe80::1", 64)));
   TestApp by_here(bed), by_wire(bed), any(bed), client(bed);
-  ASSERT_EQ(listen_on(by_here, here, "fe80::1", 90), Status::kOk);
+  ASSERT_EQ(listen_on(by_here, here, "fe80::1", 90, true), Status::kOk);
   const uint32_t first = static_cast<uint32_t>(bound.handle);
-  ASSERT_EQ(listen_on(by_wire, wire, "fe80::1", 90), Status::kOk);
+  ASSERT_EQ(listen_on(by_wire, wire, "fe80::1", 90, true), Status::kOk);
   const uint32_t second = static_cast<uint32_t>(bound.handle);
   EXPECT_EQ(listen_on(any, wire, "fe80::1", 90), Status::kInUse);
-  ASSERT_EQ(listen_on(any, kNoIndex, "::", 90), Status::kOk);
+  EXPECT_EQ(listen_on(any, kNoIndex, "::", 90), Status::kInUse)
+      << "who hears all links has to agree";
+  ASSERT_EQ(listen_on(any, kNoIndex, "::", 90, true), Status::kOk);
   const uint32_t third = static_cast<uint32_t>(bound.handle);
   for (uint32_t turn = 0; turn < 20; ++turn) {  // whichever chance names first
     ASSERT_EQ(connect_by(client, here, "fe80::1", 90), Status::kOk);

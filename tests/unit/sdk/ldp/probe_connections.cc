@@ -27,8 +27,10 @@ void refused() {
   const int c = tcp_socket();
   CHECK(connect_to(c, kStack, 1) == -1 && errno == ECONNREFUSED);
   const int first = listener(80), second = tcp_socket();
-  CHECK(bind_to(second, kStack, 80) == 0);
-  CHECK(listen(second, 1) == -1 && errno == EADDRINUSE);
+  CHECK(bind_to(second, kStack, 80) == -1 && errno == EADDRINUSE);
+  CHECK(bind_to(second, kStack, 81) == 0);
+  CHECK(bind_to(second, kStack, 82) == -1 && errno == EINVAL);
+  CHECK(listen(second, 1) == 0);
   sockaddr_in in{};
   socklen_t len = sizeof in;
   CHECK(getpeername(first, reinterpret_cast<sockaddr*>(&in), &len) == -1 && errno == ENOTCONN);

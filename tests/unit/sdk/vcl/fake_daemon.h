@@ -164,6 +164,7 @@ class FakeDaemon {
   PathAnswer path_answer_;
   bool is_silent_about_paths_ = false;
   uint8_t everywhere_ = 0;
+  uint32_t bound_ends_ = 0;  // numbers that were given
   std::vector<svm::GroupEvent> groups_;
   std::atomic<int32_t> group_status_{0};
   uint16_t next_port_ = 40000;

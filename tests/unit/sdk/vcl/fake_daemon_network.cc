@@ -150,6 +150,10 @@ void FakeDaemon::listen(Worker& w, const ListenEvent& e) {
       send(w, ToApp::kBound, answer);
       return;
     }
+  if (e.only_binds != 0) {
+    answer.handle = ++bound_ends_;
+    return send(w, ToApp::kBound, answer);
+  }
   auto l = std::make_unique<Listener>();
   l->app = w.app;
   l->handle = handle_of(static_cast<uint32_t>(listeners_.size() + 1000 * counts_[2]), true);

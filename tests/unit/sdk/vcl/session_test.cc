@@ -108,6 +108,33 @@ TEST_F(Sessions, AsManyThreadsSleepAsThereAreDescriptors) {
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
+TEST_F(Sessions, AnEndThatIsBoundIsLetGoByItsLastHolder) {
+  const auto bound = [&](uint16_t port) {
+    Session* s = worker_->new_session(0, true, false);
+    EXPECT_EQ(s->bind({.is_ip4 = 1, .reserved = 0, .port = port, .ip = {}}), 0);
+    EXPECT_EQ(s->bind_end(), 0);
+    return s;
+  };
+  // What was said before has come when the next is answered.
+  const auto let_go = [&] {
+    sessions_.push_back(bound(0));
+    return daemon_->events(svm::ToDaemon::kUnlisten);
+  };
+  Session* first = bound(htons(80));
+  EXPECT_EQ(first->state(), Session::State::kIdle);
+  std::shared_ptr<BoundEnd> end = first->bound_end();
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->number(), 1u);
+  first->unref();
+  EXPECT_EQ(let_go(), 0u) << "it is held still";
+  Session* second = worker_->new_session(0, true, false);
+  second->set_bound_end(std::move(end));
+  EXPECT_EQ(let_go(), 0u);
+  second->unref();
+  EXPECT_EQ(let_go(), 1u);
+  EXPECT_NE(ntohs(sessions_.back()->local().port), 0) << "one that was chosen";
+}
+
 TEST_F(Sessions, APlainWriteReleasesWhatMsgMoreHeld) {
   Session& s = connect();
   EXPECT_EQ(s.send("ab", 2, MSG_MORE), 2);
