@@ -19,7 +19,7 @@ namespace loom::tcp {
 class SourceAddresses {
  public:
   // Of a routing table and family. Each is an address of an interface, whose list is copied for
-  // each that is added; times 64,512 ephemeral ports it is more than a daemon has connections.
+  // each that is added; times 28,232 ephemeral ports it is more than a daemon has connections.
   static constexpr uint32_t kMost = 1024;
 
   struct Set {

@@ -89,7 +89,7 @@ TEST(CoreConfig, ValuesAreCheckedWhereTheyStand) {
             "f:1: 'segment-size 12q': a size from 1048576 to 1099511627776 bytes is needed (suffix "
             "k, m or g)");
   EXPECT_EQ(refusal("session {\n max-src-port 900 }"),
-            "f:1: min-src-port 1024 is above max-src-port 900");
+            "f:1: min-src-port 32768 is above max-src-port 900");
   EXPECT_EQ(refusal("session { max-src-port 900 min-src-port 800 }"), "accepted");
   EXPECT_EQ(refusal("session { rt-backend rule-tabel }"),
             "f:1: 'rt-backend rule-tabel': did you mean 'rule-table'?");
