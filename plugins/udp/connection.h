@@ -73,6 +73,7 @@ struct Membership {
   IpAddress group;
   bool is_exclude = true;  // all but `sources`, or them alone
   std::vector<IpAddress> sources;
+  bool has_named = false;  // some: what they stand for stays then
   bool lets(const IpAddress& source) const noexcept {
     return (std::ranges::find(sources, source) != sources.end()) != is_exclude;
   }

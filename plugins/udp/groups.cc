@@ -164,7 +164,7 @@ Status apply(const GroupRequest& r, bool is_member, Membership& m) noexcept {
       m.sources.clear();
       return Status::kOk;
     case GroupOp::kJoinSource:
-      if (is_member && m.is_exclude) return Status::kInvalid;
+      if (is_member && m.is_exclude && m.has_named) return Status::kInvalid;
       m.is_exclude = false;
       break;
     case GroupOp::kBlockSource:
@@ -181,6 +181,7 @@ Status apply(const GroupRequest& r, bool is_member, Membership& m) noexcept {
   if (has) return Status::kNotFound;  // as Linux says: EADDRNOTAVAIL
   if (m.sources.size() == kMaxGroupSources) return Status::kNoMemory;
   m.sources.push_back(r.source);
+  m.has_named = true;
   return Status::kOk;
 }
 
@@ -277,7 +278,7 @@ Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
   const auto is_of_family = [&](const Membership& m) { return m.group.is_ip4 == r.group.is_ip4; };
   const auto most =
       static_cast<std::ptrdiff_t>(r.group.is_ip4 ? kMaxMemberships4 : kMaxMemberships6);
-  Membership m = is_member ? *at : Membership{interface, r.group, true, {}};
+  Membership m = is_member ? *at : Membership{interface, r.group, true, {}, false};
   if (s == Status::kOk) s = apply(r, is_member, m);
   if (s == Status::kOk && !is_member && std::ranges::count_if(all, is_of_family) >= most)
     s = Status::kNoMemory;

@@ -151,11 +151,16 @@ TEST_P(UdpGroups, SourcesAreLetThroughOrNot) {
   come(group());
   EXPECT_EQ(takers(), Ids{});
   EXPECT_EQ(ask(c, GroupOp::kUnblockSource, 3, peer), Status::kOk);
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource, 3, peer), Status::kInvalid);  // as Linux: too late
   come(group());
   EXPECT_EQ(takers(), Ids{100});
   EXPECT_EQ(ask(c, GroupOp::kLeave, kNoIndex), Status::kOk);  // of whatever interface
   EXPECT_EQ(ask(c, GroupOp::kLeave, kNoIndex), Status::kNotFound);
   EXPECT_TRUE(bed.fake.listening.empty());
+  // Who has said nothing of sources may still name some.
+  EXPECT_EQ(ask(c, GroupOp::kJoin), Status::kOk);
+  EXPECT_EQ(ask(c, GroupOp::kJoinSource, 3, other), Status::kOk);
+  EXPECT_FALSE(bed.fake.listening.at({3, group()}).is_exclude);
 }
 
 TEST_P(UdpGroups, RequestsThatMakeNoSenseChangeNothing) {
