@@ -319,18 +319,21 @@ void group(SessionWorker& sw, AppWorker& a, const svm::GroupEvent& g) noexcept {
   event.context = g.context;
   Session* s = find_session(sw, *a.app, g.handle);
   const TransportOps* ops = s ? ops_of(sw, *s) : nullptr;
+  GroupFilterRow row;
   Status status;
   if (!s || !(s->flags & kTransportUp) || s->state == State::kClosing) {
     status = Status::kNotConnected;
   } else if (!ops->group) {
     status = Status::kUnsupported;
   } else if (g.group.is_ip4 > 1 || g.source.is_ip4 > 1 || g.address.is_ip4 > 1 ||
-             g.op > static_cast<uint8_t>(GroupOp::kUnblockSource)) {
+             g.op > static_cast<uint8_t>(GroupOp::kReadFilter)) {
     ++sw.counters[kBadRequest];
     status = Status::kInvalid;
   } else {
     GroupRequest r;
     r.op = static_cast<GroupOp>(g.op);
+    r.number = g.number;
+    r.filter = &row;
     r.interface = g.interface - 1;  // 0: kNoIndex
     r.group = endpoints_of(g.group, g.group).local;
     r.source = endpoints_of(g.source, g.source).local;
@@ -343,6 +346,14 @@ void group(SessionWorker& sw, AppWorker& a, const svm::GroupEvent& g) noexcept {
     status = r.fib_index == kNoIndex ? Status::kUnreachable : ops->group(*sw.worker, s->conn, r);
   }
   event.status = static_cast<int32_t>(status);
+  if (status == Status::kOk && static_cast<GroupOp>(g.op) == GroupOp::kReadFilter) {
+    const svm::FilterEvent filter{.context = g.context,
+                                  .status = 0,
+                                  .is_exclude = row.is_exclude,
+                                  .n_sources = row.n_sources,
+                                  .source = endpoint_of(row.source, 0)};
+    return push_event(sw, a, svm::ToApp::kInfo, filter);
+  }
   push_event(sw, a, svm::ToApp::kInfo, event);
 }
 

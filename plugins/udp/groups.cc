@@ -129,7 +129,8 @@ void udp_group(Worker& w, NodeRuntime& rt, std::span<Buffer* const> in) noexcept
 // The interface that is meant. kNoIndex: there is none. To leave, what is no member's is found out
 // anyway, and the interface may be down by now.
 IfIndex interface_of(UdpWorker& u, const GroupRequest& r) noexcept {
-  const bool joins = r.op == GroupOp::kJoin || r.op == GroupOp::kJoinSource;
+  const bool joins = r.op == GroupOp::kJoin || r.op == GroupOp::kJoinSource ||
+                     r.op == GroupOp::kInclude || r.op == GroupOp::kExclude;
   if (r.interface != kNoIndex && !joins) return r.interface;
   GroupDestination d;
   d.to = r.group;
@@ -147,6 +148,36 @@ uint64_t number_of(const UdpWorker& u, const Connection& c) noexcept {
 Status listen(UdpWorker& u, const Connection& c, const Membership& m) noexcept {
   return u.w.net->listen_group(u.w, number_of(u, c), m.interface, m.group,
                                {m.is_exclude, m.sources});
+}
+
+// One more of those that the next kInclude or kExclude names.
+Status add_filter(UdpWorker& u, ConnId id, const GroupRequest& r) noexcept {
+  auto& sources = u.filters[id];
+  if (r.number == 0) sources.clear();
+  if (r.number != sources.size()) return Status::kInvalid;
+  if (sources.size() == kMaxGroupSources) return Status::kNoMemory;
+  sources.push_back(r.source);
+  return Status::kOk;
+}
+
+// All sources at once. As Linux: there has to be a membership, and one of nobody is left.
+Status apply_filter(const GroupRequest& r, bool is_member, std::vector<IpAddress> sources,
+                    Membership& m) noexcept {
+  if (sources.size() != r.number) return Status::kInvalid;
+  const bool leaves = r.op == GroupOp::kInclude && sources.empty();
+  if (!is_member) return leaves ? Status::kNotFound : Status::kInvalid;
+  m.is_exclude = r.op == GroupOp::kExclude;
+  m.has_named = !sources.empty();
+  m.sources = std::move(sources);
+  return Status::kOk;
+}
+
+Status read_filter(const GroupRequest& r, const Membership& m) noexcept {
+  if (!r.filter) return Status::kInvalid;
+  r.filter->is_exclude = m.is_exclude;
+  r.filter->n_sources = static_cast<uint32_t>(m.sources.size());
+  if (r.number < m.sources.size()) r.filter->source = m.sources[r.number];
+  return Status::kOk;
 }
 
 // What the membership becomes; one of nobody is none. kInUse and kNotFound: it is so already.
@@ -177,6 +208,8 @@ Status apply(const GroupRequest& r, bool is_member, Membership& m) noexcept {
       if (m.is_exclude != (r.op == GroupOp::kUnblockSource)) return Status::kInvalid;
       m.sources.erase(at);
       return Status::kOk;
+    default:
+      return Status::kInvalid;
   }
   if (has) return Status::kNotFound;  // as Linux says: EADDRNOTAVAIL
   if (m.sources.size() == kMaxGroupSources) return Status::kNoMemory;
@@ -262,13 +295,21 @@ Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
   UdpWorker& u = udp_worker(w);
   Connection* c = u.connections.find(id);
   if (!c) return Status::kNotConnected;
-  const bool has_source = r.op != GroupOp::kJoin && r.op != GroupOp::kLeave;
+  const bool is_filter = r.op == GroupOp::kInclude || r.op == GroupOp::kExclude;
+  const bool reads = r.op == GroupOp::kReadFilter;
+  const bool has_source = r.op != GroupOp::kJoin && r.op != GroupOp::kLeave && !is_filter && !reads;
   if (!is_multicast(r.group) || (!c->may_reach(r.group.is_ip4) && c->bound != r.group) ||
-      (has_source && (r.source.is_ip4 != r.group.is_ip4 || r.source.is_zero())))
+      (has_source &&
+       (r.source.is_ip4 != r.group.is_ip4 || (r.source.is_zero() && r.op != GroupOp::kAddFilter))))
     return Status::kInvalid;
+  if (r.op == GroupOp::kAddFilter) return add_filter(u, id, r);
+  std::vector<IpAddress> named;
+  if (is_filter)
+    if (const auto sources = u.filters.extract(id); r.number != 0 && !sources.empty())
+      named = std::move(sources.mapped());
   auto& all = u.memberships[id];
   const bool is_any = r.interface == kNoIndex && r.address.is_zero() && r.op != GroupOp::kJoin &&
-                      r.op != GroupOp::kJoinSource;
+                      r.op != GroupOp::kJoinSource && !is_filter && !reads;
   const IfIndex interface = is_any ? kNoIndex : interface_of(u, r);
   auto at = std::ranges::find_if(all, [&](const Membership& m) {
     return m.group == r.group && (is_any || m.interface == interface);
@@ -279,7 +320,13 @@ Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
   const auto most =
       static_cast<std::ptrdiff_t>(r.group.is_ip4 ? kMaxMemberships4 : kMaxMemberships6);
   Membership m = is_member ? *at : Membership{interface, r.group, true, {}, false};
-  if (s == Status::kOk) s = apply(r, is_member, m);
+  if (reads) {
+    if (s == Status::kOk) s = is_member ? read_filter(r, m) : Status::kNotFound;
+    if (all.empty()) u.memberships.erase(id);
+    return s;
+  }
+  if (s == Status::kOk)
+    s = is_filter ? apply_filter(r, is_member, std::move(named), m) : apply(r, is_member, m);
   if (s == Status::kOk && !is_member && std::ranges::count_if(all, is_of_family) >= most)
     s = Status::kNoMemory;
   // Beside the socket's own bound, its application has one.
@@ -306,6 +353,8 @@ Status change_membership(Worker& w, ConnId id, const GroupRequest& r) noexcept {
 }
 
 void leave_all(UdpWorker& u, Connection& c) noexcept {
+  if (!u.filters.empty()) [[unlikely]]
+    u.filters.erase(c.id);
   if (u.memberships.empty()) [[likely]]
     return;
   const auto at = u.memberships.find(c.id);

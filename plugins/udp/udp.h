@@ -27,6 +27,8 @@ struct UdpWorker {
   Destinations destinations;
   std::unordered_multimap<uint16_t, ConnId> bound_ports;  // those without a peer
   std::unordered_map<ConnId, std::vector<Membership>> memberships;
+  // Sources of a filter that is being put together (GroupOp::kAddFilter).
+  std::unordered_map<ConnId, std::vector<IpAddress>> filters;
   uint32_t n_gro = 0;      // connections that take several datagrams at once
   uint32_t pmtu_news = 0;  // how often the path MTU of a destination has been learnt
 };

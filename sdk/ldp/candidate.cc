@@ -24,9 +24,9 @@ namespace {
 
 struct Option {
   int level, name;
-  socklen_t len;
-  std::byte value[sizeof(group_source_req)];
+  std::vector<std::byte> value;
 };
+constexpr socklen_t kLongestOption = 16384;  // IP_MSFILTER and the like have lists
 constexpr size_t kMostOptions = 256;  // memberships are kept one by one
 
 struct Asked {
@@ -111,15 +111,15 @@ int replace(int fd, Session* s) {
 void note_candidate(int fd) noexcept { fds.set(fd, ObjectTable::kCandidate); }
 
 void note_option(int fd, int level, int name, const void* value, socklen_t len) {
-  Option o{level, name, len, {}};
-  if (!value || len > sizeof o.value) return;
-  std::memcpy(o.value, value, len);
+  if (!value || len > kLongestOption) return;
+  const auto* bytes = static_cast<const std::byte*>(value);
+  Option o{level, name, {bytes, bytes + len}};
   const std::lock_guard lock(candidates().mutex);
   auto& options = candidates().asked[fd].options;
   if (!is_membership(level, name))
     std::erase_if(options,
                   [&](const Option& was) { return was.level == level && was.name == name; });
-  if (options.size() < kMostOptions) options.push_back(o);
+  if (options.size() < kMostOptions) options.push_back(std::move(o));
 }
 
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
@@ -205,7 +205,8 @@ void prepare_session(int fd, vcl::Session& s) {
     if (found == candidates().asked.end()) return;
     a = found->second;
   }
-  for (const Option& o : a.options) set_option(s, o.level, o.name, o.value, o.len);
+  for (const Option& o : a.options)
+    set_option(s, o.level, o.name, o.value.data(), static_cast<socklen_t>(o.value.size()));
   if (!a.bound) return;
   s.bind(a.local);
   s.set_bound_end(a.end);

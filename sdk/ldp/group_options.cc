@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 
+#include "ldp/group_filter.h"
 #include "ldp/names.h"
 #include "ldp/scope.h"
 #include "vcl/app_worker.h"
@@ -227,7 +228,8 @@ int find_group_interface(vcl::AppWorker& w, int level, const void* value, sockle
 }
 
 bool is_membership(int level, int name) noexcept {
-  return (level == IPPROTO_IP || level == IPPROTO_IPV6) && op_of(level, name).has_value();
+  return (level == IPPROTO_IP || level == IPPROTO_IPV6) &&
+         (op_of(level, name).has_value() || is_group_filter(level, name));
 }
 
 bool is_group_option(int level, int name) noexcept {

@@ -5,6 +5,7 @@
 
 #include "ldp/candidate.h"
 #include "ldp/fd_table.h"
+#include "ldp/group_filter.h"
 #include "ldp/group_options.h"
 #include "ldp/libc.h"
 #include "ldp/options.h"
@@ -36,7 +37,8 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t len) no
     // Nor the interfaces. What is wrong with the call itself stays wrong.
     const bool is_networks = outcome == -ENODEV || outcome == -EADDRNOTAVAIL ||
                              outcome == -EADDRINUSE || outcome == -ENOBUFS;
-    if (is_networks && is_group_option(level, name) && candidate_is_datagram(fd))
+    const bool is_filter = outcome == -ENODEV && is_group_filter(level, name);
+    if ((is_filter || (is_networks && is_group_option(level, name))) && candidate_is_datagram(fd))
       outcome = is_group_interface(level, name) ? ask_hostloom(level, value, len, outcome) : 0;
     if (outcome == 0) note_option(fd, level, name, value, len);
   }

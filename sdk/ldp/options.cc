@@ -11,6 +11,7 @@
 
 #include "ldp/ancillary.h"
 #include "ldp/arrival.h"
+#include "ldp/group_filter.h"
 #include "ldp/group_options.h"
 #include "vcl/app_worker.h"
 
@@ -272,6 +273,8 @@ int get_path_option(Session& s, int level, int name) {
 
 int set_option(Session& s, int level, int name, const void* value, socklen_t len) {
   if (!value) return -EFAULT;
+  if (s.is_datagram() && is_group_filter(level, name))
+    return set_group_filter(s, level, value, len, name);
   if (s.is_datagram() && is_group_option(level, name))
     return set_group_option(s, level, name, value, len);
   int number = 0;
@@ -342,6 +345,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (level == SOL_SOCKET) return get_socket_option(s, name, value, len);
   if (level == IPPROTO_TCP)
     return s.is_datagram() ? -ENOPROTOOPT : get_tcp_option(s, name, value, len);
+  if (s.is_datagram() && is_group_filter(level, name))
+    return get_group_filter(s, level, value, len, name);
   if (std::byte bytes[4]; s.is_datagram() && is_group_option(level, name)) {
     const int n = get_group_option(s, level, name, bytes);
     return n < 0 ? n : put(bytes, static_cast<size_t>(n), value, len);

@@ -154,8 +154,10 @@ enum class ToDaemon : uint32_t {
   kLinkRing,  // LinkEvent: the other end is to look, and its doorbell cannot be had
   kGetPath,   // PathEvent: as kGetInfo, `pmtu` and `path_bits` those of that path (datagrams)  ->
               // kInfo
-  kGroup,     // GroupEvent: membership of a group (datagrams)  -> kInfo, with `status` alone
-  kResize,    // ResizeEvent: other limits of the fifos (datagrams)  -> kInfo, with `status` alone
+  // GroupEvent: membership of a group (datagrams)  -> kInfo, with `status` alone; of kReadFilter
+  // it is a FilterEvent
+  kGroup,
+  kResize,  // ResizeEvent: other limits of the fifos (datagrams)  -> kInfo, with `status` alone
 };
 
 struct SessionEvent {
@@ -243,7 +245,8 @@ struct GroupEvent {
   uint64_t handle;
   uint32_t context;
   uint8_t op;  // loom::GroupOp
-  uint8_t reserved[3];
+  uint8_t number;
+  uint8_t reserved[2];
   uint32_t interface;      // as in SocketOptions
   Endpoint group, source;  // ports mean nothing
   Endpoint address;        // of the interface, if its index is 0; zero = by route
@@ -340,5 +343,14 @@ struct InfoEvent {
   uint32_t path_bits;
 };
 static_assert(sizeof(InfoEvent) <= sizeof(MqSlot::payload));
+
+// In place of an InfoEvent, as which it begins.
+struct FilterEvent {
+  uint32_t context;
+  int32_t status;
+  uint32_t is_exclude, n_sources;
+  Endpoint source;
+};
+static_assert(sizeof(FilterEvent) <= sizeof(InfoEvent));
 
 }  // namespace loom::svm

@@ -130,6 +130,11 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Before the session is open it is only noted, and asked by ask_groups_later().
   int ask_group(const svm::GroupEvent& asked);
   int ask_groups_later();
+  // All sources of a membership at once, and number `n` of those it has; group and interface as in
+  // `about`. Threads that set one of a socket at the same time may be told -EINVAL.
+  int set_group_filter(const svm::GroupEvent& about, bool excludes,
+                       std::span<const svm::Endpoint> sources);
+  int read_group_filter(const svm::GroupEvent& about, uint32_t n, svm::FilterEvent& out);
   // Of datagrams: takes up links with other applications of this daemon, and lets go of those that
   // are over. Under the worker's mutex / under none.
   void look_at_links();
@@ -354,6 +359,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   bool reaches(const svm::Endpoint& to) const noexcept;
   // Sends a question that kInfo answers, by ask(context), under both mutexes, and waits so long at
   // most, or as the configuration says. -EAGAIN: in vain.
+  int ask_group_now(const svm::GroupEvent&, svm::InfoEvent& answer);
   int ask_info(svm::InfoEvent& out, const std::function<void(uint32_t)>& ask,
                TimeNs most = sys::kForever);
   // Of a call that sends, also of one that does not wait for room.

@@ -2,8 +2,10 @@
 """System tests of datagrams with programs that are found everywhere, and what they say with each datagram, in both
 families. usage: udp_program_cases.py CASE"""
 
+import difflib
 import pathlib
 import re
+import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
@@ -261,6 +263,18 @@ def larger_buffers():
         expect_reclaimed(lab)
 
 
+def filters():
+    """All sources of a membership at once, set and read, against what the kernel says to the same program."""
+    program = [PYTHON, str(pathlib.Path(__file__).resolve().parent / "programs" / "group_filters.py")]
+    with Lab() as lab:
+        index = re.search(r"^tap0\s+(\d+)", lab.cli("show", "interface"), re.MULTILINE)
+        linux = lab.run([*program, HOST_IP4, str(socket.if_nametoindex("tap0"))]).stdout.decode()
+        ours = lab.run([*program, STACK_IP4, str(int(index[1]) + 1)], env=lab.preload()).stdout.decode()
+        differences = list(difflib.unified_diff(linux.splitlines(), ours.splitlines(), "the kernel", "Hostloom", lineterm="", n=0))
+        expect("kept" in linux and not differences, "\n".join(differences) or linux)
+        expect_reclaimed(lab)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(sockperf, ntp, socat, marks, segments, segments_together, memberships, link_local, one_interface,
+    laboratory.run_case(sockperf, ntp, socat, marks, segments, segments_together, memberships, filters, link_local, one_interface,
                         no_checksums, larger_buffers)

@@ -44,12 +44,25 @@ enum class GroupOp : uint8_t {
   kLeaveSource,
   kBlockSource,
   kUnblockSource,
+  // All sources at once. Each is given by a kAddFilter of its own, from number 0 on; then one of
+  // the other two says how many there are, and what for: alone (none: it leaves), or all but those.
+  kAddFilter,
+  kInclude,
+  kExclude,
+  kReadFilter,  // fills in `filter`, with the source of that number if there is one
+};
+struct GroupFilterRow {
+  bool is_exclude = false;
+  uint32_t n_sources = 0;
+  IpAddress source;
 };
 struct GroupRequest {
   GroupOp op = GroupOp::kJoin;
   IfIndex interface = kNoIndex;  // kNoIndex: that of `address`, or by route
   IpAddress group, source, address;
   uint32_t fib_index = 0;
+  uint32_t number = 0;
+  GroupFilterRow* filter = nullptr;
 };
 
 // An error of a datagram that was sent, as IP_RECVERR has it (man 7 ip).
