@@ -91,7 +91,7 @@ bool append(std::vector<std::byte>& to, std::span<const std::byte> bytes) noexce
 }
 
 bool send_below(Connection& c, std::span<const std::byte> bytes) noexcept {
-  if (c.gone) return true;
+  if (c.gone || c.said_close) return true;
   if (c.unsent.empty()) bytes = bytes.subspan(c.below().write(bytes));
   if (bytes.empty()) return true;
   if (!append(c.unsent, bytes)) return false;

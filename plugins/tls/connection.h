@@ -132,7 +132,8 @@ bool flush(Connection&) noexcept;
 std::size_t copy_unread(const Connection&, std::span<std::byte> to) noexcept;
 void consume(Connection&, std::size_t) noexcept;
 // Takes all: what does not fit below waits in `unsent`, and nobody is to have what is made when the
-// lower session has gone. False: no memory, and the stream has a hole.
+// lower session has gone, or behind close_notify: an answer to a KeyUpdate, say, or an alert.
+// False: no memory, and the stream has a hole.
 bool send_below(Connection&, std::span<const std::byte>) noexcept;
 bool append(std::vector<std::byte>& to, std::span<const std::byte>) noexcept;  // false: no memory
 

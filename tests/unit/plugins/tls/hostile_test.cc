@@ -228,6 +228,42 @@ TEST_F(TlsHostile, RenegotiationThatAServerAsksForIsRefused) {
   EXPECT_EQ(bed.stat(kUnderWay), 0u);
 }
 
+// RFC 7301 section 3.1: the server's is one of those that the client has offered.
+TEST_F(TlsHostile, AProtocolThatNobodyOfferedIsNoneToAgreeOn) {
+  std::string settings;
+  add_setting(settings, Setting::kAlpn, std::string_view("\x02h2"));
+  for (const bool is_offered : {true, false}) {
+    SCOPED_TRACE(is_offered);
+    const auto port = static_cast<uint16_t>(80 + is_offered);
+    ASSERT_EQ(bed.listen(port, test::PipeTransport::kProto), 0);
+    Peer peer(
+        Peer::Role::kServer,
+        [&](SSL_CTX* c) {
+          SSL_CTX_set_alpn_select_cb(
+              c,
+              [](SSL*, const unsigned char** out, unsigned char* n, const unsigned char*, unsigned,
+                 void* arg) {
+                *out = reinterpret_cast<const unsigned char*>(arg ? "h2" : "h3");
+                *n = 2;
+                return SSL_TLSEXT_ERR_OK;
+              },
+              is_offered ? c : nullptr);
+        },
+        &pair);
+    bed.start_connect(port, kProto, bed.add_settings(settings));
+    link = bed.accept();
+    ASSERT_TRUE(link);
+    peer.exchange(*bed.app, *link);
+    const auto done = bed.outcome();
+    EXPECT_EQ(done.status == 0, is_offered);
+    if (done.status == 0) continue;
+    EXPECT_EQ(bed.stat(kHandshakesFailed), 1u);
+    (void)peer.read();
+    EXPECT_GT(ERR_GET_REASON(ERR_peek_last_error()), SSL_AD_REASON_OFFSET);  // it has heard why
+    ERR_clear_error();
+  }
+}
+
 TEST_F(TlsHostile, MoreHandshakesThanTheBacklogAreRefused) {
   ASSERT_EQ(bed.listen(443), 0);
   std::vector<TlsBed::Link> links;
@@ -264,6 +300,41 @@ TEST_F(TlsHostile, WhoSendsToAClosedSessionIsReset) {
     bed.bed.pump();
   }
   EXPECT_TRUE(link->rx.reset());
+  EXPECT_EQ(bed.stat(kConnections), 0u);
+}
+
+// What OpenSSL would answer behind our close_notify goes nowhere, and holds nothing up: KeyUpdate
+// (RFC 8446 section 4.6.3) is answered before the next data, and there is none.
+TEST_F(TlsHostile, AnAnswerBehindOurEndDoesNotHoldUpWhatStillComes) {
+  Peer peer(Peer::Role::kClient);
+  open(peer);
+  bed.app->push(svm::ToDaemon::kShutdown, far->handle);
+  bed.bed.pump();
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "");
+  EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
+  for (const char* text : {"first", "second"}) {
+    ASSERT_EQ(SSL_key_update(peer.ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+    peer.write(text);
+    bed.app->write(*link, peer.records());
+    EXPECT_EQ(bed.app->read(*far), text);
+  }
+  SSL_shutdown(peer.ssl());
+  bed.app->write(*link, peer.records());
+  EXPECT_TRUE(far->rx.eof());
+  EXPECT_FALSE(far->rx.reset());
+}
+
+// Nor does an alert, which would be sent when it is too late for one.
+TEST_F(TlsHostile, ABadRecordBehindOurEndIsTheEndAtOnce) {
+  Peer peer(Peer::Role::kClient);
+  open(peer);
+  bed.app->push(svm::ToDaemon::kShutdown, far->handle);
+  bed.bed.pump();
+  bed.app->write(*link, std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'));
+  EXPECT_TRUE(far->rx.reset());
+  bed.app->close(*link);
+  bed.bed.pump();
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
