@@ -29,6 +29,8 @@ constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to do what is lef
 constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody reads any more
 constexpr uint32_t kMostLingering = 1024;      // of a worker: handshakes that have failed
 constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes of early data, and of what is sent
+// Under one key, before there is another: AES-GCM's takes 2^24.5 (RFC 8446 section 5.5).
+constexpr uint32_t kMostRecords = 1u << 24;
 // The first early data comes before there is a fifo for it; the smallest one takes so much.
 constexpr uint32_t kFirstEarly = 4096;
 
@@ -62,6 +64,7 @@ struct Connection : Held {
   Turns::Turn turn;              // of receiving
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
+  uint32_t n_records = 0;        // that were sent under the keys of now, at least
   Listener* listener = nullptr;  // server, until the handshake is done
   // Records that the lower session had no room for. While there are any, none is made, and nothing
   // is read that may be answered: so these are few.
@@ -115,6 +118,7 @@ struct TlsWorker : ConnectionTable<Connection, kConnections> {
   Connection *most_idle = nullptr, *least_idle = nullptr;
   uint32_t n_buffered = 0, most_buffered = 1024;
   Timer idle_timer;
+  uint32_t most_records = kMostRecords;
   HandshakeSlice slice;
   Turns turns;
   CryptoShare share{w, slice};  // DTLS's, too

@@ -38,6 +38,17 @@ void say_close(Connection& c) noexcept {
   if (c.closed || c.heard_close) finish(c);
 }
 
+// In time before their bound (RFC 8446 section 5.5). While the peer is within a message of its own
+// it is refused, and tried again. It is sent at once: until then OpenSSL takes it for a handshake
+// that is under way, and would let nobody close.
+void change_keys(Connection& c) noexcept {
+  if (SSL_version(c.ssl) < TLS1_3_VERSION) return;
+  if (SSL_key_update(c.ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 && SSL_do_handshake(c.ssl) == 1)
+    c.n_records = 0;
+  else
+    ERR_clear_error();
+}
+
 // One record. False: the connection has failed, or the peer is to end a message first.
 bool encrypt(Connection& c, std::span<const std::byte> plain) noexcept {
   Worker& w = c.at->w;
@@ -54,6 +65,8 @@ bool encrypt(Connection& c, std::span<const std::byte> plain) noexcept {
   }
   w.sessions->tx_drop(w, c.upper, static_cast<uint32_t>(n));
   c.at->stats[kBytesOut] += n;
+  if (++c.n_records >= c.at->most_records) [[unlikely]]
+    change_keys(c);
   return true;
 }
 

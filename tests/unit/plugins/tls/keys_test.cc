@@ -1,0 +1,75 @@
+// How long keys are used (RFC 8446 section 5.5): after so many records there are others.
+#include "tls_bed.h"
+
+namespace loom::tls {
+namespace {
+
+// Counts KeyUpdates of the other end.
+void count_updates(int is_written, int, int type, const void* bytes, std::size_t, SSL*,
+                   void* count) {
+  constexpr unsigned char kKeyUpdate = 24;
+  if (!is_written && type == SSL3_RT_HANDSHAKE &&
+      *static_cast<const unsigned char*>(bytes) == kKeyUpdate)
+    ++*static_cast<int*>(count);
+}
+
+struct TlsKeysInUse : testing::TestWithParam<int> {
+  TlsBed bed;
+};
+
+TEST_P(TlsKeysInUse, ChangeAfterSoManyRecords) {
+  constexpr uint32_t kMost = 5;
+  constexpr int kRecords = 23;
+  shared().workers[0]->most_records = kMost;
+  int n_updates = 0;
+  ASSERT_EQ(bed.listen(443), 0);
+  const auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient, [&](SSL_CTX* c) {
+    SSL_CTX_set_max_proto_version(c, GetParam());
+    SSL_CTX_set_msg_callback(c, count_updates);
+    SSL_CTX_set_msg_callback_arg(c, &n_updates);
+  });
+  peer.exchange(*bed.app, *link);
+  const auto far = bed.accept();
+  ASSERT_TRUE(far);
+  std::string got;
+  for (int i = 0; i < kRecords; ++i) {
+    bed.app->write(*far, "record");
+    peer.feed(bed.app->read(*link));
+    got += peer.read();
+  }
+  EXPECT_EQ(got.size(), kRecords * 6u);
+  // 1.2 has no KeyUpdate (RFC 5246), and nobody renegotiates.
+  EXPECT_EQ(n_updates, GetParam() == TLS1_3_VERSION ? kRecords / static_cast<int>(kMost) : 0);
+  peer.write("and back");
+  bed.app->write(*link, peer.records());
+  EXPECT_EQ(bed.app->read(*far), "and back");
+}
+
+TEST_P(TlsKeysInUse, ChangeAndTheEndComesAtOnceAllTheSame) {
+  shared().workers[0]->most_records = 1;
+  ASSERT_EQ(bed.listen(443), 0);
+  const auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient, [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, GetParam()); });
+  peer.exchange(*bed.app, *link);
+  const auto far = bed.accept();
+  ASSERT_TRUE(far);
+  bed.app->write(*far, "the last");
+  bed.app->close(*far);
+  peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "the last");
+  EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(, TlsKeysInUse, testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
+                         [](const auto& p) {
+                           return p.param == TLS1_2_VERSION ? "Tls12" : "Tls13";
+                         });
+
+TEST(TlsKeysInUseBound, IsBelowThatOfAesGcm) {  // 2^24.5 full-size records
+  TlsBed bed;
+  EXPECT_EQ(shared().workers[0]->most_records, 1u << 24);
+}
+
+}  // namespace
+}  // namespace loom::tls
