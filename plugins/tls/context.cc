@@ -111,7 +111,11 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* n, const uns
 int choose_site(SSL* ssl, int*, void* arg) {
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   if (!name) return SSL_TLSEXT_ERR_NOACK;
+  // Its tickets are for this name (tickets.h); OpenSSL keeps only those that are acknowledged.
+  // Without memory they are for none, and nobody resumes by them.
+  if (SSL_session_reused(ssl) == 0) (void)SSL_SESSION_set1_hostname(SSL_get_session(ssl), name);
   const auto& sites = static_cast<const ServerContext*>(arg)->sites;
+  if (sites.size() == 1) return SSL_TLSEXT_ERR_NOACK;
   for (const CredentialsPtr& site : sites) {
     if (X509_check_host(site->certificate.get(), name, 0, 0, nullptr) != 1) continue;
     if (site == sites[0]) return SSL_TLSEXT_ERR_OK;
@@ -124,8 +128,7 @@ int choose_site(SSL* ssl, int*, void* arg) {
 // Early data is for the name under which its ticket was given.
 int is_for_this_name(SSL* ssl, void*) noexcept {
   const char* now = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  const char* then = SSL_SESSION_get0_hostname(SSL_get0_session(ssl));
-  return std::string_view(now ? now : "") == std::string_view(then ? then : "");
+  return is_same_name(now ? now : "", SSL_SESSION_get0_hostname(SSL_get0_session(ssl)));
 }
 
 }  // namespace
@@ -195,9 +198,9 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
       SSL_certs_clear(trial.get());
       if (use(trial.get(), *site) != 1) return openssl_fail("certificate and key");
     }
-    SSL_CTX_set_tlsext_servername_callback(raw, choose_site);
-    SSL_CTX_set_tlsext_servername_arg(raw, c.get());
   }
+  SSL_CTX_set_tlsext_servername_callback(raw, choose_site);
+  SSL_CTX_set_tlsext_servername_arg(raw, c.get());
   if (!config.datagrams) SSL_CTX_set_cert_cb(raw, key_is_next, nullptr);
   const Verify verify = settings.verify.value_or(config.verify_client);
   if (verify != Verify::kOff)

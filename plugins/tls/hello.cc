@@ -78,4 +78,13 @@ bool resumes_quickly(std::span<const std::byte> records) noexcept {
   return has_ticket && !hello.has_failed();
 }
 
+std::string_view name_in(std::span<const std::byte> extension) noexcept {
+  constexpr uint32_t kHostName = 0;
+  Reader outer(extension);
+  Reader names(outer.block(2));
+  if (names.number(1) != kHostName) return {};
+  const auto name = names.block(2);
+  return {reinterpret_cast<const char*>(name.data()), name.size()};
+}
+
 }  // namespace loom::tls

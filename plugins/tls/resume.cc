@@ -1,6 +1,13 @@
 #include "resume.h"
 
+#include <openssl/x509.h>
+
 namespace loom::tls {
+
+bool has_outlived_certificate(const SSL_SESSION* session) noexcept {
+  const X509* const peer = SSL_SESSION_get0_peer(const_cast<SSL_SESSION*>(session));
+  return peer && X509_cmp_current_time(X509_get0_notAfter(peer)) != 1;
+}
 
 void SessionCache::put(const std::string& key, SSL_SESSION* session) {
   std::unique_ptr<SSL_SESSION, Free> mine(session);
@@ -16,10 +23,10 @@ void SessionCache::put(const std::string& key, SSL_SESSION* session) {
 SSL_SESSION* SessionCache::take(const std::string& key) {
   const auto it = sessions_.find(key);
   if (it == sessions_.end()) return nullptr;
-  SSL_SESSION* const s = it->second.release();
+  auto s = std::move(it->second);
   sessions_.erase(it);
   std::erase(order_, key);
-  return s;
+  return has_outlived_certificate(s.get()) ? nullptr : s.release();
 }
 
 }  // namespace loom::tls

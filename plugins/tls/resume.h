@@ -14,13 +14,17 @@
 
 namespace loom::tls {
 
+// What its handshake has believed is to be believed no more: it is of no use. A session that is
+// resumed again and again would outlive the peer's certificate, which nobody looks at then.
+bool has_outlived_certificate(const SSL_SESSION*) noexcept;
+
 class SessionCache {
  public:
   static constexpr std::size_t kMost = 1024;
 
   // Takes the reference over. The oldest of all goes when there are too many.
   void put(const std::string& key, SSL_SESSION* session);
-  // The newest for that key, with its reference; null: none.
+  // The newest for that key, with its reference; null: none that is of use.
   SSL_SESSION* take(const std::string& key);
   std::size_t size() const noexcept { return sessions_.size(); }
 

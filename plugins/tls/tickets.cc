@@ -4,9 +4,14 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <strings.h>
 #include <time.h>
 
 #include <cstring>
+#include <span>
+
+#include "hello.h"
+#include "resume.h"
 
 namespace loom::tls {
 
@@ -60,13 +65,39 @@ int use_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* ci
   return done;
 }
 
+// Which the hello asks for: OpenSSL has not come to it yet when it has a ticket of TLS 1.2.
+std::string_view name_asked_for(SSL* ssl) noexcept {
+  const unsigned char* extension = nullptr;
+  std::size_t n = 0;
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &extension, &n) != 1) return {};
+  return name_in(std::as_bytes(std::span(extension, n)));
+}
+
+// OpenSSL's callback, for a ticket that it has read, or not.
+SSL_TICKET_RETURN look_at_ticket(SSL* ssl, SSL_SESSION* session, const unsigned char*, std::size_t,
+                                 SSL_TICKET_STATUS status, void*) noexcept {
+  const bool is_to_renew = status == SSL_TICKET_SUCCESS_RENEW;
+  const bool is_read = status == SSL_TICKET_SUCCESS || is_to_renew;
+  if (!is_read || !is_same_name(name_asked_for(ssl), SSL_SESSION_get0_hostname(session)) ||
+      has_outlived_certificate(session))
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return is_to_renew ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
+}
+
 }  // namespace
+
+bool is_same_name(std::string_view asked_for, const char* kept) noexcept {
+  const std::string_view other = kept ? kept : "";
+  return asked_for.size() == other.size() &&
+         (other.empty() || ::strncasecmp(asked_for.data(), other.data(), other.size()) == 0);
+}
 
 TicketKeys::~TicketKeys() { OPENSSL_cleanse(keys_, sizeof keys_); }
 
 bool TicketKeys::attach(SSL_CTX* c) noexcept {
   return SSL_CTX_set_ex_data(c, keys_index(), this) == 1 &&
-         SSL_CTX_set_tlsext_ticket_key_evp_cb(c, use_key) == 1;
+         SSL_CTX_set_tlsext_ticket_key_evp_cb(c, use_key) == 1 &&
+         SSL_CTX_set_session_ticket_cb(c, nullptr, look_at_ticket, nullptr) == 1;
 }
 
 bool TicketKeys::turn(TimeNs now) noexcept {

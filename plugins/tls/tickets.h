@@ -3,18 +3,24 @@
 // ticket is good for one lifetime at least and two at most.
 //
 // They belong to one listener: what a session was granted there, a client certificate say, is not
-// granted elsewhere. Any worker; a lock of a few instructions for each handshake with tickets.
+// granted elsewhere; nor under another name (RFC 6066 section 3), nor when that certificate has
+// expired: then the handshake is a whole one. Any worker; a lock of a few instructions for each
+// handshake with tickets.
 #pragma once
 #include <openssl/ssl.h>
 
 #include <array>
 #include <mutex>
+#include <string_view>
 
 #include <hostloom/types.h>
 
 namespace loom::tls {
 
 TimeNs steady_now() noexcept;
+
+// Names of hosts, as a hello has them and a session keeps them; null: none.
+bool is_same_name(std::string_view, const char* kept) noexcept;
 
 class TicketKeys {
  public:

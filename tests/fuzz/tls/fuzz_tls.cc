@@ -106,7 +106,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   static Bed& bed = *new Bed;  // never destroyed: the fuzzer ends the process
   constexpr std::size_t kMost = 32 << 10;
   if (size == 0 || size > kMost) return 0;
-  (void)resumes_quickly(std::as_bytes(std::span(data + 1, size - 1)));
+  const auto bytes = std::as_bytes(std::span(data + 1, size - 1));
+  (void)resumes_quickly(bytes);
+  (void)name_in(bytes);
   run(bed, static_cast<Mode>(data[0] % kModes),
       {reinterpret_cast<const char*>(data) + 1, size - 1});
   return 0;

@@ -14,9 +14,10 @@ struct TlsEarly : testing::Test {
     EXPECT_EQ(bed.listen(443), 0);
   }
   // What a client gets for its first handshake.
-  Ticket ticket() {
+  Ticket ticket(const char* name = nullptr) {
     auto link = connect();
     Peer peer(Peer::Role::kClient);
+    if (name) SSL_set_tlsext_host_name(peer.ssl(), name);
     peer.exchange(*bed.app, *link);
     auto far = bed.accept();
     EXPECT_TRUE(far);
@@ -165,9 +166,33 @@ TEST_F(TlsEarly, MoreThanIsAllowedIsTheEnd) {
   EXPECT_EQ(bed.stat(kConnections), 0u);
 }
 
+// With a name that the certificate is for, or one that it is not for.
+TEST_F(TlsEarly, UnderTheNameOfItsTicketItIsTaken) {
+  for (const char* name : {"server.test", "a.example"}) {
+    SCOPED_TRACE(name);
+    const Ticket t = ticket(name);
+    auto link = connect();
+    Peer peer(Peer::Role::kClient);
+    ASSERT_EQ(SSL_set_tlsext_host_name(peer.ssl(), name), 1);
+    bed.app->write(*link, flight(peer, t, "early"));
+    auto far = bed.accept();
+    ASSERT_TRUE(far);
+    EXPECT_EQ(bed.app->read(*far), "early");
+    peer.exchange(*bed.app, *link);
+    EXPECT_EQ(SSL_get_early_data_status(peer.ssl()), SSL_EARLY_DATA_ACCEPTED);
+  }
+}
+
+struct TlsEarlyUnder : TlsEarly, testing::WithParamInterface<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(, TlsEarlyUnder, testing::Values(nullptr, "a.example", "b.exampl"),
+                         [](const auto& p) {
+                           return !p.param ? "NoName" : p.param[0] == 'a' ? "Another" : "Shorter";
+                         });
+
 // What does not count is skipped, and the handshake goes on.
-TEST_F(TlsEarly, UnderAnotherNameItIsDropped) {
-  const Ticket t = ticket();
+TEST_P(TlsEarlyUnder, AnotherNameItIsDropped) {
+  const Ticket t = ticket(GetParam());
   auto link = connect();
   Peer peer(Peer::Role::kClient);
   ASSERT_EQ(SSL_set_tlsext_host_name(peer.ssl(), "b.example"), 1);
