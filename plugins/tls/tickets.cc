@@ -59,7 +59,9 @@ int use_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* ci
   } else if (start_mac(mac, key) &&
              EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv) == 1) {
     // A client of TLS 1.3 uses each ticket once: it gets another (RFC 8446 section C.4).
-    done = is_old || SSL_version(ssl) >= TLS1_3_VERSION ? 2 : 1;
+    // Numbers of DTLS are other ones, and 1.2 is all there is of it.
+    const bool is_used_once = SSL_is_dtls(ssl) == 0 && SSL_version(ssl) >= TLS1_3_VERSION;
+    done = is_old || is_used_once ? 2 : 1;
   }
   OPENSSL_cleanse(&key, sizeof key);
   return done;

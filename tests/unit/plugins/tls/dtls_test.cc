@@ -52,6 +52,42 @@ TEST_F(DtlsServer, ThePeersCloseNotifyIsTheEndOfTheStream) {
   EXPECT_TRUE(link->rx.eof());
 }
 
+// Tickets as in TLS 1.2: one is good for its lifetime under its name, and then there is another.
+TEST_F(DtlsServer, ATicketResumesUnderItsNameAsOftenAsItIsShown) {
+  ASSERT_EQ(bed.listen(), 0);
+  std::shared_ptr<SSL_SESSION> ticket;
+  struct Case {
+    const char* name;
+    bool is_resumed;
+    int n_tickets;  // that it is given
+  };
+  uint16_t port = 7;
+  for (const Case& k : {Case{"server.test", false, 1}, Case{"server.test", true, 0},
+                        Case{"server.test", true, 0}, Case{"other.test", false, 1}}) {
+    SCOPED_TRACE(++port);
+    int n_tickets = 0;
+    DtlsPeer p(true, [&](SSL_CTX* c) {
+      SSL_CTX_set_msg_callback(
+          c, [](int is_written, int, int type, const void* bytes, std::size_t, SSL*, void* count) {
+            constexpr unsigned char kNewSessionTicket = 4;
+            if (!is_written && type == SSL3_RT_HANDSHAKE &&
+                *static_cast<const unsigned char*>(bytes) == kNewSessionTicket)
+              ++*static_cast<int*>(count);
+          });
+      SSL_CTX_set_msg_callback_arg(c, &n_tickets);
+    });
+    ASSERT_EQ(SSL_set_tlsext_host_name(p.ssl(), k.name), 1);
+    if (ticket) SSL_set_session(p.ssl(), ticket.get());
+    bed.exchange(p, port);
+    ASSERT_TRUE(p.is_open());
+    EXPECT_TRUE(bed.accept());
+    EXPECT_EQ(SSL_session_reused(p.ssl()) == 1, k.is_resumed);
+    EXPECT_EQ(n_tickets, k.n_tickets);
+    if (!ticket) ticket.reset(SSL_get1_session(p.ssl()), SSL_SESSION_free);
+    SSL_set_shutdown(p.ssl(), SSL_SENT_SHUTDOWN);  // else it is good for nothing at its end
+  }
+}
+
 // RFC 6347 section 4.2.1.
 TEST_F(DtlsServer, NothingIsKeptForAClientBeforeItShowsACookie) {
   ASSERT_EQ(bed.listen(), 0);
