@@ -7,11 +7,11 @@ LARGE_KEY = "rsa:4096"  # a key type of its own: it takes seconds to make
 
 
 class Authority:
-    def __init__(self, folder):
+    def __init__(self, folder, name="authority"):
         self.folder = folder
         folder.mkdir()
         self.pem = folder / "ca.pem"
-        self._openssl(f"req -x509 {KEY_TYPES['ec']} -nodes -keyout ca.key -out ca.pem -days 10 -subj /CN=authority")
+        self._openssl(f"req -x509 {KEY_TYPES['ec']} -nodes -keyout ca.key -out ca.pem -days 10 -subj /CN={name}")
 
     def _openssl(self, words):
         done = subprocess.run(["openssl"] + words.split(), cwd=self.folder, capture_output=True, text=True)

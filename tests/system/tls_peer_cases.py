@@ -56,11 +56,13 @@ def doubtful(ca):
     """A good pair, one that signs itself, a CRL; and pairs that are not to be believed: what, pair, alert (RFC 8446 section 6)."""
     good, revoked, expired = ca.make("good"), ca.make("revoked"), ca.make("expired", days=-1)
     unknown = ca.make("unknown", self_signed=True)
-    return good, unknown, ca.revoke("revoked"), (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48))
+    of_another = Authority(ca.folder / "another", "another").make("good")
+    return good, unknown, ca.revoke("revoked"), (("revoked", revoked, 44), ("expired", expired, 45), ("self-signed", unknown, 48),
+                                                 ("another authority's", of_another, 48))
 
 
 def nginx():
-    """nginx with TLS over the kernel and ours as client; nginx without it, where TLS is the daemon's, for curl and wrk."""
+    """nginx with TLS over the kernel and ours as client; nginx without it, where TLS is the daemon's, for curl and wget."""
     with tempfile.TemporaryDirectory() as folder:
         ca = Authority(pathlib.Path(folder) / "ca")
         pairs = {key_type: ca.make(f"server-{key_type}", key_type) for key_type in KEY_TYPES}
@@ -93,14 +95,30 @@ def nginx():
                         got = lab.run(["wget", "-q", "-O", "-", f"--ca-certificate={ca.pem}", f"--ciphers={only(version)}", f"{url}/10m"],
                                       timeout=240).stdout
                         expect(hashlib.sha256(got).hexdigest() == n.files["10m"], f"wget {key_type} {version}: {len(got)} bytes")
-                    for more in ([], ["-H", "Connection: close"]):
-                        def answered():  # when the machine does not stand still for that second; what is late is no error
-                            said = lab.run([p.find("wrk"), *more, "-t", "1", "-c", "16", "-d", "1s", "--timeout", "60s", f"{url}/1k"]).stdout.decode()
-                            done = re.search(r"(\d+) requests in", said)
-                            expect(done and "Socket errors" not in said and "Non-2xx" not in said, f"wrk {more}:\n{said}")
-                            return int(done[1]) > 0
-                        wait_until(answered, f"wrk {more} is answered")
             expect_reclaimed(lab)
+
+
+def wrk():
+    """wrk, which has no option for a version, at nginx without TLS, of a daemon of that version alone: every kind of key."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        pairs = {key_type: ca.make(f"server-{key_type}", key_type) for key_type in KEY_TYPES}
+        for version in VERSIONS:
+            with tls_lab(ca, f"min-version {version} max-version {version}") as lab:
+                for key_type, (cert, key) in pairs.items():
+                    env = lab.preload(LDP_TRANSPARENT_TLS="1", LDP_TLS_CERT_FILE=str(cert), LDP_TLS_KEY_FILE=str(key))
+                    with p.Nginx(lab, p.Side(f"nginx-{key_type}", STACK_IP4, server_env=env), port=8443, workers=2):
+                        said = s_client(8443, "-CAfile", ca.pem, until=("Cipher is",))
+                        expect(f"New, TLSv{version}" in said, f"{key_type} {version}:\n{said}")
+                        for more in ([], ["-H", "Connection: close"]):
+                            def answered():  # when the machine does not stand still for that second; what is late is no error
+                                said = lab.run([p.find("wrk"), *more, "-t", "1", "-c", "16", "-d", "1s", "--timeout", "60s",
+                                                f"https://{STACK_IP4}:8443/1k"]).stdout.decode()
+                                done = re.search(r"(\d+) requests in", said)
+                                expect(done and "Socket errors" not in said and "Non-2xx" not in said, f"wrk {key_type} {version} {more}:\n{said}")
+                                return int(done[1]) > 0
+                            wait_until(answered, f"wrk {key_type} {version} {more} is answered")
+                expect_reclaimed(lab)
 
 
 def openssl():
@@ -177,7 +195,7 @@ def refused():
                         expect("EACCES" in out, f"{what} {version}: {out}")
                         wait_until(lambda: f"SSL alert number {alert}" in lab.output(s), f"s_server hears of {what} in {version}")
             verified = figures(lab)["verify-failed"]
-            expect(verified == 4 * len(VERSIONS), f"{figures(lab)}")
+            expect(verified == (len(bad) + 1) * len(VERSIONS), f"{figures(lab)}")
 
             with served(lab, STACK_IP4, 4430, f"{good[0]},{good[1]}") as s:
                 listening(lab, s)
@@ -197,7 +215,7 @@ def refused():
                     expect("verify error" in said, said)
                 wait_until(lambda: figures(lab)["alerts-received"] == before["alerts-received"] + 2, "both alerts have come")
             seen = figures(lab)
-            expect(seen["verify-failed"] == verified + 3 * len(VERSIONS), f"none of a missing certificate: {seen}")
+            expect(seen["verify-failed"] == verified + len(bad) * len(VERSIONS), f"none of a missing certificate: {seen}")
             expect_reclaimed(lab)
 
 
@@ -300,4 +318,4 @@ def messages():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(nginx, openssl, gnutls, refused, resumed, early, messages)
+    laboratory.run_case(nginx, wrk, openssl, gnutls, refused, resumed, early, messages)
