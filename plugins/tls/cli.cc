@@ -97,10 +97,10 @@ const char* verify_name(Verify v) noexcept {
 Result<void> show_listeners(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   CliTable& t = reply.table("listeners", {"lower", "certificates", "subject", "until (UTC)",
-                                          "verify-client", "protocols", "handshakes"});
+                                          "verify-client", "protocols", "profile", "handshakes"});
   const auto add = [&](const ListenerRow& r) {
     t.rows.push_back({handle_text(r.lower), std::to_string(r.certificates), r.subject,
-                      date_of(r.not_after), verify_name(r.verify), r.alpn,
+                      date_of(r.not_after), verify_name(r.verify), r.alpn, r.profile,
                       std::to_string(r.handshakes)});
   };
   for (const auto& [id, l] : shared().listeners) add(describe(*l));

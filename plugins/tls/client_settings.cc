@@ -13,6 +13,7 @@ Result<ClientSettings> make_client_settings(const Settings& s, X509_STORE* host)
   c.address = IpAddress::parse(s.server_name);
   c.alpn = s.alpn;
   c.verify = s.verify;
+  c.profile = s.profile;
   c.digest = s.digest;
   if (!s.trust.empty()) {
     auto store = store_of(s.trust, host);

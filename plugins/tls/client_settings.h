@@ -25,6 +25,7 @@ struct ClientSettings {
   std::optional<Verify> verify;
   CredentialsPtr own;  // the first pair; null: none
   StorePtr trust;      // null: the configuration's
+  std::string profile;
   std::string digest;
 };
 // `host`: the configuration's store.

@@ -14,6 +14,7 @@
 #include <hostloom/host.h>
 #include <hostloom/stats.h>
 
+#include "context.h"
 #include "retired.h"
 
 namespace loom::tls {
@@ -83,7 +84,7 @@ struct Transport {
   uint32_t worker_slot = 0;
   std::vector<std::unique_ptr<PerWorker>> workers;  // by index
   Application* app = nullptr;                       // changed only while the workers stand still
-  std::shared_ptr<SSL_CTX> client;                  // of all connections to servers
+  Clients clients;                                  // likewise
   ConnId next_listener = 0;
 
   Result<void> add_to(Host& to, const TransportOps& ops) {

@@ -3,6 +3,8 @@
 
 #include <openssl/ssl.h>
 
+#include <algorithm>
+
 namespace loom::tls {
 
 const char kConfigHelp[] =
@@ -17,6 +19,7 @@ const char kConfigHelp[] =
     "ciphers LIST                 of TLS 1.2, in OpenSSL's notation\n"
     "ciphersuites LIST            of TLS 1.3\n"
     "groups LIST                  for the key exchange, as X25519:P-256\n"
+    "profile NAME { ... }         of the five above those that differ, for sessions that name it\n"
     "key-log FILE                 write each session's secrets there, for debugging\n"
     "handshake-timeout SECONDS    (default: 10)\n"
     "ticket-lifetime SECONDS      after which the keys of session tickets change (default: 3600)\n"
@@ -67,21 +70,93 @@ Result<std::optional<uint32_t>> crypto_threads(ConfigReader& in, const ConfigNod
   return Number{static_cast<uint32_t>(*n)};
 }
 
+constexpr std::size_t kMostProfiles = 64, kMostProfileName = 63;
+
+// Stores a value that was read, or notes why there is none.
+struct Store {
+  Result<void>& outcome;
+  void operator()(auto& field, auto&& result) const {
+    if (result)
+      field = static_cast<std::remove_reference_t<decltype(field)>>(*result);
+    else
+      outcome = result.error();
+  }
+};
+
+// False: it is no word of a profile's.
+bool apply_word(Profile& p, ConfigReader& in, const ConfigNode& w, const Store& store) {
+  if (w.word == "min-version")
+    store(p.least_version, version(in, w));
+  else if (w.word == "max-version")
+    store(p.most_version, version(in, w));
+  else if (w.word == "ciphers")
+    store(p.ciphers, in.text(w));
+  else if (w.word == "ciphersuites")
+    store(p.ciphersuites, in.text(w));
+  else if (w.word == "groups")
+    store(p.groups, in.text(w));
+  else
+    return false;
+  return true;
+}
+
+// `profile NAME { }`: NAME is a word with a block.
+Result<void> add_profile(Config& c, ConfigReader& in, const ConfigNode& key) {
+  const ConfigNode* const named = in.next();
+  if (!named || named->word.empty() || !named->has_block)
+    return key.fail("profile: a name is needed, and { ... } behind it");
+  if (!is_profile_name(named->word))
+    return named->fail("profile " + named->word + ": a name has at most " +
+                       std::to_string(kMostProfileName) + " characters, all of them of ASCII");
+  if (c.profiles.size() == kMostProfiles)
+    return named->fail("profile " + named->word + ": there are at most " +
+                       std::to_string(kMostProfiles) + " profiles");
+  const auto [at, is_new] = c.profiles.try_emplace(named->word);
+  if (!is_new) return named->fail("profile " + named->word + " is there twice");
+  ConfigReader words(*named);
+  Result<void> outcome;
+  while (const ConfigNode* w = outcome ? words.next() : nullptr)
+    if (!apply_word(at->second, words, *w, Store{outcome}))
+      return words.unknown(*w, {"min-version", "max-version", "ciphers", "ciphersuites", "groups"});
+  return outcome;
+}
+
+void complete(Profile& p, const Profile& with) {
+  if (p.least_version == 0) p.least_version = with.least_version;
+  if (p.most_version == 0) p.most_version = with.most_version;
+  if (p.ciphers.empty()) p.ciphers = with.ciphers;
+  if (p.ciphersuites.empty()) p.ciphersuites = with.ciphersuites;
+  if (p.groups.empty()) p.groups = with.groups;
+}
+
+bool has_no_version(const Profile& p) noexcept {
+  return p.least_version && p.most_version && p.least_version > p.most_version;
+}
+
 }  // namespace
+
+bool is_profile_name(std::string_view name) noexcept {
+  return !name.empty() && name.size() <= kMostProfileName &&
+         std::ranges::all_of(name, [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+const Profile* profile_of(const Config& c, std::string_view name) noexcept {
+  if (name.empty()) return &c;
+  const auto found = c.profiles.find(name);
+  return found == c.profiles.end() ? nullptr : &found->second;
+}
 
 Result<void> apply_config(void* context, const ConfigNode& stanza) {
   Config& c = *static_cast<Config*>(context);
   ConfigReader in(stanza);
   Result<void> outcome;
-  const auto store = [&outcome](auto& field, auto&& result) {
-    if (result)
-      field = static_cast<std::remove_reference_t<decltype(field)>>(*result);
-    else
-      outcome = result.error();
-  };
+  const Store store{outcome};
   while (const ConfigNode* w = outcome ? in.next() : nullptr) {
     const std::string& key = w->word;
-    if (key == "certificate") {
+    if (apply_word(c, in, *w, store)) continue;
+    if (key == "profile") {
+      outcome = add_profile(c, in, *w);
+    } else if (key == "certificate") {
       store(c.certificate, in.text(*w));
     } else if (key == "key") {
       store(c.key, in.text(*w));
@@ -93,16 +168,6 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       store(c.verify_server, verify(in, *w, false));
     } else if (key == "verify-client") {
       store(c.verify_client, verify(in, *w, true));
-    } else if (key == "min-version") {
-      store(c.least_version, version(in, *w));
-    } else if (key == "max-version") {
-      store(c.most_version, version(in, *w));
-    } else if (key == "ciphers") {
-      store(c.ciphers, in.text(*w));
-    } else if (key == "ciphersuites") {
-      store(c.ciphersuites, in.text(*w));
-    } else if (key == "groups") {
-      store(c.groups, in.text(*w));
     } else if (key == "key-log") {
       store(c.key_log, in.text(*w));
     } else if (key == "handshake-timeout") {
@@ -125,15 +190,24 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
     } else if (key == "fifo-size") {
       store(c.fifo_size, in.size(*w, 64 << 10, 1u << 30));
     } else {
-      return in.unknown(
-          *w, {"certificate", "key", "ca-cert-path", "crl", "verify-server", "verify-client",
-               "min-version", "max-version", "ciphers", "ciphersuites", "groups", "key-log",
-               "handshake-timeout", "ticket-lifetime", "max-handshakes", "crypto-threads",
-               "early-data", "transport", "fifo-size"});
+      return in.unknown(*w, {"certificate",     "key",
+                             "ca-cert-path",    "crl",
+                             "verify-server",   "verify-client",
+                             "min-version",     "max-version",
+                             "ciphers",         "ciphersuites",
+                             "groups",          "profile",
+                             "key-log",         "handshake-timeout",
+                             "ticket-lifetime", "max-handshakes",
+                             "crypto-threads",  "early-data",
+                             "transport",       "fifo-size"});
     }
   }
-  if (outcome && c.least_version && c.most_version && c.least_version > c.most_version)
-    return stanza.fail("min-version is above max-version");
+  if (outcome && has_no_version(c)) return stanza.fail("min-version is above max-version");
+  for (auto& [name, profile] : c.profiles) {
+    complete(profile, c);
+    if (outcome && has_no_version(profile))
+      return stanza.fail("profile " + name + ": min-version is above max-version");
+  }
   if (outcome && c.certificate.empty() != c.key.empty())
     return stanza.fail("certificate and key go together");
   return outcome;

@@ -61,25 +61,28 @@ Result<void> log_keys(SSL_CTX* c, const std::string& path) {
   return {};
 }
 
-Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config, X509_STORE* store) {
-  if (config.datagrams && config.least_version == TLS1_3_VERSION)
+bool has_no_datagrams(const Profile& p) noexcept { return p.least_version == TLS1_3_VERSION; }
+
+Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config,
+                                const Profile& profile, X509_STORE* store) {
+  if (config.datagrams && has_no_datagrams(profile))
     return error(Status::kUnsupported, "DTLS 1.2 is older than min-version 1.3");
   ContextPtr c(SSL_CTX_new(method));
   if (!c) return error(Status::kNoMemory, openssl_error());
   SSL_CTX* const raw = c.get();
-  const int oldest = config.least_version ? config.least_version : TLS1_2_VERSION;
+  const int oldest = profile.least_version ? profile.least_version : TLS1_2_VERSION;
   const int least = config.datagrams ? DTLS1_2_VERSION : oldest;
-  const int most = config.datagrams ? DTLS1_2_VERSION : config.most_version;
+  const int most = config.datagrams ? DTLS1_2_VERSION : profile.most_version;
   if (SSL_CTX_set_min_proto_version(raw, least) != 1 ||
       SSL_CTX_set_max_proto_version(raw, most) != 1)
     return openssl_fail("the versions");
-  if (!config.ciphers.empty() && SSL_CTX_set_cipher_list(raw, config.ciphers.c_str()) != 1)
-    return openssl_fail("ciphers " + config.ciphers);
-  if (!config.ciphersuites.empty() &&
-      SSL_CTX_set_ciphersuites(raw, config.ciphersuites.c_str()) != 1)
-    return openssl_fail("ciphersuites " + config.ciphersuites);
-  if (!config.groups.empty() && SSL_CTX_set1_groups_list(raw, config.groups.c_str()) != 1)
-    return openssl_fail("groups " + config.groups);
+  if (!profile.ciphers.empty() && SSL_CTX_set_cipher_list(raw, profile.ciphers.c_str()) != 1)
+    return openssl_fail("ciphers " + profile.ciphers);
+  if (!profile.ciphersuites.empty() &&
+      SSL_CTX_set_ciphersuites(raw, profile.ciphersuites.c_str()) != 1)
+    return openssl_fail("ciphersuites " + profile.ciphersuites);
+  if (!profile.groups.empty() && SSL_CTX_set1_groups_list(raw, profile.groups.c_str()) != 1)
+    return openssl_fail("groups " + profile.groups);
   if (!config.key_log.empty())
     if (auto r = log_keys(raw, config.key_log); !r) return r.error();
   // Handshakes hold no buffers while they wait; sessions do while they are at work (buffers.cc).
@@ -164,8 +167,11 @@ void count(TlsWorker& t, const Complaints& all) noexcept {
 
 Result<ServerContextPtr> make_server_context(const Config& config, const Settings& settings,
                                              X509_STORE* store) {
-  auto made =
-      make_context(config.datagrams ? DTLS_server_method() : TLS_server_method(), config, store);
+  const Profile* const profile = profile_of(config, settings.profile);
+  if (!profile)
+    return error(Status::kInvalid, "there is no profile " + settings.profile + " in tls { }");
+  auto made = make_context(config.datagrams ? DTLS_server_method() : TLS_server_method(), config,
+                           *profile, store);
   if (!made) return made.error();
   const auto c = std::make_shared<ServerContext>(config.ticket_lifetime);
   c->ssl = std::move(*made);
@@ -242,20 +248,51 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   return c;
 }
 
-Result<ContextPtr> make_client_context(const Config& config, X509_STORE* store) {
-  auto c =
-      make_context(config.datagrams ? DTLS_client_method() : TLS_client_method(), config, store);
-  if (!c) return c;
-  SSL_CTX_set_verify(
-      c->get(), config.verify_server == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
+namespace {
+
+Result<std::shared_ptr<SSL_CTX>> make_client(const Config& config, const Profile& profile,
+                                             X509_STORE* store) {
+  if (config.datagrams && has_no_datagrams(profile)) return std::shared_ptr<SSL_CTX>{};
+  auto c = make_context(config.datagrams ? DTLS_client_method() : TLS_client_method(), config,
+                        profile, store);
+  if (!c) return c.error();
+  SSL_CTX* const raw = c->get();
+  SSL_CTX_set_verify(raw, config.verify_server == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
+                     nullptr);
   if (config.datagrams) {  // none is resumed
-    SSL_CTX_set_session_cache_mode(c->get(), SSL_SESS_CACHE_OFF);
-    return c;
+    SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_OFF);
+  } else {
+    SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_sess_set_new_cb(raw, keep_session);
   }
-  SSL_CTX_set_session_cache_mode(c->get(),
-                                 SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
-  SSL_CTX_sess_set_new_cb(c->get(), keep_session);
-  return c;
+  return std::shared_ptr<SSL_CTX>(c->release(), SSL_CTX_free);
+}
+
+}  // namespace
+
+Result<Clients> make_clients(const Config& config, X509_STORE* store) {
+  Clients all;
+  auto usual = make_client(config, config, store);
+  if (!usual) return usual.error();
+  all.usual = std::move(*usual);
+  for (const auto& [name, profile] : config.profiles) {
+    auto made = make_client(config, profile, store);
+    if (!made) return error(made.error().code, "profile " + name + ": " + made.error().message);
+    all.of_profiles[name] = std::move(*made);
+  }
+  return all;
+}
+
+Status find_client(const Clients& all, std::string_view profile,
+                   std::shared_ptr<SSL_CTX>& out) noexcept {
+  if (profile.empty()) {
+    out = all.usual;
+  } else {
+    const auto found = all.of_profiles.find(profile);
+    if (found == all.of_profiles.end()) return Status::kInvalid;
+    out = found->second;
+  }
+  return out ? Status::kOk : Status::kUnsupported;
 }
 
 Result<void> apply_client_settings(SSL* ssl, const ClientSettings& s, const IpAddress& server) {

@@ -3,8 +3,11 @@
 #pragma once
 #include <openssl/ssl.h>
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <hostloom/status.h>
@@ -30,10 +33,19 @@ struct ServerContext : std::enable_shared_from_this<ServerContext> {
 };
 using ServerContextPtr = std::shared_ptr<ServerContext>;
 
+// Of connections to servers: the stanza's, and one for each profile. Null: nothing that DTLS has.
+struct Clients {
+  std::shared_ptr<SSL_CTX> usual;
+  std::map<std::string, std::shared_ptr<SSL_CTX>, std::less<>> of_profiles;
+};
+// What a connection that names this profile gets; "": none. kInvalid: there is no such one.
+Status find_client(const Clients&, std::string_view profile,
+                   std::shared_ptr<SSL_CTX>& out) noexcept;
+
 // With the settings' certificates, or the configuration's. The store is shared with others. One
 // context, however many certificates there are, and those that somebody has given are parsed.
 Result<ServerContextPtr> make_server_context(const Config&, const Settings&, X509_STORE*);
-Result<ContextPtr> make_client_context(const Config&, X509_STORE*);
+Result<Clients> make_clients(const Config&, X509_STORE*);
 // What a connection wants beside its context. Worker.
 Result<void> apply_client_settings(SSL*, const ClientSettings&, const IpAddress& server);
 

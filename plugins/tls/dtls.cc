@@ -60,9 +60,9 @@ Config datagram_config() {
 
 Result<void> start() {
   Shared& s = shared();
-  auto client = make_client(tls::shared().store.get());
-  if (!client) return client.error();
-  s.client = std::move(*client);
+  auto clients = make_clients(datagram_config(), tls::shared().store.get());
+  if (!clients) return clients.error();
+  s.clients = std::move(*clients);
   return s.start(kLowerOps);
 }
 
@@ -77,7 +77,7 @@ void stop() {
     delete l;
   }
   s.listeners.clear();
-  s.client.reset();
+  s.clients = {};
 }
 
 void end() { shared().end_workers(); }

@@ -238,9 +238,7 @@ extern const AppOps kLowerOps;            // dtls_lower.cc
 Status open_listener(SessionId, const SocketOptionsView&, ConnId*) noexcept;
 void close_listener(ConnId) noexcept;
 Status use_settings(ConnId, uint32_t number) noexcept;
-// What all clients and one listener are opened with; null where only TLS 1.3 is allowed. Control
-// thread.
-Result<std::shared_ptr<SSL_CTX>> make_client(X509_STORE*);
+// What a listener is opened with. Control thread.
 Result<ServerContextPtr> make_context(const Settings&, X509_STORE*);
 // While the workers stand still: it greets with that one; then `context` is the one of before.
 void change(Listener&, ServerContextPtr& context) noexcept;

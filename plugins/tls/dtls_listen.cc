@@ -403,13 +403,6 @@ Result<ServerContextPtr> make_context(const Settings& settings, X509_STORE* stor
   return context;
 }
 
-Result<std::shared_ptr<SSL_CTX>> make_client(X509_STORE* store) {
-  if (tls::shared().config.least_version == TLS1_3_VERSION) return std::shared_ptr<SSL_CTX>{};
-  auto client = make_client_context(datagram_config(), store);
-  if (!client) return client.error();
-  return std::shared_ptr<SSL_CTX>(client->release(), SSL_CTX_free);
-}
-
 void change(Listener& l, ServerContextPtr& context) noexcept {
   std::swap(l.context, context);
   SSL_free(std::exchange(l.hello, nullptr));

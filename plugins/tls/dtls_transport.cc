@@ -13,9 +13,13 @@ Status prepare(Connection& c, const IpAddress& server, uint32_t settings) {
   ClientSettingsTable::Ptr wanted;
   if (settings != 0)
     if (const Status s = tls::shared().wishes.find(settings, wanted); s != Status::kOk) return s;
-  c.context = shared().client;
+  std::shared_ptr<SSL_CTX> client;
+  if (const Status s = find_client(shared().clients, wanted ? wanted->profile : "", client);
+      s != Status::kOk)
+    return s;
+  c.ssl = SSL_new(client.get());
+  c.context = std::move(client);
   c.wanted = wanted;
-  c.ssl = SSL_new(shared().client.get());
   if (!c.ssl || !attach_wire(c.ssl, c.wire)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, wanted ? *wanted : kNothing, server); !r)
     return r.error().code;
@@ -27,7 +31,6 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
                ConnId* out) noexcept {
   Shared& s = shared();
   DtlsWorker& t = dtls_worker(w);
-  if (!s.client) return Status::kUnsupported;
   if (!s.app) return Status::kRefused;
   if (t.stats[kUnderWay] >= tls::shared().config.max_handshakes) return Status::kNoMemory;
   Connection* const c = t.open();

@@ -172,7 +172,8 @@ ListenerRow row_of(const ServerContext& context, const Settings& settings) {
                       std::max<std::size_t>(settings.pairs.size(), 1)),  // the configuration's
                   .subject = subject_of(first),
                   .verify = settings.verify.value_or(shared().config.verify_client),
-                  .alpn = names_of(settings.alpn)};
+                  .alpn = names_of(settings.alpn),
+                  .profile = settings.profile};
   if (first) row.not_after = seconds_of(X509_get0_notAfter(first));
   return row;
 }

@@ -60,6 +60,7 @@ struct ListenerRow {
   uint64_t not_after = 0;  // seconds since 1970
   Verify verify;
   std::string alpn{};  // "h2,http/1.1"
+  std::string profile{};
   uint32_t handshakes = 0;
 };
 // Asks no worker: there may be many listeners.

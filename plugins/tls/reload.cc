@@ -97,7 +97,7 @@ Result<bool> Reload::step(Attempt& a) {
     if (*done) a.store = a.reader.take();
     return false;
   }
-  if (!a.client) {
+  if (!a.clients.usual) {
     if (auto r = make_clients(a); !r) return r.error();
     a.numbers = s.wishes.numbers();  // those that are given from now on follow at once
     a.wishes = std::make_unique<ClientSettingsTable>();
@@ -124,12 +124,12 @@ Result<bool> Reload::step(Attempt& a) {
 }
 
 Result<void> Reload::make_clients(Attempt& a) {
-  auto client = make_client_context(shared().config, a.store.get());
-  if (!client) return client.error();
-  auto datagrams = dtls::make_client(a.store.get());
+  auto clients = tls::make_clients(shared().config, a.store.get());
+  if (!clients) return clients.error();
+  auto datagrams = tls::make_clients(dtls::datagram_config(), a.store.get());
   if (!datagrams) return datagrams.error();
-  a.datagram_client = std::move(*datagrams);
-  a.client = {client->release(), SSL_CTX_free};
+  a.datagram_clients = std::move(*datagrams);
+  a.clients = std::move(*clients);
   return {};
 }
 
@@ -215,8 +215,8 @@ void Reload::take(Attempt& a) {
   // Handshakes under way hold what they began with.
   s.host->with_barrier([&] {
     std::swap(s.store, a.store);
-    std::swap(s.client, a.client);
-    std::swap(datagrams.client, a.datagram_client);
+    std::swap(s.clients, a.clients);
+    std::swap(datagrams.clients, a.datagram_clients);
     s.wishes.swap(*a.wishes);
     ++s.generation;
     for (auto& [l, context] : changes) {
@@ -258,11 +258,14 @@ bool Reload::Attempt::free_some() noexcept {
       retired().take(std::move(contexts->extract(contexts->begin()).mapped()));
       return true;
     }
-  for (std::shared_ptr<SSL_CTX>* const one : {&client, &datagram_client})
-    if (*one) {
-      retired().take(std::move(*one));
-      return true;
-    }
+  for (Clients* const all : {&clients, &datagram_clients}) {
+    auto& named = all->of_profiles;
+    std::shared_ptr<SSL_CTX> one = std::move(all->usual);
+    if (!one && !named.empty()) one = std::move(named.extract(named.begin()).mapped());
+    if (!one) continue;
+    retired().take(std::move(one));
+    return true;
+  }
   return wishes && wishes->retire_some();
 }
 

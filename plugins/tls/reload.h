@@ -55,7 +55,7 @@ class Reload {
     bool free_some() noexcept;  // false: it has only the store left
     StoreReader reader;
     StorePtr store;
-    std::shared_ptr<SSL_CTX> client, datagram_client;
+    Clients clients, datagram_clients;
     std::unique_ptr<ClientSettingsTable> wishes;
     std::vector<uint32_t> numbers;  // of those that are still to be made
     Contexts listeners, datagram_listeners;

@@ -127,6 +127,10 @@ Result<Settings> settings_of(Host& host, uint32_t number) {
       case Setting::kTrust:
         s.trust = value;
         break;
+      case Setting::kProfile:
+        s.profile = value;
+        is_valid &= is_profile_name(value);
+        break;
     }
   });
   if (!is_valid || pairs.size() > kMostPairs || has_certificate == own.key.empty())

@@ -17,6 +17,7 @@ struct Settings {
   std::string alpn;   // ProtocolNameList without its length; valid
   std::string trust;  // PEM; "": the configuration's
   std::optional<Verify> verify;
+  std::string profile;                 // by name; "": none, but what the stanza says
   std::optional<uint32_t> early_data;  // bytes, of a listener; none: the configuration's
   std::string digest;                  // SHA-256 of all of them; "": nothing is wanted
 };

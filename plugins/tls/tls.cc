@@ -74,9 +74,9 @@ Result<void> start(Host& host) {
     if (const auto c = make_server_context(s.config, {}, s.store.get()); !c)
       return error(Status::kInvalid, c.error().message);
   }
-  auto client = make_client_context(s.config, s.store.get());
-  if (!client) return client.error();
-  s.client = {client->release(), SSL_CTX_free};
+  auto clients = make_clients(s.config, s.store.get());
+  if (!clients) return clients.error();
+  s.clients = std::move(*clients);
   // The control thread has not been put in its place yet: these are the daemon's cores.
   s.crypto_threads = s.config.crypto_threads.value_or(threads_for(n_cores(), host.n_workers()));
   if (s.crypto_threads != 0) s.pool = std::make_unique<CryptoPool>(host);
@@ -116,7 +116,7 @@ void stop(Host& host) {
   s.pool.reset();
   s.listeners.clear();
   s.wishes.retire();
-  s.client.reset();
+  s.clients = {};
   s.store.reset();
 }
 

@@ -42,8 +42,8 @@ struct Listener {
 
 struct Shared : Transport<TlsWorker> {
   Config config;
-  StorePtr store;                    // of all contexts; changed with `client`
-  uint32_t generation = 0;           // of `client`, that of others' sessions ends
+  StorePtr store;                    // of all contexts; changed with `clients`
+  uint32_t generation = 0;           // of `clients`, that of others' sessions ends
   ClientSettingsTable wishes;        // what applications want of connections to servers
   std::unique_ptr<CryptoPool> pool;  // null: handshakes are the workers' own
   uint32_t crypto_threads = 0;       // that it has, or is to have when somebody needs them

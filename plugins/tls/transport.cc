@@ -31,8 +31,11 @@ Status prepare(Connection& c, SessionId upper, const Endpoints& ends, uint32_t s
   ClientSettingsTable::Ptr wanted = kNothing;
   if (settings != 0)
     if (const Status status = s.wishes.find(settings, wanted); status != Status::kOk) return status;
-  c.ssl = SSL_new(s.client.get());
-  c.context = s.client;
+  std::shared_ptr<SSL_CTX> client;
+  if (const Status status = find_client(s.clients, wanted->profile, client); status != Status::kOk)
+    return status;
+  c.ssl = SSL_new(client.get());
+  c.context = std::move(client);
   c.wanted = wanted;
   if (!c.ssl || !attach_bio(c)) return Status::kNoMemory;
   if (const auto r = apply_client_settings(c.ssl, *wanted, server); !r) return r.error().code;
@@ -58,7 +61,6 @@ Status connect(Worker& w, SessionId upper, Endpoints& ends, const SocketOptionsV
                ConnId* out) noexcept {
   Shared& s = shared();
   TlsWorker& t = tls_worker(w);
-  if (!s.client) return Status::kUnsupported;
   if (!s.app) return Status::kRefused;
   if (t.stats[kUnderWay] >= s.config.max_handshakes) return Status::kNoMemory;
   Connection* c = t.open();

@@ -36,8 +36,9 @@ bool add_file(TlsFiles& files, loom::Setting type, const char* variable, const c
 
 }  // namespace
 
-TlsFiles read_tls_files(const char* certificate_path, const char* key_path) {
+TlsFiles read_tls_files(const char* certificate_path, const char* key_path, const char* profile) {
   TlsFiles files;
+  if (profile && *profile) add_setting(files.settings, Setting::kProfile, profile);
   const bool has_certificate = certificate_path && *certificate_path;
   const bool has_key = key_path && *key_path;
   if (!has_certificate && !has_key) return files;

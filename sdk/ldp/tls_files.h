@@ -12,7 +12,9 @@ struct TlsFiles {
   std::string why;        // in words, with the variable and the path
 };
 
-// Paths, or null or "" where the variable is not set. One without the other is an error.
-TlsFiles read_tls_files(const char* certificate_path, const char* key_path);
+// Paths, or null or "" where the variable is not set. One without the other is an error. `profile`:
+// the name in LDP_TLS_PROFILE, which goes with them; the daemon knows whether there is such a one.
+TlsFiles read_tls_files(const char* certificate_path, const char* key_path,
+                        const char* profile = nullptr);
 
 }  // namespace loom::ldp

@@ -20,8 +20,9 @@ bool is_wanted() noexcept {
 
 // Read once, when the first socket needs them.
 const TlsFiles& files() {
-  static const TlsFiles& read = *new TlsFiles(
-      read_tls_files(std::getenv("LDP_TLS_CERT_FILE"), std::getenv("LDP_TLS_KEY_FILE")));
+  static const TlsFiles& read = *new TlsFiles(read_tls_files(std::getenv("LDP_TLS_CERT_FILE"),
+                                                             std::getenv("LDP_TLS_KEY_FILE"),
+                                                             std::getenv("LDP_TLS_PROFILE")));
   return read;  // exit is late
 }
 

@@ -264,6 +264,8 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return add_text(s, v, loom::Setting::kAlpn);
     case VPPCOM_ATTR_SET_TLS_TRUST:
       return add_text(s, v, loom::Setting::kTrust);
+    case VPPCOM_ATTR_SET_TLS_PROFILE:
+      return add_text(s, v, loom::Setting::kProfile);
     case VPPCOM_ATTR_GET_TLS_VERSION:
       return get_property(s, v, loom::SessionProperty::kVersion);
     case VPPCOM_ATTR_GET_TLS_CIPHER:

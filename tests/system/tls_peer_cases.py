@@ -13,7 +13,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
 import programs as p  # noqa: E402
-from cases import expect, expect_reclaimed  # noqa: E402
+from cases import PYTHON, expect, expect_reclaimed  # noqa: E402
 from certificates import KEY_TYPES, Authority  # noqa: E402
 from lab import HOST_IP4, STACK_IP4, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
@@ -119,6 +119,45 @@ def wrk():
                                 return int(done[1]) > 0
                             wait_until(answered, f"wrk {key_type} {version} {more} is answered")
                 expect_reclaimed(lab)
+
+
+def profiles():
+    """One daemon, programs with a profile of their own by LDP_TLS_PROFILE: servers for openssl s_client, curl to openssl s_server."""
+    with tempfile.TemporaryDirectory() as folder:
+        ca = Authority(pathlib.Path(folder) / "ca")
+        cert, key = ca.make("server")
+        stanza = "profile old { max-version 1.2 ciphers ECDHE-ECDSA-AES128-GCM-SHA256 } profile new { min-version 1.3 groups P-384 }"
+        wanted = {"old": ("1.2", "ECDHE-ECDSA-AES128-GCM-SHA256"), "new": ("1.3", "Server Temp Key: ECDH, secp384r1, 384 bits"),
+                  "": ("1.3", "Server Temp Key: X25519, 253 bits")}
+        with tls_lab(ca, stanza) as lab:
+            (lab.dir / "body").write_bytes(BODY)
+
+            def env(name, **files):
+                return lab.preload(LDP_TRANSPARENT_TLS="1", LDP_TLS_PROFILE=name, **files)
+
+            for port, (name, (version, words)) in enumerate(wanted.items(), 8443):
+                command = [PYTHON, "-u", "-m", "http.server", "--bind", STACK_IP4, "--directory", str(lab.dir), str(port)]
+                with lab.program(command, name=f"http-{port}", env=env(name, LDP_TLS_CERT_FILE=str(cert), LDP_TLS_KEY_FILE=str(key))) as s:
+                    lab.wait_listening_over_hostloom(s, STACK_IP4, port)
+                    said = s_client(port, "-CAfile", ca.pem, until=(f"New, TLSv{version}",))
+                    expect(f"New, TLSv{version}" in said and words in said, f"{name} {version}:\n{said}")
+                    if name:
+                        other, option = next((v, o) for v, o in VERSIONS.items() if v != version)
+                        said = s_client(port, option, "-CAfile", ca.pem, until=("SSL alert number 70",))
+                        expect("SSL alert number 70" in said, f"{name} {other}: protocol_version\n{said}")
+                    listener, = lab.cli("show", "tls", "listeners", as_json=True)["listeners"]
+                    expect(listener["profile"] == name, f"{listener}")
+            for version in VERSIONS:
+                program, port = s_server(lab, cert, key, version)
+                with program as s:
+                    wait_until(lambda: "ACCEPT" in lab.output(s), "s_server listens")
+                    for name, (wants, _) in wanted.items():
+                        done = lab.run([p.find("curl"), "-sS", f"http://{HOST_IP4}:{port}/body"], env=env(name), check=False)
+                        is_good = not name or wants == version
+                        expect((done.stdout == BODY) == is_good, f"curl {name} to {version}: {done.stderr}")
+                    done = lab.run([p.find("curl"), "-sS", f"http://{HOST_IP4}:{port}/body"], env=env("unknown"), check=False)
+                    expect(done.returncode != 0 and not done.stdout, f"curl of no profile: {done.stderr}")
+            expect_reclaimed(lab)
 
 
 def openssl():
@@ -318,4 +357,4 @@ def messages():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(nginx, wrk, openssl, gnutls, refused, resumed, early, messages)
+    laboratory.run_case(nginx, wrk, profiles, openssl, gnutls, refused, resumed, early, messages)

@@ -26,6 +26,7 @@ enum class Setting : uint32_t {
   kVerify = 6,  // u32: ask the peer for its certificate: 0 no, 1 if it has one, 2 it must have
   kTrust = 7,   // PEM: certificates that are believed, instead of the host's
   kEarlyData = 8,  // u32, server: bytes that it takes of a client before the handshake is done
+  kProfile = 9,    // the name of versions, ciphers and groups that the host has been told
 };
 
 // What a transport says of an open session beyond ConnectionInfo (TransportOps::property). Texts

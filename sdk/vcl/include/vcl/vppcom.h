@@ -240,6 +240,10 @@ typedef enum {
                                      is done; 0 none; at most 1 MB; none where clients are asked
                                      for certificates. Requests in them may be carried out twice
                                      (RFC 8446 section 8) */
+  /* Of TLS and DTLS, before listen or connect */
+  VPPCOM_ATTR_SET_TLS_PROFILE, /* char[], buflen bytes: the name of a `profile` in `tls { }` of the
+                                  daemon's start-up file: versions, ciphers, groups. EINVAL by
+                                  listen or connect: there is none */
 } vppcom_attr_op_t;
 
 #pragma GCC visibility push(default)

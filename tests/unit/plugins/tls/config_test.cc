@@ -45,6 +45,50 @@ TEST(TlsConfig, KeysAreTaken) {
   EXPECT_TRUE(parsed("tls { crypto-threads 64 }"));
 }
 
+TEST(TlsConfig, AProfileSaysWhatIsOtherThanInTheStanza) {
+  const auto c = parsed(
+      "tls { profile new { min-version 1.3 groups X25519 } min-version 1.2 ciphers A groups P-256 "
+      "profile old { max-version 1.2 ciphers B ciphersuites C } profile same { } }");
+  ASSERT_TRUE(c) << c.error().message;
+  EXPECT_EQ(c->profiles.size(), 3u);
+  const auto said = [&](std::string_view name) {
+    const Profile* const p = profile_of(*c, name);
+    if (!p) return std::string("none");
+    const auto version = [](int v) { return v == 0 ? "" : v == TLS1_2_VERSION ? "1.2" : "1.3"; };
+    return std::string(version(p->least_version)) + "-" + version(p->most_version) + " " +
+           p->ciphers + "/" + p->ciphersuites + "/" + p->groups;
+  };
+  EXPECT_EQ(said("new"), "1.3- A//X25519");
+  EXPECT_EQ(said("old"), "1.2-1.2 B/C/P-256");
+  EXPECT_EQ(said("same"), "1.2- A//P-256");
+  EXPECT_EQ(said(""), "1.2- A//P-256");
+  EXPECT_EQ(said("other"), "none");
+}
+
+TEST(TlsConfig, AProfileThatMakesNoSenseIsRefused) {
+  const auto words = [](const std::string& text) {
+    const auto c = parsed("tls { " + text + " }");
+    return c ? "it is taken" : c.error().message;
+  };
+  EXPECT_THAT(words("profile"), HasSubstr("a name is needed"));
+  EXPECT_THAT(words("profile { ciphers A }"), HasSubstr("a name is needed"));
+  EXPECT_THAT(words("profile a ciphers A"), HasSubstr("a name is needed"));
+  EXPECT_THAT(words("profile a { ciphers A } profile a { }"), HasSubstr("twice"));
+  EXPECT_THAT(words("profile a { cyphers A }"), HasSubstr("ciphers"));
+  EXPECT_THAT(words("profile a { certificate A }"), HasSubstr("certificate"));
+  EXPECT_THAT(words("profile a { min-version 1.1 }"), HasSubstr("1.2 or 1.3"));
+  EXPECT_THAT(words("profile a { ciphers }"), HasSubstr("ciphers"));
+  EXPECT_THAT(words("profile a { max-version 1.2 } min-version 1.3"),
+              HasSubstr("profile a: min-version is above max-version"));
+  EXPECT_THAT(words("profile " + std::string(64, 'a') + " { }"),
+              HasSubstr("at most 63 characters"));
+  EXPECT_THAT(words("profile caf\xc3\xa9 { }"), HasSubstr("ASCII"));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += "profile p" + std::to_string(i) + " { } ";
+  EXPECT_EQ(words(many), "it is taken");
+  EXPECT_THAT(words(many + "profile p64 { }"), HasSubstr("at most 64 profiles"));
+}
+
 TEST(TlsConfig, HandshakesHaveAThreadWhereACoreIsLeft) {
   EXPECT_EQ(threads_for(2, 1), 1u);
   EXPECT_EQ(threads_for(64, 8), 1u);

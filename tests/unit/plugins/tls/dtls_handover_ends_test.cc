@@ -105,7 +105,7 @@ void client_ends(How how, int step, bool has_begun) {
   SCOPED_TRACE(std::string(name_of(how)) + (has_begun ? " during step " : " before step ") +
                std::to_string(step));
   Case c(1);
-  if (has_begun) c.gate.emplace(shared().client.get());
+  if (has_begun) c.gate.emplace(shared().clients.usual.get());
   const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &c.bed.tls.authority});
   DtlsPeer peer(false, [&](SSL_CTX* context) {
     SSL_CTX_use_certificate(context, own.x509.get());

@@ -99,7 +99,7 @@ void client_ends(How how, int step, bool has_begun) {
   SCOPED_TRACE(std::string(name_of(how)) + (has_begun ? " during step " : " before step ") +
                std::to_string(step));
   Case c;
-  if (has_begun) c.gate.emplace(shared().client.get());
+  if (has_begun) c.gate.emplace(shared().clients.usual.get());
   // A listener of plain connections, whose other end is a client of TLS.
   ASSERT_EQ(c.bed.listen(80, test::PipeTransport::kProto), 0);
   Peer peer(Peer::Role::kServer, {}, &c.bed.server);
@@ -134,7 +134,7 @@ TEST(TlsHandoverEnds, OfAClientInEachStep) {
 // Nobody is above any more, and `closed` has not come from below.
 TEST(TlsHandoverEnds, AStepComesBackInTheRoundInWhichItsSessionWasReset) {
   PoolBed p([](Config& c) { c.crypto_threads = 1; });
-  Gate gate(shared().client.get());
+  Gate gate(shared().clients.usual.get());
   ASSERT_EQ(p.bed.listen(80, test::PipeTransport::kProto), 0);
   start_threads();
   Peer peer(Peer::Role::kServer, {}, &p.bed.server);

@@ -56,9 +56,10 @@ struct TlsReloadMemory : testing::Test {
     return std::exchange(news_until_one_fails, 0) == 0;
   }
   static std::vector<std::shared_ptr<const void>> contexts() {
-    std::vector<std::shared_ptr<const void>> all{shared().client, dtls::shared().client};
+    std::vector<std::shared_ptr<const void>> all{shared().clients.usual,
+                                                 dtls::shared().clients.usual};
     for (const auto& [id, l] : shared().listeners) all.push_back(l->context);
-    EXPECT_EQ(SSL_CTX_get_cert_store(shared().client.get()), shared().store.get());
+    EXPECT_EQ(SSL_CTX_get_cert_store(shared().clients.usual.get()), shared().store.get());
     return all;
   }
   // How many are others now.

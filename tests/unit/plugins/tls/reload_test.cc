@@ -116,8 +116,9 @@ TEST_F(TlsReload, AFailureAtTheEndChangesNothing) {
   bed.write("server.key", "rubbish");
   Shared& s = shared();
   const auto state = [&s] {
-    return std::tuple(s.store.get(), s.client.get(), s.generation, s.listeners[0]->context.get(),
-                      s.listeners[1]->context.get(), dtls::shared().client.get());
+    return std::tuple(s.store.get(), s.clients.usual.get(), s.generation,
+                      s.listeners[0]->context.get(), s.listeners[1]->context.get(),
+                      dtls::shared().clients.usual.get());
   };
   const auto before = state();
   ask();

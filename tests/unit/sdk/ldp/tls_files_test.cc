@@ -47,6 +47,23 @@ TEST_F(TlsFilesTest, BothAreTakenOrNeitherIsWanted) {
   }
 }
 
+TEST_F(TlsFilesTest, AProfileGoesWithThemOrAlone) {
+  const std::string pem = write("a.pem", "-----BEGIN CERTIFICATE-----\n");
+  for (const char* path : {static_cast<const char*>(nullptr), pem.c_str()}) {
+    const TlsFiles f = read_tls_files(path, path, "old");
+    EXPECT_EQ(f.error, 0);
+    std::string profile;
+    int n = 0;
+    EXPECT_TRUE(read_settings(f.settings, [&](Setting type, std::string_view value) {
+      ++n;
+      if (type == Setting::kProfile) profile = value;
+    }));
+    EXPECT_EQ(profile, "old");
+    EXPECT_EQ(n, path ? 3 : 1);
+  }
+  EXPECT_TRUE(read_tls_files(nullptr, nullptr, "").settings.empty());
+}
+
 TEST_F(TlsFilesTest, WhatCannotBeHadIsAnErrorThatNamesIt) {
   const std::string good = write("a.pem", "-----BEGIN CERTIFICATE-----\n");
   const std::string empty = write("empty", ""), other = write("other", "GET / HTTP/1.0\n");

@@ -98,5 +98,20 @@ TEST_F(Vppcom, EarlyDataIsSaidBeforeListenAndNotBehind) {
   EXPECT_EQ(daemon_->settings_given() + daemon_->settings_used(), 1u);
 }
 
+TEST_F(Vppcom, AProfilesNameGoesWithWhatListens) {
+  const uint32_t sh = session();
+  Address a(4433);
+  ASSERT_EQ(vppcom_session_bind(sh, &a.ep), VPPCOM_OK);
+  char name[] = "old";
+  uint32_t size = 3;
+  EXPECT_EQ(vppcom_session_attr(sh, VPPCOM_ATTR_SET_TLS_PROFILE, name, &size), VPPCOM_OK);
+  ASSERT_EQ(vppcom_session_listen(sh, 8), VPPCOM_OK);
+  std::string said;
+  EXPECT_TRUE(read_settings(daemon_->settings(), [&](Setting type, std::string_view value) {
+    if (type == Setting::kProfile) said = value;
+  }));
+  EXPECT_EQ(said, "old");
+}
+
 }  // namespace
 }  // namespace loom
