@@ -53,6 +53,11 @@ int EarlySessions::added(SSL* ssl, SSL_SESSION* session) noexcept {
   auto* const self =
       static_cast<EarlySessions*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), context_index()));
   if (!self) return 0;
+  // Of a client without tickets: nobody is to resume it by its number.
+  if (SSL_version(ssl) < TLS1_3_VERSION) {
+    (void)SSL_CTX_remove_session(self->context_, session);
+    return 0;
+  }
   const TimeNs now = steady_now();
   const bool is_ours = self->add(session, now);
   (void)self->drop_expired(now, kMostOfATicket);

@@ -291,7 +291,8 @@ def early():
                 with served(lab, STACK_IP4, 4430, f"{cert},{key}") as s:
                     listening(lab, s)
                     # It ends in order: the ticket of a connection that is cut off is good no more.
-                    command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:4430", "-tls1_3", "-CAfile", ca.pem, "-sess_out", session]
+                    command = ["openssl", "s_client", "-connect", f"{STACK_IP4}:4430", "-tls1_3", "-servername", "server.test",
+                               "-CAfile", ca.pem, "-sess_out", session]
                     with subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                           stderr=subprocess.DEVNULL) as c:
                         c.stdin.write(b"first\n")
@@ -304,7 +305,8 @@ def early():
                     for is_first in (True, False):
                         is_taken = is_first and most != 0
                         outcome = "accepted" if is_taken else "rejected" if most != 0 else "not sent"
-                        said = s_client(4430, "-tls1_3", "-CAfile", ca.pem, "-sess_in", session, "-early_data", data, data=b"in time\n",
+                        said = s_client(4430, "-tls1_3", "-servername", "server.test", "-CAfile", ca.pem, "-sess_in", session, "-early_data",
+                                        data, data=b"in time\n",
                                         until=("in time", f"Early data was {outcome}"))
                         expect(f"Early data was {outcome}" in said and "in time" in said, f"{words} {is_first}:\n{shown}\n{said}")
                         expect((data.read_text() in said) == is_taken, f"{words} {is_first}:\n{said}")

@@ -73,6 +73,40 @@ TEST_F(TlsResumption, IsUnderTheNameOfTheFirstHandshake) {
   }
 }
 
+// Of a client without tickets nothing is kept, not even where there is a cache, which is for early
+// data: a session that is found by its number would be resumed under any name.
+TEST_F(TlsResumption, IsByTicketsAlone) {
+  std::string settings;
+  add_setting(settings, Setting::kEarlyData, 16'384u);
+  ASSERT_EQ(bed.listen(443, kProto, bed.add_settings(settings)), 0);
+  const auto resumes = [&](uint64_t options) {
+    Ticket session;
+    bool is_resumed = false;
+    for (int i = 0; i < 2; ++i) {
+      Peer peer(Peer::Role::kClient, [options](SSL_CTX* c) {
+        SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION);
+        SSL_CTX_set_options(c, options);
+      });
+      if (session) SSL_set_session(peer.ssl(), session.get());
+      const auto link = bed.connect(443, test::PipeTransport::kProto);
+      peer.exchange(*bed.app, *link);
+      const auto far = bed.accept();
+      EXPECT_TRUE(far);
+      bed.app->write(*far, "x");
+      peer.feed(bed.app->read(*link));
+      EXPECT_EQ(peer.read(), "x");
+      is_resumed = SSL_session_reused(peer.ssl()) == 1;
+      session.reset(SSL_get1_session(peer.ssl()), SSL_SESSION_free);
+      bed.app->close(*far);  // in order: that of a connection that is cut off is good no more
+      SSL_set_shutdown(peer.ssl(), SSL_SENT_SHUTDOWN);  // likewise
+    }
+    return is_resumed;
+  };
+  EXPECT_TRUE(resumes(0));
+  EXPECT_FALSE(resumes(SSL_OP_NO_TICKET));
+  EXPECT_EQ(shared().listeners.begin()->second->context->early_sessions.size(), 0u);
+}
+
 // A ticket is renewed each time, and nobody would look at the certificate ever again.
 TEST_F(TlsResumption, EndsWithTheClientsCertificate) {
   const Pem good = make_certificate({.issuer = &bed.authority});
