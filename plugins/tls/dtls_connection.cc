@@ -13,7 +13,7 @@ namespace {
 using State = Connection::State;
 
 constexpr std::size_t kRecordHeader = 13;
-constexpr std::byte kChangeCipherSpec{20}, kHandshakeRecord{22};
+constexpr std::byte kChangeCipherSpec{20}, kAlert{21}, kHandshakeRecord{22};
 
 uint32_t headers_of(const IpAddress& a) noexcept { return (a.is_ip4 ? 20 : 40) + 8; }
 
@@ -126,6 +126,27 @@ uint32_t least_protected(const SSL* ssl) noexcept {
   return std::strstr(SSL_CIPHER_get_name(cipher), "GCM") ? 8 + 16 : 16;
 }
 
+// Of a record, with what protects it: bytes. Where the peers have agreed on less (RFC 6066 section
+// 4) it is less.
+uint32_t most_protected(const SSL* ssl) noexcept {
+  const SSL_SESSION* const session = SSL_get0_session(ssl);
+  const uint8_t mode = session ? SSL_SESSION_get_max_fragment_length(session) : 0;
+  if (mode == TLSEXT_max_fragment_length_DISABLED || mode > TLSEXT_max_fragment_length_4096)
+    return SSL3_RT_MAX_ENCRYPTED_LENGTH;
+  return (256u << mode) + SSL3_RT_MAX_ENCRYPTED_OVERHEAD;
+}
+
+// Whether OpenSSL takes the record that begins there as one, or passes over it as a whole. Of
+// others it passes over the header alone, and what is in them would be records to it: somebody
+// else's, past all that is looked at here. Before the peer has come to 1.2 its record may have an
+// older version (RFC 6347 section 4.2.1): one that a datagram begins with OpenSSL takes then.
+bool is_taken_whole(const Connection& c, std::span<const std::byte> d, std::size_t at) noexcept {
+  if (be16(d, at + kRecordHeader - 2) > most_protected(c.ssl) || d[at + 1] != std::byte{0xfe})
+    return false;
+  return be16(d, at + 1) == DTLS1_2_VERSION || d[at] == kAlert ||
+         (at == 0 && c.state == State::kHandshake && !c.came_to_12);
+}
+
 // What OpenSSL keeps for later has room for the largest record each time: the datagram ends before
 // one too many.
 //   before ChangeCipherSpec  records of the next epoch. Retransmissions bring a few; those that
@@ -134,13 +155,19 @@ uint32_t least_protected(const SSL* ssl) noexcept {
 //                            which is the peer's
 //   behind it                data, until Finished has come
 //   at any time              a record of an epoch after that: nobody renegotiates, so none is good;
-//   one that is shorter than anything under the keys, for which OpenSSL would end the connection
+//   one that is shorter than anything under the keys, for which OpenSSL would end the connection;
+//   and one whose inside it would take for records
 std::span<const std::byte> without_too_many(Connection& c, std::span<const std::byte> d) noexcept {
   const OSSL_HANDSHAKE_STATE at_step = SSL_get_state(c.ssl);
   const bool has_begun = at_step == TLS_ST_SR_CHANGE || at_step == TLS_ST_CR_CHANGE;
   bool begins_epoch = false;
   for (std::size_t at = 0; at + kRecordHeader <= d.size();
        at += kRecordHeader + be16(d, at + kRecordHeader - 2)) {
+    if (!is_taken_whole(c, d, at)) {
+      ++c.at->stats[kRecordsDropped];
+      return d.first(at);
+    }
+    c.came_to_12 |= d[at] == kHandshakeRecord && be16(d, at + 1) == DTLS1_2_VERSION;
     const uint16_t epoch = be16(d, at + 3);
     const uint32_t length = be16(d, at + kRecordHeader - 2);
     if (epoch == 1 && length < kMostOverhead && length < least_protected(c.ssl)) {

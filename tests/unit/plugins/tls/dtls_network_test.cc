@@ -242,6 +242,60 @@ TEST(DtlsGarbage, IsDroppedAndCountedAndTheConnectionGoesOn) {
   }
 }
 
+// Of some records OpenSSL passes over the header alone, and takes the body for further ones: what
+// is in there is looked at as they are. Here that is a record too short for any cipher, for which
+// it would end the connection.
+const std::string kTooShort =
+    "\x17\xfe\xfd" + std::string("\x00\x01\x00\x00\x00\x00\x00\x50\x00\x02\x00\x00", 12);
+std::string around(const std::string& version, uint16_t length, const std::string& body) {
+  return "\x16" + version + std::string(8, '\0') + static_cast<char>(length >> 8) +
+         static_cast<char>(length) + body;
+}
+
+TEST(DtlsGarbage, InsideOfARecordIsNoneThatCounts) {
+  for (const bool is_server : {true, false}) {
+    Ends e(is_server);
+    auto link = e.open();
+    ASSERT_TRUE(link);
+    const std::string good = around("\xfe\xfd", 1, "x");  // of an old epoch
+    const Texts bad = {
+        around("\xfe\xff", 15, kTooShort),      // another version
+        around("\xfe\x00", 200, kTooShort),     // whose body is not all there
+        around("\xfe\xfd", 0xdd00, kTooShort),  // longer than any
+        around("\xfe\xfd", 16'384 + 2'048, kTooShort),
+        around("\xfe\xff", 28, around("\xfe\xff", 15, kTooShort)),
+        good + around("\x03\x03", 15, kTooShort),  // not of DTLS, behind one that is
+        good + around("\xfe\xff", 15, kTooShort),
+    };
+    for (const auto& d : bad) {
+      e.bed.deliver(d, e.port());
+      EXPECT_EQ(e.bed.stat(dtls::kConnections), 1u);
+      e.peer.write("on");
+      e.exchange();
+      EXPECT_EQ(e.bed.read(*link), (Texts{"on"}));
+    }
+    EXPECT_GE(e.bed.stat(dtls::kRecordsDropped), bad.size());
+  }
+}
+
+// RFC 6066 section 4: then a record is too long for OpenSSL much earlier.
+TEST(DtlsGarbage, InsideOfARecordThatIsTooLongForWhatWasAgreedOnDoesNotCountEither) {
+  DtlsBed bed;
+  ASSERT_EQ(bed.listen(), 0);
+  DtlsPeer peer(true, [](SSL_CTX* c) {
+    SSL_CTX_set_tlsext_max_fragment_length(c, TLSEXT_max_fragment_length_512);
+  });
+  bed.exchange(peer);
+  ASSERT_TRUE(peer.is_open());
+  auto link = bed.accept();
+  ASSERT_TRUE(link);
+  bed.deliver(around("\xfe\xfd", 2'000, kTooShort));
+  EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+  peer.write(std::string(512, 'x'));
+  bed.exchange(peer);
+  EXPECT_EQ(bed.read(*link), (Texts{std::string(512, 'x')}));
+}
+
 TEST(DtlsGarbage, IsNoEndOfAHandshakeEither) {
   for (const bool is_server : {true, false}) {
     Ends e(is_server);
@@ -293,6 +347,28 @@ TEST(DtlsBounds, RecordsOfTheNextEpochAreKeptInSmallNumbers) {
     e.exchange();
     EXPECT_TRUE(e.is_open());
   }
+}
+
+// Nor do those inside of another one get past the count.
+TEST(DtlsBounds, RecordsInsideOfARecordAreNotKept) {
+  Ends e(true);
+  e.bed.carry(e.peer, 2);
+  ASSERT_EQ(e.bed.stat(dtls::kUnderWay), 1u);
+  e.peer.step();
+  ASSERT_GE(e.peer.out.size(), 1u);
+  const auto flight = records_of(e.peer.out.front());
+  e.bed.deliver(flight.front());  // a message of the peer's: it has left the ClientHello behind
+  std::string many;
+  for (char i = 0; i < 50; ++i)
+    many += "\x16\xfe\xfd" + std::string("\x00\x01\x00\x00\x00\x00\x00", 7) + i +
+            std::string("\x00\x20", 2) + std::string(32, 'e');
+  const auto before = e.bed.stat(dtls::kRecordsDropped);
+  e.bed.deliver(around("\xfe\xff", static_cast<uint16_t>(many.size()), many));
+  EXPECT_EQ(e.bed.stat(dtls::kRecordsDropped), before + 1);
+  for (const auto& d : e.peer.out) e.bed.deliver(d);
+  e.peer.out.clear();
+  e.exchange();
+  EXPECT_TRUE(e.is_open());
 }
 
 std::string record(char type, char epoch, char number) {
