@@ -77,9 +77,10 @@ int main(int argc, char** argv) {
   std::mt19937 random(1);
   std::size_t n = 0;
   for (const std::string& input : corpus) {
-    for (std::size_t length = input.size() < 512 ? 0 : input.size(); length <= input.size();
-         length += kStep, ++n)
+    for (std::size_t length = 0; input.size() < 512 && length < input.size(); length += kStep, ++n)
       try_one(input.substr(0, length));
+    try_one(input);
+    ++n;
     for (int i = 0; i < kChangedCopies; ++i, ++n) try_one(changed(input, random));
   }
   std::printf("%zu inputs, %zu of them from the corpus\n", n, corpus.size());
