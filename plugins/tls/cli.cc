@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "gcm_provider.h"
 #include "listing.h"
 
 namespace loom::tls {
@@ -28,6 +29,7 @@ void put(CliReply& reply, const StatInfo* stats, const std::vector<uint64_t>& va
 Result<void> show(Host&, void*, CliArgs& args, CliReply& reply) {
   if (!args.done()) return args.unknown();
   put(reply, kStats, counters());
+  reply.field("aes-gcm", shared().config.fast_gcm && use_fast_gcm() ? "ipsec-mb" : "openssl");
   return {};
 }
 

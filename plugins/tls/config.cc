@@ -36,6 +36,8 @@ const char kConfigHelp[] =
     "                             be carried out twice: for idempotent ones only (RFC 8446 "
     "section\n"
     "                             8)\n"
+    "aes-gcm auto|openssl         auto, the default: libipsec-mb's where the CPU has VAES and "
+    "AVX-512\n"
     "transport NAME               what the sessions run over (default: tcp)\n"
     "fifo-size BYTES              of each fifo of those (default: 1m)";
 
@@ -68,6 +70,14 @@ Result<std::optional<uint32_t>> crypto_threads(ConfigReader& in, const ConfigNod
   const auto n = in.number(key, 0, kMostCryptoThreads);
   if (!n) return n.error();
   return Number{static_cast<uint32_t>(*n)};
+}
+
+Result<bool> fast_gcm(ConfigReader& in, const ConfigNode& key) {
+  const auto word = in.text(key);
+  if (!word) return word.error();
+  if (*word == "auto") return true;
+  if (*word == "openssl") return false;
+  return key.fail("'" + key.word + " " + *word + "': auto or openssl is needed");
 }
 
 constexpr std::size_t kMostProfiles = 64, kMostProfileName = 63;
@@ -184,6 +194,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
       store(c.crypto_threads, crypto_threads(in, *w));
     } else if (key == "early-data") {
       store(c.early_data, in.size(*w, 0, kMostEarlyData));
+    } else if (key == "aes-gcm") {
+      store(c.fast_gcm, fast_gcm(in, *w));
     } else if (key == "transport") {
       store(c.transport, in.text(*w));
       if (outcome && c.transport.size() > 15) return w->fail("a transport's name is shorter");
@@ -199,7 +211,8 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
                              "key-log",         "handshake-timeout",
                              "ticket-lifetime", "max-handshakes",
                              "crypto-threads",  "early-data",
-                             "transport",       "fifo-size"});
+                             "aes-gcm",         "transport",
+                             "fifo-size"});
     }
   }
   if (outcome && has_no_version(c)) return stanza.fail("min-version is above max-version");

@@ -40,6 +40,7 @@ struct Config : Profile {
   uint32_t max_handshakes = 16'384;         // under way, of a worker
   // Of the pool for handshakes; 0: the workers do them; none: as threads_for() says.
   std::optional<uint32_t> crypto_threads;
+  bool fast_gcm = true;     // where there is a faster AES-GCM than OpenSSL's (gcm_provider.h)
   uint32_t early_data = 0;  // bytes that a listener takes of a client, unless it says itself
 };
 

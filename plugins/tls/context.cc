@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "connection.h"
+#include "gcm_provider.h"
 #include "tickets.h"
 #include "trust.h"
 
@@ -67,7 +68,7 @@ Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config,
                                 const Profile& profile, X509_STORE* store) {
   if (config.datagrams && has_no_datagrams(profile))
     return error(Status::kUnsupported, "DTLS 1.2 is older than min-version 1.3");
-  ContextPtr c(SSL_CTX_new(method));
+  ContextPtr c(SSL_CTX_new_ex(nullptr, gcm_properties(config.fast_gcm), method));
   if (!c) return error(Status::kNoMemory, openssl_error());
   SSL_CTX* const raw = c.get();
   const int oldest = profile.least_version ? profile.least_version : TLS1_2_VERSION;

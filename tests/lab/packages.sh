@@ -1,9 +1,10 @@
 # Sourced by quickstart and test: need_packages GROUP... installs what is missing, or only checks with NO_INSTALL=1.
 need_packages() {
-  local list here group missing=() package
+  local list here group missing=() package arch
+  arch=$(dpkg --print-architecture)
   here=$(dirname "${BASH_SOURCE[0]}")
   for group in "$@"; do
-    list=$(sed -n "s/^$group: //p" "$here/packages")
+    list=$(sed -n "s/^$group\(-$arch\)\?: //p" "$here/packages")
     for package in $list; do
       dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done

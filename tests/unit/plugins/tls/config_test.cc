@@ -43,6 +43,10 @@ TEST(TlsConfig, KeysAreTaken) {
   EXPECT_EQ(automatic->crypto_threads, std::nullopt);
   EXPECT_EQ(automatic->fifo_size, 128u << 10);
   EXPECT_TRUE(parsed("tls { crypto-threads 64 }"));
+  EXPECT_TRUE(parsed("tls { }")->fast_gcm);
+  EXPECT_TRUE(parsed("tls { aes-gcm auto fifo-size 128k }")->fast_gcm);
+  EXPECT_FALSE(parsed("tls { aes-gcm openssl }")->fast_gcm);
+  EXPECT_THAT(parsed("tls { aes-gcm fast }").error().message, HasSubstr("auto or openssl"));
 }
 
 TEST(TlsConfig, AProfileSaysWhatIsOtherThanInTheStanza) {

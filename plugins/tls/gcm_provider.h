@@ -1,0 +1,17 @@
+// AES-GCM of libipsec-mb for OpenSSL. It works on 16 blocks at once where the CPU has VAES and
+// AVX-512, and is four times as fast there as OpenSSL 3.0, which works on one or a few. OpenSSL
+// stays what speaks TLS; only the cipher of its records is another provider's (provider(7)).
+#pragma once
+
+namespace loom::tls {
+
+// Registers the provider with OpenSSL, once for the process, which keeps it. False: this CPU would
+// gain nothing by it, the plugin was built without libipsec-mb, or there is no memory; OpenSSL's
+// own is used. Control thread.
+bool use_fast_gcm() noexcept;
+
+// What a context is made with (SSL_CTX_new_ex): `fast`, the provider's AES-GCM where there is one;
+// otherwise, and for everything else, OpenSSL's.
+const char* gcm_properties(bool fast) noexcept;
+
+}  // namespace loom::tls
