@@ -56,10 +56,11 @@ struct alignas(kAlignment) Context {
   gcm_context_data message;
   const Functions& calls;
   uint8_t iv[kIv]{}, tag[kTag]{}, aad[kMostAad]{};
-  std::size_t n_aad = 0, n_tag = 0;  // n_tag: what the caller has said, of a message to decrypt
+  std::size_t n_aad = 0;
+  std::size_t n_tag = 0;  // of a message to decrypt, as the caller has said; of one encrypted
   Nonce nonce = Nonce::kNone;
   bool encrypts = false, has_key = false;
-  bool has_fixed_iv = false;  // of TLS 1.2: the rest is in each record
+  bool has_fixed_iv = false;  // of TLS 1.2: the rest is in each record, and no stream has it
   bool is_record = false;     // the next bytes are one
 };
 
@@ -82,11 +83,15 @@ bool is_same_tag(const uint8_t* made, const Context& c) noexcept {
 
 // --- Parameters
 
+bool is_bytes(const OSSL_PARAM& p) noexcept {
+  return p.data_type == OSSL_PARAM_OCTET_STRING && p.data;
+}
+
 // RFC 5246 section 6.2.3.3: sequence number, type, version, and the length of the text, where
 // OpenSSL gives that of what the record has besides, too.
 bool set_record(Context& c, const OSSL_PARAM& p) noexcept {
   const std::size_t besides = kExplicitIv + (c.encrypts ? 0 : kTag);
-  if (p.data_type != OSSL_PARAM_OCTET_STRING || p.data_size != EVP_AEAD_TLS1_AAD_LEN) return false;
+  if (!is_bytes(p) || p.data_size != EVP_AEAD_TLS1_AAD_LEN) return false;
   std::memcpy(c.aad, p.data, EVP_AEAD_TLS1_AAD_LEN);
   uint8_t* const length = c.aad + EVP_AEAD_TLS1_AAD_LEN - 2;
   const std::size_t n = std::size_t{length[0]} << 8 | length[1];
@@ -99,16 +104,15 @@ bool set_record(Context& c, const OSSL_PARAM& p) noexcept {
 
 // RFC 5288 section 3. The part that the sender chooses begins anywhere, and counts.
 bool set_fixed_iv(Context& c, const OSSL_PARAM& p) noexcept {
-  if (p.data_type != OSSL_PARAM_OCTET_STRING || p.data_size != kFixedIv) return false;
+  if (!is_bytes(p) || p.data_size != kFixedIv) return false;
   std::memcpy(c.iv, p.data, kFixedIv);
+  c.nonce = Context::Nonce::kNone;
   c.has_fixed_iv = !c.encrypts || RAND_bytes(c.iv + kFixedIv, kExplicitIv) == 1;
   return c.has_fixed_iv;
 }
 
 bool set_tag(Context& c, const OSSL_PARAM& p) noexcept {
-  if (c.encrypts || p.data_type != OSSL_PARAM_OCTET_STRING || p.data_size == 0 ||
-      p.data_size > kTag)
-    return false;
+  if (c.encrypts || !is_bytes(p) || p.data_size == 0 || p.data_size > kTag) return false;
   std::memcpy(c.tag, p.data, p.data_size);
   c.n_tag = p.data_size;
   return true;
@@ -146,7 +150,7 @@ int get(void* context, OSSL_PARAM* p) noexcept {
     else if (name == OSSL_CIPHER_PARAM_AEAD_TAGLEN || name == OSSL_CIPHER_PARAM_AEAD_TLS1_AAD_PAD)
       done = OSSL_PARAM_set_size_t(p, kTag);
     else if (name == OSSL_CIPHER_PARAM_AEAD_TAG)  // of what was encrypted last
-      done = c.encrypts && c.nonce == Context::Nonce::kNone && p->data_size <= kTag &&
+      done = c.encrypts && c.n_tag == kTag && p->data_size <= kTag &&
              OSSL_PARAM_set_octet_string(p, c.tag, p->data_size);
     else if (name == OSSL_CIPHER_PARAM_IV || name == OSSL_CIPHER_PARAM_UPDATED_IV)
       done = OSSL_PARAM_set_octet_string(p, c.iv, kIv);
@@ -183,10 +187,14 @@ int begin(void* context, const unsigned char* key, std::size_t key_size, const u
   Context& c = at(context);
   c.encrypts = kEncrypts;
   c.n_tag = 0;
+  c.is_record = false;
+  // Of what was cut off the rest is nobody's: neither another key's nor the other direction's.
+  if (c.nonce == Context::Nonce::kInUse) c.nonce = Context::Nonce::kNone;
   if (iv) {
     if (iv_size != kIv) return 0;
     std::memcpy(c.iv, iv, kIv);
     c.nonce = Context::Nonce::kFresh;
+    c.has_fixed_iv = false;
     c.n_aad = 0;
   }
   if (key) {
@@ -262,6 +270,7 @@ int end(void* context, unsigned char*, std::size_t* n_out, std::size_t) noexcept
   c.nonce = Context::Nonce::kNone;
   if (c.encrypts) {
     c.calls.encrypted(&c.key, &c.message, c.tag, kTag);
+    c.n_tag = kTag;
     return 1;
   }
   uint8_t made[kTag];
@@ -347,29 +356,35 @@ bool find_functions() noexcept {
   return is_wide && is_well;
 }
 
+// Who fetches a cipher without a word about providers gets the one that OpenSSL came to know first:
+// its own, which does all that GCM is; ours does what records need.
+bool has_fetched_openssls() noexcept {
+  EVP_CIPHER* const c =
+      EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);  // and all others with it
+  EVP_CIPHER_free(c);
+  return c != nullptr;
+}
+
 }  // namespace
 }  // namespace gcm
 
 bool use_fast_gcm() noexcept {
   // To the end of the process: what is left of OpenSSL then ends it.
-  static const bool is_there = gcm::find_functions() &&
+  static const bool is_there = gcm::find_functions() && gcm::has_fetched_openssls() &&
                                OSSL_PROVIDER_add_builtin(nullptr, "hostloom", gcm::init) == 1 &&
                                OSSL_PROVIDER_try_load(nullptr, "hostloom", 1);
   return is_there;
+}
+
+const char* gcm_properties(bool fast) noexcept {
+  if (fast) return use_fast_gcm() ? "?provider=hostloom" : nullptr;
+  return OSSL_PROVIDER_available(nullptr, "hostloom") ? "provider!=hostloom" : nullptr;
 }
 
 }  // namespace loom::tls
 #else
 namespace loom::tls {
 bool use_fast_gcm() noexcept { return false; }
+const char* gcm_properties(bool) noexcept { return nullptr; }
 }  // namespace loom::tls
 #endif
-
-namespace loom::tls {
-
-const char* gcm_properties(bool fast) noexcept {
-  if (!use_fast_gcm()) return nullptr;
-  return fast ? "?provider=hostloom" : "provider!=hostloom";
-}
-
-}  // namespace loom::tls

@@ -11,7 +11,8 @@ namespace loom::tls {
 bool use_fast_gcm() noexcept;
 
 // What a context is made with (SSL_CTX_new_ex): `fast`, the provider's AES-GCM where there is one;
-// otherwise, and for everything else, OpenSSL's.
+// otherwise, and for everything else, OpenSSL's. That is also what everybody else of the process
+// gets, who fetches ciphers and asks for no provider.
 const char* gcm_properties(bool fast) noexcept;
 
 }  // namespace loom::tls

@@ -6,11 +6,13 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tls_bed.h"
@@ -236,6 +238,97 @@ TEST_P(TlsGcm, RecordsOfTls12ThatAreNotRightAreRefused) {
     Bytes small(n);
     EXPECT_LT(g.record(small, 1), 0) << n;
   }
+}
+
+// Where a record has had a nonce of the part that counts, nothing else of that key has it.
+TEST_P(TlsGcm, StreamsAndRecordsShareNoNonce) {
+  Gcm g = make(true, true);
+  ASSERT_TRUE(g.begin(iv, {}) && g.fix_iv(some(4, 9)));
+  Bytes bytes(kExplicit + 16 + kTag), text = some(16, 2);
+  EXPECT_FALSE(g.update(text, 16)) << "by the nonce of the next record";
+  ASSERT_EQ(g.record(bytes, 1), static_cast<int>(bytes.size()));
+  EXPECT_FALSE(g.update(text, 16)) << "by the nonce of the next record";
+  ASSERT_TRUE(g.begin(iv, {}));
+  EXPECT_LT(g.record(bytes, 2), 0) << "by the nonce of a stream";
+}
+
+// Whoever begins without a nonce has none left of a message that was cut off, nor of a record.
+TEST_P(TlsGcm, WhatWasCutOffGoesOnNever) {
+  Bytes text = some(16, 2);
+  for (const int encrypts : {0, 1}) {
+    Gcm g = make(true, encrypts != 0);
+    ASSERT_TRUE(g.begin(iv, {}) && g.update(text, 16));
+    ASSERT_EQ(EVP_CipherInit_ex(g.c.get(), nullptr, nullptr, some(key.size(), 5).data(), nullptr,
+                                1 - encrypts),
+              1);
+    EXPECT_FALSE(g.update(text, 16));
+    EXPECT_FALSE(g.end());
+  }
+  Gcm g = make(true, true);
+  Bytes aad = some(kRecordAad, 1);
+  ASSERT_TRUE(g.fix_iv(some(4, 9)));
+  aad[11] = 1;
+  ASSERT_EQ(EVP_CIPHER_CTX_ctrl(g.c.get(), EVP_CTRL_AEAD_TLS1_AAD, kRecordAad, aad.data()), kTag);
+  ASSERT_TRUE(g.begin(iv, {}));
+  EXPECT_TRUE(g.update(text, 16) && g.end()) << "taken for the record";
+}
+
+TEST_P(TlsGcm, ATagIsOfTheMessageThatWasEncryptedLast) {
+  Bytes text = some(16, 2), t(kTag);
+  const auto has_tag = [&](Gcm& g) {
+    return EVP_CIPHER_CTX_ctrl(g.c.get(), EVP_CTRL_AEAD_GET_TAG, kTag, t.data()) == 1;
+  };
+  Gcm g = make(true, true);
+  EXPECT_FALSE(has_tag(g));
+  ASSERT_TRUE(g.begin(iv, {}) && g.update(text, 16));
+  EXPECT_FALSE(has_tag(g));
+  ASSERT_TRUE(g.end());
+  EXPECT_TRUE(has_tag(g));
+  ASSERT_EQ(EVP_CipherInit_ex(g.c.get(), nullptr, nullptr, key.data(), nullptr, 1), 1);
+  EXPECT_FALSE(has_tag(g));
+}
+
+TEST_P(TlsGcm, ParametersWithoutBytesAreRefused) {
+  for (const bool encrypts : {true, false})
+    for (const auto& [which, size] : {std::pair{EVP_CTRL_AEAD_SET_TAG, kTag},
+                                      {EVP_CTRL_AEAD_TLS1_AAD, kRecordAad},
+                                      {EVP_CTRL_GCM_SET_IV_FIXED, 4}}) {
+      Gcm g = make(true, encrypts);
+      EXPECT_LE(EVP_CIPHER_CTX_ctrl(g.c.get(), which, size, nullptr), 0);
+    }
+}
+
+// Each of these in a process of its own: what OpenSSL has fetched first it has for good.
+struct TlsGcmAloneDeathTest : testing::Test {
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+// Nonces of other lengths, long associated data and copies are others' to want.
+TEST_F(TlsGcmAloneDeathTest, WhoDoesNotAskForItGetsOpenSSLs) {
+  EXPECT_EXIT(
+      {
+        (void)use_fast_gcm();
+        const Cipher preferred(EVP_CIPHER_fetch(nullptr, "AES-128-GCM", gcm_properties(true)));
+        bool is_well = preferred != nullptr;
+        for (const char* const name : {"AES-128-GCM", "AES-256-GCM", "id-aes256-GCM"})
+          for (const char* const wanted : {static_cast<const char*>(nullptr), "", "?fips=no"}) {
+            const Cipher c(EVP_CIPHER_fetch(nullptr, name, wanted));
+            is_well &= c && OSSL_PROVIDER_get0_name(EVP_CIPHER_get0_provider(c.get())) ==
+                                std::string("default");
+          }
+        _exit(is_well ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+// `aes-gcm openssl`: whatever is the matter with the library, none of it runs.
+TEST_F(TlsGcmAloneDeathTest, IsNotThereWhereNobodyWantsIt) {
+  EXPECT_EXIT(
+      {
+        const Cipher c(EVP_CIPHER_fetch(nullptr, "AES-128-GCM", gcm_properties(false)));
+        _exit(c && !OSSL_PROVIDER_available(nullptr, "hostloom") ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 // Sessions by both, whatever the other end has, in both versions.
