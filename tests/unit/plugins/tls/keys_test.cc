@@ -61,6 +61,36 @@ TEST_P(TlsKeysInUse, ChangeAndTheEndComesAtOnceAllTheSame) {
   EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
 }
 
+// A peer that has said that it sends no more, and one that reads nothing for long.
+TEST_P(TlsKeysInUse, ChangeForAPeerThatOnlyListens) {
+  shared().workers[0]->most_records = 1;
+  ASSERT_EQ(bed.listen(443), 0);
+  const auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient, [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, GetParam()); });
+  peer.exchange(*bed.app, *link);
+  const auto far = bed.accept();
+  ASSERT_TRUE(far);
+  SSL_shutdown(peer.ssl());
+  bed.app->write(*link, peer.records());
+  const std::string text = pattern(1'000'000);
+  std::string got;
+  std::size_t at = 0;
+  for (int idle = 0; got.size() < text.size() && idle < 20;) {
+    const uint32_t taken = bed.app->write(*far, std::string_view(text).substr(at));
+    at += taken;
+    if (taken != 0) continue;  // it reads when all fifos are full, and not before
+    peer.feed(bed.app->read(*link));
+    const std::string more = peer.read();
+    idle = more.empty() ? idle + 1 : 0;
+    got += more;
+  }
+  EXPECT_TRUE(got == text) << got.size();
+  bed.app->close(*far);
+  for (int i = 0; i < 20; ++i) peer.feed(bed.app->read(*link));
+  EXPECT_EQ(peer.read(), "");
+  EXPECT_NE(SSL_get_shutdown(peer.ssl()) & SSL_RECEIVED_SHUTDOWN, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(, TlsKeysInUse, testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
                          [](const auto& p) {
                            return p.param == TLS1_2_VERSION ? "Tls12" : "Tls13";
