@@ -62,13 +62,15 @@ Step unwanted(Connection& c, std::size_t n) noexcept {
 
 constexpr uint32_t kNoDataCosts = 16'384;  // of a turn, what gives the application no byte
 
-// At most one record's bytes.
-Step receive_some(Connection& c, uint32_t most) noexcept {
+// At most one record's bytes. `again`: there is to be another call, unless somebody waits for room.
+Step receive_some(Connection& c, uint32_t most, bool again) noexcept {
   Worker& w = c.at->w;
   std::byte nowhere[kMaxPlain];
   std::span<std::byte> to[1] = {nowhere};
   if (!c.closed && w.sessions->rx_reserve(w, c.upper, most, std::span(to)) == 0)
     return wait_for_room(c);
+  // Before the application above is to be told: it is told once of this call and the next.
+  if (again) c.below().want_readable();
   size_t got = 0;
   const int done = SSL_read_ex(c.ssl, to[0].data(), to[0].size(), &got);
   if (!c.closed) w.sessions->rx_commit(w, c.upper, static_cast<uint32_t>(got));
@@ -99,17 +101,18 @@ void receive_all(Connection& c) noexcept {
     }
     // A call has one record at least.
     if (plain == 0 && has_begun && turns.is_over(c.turn) && !c.gone) return lower.want_readable();
-    if (!std::exchange(has_begun, true)) {
+    const bool is_first = !std::exchange(has_begun, true);
+    if (is_first) {
       keep_buffers(c);
       ERR_clear_error();  // a step that goes well leaves none
-      // Before the application above is to be told: it is told once of this call and the next.
-      if (unread >= Turns::kLeast) lower.want_readable();
     }
     const uint32_t taken = c.taken;
     const uint64_t got = c.at->stats[kBytesIn];
-    step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain));
+    step = receive_some(c, plain != 0 ? plain : std::min(unread, kMaxPlain),
+                        is_first && unread >= Turns::kLeast);
     // A few bytes of a KeyUpdate, or of a ticket, cost as much as thousands of data.
-    turns.spend(c.turn, std::max(c.taken - taken, c.at->stats[kBytesIn] == got ? kNoDataCosts : 0u));
+    turns.spend(c.turn,
+                std::max(c.taken - taken, c.at->stats[kBytesIn] == got ? kNoDataCosts : 0u));
   }
 }
 

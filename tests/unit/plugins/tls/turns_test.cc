@@ -103,5 +103,38 @@ TEST(TlsTurn, IsLongForAStreamThatIsAlone) {
   EXPECT_TRUE(got == text);
 }
 
+// A reader that has stopped costs nothing until it reads on, however much waits for it below.
+TEST(TlsTurn, IsOverForAReaderThatHasStopped) {
+  TlsBed bed;
+  ASSERT_EQ(bed.listen(443), 0);
+  auto link = bed.connect(443, test::PipeTransport::kProto);
+  Peer peer(Peer::Role::kClient);
+  peer.exchange(*bed.app, *link);
+  auto far = bed.accept();
+  ASSERT_TRUE(far);
+  const std::string text = pattern(4 * Turns::kLeast);
+  peer.write(text);
+  const std::string records = peer.records();
+  for (std::size_t at = 0; at < records.size();) {
+    const uint32_t n = bed.app->write(*link, std::string_view(records).substr(at));
+    ASSERT_NE(n, 0u);
+    at += n;
+  }
+  const auto last_looked_at = [] {
+    const Connection* const c = shared().workers[0]->least_idle;
+    return c ? c->active_at : 0;
+  };
+  bed.bed.pump(kMicrosecond);
+  const TimeNs before = last_looked_at();
+  for (int rounds = 0; rounds < 10; ++rounds) {
+    ++bed.bed.now;
+    bed.bed.engine->step(0);
+  }
+  EXPECT_EQ(last_looked_at(), before) << "in each round";
+  std::string got;
+  for (std::string more; !(more = bed.app->read(*far)).empty();) got += more;
+  EXPECT_TRUE(got == text);
+}
+
 }  // namespace
 }  // namespace loom::tls
