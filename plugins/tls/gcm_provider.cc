@@ -369,11 +369,13 @@ bool has_fetched_openssls() noexcept {
 }  // namespace gcm
 
 bool use_fast_gcm() noexcept {
-  // To the end of the process: what is left of OpenSSL then ends it.
-  static const bool is_there = gcm::find_functions() && gcm::has_fetched_openssls() &&
-                               OSSL_PROVIDER_add_builtin(nullptr, "hostloom", gcm::init) == 1 &&
-                               OSSL_PROVIDER_try_load(nullptr, "hostloom", 1);
-  return is_there;
+  // To the end of the process: nobody unloads it, and OpenSSL's own end frees all but this.
+  static const OSSL_PROVIDER* const loaded =
+      gcm::find_functions() && gcm::has_fetched_openssls() &&
+              OSSL_PROVIDER_add_builtin(nullptr, "hostloom", gcm::init) == 1
+          ? OSSL_PROVIDER_try_load(nullptr, "hostloom", 1)
+          : nullptr;
+  return loaded != nullptr;
 }
 
 const char* gcm_properties(bool fast) noexcept {
