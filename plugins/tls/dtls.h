@@ -123,7 +123,7 @@ struct Connection : Held {
   bool lower_closed = false;  // client: the lower session is on its way out
   bool counted = false;       // among the handshakes under way
   bool waits = false;         // for room below
-  bool came_to_12 = false;    // the peer's records have that version now
+  bool has_first = false;     // of the peer's messages: its records have version 1.2 from then on
   // Records that came before their epoch, which OpenSSL keeps; and right behind what begins it; and
   // data before the handshake's last message.
   uint8_t n_early = 0, n_begun = 0, n_data = 0;

@@ -138,13 +138,13 @@ uint32_t most_protected(const SSL* ssl) noexcept {
 
 // Whether OpenSSL takes the record that begins there as one, or passes over it as a whole. Of
 // others it passes over the header alone, and what is in them would be records to it: somebody
-// else's, past all that is looked at here. Before the peer has come to 1.2 its record may have an
-// older version (RFC 6347 section 4.2.1): one that a datagram begins with OpenSSL takes then.
+// else's, past all that is looked at here. The first message of the peer's may come in a record of
+// an older version (RFC 6347 section 4.2.1), which a datagram begins with: OpenSSL takes that one.
 bool is_taken_whole(const Connection& c, std::span<const std::byte> d, std::size_t at) noexcept {
   if (be16(d, at + kRecordHeader - 2) > most_protected(c.ssl) || d[at + 1] != std::byte{0xfe})
     return false;
   return be16(d, at + 1) == DTLS1_2_VERSION || d[at] == kAlert ||
-         (at == 0 && c.state == State::kHandshake && !c.came_to_12);
+         (at == 0 && c.state == State::kHandshake && !c.has_first);
 }
 
 // What OpenSSL keeps for later has room for the largest record each time: the datagram ends before
@@ -167,7 +167,7 @@ std::span<const std::byte> without_too_many(Connection& c, std::span<const std::
       ++c.at->stats[kRecordsDropped];
       return d.first(at);
     }
-    c.came_to_12 |= d[at] == kHandshakeRecord && be16(d, at + 1) == DTLS1_2_VERSION;
+    c.has_first |= d[at] == kHandshakeRecord;
     const uint16_t epoch = be16(d, at + 3);
     const uint32_t length = be16(d, at + kRecordHeader - 2);
     if (epoch == 1 && length < kMostOverhead && length < least_protected(c.ssl)) {
@@ -230,6 +230,7 @@ void start_deadline(Connection& c) noexcept {
 
 void begin(Connection& c, const Datagram& from) noexcept {
   c.state = State::kHandshake;
+  c.has_first = c.is_server;  // OpenSSL has the ClientHello
   if (!c.is_server) {
     ConnectionInfo info;
     (void)c.below().info(info);
@@ -269,7 +270,9 @@ void input(Connection& c, const Datagram& from, std::span<const std::byte> datag
   }
   if (keep_for_later(c, from, datagram)) return;
   c.wire.in = without_too_many(c, datagram);
-  if (!c.wire.in.empty()) look_at(c, from);
+  // There was no memory to begin with the ClientHello, which OpenSSL has: it comes again.
+  const bool is_to_begin = c.is_server && SSL_get_state(c.ssl) == TLS_ST_SR_CLNT_HELLO;
+  if (!c.wire.in.empty() || is_to_begin) look_at(c, from);
   c.wire.in = {};
 }
 
