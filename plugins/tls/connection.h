@@ -28,7 +28,7 @@ constexpr uint32_t kMaxPlain = 16'384, kMaxRecord = kMaxPlain + 512;
 constexpr TimeNs kLinger = 5 * kSecond;        // for the peer to do what is left to do
 constexpr uint32_t kMostDiscarded = 64 << 10;  // bytes that come when nobody reads any more
 constexpr uint32_t kMostLingering = 1024;      // of a worker: handshakes that have failed
-constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes of early data, and of what is sent
+constexpr uint32_t kMostPerCall = 128 * 1024;  // bytes of early data
 // Under one key, before there is another: AES-GCM's takes 2^24.5 (RFC 8446 section 5.5).
 constexpr uint32_t kMostRecords = 1u << 24;
 // The first early data comes before there is a fifo for it; the smallest one takes so much.
@@ -61,7 +61,7 @@ struct Connection : Held {
   bool again = false;            // and is to begin anew
   bool gone = false;             // the lower session was reset: what is written goes nowhere
   bool reads_early = false;      // server: what comes may be early data (early.cc)
-  Turns::Turn turn;              // of receiving
+  Turns::Turn turn, turn_out;    // of receiving, and of sending
   uint32_t taken = 0;            // bytes that OpenSSL took from the lower session, wraps
   uint32_t discarded = 0;        // bytes of the peer's that nobody wants any more
   uint32_t n_records = 0;        // that were sent under the keys of now, at least
@@ -120,7 +120,7 @@ struct TlsWorker : ConnectionTable<Connection, kConnections> {
   Timer idle_timer;
   uint32_t most_records = kMostRecords;
   HandshakeSlice slice;
-  Turns turns;
+  Turns turns, turns_out;
   CryptoShare share{w, slice};  // DTLS's, too
 };
 

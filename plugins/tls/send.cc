@@ -78,13 +78,16 @@ void send(Connection& c) noexcept {
   AppSession lower = c.below();
   std::span<const std::byte> plain[1];
   if (w.sessions->tx_queued(w, c.upper) != 0) keep_buffers(c);
-  for (uint32_t left = kMostPerCall; left != 0 && !c.said_close;) {
+  Turns& turns = c.at->turns_out;
+  turns.begin(c.turn_out, w.now);
+  for (bool has_begun = false; !c.said_close; has_begun = true) {  // a call has one record at least
+    if (has_begun && turns.is_over(c.turn_out)) break;
     if (w.sessions->tx_views(w, c.upper, std::span(plain)) == 0) break;
     // The lower fifo has at least 64 KB: there will be so much room.
     if (lower.space() < kMaxRecord) return lower.want_writable(kMaxRecord);
-    const std::size_t n = std::min<std::size_t>({plain[0].size(), kMaxPlain, left});
+    const std::size_t n = std::min<std::size_t>(plain[0].size(), kMaxPlain);
     if (!encrypt(c, plain[0].first(n))) return;
-    left -= static_cast<uint32_t>(n);
+    turns.spend(c.turn_out, static_cast<uint32_t>(n));
     if (!c.unsent.empty()) return;
   }
   // What was written behind its end goes nowhere.

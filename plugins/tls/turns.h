@@ -1,5 +1,5 @@
-// What a session may receive in a round of its worker. Each turn costs the application a wake-up,
-// and the peer an acknowledgement, whatever its length: who receives alone has a long one. With
+// What a session may receive, or send, in a round of its worker. Each turn costs the application a
+// wake-up, and the peer an acknowledgement, whatever its length: who is alone has a long one. With
 // others the round is shared, so that it gets no longer by two or three, and everybody has a least.
 //   cost  a comparison a session and round
 // Thread: the worker.
@@ -20,7 +20,7 @@ class Turns {
     TimeNs round = 0;
     uint32_t spent = 0;
   };
-  // It is about to receive in `round`, which may have begun since.
+  // It is about to move bytes in `round`, which may have begun since.
   void begin(Turn& t, TimeNs round) noexcept {
     if (std::exchange(round_, round) != round) {
       n_before_ = std::exchange(n_, 0);

@@ -63,20 +63,47 @@ TEST_F(TlsTurns, OneThatIsAloneAgainHasItAll) {
 }
 
 // Each turn wakes the application, so its length is part of what a stream costs.
-TEST(TlsTurn, IsLongForAStreamThatIsAlone) {
+struct TlsTurn : testing::Test {
   TlsBed bed;
-  svm::AttachRequest r{};
-  r.rx_fifo_size = r.tx_fifo_size = 1u << 20;
-  r.segment_size_mb = 32;
-  bed.app.reset();
-  bed.bed.pump();
-  bed.app = std::make_unique<test::TestApp>(bed.bed, r);
-  ASSERT_EQ(bed.listen(443), 0);
-  auto link = bed.connect(443, test::PipeTransport::kProto);
-  Peer peer(Peer::Role::kClient);
-  peer.exchange(*bed.app, *link);
-  auto far = bed.accept();
-  ASSERT_TRUE(far);
+  Peer peer{Peer::Role::kClient};
+  TlsBed::Link link, far;
+  void SetUp() override {
+    svm::AttachRequest r{};
+    r.rx_fifo_size = r.tx_fifo_size = 1u << 20;
+    r.segment_size_mb = 32;
+    bed.app.reset();
+    bed.bed.pump();
+    bed.app = std::make_unique<test::TestApp>(bed.bed, r);
+    ASSERT_EQ(bed.listen(443), 0);
+    link = bed.connect(443, test::PipeTransport::kProto);
+    peer.exchange(*bed.app, *link);
+    far = bed.accept();
+    ASSERT_TRUE(far);
+  }
+};
+
+TEST_F(TlsTurn, OfASenderIsLongWhenItIsAlone) {
+  const std::string text = pattern(Turns::kMost + Turns::kLeast);
+  ASSERT_EQ(far->tx.enqueue(svm::bytes_of(text.data(), text.size())), text.size());
+  const svm::SessionEvent written{far->handle, 0};
+  ASSERT_EQ(bed.app->requests.push(svm::ToDaemon::kTx, written), svm::MqProducer::Push::kOk);
+  uint64_t most = 0, before = bed.stat(kBytesOut);
+  for (int rounds = 0; rounds < 50; ++rounds) {
+    bed.bed.engine->step(0);
+    ++bed.bed.now;  // another round has another time
+    most = std::max(most, bed.stat(kBytesOut) - std::exchange(before, bed.stat(kBytesOut)));
+  }
+  EXPECT_GT(most, 3 * Turns::kLeast);
+  EXPECT_LE(most, Turns::kMost + 2 * kMaxPlain);
+  std::string back;
+  for (int i = 0; i < 100 && back.size() < text.size(); ++i) {
+    peer.feed(bed.app->read(*link));
+    back += peer.read();
+  }
+  EXPECT_TRUE(back == text);
+}
+
+TEST_F(TlsTurn, IsLongForAStreamThatIsAlone) {
   // The upper fifo is full, and the rest waits in the lower one until the application has read.
   const std::string text = pattern(7 * (1u << 18));
   for (std::size_t at = 0; at < text.size(); at += 1u << 18) {
