@@ -131,7 +131,7 @@ TEST_F(TlsTurn, IsLongForAStreamThatIsAlone) {
 }
 
 // A reader that has stopped costs nothing until it reads on, however much waits for it below.
-TEST(TlsTurn, IsOverForAReaderThatHasStopped) {
+TEST(TlsStoppedReader, HasNoTurn) {
   TlsBed bed;
   ASSERT_EQ(bed.listen(443), 0);
   auto link = bed.connect(443, test::PipeTransport::kProto);
