@@ -99,7 +99,8 @@ struct Place {
 
 // An end that was bound (bound_ends.cc). Control thread.
 struct BoundEnd {
-  uint32_t number = 0;
+  uint64_t id = 0;          // never another's
+  uint32_t number = 0;      // as the application has it
   uint32_t app_worker = 0;  // ends with it
   uint8_t protocol = 0;
   PortShare share;
@@ -191,7 +192,7 @@ struct Listener {
   TransportId transport = kNoTransport;
   Endpoints endpoints;
   bool dual_stack = false;
-  uint32_t bound = 0;         // BoundEnd's number, that its own end is not in its way; 0: none
+  uint64_t bound = 0;         // BoundEnd::id, that its own end is not in its way; 0: none
   bool is_going = false;      // control thread: among those that unlisten() ends
   FibPair fibs;               // that were asked for
   std::vector<Place> places;  // control thread

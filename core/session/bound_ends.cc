@@ -10,8 +10,7 @@ namespace loom::session {
 namespace {
 
 LocalEnd end_of(const BoundEnd& b, const Place& p) {
-  return {
-      .place = p, .protocol = b.protocol, .share = b.share, .listens = false, .bound = b.number};
+  return {.place = p, .protocol = b.protocol, .share = b.share, .listens = false, .bound = b.id};
 }
 
 bool is_free(const Impl& layer, const BoundEnd& b, bool alone) {
@@ -46,7 +45,8 @@ Status bind_end(Impl& layer, App& app, uint32_t app_worker, ListenArgs& args, ui
   // Of a transport that is an application its listener has the end.
   if (!ops || !ops->listen) return Status::kOk;
   if (!app.listeners.take(1)) return Status::kNoMemory;
-  BoundEnd b{.number = 0,
+  BoundEnd b{.id = 0,
+             .number = 0,
              .app_worker = app_worker,
              .protocol = ops->ip_protocol,
              .share = share_of(app, args.options),
@@ -55,8 +55,11 @@ Status bind_end(Impl& layer, App& app, uint32_t app_worker, ListenArgs& args, ui
     app.listeners.give_back(1);
     return Status::kInUse;
   }
-  while (++layer.bound_end_number == 0 || app.bound_ends.contains(layer.bound_end_number)) {}
-  *number = b.number = layer.bound_end_number;
+  do {
+    b.id = ++layer.bound_end_id;
+    b.number = static_cast<uint32_t>(b.id);  // what others have under it is none of this one's
+  } while (b.number == 0 || app.bound_ends.contains(b.number));
+  *number = b.number;
   for (const Place& p : b.places) layer.local_ends.add(end_of(b, p));
   app.bound_ends.emplace(b.number, std::move(b));
   return Status::kOk;

@@ -134,7 +134,7 @@ struct SessionLayer::Impl {
   TransportRegistry& transports;
   std::unique_ptr<session::FlowTables> flows;
   session::LocalEnds local_ends;     // control thread
-  uint32_t bound_end_number = 0;     // the latest
+  uint64_t bound_end_id = 0;         // the latest
   std::atomic<bool> fetches{false};  // memory for them, and it is not there yet
   std::unique_ptr<session::Filters> filters;
   std::unique_ptr<session::Ops> ops;

@@ -141,7 +141,8 @@ LocalEnd end_of(const Impl& layer, const Listener& l, const Place& p) {
           .protocol = layer.transports.get(l.transport)->ip_protocol,
           .share = share_of(l.face(), l.options),
           .listens = true,
-          .bound = l.bound};
+          .bound = l.bound,
+          .listener = l.index};
 }
 
 }  // namespace
@@ -312,7 +313,8 @@ bool listen(Impl& layer, App& app, uint32_t app_worker, const svm::ListenEvent& 
                   .tx_fifo_size = e.tx_fifo_size,
                   .holders = 1ull << app_worker};
   keep_in_place(app, args.options);
-  if (app.bound_ends.contains(e.bound)) args.bound = e.bound;
+  if (const auto b = app.bound_ends.find(e.bound); b != app.bound_ends.end())
+    args.bound = b->second.id;
   if (e.local.is_ip4 > 1 || (settings != 0 && !layer.settings.has(app, settings)))
     return answer(Status::kInvalid);
   if (e.options.interface != 0)

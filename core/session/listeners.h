@@ -17,7 +17,7 @@ struct ListenArgs {
   uint64_t holders = 0;                         // bits of its workers
   void* app_context = nullptr;
   App* for_app = nullptr;  // Listener's
-  uint32_t bound = 0;      // the same
+  uint64_t bound = 0;      // the same
 };
 Result<Listener*> open_listener(Impl&, App&, const ListenArgs&);
 // What the application agrees to of an end, and whether that is of both families.

@@ -5,7 +5,8 @@
 // (port_groups.h). Agreeing by reuseaddr is for ends that are bound alone: who listens has it no
 // longer. Private to core/session/.
 //
-// Threads: control. Costs a look at who has the port.
+// Threads: control. To ask costs a look at who has the port; to let go of an end does not, as an
+// application may have thousands there when it ends.
 #pragma once
 #include <unordered_map>
 
@@ -20,7 +21,8 @@ struct LocalEnd {
   uint8_t protocol = 0;
   PortShare share;
   bool listens = false;
-  uint32_t bound = 0;  // BoundEnd's number, whose own listener is not in its way; 0: of none
+  uint64_t bound = 0;     // BoundEnd::id, whose own listener is not in its way; 0: of none
+  uint32_t listener = 0;  // of one that listens, its index
   bool operator==(const LocalEnd&) const = default;
 };
 
@@ -33,7 +35,8 @@ class LocalEnds {
   void remove(const LocalEnd&) noexcept;
 
  private:
-  std::unordered_multimap<uint64_t, LocalEnd> ends_;  // by table, protocol and port
+  using OfPort = std::unordered_multimap<uint64_t, LocalEnd>;  // by who has it
+  std::unordered_map<uint64_t, OfPort> ports_;                 // by table, protocol and port
 };
 
 }  // namespace loom::session

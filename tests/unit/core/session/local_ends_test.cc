@@ -5,7 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <time.h>
+
 #include <set>
+#include <vector>
 
 #include "tests/unit/core/session/cut_through_bed.h"
 
@@ -142,6 +145,32 @@ TEST(LocalEnds, WhatIsChosenIsNobodysAndComesBackWithTheLast) {
   EXPECT_TRUE(ends.is_free(one, true));
 }
 
+TimeNs time_of_thread() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return t.tv_sec * kSecond + t.tv_nsec;
+}
+
+// However many one application has bound there: the control thread lets all go when it ends.
+TEST(LocalEnds, LettingOneGoCostsTheSameAmongManyAtItsPort) {
+  constexpr uint32_t kMany = session::kMaxListeners / 2;
+  const auto cost_of = [](bool at_one_port) {
+    LocalEnds ends;
+    std::vector<LocalEnd> all;
+    for (uint32_t i = 0; i < kMany; ++i)
+      all.push_back(bound(listener("10.0.0.1", {.reuseaddr = true}, false,
+                                   static_cast<uint16_t>(at_one_port ? 80 : i + 1)),
+                          i + 1));
+    for (const LocalEnd& e : all) ends.add(e);
+    const TimeNs begun = time_of_thread();
+    for (const LocalEnd& e : all) ends.remove(e);
+    const TimeNs cost = time_of_thread() - begun;
+    EXPECT_TRUE(ends.is_free(all[0], true));
+    return cost;
+  };
+  EXPECT_LT(cost_of(true), 50 * cost_of(false));
+}
+
 // --- As applications ask
 
 constexpr auto kInUse = static_cast<int>(Status::kInUse);
@@ -211,6 +240,17 @@ TEST_F(TwoPrograms, AnothersNumberOpensNothing) {
   const auto bound = bind(one, 0);
   ASSERT_EQ(bound.status, 0);
   EXPECT_EQ(listen(other, 0, 80, static_cast<uint32_t>(bound.handle)).status, kInUse);
+}
+
+// After so many binds the same number comes again.
+TEST_F(TwoPrograms, NorDoesItWhenTheOwnOneIsTheSame) {
+  const auto any = bind(one, 0);
+  ASSERT_EQ(any.status, 0);
+  bed.layer->impl().bound_end_id += 0xffffffff;
+  const auto own = bind(other, 0, 90);
+  ASSERT_EQ(own.handle, any.handle);
+  EXPECT_EQ(listen(other, 1, 80, static_cast<uint32_t>(own.handle)).status, kInUse);
+  EXPECT_EQ(listen(other, 1, 90, static_cast<uint32_t>(own.handle)).status, 0);
 }
 
 TEST_F(TwoPrograms, WithReuseAddressBothMayBeBoundAndTheFirstToListenHasIt) {
