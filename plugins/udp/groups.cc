@@ -163,7 +163,10 @@ Status add_filter(UdpWorker& u, ConnId id, const GroupRequest& r) noexcept {
 // All sources at once. As Linux: there has to be a membership, and one of nobody is left.
 Status apply_filter(const GroupRequest& r, bool is_member, std::vector<IpAddress> sources,
                     Membership& m) noexcept {
-  if (sources.size() != r.number) return Status::kInvalid;
+  if (sources.size() != r.number ||
+      std::ranges::any_of(sources,
+                          [&](const IpAddress& a) { return a.is_ip4 != r.group.is_ip4; }))
+    return Status::kInvalid;
   const bool leaves = r.op == GroupOp::kInclude && sources.empty();
   if (!is_member) return leaves ? Status::kNotFound : Status::kInvalid;
   m.is_exclude = r.op == GroupOp::kExclude;

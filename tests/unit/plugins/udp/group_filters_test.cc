@@ -83,5 +83,20 @@ TEST_P(UdpGroupFilters, WhatIsNotWholeChangesNothing) {
   EXPECT_TRUE(udp::udp_worker(bed.fake.worker).filters.empty());
 }
 
+// A report of the group would be none that anybody can read.
+TEST_P(UdpGroupFilters, SourcesOfTheOtherFamilyAreNoFilter) {
+  ASSERT_EQ(ask(GroupOp::kJoin), Status::kOk);
+  GroupRequest r;
+  r.op = GroupOp::kAddFilter;
+  r.interface = 3;
+  r.group = *IpAddress::parse(ip6() ? "239.1.1.1" : "ff05::1");
+  r.source = bed.remote(!ip6());
+  // A socket of IPv4 cannot even begin.
+  ASSERT_EQ(bed.ops().group(bed.fake.worker, c, r), ip6() ? Status::kOk : Status::kInvalid);
+  EXPECT_EQ(ask(GroupOp::kInclude, 1), Status::kInvalid);
+  EXPECT_EQ(read(), "not");
+  EXPECT_TRUE(bed.fake.listening.at({3, group()}).sources.empty());
+}
+
 }  // namespace
 }  // namespace loom::test
