@@ -29,19 +29,21 @@ struct Option {
 constexpr socklen_t kLongestOption = 16384;  // IP_MSFILTER and the like have lists
 constexpr size_t kMostOptions = 256;  // memberships are kept one by one
 
+// Of a socket: its descriptors have one in common.
 struct Asked {
   std::vector<Option> options;
   bool bound = false;
   svm::Endpoint local{};
   sockaddr_storage name{};
   socklen_t name_len = 0;
-  // Of all descriptors of the socket. Not to be let go under the mutex.
+  // Not to be let go under the mutex.
   std::shared_ptr<vcl::BoundEnd> end{};
 };
 
 struct Candidates {
   std::mutex mutex;
-  std::unordered_map<int, Asked> asked;  // only of those that were asked something
+  // Only of those that were asked something, or copied.
+  std::unordered_map<int, std::shared_ptr<Asked>> asked;
 };
 Candidates& candidates() {
   static Candidates& c = *new Candidates;  // never destroyed: sockets may come late
@@ -49,14 +51,26 @@ Candidates& candidates() {
 }
 std::atomic<bool> any_copied{false};
 
-bool take_asked(int fd, Asked& out) {
-  Asked before;
+// Under the mutex.
+Asked& asked_of(int fd) {
+  std::shared_ptr<Asked>& a = candidates().asked[fd];
+  if (!a) a = std::make_shared<Asked>();
+  return *a;
+}
+// nullptr: it is not bound.
+Asked* bound_at(int fd) {
+  const auto found = candidates().asked.find(fd);
+  return found != candidates().asked.end() && found->second->bound ? found->second.get() : nullptr;
+}
+
+// The descriptor's part in it; nullptr: none.
+std::shared_ptr<Asked> take_asked(int fd) {
   const std::lock_guard lock(candidates().mutex);
   const auto found = candidates().asked.find(fd);
-  if (found == candidates().asked.end()) return false;
-  before = std::exchange(out, std::move(found->second));
+  if (found == candidates().asked.end()) return nullptr;
+  std::shared_ptr<Asked> taken = std::move(found->second);
   candidates().asked.erase(found);
-  return true;
+  return taken;
 }
 
 // In network order; 0 when there is none.
@@ -115,7 +129,7 @@ void note_option(int fd, int level, int name, const void* value, socklen_t len) 
   const auto* bytes = static_cast<const std::byte*>(value);
   Option o{level, name, {bytes, bytes + len}};
   const std::lock_guard lock(candidates().mutex);
-  auto& options = candidates().asked[fd].options;
+  auto& options = asked_of(fd).options;
   if (!is_membership(level, name))
     std::erase_if(options,
                   [&](const Option& was) { return was.level == level && was.name == name; });
@@ -124,7 +138,7 @@ void note_option(int fd, int level, int name, const void* value, socklen_t len) 
 
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
   const std::lock_guard lock(candidates().mutex);
-  Asked& a = candidates().asked[fd];
+  Asked& a = asked_of(fd);
   if (a.bound) return -EINVAL;
   a.bound = true;
   a.local = local;
@@ -135,35 +149,33 @@ int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_
 
 void forget_bind(int fd) {
   const std::lock_guard lock(candidates().mutex);
-  const auto found = candidates().asked.find(fd);
-  if (found != candidates().asked.end()) found->second.bound = false;
+  if (Asked* a = bound_at(fd)) a->bound = false;
 }
 
 bool bound_to(int fd, svm::Endpoint& local, uint32_t* scope) {
   const std::lock_guard lock(candidates().mutex);
-  const auto found = candidates().asked.find(fd);
-  if (found == candidates().asked.end() || !found->second.bound) return false;
-  local = found->second.local;
-  if (scope) *scope = scope_of(&found->second.name, found->second.name_len, local);
+  const Asked* a = bound_at(fd);
+  if (!a) return false;
+  local = a->local;
+  if (scope) *scope = scope_of(&a->name, a->name_len, local);
   return true;
 }
 
 void keep_bound_end(int fd, std::shared_ptr<vcl::BoundEnd> end, in_port_t port) {
   const std::lock_guard lock(candidates().mutex);
-  const auto found = candidates().asked.find(fd);
-  if (found == candidates().asked.end() || !found->second.bound) return;
-  found->second.end = std::move(end);
-  found->second.local.port = port;
+  Asked* a = bound_at(fd);
+  if (!a) return;
+  std::swap(a->end, end);
+  a->local.port = port;
 }
 
 void settle_port(int fd) {
   const std::lock_guard lock(candidates().mutex);
-  const auto found = candidates().asked.find(fd);
-  if (found == candidates().asked.end() || !found->second.bound) return;
-  Asked& a = found->second;
-  if (a.local.port == 0) a.local.port = free_port(a.name.ss_family);
+  Asked* a = bound_at(fd);
+  if (!a) return;
+  if (a->local.port == 0) a->local.port = free_port(a->name.ss_family);
   // sin_port and sin6_port are at the same place.
-  reinterpret_cast<sockaddr_in*>(&a.name)->sin_port = a.local.port;
+  reinterpret_cast<sockaddr_in*>(&a->name)->sin_port = a->local.port;
 }
 
 bool candidate_is_ip4(int fd) noexcept {
@@ -183,17 +195,14 @@ bool candidate_is_datagram(int fd) noexcept {
 void copy_candidate(int from, int to) {
   any_copied.store(true);
   note_candidate(to);
-  Asked copy;
+  std::shared_ptr<Asked> before;
   const std::lock_guard lock(candidates().mutex);
-  const auto found = candidates().asked.find(from);
-  if (found == candidates().asked.end()) return;
-  copy = found->second;
-  std::swap(candidates().asked[to], copy);
+  (void)asked_of(from);
+  before = std::exchange(candidates().asked[to], candidates().asked.at(from));
 }
 
 void forget_candidate(int fd) {
-  Asked gone;
-  take_asked(fd, gone);
+  take_asked(fd);
   if (vcl::AppWorker* w = worker()) w->take_candidate(fd, nullptr);
 }
 
@@ -203,7 +212,7 @@ void prepare_session(int fd, vcl::Session& s) {
     const std::lock_guard lock(candidates().mutex);
     const auto found = candidates().asked.find(fd);
     if (found == candidates().asked.end()) return;
-    a = found->second;
+    a = *found->second;
   }
   for (const Option& o : a.options)
     set_option(s, o.level, o.name, o.value.data(), static_cast<socklen_t>(o.value.size()));
@@ -217,25 +226,24 @@ int become_session(int fd, vcl::Session* s) {
   for (const int copy : copies_of(fd)) {
     s->ref();
     replace(copy, s);
-    Asked unused;
-    take_asked(copy, unused);
+    take_asked(copy);
   }
   const int outcome = replace(fd, s);
-  Asked unused;
-  if (outcome == 0) take_asked(fd, unused);
+  if (outcome == 0) take_asked(fd);
   return outcome;
 }
 
 int become_kernel(int fd) {
   std::vector<int> all = copies_of(fd);
   all.push_back(fd);
-  Asked a;
+  std::shared_ptr<Asked> asked;
   for (const int each : all) {
-    take_asked(each, a);
+    if (auto taken = take_asked(each)) asked = std::move(taken);
     fds.set(each, ObjectTable::kNone);
     if (vcl::AppWorker* w = worker()) w->take_candidate(each, nullptr);
   }
-  if (a.bound && libc().bind(fd, reinterpret_cast<const sockaddr*>(&a.name), a.name_len) != 0)
+  if (asked && asked->bound &&
+      libc().bind(fd, reinterpret_cast<const sockaddr*>(&asked->name), asked->name_len) != 0)
     return -errno;
   return 0;
 }

@@ -102,6 +102,11 @@ def copies():
         print(attempt(t, "own4"))
         more.close()
         print(attempt(t, "own4"))
+    with new("own4", "") as s, s.dup() as copy, new("own4", "") as t:  # whichever is bound
+        print(attempt(s, "own4", False), failure(lambda: copy.bind((own, PORT + 1))))
+        print(failure(copy.listen), copy.getsockname()[1], s.getsockname()[1], attempt(t, "own4"))
+        s.close()
+        print(attempt(t, "own4"))
 
 
 def inherited():
