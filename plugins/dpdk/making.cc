@@ -322,7 +322,10 @@ void Devices::dispose(Device* device) noexcept {
   begin_close(*device);
 }
 
+// May be called again after an error, for another peer.
 Result<void> Devices::open(Device& d) {
+  d.queues.clear();
+  d.tx_offloads = d.rss = 0;
   if (const int code = rte_eth_dev_info_get(d.port, &d.info); code != 0)
     return error(Status::kIo, d.name + ": rte_eth_dev_info_get: " + rte_strerror(-code));
   d.traits = traits_of(d.info.driver_name);

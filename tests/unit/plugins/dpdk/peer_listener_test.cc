@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
+#include <thread>
 
 #include "harness.h"
 
@@ -47,6 +49,42 @@ UniqueFd peer_at(const std::string& path) {
   return fd;
 }
 
+// A vhost peer with the protocol features REPLY_ACK and STATUS. What it is told of the driver's
+// status it gives back n_true times, and forgets from then on; with that, DPDK's driver refuses it.
+// Until it is hung up on.
+void play_peer(const UniqueFd& fd, uint32_t n_true) {
+  constexpr uint32_t kGetFeatures = 1, kGetVringBase = 11, kGetProtocolFeatures = 15,
+                     kSetStatus = 39, kGetStatus = 40, kNeedsReply = 8;
+  struct {
+    uint32_t request, flags, size;
+    std::array<unsigned char, 512> body;
+  } m{};
+  constexpr std::size_t kHead = 12;
+  // VERSION_1, protocol features, checksums of what we receive.
+  constexpr uint64_t kOffered = 1ull << 32 | 1ull << 30 | 1ull << 1;
+  uint64_t status = 0;
+  while (::recv(fd.get(), &m, kHead, MSG_WAITALL) == static_cast<ssize_t>(kHead)) {
+    if (m.size > m.body.size()) return;
+    if (m.size && ::recv(fd.get(), m.body.data(), m.size, MSG_WAITALL) != ssize_t{m.size}) return;
+    if (m.request == kSetStatus) std::memcpy(&status, m.body.data(), sizeof status);
+    uint64_t answer = 0;
+    if (m.request == kGetVringBase) std::memcpy(&answer, m.body.data(), 4);  // which ring
+    if (m.request == kGetFeatures) answer = kOffered;
+    if (m.request == kGetProtocolFeatures) answer = 1ull << 16 | 1ull << 3;
+    if (m.request == kGetStatus && n_true != 0) {
+      --n_true;
+      answer = status;
+    }
+    if (m.request != kGetFeatures && m.request != kGetProtocolFeatures && m.request != kGetStatus &&
+        m.request != kGetVringBase && !(m.flags & kNeedsReply))
+      continue;
+    m.flags = 1 | 4;
+    m.size = sizeof answer;
+    std::memcpy(m.body.data(), &answer, sizeof answer);
+    if (::send(fd.get(), &m, kHead + m.size, MSG_NOSIGNAL) < 0) return;
+  }
+}
+
 class PeerListenerTest : public ::testing::Test {
  protected:
   void create(const std::string& more) {
@@ -83,6 +121,39 @@ TEST_F(PeerListenerTest, OneThatIsRefusedMakesRoomForTheNext) {
   ASSERT_EQ(::recv(silent.get(), &greeting, 1, 0), 1);
   EXPECT_EQ(h.devices->making().size(), 1u);
   give_up();
+}
+
+// However far it has come with those before it. The harness has one interface: it is lent to this
+// device.
+TEST_F(PeerListenerTest, WhatOneWasGoodForIsNotTheNextOnes) {
+  const InterfaceConfig before = h.interface;
+  h.has_interface = false;
+  create(",server=1");
+  std::size_t n_lines = h.log.size();
+  uint32_t n_true = 0;
+  std::jthread peer;  // of each turn; it ends when it is hung up on
+  const auto is_making = [&] { return !h.devices->making().empty(); };
+  for (; is_making(); ++n_true) {
+    ASSERT_LT(n_true, 60u);
+    peer = std::jthread([this, n_true] { play_peer(peer_at(path), n_true); });
+    const auto is_refused = [&] {
+      return std::any_of(
+          h.log.begin() + static_cast<std::ptrdiff_t>(n_lines), h.log.end(),
+          [](const std::string& line) { return line.ends_with("; the next peer has its turn"); });
+    };
+    bool is_heard = true;
+    while (is_heard && is_making() && !is_refused()) is_heard = h.news();
+    n_lines = h.log.size();
+    ASSERT_TRUE(is_heard);
+  }
+  const Device& d = *h.devices->all().back();
+  ASSERT_EQ(d.name, "net_virtio_user20");
+  EXPECT_EQ(d.queues.size(), 1u);
+  bool is_gone = false;
+  h.devices->remove_vdev(d.index, [&](const Result<void>& r) { is_gone = r.has_value(); });
+  while (!is_gone) ASSERT_TRUE(h.news());
+  h.interface = before;
+  h.has_interface = true;
 }
 
 TEST_F(PeerListenerTest, OneWhoseDriverRefusesItWaitsForNobody) {
