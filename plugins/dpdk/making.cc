@@ -215,7 +215,10 @@ void Devices::finish_making(Device& d) {
   } else if (d.has_come && ++d.n_refused < kMostRefused) {
     host_.log(LogLevel::kWarn, "dpdk", d.outcome.error().message + "; the next peer has its turn");
     (void)forget(d);
-    return begin_probe(d, [this, &d] { finish_making(d); });
+    const uint32_t n_ticks = d.n_ticks_called;  // who waits has waited for so long already
+    begin_probe(d, [this, &d] { finish_making(d); });
+    d.n_ticks_called = n_ticks;
+    return;
   }
   end_making(d, d.outcome.error());
   d.is_disposed = true;

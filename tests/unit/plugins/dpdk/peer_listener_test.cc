@@ -156,6 +156,24 @@ TEST_F(PeerListenerTest, WhatOneWasGoodForIsNotTheNextOnes) {
   h.has_interface = true;
 }
 
+// Each holds it up for one tick of those after which who waits is answered.
+TEST_F(PeerListenerTest, WhoWaitsIsAnsweredHoweverManyAreRefused) {
+  create(",server=1");
+  const auto n_ticks = [&] { return h.devices->making().front()->n_ticks_called; };
+  for (uint32_t n = 1; !made && n < 8; ++n) {
+    {
+      const UniqueFd silent = peer_at(path);
+      char greeting;
+      ASSERT_EQ(::recv(silent.get(), &greeting, 1, 0), 1);
+      for (const uint32_t before = n_ticks(); !made && n_ticks() == before;) ASSERT_TRUE(h.news());
+    }
+    while (h.devices->making().front()->n_refused < n) ASSERT_TRUE(h.news());
+  }
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->error().code, Status::kInProgress);
+  give_up();
+}
+
 TEST_F(PeerListenerTest, OneWhoseDriverRefusesItWaitsForNobody) {
   create(",server=1,no-such-key=1");
   while (!made) ASSERT_TRUE(h.news());
