@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <string>
 
 #include "memif_guard.h"
@@ -16,9 +17,12 @@ Error refused(const std::string& why) { return error(Status::kUnsupported, why);
 
 // net_pcap opens its files, and reads and writes them in bursts, with calls that wait. "": it can.
 std::string pcap_that_waits(const DeviceConfig& d) {
-  if (!d.address.starts_with("net_pcap")) return "";
-  for (const std::string& one : arguments_of(d.devargs)) {
+  const bool is_inside = has_inside(d, "net_pcap") || has_inside(d, "eth_pcap");
+  if (!is_inside && !d.address.starts_with("net_pcap") && !d.address.starts_with("eth_pcap"))
+    return "";
+  for (std::string one : arguments_of(d.devargs)) {
     if (!one.starts_with("rx_pcap=") && !one.starts_with("tx_pcap=")) continue;
+    if (is_inside) one.resize(std::min(one.find(')'), one.size()));  // dev(net_pcap0,KEY=VALUE)
     const std::string path = one.substr(one.find('=') + 1);
     struct stat s {};
     if (path == "-" ||

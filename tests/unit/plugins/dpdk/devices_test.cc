@@ -139,9 +139,12 @@ TEST(Devices, AFileThatWouldKeepAWorkerWaitingIsRefused) {
   Harness& h = Harness::get();
   const std::string fifo = ::testing::TempDir() + "hostloom-fifo-" + std::to_string(::getpid());
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  for (const std::string& one : {"rx_pcap=" + fifo, "tx_pcap=" + fifo, std::string("rx_pcap=-"),
-                                 "iface=lo,rx_pcap=" + fifo}) {
-    const auto made = h.create(*parse_vdev("net_pcap9," + one));
+  for (const std::string& one :
+       {"net_pcap9,rx_pcap=" + fifo, "net_pcap9,tx_pcap=" + fifo,
+        std::string("net_pcap9,rx_pcap=-"), "net_pcap9,iface=lo,rx_pcap=" + fifo,
+        "eth_pcap9,rx_pcap=" + fifo, "net_failsafe9,dev(net_pcap9,rx_pcap=" + fifo + ")",
+        "net_failsafe9,dev(net_pcap9,iface=lo,tx_pcap=" + fifo + "),dev(net_null9)"}) {
+    const auto made = h.create(*parse_vdev(one));
     ASSERT_FALSE(made) << one;
     EXPECT_THAT(made.error().message, HasSubstr("is no regular file")) << one;
   }
