@@ -40,6 +40,7 @@ def main():
         version = lab.cli("show", "version").split("version", 1)[1].split()[0]
         print(f"Hostloom {version} runs; its TAP joins {laboratory.HOST_IP4} (kernel) and {laboratory.STACK_IP4} (Hostloom).")
         ours, ours_client, kernel = p.served_by_hostloom(lab), p.client_on_hostloom(lab), p.kernel_to_kernel(lab)
+        congestion = lab.use_cubic()
         s = args.seconds
         row("iperf3", "server receives", "bit/s", lambda: p.iperf3(lab, ours, s), lambda: p.iperf3(lab, kernel, s))
         row("iperf3", "server sends", "bit/s", lambda: p.iperf3(lab, ours, s, reverse=True),
@@ -64,7 +65,8 @@ def main():
         print()
         for r in [head] + rows:
             print("  ".join(f"{c:<{w}}" if i < 3 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(r, widths))).rstrip())
-        print("\nRatio: Hostloom over its TAP, of the kernel over a veth, one after the other on this machine.")
+        print("\nRatio: Hostloom over its TAP, of the kernel over a veth, one after the other on this machine, "
+              f"whose TCP has {congestion.upper()}.")
 
         if args.keep and not failed:
             print(keep_text(lab), flush=True)
