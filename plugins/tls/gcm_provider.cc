@@ -325,35 +325,40 @@ int init(const OSSL_CORE_HANDLE* core, const OSSL_DISPATCH*, const OSSL_DISPATCH
   return 1;
 }
 
-bool find_functions() noexcept {
+bool is_wide() noexcept {
   constexpr uint64_t kWide = IMB_FEATURE_AVX512_SKX | IMB_FEATURE_VAES | IMB_FEATURE_VPCLMULQDQ;
   IMB_MGR* const m = alloc_mb_mgr(0);
   if (!m) return false;
-  const bool is_wide = (m->features & kWide) == kWide;
-  if (is_wide) {
-    init_mb_mgr_avx512(m);
-    aes128 = {16,
-              m->gcm128_pre,
-              m->gcm128_enc,
-              m->gcm128_dec,
-              m->gcm128_init,
-              m->gcm128_enc_update,
-              m->gcm128_dec_update,
-              m->gcm128_enc_finalize,
-              m->gcm128_dec_finalize};
-    aes256 = {32,
-              m->gcm256_pre,
-              m->gcm256_enc,
-              m->gcm256_dec,
-              m->gcm256_init,
-              m->gcm256_enc_update,
-              m->gcm256_dec_update,
-              m->gcm256_enc_finalize,
-              m->gcm256_dec_finalize};
-  }
+  const bool has_all = (m->features & kWide) == kWide;
+  free_mb_mgr(m);
+  return has_all;
+}
+
+bool find_functions() noexcept {
+  IMB_MGR* const m = alloc_mb_mgr(0);
+  if (!m) return false;
+  init_mb_mgr_auto(m, nullptr);
+  aes128 = {16,
+            m->gcm128_pre,
+            m->gcm128_enc,
+            m->gcm128_dec,
+            m->gcm128_init,
+            m->gcm128_enc_update,
+            m->gcm128_dec_update,
+            m->gcm128_enc_finalize,
+            m->gcm128_dec_finalize};
+  aes256 = {32,
+            m->gcm256_pre,
+            m->gcm256_enc,
+            m->gcm256_dec,
+            m->gcm256_init,
+            m->gcm256_enc_update,
+            m->gcm256_dec_update,
+            m->gcm256_enc_finalize,
+            m->gcm256_dec_finalize};
   const bool is_well = imb_get_errno(m) == 0;
   free_mb_mgr(m);
-  return is_wide && is_well;
+  return is_well;
 }
 
 // Who fetches a cipher without a word about providers gets the one that OpenSSL came to know first:
@@ -368,7 +373,7 @@ bool has_fetched_openssls() noexcept {
 }  // namespace
 }  // namespace gcm
 
-bool use_fast_gcm() noexcept {
+bool add_fast_gcm() noexcept {
   // To the end of the process: nobody unloads it, and OpenSSL's own end frees all but this.
   static const OSSL_PROVIDER* const loaded =
       gcm::find_functions() && gcm::has_fetched_openssls() &&
@@ -378,14 +383,20 @@ bool use_fast_gcm() noexcept {
   return loaded != nullptr;
 }
 
+bool use_fast_gcm() noexcept {
+  static const bool is_used = gcm::is_wide() && add_fast_gcm();
+  return is_used;
+}
+
 const char* gcm_properties(bool fast) noexcept {
-  if (fast) return use_fast_gcm() ? "?provider=hostloom" : nullptr;
+  if (fast) return use_fast_gcm() ? kFastGcm : nullptr;
   return OSSL_PROVIDER_available(nullptr, "hostloom") ? "provider!=hostloom" : nullptr;
 }
 
 }  // namespace loom::tls
 #else
 namespace loom::tls {
+bool add_fast_gcm() noexcept { return false; }
 bool use_fast_gcm() noexcept { return false; }
 const char* gcm_properties(bool) noexcept { return nullptr; }
 }  // namespace loom::tls

@@ -5,9 +5,15 @@
 
 namespace loom::tls {
 
-// Registers the provider with OpenSSL, once for the process, which keeps it. False: this CPU would
-// gain nothing by it, the plugin was built without libipsec-mb, or there is no memory; OpenSSL's
-// own is used. Control thread.
+// The property query that prefers it.
+inline constexpr char kFastGcm[] = "?provider=hostloom";
+
+// Registers the provider with OpenSSL, once for the process, which keeps it; by the instructions
+// that this CPU has, few or many. False: the plugin was built without libipsec-mb, or there is no
+// memory. Control thread.
+bool add_fast_gcm() noexcept;
+// The same where this CPU gains by it; elsewhere nothing of the library runs. False: OpenSSL's own
+// is used.
 bool use_fast_gcm() noexcept;
 
 // What a context is made with (SSL_CTX_new_ex): `fast`, the provider's AES-GCM where there is one;

@@ -50,7 +50,7 @@ ALLOWED = (
     (r"plugins/tls/(client_settings|connection|context|dtls|tls|common)\.(cc|h) .*", LIFE),
     (r"plugins/tls/(handover|dtls_handover|dtls_listen|dtls_transport|listen|lower|pem|retired|tickets|transport)\.(cc|h) .*", LIFE),
     (r"plugins/tls/(api|cli|reload)\.cc .*", CONTROL),
-    (r"plugins/tls/gcm_provider\.cc (algorithms|table|find_functions|use_fast_gcm)", SETUP),
+    (r"plugins/tls/gcm_provider\.cc (algorithms|table|find_functions|(add|use)_fast_gcm)", SETUP),
     (r"plugins/tls/(reload|trust)\.h ~(Attempt|StoreReader)", CONTROL),  # the last one that has read the files
     (r"plugins/tls/early_sessions\.cc (context|session)_index", SETUP),
     (r"plugins/tls/(bio|dtls_bio)\.cc (attach_bio|attach_wire|control)", LIFE),
