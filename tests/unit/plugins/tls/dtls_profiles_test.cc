@@ -1,25 +1,9 @@
 // Profiles by name, of DTLS.
 #include "tests/unit/plugins/tls/dtls_bed.h"
+#include "tests/unit/plugins/tls/profiles_bed.h"
 
 namespace loom::tls {
 namespace {
-
-void with_profiles(Config& c) {
-  Profile old = c;
-  old.most_version = TLS1_2_VERSION;
-  old.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256";
-  Profile fresh = c;
-  fresh.least_version = TLS1_3_VERSION;
-  fresh.ciphersuites = "TLS_CHACHA20_POLY1305_SHA256";
-  fresh.groups = "P-384";
-  c.profiles = {{"old", old}, {"fresh", fresh}};
-}
-
-std::string named(std::string_view profile) {
-  std::string bytes;
-  add_setting(bytes, Setting::kProfile, profile);
-  return bytes;
-}
 
 TEST(DtlsProfileNames, AreThoseOfTlsAndOneWithout12IsNone) {
   DtlsBed bed(with_profiles);

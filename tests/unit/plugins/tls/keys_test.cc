@@ -15,23 +15,28 @@ void count_updates(int is_written, int, int type, const void* bytes, std::size_t
 
 struct TlsKeysInUse : testing::TestWithParam<int> {
   TlsBed bed;
+  int n_updates = 0;
+  Peer peer{Peer::Role::kClient, [this](SSL_CTX* c) {
+              SSL_CTX_set_max_proto_version(c, GetParam());
+              SSL_CTX_set_msg_callback(c, count_updates);
+              SSL_CTX_set_msg_callback_arg(c, &n_updates);
+            }};
+  TlsBed::Link link, far;
+  // `far`, the application's end, changes its keys after so many records.
+  void open(uint32_t most_records) {
+    shared().workers[0]->most_records = most_records;
+    ASSERT_EQ(bed.listen(443), 0);
+    link = bed.connect(443, test::PipeTransport::kProto);
+    peer.exchange(*bed.app, *link);
+    far = bed.accept();
+    ASSERT_TRUE(far);
+  }
 };
 
 TEST_P(TlsKeysInUse, ChangeAfterSoManyRecords) {
   constexpr uint32_t kMost = 5;
   constexpr int kRecords = 23;
-  shared().workers[0]->most_records = kMost;
-  int n_updates = 0;
-  ASSERT_EQ(bed.listen(443), 0);
-  const auto link = bed.connect(443, test::PipeTransport::kProto);
-  Peer peer(Peer::Role::kClient, [&](SSL_CTX* c) {
-    SSL_CTX_set_max_proto_version(c, GetParam());
-    SSL_CTX_set_msg_callback(c, count_updates);
-    SSL_CTX_set_msg_callback_arg(c, &n_updates);
-  });
-  peer.exchange(*bed.app, *link);
-  const auto far = bed.accept();
-  ASSERT_TRUE(far);
+  open(kMost);
   std::string got;
   for (int i = 0; i < kRecords; ++i) {
     bed.app->write(*far, "record");
@@ -47,13 +52,7 @@ TEST_P(TlsKeysInUse, ChangeAfterSoManyRecords) {
 }
 
 TEST_P(TlsKeysInUse, ChangeAndTheEndComesAtOnceAllTheSame) {
-  shared().workers[0]->most_records = 1;
-  ASSERT_EQ(bed.listen(443), 0);
-  const auto link = bed.connect(443, test::PipeTransport::kProto);
-  Peer peer(Peer::Role::kClient, [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, GetParam()); });
-  peer.exchange(*bed.app, *link);
-  const auto far = bed.accept();
-  ASSERT_TRUE(far);
+  open(1);
   bed.app->write(*far, "the last");
   bed.app->close(*far);
   peer.feed(bed.app->read(*link));
@@ -63,13 +62,7 @@ TEST_P(TlsKeysInUse, ChangeAndTheEndComesAtOnceAllTheSame) {
 
 // A peer that has said that it sends no more, and one that reads nothing for long.
 TEST_P(TlsKeysInUse, ChangeForAPeerThatOnlyListens) {
-  shared().workers[0]->most_records = 1;
-  ASSERT_EQ(bed.listen(443), 0);
-  const auto link = bed.connect(443, test::PipeTransport::kProto);
-  Peer peer(Peer::Role::kClient, [](SSL_CTX* c) { SSL_CTX_set_max_proto_version(c, GetParam()); });
-  peer.exchange(*bed.app, *link);
-  const auto far = bed.accept();
-  ASSERT_TRUE(far);
+  open(1);
   SSL_shutdown(peer.ssl());
   bed.app->write(*link, peer.records());
   const std::string text = pattern(1'000'000);

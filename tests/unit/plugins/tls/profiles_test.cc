@@ -1,29 +1,12 @@
 // Profiles by name: each listener and each connection has its own versions, ciphers and groups.
 #include <gmock/gmock.h>
 
-#include "tls_bed.h"
+#include "profiles_bed.h"
 
 namespace loom::tls {
 namespace {
 
 using testing::HasSubstr;
-
-void with_profiles(Config& c) {
-  Profile old = c;
-  old.most_version = TLS1_2_VERSION;
-  old.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256";
-  Profile fresh = c;
-  fresh.least_version = TLS1_3_VERSION;
-  fresh.ciphersuites = "TLS_CHACHA20_POLY1305_SHA256";
-  fresh.groups = "P-384";
-  c.profiles = {{"old", old}, {"fresh", fresh}};
-}
-
-std::string named(std::string_view profile) {
-  std::string bytes;
-  add_setting(bytes, Setting::kProfile, profile);
-  return bytes;
-}
 
 struct TlsProfileNames : testing::Test {
   TlsBed bed{with_profiles};
