@@ -105,8 +105,10 @@ ApiStep next_xstat(const api::DpdkXstatsDump& wanted, uint64_t& cursor, api::Dpd
   return ApiStep::kEnd;
 }
 
-Result<DeviceConfig> config_of(const api::DpdkVdevCreate& r) {
-  auto config = parse_vdev(r.device);
+// What both messages have.
+template <class Request>
+Result<DeviceConfig> common_config_of(const Request& r, const DeviceConfig& defaults) {
+  auto config = parse_vdev(r.device, defaults);
   if (!config) return config;
   if (r.num_rx_queues > kMostQueues || r.num_tx_queues > kMostQueues)
     return error(Status::kInvalid, "more than " + std::to_string(kMostQueues) + " queues");
@@ -120,6 +122,20 @@ Result<DeviceConfig> config_of(const api::DpdkVdevCreate& r) {
   config->n_tx_descriptors = r.num_tx_desc;
   config->has_tso = !r.no_tso;
   config->has_rx_interrupts = !r.no_rx_interrupts;
+  return config;
+}
+
+Result<DeviceConfig> config_of(const api::DpdkVdevCreate& r, const DeviceConfig& defaults) {
+  return common_config_of(r, defaults);
+}
+
+Result<DeviceConfig> config_of(const api::DpdkVdevCreateV2& r, const DeviceConfig& defaults) {
+  auto config = common_config_of(r, defaults);
+  if (!config) return config;
+  const auto rss = rss_of_words(r.rss);
+  if (!rss) return rss.error();
+  config->rss = *rss;
+  config->strips_vlan = r.vlan_strip;
   return config;
 }
 
@@ -144,12 +160,13 @@ class Waiting {
   std::shared_ptr<std::optional<Outcome>> outcome_;  // null: it has not begun
 };
 
+template <class Request, class Reply>
 class CreateWalk {
  public:
-  CreateWalk(const api::DpdkVdevCreate& r, void* context)
-      : all_(devices(context)), config_(config_of(r)) {}
+  CreateWalk(const Request& r, void* context)
+      : all_(devices(context)), config_(config_of(r, all_.config.defaults)) {}
 
-  ApiStep next(ApiCall& call, api::DpdkVdevCreateReply& reply) {
+  ApiStep next(ApiCall& call, Reply& reply) {
     const auto* made = made_.outcome(call, [&](auto done) {
       config_ ? all_.create_vdev(*config_, done) : done(config_.error());
     });
@@ -195,7 +212,12 @@ Result<void> add_api(Host& host, Devices& all) {
   if (done)
     done = api.handle<api::DpdkDeviceCountersGet, api::DpdkDeviceCountersGetReply>(counters, &all);
   if (done) done = api.dump<api::DpdkXstatsDump, api::DpdkXstatsDetails>(next_xstat, &all);
-  if (done) done = api.steps<api::DpdkVdevCreate, api::DpdkVdevCreateReply, CreateWalk>(&all);
+  if (done)
+    done = api.steps<api::DpdkVdevCreate, api::DpdkVdevCreateReply,
+                     CreateWalk<api::DpdkVdevCreate, api::DpdkVdevCreateReply>>(&all);
+  if (done)
+    done = api.steps<api::DpdkVdevCreateV2, api::DpdkVdevCreateV2Reply,
+                     CreateWalk<api::DpdkVdevCreateV2, api::DpdkVdevCreateV2Reply>>(&all);
   if (done) done = api.steps<api::DpdkVdevDelete, api::DpdkVdevDeleteReply, DeleteWalk>(&all);
   return done;
 }

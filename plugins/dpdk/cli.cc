@@ -99,38 +99,6 @@ Result<void> show_device(Host& host, void* context, CliArgs& args, CliReply& rep
   return {};
 }
 
-template <class T>
-Result<void> take_number(CliArgs& args, const char* key, uint64_t most, T& out) {
-  const auto n = args.number(key, 1, most);
-  if (!n) return n.error();
-  out = static_cast<T>(*n);
-  return {};
-}
-
-Result<void> take_key(CliArgs& args, DeviceConfig& d) {
-  if (args.accept("name")) {
-    const auto name = args.text("name");
-    if (!name) return name.error();
-    d.name = *name;
-    return {};
-  }
-  if (args.accept("num-rx-queues"))
-    return take_number(args, "num-rx-queues", kMostQueues, d.n_rx_queues);
-  if (args.accept("num-tx-queues"))
-    return take_number(args, "num-tx-queues", kMostQueues, d.n_tx_queues);
-  if (args.accept("num-rx-desc"))
-    return take_number(args, "num-rx-desc", kMostDescriptors, d.n_rx_descriptors);
-  if (args.accept("num-tx-desc"))
-    return take_number(args, "num-tx-desc", kMostDescriptors, d.n_tx_descriptors);
-  if (args.accept("no-tso"))
-    d.has_tso = false;
-  else if (args.accept("no-rx-interrupts"))
-    d.has_rx_interrupts = false;
-  else
-    return args.unknown();
-  return {};
-}
-
 // What a command comes to: at once, or later, for who can wait. A script waits a little.
 template <class Outcome, class Begin, class Say>
 Result<void> answer(Devices& all, CliReply& reply, Begin begin, Say say) {
@@ -159,10 +127,11 @@ Result<void> create(Host&, void* context, CliArgs& args, CliReply& reply) {
   Devices& all = *static_cast<Devices*>(context);
   const auto text = args.text("a device like net_tap0,iface=dtap0");
   if (!text) return text.error();
-  auto config = parse_vdev(*text);
+  auto config = parse_vdev(*text, all.config.defaults);
   if (!config) return config.error();
-  while (!args.done())
-    if (auto taken = take_key(args, *config); !taken) return taken;
+  std::vector<std::string_view> words;
+  while (!args.done()) words.push_back(args.next());
+  if (auto read = read_words(words, *config); !read) return read;
   return answer<Result<IfIndex>>(
       all, reply, [&](auto done) { all.create_vdev(*config, done); },
       [&all](const Result<IfIndex>& made, CliReply& to) {
@@ -217,7 +186,8 @@ Result<void> register_commands(Host& host, Devices& all) {
        .run = show_device},
       {.path = "create dpdk vdev",
        .syntax = "DEVICE[,KEY=VALUE...] [name NAME] [num-rx-queues N] [num-tx-queues N] "
-                 "[num-rx-desc N] [num-tx-desc N] [no-tso] [no-rx-interrupts]",
+                 "[num-rx-desc N] [num-tx-desc N] [rss { ipv4-tcp ... }] [tso on|off] "
+                 "[vlan-strip-offload on|off] [no-rx-interrupts]",
        .help = "Makes a device of software of DPDK's and its interface, which is down.",
        .context = &all,
        .run = create},

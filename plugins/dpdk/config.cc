@@ -114,11 +114,9 @@ bool is_list_of_numbers(const std::string& text) {
 
 Result<void> add_device(const ConfigNode& node, DeviceConfig d, bool is_virtual, Config& out) {
   if (is_virtual) {
-    const auto parsed = parse_vdev(node.word);
+    const auto parsed = parse_vdev(node.word, d);
     if (!parsed) return node.fail(parsed.error().message);
-    d.is_virtual = true;
-    d.address = parsed->address;
-    d.devargs = parsed->devargs;
+    d = *parsed;
   } else {
     d.address = pci_address(node.word);
     if (d.address.empty())
@@ -177,12 +175,12 @@ Result<void> read_key(ConfigReader& in, const ConfigNode& w, const DeviceConfig&
 }  // namespace
 
 // Nothing that EAL might take for a device of another bus.
-Result<DeviceConfig> parse_vdev(std::string_view text) {
-  DeviceConfig d;
+Result<DeviceConfig> parse_vdev(std::string_view text, const DeviceConfig& defaults) {
+  DeviceConfig d = defaults;
   d.is_virtual = true;
   const auto comma = text.find(',');
   d.address = text.substr(0, comma);
-  if (comma != std::string_view::npos) d.devargs = text.substr(comma + 1);
+  d.devargs = comma == std::string_view::npos ? "" : text.substr(comma + 1);
   constexpr std::string_view kLetters =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
   if (d.address.empty() || d.address.find_first_not_of(kLetters) != std::string::npos)
@@ -225,9 +223,38 @@ const char* const kStanzaHelp =
     "no-pci, no-hugetlb, socket-mem MB[,MB...], iova-mode pa|va, uio-driver NAME|auto|none\n"
     "no-multi-seg, no-tx-checksum-offload, enable-lro, log-level LEVEL";
 
+Result<void> read_words(std::span<const std::string_view> words, DeviceConfig& out) {
+  ConfigNode node;
+  ConfigNode* block = nullptr;
+  int place = 0;
+  const auto broken = [&](const char* why) {
+    return error(Status::kInvalid, "word " + std::to_string(place) + ": " + why);
+  };
+  for (const std::string_view word : words) {
+    ++place;
+    if (word == "{") {
+      if (block || node.children.empty()) return broken("a block behind no word");
+      block = &node.children.back();
+      block->has_block = true;
+    } else if (word == "}") {
+      if (!block) return broken("'}' without '{'");
+      block = nullptr;
+    } else {
+      std::vector<ConfigNode>& to = block ? block->children : node.children;
+      to.emplace_back();
+      to.back().word = word;
+      to.back().line = place;
+    }
+  }
+  if (block) return broken("'}' is missing");
+  const auto read = read_device(node, out);
+  if (read) return read;
+  return error(read.error().code, "word " + read.error().message.substr(1));  // ":3: ..."
+}
+
 Result<void> read_stanza(const ConfigNode& stanza, Config& out) {
   out.is_given = true;
-  DeviceConfig defaults;
+  DeviceConfig& defaults = out.defaults;
   for (std::size_t i = 0; i + 1 < stanza.children.size(); ++i)
     if (stanza.children[i].word == "dev" && stanza.children[i + 1].word == "default") {
       const ConfigNode& node = stanza.children[i + 1];

@@ -1,7 +1,9 @@
 // The stanza `dpdk { }` as data, and its reader. Control thread.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <hostloom/config.h>
@@ -28,6 +30,7 @@ struct DeviceConfig {
 struct Config {
   bool is_given = false;  // there is a stanza
   std::vector<DeviceConfig> devices;
+  DeviceConfig defaults;  // `dev default { }`: of those, too, that are made at run time
   bool has_pci = true;
   bool has_huge_pages = true;
   bool has_multi_segment = true;
@@ -45,8 +48,13 @@ Result<void> read_stanza(const ConfigNode& stanza, Config& out);
 
 constexpr uint64_t kMostQueues = 64, kMostDescriptors = 32'768;  // of either kind, of a device
 
-// "net_tap0,iface=dtap0": a device of software, as `vdev` takes it.
-Result<DeviceConfig> parse_vdev(std::string_view text);
+// "net_tap0,iface=dtap0": a device of software, as `vdev` takes it; what it does not say is as
+// `defaults` has it.
+Result<DeviceConfig> parse_vdev(std::string_view text, const DeviceConfig& defaults = {});
+
+// What a device is told at run time, in the words that it may have in the stanza: "name lan rss {
+// ipv4-tcp }", split at blanks. The error names the word by its place among them.
+Result<void> read_words(std::span<const std::string_view> words, DeviceConfig& out);
 
 // Those of "KEY=VALUE,...".
 std::vector<std::string> arguments_of(const std::string& devargs);
@@ -57,6 +65,8 @@ bool has_inside(const DeviceConfig&, std::string_view driver) noexcept;
 
 // RTE_ETH_RSS_* of the words of `rss { }`, and back. 0: not such a word.
 uint64_t rss_of(std::string_view word);
+// Of several with blanks between them; 0 of none. The error names the first that is none.
+Result<uint64_t> rss_of_words(std::string_view words);
 std::string rss_text(uint64_t flags);
 std::vector<std::string_view> rss_words();
 // Addresses and ports of TCP and UDP, addresses of the rest.

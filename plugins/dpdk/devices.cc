@@ -47,12 +47,12 @@ Result<void> Devices::start() {
 Result<void> Devices::place_buffers() {
   BufferPoolInfo pool;
   for (uint32_t i = 0; host_.buffer_pool(i, pool) == Status::kOk; ++i)
-    buffer_bytes_ += pool.n_buffers * (pool.stride - pool.front + kFront);
+    buffers_.push_back({pool.n_buffers * (pool.stride - pool.front + kFront), pool.numa_node});
   const auto provide = [](void* self, uint32_t index, std::size_t size, int numa_node,
                           std::span<std::byte>* out, uint64_t* page_size, std::string* message) {
     Devices& all = *static_cast<Devices*>(self);
     if (all.eal_.arguments.empty()) {
-      auto state = start_eal(all.host_, all.config, all.buffer_bytes_, all.log_);
+      auto state = start_eal(all.host_, all.config, all.buffers_, all.log_);
       if (!state) {
         *message = state.error().message;
         return state.error().code;

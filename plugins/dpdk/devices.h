@@ -132,8 +132,8 @@ class Devices {
   Mempools mempools_;
   EalState eal_;
   List devices_, making_, closing_;
-  std::size_t buffer_bytes_ = 0;  // in EAL's memory
-  UniqueFd news_, monitor_;       // of DPDK's; of the kernel's about its interfaces
+  std::vector<Piece> buffers_;  // the pools, in EAL's memory
+  UniqueFd news_, monitor_;     // of DPDK's; of the kernel's about its interfaces
   uint64_t news_watch_ = 0, monitor_watch_ = 0;
   static constexpr long kTickNs = 500'000'000;
   DriverTimer timer_{host_, kTickNs, [](void* self) { static_cast<Devices*>(self)->tick(); }, this};

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -30,8 +31,23 @@ std::string lcore_of_all_cores(const cpu_set_t& cores) {
   return "--lcores=0@(" + list + ")";
 }
 
-std::vector<std::string> arguments_of(const Config& c, const cpu_set_t& cores, bool has_huge_pages,
-                                      std::size_t bytes) {
+// EAL makes a folder even when it keeps no files: a private one, in place of /var/run/dpdk.
+std::string make_folder() {
+  const char* parent = std::getenv("TMPDIR");
+  std::string name = std::string(parent && *parent ? parent : "/tmp") + "/hostloom-dpdk-XXXXXX";
+  return ::mkdtemp(name.data()) ? name : "";
+}
+
+}  // namespace
+
+std::string EalState::text() const {
+  std::string all;
+  for (const std::string& a : arguments) all += (all.empty() ? "" : " ") + a;
+  return all;
+}
+
+std::vector<std::string> eal_arguments(const Config& c, const cpu_set_t& cores, bool has_huge_pages,
+                                       std::size_t bytes) {
   // No files; on plain pages EAL has no other word for it.
   std::vector<std::string> a{"hostloom",
                              has_huge_pages ? "--in-memory" : "--no-shconf",
@@ -61,51 +77,85 @@ std::vector<std::string> arguments_of(const Config& c, const cpu_set_t& cores, b
   return a;
 }
 
-// EAL makes a folder even when it keeps no files: a private one, in place of /var/run/dpdk.
-std::string make_folder() {
-  const char* parent = std::getenv("TMPDIR");
-  std::string name = std::string(parent && *parent ? parent : "/tmp") + "/hostloom-dpdk-XXXXXX";
-  return ::mkdtemp(name.data()) ? name : "";
+namespace {
+void add_free_pages(const fs::path& folder, int numa_node, std::vector<FreePages>& to) {
+  std::error_code none;
+  for (const auto& size : fs::directory_iterator(folder, none)) {
+    unsigned long long kb = 0, n = 0;
+    if (std::sscanf(size.path().filename().c_str(), "hugepages-%llukB", &kb) != 1) continue;
+    if (std::ifstream(size.path() / "free_hugepages") >> n) to.push_back({numa_node, kb << 10, n});
+  }
 }
 
+std::string where(int numa_node) {
+  return numa_node < 0 ? "on one node" : "on node " + std::to_string(numa_node);
+}
+
+std::string megabytes(std::size_t bytes) {
+  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MB";
+}
 }  // namespace
 
-std::string EalState::text() const {
-  std::string all;
-  for (const std::string& a : arguments) all += (all.empty() ? "" : " ") + a;
+std::vector<FreePages> free_huge_pages(const std::string& sys) {
+  std::vector<FreePages> all;
+  std::error_code none;
+  for (const auto& node : fs::directory_iterator(sys + "/devices/system/node", none)) {
+    int number = 0;
+    if (std::sscanf(node.path().filename().c_str(), "node%d", &number) == 1)
+      add_free_pages(node.path() / "hugepages", number, all);
+  }
+  if (all.empty()) add_free_pages(sys + "/kernel/mm/hugepages", 0, all);
   return all;
 }
 
-std::size_t free_huge_memory(const std::string& sys) {
-  std::size_t bytes = 0;
-  std::error_code none;
-  for (const auto& size : fs::directory_iterator(sys + "/kernel/mm/hugepages", none)) {
-    unsigned long long kb = 0, n = 0;
-    if (std::sscanf(size.path().filename().c_str(), "hugepages-%llukB", &kb) != 1) continue;
-    if (std::ifstream(size.path() / "free_hugepages") >> n) bytes += n * kb * 1024;
+Result<void> find_room(std::vector<Piece> pieces, std::vector<FreePages> pages) {
+  const auto pages_of = [](const Piece& p, const FreePages& f) {
+    return (p.bytes + f.page_size - 1) / f.page_size;
+  };
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Piece& a, const Piece& b) { return a.bytes > b.bytes; });
+  for (const Piece& p : pieces) {
+    FreePages* place = nullptr;
+    std::size_t most = 0;  // that there is for it
+    for (FreePages& f : pages) {
+      if (p.numa_node >= 0 && p.numa_node != f.numa_node) continue;
+      most = std::max(most, f.n * f.page_size);
+      if (pages_of(p, f) > f.n) continue;
+      if (!place || f.n * f.page_size < place->n * place->page_size) place = &f;
+    }
+    if (!place)
+      return error(Status::kNoMemory,
+                   megabytes(p.bytes) + " of huge pages of one size are needed " +
+                       where(p.numa_node) + ", and " + std::to_string(most >> 20) + " MB are free");
+    place->n -= pages_of(p, *place);
   }
-  return bytes;
+  return {};
 }
 
-Result<EalState> start_eal(Host& host, const Config& config, std::size_t bytes, EalLog& log) {
+Result<EalState> start_eal(Host& host, const Config& config, const std::vector<Piece>& buffers,
+                           EalLog& log) {
   static bool was_started = false;
   if (was_started) return error(Status::kUnsupported, "DPDK can be started once in a process");
   was_started = true;
   EalState state;
-  const std::size_t needed = bytes + kBesideBuffers, free = free_huge_memory("/sys");
-  state.has_huge_pages = config.has_huge_pages && free >= needed;
-  state.memory = state.has_huge_pages ? "huge pages"
-                 : config.has_huge_pages
-                     ? "plain pages (" + std::to_string(free >> 20) + " of " +
-                           std::to_string(needed >> 20) + " MB of huge pages are free): --no-huge"
-                     : "plain pages, as configured: --no-huge";
-  host.log(config.has_huge_pages && !state.has_huge_pages ? LogLevel::kNotice : LogLevel::kInfo,
-           "dpdk", "buffers on " + state.memory);
+  std::size_t bytes = 0;
+  for (const Piece& p : buffers) bytes += p.bytes;
+  std::vector<Piece> pieces = buffers;
+  pieces.push_back({kBesideBuffers});
+  const auto room = config.has_huge_pages ? find_room(pieces, free_huge_pages("/sys"))
+                                          : error(Status::kUnsupported, "as configured");
+  state.has_huge_pages = room.has_value();
+  state.memory = room ? "huge pages" : "plain pages (" + room.error().message + "): --no-huge";
+  host.log(config.has_huge_pages && !room ? LogLevel::kNotice : LogLevel::kInfo, "dpdk",
+           "buffers on " + state.memory);
+  if (!room && (!config.socket_mem.empty() || config.iova_mode == "pa"))
+    host.log(LogLevel::kNotice, "dpdk",
+             "'socket-mem' and 'iova-mode pa' are for huge pages, and left out");
 
   cpu_set_t cores;
   if (::pthread_getaffinity_np(::pthread_self(), sizeof cores, &cores) != 0)
     return error(Status::kIo, "the daemon's cores are not known");
-  state.arguments = arguments_of(config, cores, state.has_huge_pages, bytes);
+  state.arguments = eal_arguments(config, cores, state.has_huge_pages, bytes);
   if (auto opened = log.open(); !opened) return opened.error();
   const std::string folder = make_folder();
   const char* was = std::getenv("RUNTIME_DIRECTORY");

@@ -1,6 +1,8 @@
 // The names of what packets are spread by.
 #include <rte_ethdev.h>
 
+#include <algorithm>
+
 #include "config.h"
 
 namespace loom::dpdk {
@@ -36,6 +38,25 @@ uint64_t rss_of(std::string_view word) {
   for (const auto& w : kWords)
     if (w.word == word) return w.flag;
   return 0;
+}
+
+Result<uint64_t> rss_of_words(std::string_view words) {
+  uint64_t flags = 0;
+  for (std::size_t at = 0; at < words.size();) {
+    const std::size_t end = std::min(words.find(' ', at), words.size());
+    const std::string_view word = words.substr(at, end - at);
+    at = end + 1;
+    if (word.empty()) continue;
+    const uint64_t flag = rss_of(word);
+    if (flag == 0) {
+      const std::string_view near = nearest_name(word, rss_words());
+      return error(Status::kInvalid,
+                   "'" + std::string(word) + "' is nothing to spread packets by" +
+                       (near.empty() ? "" : "; did you mean '" + std::string(near) + "'?"));
+    }
+    flags |= flag;
+  }
+  return flags;
 }
 
 std::string rss_text(uint64_t flags) {

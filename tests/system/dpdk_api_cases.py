@@ -56,15 +56,24 @@ def api():
         for fields, retval in (({"device": ""}, -7), ({"device": "0000:03:00.0"}, -7), ({"device": "pci:0000:03:00.0"}, -7),
                                ({"device": "net_nonsense0"}, -11), ({"device": "net_null1,size=none"}, -11),
                                ({"device": "net_null1", "num_rx_queues": 65}, -7), ({"device": "x" * 100}, -7),
-                               ({"device": "net_null1", "num_tx_desc": 65535}, -7),
+                               ({"device": "net_null1", "num_tx_desc": 65535}, -7), ({"device": "net_null1", "rss": "ipv4-tpc"}, -7),
                                ({"device": "net_null1", "interface_name": NAME}, -81)):
-            no = m.call("dpdk_vdev_create", **fields)
+            no = m.call("dpdk_vdev_create_v2" if "rss" in fields else "dpdk_vdev_create", **fields)
             expect((no["retval"], no["sw_if_index"]) == (retval, NOBODY), f"{fields}: {no}")
+        spread = m.call("dpdk_vdev_create_v2", device="net_null1", num_rx_queues=2, rss="ipv4-tcp ipv6-udp", vlan_strip=True)
+        expect(spread["retval"] == 0, f"create: {spread}\n{lab.cli('show', 'log')}")
+        d, = m.dump("dpdk_device_dump", sw_if_index=spread["sw_if_index"])
+        expect((d["num_rx_queues"], d["rss"]) == (2, "ipv4-tcp ipv6-udp"), f"details: {d}")
+        expect(m.call("dpdk_vdev_delete", sw_if_index=spread["sw_if_index"])["retval"] == 0, "delete")
+        lab.cli(*"create dpdk vdev net_null1 name late1 num-rx-queues 2 rss { ipv4-udp } tso off".split())
+        d, = [d for d in m.dump("dpdk_device_dump") if d["device"] == "net_null1"]
+        expect((d["num_rx_queues"], d["rss"]) == (2, "ipv4-udp"), f"details: {d}")
+        lab.cli("delete", "dpdk", "vdev", "late1")
         expect(m.call("dpdk_device_counters_get", sw_if_index=99)["retval"] == -2, "counters of no device")
         expect(m.dump("dpdk_xstats_dump", sw_if_index=99) == [], "xstats of no device")
         expect(m.dump("dpdk_device_dump", sw_if_index=99) == [], "no device")
         expect(lab.cli("create", "dpdk", "vdev", "net_null1,size=128", "name", "late1").strip() == "late1", "by command")
-        expect_error(lab, "unknown word 'loud'", "create", "dpdk", "vdev", "net_null2", "loud")
+        expect_error(lab, "word 1: unknown key 'loud'", "create", "dpdk", "vdev", "net_null2", "loud")
         expect_error(lab, "there is no DPDK device 'late2'", "delete", "dpdk", "vdev", "late2")
         for name in ("late1", NAME):  # this one was made by the start-up file
             lab.cli("delete", "dpdk", "vdev", name)

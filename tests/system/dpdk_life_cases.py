@@ -80,7 +80,7 @@ def over_vlan(text, kernels, keys=""):
             lab.stop(relay)
         else:  # a TAP has taken it along
             subprocess.run(["ip", "link", "del", f"vlan-{kernels}"], capture_output=True, check=False)
-        lab.cli("create", "dpdk", "vdev", text, "name", NAME)
+        lab.cli("create", "dpdk", "vdev", text, "name", NAME, *keys.split())
         for words in startup() + create:
             lab.cli(*words.split())
         wait_link(lab, "up")
@@ -88,6 +88,7 @@ def over_vlan(text, kernels, keys=""):
         vlan_device(lab, name=f"vlan-{kernels}", parent=kernels)
         for address in (OWN_IP4, OWN_IP6, STACK_IP4):
             kernel_pings(lab, address=address)
+        expect(("VLAN_STRIP" in lab.cli("show", "hardware-interfaces")) == bool(keys), "a command is as good as the stanza")
         expect_reclaimed(lab)  # who was left in the middle hears from the kernel that nobody is there
 
 

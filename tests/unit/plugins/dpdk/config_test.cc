@@ -3,12 +3,8 @@
 #include <gtest/gtest.h>
 #include <rte_ethdev.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "config.h"
 #include "config/parser.h"
-#include "eal.h"
 
 namespace loom::dpdk {
 namespace {
@@ -71,6 +67,49 @@ TEST(DpdkConfig, DefaultsAreForAllDevicesThatDoNotSayOtherwise) {
   ASSERT_TRUE(c) << c.error().message;
   EXPECT_EQ(c->devices.at(0).n_rx_queues, 2);
   EXPECT_EQ(c->devices.at(1).n_rx_queues, 3);
+  EXPECT_EQ(c->defaults.n_rx_queues, 2);
+  EXPECT_EQ(parse_vdev("net_null2", c->defaults)->n_rx_queues, 2);
+}
+
+std::string refusal_of_words(std::vector<std::string_view> words) {
+  DeviceConfig d;
+  const auto read = read_words(words, d);
+  return read ? "" : read.error().message;
+}
+
+TEST(DpdkConfig, ACommandHasTheWordsOfTheStanza) {
+  DeviceConfig d = *parse_vdev("net_null0,size=64");
+  const std::string_view words[] = {"name",     "lan",
+                                    "rss",      "{",
+                                    "ipv4-tcp", "ipv6-udp",
+                                    "}",        "vlan-strip-offload",
+                                    "on",       "tso",
+                                    "off",      "num-rx-queues",
+                                    "3",        "no-rx-interrupts"};
+  const auto read = read_words(words, d);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(d.probe_text(), "net_null0,size=64");
+  EXPECT_EQ(d.name, "lan");
+  EXPECT_EQ(d.rss, RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
+  EXPECT_TRUE(d.strips_vlan);
+  EXPECT_FALSE(d.has_tso);
+  EXPECT_EQ(d.n_rx_queues, 3);
+  EXPECT_FALSE(d.has_rx_interrupts);
+  EXPECT_THAT(refusal_of_words({"name", "x", "tos", "on"}), HasSubstr("word 3: unknown key 'tos'"));
+  EXPECT_THAT(refusal_of_words({"rss", "{", "ipv4-tpc", "}"}), HasSubstr("word 3: "));
+  EXPECT_THAT(refusal_of_words({"rss", "{", "ipv4"}), HasSubstr("word 3: '}' is missing"));
+  EXPECT_THAT(refusal_of_words({"{", "ipv4", "}"}), HasSubstr("word 1: a block behind no word"));
+  EXPECT_THAT(refusal_of_words({"rss", "{", "{"}), HasSubstr("word 3: a block"));
+  EXPECT_THAT(refusal_of_words({"tso", "on", "}"}), HasSubstr("word 3: '}' without '{'"));
+  EXPECT_THAT(refusal_of_words({"num-rx-queues"}), HasSubstr("word 1: "));
+}
+
+TEST(DpdkConfig, WordsOfRssInOneText) {
+  EXPECT_EQ(*rss_of_words(""), 0u);
+  EXPECT_EQ(*rss_of_words("  ipv4-tcp  l2-payload "),
+            RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_L2_PAYLOAD);
+  EXPECT_THAT(rss_of_words("ipv4 ipv4-tpc").error().message,
+              HasSubstr("'ipv4-tpc' is nothing to spread packets by; did you mean 'ipv4-tcp'?"));
 }
 
 TEST(DpdkConfig, RefusalsNameLineAndTheNearestWord) {
@@ -116,19 +155,6 @@ TEST(DpdkConfig, OnlyDevicesThatAreMadeOfOthersHaveThemInside) {
   EXPECT_FALSE(has("net_memif0,id=1"));
   EXPECT_FALSE(has("net_tap0,iface=net_memif0"));
   EXPECT_FALSE(has("net_pcap0,rx_pcap=/tmp/net_memif.pcap"));
-}
-
-TEST(DpdkEal, CountsTheHugePagesThatAreFree) {
-  namespace fs = std::filesystem;
-  const std::string sys = testing::TempDir() + "/sys-" + std::to_string(::getpid());
-  EXPECT_EQ(free_huge_memory(sys), 0u);
-  for (const auto& [size, n] : {std::pair{"2048", 3}, {"1048576", 1}}) {
-    const std::string folder = sys + "/kernel/mm/hugepages/hugepages-" + size + "kB";
-    fs::create_directories(folder);
-    std::ofstream(folder + "/free_hugepages") << n;
-  }
-  EXPECT_EQ(free_huge_memory(sys), (3ull * 2 << 20) + (1ull << 30));
-  fs::remove_all(sys);
 }
 
 }  // namespace
