@@ -7,6 +7,7 @@
 
 #include "memif_guard.h"
 #include "stall_guard.h"
+#include "tap_host.h"
 #include "vhost_guard.h"
 
 namespace loom::dpdk {
@@ -43,6 +44,8 @@ Result<BurstGate*> admit(const DeviceConfig& d, uint32_t n_workers) {
         "net_virtio_user is no part of another device here, which would wait for its peer");
   if (const std::string one = pcap_that_waits(d); !one.empty())
     return refused(one + " is no regular file: a worker would wait for who is at its other end");
+  // Without it one that is moved cannot be stopped and started again.
+  if (d.address.starts_with("net_tap")) (void)guard_tap();
   if (const auto guarded = guard_stalls(d); !guarded)
     return refused("its driver cannot be kept from waiting in a burst: " + guarded.error().message);
   if (is_vhost(d))

@@ -129,6 +129,7 @@ Status Devices::outcome_of(Device& d) {
 Status Devices::set_admin(Device& d, bool up) {
   if (d.is_admin_up == up) return Status::kOk;
   d.is_admin_up = up;
+  if (!d.is_called) (void)look_at_host(d);
   d.refusal = {};
   d.is_wish_late = false;
   bring(d);
@@ -142,6 +143,8 @@ Status Devices::set_mtu(Device& d, uint32_t mtu) {
   if (mtu > d.info.max_mtu || mtu < d.info.min_mtu) return Status::kInvalid;
   if (mtu == d.wanted_mtu) return Status::kOk;
   if (d.is_removed.load(std::memory_order_relaxed)) return Status::kNotFound;
+  if (!d.is_called) (void)look_at_host(d);
+  if (d.is_elsewhere) return Status::kUnsupported;  // the other end has its MTU from who has it
   const uint32_t before = std::exchange(d.wanted_mtu, mtu);
   d.refusal = {};
   d.is_wish_late = false;

@@ -10,13 +10,14 @@ namespace {
 
 std::string link_text(const Device& d) {
   if (d.is_removed.load(std::memory_order_relaxed)) return "gone";
-  if (!d.is_link_up) return "link down";
+  const std::string where = d.is_elsewhere ? ", in another namespace or renamed" : "";
+  if (!d.is_link_up) return "link down" + where;
   std::string text = "link up";
   if (d.link.link_speed != RTE_ETH_SPEED_NUM_NONE)
     text += d.link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN
                 ? " unknown speed"
                 : " " + std::to_string(d.link.link_speed) + " Mb/s";
-  return text + (d.link.link_duplex ? " full duplex" : " half duplex");
+  return text + (d.link.link_duplex ? " full duplex" : " half duplex") + where;
 }
 
 // Those that are not zero, as most of a card's hundreds are.

@@ -17,6 +17,7 @@
 #include "mempool.h"
 #include "peer_listener.h"
 #include "peer_socket.h"
+#include "tap_host.h"
 
 namespace loom::dpdk {
 
@@ -42,6 +43,7 @@ struct DriverTraits {
   // is told to listen no more, nor have an alarm left for a device that is closed then.
   bool is_stopped_by_interrupts = false;
   bool wants_signals = false;       // its descriptors send a signal a packet: see port.cc
+  bool is_tap = false;              // the kernel's end of it may be moved
   bool wants_equal_queues = false;  // as many to send as to receive
   bool has_fixed_link = false;      // up while it is started: nobody is at the other end
 };
@@ -127,6 +129,8 @@ struct Device {
   bool is_admin_up = false;
   bool is_link_up = false;
   bool is_gone = false;       // is_removed has been seen to
+  TapHost host_end;           // of a net_tap
+  bool is_elsewhere = false;  // that is in another namespace, or renamed
   uint32_t n_ticks_down = 0;  // since it was started, or its peer was looked for
   uint32_t n_refused = 0;     // attempts in a row to find its peer again
   Result<void> refusal;       // of the latest wish

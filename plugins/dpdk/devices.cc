@@ -14,11 +14,14 @@
 namespace loom::dpdk {
 namespace {
 
-// Whether the kernel's interface that the device stands on is gone: drivers do not notice, and go
-// on saying that the link is up.
-bool has_lost_host(const Device& d) {
+// Where the kernel's interface is that the device stands on, if it does: drivers do not notice that
+// it has gone, and go on saying that the link is up. A net_tap's may be elsewhere, and nobody tells
+// of it there.
+HostEnd host_end_of(const Device& d) {
   char name[IF_NAMESIZE];
-  return d.info.if_index != 0 && !::if_indextoname(d.info.if_index, name);
+  if (d.info.if_index == 0) return HostEnd::kHere;
+  if (d.host_end.is_known()) return d.host_end.where(d.info.if_index);
+  return ::if_indextoname(d.info.if_index, name) ? HostEnd::kHere : HostEnd::kGone;
 }
 
 }  // namespace
@@ -98,15 +101,16 @@ void Devices::look_soon() noexcept {
 void Devices::look_at_links() {
   for (const auto& d : devices_) {
     if (d->is_called) continue;  // there is more to be seen when that is over
-    if (d->is_removed.load(std::memory_order_relaxed) || has_lost_host(*d)) {
+    if (!look_at_host(*d) || d->is_removed.load(std::memory_order_relaxed)) {
       if (!d->is_gone) note_removed(*d);
       continue;
     }
     // Stopped, it says nothing about the other end; until it is started again, the link is as it
     // was.
     if (!d->is_started.load(std::memory_order_relaxed)) continue;
-    (void)rte_eth_link_get_nowait(d->port, &d->link);
-    const bool is_up = d->link.link_status == RTE_ETH_LINK_UP;
+    if (!d->is_elsewhere) (void)rte_eth_link_get_nowait(d->port, &d->link);
+    const bool is_up =
+        d->is_elsewhere ? d->host_end.is_up() : d->link.link_status == RTE_ETH_LINK_UP;
     if (is_up == d->is_link_up) continue;
     d->is_link_up = is_up;
     (void)host_.set_link(d->index, is_up);
@@ -130,8 +134,20 @@ bool Devices::needs_ticks(const Device& d) const noexcept {
   if (d.is_gone) return false;
   if (d.is_called || seeks_peer(d)) return true;
   if (!d.is_started.load(std::memory_order_relaxed) || d.traits.has_fixed_link) return false;
+  if (d.is_elsewhere) return true;
   const bool has_news = d.info.if_index != 0 ? monitor_watch_ != 0 : d.has_link_interrupt;
   return !has_news;
+}
+
+bool Devices::look_at_host(Device& d) {
+  const HostEnd end = host_end_of(d);
+  const bool is_elsewhere = end == HostEnd::kElsewhere;
+  if (end == HostEnd::kGone) return false;
+  if (std::exchange(d.is_elsewhere, is_elsewhere) != is_elsewhere)
+    host_.log(LogLevel::kNotice, "dpdk",
+              d.name + ": the kernel's end is " +
+                  (is_elsewhere ? "in another network namespace, or has another name" : "back"));
+  return true;
 }
 
 // Whatever its link was: its descriptors would be readable for ever.

@@ -86,6 +86,9 @@ class Devices {
   void look_at_links();
   bool needs_ticks(const Device&) const noexcept;
   void note_removed(Device&);
+  // Of a device that no call is under way of: notes where the kernel's end of it is. False: it is
+  // gone.
+  bool look_at_host(Device&);
   void tick();
 
   // --- making.cc: how a device comes to be, and how it goes.

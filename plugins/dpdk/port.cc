@@ -28,6 +28,7 @@ constexpr DriverTraits kTraits[] = {
      .copies_at_once = true,
      .shares_mac = true,
      .wants_signals = true,
+     .is_tap = true,
      .wants_equal_queues = true},
     {.driver = "net_af_packet", .copies_at_once = true, .shares_mac = true},
     {.driver = "net_af_xdp", .shares_mac = true},
@@ -171,6 +172,7 @@ const DriverTraits& traits_of(std::string_view driver) noexcept {
 }
 
 int call_port(const Device& d, int (*call)(uint16_t port)) {
+  const WithoutHost scope(d.is_elsewhere);
   const auto run = [&] { return call(d.port); };
   const bool is_there = d.traits.is_run_by_interrupts ||
                         (d.traits.is_stopped_by_interrupts && call == rte_eth_dev_stop);
@@ -194,7 +196,9 @@ Result<void> configure_port(Device& d) {
   d.n_tx_descriptors = descriptors(d.config.n_tx_descriptors, d.info.default_txportconf.ring_size);
   code = rte_eth_dev_adjust_nb_rx_tx_desc(d.port, &d.n_rx_descriptors, &d.n_tx_descriptors);
   if (code != 0) return failed(d, "descriptors", code);
-  if (auto ok = set_up_queues(d); !ok) return ok;
+  const auto have_queues = set_up_queues(d);
+  if (d.traits.is_tap) d.host_end.find(d.info.if_index);
+  if (!have_queues) return have_queues;
   if (d.traits.wants_signals) end_signals();
   // Software devices that know no MTU take any packet.
   code = rte_eth_dev_set_mtu(d.port, static_cast<uint16_t>(std::min<uint32_t>(d.mtu, 0xffff)));
@@ -210,6 +214,7 @@ Result<void> start_port(Device& d) {
   const SignalsBlocked blocked;
   const int code = call_port(d, rte_eth_dev_start);
   if (code != 0) return failed(d, "rte_eth_dev_start", code);
+  const WithoutHost scope(d.is_elsewhere);
   if (d.traits.shares_mac) (void)rte_eth_promiscuous_enable(d.port);
   (void)rte_eth_allmulticast_enable(d.port);
   for (uint16_t q = 0; q < d.queues.size(); ++q) watch(d, q);

@@ -3,6 +3,7 @@
 usage: dpdk_kernel_cases.py CASE"""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import socket
@@ -12,8 +13,9 @@ import sys
 from dpdk_cases import (NAME, TAP, config, device, finish_checksums, kernel_pings, kernel_takes_up, startup, vdev,
                         wait_link)  # first: it knows where lab.py is
 from dpdk_peer_cases import OTHER, hardware
-from cases import expect
-from lab import STACK_IP4, Lab, run_case, wait_until
+from cases import expect, expect_error
+from lab import HOST_IP4, STACK_IP4, Lab, run_case, wait_until
+from memif_cases import ping
 
 # A program for interfaces whose drivers know none; libxdp brings it.
 XDP_PROGRAM = "/usr/lib/x86_64-linux-gnu/bpf/xsk_def_xdp_prog.o"
@@ -107,5 +109,86 @@ def held_xdp():
     held(f"net_af_xdp0,iface=macv0,xdp_prog={XDP_PROGRAM}")
 
 
+@contextlib.contextmanager
+def namespace(lab):
+    """Another one, with nothing in it: the id of a process there."""
+    inside = lab.spawn(["unshare", "--net", "sleep", "infinity"], name="namespace")
+
+    def of(pid):
+        return os.readlink(f"/proc/{pid}/ns/net")
+    wait_until(lambda: of(inside.pid) != of("self"), "it is in a namespace of its own")
+    try:
+        yield str(inside.pid)
+    finally:
+        lab.stop(inside)
+
+
+def moved():
+    """The kernel's end of net_tap is given to another namespace: while it is up, and before it is. It goes on there, down and up
+    again; it comes back, under another name as well; and one that is deleted there is gone."""
+    text = f"net_tap0,iface={TAP}"
+    with Lab(startup=startup(), config_extra=config(vdev(text))) as lab, namespace(lab) as inside:
+        def there(words):
+            return lab.run(["nsenter", "--net", "-t", inside, *words.split()], check=False)
+
+        def is_reached():
+            for words in (f"addr replace {HOST_IP4}/24 dev {TAP}", f"link set {TAP} up"):
+                expect(there(f"ip {words}").returncode == 0, words)
+            wait_link(lab, "up")
+            wait_until(lambda: there(f"ping -c 1 -W 1 {STACK_IP4}").returncode == 0, "it answers there")
+            ping(lab, HOST_IP4)
+
+        def set_state(state):
+            lab.cli("set", "interface", "state", NAME, state)
+
+        wait_link(lab, "up")
+        kernel_takes_up()
+        kernel_pings(lab)
+        ip(f"link set {TAP} netns {inside}")
+        is_reached()
+        expect("in another namespace or renamed" in hardware(lab), hardware(lab))
+        there(f"ip link set {TAP} down")
+        wait_link(lab, "down")
+        is_reached()
+        set_state("down")
+        set_state("up")
+        is_reached()
+        expect_error(lab, "mtu", "set", "interface", "mtu", "packet", "1400", NAME)
+        is_reached()
+        there(f"ip link set {TAP} netns {os.getpid()}")
+        wait_until(lambda: "renamed" not in hardware(lab), "it is back")
+        kernel_takes_up()
+        kernel_pings(lab)
+        ip(f"link set {TAP} down")
+        ip(f"link set {TAP} name {TAP}x")
+        kernel_takes_up(f"{TAP}x")
+        kernel_pings(lab)
+        ip(f"link set {TAP}x down")
+        ip(f"link set {TAP}x name {TAP}")
+        kernel_takes_up()
+        kernel_pings(lab)
+        set_state("down")
+        ip(f"link set {TAP} netns {inside}")
+        set_state("up")
+        is_reached()
+        lab.cli("create", "dpdk", "vdev", f"net_tap1,iface={TAP}", "name", OTHER)  # the name is free here
+        for words in startup(OTHER, OTHER_IP4, OTHER_IP6):
+            lab.cli(*words.split())
+        kernel_takes_other()
+        kernel_pings(lab, address=OTHER_IP4)
+        set_state("down")
+        set_state("up")
+        is_reached()
+        kernel_pings(lab, address=OTHER_IP4)
+        expect(there(f"ip link del {TAP}").returncode == 0, "it is deleted there")
+        wait_link(lab, "down")
+        wait_until(lambda: "gone, stopped" in hardware(lab), "it is described as gone and stopped")
+        kernel_pings(lab, address=OTHER_IP4)
+        lab.cli("delete", "dpdk", "vdev", NAME)
+        ip(f"link set {TAP} netns {inside}")
+        lab.cli("delete", "dpdk", "vdev", OTHER)
+        expect(TAP not in there("ip link").stdout.decode(), "who is deleted while it is there takes it along")
+
+
 if __name__ == "__main__":
-    run_case(held_packet, held_xdp)
+    run_case(held_packet, held_xdp, moved)
