@@ -6,6 +6,7 @@
 #include <string>
 
 #include "memif_guard.h"
+#include "peer_socket.h"
 #include "stall_guard.h"
 #include "tap_host.h"
 #include "vhost_guard.h"
@@ -61,15 +62,25 @@ Result<BurstGate*> admit(const DeviceConfig& d, uint32_t n_workers) {
 }
 
 // What drivers believe is in README.md, "Peers of ...".
-std::string_view trust_of(const DeviceConfig& d) noexcept {
+std::string trust_of(const DeviceConfig& d) {
   if (is_memif(d.address))
-    return ": net_memif trusts its peer, which can read and write this daemon's memory; for peers "
-           "that are not to be trusted there is `create interface memif`";
+    return d.address + ": net_memif trusts its peer, which can read and write this daemon's memory";
   if (is_vhost(d))
-    return ": net_vhost trusts its peer, whose memory it reads and writes: this daemon ends when "
-           "that is cut off; for peers that are not to be trusted there is `create interface "
-           "memif`";
+    return d.address +
+           ": net_vhost trusts its peer, whose memory it reads and writes: this daemon ends when "
+           "that is cut off";
+  if (const PeerSocket peer = peer_socket_of(d); !peer.path.empty())
+    return d.address + ": net_virtio_user trusts its peer: who is at " + peer.path +
+           " can read and write the memory of all buffers of this daemon";
   return "";
+}
+
+Result<void> check_trust(const DeviceConfig& d) {
+  const std::string trust = trust_of(d);
+  if (trust.empty() || d.trusts_peer) return {};
+  return error(Status::kPermission,
+               trust + "; `trust-peer` makes the device, for a peer that is to be trusted" +
+                   kInsteadOfThem + " for others");
 }
 
 }  // namespace loom::dpdk

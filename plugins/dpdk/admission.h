@@ -1,9 +1,10 @@
 // Which devices of software are let in, before DPDK is asked for them: those whose drivers can be
-// kept from waiting for a peer where others wait with them. And whom one trusts that is let in.
+// kept from waiting for a peer where others wait with them, and that trust no peer with more than
+// packets, unless the operator does.
 #pragma once
 #include <hostloom/status.h>
 
-#include <string_view>
+#include <string>
 
 #include "burst_gate.h"
 #include "config.h"
@@ -14,7 +15,11 @@ namespace loom::dpdk {
 // what there is instead. Control thread, or the device's call thread.
 Result<BurstGate*> admit(const DeviceConfig&, uint32_t n_workers);
 
-// For the log, behind the interface's name; "": it trusts nobody with more than packets.
-std::string_view trust_of(const DeviceConfig&) noexcept;
+// Before that. Its driver gives its peer the daemon's memory, and nobody has said that the peer is
+// trusted: kPermission, with what there is to be done. Control thread.
+Result<void> check_trust(const DeviceConfig&);
+
+// Whom it trusts with that, for the log; "": nobody.
+std::string trust_of(const DeviceConfig&);
 
 }  // namespace loom::dpdk

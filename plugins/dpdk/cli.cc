@@ -187,7 +187,7 @@ Result<void> register_commands(Host& host, Devices& all) {
       {.path = "create dpdk vdev",
        .syntax = "DEVICE[,KEY=VALUE...] [name NAME] [num-rx-queues N] [num-tx-queues N] "
                  "[num-rx-desc N] [num-tx-desc N] [rss { ipv4-tcp ... }] [tso on|off] "
-                 "[vlan-strip-offload on|off] [no-rx-interrupts]",
+                 "[vlan-strip-offload on|off] [no-rx-interrupts] [trust-peer]",
        .help = "Makes a device of software of DPDK's and its interface, which is down.",
        .context = &all,
        .run = create},

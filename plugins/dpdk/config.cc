@@ -14,8 +14,8 @@ const std::vector<std::string_view> kKeys{
     "uio-driver", "log-level", "iova-mode", "no-multi-seg", "no-tx-checksum-offload",
     "enable-lro"};
 const std::vector<std::string_view> kDeviceKeys{
-    "name", "num-rx-queues", "num-tx-queues", "num-rx-desc",      "num-tx-desc",
-    "rss",  "tso",           "devargs",       "no-rx-interrupts", "vlan-strip-offload"};
+    "name", "num-rx-queues", "num-tx-queues",    "num-rx-desc",        "num-tx-desc", "rss",
+    "tso",  "devargs",       "no-rx-interrupts", "vlan-strip-offload", "trust-peer"};
 
 Result<std::string> one_of(ConfigReader& in, const ConfigNode& key,
                            const std::vector<std::string_view>& words) {
@@ -70,6 +70,10 @@ Result<void> read_device_key(ConfigReader& in, const ConfigNode& w, DeviceConfig
   if (w.word == "tso") return read_switch(in, w, d.has_tso);
   if (w.word == "vlan-strip-offload") return read_switch(in, w, d.strips_vlan);
   if (w.word == "devargs") return read_text(in, w, d.devargs);
+  if (w.word == "trust-peer") {
+    d.trusts_peer = true;
+    return {};
+  }
   if (w.word != "no-rx-interrupts") return in.unknown(w, kDeviceKeys);
   d.has_rx_interrupts = false;
   return {};
@@ -219,7 +223,8 @@ const char* const kStanzaHelp =
     "vdev NAME[,KEY=VALUE...] { }   a device of software\n"
     "  of a device: name NAME, num-rx-queues N, num-tx-queues N, num-rx-desc N, num-tx-desc N,\n"
     "  rss { ipv4-tcp ... }, tso on|off, devargs TEXT, no-rx-interrupts, vlan-strip-offload "
-    "on|off\n"
+    "on|off,\n"
+    "  trust-peer   net_memif, net_vhost, net_virtio_user: their peer can do what the daemon can\n"
     "no-pci, no-hugetlb, socket-mem MB[,MB...], iova-mode pa|va, uio-driver NAME|auto|none\n"
     "no-multi-seg, no-tx-checksum-offload, enable-lro, log-level LEVEL";
 
@@ -261,6 +266,7 @@ Result<void> read_stanza(const ConfigNode& stanza, Config& out) {
       if (auto ok = read_device(node, defaults); !ok) return ok;
       if (!defaults.name.empty())
         return node.fail("'name " + defaults.name + "' cannot be the name of all devices");
+      if (defaults.trusts_peer) return node.fail("'trust-peer' is said of each device by itself");
     }
   ConfigReader in(stanza);
   while (const ConfigNode* w = in.next())

@@ -23,6 +23,7 @@ struct DeviceConfig {
   bool has_tso = true;
   bool has_rx_interrupts = true;  // where the driver has them
   bool strips_vlan = false;
+  bool trusts_peer = false;  // of a driver that gives it the daemon's memory (admission.h)
   // As EAL takes it.
   std::string probe_text() const { return devargs.empty() ? address : address + "," + devargs; }
 };

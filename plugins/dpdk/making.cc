@@ -105,6 +105,7 @@ bool offers(const rte_eth_dev_info& now, const rte_eth_dev_info& before, const D
 }  // namespace
 
 void Devices::create(const DeviceConfig& c, Made made) {
+  if (auto trusted = check_trust(c); !trusted) return made(trusted.error());
   const SignalsBlocked blocked;
   making_.push_back(std::make_unique<Device>());
   Device& d = *making_.back();
@@ -115,10 +116,8 @@ void Devices::create(const DeviceConfig& c, Made made) {
   d.name = c.name.empty() ? c.address : c.name;
   d.on_made = std::move(made);
   d.peer = peer_socket_of(c);
+  if (const auto trust = trust_of(c); !trust.empty()) host_.log(LogLevel::kWarn, "dpdk", trust);
   if (!d.peer.path.empty()) {
-    host_.log(LogLevel::kWarn, "dpdk",
-              d.name + " trusts its peer: who is at " + d.peer.path +
-                  " can read and write the memory of all buffers of this daemon");
     if (auto ready = ready_for_peer(d); !ready) {
       const Made tell = std::move(d.on_made);
       making_.pop_back();
@@ -204,8 +203,6 @@ void Devices::finish_making(Device& d) {
     const auto added = add_interface(d);
     if (added) {
       d.n_refused = 0;
-      if (const auto trust = trust_of(d.config); !trust.empty())
-        host_.log(LogLevel::kWarn, "dpdk", d.name + std::string(trust));
       if (!d.on_made) host_.log(LogLevel::kNotice, "dpdk", d.name + " is there");
       return end_making(d, d.index);
     }

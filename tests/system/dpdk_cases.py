@@ -34,6 +34,11 @@ def vdev(text, name=NAME, keys=""):
     return f"vdev {text} {{ name {name} {keys} }}"
 
 
+def trusting(text, name=NAME):
+    """A device that gives its peer the daemon's memory is made of a peer that is trusted only."""
+    return vdev(text, name, "trust-peer")
+
+
 def startup(name=NAME, ip4=STACK_IP4, ip6=STACK_IP6, mtu=1500):
     return [
         f"set interface mtu packet {mtu} {name}",
@@ -301,7 +306,7 @@ def memif():
             peer.startup = [f"create memif socket id 1 filename {lab.dir}/memif.sock",
                             f"create interface memif socket-id 1 id 0 {ours}",
                             *startup("memif1/0", PEER_IP4, PEER_IP6)]
-            lab.config_extra = config(vdev(f"net_memif0,role={role},id=0,socket={lab.dir}/memif.sock,socket-abstract=no"))
+            lab.config_extra = config(trusting(f"net_memif0,role={role},id=0,socket={lab.dir}/memif.sock,socket-abstract=no"))
             lab.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6)
             for one in ((lab, peer) if role == "server" else (peer, lab)):
                 one.start_daemon()
@@ -331,9 +336,9 @@ def received(lab):
 def virtio():
     """net_virtio_user against net_vhost, a daemon each: checksums and segmentation left to the other end both ways."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
-        peer.config_extra = config(vdev(f"net_vhost0,iface={near.dir}/vhost.sock,tso=1"))
+        peer.config_extra = config(trusting(f"net_vhost0,iface={near.dir}/vhost.sock,tso=1"))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
-        near.config_extra = config(vdev(f"net_virtio_user0,path={near.dir}/vhost.sock,queue_size=1024"), keys="enable-lro")
+        near.config_extra = config(trusting(f"net_virtio_user0,path={near.dir}/vhost.sock,queue_size=1024"), keys="enable-lro")
         near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6)
         peer.start_daemon()
         near.start_daemon()
@@ -374,7 +379,7 @@ def testpmd():
             return lab.spawn([program, "--no-huge", "--no-pci", "-m", "256", "--no-telemetry", "--no-shconf", "-l", "0,1",
                               "--vdev", f"net_vhost0,iface={lab.dir}/vhost.sock,client=1", "--", "--forward-mode=icmpecho",
                               "--auto-start", "--total-num-mbufs=8192", "--stats-period", "3600"], name="testpmd")
-        lab.config_extra = config(vdev(f"net_virtio_user0,path={lab.dir}/vhost.sock,server=1"))
+        lab.config_extra = config(trusting(f"net_virtio_user0,path={lab.dir}/vhost.sock,server=1"))
         lab.startup = startup()
         pmd = vhost()
         lab.start_daemon()

@@ -17,7 +17,7 @@ import memif_peer  # noqa: E402
 import programs as p  # noqa: E402
 from cases import expect, expect_reclaimed  # noqa: E402
 from dpdk_cases import (NAME, OUR_MAC, TAP, arp_request, config, device, echo_request, expect_sound,  # noqa: E402
-                        finish_checksums, kernel_pings, kernel_takes_up, laboratory, startup, vdev, wait_link)
+                        finish_checksums, kernel_pings, kernel_takes_up, laboratory, startup, trusting, vdev, wait_link)
 from lab import STACK_IP4, Lab, run_case, wait_until  # noqa: E402
 from vlan_cases import KERNEL_IP4, OWN_IP4, OWN_IP6, VLAN, vlan_device  # noqa: E402
 
@@ -99,7 +99,7 @@ def memif_peers():
     with Lab(daemon=False) as lab:
         at = lab.dir / "memif.sock"
         text = f"net_memif0,role=server,id=0,socket={at},socket-abstract=no"
-        lab.config_extra = config(vdev(text))
+        lab.config_extra = config(trusting(text))
         lab.startup = [f"set interface mac address {NAME} {OUR_MAC.hex(':')}", *startup()]
         lab.start_daemon()
 
@@ -129,13 +129,13 @@ def memif_peers():
         lab.cli("delete", "dpdk", "vdev", NAME)
         for peer in silent:
             expect(peer.socket.recv(128) == b"", "who said nothing is hung up on")
-        lab.cli("create", "dpdk", "vdev", text, "name", NAME)
+        lab.cli("create", "dpdk", "vdev", text, "name", NAME, "trust-peer")
         for words in lab.startup:
             lab.cli(*words.split())
         peer_sends(waits=True)
         expect_sound(lab)
         log = (lab.dir / "hostloom.log").read_text()
-        expect(f"{NAME}: net_memif trusts its peer" in log, log)
+        expect("net_memif0: net_memif trusts its peer" in log, log)
 
 
 def memif_stalled():
@@ -146,8 +146,8 @@ def memif_stalled():
         server.bind(str(takes_nobody))
         server.listen(0)
         words = "id=0,socket={},socket-abstract=no"
-        lab.config_extra = config(vdev("net_memif0,role=client," + words.format(takes_nobody)),
-                                  vdev("net_memif1,role=server," + words.format(at), "memif1"))
+        lab.config_extra = config(trusting("net_memif0,role=client," + words.format(takes_nobody)),
+                                  trusting("net_memif1,role=server," + words.format(at), "memif1"))
         lab.startup = startup() + ["set interface state memif1 up"]
         lab.start_daemon()
         wait_until(lambda: f"Failed to connect socket: {takes_nobody}" in (lab.dir / "hostloom.log").read_text(),

@@ -4,13 +4,14 @@ usage: dpdk_peer_cases.py CASE"""
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import struct
 import subprocess
 
 from dpdk_cases import (NAME, NEAR_IP4, NEAR_IP6, PEER_IP4, PEER_IP6, TAP, config, deleted, device, finish_checksums,
-                        kernel_pings, kernel_takes_up, laboratory, received, startup, vdev,
+                        kernel_pings, kernel_takes_up, laboratory, received, startup, trusting, vdev,
                         wait_link)  # first: it knows where lab.py is
 import programs as p
 from cases import expect, expect_error
@@ -20,15 +21,16 @@ from messages import Messages
 
 OTHER = "dpdk1"  # of the same daemon, which nobody is to keep waiting
 AGAIN = -165     # the API's word for what is under way
+REFUSED = -1      # the log has the reason
 
 
 @contextlib.contextmanager
 def pair(ours, theirs):
     """Two daemons, the one's device connected to the other's; the one has a TAP as well."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
-        peer.config_extra = config(vdev(theirs.format(dir=near.dir)))
+        peer.config_extra = config(trusting(theirs.format(dir=near.dir)))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
-        near.config_extra = config(vdev(ours.format(dir=near.dir)), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.config_extra = config(trusting(ours.format(dir=near.dir)), vdev(f"net_tap0,iface={TAP}", OTHER))
         near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6) + startup(OTHER)
         for lab in (near, peer) if "role=server" in ours or "net_vhost" in ours else (peer, near):
             lab.start_daemon()
@@ -109,7 +111,7 @@ def stall():
             near.cli("delete", "dpdk", "vdev", NAME)
             answers(near)
             expect_error(near, "does not answer", "create", "dpdk", "vdev", f"net_virtio_user0,path={near.dir}/vhost.sock",
-                         "name", NAME)
+                         "name", NAME, "trust-peer")
             answers(near)
             expect("waits for its peer" in near.cli("show", "dpdk", "device"), "it is listed")
         wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
@@ -130,7 +132,7 @@ def stall_end():
                 near.cli("delete", "dpdk", "vdev", NAME)
             if asked == "create":
                 expect_error(near, "does not answer", "create", "dpdk", "vdev",
-                             f"net_virtio_user0,path={near.dir}/vhost.sock")
+                             f"net_virtio_user0,path={near.dir}/vhost.sock", "trust-peer")
             near.stop(near.daemon)
             expect(near.daemon.returncode == 0, f"{asked}: the daemon ended with {near.daemon.returncode}")
 
@@ -139,7 +141,7 @@ def absent():
     """net_virtio_user as a server, and nobody connects: the daemon is there, and so is the interface once a peer is."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
         server = f"net_virtio_user0,path={near.dir}/vhost.sock,server=1"
-        near.config_extra = config(vdev(server), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.config_extra = config(trusting(server), vdev(f"net_tap0,iface={TAP}", OTHER))
         near.startup = startup(OTHER)
         near.start_daemon()
         answers(near)
@@ -149,9 +151,9 @@ def absent():
         near.cli("delete", "dpdk", "vdev", NAME)
         expect(not (near.dir / "vhost.sock").exists(), "the socket is gone")
         expect_error(near, f"waits for its peer, which connects to {near.dir}/vhost.sock; the interface appears", "create",
-                     "dpdk", "vdev", server, "name", NAME)
+                     "dpdk", "vdev", server, "name", NAME, "trust-peer")
         answers(near)
-        peer.config_extra = config(vdev(f"net_vhost0,iface={near.dir}/vhost.sock,client=1"))
+        peer.config_extra = config(trusting(f"net_vhost0,iface={near.dir}/vhost.sock,client=1"))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
         peer.start_daemon()
         wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
@@ -161,7 +163,7 @@ def absent():
         ping(near, PEER_IP4)
         near.cli("delete", "dpdk", "vdev", NAME)
         peer.stop(peer.daemon)
-        expect_error(near, "waits for its peer", "create", "dpdk", "vdev", server)
+        expect_error(near, "waits for its peer", "create", "dpdk", "vdev", server, "trust-peer")
         near.stop(near.daemon)
         expect(near.daemon.returncode == 0, f"the daemon ended with {near.daemon.returncode}")
         expect(not (near.dir / "vhost.sock").exists(), "the socket is gone")
@@ -181,10 +183,10 @@ def mute(path):
 def others(lab):
     """Devices that are called on EAL's interrupt thread, or hear of their links by it, come, live and go."""
     memif = f"net_memif1,role=server,id=7,socket={lab.dir}/other.sock,socket-abstract=no"
-    lab.cli("create", "dpdk", "vdev", memif, "name", "memif1")
+    lab.cli("create", "dpdk", "vdev", memif, "name", "memif1", "trust-peer")
     lab.cli("set", "interface", "state", "memif1", "up")
     with Lab(daemon=False) as guest:
-        guest.config_extra = config(vdev(memif.replace("server", "client"), "memif0"))
+        guest.config_extra = config(trusting(memif.replace("server", "client"), "memif0"))
         guest.startup = startup("memif0")
         guest.start_daemon()
         wait_link(lab, "up", "memif1")
@@ -198,9 +200,9 @@ def server_stall():
     """net_virtio_user as a server: peers that connect and stall, at first and again, hold up nothing of the others."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
         path = near.dir / "vhost.sock"
-        near.config_extra = config(vdev(f"net_virtio_user0,path={path},server=1"), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.config_extra = config(trusting(f"net_virtio_user0,path={path},server=1"), vdev(f"net_tap0,iface={TAP}", OTHER))
         near.startup = startup(OTHER)
-        peer.config_extra = config(vdev(f"net_vhost0,iface={path},client=1"))
+        peer.config_extra = config(trusting(f"net_vhost0,iface={path},client=1"))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
         near.start_daemon()
         with mute(path):
@@ -288,12 +290,12 @@ def vhost_unfinished():
     """A peer of net_vhost stalls within a message: those of others come and go, and its device is deleted."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
         one, two = near.dir / "one.sock", near.dir / "two.sock"
-        near.config_extra = config(vdev(f"net_vhost0,iface={one}", "vhost1"), vdev(f"net_vhost1,iface={two}"))
+        near.config_extra = config(trusting(f"net_vhost0,iface={one}", "vhost1"), trusting(f"net_vhost1,iface={two}"))
         near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6)
-        peer.config_extra = config(vdev(f"net_virtio_user0,path={two}"))
+        peer.config_extra = config(trusting(f"net_virtio_user0,path={two}"))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
         near.start_daemon()
-        expect("vhost1: net_vhost trusts its peer" in log_of(near), log_of(near))
+        expect("net_vhost0: net_vhost trusts its peer" in log_of(near), log_of(near))
         near.cli("set", "interface", "state", "vhost1", "up")
         with unfinished(one), unfinished(one):
             peer.start_daemon()
@@ -331,6 +333,29 @@ def stall_others():
                 answers(near)
 
 
+def untrusted():
+    """Drivers that give their peer the daemon's memory are refused unless their peer is trusted, in the start-up file, by a
+    command and by a message, before there is anything for a peer to come to."""
+    with Lab(daemon=False) as lab:
+        at = lab.dir / "peer.sock"
+        devices = [f"net_memif0,role=server,id=0,socket={at},socket-abstract=no", f"net_vhost0,iface={at}", f"eth_vhost1,iface={at}",
+                   f"net_virtio_user0,path={at}", f"virtio_user1,path={at},server=1", f"net_failsafe0,dev(net_vhost2,iface={at})"]
+        lab.config_extra = config(*[vdev(text, f"dpdk{i}") for i, text in enumerate(devices)])
+        lab.startup = ["show version"]
+        lab.start_daemon()
+        for text in devices:
+            name = text.split(",", maxsplit=1)[0]
+            expect(re.search(rf"error  dpdk: {name}: net_\w+ trusts its peer.*`trust-peer`.*`create interface memif`", log_of(lab)),
+                   f"{name} is refused: {log_of(lab)}")
+            expect_error(lab, "`trust-peer` makes the device, for a peer that is to be trusted", "create", "dpdk", "vdev", text)
+            with Messages(lab.dir / "run/api.sock") as m:
+                expect(m.call("dpdk_vdev_create", device=text)["retval"] == REFUSED, "by message")
+        expect(lab.cli("show", "dpdk", "device", as_json=True)["devices"] == [], "none is there")
+        expect(not at.exists(), "nobody listens")
+        lab.cli("create", "dpdk", "vdev", devices[0], "trust-peer")
+        expect("net_memif0: net_memif trusts its peer" in log_of(lab), "the log says whom it trusts")
+
+
 def deleted_under_load():
     """The kernel's interface of net_tap and of net_af_packet is deleted while packets flow."""
     for text, theirs in ((f"net_tap0,iface={TAP}", TAP), ("net_af_packet0,iface=loom0", "loom0")):
@@ -362,4 +387,4 @@ def deleted_under_load():
 
 
 if __name__ == "__main__":
-    run_case(stall, stall_end, absent, server_stall, back, vhost_unfinished, stall_others, deleted_under_load)
+    run_case(stall, stall_end, absent, server_stall, back, vhost_unfinished, stall_others, untrusted, deleted_under_load)

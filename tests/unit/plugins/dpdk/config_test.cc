@@ -27,7 +27,7 @@ TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
   const auto c = read(
       "dpdk {\n dev 3:0.1 { name wan num-rx-queues 4 num-tx-queues 2 num-rx-desc 1024\n"
       " num-tx-desc 2048 rss { ipv4-tcp ipv6-udp } tso off no-rx-interrupts\n"
-      " vlan-strip-offload on devargs a=1 }\n"
+      " vlan-strip-offload on trust-peer devargs a=1 }\n"
       " vdev net_tap0,iface=x,mac=fixed dev 0001:82:00.0\n"
       " socket-mem 512,256 iova-mode va uio-driver vfio-pci log-level debug no-multi-seg\n"
       " no-tx-checksum-offload no-hugetlb enable-lro }");
@@ -47,6 +47,8 @@ TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
   EXPECT_FALSE(d.has_tso);
   EXPECT_FALSE(d.has_rx_interrupts);
   EXPECT_TRUE(d.strips_vlan);
+  EXPECT_TRUE(d.trusts_peer);
+  EXPECT_FALSE(c->devices[1].trusts_peer);
   EXPECT_TRUE(c->devices[1].is_virtual);
   EXPECT_EQ(c->devices[1].address, "net_tap0");
   EXPECT_EQ(c->devices[1].devargs, "iface=x,mac=fixed");
@@ -59,6 +61,11 @@ TEST(DpdkConfig, ReadsDevicesAndTheirKeys) {
   EXPECT_TRUE(c->has_lro);
   EXPECT_FALSE(c->has_huge_pages);
   EXPECT_TRUE(c->has_pci);
+}
+
+TEST(DpdkConfig, APeerIsTrustedByEachDeviceByItself) {
+  EXPECT_THAT(refusal("dpdk {\n dev default { trust-peer } vdev net_memif0 }"),
+              HasSubstr("t.conf:2: 'trust-peer' is said of each device by itself"));
 }
 
 TEST(DpdkConfig, DefaultsAreForAllDevicesThatDoNotSayOtherwise) {

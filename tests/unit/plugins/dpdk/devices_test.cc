@@ -157,7 +157,7 @@ TEST(Devices, OneThatWaitsForItsPeerHoldsNobodyUpAndIsGivenUp) {
   const std::size_t before = h.devices->all().size();
   std::optional<Status> made, gone;
   h.devices->create_vdev(
-      *parse_vdev("net_virtio_user7,path=" + path + ",server=1"),
+      trusting("net_virtio_user7,path=" + path + ",server=1"),
       [&](const Result<IfIndex>& r) { made = r ? Status::kOk : r.error().code; });
   EXPECT_FALSE(made);
   EXPECT_THAT(h.log, ::testing::Contains(HasSubstr("trusts its peer: who is at " + path)));
@@ -178,8 +178,8 @@ TEST(Devices, WhoIsToldThatOneWaitsMayMakeOthersAndGiveThemUp) {
   Harness& h = Harness::get();
   const auto device = [](int i) {
     const std::string name = "net_virtio_user" + std::to_string(i);
-    return *parse_vdev(name + ",path=" + ::testing::TempDir() + name + "-" +
-                       std::to_string(::getpid()) + ",server=1");
+    return trusting(name + ",path=" + ::testing::TempDir() + name + "-" +
+                    std::to_string(::getpid()) + ",server=1");
   };
   constexpr int kFirst = 10, kLast = 17;
   int n_gone = 0;

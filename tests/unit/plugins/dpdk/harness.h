@@ -33,6 +33,13 @@ class Harness : public DriverHarness {
   rte_ring* ring = nullptr;  // of net_ring0
 };
 
+// `vdev TEXT { trust-peer }`
+inline DeviceConfig trusting(std::string_view text) {
+  DeviceConfig c = *parse_vdev(text);
+  c.trusts_peer = true;
+  return c;
+}
+
 // A frame of so many bytes with an IPv4 header (20 bytes) and a TCP header (20), addresses and
 // ports.
 std::string tcp_frame(std::size_t payload);

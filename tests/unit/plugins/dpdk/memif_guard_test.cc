@@ -15,9 +15,11 @@
 #include <cstddef>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <hostloom/unique_fd.h>
 
+#include "admission.h"
 #include "harness.h"
 #include "interrupt_thread.h"
 
@@ -197,13 +199,35 @@ TEST_F(MemifTest, ASocketGoesWithItsDeviceAndWithWhoSaysNothing) {
 TEST_F(MemifTest, WhatItTrustsIsSaid) {
   const InterfaceConfig before = h_.interface;
   const std::string socket = testing::TempDir() + "memif-" + std::to_string(::getpid()) + ".said";
-  ASSERT_TRUE(h_.create(*parse_vdev("net_memif8,role=server,socket-abstract=no,socket=" + socket)));
+  ASSERT_TRUE(h_.create(trusting("net_memif8,role=server,socket-abstract=no,socket=" + socket)));
   EXPECT_EQ(h_.devices->all().back()->gate, gate_);
   EXPECT_THAT(h_.log, ::testing::Contains(HasSubstr("net_memif8: net_memif trusts its peer")));
   EXPECT_TRUE(h_.remove(7));
   h_.interface = before;
   h_.has_interface = true;
   EXPECT_EQ(h_.device().gate, nullptr) << "net_ring needs none";
+}
+
+TEST(Trust, IsAskedForWhereAPeerHasTheDaemonsMemory) {
+  Harness& h = Harness::get();
+  const std::string path = testing::TempDir() + "untrusted-" + std::to_string(::getpid());
+  for (const std::string& one : std::vector<std::string>{
+           "net_memif9,role=server,id=0,socket-abstract=no,socket=" + path,
+           "net_vhost9,iface=" + path, "eth_vhost9,iface=" + path,
+           "net_bonding9,mode=1,slave=net_vhost8", "net_virtio_user9,path=" + path + ",server=1",
+           "virtio_user9,path=" + path}) {
+    const auto made = h.create(*parse_vdev(one));
+    ASSERT_FALSE(made) << one;
+    EXPECT_EQ(made.error().code, Status::kPermission) << one;
+    EXPECT_THAT(made.error().message, HasSubstr(" trusts its peer")) << one;
+    EXPECT_THAT(made.error().message, HasSubstr("`trust-peer`")) << one;
+    EXPECT_THAT(made.error().message, HasSubstr("`create interface memif`")) << one;
+    EXPECT_NE(::access(path.c_str(), F_OK), 0) << one << " listens";
+    EXPECT_TRUE(h.devices->making().empty());
+  }
+  // The kernel's own end is no peer: it has what it wants anyway.
+  EXPECT_TRUE(check_trust(*parse_vdev("net_virtio_user9,path=/dev/null")));
+  EXPECT_TRUE(check_trust(*parse_vdev("net_tap9,iface=net_memif0")));
 }
 
 TEST_F(MemifTest, ItIsNoPartOfAnotherDevice) {

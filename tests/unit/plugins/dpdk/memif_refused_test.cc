@@ -33,7 +33,7 @@ class MemifRefusedTest : public ::testing::Test {
   const std::string socket_ =
       testing::TempDir() + "memif-" + std::to_string(::getpid()) + ".refused";
   const DeviceConfig device_ =
-      *parse_vdev("net_memif9,role=server,id=0,socket-abstract=no,socket=" + socket_);
+      trusting("net_memif9,role=server,id=0,socket-abstract=no,socket=" + socket_);
 
  private:
   void* twin_ = nullptr;

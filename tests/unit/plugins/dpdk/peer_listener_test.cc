@@ -88,7 +88,7 @@ void play_peer(const UniqueFd& fd, uint32_t n_true) {
 class PeerListenerTest : public ::testing::Test {
  protected:
   void create(const std::string& more) {
-    h.devices->create_vdev(*parse_vdev("net_virtio_user20,path=" + path + more),
+    h.devices->create_vdev(trusting("net_virtio_user20,path=" + path + more),
                            [&](Result<IfIndex> r) { made = std::move(r); });
   }
   void give_up() {
@@ -199,9 +199,8 @@ TEST_F(PeerListenerTest, ASocketIsTakenOnlyFromNobody) {
 }
 
 TEST_F(PeerListenerTest, ItsPathIsOneOfASocket) {
-  h.devices->create_vdev(
-      *parse_vdev("net_virtio_user20,path=/" + std::string(108, 'x') + ",server=1"),
-      [&](Result<IfIndex> r) { made = std::move(r); });
+  h.devices->create_vdev(trusting("net_virtio_user20,path=/" + std::string(108, 'x') + ",server=1"),
+                         [&](Result<IfIndex> r) { made = std::move(r); });
   ASSERT_TRUE(made);
   EXPECT_EQ(made->error().code, Status::kInvalid);
   EXPECT_THAT(made->error().message, HasSubstr("a socket's path has 1 to 107 characters"));
