@@ -1,7 +1,9 @@
 // What DPDK 22.11's net_vhost needs so that a peer that stalls holds up no other's. One thread of
 // librte_vhost's hears all peers of all devices, and waits for the rest of a message that has begun
 // for as long as its sender likes, as for one that does not read its answers; who deletes a device
-// may wait for that thread. Here it waits kPatienceMs, and then that peer is hung up on.
+// may wait for that thread, as does a worker that sends to a peer whose message is being handled,
+// and answered. Here it waits kPatienceMs for the rest of a message, and for an answer to be taken
+// it does not wait; then that peer is hung up on.
 #pragma once
 #include <hostloom/status.h>
 

@@ -315,6 +315,25 @@ def vhost_unfinished():
             expect(near.daemon.returncode == 0, f"the daemon ended with {near.daemon.returncode}")
 
 
+def vhost_unread():
+    """A peer of net_vhost that asks on, and reads no answers, is hung up on: while one is written, workers wait to send to it."""
+    with Lab(daemon=False) as near:
+        path = near.dir / "vhost.sock"
+        near.config_extra = config(trusting(f"net_vhost0,iface={path}"), vdev(f"net_tap0,iface={TAP}", OTHER))
+        near.startup = startup(OTHER) + [f"set interface state {NAME} up"]
+        near.start_daemon()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            s.connect(str(path))
+            try:
+                for _ in range(1000):  # neither socket's queue has room for 500
+                    s.sendall(struct.pack("=III", 3, 1 | 8, 0))  # VHOST_USER_SET_OWNER, which wants an answer
+                raise Failure("1,000 answers were not read, and more would not be")
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        answers(near)
+        near.cli("delete", "dpdk", "vdev", NAME)
+
+
 def stall_others():
     """The peers of net_memif, in either role, and of net_vhost, are stopped: likewise."""
     memif = "net_memif0,role={role},id=0,socket={{dir}}/memif.sock,socket-abstract=no"
@@ -387,4 +406,4 @@ def deleted_under_load():
 
 
 if __name__ == "__main__":
-    run_case(stall, stall_end, absent, server_stall, back, vhost_unfinished, stall_others, untrusted, deleted_under_load)
+    run_case(stall, stall_end, absent, server_stall, back, vhost_unfinished, vhost_unread, stall_others, untrusted, deleted_under_load)
