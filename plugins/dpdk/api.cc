@@ -136,6 +136,7 @@ Result<DeviceConfig> config_of(const api::DpdkVdevCreateV2& r, const DeviceConfi
   if (!rss) return rss.error();
   config->rss = *rss;
   config->strips_vlan = r.vlan_strip;
+  config->trusts_peer = r.trust_peer;
   return config;
 }
 

@@ -372,7 +372,11 @@ def untrusted():
         expect(lab.cli("show", "dpdk", "device", as_json=True)["devices"] == [], "none is there")
         expect(not at.exists(), "nobody listens")
         lab.cli("create", "dpdk", "vdev", devices[0], "trust-peer")
-        expect("net_memif0: net_memif trusts its peer" in log_of(lab), "the log says whom it trusts")
+        with Messages(lab.dir / "run/api.sock") as m:
+            made = m.call("dpdk_vdev_create_v2", device=devices[1].replace("peer.sock", "vhost.sock"), trust_peer=True)
+            expect(made["retval"] == 0, f"by message: {made}")
+        for name in ("net_memif", "net_vhost"):
+            expect(f"{name}0: {name} trusts its peer" in log_of(lab).split("ready")[-1], "the log says whom it trusts")
 
 
 def deleted_under_load():

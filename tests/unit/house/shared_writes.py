@@ -30,7 +30,7 @@ ALLOWED = (
     (r"plugins/(tap|af-packet)/tx\.cc count", "packets that the kernel refuses"),
     (r"plugins/dpdk/tx\.cc (count|undo)", "packets that the device refuses"),
     (r"- rte_pktmbuf_(detach|free)", "DPDK's own, where the compiler gives it a place: mbufs that plugins/dpdk/tx.cc undoes"),
-    (r"plugins/dpdk/(admission|api|cli|eal|eal_log|interrupt_thread|mempool|memif_guard|config|devices|making|calls|call_thread|peer_listener|peer_socket|vhost_guard|port|rss|plugin)\.(cc|h) .*", CONTROL),
+    (r"plugins/dpdk/(admission|api|cli|eal|eal_log|interrupt_thread|mempool|memif_guard|config|devices|making|calls|call_thread|peer_listener|peer_socket|tap_host|vhost_guard|port|rss|plugin)\.(cc|h) .*", CONTROL),
     (r"plugins/dpdk/burst_gate\.h enter", "a burst of net_memif, on a line of the worker's own"),
     (r"plugins/dpdk/burst_gate\.h close", "EAL's interrupt thread, when a peer of net_memif says something"),
     (r"plugins/memif/device\.cc (add|fail)", "packets that are dropped or kept, and faults: not with 0 of them"),
