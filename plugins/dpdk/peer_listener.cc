@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -11,8 +10,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include <hostloom/socket_file.h>
+
 #include "imports.h"
-#include "peer_socket.h"
 
 namespace loom::dpdk {
 namespace {
@@ -50,11 +50,6 @@ Error failed(const std::string& path, const char* what) {
                path + ": " + what + ": " + std::strerror(errno));
 }
 
-bool is_left_over(const std::string& path) {
-  struct stat s {};
-  return ::lstat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode) && !is_bound(path);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<PeerListener>> PeerListener::open(const std::string& path) {
@@ -75,7 +70,7 @@ Result<std::unique_ptr<PeerListener>> PeerListener::open(const std::string& path
   };
   if (!bind()) {
     if (errno != EADDRINUSE) return failed(path, "bind");
-    if (is_left_over(path)) (void)::unlink(path.c_str());
+    if (is_left_over_socket(path)) (void)::unlink(path.c_str());
     if (!bind()) return failed(path, "bind");
   }
   if (::listen(fd.get(), 1) != 0) return failed(path, "listen");
@@ -84,7 +79,7 @@ Result<std::unique_ptr<PeerListener>> PeerListener::open(const std::string& path
 
 PeerListener::~PeerListener() {
   fd_ = UniqueFd();
-  if (is_left_over(path_)) (void)::unlink(path_.c_str());
+  if (is_left_over_socket(path_)) (void)::unlink(path_.c_str());
 }
 
 bool PeerListener::has_guest() const noexcept {

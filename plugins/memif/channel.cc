@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include <hostloom/socket_file.h>
+
 namespace loom::memif {
 namespace {
 
@@ -43,14 +45,6 @@ Error failed(const std::string& path, const char* what) {
 
 UniqueFd open_socket() {
   return UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-}
-
-// Whether `path` is a socket that nobody listens at.
-bool is_left_over(const std::string& path, const Address& a) {
-  struct stat s;
-  if (::lstat(path.c_str(), &s) != 0 || !S_ISSOCK(s.st_mode)) return false;
-  const UniqueFd probe = open_socket();
-  return probe && ::connect(probe.get(), a.get(), a.size) != 0 && errno == ECONNREFUSED;
 }
 
 }  // namespace
@@ -125,11 +119,8 @@ Result<UniqueFd> listen_at(const std::string& path) {
   (void)::fchmod(fd.get(), 0660);  // of the file that bind makes
   if (::bind(fd.get(), a->get(), a->size) != 0) {
     // An abstract name ends with its listener.
-    if (errno != EADDRINUSE || is_abstract(path) || !is_left_over(path, *a)) {
-      errno = errno == ECONNREFUSED ? EADDRINUSE : errno;
-      return failed(path, "bind");
-    }
-    ::unlink(path.c_str());
+    if (errno != EADDRINUSE) return failed(path, "bind");
+    if (!is_abstract(path) && is_left_over_socket(path)) ::unlink(path.c_str());
     if (::bind(fd.get(), a->get(), a->size) != 0) return failed(path, "bind");
   }
   if (::listen(fd.get(), kBacklog) != 0) return failed(path, "listen");

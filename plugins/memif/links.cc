@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstring>
 
+#include <hostloom/socket_file.h>
+
 #include "memifs.h"
 
 namespace loom::memif {
@@ -75,7 +77,8 @@ void Memifs::stop_listening(Socket& s) {
   if (!s.listener) return;
   if (s.watch) host_.unwatch_fd(std::exchange(s.watch, 0));
   s.listener = UniqueFd();
-  if (!is_abstract(s.file)) ::unlink(s.file.c_str());
+  // Its file may have been removed, and be another's.
+  if (!is_abstract(s.file) && is_left_over_socket(s.file)) ::unlink(s.file.c_str());
   // Nobody is there whom they could want.
   for (auto i = peers_.begin(); i != peers_.end();) {
     Peer& peer = **i++;

@@ -15,6 +15,16 @@ struct Interfaces : ::testing::Test {
   uint64_t counter(const std::string& name) { return bed.h.counter("memif-input/" + name); }
 };
 
+// A socket there that does not listen yet.
+UniqueFd bound_at(const std::string& path) {
+  UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un a{};
+  a.sun_family = AF_UNIX;
+  std::memcpy(a.sun_path, path.data(), path.size());
+  EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&a), sizeof a), 0) << strerror(errno);
+  return fd;
+}
+
 TEST_F(Interfaces, TwoEndsFindEachOtherAndPacketsCross) {
   Device& master = bed.master();
   Device& slave = bed.slave();
@@ -249,6 +259,37 @@ TEST_F(Interfaces, AFileThatIsNoLeftOverSocketStays) {
   bed.h.ok("create interface memif socket-id 6 id 0 master");
   bed.h.ok("delete interface memif memif6/0");
   EXPECT_NE(access(left.c_str(), F_OK), 0);
+}
+
+// A socket of somebody else's has taken the place of ours, whether it listens already or not.
+TEST_F(Interfaces, ASocketThatIsAnothersByNowStays) {
+  for (const bool is_listening : {true, false}) {
+    bed.master();
+    unlink(bed.file.c_str());
+    const UniqueFd other = is_listening ? must(listen_at(bed.file)) : bound_at(bed.file);
+    bed.h.ok("delete interface memif memif1/0");
+    EXPECT_EQ(access(bed.file.c_str(), F_OK), 0) << "listening: " << is_listening;
+    EXPECT_EQ(static_cast<bool>(connect_to(bed.file)), is_listening);
+    unlink(bed.file.c_str());
+  }
+  // Nor is anything else that is there by now, or what it leads to.
+  bed.master();
+  const std::string kept = bed.file + ".kept";
+  std::filesystem::rename(bed.file, kept);
+  std::filesystem::create_symlink(kept, bed.file);
+  bed.h.ok("delete interface memif memif1/0");
+  EXPECT_TRUE(std::filesystem::is_symlink(bed.file));
+  unlink(bed.file.c_str());
+  unlink(kept.c_str());
+}
+
+// Between its bind and its listen it refuses who connects as a socket without an owner does.
+TEST_F(Interfaces, ASocketThatIsAboutToListenIsNotTakenForLeftOver) {
+  const UniqueFd other = bound_at(bed.file);
+  EXPECT_THAT(bed.h.refusal("create interface memif socket-id 1 id 0 master"),
+              HasSubstr("Address already in use"));
+  EXPECT_EQ(access(bed.file.c_str(), F_OK), 0);
+  unlink(bed.file.c_str());
 }
 
 TEST(DefaultSocket, IsInTheDaemonsRuntimeDirectory) {
