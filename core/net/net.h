@@ -125,6 +125,7 @@ class Net {
   // Takes addresses, routes and neighbours along, waits until no worker uses it, calls destroy.
   Status remove_interface(IfIndex index);
   Status set_link(IfIndex index, bool up);
+  Result<void> take_over_mtu(IfIndex index, uint32_t mtu);  // the driver's own: it is not told
   InterfaceCounters* rx_counters(IfIndex index, uint32_t worker);
   void* device(IfIndex index, const DriverOps* ops) const;
   IfIndex find_interface(std::string_view name) const;  // kNoIndex when there is none

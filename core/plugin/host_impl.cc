@@ -229,6 +229,9 @@ struct HostImpl::Table {
   static Status set_link(Host& h, IfIndex index, bool up) {
     return of(h).parts_.net.set_link(index, up);
   }
+  static Status set_mtu(Host& h, IfIndex index, uint32_t mtu, std::string* message) {
+    return split(of(h).parts_.net.take_over_mtu(index, mtu), message);
+  }
   static InterfaceCounters* rx_counters(Host& h, IfIndex index, uint32_t worker) {
     return of(h).parts_.net.rx_counters(index, worker);
   }
@@ -378,6 +381,7 @@ struct HostImpl::Table {
       .give_buffers = give_buffers,
       .post_to_worker = post_to_worker,
       .runtime_dir = runtime_dir,
+      .set_mtu = set_mtu,
   };
 };
 

@@ -160,14 +160,14 @@ Status set_admin(void* device, bool up) noexcept {
 Status set_mtu(void* device, uint32_t mtu) noexcept {
   auto& d = *static_cast<Device*>(device);
   if (d.link.index == 0 || mtu <= d.link.mtu) {
-    d.mtu = mtu;  // of one that is gone: when it is back
+    d.mtu = d.asked_mtu = mtu;  // of one that is gone: when it is back
     return Status::kOk;
   }
   HostLinks& links = d.all->links();
   const auto name = links.name_of(d.link.index);
   const auto changed = name ? links.change_mtu(*name, mtu) : Result<void>(name.error());
   if (!changed) return changed.error().code;
-  d.mtu = d.link.mtu = mtu;
+  d.mtu = d.asked_mtu = d.link.mtu = mtu;
   d.host_mtu.store(mtu, std::memory_order_relaxed);
   return Status::kOk;
 }

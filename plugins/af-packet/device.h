@@ -71,6 +71,8 @@ struct Device {
   bool must_look_again = false;  // the last look, or taking it into use again, has failed
   uint64_t n_failed_looks = 0;
   uint32_t mtu = 0;           // ours
+  uint32_t asked_mtu = 0;     // the most that it may be, by the operator; 0: the kernel's
+  uint32_t refused_mtu = 0;   // could not be taken over, and that has been logged
   bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
 };

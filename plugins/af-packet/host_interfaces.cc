@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <hostloom/link_monitor.h>
 #include <hostloom/worker.h>
@@ -170,15 +171,31 @@ void HostInterfaces::look_for(Device& d) {
       return note_failure(d, opened.error());
     }
     host_.log(LogLevel::kInfo, "af-packet", who + " is back");
-    if (set_mtu(&d, d.mtu) != Status::kOk)
+    if (d.asked_mtu > d.link.mtu && set_mtu(&d, d.asked_mtu) != Status::kOk)
       host_.log(LogLevel::kWarn, "af-packet",
                 who + " keeps mtu " + std::to_string(d.link.mtu) + ", below " +
-                    std::to_string(d.mtu) + " of " + d.name);
+                    std::to_string(d.asked_mtu) + " of " + d.name);
   }
   d.must_look_again = false;  // what is missing comes with news
 }
 
-// Looks at the kernel's interface, whose link is ours.
+// The kernel's MTU is ours, up to what the operator has said.
+void HostInterfaces::follow_mtu(Device& d) {
+  const uint32_t most = d.asked_mtu ? d.asked_mtu : kMostDriverMtu;
+  const uint32_t mtu = std::min(d.link.mtu, most);
+  if (mtu == d.mtu) return;
+  const auto done = host_.set_mtu(d.index, mtu);
+  if (done) {
+    d.mtu = mtu;
+    d.refused_mtu = 0;
+  } else if (done.error().code != Status::kNotFound && std::exchange(d.refused_mtu, mtu) != mtu) {
+    host_.log(LogLevel::kWarn, "af-packet",
+              d.name + " keeps mtu " + std::to_string(d.mtu) + ", and not " + std::to_string(mtu) +
+                  " of host interface '" + host_name(d) + "': " + done.error().message);
+  }
+}
+
+// Looks at the kernel's interface, whose link and MTU are ours.
 void HostInterfaces::update(Device& d) {
   if (d.link.index != 0) {
     const std::string before = d.link.name;
@@ -196,7 +213,10 @@ void HostInterfaces::update(Device& d) {
     }
   }
   if (d.link.index == 0) look_for(d);
-  if (d.link.index != 0) d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);
+  if (d.link.index != 0) {
+    d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);
+    follow_mtu(d);
+  }
   (void)host_.set_link(d.index, d.link.is_running);  // one that is being removed has no link to set
 }
 

@@ -44,6 +44,7 @@ class HostInterfaces {
   void do_without_rings(Device&);
   void update(Device&);
   void look_for(Device&);
+  void follow_mtu(Device&);
   void note_failure(Device&, const Error&);
 
   Host& host_;

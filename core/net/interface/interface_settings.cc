@@ -102,8 +102,9 @@ void announce_addresses(NetState& s, const Interface& f, bool is_new) {
   });
 }
 
-Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
-  NetState& s = *state_;
+namespace {
+
+Result<void> change_mtu(Net& net, NetState& s, IfIndex index, uint32_t mtu, bool is_driver_told) {
   Interface* f = s.interfaces.find(index);
   if (!f) return no_interface(index);
   const uint32_t most = f->parent ? f->parent->mtu.load() : f->max_mtu;
@@ -120,16 +121,26 @@ Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
                                           " is too small for IPv6 (RFC 8200), and " +
                                           ok.error().message);
   Result<void> done;
-  if (f->ops->set_mtu)
+  if (is_driver_told && f->ops->set_mtu)
     if (const Status status = f->ops->set_mtu(f->device, mtu); status != Status::kOk)
       done = refused(status, *f, " mtu " + std::to_string(mtu));
   if (!done && done.error().code != Status::kInProgress) return done;
   f->mtu = mtu;
   for (Interface* i : all) {
-    ip6_after_mtu(*this, s, *i);
+    ip6_after_mtu(net, s, *i);
     refresh_adjacencies(s, *i);
   }
   return done;
+}
+
+}  // namespace
+
+Result<void> Net::set_mtu(IfIndex index, uint32_t mtu) {
+  return change_mtu(*this, *state_, index, mtu, /*is_driver_told=*/true);
+}
+
+Result<void> Net::take_over_mtu(IfIndex index, uint32_t mtu) {
+  return change_mtu(*this, *state_, index, mtu, /*is_driver_told=*/false);
 }
 
 Result<void> Net::set_ip_mtu(IfIndex index, bool is_ip4, uint32_t mtu) {

@@ -138,6 +138,11 @@ struct HostOps {
   // The directory of this daemon's sockets, no other daemon's. The daemon's string, for as long as
   // it runs; "" in a host without one. Since ABI 1.1.
   const char* (*runtime_dir)(Host&);
+  // A driver's: its device has this MTU now, in bytes of L3, which the interface takes over.
+  // DriverOps::set_mtu is not called. Errors are those of an operator's, beside kNotFound:
+  // kInvalid, no interface has such a one; kInUse, it is too small for the interface's IPv6
+  // addresses. Then the interface keeps its own. Since ABI 1.1.
+  Status (*set_mtu)(Host&, IfIndex, uint32_t mtu, std::string* message);
 };
 
 class Host {
@@ -196,6 +201,9 @@ class Host {
   }
   Status remove_interface(IfIndex i) { return ops->remove_interface(*this, i); }
   Status set_link(IfIndex i, bool up) { return ops->set_link(*this, i, up); }
+  Result<void> set_mtu(IfIndex i, uint32_t mtu) {
+    return call([&](std::string* m) { return ops->set_mtu(*this, i, mtu, m); });
+  }
   InterfaceCounters* rx_counters(IfIndex i, uint32_t worker) {
     return ops->rx_counters(*this, i, worker);
   }

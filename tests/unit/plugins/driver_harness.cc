@@ -64,6 +64,14 @@ struct DriverHarness::Table {
     ops.add_interface = add_interface;
     ops.remove_interface = remove_interface;
     ops.set_link = set_link;
+    ops.set_mtu = [](Host& h, IfIndex, uint32_t mtu, std::string* m) {
+      if (of(h).refuse_mtu) {
+        *m = "it has addresses of IPv6";
+        return Status::kInUse;
+      }
+      of(h).interface.mtu = mtu;
+      return Status::kOk;
+    };
     ops.rx_counters = [](Host& h, IfIndex, uint32_t) { return &of(h).counters; };
     ops.n_workers = [](Host&) { return 1u; };
     ops.run_on_worker = [](Host& h, uint32_t w, void (*fn)(Worker&, void*), void* arg) {

@@ -42,7 +42,7 @@ class DriverHarness {
   InterfaceConfig interface;
   bool has_interface = false;
   std::map<std::string, IfIndex> others;  // interfaces of other drivers
-  bool refuse_interface = false;
+  bool refuse_interface = false, refuse_mtu = false;
   std::vector<bool> links;
   std::map<uint64_t, std::function<void()>> watched;
   std::map<uint64_t, int> watched_fds;

@@ -100,6 +100,19 @@ TEST(Interface, ADriverMayFollowLater) {
   EXPECT_FALSE(f.is_admin_up.load());
 }
 
+TEST(Interface, ADriversOwnMtuIsTakenOverWithoutAskingIt) {
+  NetHost host;
+  FakeDevice& d = host.add_device({"10.0.0.2/24", "2001:db8::2/64"});
+  const auto& f = *host.net->state().interfaces.find(d.index);
+  d.answer = Status::kIo;
+  must(host.net->take_over_mtu(d.index, 1400));
+  EXPECT_EQ(f.mtu.load(), 1400u);
+  EXPECT_EQ(host.net->take_over_mtu(d.index, 1000).error().code, Status::kInUse);
+  EXPECT_EQ(host.net->take_over_mtu(d.index, 10'000).error().code, Status::kInvalid);
+  EXPECT_EQ(f.mtu.load(), 1400u);
+  EXPECT_EQ(host.net->take_over_mtu(d.index + 1, 1400).error().code, Status::kNotFound);
+}
+
 TEST(Interface, AddressesShareASubnetUntilTheLastGoes) {
   NetHost host;
   FakeDevice& d = host.add_device({"10.0.0.2/24", "10.0.0.3/24"});

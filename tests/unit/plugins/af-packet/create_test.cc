@@ -33,6 +33,14 @@ class HostInterfaceTest : public ::testing::Test {
     }
     return false;
   }
+  // And until its MTU is so.
+  bool mtu_becomes(uint32_t mtu) {
+    for (int news = 0; news < 100; ++news) {
+      if (harness_.interface.mtu == mtu) return true;
+      if (!harness_.news()) return false;
+    }
+    return false;
+  }
   Harness harness_{4096};
 };
 
@@ -359,6 +367,66 @@ TEST_F(HostInterfaceTest, OneThatIsBackGetsTheMtuOfOurs) {
   EXPECT_TRUE(link_becomes(true));
   EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 9000u);
   EXPECT_EQ(d.host_mtu, 9000u);
+}
+
+TEST_F(HostInterfaceTest, TheMtuFollowsTheKernels) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  for (const uint32_t mtu : {9000u, 1280u, 1500u}) {
+    ip("link set near mtu " + std::to_string(mtu));
+    ASSERT_TRUE(mtu_becomes(mtu)) << mtu;
+    EXPECT_EQ(d.host_mtu, mtu);
+  }
+  ip("link set near mtu 65535");  // more than the IP layer has
+  EXPECT_TRUE(mtu_becomes(kMostDriverMtu));
+}
+
+TEST_F(HostInterfaceTest, AnMtuThatWasAskedForIsTheMost) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  ASSERT_EQ(set_mtu(&d, 1400), Status::kOk);
+  harness_.interface.mtu = 1400;  // as the IP layer does with that answer
+  const auto look = [&](uint32_t mtu) {
+    ip("link set near mtu " + std::to_string(mtu));
+    d.all->on_link_news();
+    EXPECT_EQ(d.host_mtu, mtu);
+    return harness_.interface.mtu;
+  };
+  EXPECT_EQ(look(9000), 1400u);
+  EXPECT_EQ(look(1300), 1300u);
+  EXPECT_EQ(look(1500), 1400u);
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 1500u) << "it is not given back";
+}
+
+TEST_F(HostInterfaceTest, AnMtuThatCannotBeTakenOverIsToldOnceAndTriedAgain) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  harness_.refuse_mtu = true;
+  ip("link set near mtu 1000");
+  d.all->on_link_news();
+  EXPECT_EQ(harness_.interface.mtu, 1500u);
+  ASSERT_FALSE(harness_.log.empty());
+  EXPECT_THAT(harness_.log.back(), HasSubstr("host-near keeps mtu 1500, and not 1000"));
+  const std::size_t lines = harness_.log.size();
+  d.all->on_link_news();
+  EXPECT_EQ(harness_.log.size(), lines);
+  harness_.refuse_mtu = false;
+  d.all->on_link_news();
+  EXPECT_EQ(harness_.interface.mtu, 1000u);
+}
+
+TEST_F(HostInterfaceTest, OneThatIsBackBringsItsMtu) {
+  ip("link set near mtu 4000");
+  harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  EXPECT_EQ(harness_.interface.mtu, 4000u);
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(harness_.interface.mtu, 1500u);
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 1500u);
 }
 
 TEST_F(HostInterfaceTest, RemovingGivesEveryBufferBack) {
