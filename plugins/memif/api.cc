@@ -103,15 +103,64 @@ void describe(const Device& d, api::MemifDetails& to) {
   to.if_name = d.name;
 }
 
-ApiStep next(const api::MemifDump&, uint64_t& cursor, api::MemifDetails& details, void* context) {
-  const auto& all = memifs(context).all();
+const Device* next_device(const Memifs& m, uint64_t& cursor) {
+  const auto& all = m.all();
   const auto at =
       all.lower_bound({static_cast<uint32_t>(cursor >> 32), static_cast<uint32_t>(cursor)});
   // The very last key has none behind it.
-  if (at == all.end() || cursor == ~uint64_t{0}) return ApiStep::kEnd;
+  if (at == all.end() || cursor == ~uint64_t{0}) return nullptr;
   cursor = (uint64_t{at->first.first} << 32 | at->first.second) + 1;
-  describe(*at->second, details);
+  return at->second;
+}
+
+ApiStep next(const api::MemifDump&, uint64_t& cursor, api::MemifDetails& details, void* context) {
+  const Device* d = next_device(memifs(context), cursor);
+  if (!d) return ApiStep::kEnd;
+  describe(*d, details);
   return ApiStep::kItem;
+}
+
+ApiStep next_link(const api::MemifLinkDump& wanted, uint64_t& cursor, api::MemifLinkDetails& to,
+                  void* context) {
+  const Device* d;
+  do d = next_device(memifs(context), cursor);
+  while (d && wanted.sw_if_index != kNoIndex && wanted.sw_if_index != d->index);
+  if (!d) return ApiStep::kEnd;
+  to.sw_if_index = d->index;
+  to.num_connected = d->n_connected;
+  to.reason = d->last_reason;
+  to.is_connected = d->owned_link != nullptr;
+  if (!to.is_connected) return ApiStep::kItem;
+  to.num_rx_rings = static_cast<uint16_t>(d->owned_link->rx.size());
+  to.num_tx_rings = static_cast<uint16_t>(d->owned_link->tx.size());
+  to.peer = d->peer_name;
+  to.peer_interface = d->peer_interface;
+  return ApiStep::kItem;
+}
+
+api::MemifCountersGetReply counters(ApiCall&, const api::MemifCountersGet& request, void* context) {
+  const auto* d =
+      static_cast<const Device*>(memifs(context).host().device(request.sw_if_index, kDriver));
+  if (!d) return {.retval = kInvalidSwIfIndex};
+  const auto n = [](const std::atomic<uint64_t>& v) { return v.load(std::memory_order_relaxed); };
+  const InterfaceCounters rx = d->rx_totals.sum();
+  const TxCounters& t = d->tx_counters;
+  const auto fault = [&](Fault f) { return n(t.faults[static_cast<std::size_t>(f)]); };
+  return {.rx_packets = rx.packets,
+          .rx_bytes = rx.bytes,
+          .rx_errors = rx.errors,
+          .held = n(t.held),
+          .ring_full = n(t.ring_full),
+          .too_long = n(t.too_long),
+          .bad_headers = n(t.bad_headers),
+          .no_peer = n(t.no_peer),
+          .no_memory = n(t.no_memory),
+          .stopped = n(t.stopped),
+          .bad_cursor = fault(Fault::kCursor),
+          .bad_chain = fault(Fault::kChain),
+          .bad_region = fault(Fault::kRegion),
+          .bad_range = fault(Fault::kRange),
+          .bad_length = fault(Fault::kLength)};
 }
 
 }  // namespace
@@ -127,6 +176,8 @@ Result<void> add_api(Host& host, Memifs& m) {
   if (done)
     done = api.dump<api::MemifSocketFilenameDump, api::MemifSocketFilenameDetails>(next_socket, &m);
   if (done) done = api.dump<api::MemifDump, api::MemifDetails>(next, &m);
+  if (done) done = api.dump<api::MemifLinkDump, api::MemifLinkDetails>(next_link, &m);
+  if (done) done = api.handle<api::MemifCountersGet, api::MemifCountersGetReply>(counters, &m);
   return done;
 }
 

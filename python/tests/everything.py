@@ -85,6 +85,29 @@ def routes_and_neighbours(h, tap):
     h.api.ip_neighbor_add_del(is_add=False, neighbor=still)
 
 
+def drivers(h, lab):
+    """What memif and af-packet say of the other end, and count."""
+    memif = h.api.memif_create_v2(id=5).sw_if_index  # as master, by the daemon's own socket
+    link, = h.api.memif_link_dump(sw_if_index=memif)
+    expect(link.sw_if_index == memif and not link.is_connected and (link.peer, link.num_connected) == ("", 0), f"{link}")
+    c = h.api.memif_counters_get(sw_if_index=memif)
+    expect((c.held, c.ring_full, c.no_peer, c.rx_packets) == (0, 0, 0, 0), f"{c}")
+    h.api.memif_delete(sw_if_index=memif)
+    expect(h.api.memif_link_dump() == [], "it is still listed")
+    refused("INVALID_SW_IF_INDEX", lambda: h.api.memif_counters_get(sw_if_index=memif))
+    lab.run(["ip", "link", "add", "py0", "mtu", "4000", "type", "veth", "peer", "name", "py1"])
+    try:
+        packet = h.api.af_packet_create_v3(host_if_name="py0", use_random_hw_addr=True).sw_if_index
+        host, = h.api.af_packet_host_dump(sw_if_index=packet)
+        expect((host.made_for, host.host_mtu, host.is_there, host.is_up, host.is_link_up, host.is_qdisc_bypassed) ==
+               ("py0", 4000, True, True, False, False), f"{host}")
+        expect(h.api.af_packet_counters_get(sw_if_index=packet).socket_full == 0, "nothing was sent")
+        refused("INVALID_SW_IF_INDEX", lambda: h.api.af_packet_counters_get(sw_if_index=memif + 100))
+        h.api.af_packet_delete(host_if_name="py0")
+    finally:
+        lab.run(["ip", "link", "del", "py0"])
+
+
 def plugins(h, path):
     states = {p.name: p.state for p in h.api.plugin_dump()}
     expect(states.get("tcp") == h.types.PluginState.RUNNING, f"{states}")
@@ -170,6 +193,7 @@ def main():
                 expect(not [i for i in h.api.sw_interface_dump() if i.interface_name.startswith("tap")], "there is a TAP")
                 tap = interfaces(h)
                 routes_and_neighbours(h, tap)
+                drivers(h, lab)
                 plugins(h, path)
                 packets(h, lab, tap)
                 client, session = sessions(h, lab)

@@ -391,5 +391,84 @@ TEST_F(Interfaces, DetailsHaveTheAddressOfNowAndNoSecret) {
   }
 }
 
+TEST_F(Interfaces, MessagesSayWhoThePeerIsAndWhatWasCounted) {
+  auto& h = bed.h;
+  Device& master = bed.master();
+  const auto links = [&](IfIndex i = kNoIndex) {
+    return h.dump<api::MemifLinkDetails>(api::MemifLinkDump{.sw_if_index = i});
+  };
+  const auto counters = [&](IfIndex i) {
+    return h.call<api::MemifCountersGetReply>(api::MemifCountersGet{.sw_if_index = i});
+  };
+  ASSERT_EQ(links().size(), 1u);
+  EXPECT_FALSE(links()[0].is_connected);
+  EXPECT_EQ(links()[0].num_connected, 0u);
+  EXPECT_EQ(bed.send(master, {packet(60)}), 1u);
+  EXPECT_EQ(counters(master.index).no_peer, 1u);
+
+  Device& slave = bed.slave("ring-size 4 rx-queues 2");
+  ASSERT_TRUE(bed.is_up(slave));
+  ASSERT_EQ(links().size(), 2u);
+  ASSERT_EQ(links(master.index).size(), 1u);
+  const auto up = links(master.index)[0];
+  EXPECT_EQ(up.sw_if_index, master.index);
+  EXPECT_TRUE(up.is_connected);
+  EXPECT_EQ(up.num_connected, 1u);
+  EXPECT_EQ(up.peer, "Hostloom");
+  EXPECT_EQ(up.peer_interface, "memif2/0");
+  EXPECT_EQ(up.num_rx_rings, 1u);
+  EXPECT_EQ(up.num_tx_rings, 1u);  // the master has one, and says so
+  EXPECT_EQ(up.reason, "");
+  EXPECT_EQ(links(77).size(), 0u);
+
+  const auto before = counters(master.index);
+  EXPECT_EQ(bed.send(slave, std::vector<Bytes>(3, packet(60))), 3u);
+  const auto after = counters(master.index);
+  EXPECT_EQ(after.retval, 0);
+  EXPECT_EQ(after.rx_packets - before.rx_packets, 3u);
+  EXPECT_EQ(after.rx_bytes - before.rx_bytes, 3 * packet(60).size());
+  EXPECT_EQ(counters(77).retval, -2);
+
+  bed.up("memif2/0", false);
+  const auto down = links(master.index)[0];
+  EXPECT_FALSE(down.is_connected);
+  EXPECT_EQ(down.num_connected, 1u);
+  EXPECT_EQ(down.peer, "");
+  EXPECT_EQ(down.num_rx_rings, 0u);
+  EXPECT_THAT(down.reason, HasSubstr("interface is down"));
+}
+
+// Each of them under its own name.
+TEST_F(Interfaces, CountersOfMessagesAreThoseThatAreShown) {
+  Device& d = bed.master();
+  TxCounters& t = d.tx_counters;
+  uint64_t n = 100;
+  for (auto* c :
+       {&t.held, &t.ring_full, &t.too_long, &t.bad_headers, &t.no_peer, &t.no_memory, &t.stopped})
+    *c = ++n;
+  for (int f = 1; f < static_cast<int>(Fault::kCount); ++f) t.faults[f] = ++n;
+  std::string text;
+  describe(&d, text);
+  const auto c =
+      bed.h.call<api::MemifCountersGetReply>(api::MemifCountersGet{.sw_if_index = d.index});
+  std::string said = "\ntx:";
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, uint64_t>>{{"held", c.held},
+                                                               {"ring-full", c.ring_full},
+                                                               {"too-long", c.too_long},
+                                                               {"bad-headers", c.bad_headers},
+                                                               {"no-peer", c.no_peer},
+                                                               {"no-memory", c.no_memory},
+                                                               {"stopped", c.stopped},
+                                                               {"bad-cursor", c.bad_cursor},
+                                                               {"bad-chain", c.bad_chain},
+                                                               {"bad-region", c.bad_region},
+                                                               {"bad-range", c.bad_range},
+                                                               {"bad-length", c.bad_length}})
+    said += std::string(" ") + name + " " + std::to_string(value);
+  EXPECT_THAT(text, HasSubstr(said));
+  EXPECT_EQ(c.bad_length, n);
+}
+
 }  // namespace
 }  // namespace loom::memif
