@@ -3,6 +3,7 @@
 usage: af_packet_cases.py CASE"""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -13,7 +14,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import programs as p  # noqa: E402
-from cases import expect, expect_error, expect_reclaimed, worker_rounds  # noqa: E402
+from cases import (expect, expect_asleep, expect_error, expect_polling, expect_reclaimed,  # noqa: E402
+                   worker_rounds)
 from lab import HOST_IP4, HOST_IP6, STACK_IP4, STACK_IP6, Failure, Lab, run_case, wait_until  # noqa: E402
 from messages import Messages  # noqa: E402
 from vlan_cases import KERNEL_IP4, OWN_IP4, OWN_IP6, VLAN, vlan_device  # noqa: E402
@@ -128,7 +130,7 @@ def programs():
 
 
 def shapes():
-    """Jumbo frames, several queues and workers, no offload, the queueing discipline not bypassed, polled."""
+    """Jumbo frames, several queues and workers, no offload, the queueing discipline not bypassed."""
     for words, workers, mtu in (("", 1, 9000), ("cksum-gso-disable qdisc-bypass-disable", 1, 1500),
                                 ("num-rx-queues 2 num-tx-queues 2", 2, 1500)):
         with laboratory(words, workers, mtu) as lab:
@@ -141,20 +143,75 @@ def shapes():
                 tables = lab.cli("show", "runtime", as_json=True)
                 busy = [w for w, nodes in tables.items() if any(n["name"] == "af-packet-input" for n in nodes)]
                 expect(len(busy) == 2, f"only workers {busy} received anything")
-            lab.cli("set", "interface", "rx-mode", NAME, "polling")
+            expect_sound(lab)
+
+
+def rx_mode():
+    """The worker polls or sleeps as it is told, with a queue and with two, and packets arrive either way."""
+    for words in ("", "num-rx-queues 2"):
+        with laboratory(words) as lab:
             kernel_pings(lab)
-            lab.cli("set", "interface", "rx-mode", NAME, "interrupt")
+            expect_asleep(lab)
+            for mode, shows in (("polling", expect_polling), ("interrupt", expect_asleep), ("polling", expect_polling),
+                                ("adaptive", expect_asleep)):
+                lab.cli("set", "interface", "rx-mode", NAME, mode)
+                for address in (STACK_IP4, STACK_IP6):
+                    kernel_pings(lab, address=address)
+                shows(lab)
+            expect_sound(lab)
+
+
+def queued():
+    """Bytes that the queueing discipline of our end has sent. It counts no packets that are still to be cut."""
+    shown = subprocess.run(["tc", "-s", "-j", "qdisc", "show", "dev", OURS], check=True, capture_output=True).stdout
+    return sum(q["bytes"] for q in json.loads(shown))
+
+
+def qdisc():
+    """Without offload the queueing discipline is passed by, unless that is disabled; with it never is."""
+    for words, is_bypassed in (("", False), ("cksum-gso-disable", True), ("cksum-gso-disable qdisc-bypass-disable", False)):
+        with laboratory(words) as lab:
+            subprocess.run(["tc", "qdisc", "replace", "dev", OURS, "root", "pfifo"], check=True)
             kernel_pings(lab)
+            before = queued()
+            with p.Nginx(lab, p.served_by_hostloom(lab)) as n:
+                sent = grown(lab, lambda: p.curl_matches(lab, n, "10m"))["TxBytes"]
+            through = queued() - before
+            print(f"{words or 'offloaded'}: of {sent} bytes {through} were queued", flush=True)
+            # The kernel itself sends little by that end.
+            expect(through < 10_000 if is_bypassed else through >= sent, f"of {sent} bytes {through} were queued")
+            with Messages(lab.dir / "run/api.sock") as m:
+                expect([d["is_qdisc_bypassed"] for d in m.dump("af_packet_host_dump")] == [is_bypassed], "the API says so")
             expect_sound(lab)
 
 
 def mtu():
-    """The kernel's MTU is ours to begin with; a larger one of ours becomes the kernel's."""
+    """The kernel's MTU is ours, also when it changes; a larger one of ours becomes the kernel's, a smaller one stays."""
+    def mtu_of():
+        with Messages(lab.dir / "run/api.sock") as m:
+            return next(d["mtu"][0] for d in m.dump("sw_interface_dump") if d["interface_name"] == NAME)
     with laboratory() as lab:
+        ip("link", "set", KERNELS, "mtu", "9000")
+        for size in (4000, 1400):
+            ip("link", "set", OURS, "mtu", str(size))
+            wait_until(lambda size=size: mtu_of() == size, f"ours is {size}")
+            kernel_pings(lab, "-M", "do", "-s", str(size - 28))
+            kernel_pings(lab, "-M", "do", "-s", str(size - 48), address=STACK_IP6)
+        expect_sound(lab)
         ip("link", "set", KERNELS, "mtu", "9000")
         lab.cli("set", "interface", "mtu", "packet", "9000", NAME)
         expect(int(details(lab)["host mtu"]) == 9000, f"{details(lab)}")
         kernel_pings(lab, "-M", "do", "-s", "8972")
+        ip("link", "set", OURS, "mtu", "2000")
+        wait_until(lambda: mtu_of() == 2000, "it follows")
+        ip("link", "set", OURS, "mtu", "9500")
+        wait_until(lambda: mtu_of() == 9000, "what was asked for is the most")
+        ip("link", "set", OURS, "mtu", "1000")  # too small for IPv6, of which it has an address
+        wait_until(lambda: "keeps mtu 9000, and not 1000" in (lab.dir / "hostloom.log").read_text(), "it is told")
+        expect(mtu_of() == 9000, "it is kept")
+        lab.cli("set", "interface", "ip", "address", "del", NAME, f"{STACK_IP6}/64")
+        ip("link", "set", OURS, "mtu", "1001")
+        wait_until(lambda: mtu_of() == 1001, "without one it follows")
         expect_error(lab, "mtu 65522 is not from", "set", "interface", "mtu", "packet", "65522", NAME)
 
 
@@ -333,14 +390,37 @@ def refused():
             expect_error(lab, "CAP_NET_RAW is missing", *create, "name", OURS)
 
 
+def mac_of(name):
+    return bytes.fromhex(pathlib.Path(f"/sys/class/net/{name}/address").read_text().strip().replace(":", ""))
+
+
 def api():
-    """VPP's messages."""
+    """VPP's messages, and those of ours that say more."""
     with laboratory() as lab, Messages(lab.dir / "run/api.sock") as m:
         make_veth(ours="more0", kernels="more1", ip4="10.93.0.1", ip6="fd93::1")
         made = m.call("af_packet_create_v3", host_if_name="more0", use_random_hw_addr=True, flags=3, num_rx_queues=2)
         expect(made["retval"] == 0, f"af_packet_create_v3: {made}")
         listed = {d["host_if_name"]: d["sw_if_index"] for d in m.dump("af_packet_dump")}
         expect(set(listed) == {OURS, "more0"} and listed["more0"] == made["sw_if_index"], f"dump: {listed}")
+        hosts = {d["made_for"]: d for d in m.dump("af_packet_host_dump")}
+        expect(set(hosts) == {OURS, "more0"}, f"hosts: {hosts}")
+        more, = m.dump("af_packet_host_dump", sw_if_index=made["sw_if_index"])
+        more["host_mac"] = bytes(more["host_mac"])
+        expect(more == {**more, "is_there": True, "is_up": True, "is_link_up": True, "is_offloaded": True, "is_qdisc_bypassed": False,
+                        "num_rx_queues": 2, "num_tx_queues": 1, "host_mtu": 1500, "failed_looks": 0, "host_if_name": "more0",
+                        "host_if_index": socket.if_nametoindex("more0"), "host_mac": mac_of("more0")}, f"host: {more}")
+        expect(m.dump("af_packet_host_dump", sw_if_index=99) == [], "no such host interface")
+        kernel_pings(lab)
+        ours = next(d["sw_if_index"] for d in hosts.values() if d["made_for"] == OURS)
+        counted, shown = m.call("af_packet_counters_get", sw_if_index=ours), details(lab)
+        expect(counted["retval"] == 0 and 0 < counted["rx_packets"] <= int(shown["rx packets"]) and counted["rx_errors"] == 0 and
+               counted["kernel_drops"] == 0 and counted["too_long"] == 0, f"counters: {counted}, shown: {shown}")
+        expect(m.call("af_packet_counters_get", sw_if_index=99)["retval"] == -2, "counters of no host interface")
+        ip("link", "del", "more0")
+        wait_until(lambda: not m.dump("af_packet_host_dump", sw_if_index=made["sw_if_index"])[0]["is_there"], "it is missed")
+        more, = m.dump("af_packet_host_dump", sw_if_index=made["sw_if_index"])
+        expect((more["host_if_index"], more["host_if_name"], more["is_up"]) == (0, "more0", False), f"gone: {more}")
+        make_veth(ours="more0", kernels="more1", ip4="10.93.0.1", ip6="fd93::1")
         for fields, retval in (({"host_if_name": "more0"}, -81), ({"host_if_name": "nowhere"}, -6),
                                ({"host_if_name": "lo"}, -7), ({"host_if_name": ""}, -7), ({"host_if_name": "x" * 40}, -7),
                                ({"host_if_name": "more1", "mode": 2}, -126), ({"host_if_name": "more1", "num_rx_queues": 65}, -7),
@@ -355,4 +435,4 @@ def api():
 
 
 if __name__ == "__main__":
-    run_case(programs, shapes, mtu, vlan, life, bridge, macvlan, refused, api)
+    run_case(programs, shapes, rx_mode, qdisc, mtu, vlan, life, bridge, macvlan, refused, api)

@@ -369,6 +369,28 @@ def worker_rounds(lab):
     return sum(int(t["rounds"]) for t in threads)
 
 
+def asleep_seconds(lab):
+    return sum(float(t["asleep-seconds"]) for t in lab.cli("show", "threads", as_json=True)["threads"])
+
+
+def expect_asleep(*labs):
+    """While they sleep half a second, timers that run all the time and the requests of this test make few rounds: a worker that
+    polls makes as many in a millisecond, and never sleeps."""
+    for lab in labs:
+        slept, rounds = asleep_seconds(lab), worker_rounds(lab)
+        wait_until(lambda: asleep_seconds(lab) - slept > 0.5, "the workers sleep")
+        made = worker_rounds(lab) - rounds
+        print(f"{made} rounds while they slept half a second", flush=True)
+        expect(made < 300, f"workers that should sleep have made {made} rounds")
+
+
+def expect_polling(lab):
+    """A worker that polls makes its rounds, and does not sleep between them."""
+    slept, before = asleep_seconds(lab), worker_rounds(lab)
+    wait_until(lambda: worker_rounds(lab) - before > 100_000, "a worker that polls makes its rounds")
+    expect(asleep_seconds(lab) == slept, "a worker that polls has slept")
+
+
 def idle():
     """An idle daemon, with an application attached, uses less than 1 % of a core over 10 s. What the host of this machine takes
     while the daemon has a core counts as the daemon's, and is not there each time."""

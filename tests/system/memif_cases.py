@@ -12,8 +12,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import programs as p  # noqa: E402
-from cases import expect, worker_rounds  # noqa: E402
+from cases import expect, expect_asleep, expect_polling  # noqa: E402
 from lab import Failure, Lab, run_case, wait_until  # noqa: E402
+from messages import Messages  # noqa: E402
 
 MASTER_IP4, SLAVE_IP4 = "10.90.0.1", "10.90.0.2"
 MASTER_IP6, SLAVE_IP6 = "fd90::1", "fd90::2"
@@ -182,26 +183,6 @@ def both_ping(master, slave):
     ping(master, SLAVE_IP4)
 
 
-def asleep_seconds(lab):
-    return sum(float(t["asleep-seconds"]) for t in lab.cli("show", "threads", as_json=True)["threads"])
-
-
-def expect_asleep(*labs):
-    """While they sleep half a second, timers that run all the time and the requests of this test make few rounds: a worker that
-    polls makes as many in a millisecond, and never sleeps."""
-    for lab in labs:
-        slept, rounds = asleep_seconds(lab), worker_rounds(lab)
-        wait_until(lambda: asleep_seconds(lab) - slept > 0.5, "the workers sleep")
-        made = worker_rounds(lab) - rounds
-        print(f"{made} rounds while they slept half a second", flush=True)
-        expect(made < 300, f"workers that should sleep have made {made} rounds")
-
-
-def wait_polling(lab):
-    before = worker_rounds(lab)
-    wait_until(lambda: worker_rounds(lab) - before > 100_000, "a worker that polls makes its rounds")
-
-
 def idle():
     """Both daemons sleep while nobody sends, and wake for a packet."""
     with two_daemons() as (master, slave):
@@ -213,7 +194,7 @@ def idle():
 def rx_mode():
     """Each end polls, sleeps, or both, as it is told; packets arrive whatever the other does."""
     with two_daemons() as (master, slave):
-        for mode, polls in (("polling", wait_polling), ("interrupt", expect_asleep), ("adaptive", None)):
+        for mode, polls in (("polling", expect_polling), ("interrupt", expect_asleep), ("adaptive", None)):
             for lab in (master, slave):
                 lab.cli("set", "interface", "rx-mode", "memif1/0", mode)
                 both_ping(master, slave)
@@ -426,6 +407,42 @@ def default_socket():
         ping(second, "10.92.0.1")
 
 
+def api():
+    """Our messages: who the peer is, why it has gone, and what was counted; the socket's file stays when it is another's."""
+    with two_daemons() as (master, slave), Messages(master.dir / "run/api.sock") as m:
+        both_ping(master, slave)
+        index, = (d["sw_if_index"] for d in m.dump("memif_dump"))
+        link, = m.dump("memif_link_dump")
+        expect(link["sw_if_index"] == index and link["is_connected"] and link["peer"] == "Hostloom" and
+               link["peer_interface"] == "memif1/0" and link["num_rx_rings"] == link["num_tx_rings"] == 1 and
+               link["num_connected"] == 1 and link["reason"] == "", f"link: {link}")
+        counted = m.call("memif_counters_get", sw_if_index=index)
+        expect(counted["retval"] == 0 and counted["rx_packets"] >= 3 and counted["rx_bytes"] > 3 * 64 and
+               not any(counted[name] for name in ("rx_errors", "ring_full", "bad_cursor", "stopped")), f"counters: {counted}")
+        slave.cli("set", "interface", "state", "memif1/0", "down")
+        wait_until(lambda: interface(master)["link"] == "down", "the link goes down")
+        link, = m.dump("memif_link_dump", sw_if_index=index)
+        expect(not link["is_connected"] and link["reason"] == interface(master)["reason"] and "down" in link["reason"] and
+               link["peer"] == "" and link["num_connected"] == 1, f"link: {link}")
+        expect(m.dump("memif_link_dump", sw_if_index=99) == [], "no such interface")
+        expect(m.call("memif_counters_get", sw_if_index=99)["retval"] == -2, "counters of no memif")
+        # Another daemon takes the place of the file that somebody has removed.
+        file = master.dir / "memif.sock"
+        file.unlink()
+        for words in ("delete interface memif memif1/0", "create interface memif socket-id 1 id 0 master",
+                      f"set interface ip address memif1/0 {SLAVE_IP4}/24", "set interface state memif1/0 up"):
+            slave.cli(*words.split())
+        expect(m.call("memif_delete", sw_if_index=index)["retval"] == 0, "the last master there goes")
+        expect(file.is_socket(), "the socket of the other daemon was removed")
+        for words in ("create interface memif socket-id 1 id 0 slave", f"set interface ip address memif1/0 {MASTER_IP4}/24",
+                      "set interface state memif1/0 up"):
+            master.cli(*words.split())
+        wait_link(master, slave)
+        both_ping(master, slave)
+        slave.cli("delete", "interface", "memif", "memif1/0")
+        expect(not file.exists(), "its own socket goes with its last master")
+
+
 def testpmd_client():
     """DPDK's net_memif as slave of our master."""
     dpdk("client")
@@ -437,5 +454,5 @@ def testpmd_server():
 
 
 if __name__ == "__main__":
-    run_case(daemons, shapes, full, death, idle, rx_mode, stopped, default_socket, testpmd_client, testpmd_server, testpmd_abstract,
+    run_case(daemons, shapes, full, death, idle, rx_mode, stopped, default_socket, api, testpmd_client, testpmd_server, testpmd_abstract,
              testpmd_queues, testpmd_chains)

@@ -131,6 +131,62 @@ TEST_F(TxVethTest, WhatTheKernelDropsForFullQueuesIsCountedAndTheNextIsSent) {
   EXPECT_EQ(d.tx_counters.socket_full, 0u);
 }
 
+// What a program prints.
+std::string output_of(const std::string& command) {
+  std::string all;
+  FILE* out = popen(("PATH=$PATH:/usr/sbin:/sbin " + command).c_str(), "r");
+  for (char line[512]; out && std::fgets(line, sizeof line, out);) all += line;
+  EXPECT_TRUE(out && pclose(out) == 0) << command;
+  return all;
+}
+
+// Packets that the queueing discipline of our end has sent.
+uint64_t n_queued() {
+  const std::string shown = output_of("tc -s -j qdisc show dev near");
+  const std::string key = "\"packets\":";
+  const auto at = shown.find(key);
+  EXPECT_NE(at, shown.npos) << shown;
+  return at == shown.npos ? 0 : std::strtoull(shown.c_str() + at + key.size(), nullptr, 10);
+}
+
+TEST_F(TxVethTest, TheQueueingDisciplineIsPassedByWithoutOffloadUnlessItIsAskedFor) {
+  constexpr uint32_t kFrames = 64;  // more than the kernel sends itself
+  for (const auto& [words, is_bypassed] : std::initializer_list<std::pair<std::string, bool>>{
+           {"", false},
+           {"qdisc-bypass-disable", false},
+           {"cksum-gso-disable", true},
+           {"cksum-gso-disable qdisc-bypass-disable", false}}) {
+    Device& d = harness_.made(words);
+    EXPECT_EQ(d.config.is_qdisc_bypassed, is_bypassed);
+    output_of("tc qdisc replace dev near root pfifo");
+    Far far;
+    const uint64_t before = n_queued();
+    for (uint32_t i = 0; i < kFrames; ++i) {
+      EXPECT_EQ(send(d, frame(60)), 1u);
+      EXPECT_EQ(far.next(), frame(60));
+    }
+    EXPECT_EQ(n_queued() - before < kFrames, is_bypassed) << words;
+    EXPECT_EQ(harness_.cli("delete host-interface name near"), "");
+  }
+}
+
+// Why it is not passed by with offload: what a device cuts itself gets through, until it no longer
+// does (WhatTheKernelDropsForFullQueues...).
+TEST_F(TxVethTest, PastTheQueueingDisciplineGoesWhatTheDeviceCuts) {
+  Device& d = harness_.made();
+  const int on = 1;
+  ASSERT_EQ(setsockopt(d.queues[0]->socket.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on),
+            0);
+  Far far;
+  Buffer* b = large_packet(harness_.worker());
+  EXPECT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  EXPECT_EQ(far.next(), tcp_frame(5000));
+  switch_tso_off();
+  b = large_packet(harness_.worker());
+  EXPECT_EQ(tx(harness_.worker(), &d, 0, {&b, 1}), 1u);
+  EXPECT_EQ(d.tx_counters.queue_full, 1u);
+}
+
 TEST_F(TxVethTest, WhatIsLongerThanTheHostsMtuIsCounted) {
   Device& d = harness_.made();
   EXPECT_EQ(send(d, frame(1500)), 1u);
