@@ -1,10 +1,11 @@
 // What a packet costs whoever sends it by a packet socket, by each of the ways that there are: time
 // of CPU of the process, with what the kernel does in its name, for packets that go to the other
-// end of a veth, where nobody wants them. Each has a virtio-net header, and lies in segments as the
-// driver's do: a header and the payload, or an application's 64 KB in parts of 2 KB. The ways take
-// turns, so that what else the machine does meets all of them; ratios are of the same turn.
+// end of a veth, where nobody wants them, or to a bridge without ports, which does not even have
+// another end. Each has a virtio-net header, and lies in segments as the driver's do: a header and
+// the payload, or an application's 64 KB in parts of 2 KB. The ways take turns, so that what else
+// the machine does meets all of them; ratios are of the same turn.
 //
-//   c++ -std=c++20 -O2 -o send send.cc && unshare --net --map-root-user ./send [TURNS]
+//   c++ -std=c++20 -O2 -o send send.cc && unshare --net --map-root-user ./send [TURNS [bridge]]
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <linux/if_ether.h>
@@ -212,13 +213,13 @@ void by_uring(int fd, unsigned n) {
   }
 }
 
-uint64_t n_arrived() {
+uint64_t n_sent() {
   uint64_t n = 0;
   ifaddrs* all = nullptr;
   must(getifaddrs(&all) == 0, "getifaddrs");
   for (const ifaddrs* i = all; i; i = i->ifa_next)
-    if (i->ifa_addr->sa_family == AF_PACKET && !std::strcmp(i->ifa_name, "dst0"))
-      n = static_cast<const rtnl_link_stats*>(i->ifa_data)->rx_packets;
+    if (i->ifa_addr->sa_family == AF_PACKET && !std::strcmp(i->ifa_name, "src0"))
+      n = static_cast<const rtnl_link_stats*>(i->ifa_data)->tx_packets;
   freeifaddrs(all);
   return n;
 }
@@ -232,8 +233,12 @@ double median(std::vector<double> of) {
 
 int main(int argc, char** argv) {
   const int turns = argc > 1 ? std::atoi(argv[1]) : 15;
-  must(std::system("PATH=$PATH:/sbin:/usr/sbin; ip link add src0 type veth peer name dst0 && "
-                   "ip link set src0 up && ip link set dst0 up") == 0,
+  const bool is_bridge = argc > 2 && argv[2] == std::string("bridge");
+  must(std::system(is_bridge
+                       ? "PATH=$PATH:/sbin:/usr/sbin; ip link add src0 type bridge && "
+                         "ip link set src0 up"
+                       : "PATH=$PATH:/sbin:/usr/sbin; ip link add src0 type veth peer name dst0 && "
+                         "ip link set src0 up && ip link set dst0 up") == 0,
        "ip");
   struct Way {
     const char* name;
@@ -257,14 +262,14 @@ int main(int argc, char** argv) {
         if (ways[w].has_ring) make_ring(fd, length);
         bind_to(fd, "src0");
         ways[w].send(fd, n / 10);
-        const uint64_t seen = n_arrived();
+        const uint64_t seen = n_sent();
         const double start = cpu();
         ways[w].send(fd, n);
         costs[w].push_back((cpu() - start) / n);
         ratios[w].push_back(costs[w].back() / costs[0].back());
         usleep(2000);
-        if (n_arrived() - seen < n * 95ull / 100)
-          std::fprintf(stderr, "%s: only %lu of %u arrived\n", ways[w].name, n_arrived() - seen, n);
+        if (n_sent() - seen < n * 95ull / 100)
+          std::fprintf(stderr, "%s: only %lu of %u were sent\n", ways[w].name, n_sent() - seen, n);
         if (ways[w].has_ring) munmap(ring.base, std::size_t{ring.slot} * ring.n);
         close(fd);
       }
