@@ -17,7 +17,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import programs as p  # noqa: E402
-from cases import expect, expect_error, expect_reclaimed  # noqa: E402
+from cases import expect, expect_asleep, expect_error, expect_polling, expect_reclaimed  # noqa: E402
 from lab import HOST_IP4, HOST_IP6, STACK_IP4, STACK_IP6, Failure, Lab, run_case, wait_until  # noqa: E402
 from memif_cases import Files, answered, ping  # noqa: E402
 from messages import Messages  # noqa: E402
@@ -114,8 +114,10 @@ def tap():
         expect(pathlib.Path(f"/sys/class/net/{TAP}/mtu").read_text() == "1400\n", "the kernel's end has it, too")
         kernel_pings(lab, "-M", "do", "-s", "1372")
         expect_error(lab, "mtu 9000 is not from", "set", "interface", "mtu", "packet", "9000", NAME)  # DPDK 22.11's net_tap
-        for mode in ("polling", "interrupt"):
+        expect_asleep(lab)
+        for mode, does in (("polling", expect_polling), ("interrupt", expect_asleep)):
             lab.cli("set", "interface", "rx-mode", NAME, mode)
+            does(lab)
             kernel_pings(lab)
         expect(int(device(lab)["tx copied"]) == 0, "net_tap sends an application's bytes where they are")
         text = lab.cli("show", "hardware-interfaces")
