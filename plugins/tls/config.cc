@@ -11,7 +11,7 @@ const char kConfigHelp[] =
     "certificate FILE             PEM chain of listeners that name none of their own\n"
     "key FILE                     PEM private key of that certificate\n"
     "ca-cert-path PATH            file or folder of trusted certificates (default: the system's)\n"
-    "crl FILE                     PEM; certificates that it lists are refused\n"
+    "crl FILE                     PEM lists, one of each authority; what they list is refused\n"
     "verify-server required|off   what clients ask of the server (default: required)\n"
     "verify-client required|optional|off  what servers ask of clients (default: off)\n"
     "min-version 1.2|1.3          (default: 1.2)\n"

@@ -32,7 +32,7 @@ struct Config : Profile {
   std::string certificate, key;       // PEM files, for listeners that name no pair of their own
   std::string ca;                     // PEM file or folder; "": the system's
   std::size_t most_of_folder = 4096;  // names that are read of one; no word of the stanza
-  std::string crl;                    // PEM file: what it lists is refused; "": not looked at
+  std::string crl;                    // PEM lists, of all authorities of a chain; "": not looked at
   Verify verify_server = Verify::kRequired, verify_client = Verify::kOff;
   std::string key_log;                        // file to append secrets to (NSS format); "": none
   TimeNs handshake_timeout = 10 * kSecond;

@@ -27,6 +27,8 @@ Kind kind_of(const std::string& name) noexcept {
 }
 
 constexpr TimeNs kStep = kMillisecond;
+// Of the certificate and of all authorities above it.
+constexpr unsigned long kWholeChain = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
 
 std::string place(const char* variable, const char* otherwise) {
   const char* named = ::secure_getenv(variable);
@@ -52,7 +54,7 @@ bool add_lists(X509_STORE* store, X509_STORE* host) {
   X509_STORE_unlock(host);
   if (!has_lists) return is_good;
   X509_STORE_set_verify_cb(store, allow_without_list);
-  return is_good && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+  return is_good && X509_STORE_set_flags(store, kWholeChain) == 1;
 }
 
 }  // namespace
@@ -159,7 +161,7 @@ Result<void> StoreReader::read_list() {
   X509_LOOKUP* const reader = X509_STORE_add_lookup(store_.get(), X509_LOOKUP_file());
   if (!reader || X509_load_crl_file(reader, config_.crl.c_str(), X509_FILETYPE_PEM) < 1)
     return openssl_fail("crl " + config_.crl);
-  X509_STORE_set_flags(store_.get(), X509_V_FLAG_CRL_CHECK);
+  X509_STORE_set_flags(store_.get(), kWholeChain);
   return {};
 }
 

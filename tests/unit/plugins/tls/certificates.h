@@ -50,8 +50,8 @@ inline EVP_PKEY* make_key(const std::string& type) {
   return EVP_PKEY_Q_keygen(nullptr, nullptr, type.c_str());
 }
 
-// What the authority has revoked: one serial number.
-inline std::string make_crl(const Pem& authority, long serial) {
+// What the authority has revoked: one serial number. until: seconds from now.
+inline std::string make_crl(const Pem& authority, long serial, long until = 24 * 3600) {
   X509_CRL* const crl = X509_CRL_new();
   X509_CRL_set_version(crl, 1);
   X509_CRL_set_issuer_name(crl, X509_get_subject_name(authority.x509.get()));
@@ -64,7 +64,7 @@ inline std::string make_crl(const Pem& authority, long serial) {
   X509_REVOKED_set_revocationDate(revoked, at);
   X509_CRL_add0_revoked(crl, revoked);
   ASN1_INTEGER_free(number);
-  X509_gmtime_adj(at, 24 * 3600);
+  X509_gmtime_adj(at, until);
   X509_CRL_set1_nextUpdate(crl, at);
   ASN1_TIME_free(at);
   X509_CRL_sign(crl, authority.pkey.get(), EVP_sha256());
@@ -84,7 +84,8 @@ inline Pem make_certificate(const Wanted& w) {
   X509_gmtime_adj(X509_getm_notBefore(x), w.from);
   X509_gmtime_adj(X509_getm_notAfter(x), w.until);
   X509_set_pubkey(x, p.pkey.get());
-  const std::string cn = w.is_authority ? "authority" : "holder " + std::to_string(w.serial);
+  std::string cn = w.is_authority ? "authority" : "holder";  // one of an authority's has a number
+  if (!w.is_authority || w.issuer) cn += " " + std::to_string(w.serial);
   X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
                              reinterpret_cast<const unsigned char*>(cn.c_str()), -1, -1, 0);
   X509_set_issuer_name(x, X509_get_subject_name(w.issuer ? w.issuer->x509.get() : x));
