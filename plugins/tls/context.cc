@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,13 +23,6 @@ namespace {
 constexpr long kMostFlight = 16 << 10, kMostChain = 32 << 10;
 // That a listener keeps for tickets which may bring early data; the oldest goes first.
 constexpr long kMostSessions = 16'384;
-
-int use(SSL_CTX* c, const Credentials& own) {
-  return SSL_CTX_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
-}
-int use(SSL* c, const Credentials& own) {
-  return SSL_use_cert_and_key(c, own.certificate.get(), own.key.get(), own.chain.get(), 1);
-}
 
 // One line a secret, by one call: lines of several workers do not mix.
 void log_key(const SSL* ssl, const char* line) noexcept {
@@ -110,23 +102,20 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* n, const uns
   return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-// The certificate for the name that the client asks for (RFC 6066 section 3), wildcards as in
-// RFC 6125; the first one when none is.
+// The certificates for the name that the client asks for; the context's own when there is none.
 int choose_site(SSL* ssl, int*, void* arg) {
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   if (!name) return SSL_TLSEXT_ERR_NOACK;
   // Its tickets are for this name (tickets.h); OpenSSL keeps only those that are acknowledged.
   // Without memory they are for none, and nobody resumes by them.
   if (SSL_session_reused(ssl) == 0) (void)SSL_SESSION_set1_hostname(SSL_get_session(ssl), name);
-  const auto& sites = static_cast<const ServerContext*>(arg)->sites;
-  if (sites.size() == 1) return SSL_TLSEXT_ERR_NOACK;
-  for (const CredentialsPtr& site : sites) {
-    if (X509_check_host(site->certificate.get(), name, 0, 0, nullptr) != 1) continue;
-    if (site == sites[0]) return SSL_TLSEXT_ERR_OK;
-    SSL_certs_clear(ssl);  // one of another kind of key would stay
-    return use(ssl, *site) == 1 ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
-  }
-  return SSL_TLSEXT_ERR_NOACK;
+  const auto& c = *static_cast<const ServerContext*>(arg);
+  if (c.sites.size() == 1) return SSL_TLSEXT_ERR_NOACK;
+  const Offer offer = offer_for(c.sites, name);
+  if (offer.is_empty()) return SSL_TLSEXT_ERR_NOACK;
+  if (offer == c.usual) return SSL_TLSEXT_ERR_OK;
+  SSL_certs_clear(ssl);  // those of other kinds of keys would stay
+  return use(ssl, offer) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 // Early data is for the name under which its ticket was given.
@@ -196,14 +185,15 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
     if (!pair) return pair.error();
     if (auto added = add_site(*pair); !added) return added.error();
   }
-  if (use(raw, *c->sites[0]) != 1) return openssl_fail("certificate and key");
+  c->usual = usual_offer(c->sites);
+  if (!use(raw, c->usual)) return openssl_fail("certificate and key");
   if (c->sites.size() > 1) {
     // Whether each will do: a handshake is no place to find out.
     const std::unique_ptr<SSL, Free<SSL, SSL_free>> trial(SSL_new(raw));
     for (const CredentialsPtr& site : c->sites) {
       if (!trial) return error(Status::kNoMemory, openssl_error());
       SSL_certs_clear(trial.get());
-      if (use(trial.get(), *site) != 1) return openssl_fail("certificate and key");
+      if (!use(trial.get(), *site)) return openssl_fail("certificate and key");
     }
   }
   SSL_CTX_set_tlsext_servername_callback(raw, choose_site);
@@ -313,7 +303,7 @@ Result<void> apply_client_settings(SSL* ssl, const ClientSettings& s, const IpAd
   if (s.verify)
     SSL_set_verify(ssl, *s.verify == Verify::kOff ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nullptr);
   if (s.trust) is_taken &= SSL_set1_verify_cert_store(ssl, s.trust.get()) == 1;
-  if (s.own) is_taken &= use(ssl, *s.own) == 1;
+  if (s.own) is_taken &= use(ssl, *s.own);
   if (!is_taken) return openssl_fail("the settings");
   return {};
 }

@@ -15,6 +15,7 @@
 #include "client_settings.h"
 #include "config.h"
 #include "early_sessions.h"
+#include "sites.h"
 #include "tickets.h"
 
 namespace loom::tls {
@@ -28,7 +29,8 @@ struct ServerContext : std::enable_shared_from_this<ServerContext> {
   EarlySessions early_sessions;  // of the context's cache: goes after it
   ContextPtr ssl;
   TicketKeys tickets;
-  std::vector<CredentialsPtr> sites;  // to choose from by name; the first is the context's own
+  std::vector<CredentialsPtr> sites;  // to choose from by name
+  Offer usual;                        // the context's own; of those
   std::string alpn;
 };
 using ServerContextPtr = std::shared_ptr<ServerContext>;

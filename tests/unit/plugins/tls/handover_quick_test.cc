@@ -135,6 +135,26 @@ TEST_F(TlsQuick, WhereThereAreManyCertificatesItIsNot) {
   }
 }
 
+// Whichever of them the ticket's handshake has shown; and a whole handshake is never the worker's.
+TEST_F(TlsQuick, WithCertificatesOfTwoKindsOfKeysItIs) {
+  std::string two;
+  for (const char* type : {"RSA", "EC"}) {
+    const Pem p = make_certificate({.issuer = &bed.authority, .key_type = type});
+    add_setting(two, Setting::kPair, bed.add_settings(TlsBed::pair_settings(p), false));
+  }
+  port = 444;
+  ASSERT_EQ(bed.listen(port, kProto, bed.add_settings(two)), 0);
+  const More only_rsa = [](SSL_CTX* c) { SSL_CTX_set1_sigalgs_list(c, "RSA-PSS+SHA256"); };
+  for (const More& more : {More(), More(only_12), only_rsa}) {
+    const Ticket t = ticket(more), old = ticket(more);
+    EXPECT_TRUE(is_the_workers(t.get(), more));
+    EXPECT_TRUE(is_resumed);
+    ASSERT_EQ(bed.run("tls reload").text, "");
+    EXPECT_FALSE(is_the_workers(old.get(), more));
+    EXPECT_FALSE(is_resumed);
+  }
+}
+
 // RFC 8446 section 4.1.4: what the second hello brings is not what was looked at.
 TEST_F(TlsQuickOtherGroup, NorIsAHelloThatWasAskedFor) {
   const Ticket t = ticket(with_groups("X25519:P-384"));
