@@ -15,15 +15,15 @@ std::size_t allocations_until_one_fails = 0;
 
 namespace {
 
-// Blocks of what it notes of a packet it makes, and larger ones; bytes of both.
+// Blocks of what it notes of a packet it makes, and larger ones.
 constexpr std::size_t kSmall = 64;
-std::size_t n_small = 0, n_large = 0, in_use = 0;
+std::size_t n_small = 0, n_large = 0;
 
 void* count(void* p, std::size_t n) {
   if (!p) return p;
   std::memset(p, 0, malloc_usable_size(p));  // as in secrets_test.cc
   ++(n <= kSmall ? n_small : n_large);
-  in_use += malloc_usable_size(p);
+  count_allocated(p);
   return p;
 }
 bool fails() { return allocations_until_one_fails != 0 && --allocations_until_one_fails == 0; }
@@ -31,7 +31,7 @@ void* allocate(std::size_t n, const char*, int) {
   return fails() ? nullptr : count(std::malloc(n), n);
 }
 void release(void* p, const char*, int) {
-  if (p) in_use -= malloc_usable_size(p);
+  count_freed(p);
   look_before_free(p);
   std::free(p);
 }
@@ -89,11 +89,11 @@ TEST_F(TlsBuffers, RecordsAllocateNotesAndNothingElse) {
 TEST_F(TlsBuffers, AnIdleSessionHasNone) {
   auto [near, far] = open();
   talk(near, far);
-  const std::size_t busy = in_use;
+  const std::size_t busy = bytes_in_use;
   EXPECT_EQ(shared().workers[0]->n_buffered, 2u);
   idle();
   EXPECT_EQ(shared().workers[0]->n_buffered, 0u);
-  EXPECT_LE(in_use + 2 * kBuffers, busy);
+  EXPECT_LE(bytes_in_use + 2 * kBuffers, busy);
   talk(near, far);  // it goes on
   EXPECT_EQ(shared().workers[0]->n_buffered, 2u);
 }

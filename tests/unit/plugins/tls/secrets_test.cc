@@ -16,6 +16,7 @@
 
 thread_local std::size_t loom::tls::news_until_one_fails = 0;
 thread_local std::size_t loom::tls::n_frees = 0;
+std::atomic<std::size_t> loom::tls::blocks_in_use = 0, loom::tls::bytes_in_use = 0;
 
 namespace {
 
@@ -34,6 +35,7 @@ void look(const void* p) noexcept {
 }
 void free_and_look(void* p) noexcept {
   ++loom::tls::n_frees;
+  loom::tls::count_freed(p);
   look(p);
   std::free(p);
 }
@@ -45,10 +47,22 @@ void* allocate(std::size_t n, std::size_t align = 0) {
   if (!p) throw std::bad_alloc();
   // What was there before, and has been looked at, is not found again.
   std::memset(p, 0, malloc_usable_size(p));
+  loom::tls::count_allocated(p);
   return p;
 }
 
 }  // namespace
+
+void loom::tls::count_allocated(void* p) noexcept {
+  if (!p) return;
+  ++blocks_in_use;
+  bytes_in_use += malloc_usable_size(p);
+}
+void loom::tls::count_freed(void* p) noexcept {
+  if (!p) return;
+  --blocks_in_use;
+  bytes_in_use -= malloc_usable_size(p);
+}
 
 // All forms: what one allocates another frees.
 using std::align_val_t, std::nothrow_t, std::size_t;
