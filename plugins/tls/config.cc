@@ -8,7 +8,9 @@
 namespace loom::tls {
 
 const char kConfigHelp[] =
-    "certificate FILE             PEM chain of listeners that name none of their own\n"
+    "certificate FILE             PEM chain of listeners that name none of their own; several "
+    "times\n"
+    "                             for several, each with its key\n"
     "key FILE                     PEM private key of that certificate\n"
     "ca-cert-path PATH            file or folder of trusted certificates (default: the system's)\n"
     "crl FILE                     PEM lists, one of each authority; what they list is refused\n"
@@ -167,9 +169,9 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
     if (key == "profile") {
       outcome = add_profile(c, in, *w);
     } else if (key == "certificate") {
-      store(c.certificate, in.text(*w));
+      store(c.certificates.emplace_back(), in.text(*w));
     } else if (key == "key") {
-      store(c.key, in.text(*w));
+      store(c.keys.emplace_back(), in.text(*w));
     } else if (key == "ca-cert-path") {
       store(c.ca, in.text(*w));
     } else if (key == "crl") {
@@ -221,7 +223,9 @@ Result<void> apply_config(void* context, const ConfigNode& stanza) {
     if (outcome && has_no_version(profile))
       return stanza.fail("profile " + name + ": min-version is above max-version");
   }
-  if (outcome && c.certificate.empty() != c.key.empty())
+  if (outcome && c.certificates.size() > kMostPairs)
+    return stanza.fail("there are at most " + std::to_string(kMostPairs) + " certificates");
+  if (outcome && c.certificates.size() != c.keys.size())
     return stanza.fail("certificate and key go together");
   return outcome;
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <hostloom/config.h>
 #include <hostloom/types.h>
@@ -16,6 +17,7 @@ enum class Verify : uint8_t { kOff, kOptional, kRequired };
 
 constexpr uint32_t kMostEarlyData = 1u << 20;
 constexpr uint32_t kMostCryptoThreads = 64;
+constexpr std::size_t kMostPairs = 64;  // certificates of a listener
 
 // What may be agreed on: of the stanza, for who names no other, or of a `profile NAME { }` in it.
 struct Profile {
@@ -29,7 +31,8 @@ struct Config : Profile {
   std::string datagram_transport = "udp";  // below DTLS
   bool datagrams = false;                  // the contexts made from it are for DTLS
   uint32_t fifo_size = 1u << 20;           // bytes, of each fifo of a lower session
-  std::string certificate, key;       // PEM files, for listeners that name no pair of their own
+  // PEM files, for listeners that name no pair of their own; the n-th of each are a pair.
+  std::vector<std::string> certificates, keys;
   std::string ca;                     // PEM file or folder; "": the system's
   std::size_t most_of_folder = 4096;  // names that are read of one; no word of the stanza
   std::string crl;                    // PEM lists, of all authorities of a chain; "": not looked at

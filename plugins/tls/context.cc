@@ -179,11 +179,12 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   for (const KeyPair& pair : settings.pairs)
     if (auto added = add_site(pair); !added) return added.error();
   if (settings.pairs.empty()) {
-    if (config.certificate.empty())
+    if (config.certificates.empty())
       return error(Status::kInvalid, "there is no certificate (tls { certificate FILE key FILE })");
-    auto pair = read_key_pair(config.certificate, config.key);
-    if (!pair) return pair.error();
-    if (auto added = add_site(*pair); !added) return added.error();
+    const auto own = read_own_pairs(config);
+    if (!own) return own.error();
+    for (const KeyPair& pair : *own)
+      if (auto added = add_site(pair); !added) return added.error();
   }
   c->usual = usual_offer(c->sites);
   if (!use(raw, c->usual)) return openssl_fail("certificate and key");

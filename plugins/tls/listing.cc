@@ -168,8 +168,7 @@ namespace {
 ListenerRow row_of(const ServerContext& context, const Settings& settings) {
   const X509* const first = SSL_CTX_get0_certificate(context.ssl.get());
   ListenerRow row{.lower = kNoHandle,
-                  .certificates = static_cast<uint32_t>(
-                      std::max<std::size_t>(settings.pairs.size(), 1)),  // the configuration's
+                  .certificates = static_cast<uint32_t>(context.sites.size()),
                   .subject = subject_of(first),
                   .verify = settings.verify.value_or(shared().config.verify_client),
                   .alpn = names_of(settings.alpn),

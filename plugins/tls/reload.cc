@@ -133,17 +133,17 @@ Result<void> Reload::make_clients(Attempt& a) {
   return {};
 }
 
-// The files of the configuration's pair are read once: listeners show the same one.
+// The files of the configuration's pairs are read once: listeners show the same ones.
 Result<Settings> Reload::with_own(Attempt& a, const Settings& settings) {
   const Config& config = shared().config;
   Settings all = settings;
-  if (!all.pairs.empty() || config.certificate.empty()) return all;
-  if (!a.own) {
-    auto pair = read_key_pair(config.certificate, config.key);
-    if (!pair) return pair.error();
-    a.own = std::move(*pair);
+  if (!all.pairs.empty() || config.certificates.empty()) return all;
+  if (a.own.empty()) {
+    auto pairs = read_own_pairs(config);
+    if (!pairs) return pairs.error();
+    a.own = std::move(*pairs);
   }
-  all.pairs.push_back(*a.own);
+  all.pairs = a.own;
   return all;
 }
 

@@ -60,7 +60,7 @@ class Reload {
     std::vector<uint32_t> numbers;  // of those that are still to be made
     Contexts listeners, datagram_listeners;
     ConnId next = 0, next_datagram = 0;  // all before have theirs
-    std::optional<KeyPair> own;          // the configuration's, once somebody shows it
+    std::vector<KeyPair> own;            // the configuration's, once somebody shows them
     Result<void> outcome;                // of what has changed meanwhile
     std::unique_ptr<Attempt> older;      // of those to be freed
   };

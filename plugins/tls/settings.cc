@@ -13,7 +13,7 @@ namespace loom::tls {
 namespace {
 
 constexpr std::size_t kMostPem = 1u << 20;
-constexpr std::size_t kMostPairs = 64, kMostPairsBytes = 1 << 20, kMostName = 253;
+constexpr std::size_t kMostPairsBytes = 1 << 20, kMostName = 253;
 
 bool is_protocol_list(std::string_view list) noexcept {
   while (!list.empty()) {
@@ -76,12 +76,16 @@ Result<KeyPair> pair_of(Host& host, uint32_t named, uint32_t number) {
 
 }  // namespace
 
-Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::string& key_file) {
-  auto certificate = read_file(certificate_file);
-  if (!certificate) return certificate.error();
-  auto key = read_file(key_file);
-  if (!key) return key.error();
-  return KeyPair{certificates_of(*certificate), std::move(*key)};
+Result<std::vector<KeyPair>> read_own_pairs(const Config& config) {
+  std::vector<KeyPair> pairs;
+  for (std::size_t i = 0; i < config.certificates.size(); ++i) {
+    auto certificate = read_file(config.certificates[i]);
+    if (!certificate) return certificate.error();
+    auto key = read_file(config.keys[i]);
+    if (!key) return key.error();
+    pairs.push_back({certificates_of(*certificate), std::move(*key)});
+  }
+  return pairs;
 }
 
 Result<Settings> settings_of(Host& host, uint32_t number) {

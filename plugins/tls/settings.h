@@ -24,6 +24,7 @@ struct Settings {
 
 // `number`: SocketOptionsView::settings; 0: nothing is wanted. What makes no sense is refused.
 Result<Settings> settings_of(Host&, uint32_t number);
-Result<KeyPair> read_key_pair(const std::string& certificate_file, const std::string& key_file);
+// Of the configuration's files, in their order.
+Result<std::vector<KeyPair>> read_own_pairs(const Config&);
 
 }  // namespace loom::tls

@@ -70,7 +70,7 @@ Result<void> start(Host& host) {
   if (!store) return error(Status::kInvalid, store.error().message);
   s.store = std::move(*store);
   // What is configured must be usable, before somebody needs it.
-  if (!s.config.certificate.empty()) {
+  if (!s.config.certificates.empty()) {
     if (const auto c = make_server_context(s.config, {}, s.store.get()); !c)
       return error(Status::kInvalid, c.error().message);
   }

@@ -28,7 +28,7 @@ TEST(TlsConfig, KeysAreTaken) {
       "verify-server off groups X25519 key-log k.log ciphers A ciphersuites B "
       "crypto-threads 2 }");
   ASSERT_TRUE(c) << c.error().message;
-  EXPECT_EQ(c->certificate, "c.pem");
+  EXPECT_EQ(c->certificates, std::vector<std::string>{"c.pem"});
   EXPECT_EQ(c->verify_client, Verify::kOptional);
   EXPECT_EQ(c->verify_server, Verify::kOff);
   EXPECT_EQ(c->least_version, TLS1_3_VERSION);
@@ -100,6 +100,22 @@ TEST(TlsConfig, HandshakesHaveAThreadWhereACoreIsLeft) {
   EXPECT_EQ(threads_for(4, 4), 0u);
   EXPECT_EQ(threads_for(4, 6), 0u);
   EXPECT_EQ(threads_for(0, 1), 0u);  // the system does not say
+}
+
+// As nginx takes several ssl_certificate: the n-th with the n-th key.
+TEST(TlsConfig, CertificatesMayBeSeveralEachWithItsKey) {
+  using Files = std::vector<std::string>;
+  const auto c = parsed("tls { certificate a.pem key a.key certificate b.pem key b.key }");
+  ASSERT_TRUE(c) << c.error().message;
+  EXPECT_EQ(c->certificates, (Files{"a.pem", "b.pem"}));
+  EXPECT_EQ(c->keys, (Files{"a.key", "b.key"}));
+  EXPECT_THAT(parsed("tls { certificate a.pem key a.key certificate b.pem }").error().message,
+              HasSubstr("go together"));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += "certificate a.pem key a.key ";
+  EXPECT_TRUE(parsed("tls { " + many + "}"));
+  EXPECT_THAT(parsed("tls { " + many + "certificate a.pem key a.key }").error().message,
+              HasSubstr("at most 64"));
 }
 
 TEST(TlsConfig, WhatMakesNoSenseIsRefusedWithItsLine) {

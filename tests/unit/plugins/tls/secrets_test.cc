@@ -204,7 +204,7 @@ TEST_P(TlsSecretFiles, LeaveNothingOfAKeyEither) {
   TlsBed bed;
   const std::string needle = line_of(bed.server.key), number_in_der = number_of(bed.server);
   if (GetParam())  // the key is in both
-    shared().config.certificate = bed.write("both.pem", bed.server.certificate + bed.server.key);
+    shared().config.certificates = {bed.write("both.pem", bed.server.certificate + bed.server.key)};
   const Looking at(needle, number_in_der);
   ASSERT_EQ(bed.listen(443), 0);
   EXPECT_EQ(bed.run("tls reload").status, Status::kOk);

@@ -83,7 +83,7 @@ TEST_F(TlsSettings, TheCertificateIsTheOneForTheNameThatIsAskedFor) {
 TEST_F(TlsSettings, ReloadReplacesTheConfigurationsCertificateAndNoOther) {
   ASSERT_EQ(bed.listen(443), 0);
   EXPECT_EQ(certificate_for(nullptr), "holder 1");
-  EXPECT_EQ(bed.write("server.pem", "rubbish"), shared().config.certificate);
+  EXPECT_EQ(bed.write("server.pem", "rubbish"), shared().config.certificates.at(0));
   EXPECT_NE(bed.run("tls reload").status, Status::kOk);
   EXPECT_EQ(certificate_for(nullptr), "holder 1");
   const Pem p = make_certificate({.issuer = &bed.authority, .serial = 2});

@@ -167,6 +167,32 @@ TEST_P(TlsSeveralKeys, TheFirstOneIsListed) {
   for (const char* subject : {"holder 12", "holder 21"}) EXPECT_EQ(text.find(subject), text.npos);
 }
 
+// Those of the configuration, which a reload reads again.
+TEST_P(TlsSeveralKeys, TheConfigurationMayHaveSeveral) {
+  Config& c = shared().config;
+  c.certificates.clear();
+  c.keys.clear();
+  const auto write = [&](const char* type, long serial) {
+    const Pem p = make_certificate({.issuer = &bed.authority, .key_type = type, .serial = serial});
+    return std::pair(bed.write(std::string(type) + ".pem", p.certificate),
+                     bed.write(std::string(type) + ".key", p.key));
+  };
+  for (const auto& [type, serial] : {std::pair("RSA", 11L), std::pair("EC", 12L)}) {
+    const auto [certificate, key] = write(type, serial);
+    c.certificates.push_back(certificate);
+    c.keys.push_back(key);
+  }
+  ASSERT_EQ(bed.listen(++port), 0);
+  EXPECT_EQ(shown("server.test", Takes::kRsa), 11);
+  EXPECT_EQ(shown("server.test", Takes::kEcdsa), 12);
+  write("RSA", 21);
+  write("EC", 22);
+  ASSERT_EQ(bed.run("tls reload").text, "");
+  EXPECT_EQ(shown(nullptr, Takes::kRsa), 21);
+  EXPECT_EQ(shown(nullptr, Takes::kEcdsa), 22);
+  EXPECT_EQ(shared().listeners.begin()->second->context->sites.size(), 2u);
+}
+
 INSTANTIATE_TEST_SUITE_P(, TlsSeveralKeys, testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
                          [](const auto& p) {
                            return p.param == TLS1_2_VERSION ? "Tls12" : "Tls13";

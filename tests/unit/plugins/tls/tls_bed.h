@@ -38,8 +38,8 @@ class TlsBed : public test::PluginBed {
     EXPECT_TRUE(init(host));
     Config& c = shared().config;
     c.transport = "pipe";
-    c.certificate = write("server.pem", server.certificate);
-    c.key = write("server.key", server.key);
+    c.certificates = {write("server.pem", server.certificate)};
+    c.keys = {write("server.key", server.key)};
     c.ca = write("ca.pem", authority.certificate);
     c.crypto_threads = 0;  // whatever machine this is
     if (more) more(c);
