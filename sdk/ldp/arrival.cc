@@ -138,7 +138,7 @@ bool is_stamp_request(unsigned long request) noexcept {
 
 int give_last_arrival(Session& s, unsigned long request, void* argument) {
   if (!(s.arrival.load() & kAsked)) change(s, 0, kAsked);
-  TimeNs at = s.last_arrival();
+  TimeNs at = s.last_datagram().time;
   if (at < 0) return -ENOENT;
   if (at == 0) at = wall_now();  // it came before anybody asked
   if (!argument) return -EFAULT;

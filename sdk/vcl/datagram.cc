@@ -267,7 +267,9 @@ ssize_t Session::take_datagram(DatagramReceive& d, int flags, bool is_first) {
         }
         if (!links_.empty()) turn_ = (turn_ + 1) % static_cast<uint32_t>(links_.size() + 1);
       }
-      last_arrival_ = h.time;
+      last_.time = h.time;
+      last_.to = {h.is_ip4, 0, h.local_port, {}};
+      std::memcpy(last_.to.ip, h.local_ip, sizeof h.local_ip);
       d.in = {h, n < h.length};
       d.n = flags & MSG_TRUNC ? h.length : n;
       return 1;

@@ -27,6 +27,12 @@ struct DatagramIn {
   bool is_truncated;
   svm::Endpoint from() const noexcept;
 };
+// Of the last one that was read: when it came, CLOCK_REALTIME in ns (0, nobody had asked; -1: there
+// was none yet), and where it had been sent to (port 0: there was none yet).
+struct LastDatagram {
+  TimeNs time = -1;
+  svm::Endpoint to{};
+};
 // One of several: to send, and to receive.
 struct DatagramSend {
   std::span<const iovec> from;

@@ -105,7 +105,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   ancillary.store(0, std::memory_order_relaxed);
   arrival.store(0, std::memory_order_relaxed);
   stamping.store(0, std::memory_order_relaxed);
-  last_arrival_ = -1;
+  last_ = {};
   chose_port_ = hides_port_ = false;
   rcv_lowat.store(1, std::memory_order_relaxed);
   rcv_timeout.store(-1, std::memory_order_relaxed);

@@ -242,15 +242,13 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<uint16_t> gso_size{0};      // UDP_SEGMENT, unless a datagram has its own
   std::atomic<bool> no_check6_tx{false};  // UDP_NO_CHECK6_TX
   std::atomic<bool> holds_back{false};    // corked, or something waits (datagram_cork.h): read only
-  // What the program wants to be told with each datagram; the bits are the preload library's.
+  // What the program wants to be told with each datagram; the bits are those of the library above.
   std::atomic<uint16_t> ancillary{0};
   std::atomic<uint8_t> arrival{0};    // the same of when it came, and of what was lost
   std::atomic<uint32_t> stamping{0};  // SO_TIMESTAMPING
-  // When the last one that was read came, CLOCK_REALTIME in ns: 0, nobody had asked; -1: there was
-  // none yet.
-  TimeNs last_arrival() {
+  LastDatagram last_datagram() {
     const std::lock_guard lock(mutex_);
-    return last_arrival_;
+    return last_;
   }
 
   // --- For AppWorker, under its mutex
@@ -449,7 +447,7 @@ class Session final : public Object, public ListNode<SessionTag> {
     svm::DatagramHeader header;
     std::string payload;
   };
-  TimeNs last_arrival_ = -1;
+  LastDatagram last_;
   // The port was not asked for; and it has lost its peer and sent nothing since: until it does,
   // getsockname() says 0, as on Linux.
   bool chose_port_ = false, hides_port_ = false;

@@ -11,6 +11,7 @@
 #include <hostloom/endpoint_settings.h>
 #include <hostloom/transport.h>
 
+#include "vcl/endpoint_tlvs.h"
 #include "vcl/vppcom_app.h"
 
 namespace loom::vcl {
@@ -382,12 +383,16 @@ int vppcom_session_write_msg(uint32_t handle, void* buf, size_t n) {
 int vppcom_session_recvfrom(uint32_t handle, void* buf, uint32_t len, int flags,
                             vppcom_endpt_t* ep) {
   if (flags != 0 && flags != MSG_PEEK) return VPPCOM_EAFNOSUPPORT;
-  return with_session(handle, [&](Session& s) {
+  return with_session(handle, [&](Session& s) -> ssize_t {
     if (s.is_connectionless()) {
+      if (ep && !has_room_for_tlvs(s, *ep)) return -EINVAL;
       const iovec to{buf, len};
       DatagramIn in;
       const ssize_t n = s.receive_datagram({&to, 1}, flags, &in);
-      if (ep && n >= 0) from_endpoint(in.from(), *ep);
+      if (ep && n >= 0) {
+        from_endpoint(in.from(), *ep);
+        give_tlvs(s, in, *ep);
+      }
       return n;
     }
     const ssize_t n = s.receive(buf, len, flags);
@@ -400,11 +405,13 @@ int vppcom_session_sendto(uint32_t handle, void* buf, uint32_t len, int, vppcom_
   if (!ep) return vppcom_session_write(handle, buf, len);
   return with_session(handle, [&](Session& s) -> ssize_t {
     if (!s.is_connectionless() || !ep->ip) return -EINVAL;
+    DatagramOut out;
+    svm::Endpoint source;
+    if (const int e = take_tlvs(*ep, out, source); e != 0) return e;
     if (s.state() == Session::State::kIdle) s.socket_is_ip4 = ep->is_ip4;
     if (const ssize_t e = open_to_send(s); e != 0) return e;
     const svm::Endpoint to = to_endpoint(*ep);
     const iovec from{buf, len};
-    DatagramOut out;
     out.to = &to;
     return s.send_datagram({&from, 1}, 0, out);
   });

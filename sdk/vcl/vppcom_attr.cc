@@ -8,6 +8,7 @@
 
 #include <hostloom/endpoint_settings.h>
 
+#include "vcl/endpoint_tlvs.h"
 #include "vcl/vppcom_app.h"
 
 using namespace loom::vcl;
@@ -148,7 +149,7 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       return VPPCOM_OK;
     }
     case VPPCOM_ATTR_GET_LCL_ADDR:
-      return get_endpoint(v, s.local());
+      return get_endpoint(v, local_name(s));
     case VPPCOM_ATTR_SET_LCL_ADDR:
       return v.endpoint() && v.endpoint()->ip ? s.bind(to_endpoint(*v.endpoint())) : VPPCOM_EINVAL;
     case VPPCOM_ATTR_GET_PEER_ADDR:
@@ -235,6 +236,20 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
       });
       return VPPCOM_OK;
     }
+    case VPPCOM_ATTR_GET_IP_PKTINFO:
+      return v.put<uint32_t>(asks_pktinfo(s));
+    case VPPCOM_ATTR_SET_IP_PKTINFO: {
+      uint32_t on;
+      if (!v.get(on)) return VPPCOM_EINVAL;
+      ask_pktinfo(s, on != 0);
+      return VPPCOM_OK;
+    }
+    case VPPCOM_ATTR_GET_ENDPT_TLVS:
+      return v.put(asked_tlvs(s));
+    case VPPCOM_ATTR_SET_ENDPT_TLVS: {
+      uint32_t wanted;
+      return v.get(wanted) ? vppcom_error(ask_tlvs(s, wanted)) : VPPCOM_EINVAL;
+    }
     case VPPCOM_ATTR_GET_DOMAIN:
       return v.put<uint32_t>(s.socket_is_ip4 ? AF_INET : AF_INET6);
     case VPPCOM_ATTR_GET_COOKIE:
@@ -290,8 +305,6 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     // Of transports that do not exist here.
     case VPPCOM_ATTR_SET_CONNECTED:
     case VPPCOM_ATTR_SET_ENDPT_EXT_CFG:
-    case VPPCOM_ATTR_SET_IP_PKTINFO:
-    case VPPCOM_ATTR_GET_IP_PKTINFO:
     case VPPCOM_ATTR_GET_ORIGINAL_DST:
     case VPPCOM_ATTR_GET_EXT_ENDPT:
     case VPPCOM_ATTR_GET_STREAM_FLAGS:

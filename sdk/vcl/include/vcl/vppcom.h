@@ -58,9 +58,9 @@ typedef enum {
   VPPCOM_IS_IP4,
 } vppcom_is_ip4_t;
 
-/* Types of endpoint TLVs. */
-#define VCL_UDP_SEGMENT (VPPCOM_PROTO_UDP << 16) /* uint16_t: GSO size */
-#define VCL_IP_PKTINFO ((127 << 16) + 1)         /* source address */
+/* Types of endpoint TLVs: said with a datagram, and of that one alone. */
+#define VCL_UDP_SEGMENT (VPPCOM_PROTO_UDP << 16) /* uint16_t: GSO size; received: GRO size */
+#define VCL_IP_PKTINFO ((127 << 16) + 1) /* uint8_t[4] or [16]: source; received: destination */
 
 typedef struct {
   uint32_t data_type;
@@ -74,7 +74,7 @@ typedef struct vppcom_endpt_t_ {
   uint8_t* ip;   /* caller's storage, 4 or 16 bytes */
   uint16_t port; /* network order */
   uint64_t unused2;
-  uint32_t app_tlv_len;
+  uint32_t app_tlv_len; /* bytes; TLVs lie behind each other without padding */
   vppcom_endpt_tlv_t* app_tlvs;
 } vppcom_endpt_t;
 
@@ -244,7 +244,13 @@ typedef enum {
   VPPCOM_ATTR_SET_TLS_PROFILE, /* char[], buflen bytes: the name of a `profile` in `tls { }` of the
                                   daemon's start-up file: versions, ciphers, groups. EINVAL by
                                   listen or connect: there is none */
+  /* Of VPPCOM_PROTO_UDP */
+  VPPCOM_ATTR_GET_ENDPT_TLVS, /* uint32_t: VPPCOM_ENDPT_TLV_*, 0 at first */
+  VPPCOM_ATTR_SET_ENDPT_TLVS, /* what vppcom_session_recvfrom writes to its endpoint's app_tlvs */
 } vppcom_attr_op_t;
+
+#define VPPCOM_ENDPT_TLV_UDP_SEGMENT 1 /* one read may return several datagrams of that size */
+#define VPPCOM_ENDPT_TLV_IP_PKTINFO 2
 
 #pragma GCC visibility push(default)
 
@@ -299,9 +305,14 @@ int vppcom_session_read(uint32_t session_handle, void* buf, size_t n);
 int vppcom_session_write(uint32_t session_handle, void* buf, size_t n);
 /* As write; the last segment carries PSH. */
 int vppcom_session_write_msg(uint32_t session_handle, void* buf, size_t n);
-/* flags: 0 or MSG_PEEK. */
+/* flags: 0 or MSG_PEEK. After VPPCOM_ATTR_SET_ENDPT_TLVS ep->app_tlvs has room for what was asked
+ * (10 bytes for VCL_UDP_SEGMENT, 12 or of IPv6 24 for VCL_IP_PKTINFO), else EINVAL and nothing is
+ * read; app_tlv_len becomes the length of what came. Before it nobody looks at them. After
+ * VPPCOM_ATTR_SET_IP_PKTINFO VPPCOM_ATTR_GET_LCL_ADDR says where the last one went. */
 int vppcom_session_recvfrom(uint32_t session_handle, void* buffer, uint32_t buflen, int flags,
                             vppcom_endpt_t* ep);
+/* ep->app_tlvs: VCL_UDP_SEGMENT, VCL_IP_PKTINFO; other types are skipped. EINVAL: the list makes no
+ * sense. */
 int vppcom_session_sendto(uint32_t session_handle, void* buffer, uint32_t buflen, int flags,
                           vppcom_endpt_t* ep);
 /* Zero copy: up to n_segments views of at most max_bytes unread bytes; returns the bytes they hold.

@@ -319,7 +319,7 @@ TEST_F(Datagrams, WithoutThePeerAPortThatNobodyAskedForIsNone) {  // until somet
 
 TEST_F(Datagrams, WhenTheLatestCameIsKept) {
   bind();
-  EXPECT_EQ(s->last_arrival(), -1);
+  EXPECT_EQ(s->last_datagram().time, -1);
   DatagramHeader h{};
   h.flags = 0x0f;
   h.is_ip4 = 1;
@@ -327,7 +327,7 @@ TEST_F(Datagrams, WhenTheLatestCameIsKept) {
   inject_raw(h, "");
   EXPECT_EQ(receive(10, MSG_PEEK).in.header.time, 77);
   EXPECT_EQ(receive(10).in.header.time, 77);
-  EXPECT_EQ(s->last_arrival(), 77);
+  EXPECT_EQ(s->last_datagram().time, 77);
 }
 
 }  // namespace
