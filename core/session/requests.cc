@@ -355,6 +355,7 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.v6only = o.v6only;
   v.reuseport = o.reuseport;
   v.tos = o.dscp_tos;
+  v.ip6_class = o.ip6_class;
   v.user_mss = o.user_mss;
   v.keepidle = o.keepidle_ms * kMillisecond;
   v.keepintvl = o.keepintvl_ms * kMillisecond;

@@ -36,7 +36,7 @@ void apply_socket_options(TcpWorker& t, Connection& c, const SocketOptionsView& 
   if (o.nodelay) c.set(kNodelay);
   if (o.cork) c.set(kCork);
   if (o.keepalive) c.set(kKeepalive);
-  c.tos = o.tos;
+  c.tos = o.tos_of(c.ends.local.is_ip4);
   c.keepidle_ms = ms(o.keepidle, t.config.keepidle);
   c.keepintvl_ms = std::min(ms(o.keepintvl, t.config.keepintvl),
                             static_cast<uint32_t>(Deadline::kFarthest / kMillisecond));

@@ -74,7 +74,7 @@ Status set_options(Worker& w, ConnId conn, const SocketOptionsView& o) noexcept 
   Connection& c = at(w, conn);
   if (!c.is_server) return c.below().set_options(lower_endpoint(o).options);
   // The session below is all peers': what is this one's goes with its datagrams.
-  c.wire.to.tos = o.tos;
+  c.wire.to.tos = o.tos_of(c.wire.to.ends.remote.is_ip4);
   c.wire.to.flags |= kDatagramTos;
   return Status::kOk;
 }

@@ -25,7 +25,7 @@ struct Connection {
   // SO_REUSEPORT, SO_REUSEADDR, when it was opened: shares its local end while it has no peer.
   bool reuseport = false, reuseaddr = false;
   SocketOwner owner;
-  uint8_t tos = 0;
+  uint8_t ip4_tos = 0, ip6_class = 0;
   PathMtu ip4_path_mtu = PathMtu::kWant, ip6_path_mtu = PathMtu::kWant;
   bool dont_fragment6 = false;
   bool ip4_errors = false, ip6_errors = false;  // wants to hear of all errors (IP_RECVERR)

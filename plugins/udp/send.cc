@@ -247,7 +247,8 @@ void push_datagrams(Worker& w, ConnId id, std::span<Buffer* const> chains,
     const bool is_sent = verdict == Sent::kSent || verdict == Sent::kFragmented;
     if (is_sent || verdict == Sent::kLoopedOnly) [[likely]] {
       way.no_checksum = d.flags & kDatagramNoChecksum;
-      push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : c->tos, ttl_of(d, way));
+      const uint8_t own_tos = way.ends.remote.is_ip4 ? c->ip4_tos : c->ip6_class;
+      push_headers(u, b, way, d.flags & kDatagramTos ? d.tos : own_tos, ttl_of(d, way));
       if (way.is_group && is_looped(u, *c, way)) [[unlikely]]
         loop_back(u, b, way.tx_if);
       if (const uint32_t mtu = way.mtu(); verdict == Sent::kFragmented)

@@ -203,7 +203,8 @@ void note_peer(UdpWorker& u, Connection& c) noexcept {
 
 // Those that count whenever they change.
 void take_options(UdpWorker& u, Connection& c, const SocketOptionsView& o) noexcept {
-  c.tos = o.tos;
+  c.ip4_tos = o.tos_of(true);
+  c.ip6_class = o.tos_of(false);
   c.ip4_path_mtu = o.ip4_path_mtu;
   c.ip6_path_mtu = o.ip6_path_mtu;
   c.dont_fragment6 = o.dont_fragment6;

@@ -126,7 +126,7 @@ int set_tcp_option(Session& s, int name, int number, const void* value, socklen_
       return set_time_ms(s, number, 1000, &Options::keepintvl_ms);
     case TCP_KEEPCNT:
       if (number < 1 || number > 127) return -EINVAL;
-      s.change_options([&](Options& o) { o.keepcnt = static_cast<uint32_t>(number); });
+      s.change_options([&](Options& o) { o.keepcnt = static_cast<uint8_t>(number); });
       return 0;
     case TCP_USER_TIMEOUT:
       if (number < 0) return -EINVAL;
@@ -296,7 +296,7 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
   if (hops && s.is_datagram()) {
     const int least = level == IPPROTO_IP ? 1 : 0;
     if (number > 255 || (number < least && number != -1)) return -EINVAL;
-    s.ttl = static_cast<uint8_t>(std::max(number, 0));
+    (level == IPPROTO_IP ? s.ttl : s.ip6_hops) = static_cast<uint8_t>(std::max(number, 0));
     return 0;
   }
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT) {
@@ -318,7 +318,9 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
       (level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS);
   if (traffic_class) {
     if (number < -1 || number > 255) return -EINVAL;
-    s.change_options([&](Options& o) { o.dscp_tos = static_cast<uint8_t>(std::max(number, 0)); });
+    s.change_options([&](Options& o) {
+      (level == IPPROTO_IP ? o.dscp_tos : o.ip6_class) = static_cast<uint8_t>(std::max(number, 0));
+    });
     return 0;
   }
   if (s.is_datagram() && is_path_option(level, name))
@@ -353,7 +355,10 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   }
   const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
-  if (hops && s.is_datagram()) return put(s.ttl ? s.ttl : 64, value, len);
+  if (hops && s.is_datagram()) {
+    const uint8_t own = level == IPPROTO_IP ? s.ttl : s.ip6_hops;
+    return put(own ? own : 64, value, len);
+  }
   int number;
   if (s.is_datagram() && get_ancillary(s, level, name, number)) return put(number, value, len);
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT)
@@ -372,8 +377,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
     const Options o = s.options();
     return put(level == IPPROTO_IP ? o.ip4_errors : o.ip6_errors, value, len);
   }
-  if ((level == IPPROTO_IP && name == IP_TOS) || (level == IPPROTO_IPV6 && name == IPV6_TCLASS))
-    return put(s.options().dscp_tos, value, len);
+  if (level == IPPROTO_IP && name == IP_TOS) return put(s.options().dscp_tos, value, len);
+  if (level == IPPROTO_IPV6 && name == IPV6_TCLASS) return put(s.options().ip6_class, value, len);
   if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && !s.socket_is_ip4)
     return put(s.options().v6only, value, len);
   return -ENOPROTOOPT;

@@ -20,7 +20,7 @@
 
 namespace loom::svm {
 
-constexpr uint32_t kProtocolVersion = 10;
+constexpr uint32_t kProtocolVersion = 11;
 constexpr uint32_t kMaxAppWorkers = 64;  // bits of SessionShared::holders
 constexpr uint32_t kMaxDaemonWorkers = 16;
 constexpr uint32_t kMostQueueSlots = 1u << 14;  // of a message queue; who asks for more gets these
@@ -171,11 +171,14 @@ struct SocketOptions {
   uint8_t nodelay;    // TCP_NODELAY
   uint8_t keepalive;  // SO_KEEPALIVE
   uint8_t cork;       // TCP_CORK
-  uint8_t dscp_tos;   // IP_TOS / IPV6_TCLASS byte
+  uint8_t dscp_tos;   // IP_TOS, of what leaves by IPv4
   uint8_t v6only;
   uint8_t reuseport;
   uint16_t user_mss;  // TCP_MAXSEG, 0 = from the route
-  uint32_t keepidle_ms, keepintvl_ms, keepcnt;
+  uint32_t keepidle_ms, keepintvl_ms;
+  uint8_t keepcnt;    // 0 = default
+  uint8_t ip6_class;  // IPV6_TCLASS, of what leaves by IPv6
+  uint8_t reserved[2];
   uint32_t user_timeout_ms;
   int32_t linger_s;     // -1 = off
   char congestion[16];  // TCP_CONGESTION, empty = default

@@ -58,7 +58,7 @@ bool Session::send_by_link(const DatagramSend& d, const svm::Endpoint& to, svm::
   for (uint32_t i = 0, count = static_cast<uint32_t>(links_.size()); i < count && !link; ++i)
     if (DatagramLink& l = *links_[(link_read_ + i) % count]; l.leads_to(to, out.source)) link = &l;
   if (!link || !link->may_be_written(tx_)) return false;
-  if (out.tos < 0) h.tos = options_.dscp_tos;
+  if (out.tos < 0) h.tos = to.is_ip4 ? options_.dscp_tos : options_.ip6_class;
   if (!(h.flags & kDatagramTtl)) h.ttl = kDefaultTtl;
   h.gso_size = 0;
   const size_t most = out.gso_size != 0 ? out.gso_size : n;
@@ -126,7 +126,8 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
     h.flags |= kDatagramTos;
     h.tos = static_cast<uint8_t>(out.tos);
   }
-  const int own_hops = is_group ? (to.is_ip4 ? ip4_group_hops : ip6_group_hops).load() : ttl;
+  const uint8_t to_host = to.is_ip4 ? ttl : ip6_hops;
+  const int own_hops = is_group ? (to.is_ip4 ? ip4_group_hops : ip6_group_hops).load() : to_host;
   if (const int hops = out.ttl >= 0 ? out.ttl : own_hops; hops > 0 || is_group) {
     h.flags |= kDatagramTtl;
     h.ttl = static_cast<uint8_t>(hops);

@@ -218,7 +218,8 @@ int vppcom_session_attr(uint32_t handle, uint32_t op, void* buffer, uint32_t* bu
     case VPPCOM_ATTR_SET_DSCP: {
       uint8_t dscp;
       if (!v.get(dscp) || dscp > 63) return VPPCOM_EINVAL;
-      s.change_options([&](Options& o) { o.dscp_tos = static_cast<uint8_t>(dscp << 2); });
+      s.change_options(
+          [&](Options& o) { o.dscp_tos = o.ip6_class = static_cast<uint8_t>(dscp << 2); });
       return VPPCOM_OK;
     }
     case VPPCOM_ATTR_GET_CONGESTION: {

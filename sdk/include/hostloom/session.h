@@ -129,6 +129,11 @@ struct SocketOptionsView {
   uint32_t interface = kNoIndex;
   Ip4Address ip4_group_source{};  // IP_MULTICAST_IF: connected to groups from there; zero: any
   bool arrival = false;           // the session layer's: tells when each came, and what was lost
+  // What IPv6 has instead of `tos`; below 0: the same. Since ABI 1.1.
+  int16_t ip6_class = -1;
+  uint8_t tos_of(bool is_ip4) const noexcept {
+    return is_ip4 || ip6_class < 0 ? tos : static_cast<uint8_t>(ip6_class);
+  }
 };
 
 // Why a session ends early: what the application's next call returns.

@@ -47,6 +47,29 @@ TEST_F(DatagramOptions, ChecksumsOverIp6MayBeLeftOut) {  // RFC 6935
   }
 }
 
+// man 7 ip, 7 ipv6: of a socket of both families each has its own.
+TEST_F(DatagramOptions, EachFamilyHasItsOwnHopsAndItsOwnTrafficClass) {
+  bind6(54);
+  const svm::Endpoint ip4 = end(9);
+  EXPECT_EQ(set(IPPROTO_IP, IP_TTL, 7), 0);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_UNICAST_HOPS), 64);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9), 0);
+  EXPECT_EQ(get(IPPROTO_IP, IP_TTL), 7);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_UNICAST_HOPS), 9);
+  EXPECT_EQ(set(IPPROTO_IPV6, IPV6_TCLASS, 0x20), 0);
+  EXPECT_EQ(get(IPPROTO_IP, IP_TOS), 0);
+  EXPECT_EQ(set(IPPROTO_IP, IP_TOS, 0x10), 0);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_TCLASS), 0x20);
+  EXPECT_EQ(get(IPPROTO_IP, IP_TOS), 0x10);
+  EXPECT_EQ(s->options().dscp_tos, 0x10);
+  EXPECT_EQ(s->options().ip6_class, 0x20);
+  EXPECT_EQ(send("4", {.to = &ip4}), 1);
+  EXPECT_EQ(send("6", {.to = &kPeer6}), 1);
+  const auto all = sent(2);
+  EXPECT_EQ(all[0].first.ttl, 7);
+  EXPECT_EQ(all[1].first.ttl, 9);
+}
+
 // As on Linux: whatever is set until the daemon comes to it.
 TEST_F(DatagramOptions, WhatIsSentLacksAChecksumIfTheOptionIsSetThen) {
   bind6(54);
