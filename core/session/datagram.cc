@@ -356,6 +356,18 @@ Status flow_bind_shared(Worker& w, Endpoints& e, uint8_t protocol, bool dual_sta
                                       share, w.ops->random(w));
 }
 
+Status flow_share(Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn, SessionId id,
+                  const SocketOptionsView& options) noexcept {
+  SessionWorker& sw = of(w);
+  const App& app = *sw.pool.at(id).app;
+  const PortShare share{options.reuseport, options.reuseaddr, app.uid, app.ns.get()};
+  return sw.layer->flows->share(e, protocol, static_cast<uint8_t>(w.index), conn, share);
+}
+
+void flow_unshare(Worker& w, const Endpoints& e, uint8_t protocol, ConnId conn) noexcept {
+  of(w).layer->flows->unshare(e, protocol, static_cast<uint8_t>(w.index), conn, w.now);
+}
+
 void flow_unbind_shared(Worker& w, const Endpoints& e, uint8_t protocol, bool dual_stack,
                         ConnId conn) noexcept {
   of(w).layer->flows->unbind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,

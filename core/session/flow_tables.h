@@ -1,7 +1,11 @@
 // The lookup tables: which connection or listener a packet belongs to. Readers on any worker take
 // no lock. Private to core/session/.
 #pragma once
+#include <array>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include <hostloom/session.h>
 
@@ -26,6 +30,11 @@ class FlowTables {
 
   Status add(const Endpoints&, uint8_t protocol, FlowKind, uint8_t worker, ConnId) noexcept;
   void del(const Endpoints&, uint8_t protocol, TimeNs now) noexcept;
+  // As add() of an established one, of a connection that shares its local end and may have the peer
+  // of others that do (shared_flows.cc). kInUse: somebody has the end and does not agree.
+  Status share(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId,
+               const PortShare&) noexcept;
+  void unshare(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId, TimeNs now) noexcept;
   // Of an established one.
   void move(const Endpoints&, uint8_t protocol, uint8_t worker, ConnId) noexcept;
   // Picks a free local port for `e` when it has none and adds the half-open entry (RFC 6056
@@ -106,13 +115,23 @@ class FlowTables {
   bool taken(const Endpoints&, uint8_t protocol) const noexcept;
   bool may_choose(uint16_t port) const noexcept { return port >= min_port_ && port <= max_port_; }
   void note_unbound(const Endpoints&, uint8_t protocol, TimeNs now) noexcept;
+  bool agrees_with_bound(const Endpoints&, uint8_t protocol, uint64_t self,
+                         const PortShare&) const noexcept;
+  template <class Table, class Key>
+  Status share_key(Table&, const Table& half_open, const Key&, uint64_t value) noexcept;
+  template <class Table, class Key>
+  bool unshare_key(Table&, Table& half_open, const Key&, uint8_t worker, ConnId) noexcept;
   // What a port is chosen for, as a number that no peer knows.
   uint64_t destination_of(const Endpoints&, uint8_t protocol) const noexcept;
 
   std::unique_ptr<Table4> established4_, half_open4_, listeners4_;
   std::unique_ptr<Table6> established6_, half_open6_, listeners6_;
   mutable PortGroups groups_;  // its mutex
-  PortShortage shortage_;      // of open()
+  // Flows of several connections: those behind the latest, in the order in which they came.
+  using SharedKey = std::array<uint64_t, 6>;
+  std::mutex shared_mutex_;
+  std::map<SharedKey, std::vector<uint64_t>> shared_;
+  PortShortage shortage_;  // of open()
   HashSecret port_secret_;
   uint16_t min_port_ = 0, max_port_ = 0;  // that are chosen
 };

@@ -373,6 +373,9 @@ void send_before(SessionWorker&, Session&) noexcept;
 // SessionOps.
 Status flow_bind(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId) noexcept;
 void flow_unbind(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack) noexcept;
+Status flow_share(Worker&, const Endpoints&, uint8_t protocol, ConnId, SessionId,
+                  const SocketOptionsView&) noexcept;
+void flow_unshare(Worker&, const Endpoints&, uint8_t protocol, ConnId) noexcept;
 Status flow_bind_shared(Worker&, Endpoints&, uint8_t protocol, bool dual_stack, ConnId, SessionId,
                         const SocketOptionsView&) noexcept;
 void flow_unbind_shared(Worker&, const Endpoints&, uint8_t protocol, bool dual_stack,

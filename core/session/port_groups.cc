@@ -162,6 +162,12 @@ bool PortGroups::contains(Ref ref, uint64_t member) const noexcept {
   return g && std::ranges::find(g->members, member, &Member::value) != g->members.end();
 }
 
+bool PortGroups::agrees(Ref ref, const PortShare& share) const noexcept {
+  const Group* g = find(ref);
+  return !g ||
+         std::ranges::all_of(g->members, [&](const Member& m) { return agree(m.share, share); });
+}
+
 bool PortGroups::are_of_one_namespace(Ref a, Ref b) const noexcept {
   const Group *one = find(a), *other = find(b);
   return one && other && !one->members.empty() && !other->members.empty() &&

@@ -64,6 +64,8 @@ class PortGroups {
   bool leave(Ref, uint64_t member) noexcept;
   void drop(Ref) noexcept;
   bool contains(Ref, uint64_t member) const noexcept;
+  // Whether all of them agree with it; so they do where the group has gone.
+  bool agrees(Ref, const PortShare&) const noexcept;
   // False also where one has gone.
   bool are_of_one_namespace(Ref, Ref) const noexcept;
 

@@ -433,6 +433,8 @@ void fill_ops(Ops& o) noexcept {
   o.flow_unbind = flow_unbind;
   o.flow_bind_shared = flow_bind_shared;
   o.flow_unbind_shared = flow_unbind_shared;
+  o.flow_share = flow_share;
+  o.flow_unshare = flow_unshare;
   o.rx_datagram = rx_datagram;
   o.soft_error = soft_error;
   o.unreachable = unreachable;

@@ -56,17 +56,48 @@ PortSearch new_search(UdpWorker& u) noexcept {
   return {.first = first, .n = n, .start = static_cast<uint32_t>(u.w.random() % n)};
 }
 
+SocketOptionsView share_of(const Connection& c) noexcept {
+  SocketOptionsView share;
+  share.reuseport = c.reuseport;
+  share.reuseaddr = c.reuseaddr;
+  return share;
+}
+
+// Beside those who agree to share the port, with whatever peers.
+Status share_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
+                  Endpoints& e) noexcept {
+  RouteInfo route;
+  if (e.local.is_zero()) {
+    if (u.w.net->route(u.w, e.remote, e.fib_index, &route) != Status::kOk)
+      return Status::kUnreachable;
+    e.local = route.source;
+  }
+  if (const Status s = ports.take(local_end(c, e)); s != Status::kOk) return s;
+  const Status s = u.w.sessions->flow_share(u.w, e, kProtoUdp, c.id, c.session, share_of(c));
+  if (s != Status::kOk) ports.remove(local_end(c, e));
+  return s;
+}
+
+void leave_flow(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
+  if (c.shares_end())
+    u.w.sessions->flow_unshare(u.w, e, kProtoUdp, c.id);
+  else
+    u.w.sessions->flow_del(u.w, e, kProtoUdp);
+}
+
 // Whoever has the port besides; without one the flow table chooses.
 Status enter_peer(UdpWorker& u, const Connection& c, LocalPorts::Table& ports,
                   Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
+  if (c.shares_end() && e.local_port != 0)
+    if (const Status s = share_peer(u, c, ports, e); s != Status::kInUse) return s;
   if (const Status s = sessions.flow_open(u.w, e, kProtoUdp, c.id); s != Status::kOk) return s;
   Status s = ports.add(local_end(c, e));
   if (s == Status::kOk) {
     s = sessions.flow_add(u.w, e, kProtoUdp, FlowKind::kEstablished, c.id);
     if (s != Status::kOk) ports.remove(local_end(c, e));
   }
-  if (s != Status::kOk) sessions.flow_del(u.w, e, kProtoUdp);
+  if (s != Status::kOk) leave_flow(u, c, e);
   return s;
 }
 
@@ -121,10 +152,7 @@ Status claim_peer(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
 Status enter_bound(UdpWorker& u, const Connection& c, Endpoints& e) noexcept {
   const SessionOps& sessions = *u.w.sessions;
   if (!c.shares_end()) return sessions.flow_bind(u.w, e, kProtoUdp, c.dual_stack(), c.id);
-  SocketOptionsView share;
-  share.reuseport = c.reuseport;
-  share.reuseaddr = c.reuseaddr;
-  return sessions.flow_bind_shared(u.w, e, kProtoUdp, c.dual_stack(), c.id, c.session, share);
+  return sessions.flow_bind_shared(u.w, e, kProtoUdp, c.dual_stack(), c.id, c.session, share_of(c));
 }
 
 void leave_bound(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
@@ -162,7 +190,7 @@ Status claim_bound(UdpWorker& u, const Connection& c, Endpoints& e, bool had = f
 
 void release(UdpWorker& u, const Connection& c, const Endpoints& e) noexcept {
   if (e.remote_port != 0) {
-    u.w.sessions->flow_del(u.w, e, kProtoUdp);
+    leave_flow(u, c, e);
   } else {
     note_unbound(u, c, e.local_port);
     leave_bound(u, c, e);

@@ -208,6 +208,21 @@ def port_workers():
     ports(2)
 
 
+def shared_peer(n_workers=1):
+    """Sockets that share a port and have one peer, over the kernel and over Hostloom."""
+    echo = [PYTHON, str(HERE / "datagram_echo.py")]
+    with Lab(workers=n_workers) as lab:
+        for own, peer, env, peer_env in ((HOST_IP4, STACK_IP4, None, lab.preload()), (STACK_IP4, HOST_IP4, lab.preload(), None)):
+            with lab.program([*echo, peer, "0"], name="echo", env=peer_env) as e:
+                lab.run([*PORTS, "shared", own, peer, lab.port_of(e)], env=env, timeout=240)
+        expect_reclaimed(lab)
+
+
+def shared_peer_workers():
+    """The same with two workers."""
+    shared_peer(2)
+
+
 LINUX = [PYTHON, str(HERE / "datagram_linux.py")]
 
 
@@ -356,4 +371,4 @@ def dns():
 
 if __name__ == "__main__":
     laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, linux, cork, ports,
-                        port_workers, traceroute, gro, groups, solicited_node, dns)
+                        port_workers, shared_peer, shared_peer_workers, traceroute, gro, groups, solicited_node, dns)

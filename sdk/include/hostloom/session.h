@@ -319,6 +319,14 @@ struct SessionOps {
   // A datagram that named its destination was not sent: there is no route. What the application
   // believes of its routes it asks anew. Since ABI 1.1.
   void (*unreachable)(Worker&, SessionId) noexcept;
+
+  // As flow_add of an established connection that has a port, of one which shares its local end
+  // with others (flow_bind_shared): they may have the same peer, and what comes leads to the latest
+  // of them; when that one ends, to the one before. kInUse: somebody has the end and does not
+  // agree, or the flow is another's that does not share. Ended by flow_unshare. Since ABI 1.1.
+  Status (*flow_share)(Worker&, const Endpoints&, uint8_t protocol, ConnId, SessionId,
+                       const SocketOptionsView&) noexcept;
+  void (*flow_unshare)(Worker&, const Endpoints&, uint8_t protocol, ConnId) noexcept;
 };
 
 }  // namespace loom

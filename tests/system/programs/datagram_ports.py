@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Whose a port is: what Linux says of several sockets on one, over whatever network the process has.
 usage: datagram_ports.py named OWN PEER [OWN6 PEER6]   ports that are asked for by number
-       datagram_ports.py chosen OWN PEER COUNT         prints the ports of COUNT sockets, and keeps them"""
+       datagram_ports.py chosen OWN PEER COUNT         prints the ports of COUNT sockets, and keeps them
+       datagram_ports.py shared OWN PEER PEER_PORT     sockets with one end and one peer, who sends back what comes"""
 
 import errno
 import itertools
+import select
 import signal
 import socket
 import sys
@@ -71,6 +73,51 @@ def named(own, peer, own6=None, peer6=None):
             expect(bind("", "::", 1) == 0, "IPv6 alone beside IPv4's")
 
 
+def getter(sockets, send):
+    """Which of the open ones has the answer to what send(b"x") asks."""
+    poll = select.poll()
+    for s in sockets:
+        if s.fileno() >= 0:
+            poll.register(s, select.POLLIN)
+    send(b"x")
+    ready = poll.poll(60000)
+    expect(len(ready) == 1, f"{ready} have the answer")
+    found = next(i for i, s in enumerate(sockets) if s.fileno() == ready[0][0])
+    expect(sockets[found].recv(10) == b"x", "another answer")
+    return found
+
+
+def shared(own, peer, peer_port):
+    """Who connects last gets what the peer sends, also by SO_REUSEPORT, and leaves it to the one before."""
+    elsewhere = 1 if peer_port != 1 else 2
+    for share, address in itertools.product(("a", "p", "ap"), ("0.0.0.0", own)):
+        sockets = [datagram_socket(share) for _ in range(4)]
+        for s in sockets:
+            s.bind((address, PORT))
+
+        def latest(expected, asks, what):
+            got = getter(sockets, sockets[asks].send if asks != 2 else lambda x: sockets[2].sendto(x, (peer, peer_port)))
+            expect(got == expected, f"'{share}' at {address}: {what}: {got} and not {expected} has it")
+
+        for i in (1, 0, 3):
+            expect(failure(sockets[i].connect, (peer, peer_port)) == 0, f"'{share}' at {address}: the peer of another")
+            expect(sockets[i].getsockname() == (own, PORT), f"{sockets[i].getsockname()}")
+            latest(i, i, f"{i} has connected")
+        latest(3, 1, "the first asks")
+        latest(3, 2, "one without a peer asks")
+        sockets[3].connect((peer, elsewhere))
+        latest(0, 1, "3 has another peer")
+        sockets[3].connect((peer, peer_port))
+        latest(3, 0, "3 is back")
+        sockets[1].close()
+        latest(3, 0, "1 has closed")
+        sockets[3].close()
+        latest(0, 0, "3 has closed")
+        sockets[0].close()
+        latest(2, 2, "nobody has a peer")
+        sockets[2].close()
+
+
 def chosen(own, peer, count):
     sockets = []
     for i in range(count):
@@ -85,4 +132,4 @@ def chosen(own, peer, count):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (named, chosen)}[sys.argv[1]](*(int(a) if a.isdigit() else a for a in sys.argv[2:]))
+    {f.__name__: f for f in (named, chosen, shared)}[sys.argv[1]](*(int(a) if a.isdigit() else a for a in sys.argv[2:]))

@@ -340,6 +340,67 @@ TEST(FlowTables, APeerMayBeOnAPortThatItSharesAndNotOnOthers) {
   EXPECT_EQ(t->open(e, kProtoTcp, 0, 2, counter, 0), Status::kOk);
 }
 
+// As Linux 6.18 has it, by SO_REUSEPORT too.
+TEST(FlowTables, OfThoseWithOnePeerTheLatestGetsWhatComesAndThenTheOneBefore) {
+  for (const bool is_ip6 : {false, true}) {
+    const auto t = std::move(FlowTables::create({})).value();
+    Endpoints e = flow(9, 53, 1);
+    if (is_ip6) e.local = e.remote = *IpAddress::parse("2001:db8::1");
+    const auto latest = [&] {
+      FlowMatch m;
+      if (const FlowKey6 six = key6_of(e, kProtoTcp); is_ip6) {
+        t->lookup(std::span(&six, 1), &m);
+        return m;
+      }
+      return find(*t, e);
+    };
+    for (ConnId c = 1; c <= 4; ++c) {
+      ASSERT_EQ(t->share(e, kProtoTcp, c & 1, c, kReusePort), Status::kOk);
+      EXPECT_EQ(latest().conn, c);
+      EXPECT_EQ(latest().worker, c & 1);
+      EXPECT_EQ(latest().kind, FlowKind::kEstablished);
+    }
+    EXPECT_EQ(t->established(), 1u);
+    t->unshare(e, kProtoTcp, 0, 3, 0);  // nobody: 3 is on worker 1
+    t->unshare(e, kProtoTcp, 1, 3, 0);
+    EXPECT_EQ(latest().conn, 4u);
+    t->unshare(e, kProtoTcp, 0, 4, 0);
+    EXPECT_EQ(latest().conn, 2u);
+    t->unshare(e, kProtoTcp, 1, 1, 0);
+    EXPECT_EQ(latest().conn, 2u);
+    t->unshare(e, kProtoTcp, 0, 2, 0);
+    EXPECT_EQ(latest().kind, FlowKind::kNone);
+  }
+}
+
+TEST(FlowTables, APeerIsSharedByThoseWhoAgreeOnTheEnd) {
+  const auto t = std::move(FlowTables::create({})).value();
+  const Endpoints e = flow(9, 53, 1);
+  PortShare strangers = kReusePort;
+  strangers.uid = 8;
+  ASSERT_EQ(share(*t, 53, 1, kReusePort), Status::kOk);
+  ASSERT_EQ(share(*t, 53, 2, kReusePort), Status::kOk);
+  EXPECT_EQ(t->share(e, kProtoTcp, 0, 1, kReusePort), Status::kOk);
+  EXPECT_EQ(t->share(e, kProtoTcp, 0, 7, strangers), Status::kInUse);
+  EXPECT_EQ(t->share(e, kProtoTcp, 0, 7, kReuseAddr), Status::kInUse);
+  unshare(*t, 53, 1);
+  // One that has given its end back is no stranger there.
+  t->unshare(e, kProtoTcp, 0, 1, 0);
+  EXPECT_EQ(t->share(e, kProtoTcp, 0, 1, kReusePort), Status::kOk);
+  t->unshare(e, kProtoTcp, 0, 1, 0);
+  // A handshake is nobody's to share, and its own to give up.
+  ASSERT_EQ(t->add(e, kProtoTcp, FlowKind::kHalfOpen, 0, 5), Status::kOk);
+  EXPECT_EQ(t->share(e, kProtoTcp, 0, 1, kReusePort), Status::kInUse);
+  t->unshare(e, kProtoTcp, 0, 1, 0);
+  EXPECT_EQ(find(*t, e).conn, 5u);
+  t->unshare(e, kProtoTcp, 0, 5, 0);
+  EXPECT_EQ(find(*t, e).kind, FlowKind::kBound);
+  // Beside who is bound alone there is no room.
+  Endpoints alone = flow(0, 54, 0);
+  ASSERT_EQ(t->bind(alone, kProtoTcp, false, 0, 3, 0), Status::kOk);
+  EXPECT_EQ(t->share(flow(9, 54, 1), kProtoTcp, 0, 1, kReusePort), Status::kInUse);
+}
+
 // Lookups meet groups whose slots become another group's at the same moment.
 TEST(FlowTables, AGroupThatGoesWhileItIsLookedUpIsNobodyElses) {
   const auto t = std::move(FlowTables::create({})).value();

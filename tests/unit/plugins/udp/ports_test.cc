@@ -404,5 +404,63 @@ TEST(LocalPortsOfWorkers, ASearchInANearlyFullRangeFindsTheOneGivenBackLast) {
   EXPECT_EQ(table.take_free(end, search), Status::kInUse);
 }
 
+// As Linux 6.18: who connects last gets what comes, and leaves it to the one before.
+struct SharedPeer : testing::TestWithParam<bool> {
+  Status set_peer(ConnId c, uint16_t port) {
+    Endpoints e;
+    e.remote = UdpBed::remote(GetParam());
+    e.remote_port = port;
+    return bed.ops().set_peer(bed.fake.worker, c, e);
+  }
+  // Whom a datagram of the peer's leads to.
+  ConnId latest(uint16_t port = 9) {
+    const auto found = bed.flows.find(
+        UdpBed::FlowId{UdpBed::local(GetParam()), 5000, UdpBed::remote(GetParam()), port});
+    return found == bed.flows.end() ? kNoConn : found->second.conn;
+  }
+  void close(ConnId c) { bed.ops().close(bed.fake.worker, c, false); }
+  UdpBed bed;
+};
+
+TEST_P(SharedPeer, IsThatOfTheLatestOfThoseThatShareThePort) {
+  for (const bool by_port : {false, true}) {
+    bed.options.reuseport = by_port;
+    bed.options.reuseaddr = !by_port;
+    const ConnId a = bed.bind(5000, GetParam()), b = bed.bind(5000, GetParam()),
+                 c = bed.bind(5000, GetParam());
+    for (const ConnId each : {b, a, c}) {
+      EXPECT_EQ(set_peer(each, 9), Status::kOk);
+      EXPECT_EQ(latest(), each);
+    }
+    EXPECT_EQ(set_peer(c, 10), Status::kOk);
+    EXPECT_EQ(latest(), a);
+    EXPECT_EQ(latest(10), c);
+    EXPECT_EQ(set_peer(c, 9), Status::kOk);
+    EXPECT_EQ(latest(), c);
+    close(b);
+    EXPECT_EQ(latest(), c);
+    close(c);
+    EXPECT_EQ(latest(), a);
+    close(a);
+    EXPECT_EQ(latest(), kNoConn);
+    EXPECT_TRUE(bed.flows.empty());
+  }
+}
+
+TEST_P(SharedPeer, IsNobodyElsesWhoDoesNotShare) {
+  const ConnId alone = bed.bind(5000, GetParam());
+  ASSERT_EQ(set_peer(alone, 9), Status::kOk);
+  bed.options.reuseport = true;
+  Endpoints e;
+  e.local = UdpBed::local(GetParam());
+  e.local_port = 5000;
+  e.remote = UdpBed::remote(GetParam());
+  e.remote_port = 9;
+  (void)bed.open(e, Status::kInUse);
+  EXPECT_EQ(latest(), alone);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ip4AndIp6, SharedPeer, testing::Bool());
+
 }  // namespace
 }  // namespace loom::test

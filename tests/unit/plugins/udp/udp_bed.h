@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <hostloom/checksum.h>
@@ -34,8 +35,11 @@ struct UdpBed {
   static inline UdpBed* self = nullptr;
   script::FakeHost fake;
   SessionOps sessions{};
+  NetOps net{};
+  const NetOps* fakes = nullptr;
   std::map<FlowId, Flow> flows;
   std::map<FlowId, std::vector<std::pair<ConnId, bool>>> sharing;  // and whether by reuseport
+  std::map<FlowId, std::vector<ConnId>> with_one_peer;             // of those that share
   SocketOptionsView options;                                       // of what is opened
   std::vector<Received> received;
   std::vector<std::pair<SessionId, ResetReason>> errors;
@@ -89,6 +93,23 @@ struct UdpBed {
     };
     sessions.flow_del = [](Worker&, const Endpoints& e, uint8_t) noexcept {
       EXPECT_EQ(self->flows.erase(id_of(e)), 1u);
+    };
+    // Several with one peer: the latest is found.
+    sessions.flow_share = [](Worker&, const Endpoints& e, uint8_t, ConnId c, SessionId,
+                             const SocketOptionsView&) noexcept {
+      auto& all = self->with_one_peer[id_of(e)];
+      if (all.empty() && self->flows.contains(id_of(e))) return Status::kInUse;
+      all.push_back(c);
+      self->flows[id_of(e)] = {FlowKind::kEstablished, c};
+      return Status::kOk;
+    };
+    sessions.flow_unshare = [](Worker&, const Endpoints& e, uint8_t, ConnId c) noexcept {
+      auto& all = self->with_one_peer[id_of(e)];
+      std::erase(all, c);
+      if (all.empty())
+        self->flows.erase(id_of(e));
+      else
+        self->flows[id_of(e)].conn = all.back();
     };
     sessions.chosen_ports = [](Worker&, uint16_t* first, uint16_t* last) noexcept {
       *first = self->first_chosen;
@@ -163,6 +184,14 @@ struct UdpBed {
       if ((self->members[s] -= n) == 0) self->members.erase(s);
     };
     fake.worker.sessions = &sessions;
+    // Sources of routes that a test says nothing of are as flow_open has them.
+    net = *fake.worker.net;
+    net.route = [](Worker& w, const IpAddress& to, uint32_t fib, RouteInfo* out) noexcept {
+      const Status s = self->fakes->route(w, to, fib, out);
+      if (s == Status::kOk && out->source.is_zero()) out->source = local(!to.is_ip4);
+      return s;
+    };
+    fakes = std::exchange(fake.worker.net, &net);
     EXPECT_TRUE(udp::init(fake.host));
     EXPECT_TRUE(udp::start(fake.host));
   }
