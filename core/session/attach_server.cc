@@ -298,11 +298,14 @@ void use_settings(Impl& layer, App& app, const svm::AttachRequest& q, Reply& r) 
 void find_interface(const Impl& layer, const App& app, const svm::AttachRequest& q, Reply& r) {
   Ip4Address address;
   std::memcpy(address.bytes.data(), q.ip4, sizeof q.ip4);
-  const auto found = find_interface(layer, *app.ns, q.is_ip4, q.interface - 1, address);
-  if (found)
-    r.body.interface = *found + 1;  // kNoIndex: 0
-  else
-    r.fail(found.error().code, found.error().message);
+  const std::string_view name(q.app_name, strnlen(q.app_name, sizeof q.app_name));
+  const auto found = q.interface == 0 && !name.empty()
+                         ? find_interface(layer, *app.ns, q.is_ip4, name)
+                         : find_interface(layer, *app.ns, q.is_ip4, q.interface - 1, address);
+  if (!found) return r.fail(found.error().code, found.error().message);
+  r.body.interface = *found + 1;  // kNoIndex: 0
+  const std::string has = name_of(layer, *found);
+  std::strncpy(r.body.message, has.c_str(), sizeof r.body.message - 1);
 }
 
 // Of a session that lives where it was opened.

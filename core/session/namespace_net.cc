@@ -168,6 +168,19 @@ Result<IfIndex> find_interface(const Impl& layer, const Namespace& ns, bool is_i
                                                      : "has " + IpAddress(address).str()));
 }
 
+Result<IfIndex> find_interface(const Impl& layer, const Namespace& ns, bool is_ip4,
+                               std::string_view name) {
+  const IfIndex named = layer.net ? layer.net->find_interface(std::string(name)) : kNoIndex;
+  if (named == kNoIndex) return error(Status::kNotFound, "no interface " + std::string(name));
+  return find_interface(layer, ns, is_ip4, named, {});
+}
+
+std::string name_of(const Impl& layer, IfIndex index) {
+  std::string name;
+  with_interface(layer, index, [&](const Interface& f) { name = f.name; });
+  return name;
+}
+
 Status may_listen_on(const Impl& layer, const Namespace& ns, const IpAddress& local,
                      IfIndex interface) {
   if (!layer.net) return Status::kOk;  // nobody knows of any

@@ -193,6 +193,9 @@ Status may_listen_on(const SessionLayer::Impl&, const Namespace&, const IpAddres
 // kNoIndex: it is this host's, and says none (a loopback interface's). kNotFound. Control thread.
 Result<IfIndex> find_interface(const SessionLayer::Impl&, const Namespace&, bool is_ip4,
                                IfIndex wanted, Ip4Address);
+Result<IfIndex> find_interface(const SessionLayer::Impl&, const Namespace&, bool is_ip4,
+                               std::string_view name);
+std::string name_of(const SessionLayer::Impl&, IfIndex);  // "": there is none
 
 // Worker. Where the namespace of the application is: fills in the table, and the source when the
 // namespace is bound to an interface. `by`: the interface that is named, if any, see place_on().

@@ -27,11 +27,12 @@ struct Option {
   std::vector<std::byte> value;
 };
 constexpr socklen_t kLongestOption = 16384;  // IP_MSFILTER and the like have lists
-constexpr size_t kMostOptions = 256;  // memberships are kept one by one
+constexpr size_t kMostOptions = 256;         // memberships are kept one by one
 
 // Of a socket: its descriptors have one in common.
 struct Asked {
   std::vector<Option> options;
+  Device device{};
   bool bound = false;
   svm::Endpoint local{};
   sockaddr_storage name{};
@@ -136,6 +137,17 @@ void note_option(int fd, int level, int name, const void* value, socklen_t len) 
   if (options.size() < kMostOptions) options.push_back(std::move(o));
 }
 
+void note_device(int fd, Device d) {
+  const std::lock_guard lock(candidates().mutex);
+  std::swap(asked_of(fd).device, d);
+}
+
+Device device_of(int fd) {
+  const std::lock_guard lock(candidates().mutex);
+  const auto found = candidates().asked.find(fd);
+  return found != candidates().asked.end() ? found->second->device : Device{};
+}
+
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len) {
   const std::lock_guard lock(candidates().mutex);
   Asked& a = asked_of(fd);
@@ -216,10 +228,12 @@ void prepare_session(int fd, vcl::Session& s) {
   }
   for (const Option& o : a.options)
     set_option(s, o.level, o.name, o.value.data(), static_cast<socklen_t>(o.value.size()));
+  if (a.device.number != 0) set_scope(s, a.device.number);
   if (!a.bound) return;
   s.bind(a.local);
   s.set_bound_end(a.end);
-  set_scope(s, scope_of(&a.name, a.name_len, a.local));
+  if (const uint32_t scope = scope_of(&a.name, a.name_len, a.local); scope != 0)
+    set_scope(s, scope);  // as Linux, whatever was chosen before
 }
 
 int become_session(int fd, vcl::Session* s) {
@@ -242,6 +256,9 @@ int become_kernel(int fd) {
     fds.set(each, ObjectTable::kNone);
     if (vcl::AppWorker* w = worker()) w->take_candidate(each, nullptr);
   }
+  if (asked && !asked->device.name.empty())  // which the kernel may have, too
+    (void)libc().setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, asked->device.name.data(),
+                            static_cast<socklen_t>(asked->device.name.size()));
   if (asked && asked->bound &&
       libc().bind(fd, reinterpret_cast<const sockaddr*>(&asked->name), asked->name_len) != 0)
     return -errno;

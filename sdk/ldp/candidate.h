@@ -12,6 +12,7 @@
 
 #include <memory>
 
+#include "ldp/device.h"
 #include "svm/protocol.h"
 #include "vcl/session.h"
 
@@ -20,6 +21,9 @@ namespace loom::ldp {
 // A new kernel socket.
 void note_candidate(int fd) noexcept;
 void note_option(int fd, int level, int name, const void* value, socklen_t len);
+// The interface that it is to have alone, one of Hostloom's.
+void note_device(int fd, Device d);
+Device device_of(int fd);
 // 0; -EINVAL: is bound.
 int note_bind(int fd, const svm::Endpoint& local, const sockaddr* addr, socklen_t len);
 // What was bound may be bound again.

@@ -41,7 +41,7 @@ int open_session(int fd, const svm::Endpoint* local, const svm::Endpoint* peer, 
   prepare_session(fd, *s);
   if (local) {
     s->bind(*local);
-    set_scope(*s, scope);
+    if (scope != 0) set_scope(*s, scope);  // as Linux, whatever was chosen before
   }
   if (peer)
     if (const int e = take_scope(*s, *peer, scope); e != 0) return e;
@@ -135,7 +135,8 @@ int bind_datagrams(int fd, const svm::Endpoint& local, const sockaddr* addr, soc
   const std::lock_guard lock(deciding);
   if (session_at(fd)) return -EINVAL;
   if (!is_candidate(fd) || is_kernels(local)) return in_kernel(fd, libc().bind, addr, len);
-  const uint32_t scope = scope_of(addr, len, local);
+  uint32_t scope = scope_of(addr, len, local);
+  if (scope == 0 && is_of_link(local)) scope = device_of(fd).number;
   // Of no link (EINVAL, but for who has chosen a device of the kernel's), or none of Hostloom's.
   if (is_of_link(local) && (scope == 0 || scope > kMostScope)) return try_kernel(fd, addr, len);
   const int outcome = open_session(fd, &local, nullptr, scope);

@@ -4,10 +4,12 @@
 #include <netinet/tcp.h>
 
 #include "ldp/candidate.h"
+#include "ldp/device.h"
 #include "ldp/fd_table.h"
 #include "ldp/group_filter.h"
 #include "ldp/group_options.h"
 #include "ldp/libc.h"
+#include "ldp/option_rules.h"
 #include "ldp/options.h"
 #include "ldp/process.h"
 #include "vcl/app_worker.h"
@@ -30,6 +32,13 @@ extern "C" {
 int setsockopt(int fd, int level, int name, const void* value, socklen_t len) noexcept {
   const Errno keep;
   if (const auto s = session_at(fd)) return keep.status(set_option(*s, level, name, value, len));
+  if (is_candidate(fd)) {
+    if (is_device_option(level, name))
+      return keep.status(set_candidate_device(fd, name, value, len));
+    if (is_refused(candidate_is_datagram(fd), level, name, value, len) &&
+        find_home() == Home::kHostloom)
+      return keep.status(-ENOPROTOOPT);
+  }
   int outcome = libc().setsockopt(fd, level, name, value, len) == 0 ? 0 : -errno;
   if (is_candidate(fd)) {
     // The kernel need not have the algorithms that Hostloom has.
@@ -48,6 +57,8 @@ int setsockopt(int fd, int level, int name, const void* value, socklen_t len) no
 int getsockopt(int fd, int level, int name, void* value, socklen_t* len) noexcept {
   const Errno keep;
   if (const auto s = session_at(fd)) return keep.status(get_option(*s, level, name, value, len));
+  if (is_candidate(fd) && is_device_option(level, name))
+    if (const int e = get_candidate_device(fd, name, value, len); e <= 0) return keep.status(e);
   return libc().getsockopt(fd, level, name, value, len);
 }
 

@@ -11,8 +11,10 @@
 
 #include "ldp/ancillary.h"
 #include "ldp/arrival.h"
+#include "ldp/device.h"
 #include "ldp/group_filter.h"
 #include "ldp/group_options.h"
+#include "ldp/option_rules.h"
 #include "vcl/app_worker.h"
 
 namespace loom::ldp {
@@ -73,8 +75,10 @@ int set_socket_option(Session& s, int name, int number, const void* value, sockl
       return 0;
     }
     case SO_RCVBUF:
+    case SO_RCVBUFFORCE:
       return s.set_sizes(buffer_size(number), {});
     case SO_SNDBUF:
+    case SO_SNDBUFFORCE:
       return s.set_sizes({}, buffer_size(number));
     case SO_RCVTIMEO:
       return take_time(value, len, s.rcv_timeout);
@@ -271,7 +275,10 @@ int get_path_option(Session& s, int level, int name) {
 
 }  // namespace
 
-int set_option(Session& s, int level, int name, const void* value, socklen_t len) {
+namespace {
+
+int set_known_option(Session& s, int level, int name, const void* value, socklen_t len) {
+  if (is_device_option(level, name)) return set_device(s, name, value, len);
   if (!value) return -EFAULT;
   if (s.is_datagram() && is_group_filter(level, name))
     return set_group_filter(s, level, value, len, name);
@@ -337,9 +344,17 @@ int set_option(Session& s, int level, int name, const void* value, socklen_t len
   return -ENOPROTOOPT;
 }
 
+}  // namespace
+
+int set_option(Session& s, int level, int name, const void* value, socklen_t len) {
+  const int outcome = set_known_option(s, level, name, value, len);
+  return outcome == -ENOPROTOOPT && is_hint(s.is_datagram(), level, name, value, len) ? 0 : outcome;
+}
+
 int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   if (!value || !len) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;
+  if (is_device_option(level, name)) return get_device(s, name, value, len);
   if (s.is_datagram() && is_arrival_option(level, name)) {
     int found[2];
     return put(found, get_arrival_option(s, name, found), value, len);

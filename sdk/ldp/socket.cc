@@ -148,7 +148,8 @@ int bind(int fd, const sockaddr* addr, socklen_t len) noexcept {
   if (to_endpoint(addr, len, candidate_is_ip4(fd), local) != 0) return libc().bind(fd, addr, len);
   if (candidate_is_datagram(fd)) return keep.status(bind_datagrams(fd, local, addr, len));
   if (svm::Endpoint before; bound_to(fd, before)) return keep.status(-EINVAL);
-  const uint32_t scope = scope_of(addr, len, local);
+  uint32_t scope = scope_of(addr, len, local);
+  if (scope == 0 && is_of_link(local)) scope = device_of(fd).number;
   if (is_of_link(local) && (scope == 0 || scope > kMostScope))
     return keep.status(bind_in_kernel(fd, addr, len));
   const Home home = is_loopback(local) ? Home::kKernel : find_home();
@@ -189,8 +190,10 @@ int getsockname(int fd, sockaddr* addr, socklen_t* len) noexcept {
   svm::Endpoint local;
   uint32_t scope = 0;
   if (is_candidate(fd) && !binds_address_alone(fd)) settle_port(fd);
-  if (is_candidate(fd) && bound_to(fd, local, &scope))
+  if (is_candidate(fd) && bound_to(fd, local, &scope)) {
+    if (scope == 0) scope = device_of(fd).number;
     return keep.status(give_name(local, candidate_is_ip4(fd), addr, len, scope));
+  }
   return libc().getsockname(fd, addr, len);
 }
 

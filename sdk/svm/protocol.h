@@ -52,8 +52,9 @@ enum class AttachOp : uint32_t {
   // Listener `handle` has `settings` from now on, for connections that come.
   kUseSettings = 9,
   // The interface of the application's namespace that is meant by `interface`, or, if that is 0, by
-  // its address `ip4`. Reply: its index, or 0 where an address of this host's names none, as a
-  // loopback interface's. kNotFound: there is none.
+  // its name, in `app_name`, or, without one, by its address `ip4`. Reply: its index, and its name
+  // in `message`; or 0 where an address of this host's names none, as a loopback interface's.
+  // kNotFound: there is none.
   kFindInterface = 10,
 };
 
@@ -112,7 +113,7 @@ struct AttachReply {
   uint32_t interface;                // kFindInterface
   Ref app_mq;                        // MqShared, daemon -> this worker
   Ref daemon_mq[kMaxDaemonWorkers];  // MqShared, this worker -> daemon worker i
-  char message[128];                 // for people, when status is not kOk
+  char message[128];  // for people, when status is not kOk; of kFindInterface the name
 };
 
 // --- Events, application -> daemon worker

@@ -366,6 +366,26 @@ Result<uint32_t> Attachment::find_interface(bool is_ip4, uint32_t index, const u
   return got->reply.interface;
 }
 
+Result<uint32_t> Attachment::find_interface(bool is_ip4, std::string_view name) {
+  AttachRequest r = new_request(AttachOp::kFindInterface);
+  if (name.empty() || name.size() >= sizeof r.app_name)
+    return error(Status::kNotFound, "no interface has that name");
+  r.is_ip4 = is_ip4;
+  copy_name(r.app_name, std::string(name));
+  const auto got = request(r);
+  if (!got) return got.error();
+  return got->reply.interface;
+}
+
+Result<std::string> Attachment::interface_name(bool is_ip4, uint32_t index) {
+  AttachRequest r = new_request(AttachOp::kFindInterface);
+  r.is_ip4 = is_ip4;
+  r.interface = index;
+  const auto got = request(r);
+  if (!got) return got.error();
+  return std::string(got->reply.message);
+}
+
 Result<std::string> Attachment::property(uint64_t handle, SessionProperty which) {
   AttachRequest r = new_request(AttachOp::kGetProperty);
   r.handle = handle;

@@ -71,6 +71,8 @@ class Attachment {
   Result<void> use_settings(uint64_t listener, uint32_t number);
   // The interface that `index` means, or the IPv4 address if that is 0 (AttachOp::kFindInterface).
   Result<uint32_t> find_interface(bool is_ip4, uint32_t index, const uint8_t (&ip4)[4]);
+  Result<uint32_t> find_interface(bool is_ip4, std::string_view name);
+  Result<std::string> interface_name(bool is_ip4, uint32_t index);
   // What the transport says of one of the application's sessions.
   Result<std::string> property(uint64_t handle, SessionProperty which);
 

@@ -195,7 +195,7 @@ bool Session::accept_one(Session& child, svm::AcceptedSession& a) {
   child.attachment_ = attachment_;
   child.handle_ = a.handle;
   child.options_ = options_;
-  child.options_.interface = a.interface;
+  if (a.interface != 0) child.options_.interface = a.interface;
   child.listener_index_ = index_;
   child.rx_size = rx_size;
   child.tx_size = tx_size;

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""System tests of connections between link-local addresses (RFC 4007). usage: link_cases.py CASE"""
+"""System tests of sockets that have one interface alone: by a link-local address (RFC 4007), or by SO_BINDTODEVICE.
+usage: link_cases.py CASE"""
 
 import pathlib
 import re
@@ -8,7 +9,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import lab as laboratory  # noqa: E402
 from cases import PYTHON, expect, expect_reclaimed  # noqa: E402
-from lab import Lab, wait_until  # noqa: E402
+from lab import HOST_IP4, STACK_IP4, Lab, wait_until  # noqa: E402
 from udp_program_cases import link_addresses  # noqa: E402
 
 STREAMS = [PYTHON, str(pathlib.Path(__file__).resolve().parent / "programs" / "stream_link.py")]
@@ -66,5 +67,25 @@ def listener_workers():
     listeners(2)
 
 
+def devices(n_workers=1):
+    """SO_BINDTODEVICE before and after bind(), of streams and datagrams, as the kernel has it."""
+    programs = [PYTHON, str(pathlib.Path(__file__).resolve().parent / "programs" / "bound_device.py")]
+    with Lab(workers=n_workers) as lab:
+        lab.cli("create", "loopback", "interface")
+        # Both have a tap0, and each its own other one. The program is right about Linux.
+        for own, other, peer, env, peer_env in ((STACK_IP4, "loop0", HOST_IP4, lab.preload(), None),
+                                                (HOST_IP4, "lo", STACK_IP4, None, lab.preload())):
+            with lab.program([*programs, "serves", own, PORT, "tap0", other], name="serves", env=env) as s:
+                lab.port_of(s)
+                lab.run([*programs, "asks", own, PORT], env=peer_env, timeout=240)
+                lab.run([*programs, "connects", peer, own, PORT, "tap0"], env=peer_env, timeout=240)
+        expect_reclaimed(lab)
+
+
+def device_workers():
+    """The same with two workers."""
+    devices(2)
+
+
 if __name__ == "__main__":
-    laboratory.run_case(streams, stream_workers, listeners, listener_workers)
+    laboratory.run_case(streams, stream_workers, listeners, listener_workers, devices, device_workers)

@@ -82,6 +82,36 @@ TEST_F(NamespacesTest, InterfacesAreFoundByIndexAndAddressWhereTheApplicationIs)
   EXPECT_EQ(find(anywhere, kNoIndex, "0.0.0.0"), kNowhere);
 }
 
+// SO_BINDTODEVICE names one, and getsockopt() wants the name.
+TEST_F(NamespacesTest, InterfacesAreFoundByNameWhereTheApplicationIs) {
+  const IfIndex near = add_wire();
+  add({.id = "far", .ip4_table = 5, .ip6_table = 5});
+  add({.id = "one", .interface = near});
+  TestApp anywhere(bed), far(bed, request("far")), one(bed, request("one"));
+  const std::string name = session::name_of(layer(), near);
+  const std::string elsewhere = session::name_of(layer(), here);
+  const auto ask = [&](TestApp& a, std::string_view wanted, IfIndex index = kNoIndex) {
+    svm::AttachRequest r{};
+    r.version = svm::kProtocolVersion;
+    r.op = svm::AttachOp::kFindInterface;
+    r.interface = index + 1;
+    r.is_ip4 = 1;
+    std::memcpy(r.app_name, wanted.data(), wanted.size());
+    return a.ask(r);
+  };
+  for (TestApp* a : {&anywhere, &one})
+    for (const auto& answer : {ask(*a, name), ask(*a, "", near), ask(*a, "nowhere", near)}) {
+      EXPECT_EQ(answer.status, 0);
+      EXPECT_EQ(answer.interface, near + 1);
+      EXPECT_EQ(std::string(answer.message), name);
+    }
+  EXPECT_NE(ask(far, name).status, 0);
+  EXPECT_NE(ask(one, elsewhere).status, 0);
+  EXPECT_EQ(ask(anywhere, elsewhere).interface, here + 1);
+  EXPECT_NE(ask(anywhere, "nowhere").status, 0);
+  EXPECT_NE(ask(anywhere, std::string(64, 'x')).status, 0);  // without an end
+}
+
 TEST_F(NamespacesTest, WithAGlobalScopeOneTableHasOnePort) {
   add({.id = "blue"});
   add({.id = "red"});

@@ -70,6 +70,38 @@ TEST_F(DatagramOptions, EachFamilyHasItsOwnHopsAndItsOwnTrafficClass) {
   EXPECT_EQ(all[1].first.ttl, 9);
 }
 
+TEST_F(DatagramOptions, ADeviceIsTheOnlyInterfaceAndHasItsName) {
+  bind();
+  const auto use = [&](std::string name) {
+    return set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, name.data(),
+                      static_cast<socklen_t>(name.size()));
+  };
+  const auto name_in = [&](socklen_t room) {
+    std::string name(room, '?');
+    const int e = get_option(*s, SOL_SOCKET, SO_BINDTODEVICE, name.data(), &room);
+    return e != 0 ? std::to_string(e) : name.substr(0, room);
+  };
+  EXPECT_EQ(name_in(4), "");
+  EXPECT_EQ(use("wire5"), 0);
+  EXPECT_EQ(s->options().interface, 5);
+  EXPECT_EQ(name_in(16), std::string("wire5\0", 6));
+  EXPECT_EQ(name_in(15), std::to_string(-EINVAL));  // as Linux
+  EXPECT_EQ(get(SOL_SOCKET, SO_BINDTOIFINDEX), 5);
+  EXPECT_EQ(use("nowhere"), -ENODEV);
+  EXPECT_EQ(use(std::string(70, 'w')), -ENODEV);
+  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, -1), -EINVAL);
+  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, 999), -ENODEV);
+  EXPECT_EQ(s->options().interface, 5);
+  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, 6), 0);
+  EXPECT_EQ(name_in(16), std::string("wire6\0", 6));
+  EXPECT_EQ(use(std::string("\0junk", 5)), 0);  // no name
+  EXPECT_EQ(s->options().interface, 0);
+  EXPECT_EQ(use("wire5"), 0);
+  EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, "", 0), 0);
+  EXPECT_EQ(s->options().interface, 0);
+  EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, nullptr, 0), -EFAULT);
+}
+
 // As on Linux: whatever is set until the daemon comes to it.
 TEST_F(DatagramOptions, WhatIsSentLacksAChecksumIfTheOptionIsSetThen) {
   bind6(54);

@@ -46,16 +46,15 @@ TEST_P(Preload, Scenario) {
   EXPECT_EQ(o.status, 0) << o.said;
 }
 
-INSTANTIATE_TEST_SUITE_P(Probe, Preload,
-                         testing::Values("talk", "duplicates", "replaced_number",
-                                         "close_everything", "loopback", "mixed_epoll",
-                                         "mixed_poll", "candidate_in_epoll", "epoll_number_again",
-                                         "copied_epoll", "forked", "vforked", "options", "refused",
-                                         "nonblocking_connect", "sigpipe", "stream", "sendfile",
-                                         "more", "errno_kept", "port_before_listen",
-                                         "datagram_names", "datagram_refused", "datagram_file",
-                                         "datagrams_of_nothing"),
-                         [](const auto& about) { return std::string(about.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Probe, Preload,
+    testing::Values("talk", "duplicates", "replaced_number", "close_everything", "loopback",
+                    "mixed_epoll", "mixed_poll", "candidate_in_epoll", "epoll_number_again",
+                    "copied_epoll", "forked", "vforked", "options", "options_refused", "devices",
+                    "refused", "nonblocking_connect", "sigpipe", "stream", "sendfile", "more",
+                    "errno_kept", "port_before_listen", "datagram_names", "datagram_refused",
+                    "datagram_file", "datagrams_of_nothing"),
+    [](const auto& about) { return std::string(about.param); });
 
 TEST(PreloadDatagrams, ThreadsThatSendFirstShareOneSession) {
   FakeDaemon daemon(socket_path());

@@ -102,7 +102,7 @@ int set(int fd, int level, int name, int value) {
 int main(int argc, char** argv) {
   using namespace loom::probe;
   for (const auto scenarios : {connection_scenarios(), data_scenarios(), datagram_scenarios(),
-                               descriptor_scenarios(), waiting_scenarios()})
+                               descriptor_scenarios(), option_scenarios(), waiting_scenarios()})
     for (const Scenario& s : scenarios) {
       if (argc != 2 || std::strcmp(argv[1], s.name) != 0) continue;
       s.run();

@@ -32,6 +32,7 @@ std::span<const Scenario> connection_scenarios();  // probe_connections.cc
 std::span<const Scenario> data_scenarios();        // probe_data.cc
 std::span<const Scenario> datagram_scenarios();    // probe_datagrams.cc
 std::span<const Scenario> descriptor_scenarios();  // probe_descriptors.cc
+std::span<const Scenario> option_scenarios();      // probe_options.cc
 std::span<const Scenario> waiting_scenarios();     // probe_waiting.cc
 
 constexpr char kStack[] = "10.0.0.1";

@@ -87,6 +87,8 @@ void options() {
 
 // Two sockets ask for a daemon that is not there.
 void kernel_fallback() {
+  const int free = tcp_socket();
+  CHECK(set(free, IPPROTO_IP, IP_MINTTL, 5) == 0);
   for (int i = 0; i < 2; ++i) {
     const int l = tcp_socket();
     CHECK(bind_to(l, "0.0.0.0", 0) == 0 && listen(l, 1) == 0 && port_of(l) != 0);

@@ -26,7 +26,7 @@ class FakeDaemon {
   // Ports to connect to.
   static constexpr uint16_t kRefused = 1, kSilent = 2;     // kSilent: never answers
   static constexpr uint32_t kIp4Table = 7, kIp6Table = 9;  // of every application
-  // Interfaces as programs see them: the last one, and the one with an address.
+  // Interfaces as programs see them: the last one, and the one with an address. Names: "wire3".
   static constexpr uint32_t kInterfaces = 64, kOwnInterface = 3;
   static constexpr uint8_t kOwnIp4[4] = {192, 0, 2, 9};
   static constexpr uint16_t kPeer = 8;  // by cut-through: the other end is the test's, as Pair

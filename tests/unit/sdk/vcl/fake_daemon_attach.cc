@@ -128,8 +128,11 @@ void FakeDaemon::serve_interface(Worker& w, const AttachRequest& r) {
   reply.version = kProtocolVersion;
   const bool is_own = std::memcmp(r.ip4, kOwnIp4, sizeof kOwnIp4) == 0;
   reply.interface = r.interface != 0 ? r.interface : is_own ? kOwnInterface : 0;
+  if (r.interface == 0 && std::strncmp(r.app_name, "wire", 4) == 0)
+    reply.interface = static_cast<uint32_t>(std::atoi(r.app_name + 4));
   if (reply.interface == 0 || reply.interface > kInterfaces)
     reply.status = static_cast<int32_t>(Status::kNotFound);
+  std::snprintf(reply.message, sizeof reply.message, "wire%u", reply.interface);
   if (::send(w.socket, &reply, sizeof reply, MSG_NOSIGNAL) < 0) std::abort();
 }
 
