@@ -275,6 +275,17 @@ def filters():
         expect_reclaimed(lab)
 
 
+def endpoint_tlvs():
+    """What programs of libvppcom say with a datagram, and hear: segments, source and destination."""
+    here, second = pathlib.Path(__file__).resolve().parent / "programs", STACK_IP4.rsplit(".", 1)[0] + ".77"
+    with Lab() as lab:
+        lab.cli("set", "interface", "ip", "address", "tap0", f"{second}/24")
+        with lab.program([PYTHON, str(here / "datagram_echo.py"), HOST_IP4, "0"], name="echo") as echo:
+            program = [PYTHON, str(here / "vcl_datagrams.py"), str(lab.build / "lib/libvppcom.so"), second, HOST_IP4]
+            lab.run([*program, lab.port_of(echo)], env=lab.native(), timeout=240)
+        expect_reclaimed(lab)
+
+
 if __name__ == "__main__":
     laboratory.run_case(sockperf, ntp, socat, marks, segments, segments_together, memberships, filters, link_local, one_interface,
-                        no_checksums, larger_buffers)
+                        no_checksums, larger_buffers, endpoint_tlvs)
