@@ -53,7 +53,8 @@ struct IcmpErrorNote {
   // How far in front of the quoted IP header (l3_offset) the one of the ICMP packet itself begins,
   // in words of four bytes; 0: not known. Since ABI 1.1.
   uint8_t outer = 0;
-  uint32_t mtu = 0;  // next-hop MTU of "fragmentation needed" and "packet too big", else 0
+  uint32_t mtu = 0;   // next-hop MTU of "fragmentation needed" and "packet too big", else 0
+  uint32_t rest = 0;  // the four bytes after the checksum. Since ABI 1.1
 };
 static_assert(sizeof(IcmpErrorNote) <= sizeof(Buffer::opaque));
 

@@ -233,6 +233,22 @@ TEST_F(Ip6Test, ErrorAboutAPacketOfOursReachesItsProtocol) {
   EXPECT_EQ(host.counter("icmp6-input/error-ignored"), 1u);
 }
 
+TEST_F(Ip6Test, ErrorsOfUnknownTypesReachTheProtocol) {  // RFC 4443 section 2.4 b
+  must(host.net->add_icmp_error_handler(6, true, "test-sink"));
+  const Bytes quoted =
+      part(make_ip6({.src = kOwn, .dst = "2001:db8:9::9", .next_header = 6}, counting(40)), 0, 48);
+  for (const uint8_t type : {5, 100, 127}) {
+    host.receive(wire, frame(make_ip6({.src = kPeer, .dst = kOwn},
+                                      make_icmp6(kPeer, kOwn, type, 3, 77, quoted))));
+    ASSERT_FALSE(host.sink.packets.empty());
+    EXPECT_EQ(host.sink.packets.back().note.type, type);
+    EXPECT_EQ(host.sink.packets.back().note.code, 3);
+    EXPECT_EQ(host.sink.packets.back().note.rest, 77u);
+    EXPECT_EQ(host.sink.packets.back().note.mtu, 0u);
+  }
+  EXPECT_THAT(host.sink.packets, SizeIs(3));
+}
+
 TEST_F(Ip6Test, ErrorsQuoteNoMoreThanTheMinimumMtuAllows) {  // RFC 4443 section 2.4 c
   const Bytes offender = make_ip6({.src = kPeer, .dst = kOwn, .next_header = 200}, counting(1400));
   host.receive(wire, frame(offender));
