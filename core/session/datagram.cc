@@ -1,17 +1,15 @@
 // Datagram sessions: whole datagrams in both fifos, each behind an svm::DatagramHeader.
-//   in    tx fifos of datagram sessions (send_datagrams, from node "session-queue"); datagrams that
-//         transports have received (rx_datagram)
-//   out   chains with a Datagram beside each, to push_datagrams; whole datagrams in rx fifos
-//   cost  received payload is copied once, into the fifo; what is sent is referred to, as streams'
+//   in    tx fifos of datagram sessions (send_datagrams, from node "session-queue")
+//   out   chains with a Datagram beside each, to push_datagrams
+//   cost  what is sent is referred to, as streams'
 //
-// What waits in the tx fifo at close is sent before the transport is told.
+// What they receive is datagram_receive.cc's. What waits in the tx fifo at close is sent before the
+// transport is told.
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <ctime>
 
 #include "net/net_ops.h"
 #include "session/impl.h"
@@ -26,7 +24,6 @@ constexpr uint32_t kMostWanted = 4;          // destinations of one visit that m
 constexpr int kMaxVisitsBefore = 64;         // one after the other, for what must come after them
 // A datagram that is cut into many is sent in one visit.
 constexpr uint32_t kMostChains = kMaxChainsPerVisit + svm::kMaxGsoSegments;
-constexpr std::size_t kMaxViews = 32;  // a datagram in the smallest chunks has 17
 
 // Where the datagrams of one visit gather before the transport gets them. Made only as far as it is
 // used: most visits find a few.
@@ -203,81 +200,6 @@ bool take(SessionWorker& sw, Session& s, uint32_t queued, Outbox& out) noexcept 
   return true;
 }
 
-// Copies header and chain into the views, which have room for both.
-void scatter(std::span<const svm::MutableByteView> views, const svm::DatagramHeader& h,
-             const Buffer& chain, uint32_t offset, uint32_t length) noexcept {
-  std::size_t view = 0, at = 0;
-  const auto put = [&](const std::byte* from, std::size_t n) {
-    while (n != 0) {
-      const std::size_t piece = std::min(n, views[view].size() - at);
-      std::memcpy(views[view].data() + at, from, piece);
-      from += piece;
-      n -= piece;
-      if ((at += piece) == views[view].size()) {
-        ++view;
-        at = 0;
-      }
-    }
-  };
-  put(reinterpret_cast<const std::byte*>(&h), sizeof h);
-  for (const Buffer* b = &chain; b && length != 0; b = b->next) {
-    if (offset >= b->len) {
-      offset -= b->len;
-      continue;
-    }
-    const uint32_t n = std::min(b->len - offset, length);
-    put(b->data + offset, n);
-    length -= n;
-    offset = 0;
-  }
-}
-
-// All of it or nothing.
-Status store(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Buffer& chain,
-             uint32_t offset) noexcept {
-  if (!s.shared || s.state == State::kClosing) return Status::kClosed;
-  auto rx = rx_of(s);
-  const uint32_t total = kHeader + h.length;
-  Status status = Status::kOk;
-  if (rx.space() < total && rx.refresh() < total) {
-    status = Status::kAgain;
-  } else {
-    svm::MutableByteView views[kMaxViews];
-    const uint32_t n = rx.reserve(total, views);
-    std::size_t room = 0;
-    for (uint32_t i = 0; i < n; ++i) room += views[i].size();
-    if (room == total) {
-      scatter({views, n}, h, chain, offset, h.length);
-      rx.commit(total);
-      notify(sw, s, kNotifyRx);
-    } else {
-      status = Status::kNoMemory;
-      ++sw.counters[kNoSegmentMemory];
-      ask_growth(sw, *s.app);
-    }
-  }
-  if (!(s.flags & kHoldsChunks) && rx.holds_chunks()) watch_chunks(sw, s);
-  if (rx.violation()) condemn(sw, *s.app);
-  return status;
-}
-
-uint16_t errno_of(ResetReason r) noexcept {
-  switch (r) {
-    case ResetReason::kRefused:
-      return ECONNREFUSED;
-    case ResetReason::kMessageSize:
-      return EMSGSIZE;
-    case ResetReason::kNoMemory:
-      return ENOBUFS;
-    case ResetReason::kTimedOut:
-      return ETIMEDOUT;
-    case ResetReason::kUnreachable:
-      return ENETUNREACH;
-    default:
-      return EHOSTUNREACH;
-  }
-}
-
 }  // namespace
 
 bool may_send_from(SessionWorker& sw, const App& app, const IpAddress& local,
@@ -372,99 +294,6 @@ void flow_unbind_shared(Worker& w, const Endpoints& e, uint8_t protocol, bool du
                         ConnId conn) noexcept {
   of(w).layer->flows->unbind_shared(e, protocol, dual_stack, static_cast<uint8_t>(w.index), conn,
                                     w.now);
-}
-
-namespace {
-// When what comes in this round has come. Of many sockets that ask the first reads the clock.
-TimeNs arrival(SessionWorker& sw) noexcept {
-  if (sw.arrival_round != sw.worker->now) {
-    sw.arrival_round = sw.worker->now;
-    timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    sw.arrival = t.tv_sec * kSecond + t.tv_nsec;
-  }
-  return sw.arrival;
-}
-}  // namespace
-
-Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& chain, uint32_t offset,
-                   uint32_t length) noexcept {
-  SessionWorker& sw = of(w);
-  svm::DatagramHeader h{};
-  h.length = length;
-  h.gso_size = d.segment;
-  h.flags = svm::kDatagramKnownFlags;
-  h.is_ip4 = d.ends.remote.is_ip4;
-  h.tos = d.tos;
-  h.ttl = d.ttl;
-  h.local_port = Be16(d.ends.local_port).raw();
-  h.remote_port = Be16(d.ends.remote_port).raw();
-  h.interface = d.interface;
-  std::memcpy(h.local_ip, d.ends.local.bits.bytes.data(), sizeof h.local_ip);
-  std::memcpy(h.remote_ip, d.ends.remote.bits.bytes.data(), sizeof h.remote_ip);
-  Session& s = sw.pool.at(id);
-  if ((s.link_bound & kTellsArrival) && s.shared) [[unlikely]] {
-    h.dropped = s.fifos().daemon.n_dropped.load(std::memory_order_relaxed);
-    h.time = arrival(sw);
-  }
-  const Status status = store(sw, s, h, chain, offset);
-  if (status == Status::kAgain || status == Status::kNoMemory) [[unlikely]]
-    count(s.fifos().daemon.n_dropped);
-  return status;
-}
-
-namespace {
-// Of the errors in the rx fifo, those that the application has not read as far as is known.
-uint32_t errors_waiting(Session& s) noexcept {
-  if (!s.shared || s.error_end == 0) return 0;
-  auto rx = rx_of(s);
-  (void)rx.refresh();
-  if (rx.used() <= rx.tail() - s.error_end) s.n_errors = 0;
-  return s.n_errors;
-}
-
-Status store_error(SessionWorker& sw, Session& s, const svm::DatagramHeader& h, const Buffer& chain,
-                   uint32_t offset) noexcept {
-  // With a full fifo the error is lost, as the datagrams behind it are.
-  const Status status = store(sw, s, h, chain, offset);
-  if (status != Status::kOk) return status;
-  s.error_end = rx_of(s).tail();
-  ++s.n_errors;
-  return status;
-}
-}  // namespace
-
-void soft_error(Worker& w, SessionId id, ResetReason reason) noexcept {
-  SessionWorker& sw = of(w);
-  Session& s = sw.pool.at(id);
-  // One at a time, as on Linux: who does not read must not lose datagrams to errors.
-  if (errors_waiting(s) != 0) return;
-  svm::DatagramHeader h{};
-  h.flags = svm::kDatagramError;
-  h.error = errno_of(reason);
-  Buffer nothing;
-  (void)store_error(sw, s, h, nothing, 0);
-}
-
-Status datagram_error(Worker& w, SessionId id, const DatagramError& e, const Buffer& chain,
-                      uint32_t offset, uint32_t length) noexcept {
-  SessionWorker& sw = of(w);
-  Session& s = sw.pool.at(id);
-  if (errors_waiting(s) >= svm::kMaxQueuedErrors) return Status::kAgain;
-  svm::DatagramHeader h{};
-  h.length = std::min(length, svm::kMaxQuoted);
-  h.gso_size = e.origin;
-  h.flags = svm::kDatagramError | svm::kDatagramQueued;
-  h.is_ip4 = e.ends.remote.is_ip4;
-  h.error = e.error;
-  h.tos = e.type;
-  h.ttl = e.code;
-  h.local_port = Be16(e.ends.local_port).raw();
-  h.remote_port = Be16(e.ends.remote_port).raw();
-  h.interface = e.info;
-  std::memcpy(h.local_ip, e.offender.bits.bytes.data(), sizeof h.local_ip);
-  std::memcpy(h.remote_ip, e.ends.remote.bits.bytes.data(), sizeof h.remote_ip);
-  return store_error(sw, s, h, chain, offset);
 }
 
 }  // namespace loom::session

@@ -298,8 +298,8 @@ Session* find_datagram_peer(SessionWorker& sw, const App& app, TransportId trans
   if (!sw.pool.contains(id)) return nullptr;
   Session& s = sw.pool.at(id);
   // Whose peers are on one link is not whom those of another mean by the same address (RFC 4007).
-  const bool is_there =
-      s.state == State::kOpen && s.shared && s.transport == transport && s.link_bound == 0;
+  const bool is_there = s.state == State::kOpen && s.shared && s.transport == transport &&
+                        !(s.link_bound & kWithoutLinks);
   return is_there && s.app->ns == app.ns && s.app->scope.local && !s.app->owner->in_this_process &&
                  s.app->live_mask() != 0
              ? &s
@@ -311,7 +311,7 @@ bool may_link(SessionWorker& sw, const Session& s, const Session& to, const Endp
 }
 
 void link_datagrams(SessionWorker& sw, Session& s, const Endpoints& e, bool has_peer) noexcept {
-  if (s.link_bound != 0) return;
+  if (s.link_bound & kWithoutLinks) return;
   Session* to = find_datagram_peer(sw, *s.app, s.transport, e);
   CutThroughPair* pair = to && to != &s && s.shared ? pair_of(sw, *s.app, *to->app) : nullptr;
   if (!pair || has_link(sw, s, endpoint_of(e.remote, e.remote_port))) return;

@@ -166,7 +166,7 @@ void set_peer(SessionWorker& sw, AppWorker& a, const svm::PeerEvent& p, bool is_
     const bool is_nowhere = p.remote.port != 0 && (s->link_bound & kBoundElsewhere);
     if (args.endpoints.fib_index == kNoIndex || is_nowhere) status = Status::kUnreachable;
     if (status == Status::kOk && p.remote.port != 0) status = pass_rules(sw, *a.app, args, is_new);
-    if (status == Status::kOk && is_new && p.remote.port != 0 && s->link_bound == 0 &&
+    if (status == Status::kOk && is_new && p.remote.port != 0 && !(s->link_bound & kWithoutLinks) &&
         await_pair(sw, a, args.transport, flow_with(sw, *s, *ops, args.endpoints),
                    [p](auto& at, auto& caller) { set_peer(at, caller, p, false); }))
       return;
@@ -192,13 +192,15 @@ void keep_own_source(SessionWorker& sw, const App& app, SocketOptionsView& v) no
     v.ip4_group_source = {};
 }
 
-void keep_from_links(SessionWorker& sw, Session& s, IfIndex asked, bool tells_arrival) noexcept {
+void note_options(SessionWorker& sw, Session& s, const SocketOptionsView& v) noexcept {
+  const IfIndex asked = v.interface;
   const IfIndex own = s.app->ns->interface.load(std::memory_order_relaxed);
   const bool is_elsewhere = own != kNoIndex && own != asked;
-  s.link_bound = tells_arrival ? kTellsArrival : 0;
+  s.link_bound = v.arrival ? kTellsArrival : 0;
+  if (v.answers_from) s.link_bound |= kTellsSource;
   if (asked != kNoIndex) s.link_bound |= kBoundToLink;
   if (asked != kNoIndex && is_elsewhere) s.link_bound |= kBoundElsewhere;
-  if (s.link_bound == 0) return;
+  if (!(s.link_bound & kWithoutLinks)) return;
   constexpr svm::Endpoint kNobody{};
   end_links(sw, s, &kNobody);
 }

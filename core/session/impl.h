@@ -341,9 +341,9 @@ Status place_on(Worker&, const Namespace&, const Endpoints&, IfIndex) noexcept;
 void open_datagram(SessionWorker&, AppWorker&, const svm::ConnectEvent&, ConnectArgs&,
                    bool is_new) noexcept;
 void set_peer(SessionWorker&, AppWorker&, const svm::PeerEvent&, bool is_new = true) noexcept;
-// The only interface that a datagram session has from now on, as it was asked for; kNoIndex: any.
-// tells_arrival: SocketOptions::arrival.
-void keep_from_links(SessionWorker&, Session&, IfIndex, bool tells_arrival) noexcept;
+// What a datagram session has from now on, as it was asked for: the only interface, and what it is
+// told of each datagram. Some of that ends its links.
+void note_options(SessionWorker&, Session&, const SocketOptionsView&) noexcept;
 // ConnectedEvent::everywhere.
 uint8_t default_routes(SessionWorker&, const Session&) noexcept;
 // Answers ToDaemon::kGetPath.
@@ -383,6 +383,7 @@ void flow_unbind_shared(Worker&, const Endpoints&, uint8_t protocol, bool dual_s
 Status rx_datagram(Worker&, SessionId, const Datagram&, const Buffer& chain, uint32_t offset,
                    uint32_t length) noexcept;
 void soft_error(Worker&, SessionId, ResetReason) noexcept;
+void call_fails(Worker&, SessionId, uint16_t error) noexcept;
 void unreachable(Worker&, SessionId) noexcept;
 Status datagram_error(Worker&, SessionId, const DatagramError&, const Buffer& chain,
                       uint32_t offset, uint32_t length) noexcept;

@@ -166,6 +166,7 @@ Status receive_datagram(Worker& w, SessionId id, Datagram& from, std::span<std::
   *length = h.length;
   if (h.flags & svm::kDatagramError) return status_of(h.error);
   from = datagram_of(h);
+  from.flags &= svm::kDatagramKnownFlags;
   return Status::kOk;
 }
 

@@ -276,8 +276,7 @@ void handle_request(SessionWorker& sw, AppWorker& a, const svm::MqEvent& e,
       const TransportOps* ops = ops_of(sw, *s);
       char congestion[16];
       SocketOptionsView view = options_view(o.options, congestion);
-      if (ops->tx_kind == TxKind::kDatagram)
-        keep_from_links(sw, *s, view.interface, o.options.arrival);
+      if (ops->tx_kind == TxKind::kDatagram) note_options(sw, *s, view);
       keep_in_place(*a.app, view);
       keep_own_source(sw, *a.app, view);
       if (ops->set_options) (void)ops->set_options(*sw.worker, s->conn, view);
@@ -312,8 +311,7 @@ Status open_connection(SessionWorker& sw, App& app, const ConnectArgs& args,
   s->flags |= kTransportUp;  // before the transport may report
   note_session(sw, EventKind::kSessionOpen, *s);
   const TransportOps* ops = sw.layer->transports.get(args.transport);
-  if (ops->tx_kind == TxKind::kDatagram)
-    keep_from_links(sw, *s, args.options.interface, args.options.arrival);
+  if (ops->tx_kind == TxKind::kDatagram) note_options(sw, *s, args.options);
   const Status status = keep_settings(sw, *ops, *s, args.options.settings)
                             ? ops->connect(*sw.worker, id, e, args.options, &conn)
                             : Status::kInvalid;
@@ -366,6 +364,7 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.ip4_path_mtu = path_mtu_of(o.ip4_path_mtu);
   v.ip6_path_mtu = path_mtu_of(o.ip6_path_mtu);
   v.arrival = o.arrival;
+  v.answers_from = o.answers_from;
   v.ip4_errors = o.ip4_errors;
   v.ip6_errors = o.ip6_errors;
   v.gro = o.gro;

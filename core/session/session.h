@@ -51,12 +51,15 @@ enum Flags : uint8_t {
   kAppShutdown = 1u << 7,  // the application has shut down its sending side
 };
 
-// Why a datagram session has no links with applications (datagram_links.h): it has one interface
-// alone (SocketOptions::interface), or wants to know what the daemon alone can tell.
+// What a datagram session wants. With some of it it has no links with applications
+// (datagram_links.h): it has one interface alone (SocketOptions::interface), or is to know what the
+// daemon alone can tell of each datagram.
 enum LinkBound : uint8_t {
   kBoundToLink = 1u << 0,  // its peers are on that link: addresses alone do not tell who they are
   kBoundElsewhere = 1u << 1,  // and it is none of its namespace's: nobody is there
-  kTellsArrival = 1u << 2     // SocketOptions::arrival
+  kTellsArrival = 1u << 2,    // SocketOptions::arrival
+  kWithoutLinks = kBoundToLink | kBoundElsewhere | kTellsArrival,
+  kTellsSource = 1u << 3  // SocketOptions::answers_from: of groups' datagrams, which no link takes
 };
 
 // What a session of an in-process application has beside its fifos.

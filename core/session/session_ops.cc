@@ -437,6 +437,7 @@ void fill_ops(Ops& o) noexcept {
   o.flow_unshare = flow_unshare;
   o.rx_datagram = rx_datagram;
   o.soft_error = soft_error;
+  o.call_fails = call_fails;
   o.unreachable = unreachable;
   o.datagram_error = datagram_error;
   o.prefetch = prefetch;

@@ -78,7 +78,7 @@ bool WantedLinks::note(uint64_t key, TimeNs now) noexcept {
 }
 
 bool may_want_links(const Session& s) noexcept {
-  return s.app->scope.local && s.link_bound == 0 && !s.app->wanted_links.empty();
+  return s.app->scope.local && !(s.link_bound & kWithoutLinks) && !s.app->wanted_links.empty();
 }
 
 void want_link(SessionWorker& sw, Session& s, const Endpoints* to) noexcept {

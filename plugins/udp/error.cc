@@ -5,9 +5,9 @@
 //
 // Somebody on the path claims it (RFC 5927): only what quotes the 5-tuple of a session with a peer
 // is believed, or of one without to where this worker has sent something lately, and the worst it
-// can do is one failed call, or smaller packets to that destination for ten minutes. Sessions
-// without a peer hear of nothing but the path's MTU, unless they want to (IP_RECVERR), and then of
-// as many as the session layer keeps.
+// can do is one failed call, or smaller packets to that destination for ten minutes. Who has a peer
+// hears of what lasts (icmp_errors.h); without one, of nothing but the path's MTU. Who wants to
+// (IP_RECVERR) hears of all, of as many as the session layer keeps.
 #include <hostloom/datagram.h>
 #include <hostloom/net.h>
 
@@ -21,6 +21,7 @@ namespace loom::udp {
 namespace {
 enum Counter : uint16_t {
   kRefused,
+  kHardError,
   kPathMtu,
   kQueued,
   kQueueFull,
@@ -31,8 +32,11 @@ enum Counter : uint16_t {
   kCounterCount
 };
 constexpr CounterInfo kCounters[kCounterCount] = {
-    {"refused", Severity::kInfo, "port or protocol unreachable: the application is told"},
-    {"path-mtu", Severity::kInfo, "the path's MTU is smaller than was thought; nobody is told"},
+    {"refused", Severity::kInfo, "port unreachable: the application is told"},
+    {"hard-error", Severity::kInfo,
+     "other errors that last (RFC 1122 section 4.1.3.3): the application is told"},
+    {"path-mtu", Severity::kInfo,
+     "the path's MTU is smaller than was thought; the application is told if it has a peer"},
     {"queued", Severity::kInfo, "told to an application that wants all errors (IP_RECVERR)"},
     {"queue-full", Severity::kWarn, "the same, which does not read them"},
     {"ignored", Severity::kInfo, "errors that may pass (RFC 1122 section 4.1.3.3)"},
@@ -50,18 +54,20 @@ struct Ip4 {
   static void lookup(Worker& w, const Key& key, FlowMatch& out) noexcept {
     w.sessions->lookup4(w, {&key, 1}, &out);
   }
-  static bool is_refusal(const IcmpErrorNote& n) noexcept {
-    return n.type == kIcmp4Unreachable &&
-           (n.code == kIcmp4PortUnreachable || n.code == kIcmp4ProtocolUnreachable);
-  }
   static bool is_mtu(const IcmpErrorNote& n) noexcept {
     return n.type == kIcmp4Unreachable && n.code == kIcmp4FragmentationNeeded;
   }
-  static uint16_t errno_of(const IcmpErrorNote& n) noexcept { return errno_of_icmp4(n); }
   // Who lets routers split his packets has nothing to be told.
-  static bool is_told(const Connection& c, const IcmpErrorNote& n) noexcept {
-    return c.ip4_errors && !(is_mtu(n) && c.ip4_path_mtu == PathMtu::kDont);
+  static IcmpMeaning meaning(const Connection& c, const IcmpErrorNote& n) noexcept {
+    if (is_mtu(n) && c.ip4_path_mtu == PathMtu::kDont) return {};
+    return meaning_of_icmp4(n.type, n.code);
   }
+  static uint32_t info(const IcmpErrorNote& n) noexcept {
+    if (n.type == kIcmp4ParameterProblem) return n.rest >> 24;  // its pointer
+    return is_mtu(n) ? n.mtu : 0;
+  }
+  static uint8_t tos(const Header& ip) noexcept { return ip.tos; }
+  static uint8_t ttl(const Header& ip) noexcept { return ip.ttl; }
 };
 struct Ip6 {
   using Key = FlowKey6;
@@ -71,18 +77,24 @@ struct Ip6 {
   static void lookup(Worker& w, const Key& key, FlowMatch& out) noexcept {
     w.sessions->lookup6(w, {&key, 1}, &out);
   }
-  static bool is_refusal(const IcmpErrorNote& n) noexcept {
-    return n.type == kIcmp6Unreachable && n.code == kIcmp6PortUnreachable;
-  }
   static bool is_mtu(const IcmpErrorNote& n) noexcept { return n.type == kIcmp6PacketTooBig; }
-  static uint16_t errno_of(const IcmpErrorNote& n) noexcept { return errno_of_icmp6(n); }
-  static bool is_told(const Connection& c, const IcmpErrorNote&) noexcept { return c.ip6_errors; }
+  // Who does not ask the path is not told of it; who lets this host split to it need not be.
+  static IcmpMeaning meaning(const Connection& c, const IcmpErrorNote& n) noexcept {
+    IcmpMeaning m = meaning_of_icmp6(n.type, n.code);
+    if (!is_mtu(n)) return m;
+    if (c.ip6_path_mtu == PathMtu::kInterface || c.ip6_path_mtu == PathMtu::kOmit) return {};
+    m.is_hard = c.ip6_path_mtu != PathMtu::kDont;
+    return m;
+  }
+  static uint32_t info(const IcmpErrorNote& n) noexcept { return n.rest; }
+  static uint8_t tos(const Header& ip) noexcept { return ip.traffic_class(); }
+  static uint8_t ttl(const Header& ip) noexcept { return ip.hop_limit; }
 };
 
-// With whose address said it, and what it quotes of the payload.
+// With the ICMP packet's addresses and marks, and what it quotes of the payload.
 template <class Ip>
 Counter queue(UdpWorker& u, const Connection& c, Buffer& b, const IcmpErrorNote& note,
-              uint32_t mtu) noexcept {
+              uint16_t error) noexcept {
   const auto& udp = *b.peek<UdpHeader>();
   const auto& ip = *b.at<typename Ip::Header>(b.l3_offset);
   DatagramError e;
@@ -92,12 +104,20 @@ Counter queue(UdpWorker& u, const Connection& c, Buffer& b, const IcmpErrorNote&
   e.ends.remote_port = udp.dst_port;
   e.ends.fib_index = b.fib_index;
   e.offender = icmp_error_source(b, note);
-  e.error = Ip::errno_of(note);
+  e.error = error;
   e.origin = note.is_ip6 ? 3 : 2;
   e.type = note.type;
   e.code = note.code;
-  e.info = mtu;
-  if (e.error == 0) return kIgnored;
+  e.info = Ip::info(note);
+  e.interface = b.rx_if;
+  e.to = ip.src;
+  if (note.outer != 0) {
+    const auto at = static_cast<int16_t>(b.l3_offset - note.outer * 4);
+    const auto& outer = *b.at<typename Ip::Header>(at);
+    e.to = outer.dst;
+    e.tos = Ip::tos(outer);
+    e.ttl = Ip::ttl(outer);
+  }
   constexpr auto kHeader = static_cast<uint32_t>(sizeof(UdpHeader));
   const uint32_t sent = std::max<uint32_t>(udp.length, kHeader);
   const uint32_t quoted = std::min(b.length(), sent) - kHeader;
@@ -131,15 +151,15 @@ Counter handle(UdpWorker& u, Buffer& b, uint8_t& worker) noexcept {
   if (!has_peer && !u.destinations.find(to, b.fib_index)) return kNoConnection;
   const uint32_t mtu = Ip::is_mtu(note) ? Ip::believed(note.mtu) : 0;
   if (mtu != 0) learn_path_mtu(u, to, b.fib_index, mtu);
-  if (Ip::is_told(*c, note)) {
-    if (Ip::is_mtu(note) && mtu == 0) return kIgnored;
-    return queue<Ip>(u, *c, b, note, mtu);
-  }
+  const IcmpMeaning meaning = Ip::meaning(*c, note);
+  if (meaning.error != 0 && c->wants_errors(to.is_ip4))
+    return queue<Ip>(u, *c, b, note, meaning.error);
+  const bool is_told = meaning.is_hard && has_peer;
+  if (is_told) u.w.sessions->call_fails(u.w, c->session, meaning.error);
   if (mtu != 0) return kPathMtu;
-  if (!Ip::is_refusal(note)) return kIgnored;
-  if (!has_peer) return kNoConnection;
-  u.w.sessions->soft_error(u.w, c->session, ResetReason::kRefused);
-  return kRefused;
+  if (!meaning.is_hard) return kIgnored;
+  if (!is_told) return kNoConnection;
+  return meaning.error == ECONNREFUSED ? kRefused : kHardError;
 }
 
 template <class Ip>

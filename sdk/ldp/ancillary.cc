@@ -53,16 +53,47 @@ uint16_t bit_of(int level, int name) noexcept {
 
 constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-void give_ip6_pktinfo(Control& control, const svm::DatagramHeader& h) noexcept {
+in6_addr ip6_of(const uint8_t (&ip)[16], bool is_ip4) noexcept {
+  in6_addr a;
+  auto* const out = reinterpret_cast<uint8_t*>(&a);
+  std::memcpy(out, kMapped, sizeof kMapped);
+  std::memcpy(is_ip4 ? out + sizeof kMapped : out, ip, is_ip4 ? 4 : 16);
+  return a;
+}
+
+// What control messages say of a packet, a datagram's or an error's.
+struct Packet {
+  const uint8_t (&to)[16];
+  bool is_ip4;
+  uint32_t interface;  // Linux's number
+  uint8_t tos, ttl;
+};
+
+void give_ip6_pktinfo(Control& control, const Packet& p) noexcept {
   in6_pktinfo info{};
-  info.ipi6_ifindex = h.interface + 1;
-  if (h.is_ip4) {
-    std::memcpy(&info.ipi6_addr, kMapped, sizeof kMapped);
-    std::memcpy(reinterpret_cast<uint8_t*>(&info.ipi6_addr) + sizeof kMapped, h.local_ip, 4);
-  } else {
-    std::memcpy(&info.ipi6_addr, h.local_ip, 16);
-  }
+  info.ipi6_ifindex = p.interface;
+  info.ipi6_addr = ip6_of(p.to, p.is_ip4);
   control.put(IPPROTO_IPV6, IPV6_PKTINFO, info);
+}
+
+// Those that were asked for, in Linux's order. answers_from: ipi_spec_dst, four bytes.
+void give_packet(uint16_t wanted, const Packet& p, const uint8_t* answers_from,
+                 Control& control) noexcept {
+  if (wanted & kIp6Pktinfo) give_ip6_pktinfo(control, p);
+  if (p.is_ip4) {
+    if (wanted & kIpPktinfo) {
+      in_pktinfo info{};
+      info.ipi_ifindex = static_cast<int>(p.interface);
+      std::memcpy(&info.ipi_spec_dst, answers_from, 4);
+      std::memcpy(&info.ipi_addr, p.to, 4);
+      control.put(IPPROTO_IP, IP_PKTINFO, info);
+    }
+    if (wanted & kIpTtl) control.put(IPPROTO_IP, IP_TTL, int{p.ttl});
+    if (wanted & kIpTos) control.put(IPPROTO_IP, IP_TOS, p.tos);
+    return;
+  }
+  if (wanted & kIp6Hops) control.put(IPPROTO_IPV6, IPV6_HOPLIMIT, int{p.ttl});
+  if (wanted & kIp6Class) control.put(IPPROTO_IPV6, IPV6_TCLASS, int{p.tos});
 }
 
 // By that interface, of Linux's numbers; 0: by any. Of two that differ one is wrong, as on Linux.
@@ -163,6 +194,8 @@ bool set_ancillary(Session& s, int level, int name, int number) {
   const uint16_t bit = bit_of(level, name);
   if (bit == 0) return false;
   if (bit == kUdpGro) s.change_options([&](svm::SocketOptions& o) { o.gro = number != 0; });
+  if (bit == kIpPktinfo)
+    s.change_options([&](svm::SocketOptions& o) { o.answers_from = number != 0; });
   if (number != 0)
     s.ancillary.fetch_or(bit);
   else
@@ -193,7 +226,8 @@ int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source,
   return 0;
 }
 
-void give_error(Session& s, const vcl::DatagramIn& in, msghdr& m) {
+void give_error(Session& s, const vcl::DatagramIn& in, const svm::ErrorPacket& by, msghdr& m) {
+  constexpr uint8_t kNothing[4] = {};
   const svm::DatagramHeader& h = in.header;
   sock_extended_err e{};
   e.ee_errno = h.error;
@@ -202,7 +236,13 @@ void give_error(Session& s, const vcl::DatagramIn& in, msghdr& m) {
   e.ee_code = h.ttl;
   e.ee_info = h.interface;
   const bool is_known = e.ee_origin != SO_EE_ORIGIN_LOCAL;
+  const uint16_t wanted = s.ancillary.load(std::memory_order_relaxed);
   Control control(m);
+  give_arrival(s, h, control);
+  if (is_known && wanted != 0) {
+    const Packet p{by.to, h.is_ip4 != 0, by.interface, by.tos, by.ttl};
+    give_packet(wanted, p, kNothing, control);  // Linux asks no route for an error
+  }
   if (s.socket_is_ip4) {
     struct {
       sock_extended_err error;
@@ -221,9 +261,8 @@ void give_error(Session& s, const vcl::DatagramIn& in, msghdr& m) {
   } all{e, {}};
   if (is_known) {
     all.offender.sin6_family = AF_INET6;
-    auto* ip = reinterpret_cast<uint8_t*>(&all.offender.sin6_addr);
-    std::memcpy(ip, kMapped, sizeof kMapped);
-    std::memcpy(h.is_ip4 ? ip + sizeof kMapped : ip, h.local_ip, h.is_ip4 ? 4 : 16);
+    all.offender.sin6_addr = ip6_of(h.local_ip, h.is_ip4);
+    if (IN6_IS_ADDR_LINKLOCAL(&all.offender.sin6_addr)) all.offender.sin6_scope_id = by.interface;
   }
   control.put(IPPROTO_IPV6, IPV6_RECVERR, all);
 }
@@ -233,17 +272,13 @@ void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
   const svm::DatagramHeader& h = in.header;
   Control control(m);
   give_arrival(s, h, control);
+  if (wanted == 0) [[likely]]
+    return;
   if ((wanted & kUdpGro) && h.gso_size != 0) control.put(SOL_UDP, UDP_GRO, int{h.gso_size});
+  const Packet p{h.local_ip, h.is_ip4 != 0, h.interface + 1, h.tos, h.ttl};
+  // What came for this host alone is answered from where it went.
+  give_packet(wanted, p, h.flags & svm::kDatagramToGroup ? h.local_ip + 4 : h.local_ip, control);
   if (h.is_ip4) {
-    if (wanted & kIpPktinfo) {
-      in_pktinfo info{};
-      info.ipi_ifindex = static_cast<int>(h.interface + 1);
-      std::memcpy(&info.ipi_spec_dst, h.local_ip, 4);
-      std::memcpy(&info.ipi_addr, h.local_ip, 4);
-      control.put(IPPROTO_IP, IP_PKTINFO, info);
-    }
-    if (wanted & kIpTtl) control.put(IPPROTO_IP, IP_TTL, int{h.ttl});
-    if (wanted & kIpTos) control.put(IPPROTO_IP, IP_TOS, h.tos);
     if (wanted & kIpDestination) {
       sockaddr_in to{};
       to.sin_family = AF_INET;
@@ -251,12 +286,8 @@ void give_control(Session& s, const vcl::DatagramIn& in, msghdr& m) {
       std::memcpy(&to.sin_addr, h.local_ip, 4);
       control.put(IPPROTO_IP, IP_ORIGDSTADDR, to);
     }
-    if ((wanted & kIp6Pktinfo) && !s.socket_is_ip4) give_ip6_pktinfo(control, h);
     return;
   }
-  if (wanted & kIp6Pktinfo) give_ip6_pktinfo(control, h);
-  if (wanted & kIp6Hops) control.put(IPPROTO_IPV6, IPV6_HOPLIMIT, int{h.ttl});
-  if (wanted & kIp6Class) control.put(IPPROTO_IPV6, IPV6_TCLASS, int{h.tos});
   if (wanted & kIp6Destination) {
     sockaddr_in6 to{};
     to.sin6_family = AF_INET6;

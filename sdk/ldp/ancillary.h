@@ -20,7 +20,8 @@ int take_control(const msghdr& m, vcl::DatagramOut& out, svm::Endpoint& source,
                  uint16_t ancillary = 0);
 // Writes those that were asked for into `m`, and MSG_CTRUNC into its flags when they have no room.
 void give_control(vcl::Session& s, const vcl::DatagramIn& in, msghdr& m);
-// The same of an error: IP_RECVERR or IPV6_RECVERR, by the socket's family.
-void give_error(vcl::Session& s, const vcl::DatagramIn& in, msghdr& m);
+// The same of an error, and of the packet that told it: IP_RECVERR or IPV6_RECVERR, by the socket's
+// family, come last.
+void give_error(vcl::Session& s, const vcl::DatagramIn& in, const svm::ErrorPacket& by, msghdr& m);
 
 }  // namespace loom::ldp

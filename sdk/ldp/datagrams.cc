@@ -247,14 +247,15 @@ int receive_datagrams(Session& s, mmsghdr* messages, unsigned n, int flags) {
 
 ssize_t receive_datagram_error(Session& s, msghdr& m) {
   vcl::DatagramIn in;
-  const ssize_t n = s.receive_error({m.msg_iov, m.msg_iovlen}, in);
+  svm::ErrorPacket by;
+  const ssize_t n = s.receive_error({m.msg_iov, m.msg_iovlen}, in, &by);
   if (n < 0) return n;
   m.msg_flags = MSG_ERRQUEUE | (in.is_truncated ? MSG_TRUNC : 0);
-  give_error(s, in, m);
+  give_error(s, in, by, m);
   socklen_t len = m.msg_name ? m.msg_namelen : 0;
   if (m.msg_name)  // where the datagram went
-    if (const int e =
-            give_name(in.from(), s.socket_is_ip4, static_cast<sockaddr*>(m.msg_name), &len);
+    if (const int e = give_name(in.from(), s.socket_is_ip4, static_cast<sockaddr*>(m.msg_name),
+                                &len, by.interface);
         e != 0)
       return e;
   m.msg_namelen = len;

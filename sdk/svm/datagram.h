@@ -24,7 +24,10 @@ struct DatagramHeader {
   uint8_t tos, ttl;  // with kDatagramTos, kDatagramTtl
   uint16_t local_port, remote_port;  // network order. tx: the local one means nothing
   uint32_t interface;  // index: rx, by which it came; tx, with kDatagramInterface, by which it goes
-  uint8_t local_ip[16], remote_ip[16];  // wire order; IPv4 in the first four bytes
+  // Wire order; IPv4 in the first four bytes. rx, of IPv4 with kDatagramToGroup: the next four of
+  // the local one are this host's address that an answer comes from, with
+  // SocketOptions::answers_from; else 0.
+  uint8_t local_ip[16], remote_ip[16];
   // rx, with SocketOptions::arrival: how many were dropped before it, as DaemonLine::n_dropped, and
   // when it came, CLOCK_REALTIME in ns; else 0.
   uint32_t dropped;
@@ -37,11 +40,22 @@ static_assert(sizeof(DatagramHeader) == 64);
 // is tx's kDatagramWhole.
 constexpr uint8_t kDatagramError = 1u << 7;
 // With kDatagramError: for MSG_ERRQUEUE, too (IP_RECVERR). Then `tos` and `ttl` are ICMP's type and
-// code, `gso_size` the origin (Linux's SO_EE_ORIGIN_*), `interface` the MTU with EMSGSIZE,
-// remote_ip and remote_port where the datagram went, local_ip who says so (zero: this host); the
-// payload is what the error quotes of the datagram's, at most kMaxQuoted bytes. The bit is tx's
-// kDatagramNoChecksum.
+// code, `gso_size` the origin (Linux's SO_EE_ORIGIN_*), `interface` the MTU with EMSGSIZE or what
+// ICMP says besides, remote_ip and remote_port where the datagram went, local_ip who says so (zero:
+// this host), `time` as of datagrams; the payload is an ErrorPacket and, behind it, what the error
+// quotes of the datagram's, at most kMaxQuoted bytes. The bit is tx's kDatagramNoChecksum.
 constexpr uint8_t kDatagramQueued = 1u << 6;
+// rx: it went to a multicast or broadcast address, which is the local one. The bit is tx's
+// kDatagramInterface.
+constexpr uint8_t kDatagramToGroup = 1u << 4;
+// The packet by which an error came; of this host's own all are 0.
+struct ErrorPacket {
+  uint8_t to[16];      // wire order; IPv4 in the first four bytes
+  uint32_t interface;  // Linux's number: 1 more than the index; 0: by none
+  uint8_t tos, ttl;
+  uint8_t reserved[2];
+};
+static_assert(sizeof(ErrorPacket) == 24);
 constexpr uint32_t kMaxQuoted = 512;
 constexpr uint32_t kMaxQueuedErrors = 32;  // that wait in a fifo; further ones are dropped
 constexpr uint8_t kDatagramKnownFlags =

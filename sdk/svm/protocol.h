@@ -192,6 +192,7 @@ struct SocketOptions {
   uint8_t gro : 1;             // UDP_GRO
   uint8_t no_check6_rx : 1;    // UDP_NO_CHECK6_RX
   uint8_t arrival : 1;         // SO_TIMESTAMP and the like, SO_RXQ_OVFL: DatagramHeader's fields
+  uint8_t answers_from : 1;    // IP_PKTINFO: DatagramHeader::local_ip has both addresses
   // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER as 1 + Linux's number; 0 = default
   uint8_t ip4_path_mtu, ip6_path_mtu;
   uint8_t group_off;  // GroupOff

@@ -35,9 +35,12 @@ void Session::collect_errors() {
     if (is_queued && is_local && e.header.error == EACCES) {  // a mistake: some call is to fail
       error_ = EACCES;
     } else if (is_queued && errors_.size() < kMostErrors) {
-      e.header.length = std::min(length, svm::kMaxQuoted);
+      const auto packet = std::as_writable_bytes(std::span(&e.packet, 1));
+      const auto n = static_cast<uint32_t>(std::min<size_t>(length, packet.size()));
+      (void)rx_.peek(at + kHeader, packet.first(n));
+      e.header.length = std::min(length - n, svm::kMaxQuoted);
       e.payload.resize(e.header.length);
-      (void)rx_.peek(at + kHeader, std::as_writable_bytes(std::span(e.payload)));
+      (void)rx_.peek(at + kHeader + n, std::as_writable_bytes(std::span(e.payload)));
       errors_.push_back(std::move(e));
     }
     at += kHeader + length;
@@ -49,7 +52,7 @@ void Session::collect_errors() {
     rx_.drop(kHeader + h.length);
 }
 
-ssize_t Session::receive_error(std::span<const iovec> to, DatagramIn& in) {
+ssize_t Session::receive_error(std::span<const iovec> to, DatagramIn& in, svm::ErrorPacket* by) {
   const std::lock_guard lock(mutex_);
   if (!shared_) return -EAGAIN;
   const ProcessLock process_lock(*shared_);
@@ -68,6 +71,7 @@ ssize_t Session::receive_error(std::span<const iovec> to, DatagramIn& in) {
     n += len;
   }
   in = {e.header, n < e.payload.size()};
+  if (by) *by = e.packet;
   return static_cast<ssize_t>(n);
 }
 

@@ -118,7 +118,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   // Of datagrams: IP_RECVERR, IPV6_RECVERR, and what MSG_ERRQUEUE reads (datagram_errors.cc). The
   // header is as svm/datagram.h has it with kDatagramQueued. -EAGAIN: there is none.
   void hear_errors(bool is_ip4, bool on);
-  ssize_t receive_error(std::span<const iovec> to, DatagramIn& in);
+  ssize_t receive_error(std::span<const iovec> to, DatagramIn& in, svm::ErrorPacket* by = nullptr);
   // The largest IP packet that goes there in one piece, bytes; or a negative errno. A round trip to
   // the daemon, unless what it said within the last second will do (datagram_path.cc).
   int path_mtu(const svm::Endpoint& to, bool may_be_known);
@@ -445,6 +445,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::unique_ptr<KnownWays> ways_;  // of destinations that calls name; null: none was asked about
   struct QueuedError {
     svm::DatagramHeader header;
+    svm::ErrorPacket packet;
     std::string payload;
   };
   LastDatagram last_;

@@ -72,7 +72,11 @@ struct DatagramError {
   uint16_t error = 0;          // errno
   uint8_t origin = 0;          // Linux's SO_EE_ORIGIN_*: 1 this host, 2 ICMP, 3 ICMPv6
   uint8_t type = 0, code = 0;  // of ICMP
-  uint32_t info = 0;           // the MTU with EMSGSIZE
+  uint32_t info = 0;           // the MTU with EMSGSIZE; ICMP's pointer; ICMPv6's word
+  // Of ICMP's packet: where it went, by which interface it came (kNoIndex: by none), and its marks.
+  IpAddress to;
+  IfIndex interface = kNoIndex;
+  uint8_t tos = 0, ttl = 0;
 };
 
 }  // namespace loom

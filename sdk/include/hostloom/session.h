@@ -129,6 +129,7 @@ struct SocketOptionsView {
   uint32_t interface = kNoIndex;
   Ip4Address ip4_group_source{};  // IP_MULTICAST_IF: connected to groups from there; zero: any
   bool arrival = false;           // the session layer's: tells when each came, and what was lost
+  bool answers_from = false;  // the session layer's: tells from where what a group got is answered
   // What IPv6 has instead of `tos`; below 0: the same. Since ABI 1.1.
   int16_t ip6_class = -1;
   uint8_t tos_of(bool is_ip4) const noexcept {
@@ -327,6 +328,8 @@ struct SessionOps {
   Status (*flow_share)(Worker&, const Endpoints&, uint8_t protocol, ConnId, SessionId,
                        const SocketOptionsView&) noexcept;
   void (*flow_unshare)(Worker&, const Endpoints&, uint8_t protocol, ConnId) noexcept;
+  // As soft_error, with that errno. Since ABI 1.1.
+  void (*call_fails)(Worker&, SessionId, uint16_t error) noexcept;
 };
 
 }  // namespace loom

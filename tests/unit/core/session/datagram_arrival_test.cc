@@ -41,6 +41,61 @@ TEST_F(DatagramArrival, TheTimeIsSaidToWhoAsks) {
   EXPECT_EQ(take(*c)->h.time, 0);
 }
 
+// Linux's ipi_spec_dst: fib_compute_spec_dst().
+TEST_F(DatagramArrival, FromWhereAGroupIsAnsweredIsSaidToWhoAsks) {
+  auto c = open();
+  NetOps net = kDatagramNet;
+  net.route_group = [](Worker&, const GroupDestination& d, RouteInfo* out) noexcept {
+    out->source = Ip4Address{{10, 0, 0, static_cast<uint8_t>(d.interface)}};
+    return d.to == IpAddress(Ip4Address{{239, 1, 2, 3}}) ? Status::kOk : Status::kUnreachable;
+  };
+  worker().net = &net;
+  const auto ask = [&](uint32_t number, bool on) {
+    svm::OptionEvent e{};
+    e.handle = c->handle;
+    e.number = number;
+    e.options.answers_from = on;
+    app.push(svm::ToDaemon::kSetOption, e);
+  };
+  // What is said of a datagram for that address: 0 without the mark of a group.
+  const auto said = [&](Ip4Address to, Ip4Address from, bool is_group) {
+    Buffer empty;
+    if (is_group) empty.flags |= kBufferNetGroup;
+    Datagram d;
+    d.ends.local = to;
+    d.ends.remote = from;
+    d.interface = 9;
+    const SessionId id = transport.connections[0].session;
+    EXPECT_EQ(worker().sessions->rx_datagram(worker(), id, d, empty, 0, 0), Status::kOk);
+    const auto got = take(*c);
+    EXPECT_EQ((got->h.flags & svm::kDatagramToGroup) != 0, is_group);
+    EXPECT_EQ(std::memcmp(got->h.local_ip, to.bytes.data(), 4), 0);
+    EXPECT_EQ(got->h.local_ip[8], 0);
+    return Ip4Address{
+        {got->h.local_ip[4], got->h.local_ip[5], got->h.local_ip[6], got->h.local_ip[7]}};
+  };
+  const Ip4Address group{{239, 1, 2, 3}}, own{{10, 0, 0, 7}}, peer{{192, 0, 2, 3}}, none{};
+  EXPECT_EQ(said(group, peer, true), none);  // nobody has asked
+  ask(1, true);
+  EXPECT_EQ(said(group, peer, true), own);
+  EXPECT_EQ(said(own, peer, false), none);
+  // Who has no address yet, or is reached by no route, is answered by the link that it came by.
+  EXPECT_EQ(said(group, none, true), (Ip4Address{{10, 0, 0, 9}}));
+  net.route = [](Worker&, const IpAddress&, uint32_t, RouteInfo*) noexcept {
+    return Status::kUnreachable;
+  };
+  EXPECT_EQ(said(group, peer, true), (Ip4Address{{10, 0, 0, 9}}));
+  EXPECT_EQ(said(Ip4Address{{239, 9, 9, 9}}, peer, true), none);
+  // It may have links: what goes by them goes to no group.
+  const Session& s = bed.layer->impl().workers[0]->pool.at(transport.connections[0].session);
+  EXPECT_TRUE(may_want_links(s));
+  EXPECT_TRUE(s.link_bound & session::kTellsSource);
+  EXPECT_FALSE(s.link_bound & session::kWithoutLinks);
+  ask(2, false);
+  EXPECT_EQ(said(group, peer, true), none);
+  worker().net = &kDatagramNet;
+}
+
 TEST_F(DatagramArrival, AllThatComesInARoundHasOneTime) {
   auto c = open();
   tell_arrival(*c, 1, true);

@@ -32,6 +32,10 @@ TEST_F(DatagramTest, ErrorsForTheQueueAreBounded) {
   e.origin = 2;
   e.type = 11;
   e.info = 1300;
+  e.to = Ip4Address{{10, 0, 0, 1}};
+  e.interface = 3;
+  e.tos = 0xc0;
+  e.ttl = 61;
   Buffer* quote = worker().alloc();
   std::memset(quote->append(1000), 'q', 1000);
   const auto fail = [&] {
@@ -52,7 +56,14 @@ TEST_F(DatagramTest, ErrorsForTheQueueAreBounded) {
       EXPECT_EQ(got->h.interface, 1300u);
       EXPECT_EQ(got->h.remote_port, Be16(7).raw());
       EXPECT_EQ(got->h.local_ip[1], 9);
-      EXPECT_EQ(got->payload, std::string(svm::kMaxQuoted, 'q'));
+      svm::ErrorPacket by;
+      ASSERT_EQ(got->payload.size(), sizeof by + svm::kMaxQuoted);
+      std::memcpy(&by, got->payload.data(), sizeof by);
+      EXPECT_EQ(by.to[0], 10);
+      EXPECT_EQ(by.interface, 4u);
+      EXPECT_EQ(by.tos, 0xc0);
+      EXPECT_EQ(by.ttl, 61);
+      EXPECT_EQ(got->payload.substr(sizeof by), std::string(svm::kMaxQuoted, 'q'));
     }
     EXPECT_EQ(take(*c)->payload, "data");
   }

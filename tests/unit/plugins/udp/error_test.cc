@@ -14,18 +14,25 @@ struct UdpError : testing::TestWithParam<bool> {
 
   IpAddress router() const { return *IpAddress::parse(ip6() ? "2001:db8::fe" : "10.9.9.9"); }
   // The error quotes a datagram of ours to the peer, with four bytes of payload.
-  void error(uint8_t type, uint8_t code, uint32_t mtu = 0, uint16_t from_port = 40'000,
+  // `rest`: the word after ICMP's checksum.
+  void error(uint8_t type, uint8_t code, uint32_t rest = 0, uint16_t from_port = 40'000,
              uint32_t cut = 0, const std::string& payload = "") {
     Buffer* b = bed.fake.worker.alloc();
     // The ICMP packet itself, from a router.
     uint8_t outer;
     if (ip6()) {
       auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header) + 8));
+      ip.version_class_flow = 6u << 28 | 0x48u << 20;
+      ip.hop_limit = 61;
       ip.src = router().ip6();
+      ip.dst = bed.local(true).ip6();
       outer = (sizeof(Ip6Header) + 8) / 4;
     } else {
       auto& ip = *reinterpret_cast<Ip4Header*>(b->append(sizeof(Ip4Header) + 8));
+      ip.tos = 0x48;
+      ip.ttl = 61;
       ip.src = router().ip4();
+      ip.dst = bed.local(false).ip4();
       outer = (sizeof(Ip4Header) + 8) / 4;
     }
     b->advance(b->len);
@@ -49,8 +56,13 @@ struct UdpError : testing::TestWithParam<bool> {
     std::memcpy(b->append(sizeof h - cut), &h, sizeof h - cut);
     const auto size = static_cast<uint32_t>(payload.size());
     std::memcpy(b->append(size), payload.data(), size);
-    const IcmpErrorNote note{
-        .type = type, .code = code, .is_ip6 = ip6(), .outer = outer, .mtu = mtu};
+    const bool is_mtu = ip6() ? type == 2 : type == 3 && code == 4;
+    const IcmpErrorNote note{.type = type,
+                             .code = code,
+                             .is_ip6 = ip6(),
+                             .outer = outer,
+                             .mtu = is_mtu ? rest : 0,
+                             .rest = rest};
     std::memcpy(b->opaque, &note, sizeof note);
     b->rx_if = rx_if;
     bed.fake.deliver(name(), {b});
@@ -65,8 +77,8 @@ INSTANTIATE_TEST_SUITE_P(Ip, UdpError, testing::Bool(),
 TEST_P(UdpError, PortUnreachableIsToldToTheConnected) {
   bed.connect(7, ip6());
   port_unreachable();
-  ASSERT_EQ(bed.errors.size(), 1u);
-  EXPECT_EQ(bed.errors[0], std::pair(SessionId{100}, ResetReason::kRefused));
+  ASSERT_EQ(bed.failing.size(), 1u);
+  EXPECT_EQ(bed.failing[0], std::pair(SessionId{100}, uint16_t{ECONNREFUSED}));
   EXPECT_EQ(count("refused"), 1u);
 }
 
@@ -75,11 +87,11 @@ TEST_P(UdpError, WhoHasOneInterfaceAloneBelievesWhatComesByThat) {
   bed.connect(7, ip6());
   port_unreachable();
   EXPECT_EQ(count("no-connection"), 1u);
-  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_TRUE(bed.failing.empty());
   rx_if = 4;
   port_unreachable();
   EXPECT_EQ(count("refused"), 1u);
-  EXPECT_EQ(bed.errors.size(), 1u);
+  EXPECT_EQ(bed.failing.size(), 1u);
 }
 
 TEST_P(UdpError, TheBoundAndStrangersHearNothing) {
@@ -90,7 +102,7 @@ TEST_P(UdpError, TheBoundAndStrangersHearNothing) {
   // Nor of what it has sent there: a call that concerns another destination must not fail.
   bed.send(c, "hello", bed.to(bed.remote(ip6()), 7));
   port_unreachable();
-  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_TRUE(bed.failing.empty());
   EXPECT_EQ(count("no-connection"), 3u);
 }
 
@@ -98,8 +110,74 @@ TEST_P(UdpError, ErrorsThatMayPassAreIgnored) {
   bed.connect(7, ip6());
   ip6() ? error(1, 0) : error(3, 1);
   ip6() ? error(3, 0) : error(11, 0);
-  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_TRUE(bed.failing.empty());
   EXPECT_EQ(count("ignored"), 2u);
+}
+
+// What Linux 6.18 tells (icmp_err_convert, icmpv6_err_convert, and what __udp4_lib_err and
+// icmp_unreach leave out), as system_udp_control_errors has it from the kernel of this machine.
+std::pair<int, bool> told_by_linux(bool ip6, int type, int code) {
+  constexpr std::pair<int, bool> kUnreachable4[] = {
+      {ENETUNREACH, false},  {EHOSTUNREACH, false}, {ENOPROTOOPT, true},  {ECONNREFUSED, true},
+      {EMSGSIZE, true},      {EOPNOTSUPP, false},   {ENETUNREACH, true},  {EHOSTDOWN, true},
+      {ENONET, true},        {ENETUNREACH, true},   {EHOSTUNREACH, true}, {ENETUNREACH, false},
+      {EHOSTUNREACH, false}, {EHOSTUNREACH, true},  {EHOSTUNREACH, true}, {EHOSTUNREACH, true}};
+  constexpr std::pair<int, bool> kUnreachable6[] = {
+      {ENETUNREACH, false}, {EACCES, true}, {EHOSTUNREACH, false}, {EHOSTUNREACH, false},
+      {ECONNREFUSED, true}, {EACCES, true}, {EACCES, true}};
+  if (!ip6) {
+    if (type == 3) return code < 16 ? kUnreachable4[code] : std::pair(0, false);
+    if (type == 11) return {code == 1 ? 0 : EHOSTUNREACH, false};
+    return type == 12 ? std::pair(EPROTO, true) : std::pair(0, false);
+  }
+  if (type == 1) return code < 7 ? kUnreachable6[code] : std::pair(EPROTO, true);
+  if (type == 2) return {EMSGSIZE, true};
+  if (type == 3) return {EHOSTUNREACH, false};
+  return {EPROTO, type == 4};
+}
+
+TEST_P(UdpError, EveryTypeAndCodeIsToldAsByLinux) {
+  const ConnId c = bed.connect(7, ip6());
+  for (const bool wants_all : {false, true}) {
+    bed.options.ip4_errors = bed.options.ip6_errors = wants_all;
+    ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+    for (int type = 0; type < 128; ++type)
+      for (int code = 0; code < 256; ++code) {
+        SCOPED_TRACE(testing::Message() << "type " << type << " code " << code);
+        const auto [expected, is_hard] = told_by_linux(ip6(), type, code);
+        bed.failing.clear();
+        bed.queued.clear();
+        error(static_cast<uint8_t>(type), static_cast<uint8_t>(code), 1300);
+        ASSERT_EQ(bed.queued.size(), wants_all && expected != 0 ? 1u : 0u);
+        ASSERT_EQ(bed.failing.size(), !wants_all && is_hard ? 1u : 0u);
+        if (!bed.failing.empty()) {
+          ASSERT_EQ(bed.failing[0].second, expected);
+        }
+        if (!bed.queued.empty()) {
+          ASSERT_EQ(bed.queued[0].e.error, expected);
+        }
+      }
+  }
+}
+
+TEST_P(UdpError, WhetherTooBigIsToldIsThePathModes) {  // man 7 ip: IP_MTU_DISCOVER
+  const ConnId c = bed.connect(7, ip6());
+  for (const bool wants_all : {false, true})
+    for (const PathMtu mode : {PathMtu::kDont, PathMtu::kWant, PathMtu::kDo, PathMtu::kProbe,
+                               PathMtu::kInterface, PathMtu::kOmit}) {
+      SCOPED_TRACE(static_cast<int>(mode));
+      bed.options.ip4_errors = bed.options.ip6_errors = wants_all;
+      bed.options.ip4_path_mtu = bed.options.ip6_path_mtu = mode;
+      ASSERT_EQ(bed.ops().set_options(bed.fake.worker, c, bed.options), Status::kOk);
+      bed.failing.clear();
+      bed.queued.clear();
+      ip6() ? error(2, 0, 1300) : error(3, 4, 1300);
+      const bool is_link = mode == PathMtu::kInterface || mode == PathMtu::kOmit;
+      const bool is_told =
+          ip6() ? !is_link && (wants_all || mode != PathMtu::kDont) : mode != PathMtu::kDont;
+      EXPECT_EQ(bed.failing.size(), is_told && !wants_all ? 1u : 0u);
+      EXPECT_EQ(bed.queued.size(), is_told && wants_all ? 1u : 0u);
+    }
 }
 
 TEST_P(UdpError, TooShortAQuoteIsCounted) {
@@ -141,7 +219,7 @@ TEST_P(UdpError, ASmallerPathMtuHoldsForTenMinutes) {  // RFC 1191, RFC 8201
   EXPECT_FALSE(fits());
   // Below what links must carry: the least that they must (RFC 1191), or nothing (RFC 8201).
   mtu(ip6() ? 1279 : 0);
-  EXPECT_EQ(count("ignored"), ip6() ? 1u : 0u);
+  EXPECT_EQ(count("hard-error"), ip6() ? 1u : 0u);
   EXPECT_EQ(count("path-mtu"), ip6() ? 2u : 3u);
   bed.fake.advance_to(bed.fake.worker.now + 599 * kSecond);
   EXPECT_FALSE(fits());
@@ -259,16 +337,18 @@ TEST_P(UdpError, WhoWantsAllErrorsHasThemWithWhatTheyQuote) {
   struct Case {
     uint8_t type4, code4, type6, code6;
     int error4, error6;
-    uint32_t mtu;
+    uint32_t rest4, rest6;  // the word after ICMP's checksum; what becomes of it is `info`
+    uint32_t info4, info6;
   };
-  for (const Case& c :
-       {Case{3, 3, 1, 4, ECONNREFUSED, ECONNREFUSED, 0},
-        Case{3, 1, 1, 0, EHOSTUNREACH, ENETUNREACH, 0}, Case{3, 13, 1, 1, EHOSTUNREACH, EACCES, 0},
-        Case{3, 200, 1, 200, EHOSTUNREACH, EPROTO, 0},
-        Case{11, 0, 3, 0, EHOSTUNREACH, EHOSTUNREACH, 0}, Case{12, 0, 4, 0, EPROTO, EPROTO, 0}}) {
+  for (const Case& c : {Case{3, 3, 1, 4, ECONNREFUSED, ECONNREFUSED, 0, 0, 0, 0},
+                        Case{3, 1, 1, 0, EHOSTUNREACH, ENETUNREACH, 77, 77, 0, 77},
+                        Case{3, 13, 1, 1, EHOSTUNREACH, EACCES, 0, 0, 0, 0},
+                        Case{3, 4, 2, 0, EMSGSIZE, EMSGSIZE, 0, 1000, 0, 1000},
+                        Case{11, 0, 3, 0, EHOSTUNREACH, EHOSTUNREACH, 0, 0, 0, 0},
+                        Case{12, 0, 4, 0, EPROTO, EPROTO, 20u << 24, 40, 20, 40}}) {
     // Routers quote more than there was (RFC 4884 pads).
-    ip6() ? error(c.type6, c.code6, 0, 40'000, 0, "probe")
-          : error(c.type4, c.code4, 0, 40'000, 0, "probe");
+    ip6() ? error(c.type6, c.code6, c.rest6, 40'000, 0, "probe")
+          : error(c.type4, c.code4, c.rest4, 40'000, 0, "probe");
     const auto& q = bed.queued.back();
     EXPECT_EQ(q.session, 100u);
     EXPECT_EQ(q.quoted, "prob");
@@ -280,9 +360,14 @@ TEST_P(UdpError, WhoWantsAllErrorsHasThemWithWhatTheyQuote) {
     EXPECT_EQ(q.e.ends.remote, bed.remote(ip6()));
     EXPECT_EQ(q.e.ends.remote_port, 7);
     EXPECT_EQ(q.e.ends.local_port, 40'000);
+    EXPECT_EQ(q.e.info, ip6() ? c.info6 : c.info4);
+    EXPECT_EQ(q.e.to, bed.local(ip6()));
+    EXPECT_EQ(q.e.interface, rx_if);
+    EXPECT_EQ(q.e.tos, 0x48);
+    EXPECT_EQ(q.e.ttl, 61);
   }
   EXPECT_EQ(count("queued"), 6u);
-  EXPECT_TRUE(bed.errors.empty());
+  EXPECT_TRUE(bed.failing.empty());
   bed.rx_answer = Status::kAgain;
   port_unreachable();
   EXPECT_EQ(count("queue-full"), 1u);

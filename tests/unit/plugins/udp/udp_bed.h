@@ -43,6 +43,7 @@ struct UdpBed {
   SocketOptionsView options;                                       // of what is opened
   std::vector<Received> received;
   std::vector<std::pair<SessionId, ResetReason>> errors;
+  std::vector<std::pair<SessionId, uint16_t>> failing;  // calls that are to fail, by errno
   std::vector<SessionId> unreachable;
   struct Queued {
     SessionId session;
@@ -163,6 +164,9 @@ struct UdpBed {
     };
     sessions.soft_error = [](Worker&, SessionId s, ResetReason r) noexcept {
       self->errors.emplace_back(s, r);
+    };
+    sessions.call_fails = [](Worker&, SessionId s, uint16_t error) noexcept {
+      self->failing.emplace_back(s, error);
     };
     sessions.unreachable = [](Worker&, SessionId s) noexcept { self->unreachable.push_back(s); };
     sessions.datagram_error = [](Worker&, SessionId s, const DatagramError& e, const Buffer& chain,

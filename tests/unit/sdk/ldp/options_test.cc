@@ -1,10 +1,14 @@
 // Options of datagram sockets as programs set and read them, on sessions of a daemon in the test.
 #include "ldp/options.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
 #include <array>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "datagram_bed.h"
 #include "ldp/ancillary.h"
@@ -308,6 +312,86 @@ TEST_F(DatagramOptions, TheTimeToSendAtIsTakenFromWhoHasAskedForIt) {
   EXPECT_EQ(take_control(m, out, source, s->ancillary), -EINVAL);
   EXPECT_EQ(set(SOL_SOCKET, SO_TXTIME, 11), 0);
   EXPECT_EQ(take_control(m, out, source, s->ancillary), 0);
+}
+
+// The control messages that give_control() or give_error() write: level, type and bytes.
+template <class F>
+std::vector<std::tuple<int, int, std::string>> messages(F&& write) {
+  alignas(cmsghdr) char bytes[500];
+  msghdr m{};
+  m.msg_control = bytes;
+  m.msg_controllen = sizeof bytes;
+  write(m);
+  std::vector<std::tuple<int, int, std::string>> all;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+    all.emplace_back(
+        c->cmsg_level, c->cmsg_type,
+        std::string(reinterpret_cast<const char*>(CMSG_DATA(c)), c->cmsg_len - CMSG_LEN(0)));
+  return all;
+}
+template <class T>
+std::string bytes_of(const T& value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+// Linux: ipi_spec_dst is the address that an answer comes from, which is no group's.
+TEST_F(DatagramOptions, OfAGroupsDatagramTheAnswersAddressIsSaidBesideTheGroups) {
+  bind();
+  EXPECT_FALSE(s->options().answers_from);
+  EXPECT_EQ(set(IPPROTO_IP, IP_PKTINFO, 1), 0);
+  EXPECT_TRUE(s->options().answers_from);
+  vcl::DatagramIn in{};
+  in.header.is_ip4 = 1;
+  in.header.interface = 2;
+  const uint8_t addresses[] = {239, 1, 2, 3, 10, 0, 0, 7};
+  std::copy(std::begin(addresses), std::end(addresses), in.header.local_ip);
+  for (const bool is_group : {false, true}) {
+    in.header.flags = svm::kDatagramKnownFlags;
+    if (is_group) in.header.flags |= svm::kDatagramToGroup;
+    in_pktinfo info{};
+    info.ipi_ifindex = 3;
+    info.ipi_addr.s_addr = htonl(0xef010203);
+    info.ipi_spec_dst.s_addr = htonl(is_group ? 0x0a000007 : 0xef010203);
+    const auto all = messages([&](msghdr& m) { give_control(*s, in, m); });
+    ASSERT_EQ(all.size(), 1u);
+    EXPECT_EQ(all[0], std::tuple(IPPROTO_IP, IP_PKTINFO, bytes_of(info)));
+  }
+  EXPECT_EQ(set(IPPROTO_IP, IP_PKTINFO, 0), 0);
+  EXPECT_FALSE(s->options().answers_from);
+}
+
+// As ip_recv_error() of Linux: the packet is ICMP's, and no route is asked.
+TEST_F(DatagramOptions, WithAnErrorComesWhatWasAskedOfThePacketThatToldIt) {
+  bind();
+  vcl::DatagramIn in{};
+  in.header.is_ip4 = 1;
+  in.header.error = ECONNREFUSED;
+  in.header.gso_size = SO_EE_ORIGIN_ICMP;
+  in.header.time = 7 * kSecond;
+  const svm::ErrorPacket by{
+      .to = {10, 0, 0, 7}, .interface = 3, .tos = 0x48, .ttl = 61, .reserved = {}};
+  const auto types = [&] {
+    std::vector<int> all;
+    for (const auto& m : messages([&](msghdr& m) { give_error(*s, in, by, m); }))
+      all.push_back(std::get<1>(m));
+    return all;
+  };
+  EXPECT_EQ(types(), (std::vector{IP_RECVERR}));
+  for (const int name : {IP_PKTINFO, IP_RECVTTL, IP_RECVTOS})
+    EXPECT_EQ(set(IPPROTO_IP, name, 1), 0);
+  EXPECT_EQ(set(SOL_SOCKET, SO_TIMESTAMPNS, 1), 0);
+  const auto all = messages([&](msghdr& m) { give_error(*s, in, by, m); });
+  ASSERT_EQ(all.size(), 5u);
+  in_pktinfo info{};
+  info.ipi_ifindex = 3;
+  info.ipi_addr.s_addr = htonl(0x0a000007);
+  EXPECT_EQ(all[0], std::tuple(SOL_SOCKET, SO_TIMESTAMPNS, bytes_of(timespec{7, 0})));
+  EXPECT_EQ(all[1], std::tuple(IPPROTO_IP, IP_PKTINFO, bytes_of(info)));
+  EXPECT_EQ(all[2], std::tuple(IPPROTO_IP, IP_TTL, bytes_of(61)));
+  EXPECT_EQ(all[3], std::tuple(IPPROTO_IP, IP_TOS, bytes_of(uint8_t{0x48})));
+  EXPECT_EQ(std::get<1>(all[4]), IP_RECVERR);
+  in.header.gso_size = SO_EE_ORIGIN_LOCAL;  // no packet told it
+  EXPECT_EQ(types(), (std::vector{SO_TIMESTAMPNS, IP_RECVERR}));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ using namespace test_bed;
 // --- The error queue (IP_RECVERR)
 
 struct ErrorQueue : Datagrams {
+  svm::ErrorPacket by{};
   void SetUp() override {
     Datagrams::SetUp();
     s->hear_errors(true, true);
@@ -18,18 +19,23 @@ struct ErrorQueue : Datagrams {
   }
   void inject_queued(int error, const std::string& quoted, uint16_t origin = 2) {
     DatagramHeader h{};
-    h.length = static_cast<uint32_t>(quoted.size());
+    svm::ErrorPacket packet{};
+    packet.to[0] = 10;
+    packet.interface = 4;
+    packet.tos = 0x48;
+    packet.ttl = 61;
+    h.length = static_cast<uint32_t>(sizeof packet + quoted.size());
     h.flags = svm::kDatagramError | svm::kDatagramQueued;
     h.error = static_cast<uint16_t>(error);
     h.gso_size = origin;
     h.is_ip4 = 1;
     h.remote_port = htons(7);
-    inject_raw(h, quoted);
+    inject_raw(h, std::string(reinterpret_cast<const char*>(&packet), sizeof packet) + quoted);
   }
   Got receive_error(size_t room = 100) {
     Got g{0, std::string(room, '?'), {}};
     const iovec v{g.bytes.data(), room};
-    g.n = s->receive_error({&v, 1}, g.in);
+    g.n = s->receive_error({&v, 1}, g.in, &by);
     g.bytes.resize(g.n > 0 ? static_cast<size_t>(g.n) : 0);
     return g;
   }
@@ -48,6 +54,10 @@ TEST_F(ErrorQueue, AnErrorIsReturnedByOneCallAndReadFromTheQueue) {
   EXPECT_EQ(g.in.header.error, EHOSTUNREACH);
   EXPECT_EQ(g.in.from().port, htons(7));
   EXPECT_FALSE(g.in.is_truncated);
+  EXPECT_EQ(by.to[0], 10);
+  EXPECT_EQ(by.interface, 4u);
+  EXPECT_EQ(by.tos, 0x48);
+  EXPECT_EQ(by.ttl, 61);
   EXPECT_EQ(receive_error().n, -EAGAIN);
   EXPECT_EQ(s->poll(POLLIN, false), 0u);
 }
