@@ -171,6 +171,20 @@ def options():
         expect_reclaimed(lab)
 
 
+def over_asyncio():
+    """Clients and servers of asyncio, the kernel at either end: answers, a broadcast, and an error that is received."""
+    with Lab() as lab:
+        for own, peer, broadcast, env, peer_env in (
+                (STACK_IP4, HOST_IP4, "10.88.0.255", lab.preload(), None), (HOST_IP4, STACK_IP4, "10.88.0.255", None, lab.preload()),
+                (STACK_IP6, HOST_IP6, None, lab.preload(), None), (HOST_IP6, STACK_IP6, None, None, lab.preload())):
+            with lab.program([*OPTIONS, "asyncio_server", peer, "7000"], name="server", env=peer_env) as s:
+                lab.port_of(s)
+                lab.run([*OPTIONS, "asyncio_client", peer, "7000", own, *([broadcast] if broadcast else [])], env=env, timeout=240)
+        for node in ("udp4-error", "udp6-error"):
+            expect(errors(lab, node).get("refused", 0) > 0, f"{node} told nobody")
+        expect_reclaimed(lab)
+
+
 def cork():
     """One datagram of several calls, from Hostloom and from the kernel; cut by UDP_SEGMENT."""
     with Lab() as lab:
@@ -370,5 +384,5 @@ def dns():
 
 
 if __name__ == "__main__":
-    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, linux, cork, ports,
-                        port_workers, shared_peer, shared_peer_workers, traceroute, gro, groups, solicited_node, dns)
+    laboratory.run_case(programs, workers, without_plugin, iperf3, overflow, reuseport, options, over_asyncio, linux, cork,
+                        ports, port_workers, shared_peer, shared_peer_workers, traceroute, gro, groups, solicited_node, dns)

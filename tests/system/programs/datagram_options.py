@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Options of datagram sockets, as man 7 ip and 7 udp have them, over whatever network the process has.
 usage: datagram_options.py path|path6|errors|errors6|asyncio PEER_ADDRESS
+       datagram_options.py asyncio_server OWN_ADDRESS PORT    answers what comes to the port, to any address of its family
+       datagram_options.py asyncio_client PEER_ADDRESS PORT OWN_ADDRESS [BROADCAST]   of that server
        datagram_options.py hear OWN_ADDRESS PORT GROUP|-      says what comes, once, from whom
        datagram_options.py cork PEER_ADDRESS PORT             of who sends back what comes
        datagram_options.py gro OWN_ADDRESS PORT               until several came at once"""
@@ -105,37 +107,88 @@ def errors6(peer):
     expect(offender == peer, f"the offender: {offender}")
 
 
+class AsyncServer(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(b"answer to " + data, address)
+
+
+class AsyncClient(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.answers = asyncio.Queue()
+
+    def datagram_received(self, data, address):
+        self.answers.put_nowait((data, address[0]))
+
+    def error_received(self, error):
+        self.answers.put_nowait(error)
+
+
+async def answered(transport, protocol, to, data):
+    """Sends until it is answered, as the first packets of a link may be lost: by whom."""
+    for _ in range(60):
+        transport.sendto(data, to)
+        try:
+            while True:  # past the answers to what was sent again
+                answer, peer = await asyncio.wait_for(protocol.answers.get(), 1)
+                if answer == b"answer to " + data:
+                    return peer
+        except asyncio.TimeoutError:
+            pass
+    sys.exit("FAILED: no answer")
+
+
+def asyncio_server(own, port):
+    async def run():
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            AsyncServer, local_addr=("::" if ":" in own else "0.0.0.0", port), allow_broadcast=True)
+        print("port", port, flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+def asyncio_client(peer, port, own, broadcast=None):
+    """With a peer and without one; by a broadcast, which the peer answers; and of what nobody hears, error_received."""
+    async def run():
+        loop = asyncio.get_running_loop()
+        for connected in (True, False):
+            client, protocol = await loop.create_datagram_endpoint(
+                AsyncClient, remote_addr=(peer, port) if connected else None, local_addr=None if connected else (own, 0))
+            for i in range(100):
+                by = await answered(client, protocol, None if connected else (peer, port), b"%d" % i)
+                expect(by == peer, f"answered by {by}")
+            client.close()
+        if broadcast:
+            client, protocol = await loop.create_datagram_endpoint(AsyncClient, local_addr=(own, 0), allow_broadcast=True)
+            by = await answered(client, protocol, (broadcast, port), b"to all")
+            expect(by == peer, f"a broadcast is answered by {by}")
+            client.close()
+        client, protocol = await loop.create_datagram_endpoint(AsyncClient, remote_addr=(peer, 9))
+        client.sendto(b"hello")  # where nobody listens
+        error = await asyncio.wait_for(protocol.answers.get(), 60)
+        expect(isinstance(error, ConnectionRefusedError), f"{error} instead of an error")
+        client.close()
+
+    asyncio.run(run())
+
+
 def over_asyncio(peer):
-    """A client and a server of asyncio in one event loop, with a broadcast of the client's to a peer of the kernel's."""
-
-    class Server(asyncio.DatagramProtocol):
-        def connection_made(self, transport):
-            self.transport = transport
-
-        def datagram_received(self, data, address):
-            self.transport.sendto(b"answer to " + data, address)
-
-    class Client(asyncio.DatagramProtocol):
-        def __init__(self):
-            self.answers = asyncio.Queue()
-
-        def datagram_received(self, data, address):
-            self.answers.put_nowait(data)
-
-        def error_received(self, error):
-            self.answers.put_nowait(error)
+    """A client and a server in one event loop."""
 
     async def run():
         loop = asyncio.get_running_loop()
-        server, _ = await loop.create_datagram_endpoint(Server, local_addr=(peer, 0))
+        server, _ = await loop.create_datagram_endpoint(AsyncServer, local_addr=(peer, 0))
         to = server.get_extra_info("sockname")
         for connected in (True, False):
             client, protocol = await loop.create_datagram_endpoint(
-                Client, remote_addr=to if connected else None, local_addr=None if connected else (peer, 0))
+                AsyncClient, remote_addr=to if connected else None, local_addr=None if connected else (peer, 0))
             for i in range(100):
                 client.sendto(b"%d" % i, None if connected else to)
                 answer = await asyncio.wait_for(protocol.answers.get(), 60)
-                expect(answer == b"answer to %d" % i, f"{answer}")
+                expect(answer == (b"answer to %d" % i, peer), f"{answer}")
             client.close()
         server.close()
 
@@ -218,8 +271,10 @@ if __name__ == "__main__":
     what, address = sys.argv[1:3]
     if what == "hear":
         hear(address, int(sys.argv[3]), sys.argv[4])
-    elif what in ("gro", "cork"):
-        {"gro": gro, "cork": cork}[what](address, int(sys.argv[3]))
+    elif what == "asyncio_client":
+        asyncio_client(address, int(sys.argv[3]), *sys.argv[4:])
+    elif what in ("gro", "cork", "asyncio_server"):
+        {"gro": gro, "cork": cork, "asyncio_server": asyncio_server}[what](address, int(sys.argv[3]))
     else:
         {"path": path, "path6": path6, "errors": errors, "errors6": errors6, "asyncio": over_asyncio}[what](address)
     print("passed")
