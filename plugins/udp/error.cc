@@ -62,8 +62,8 @@ struct Ip4 {
     if (is_mtu(n) && c.ip4_path_mtu == PathMtu::kDont) return {};
     return meaning_of_icmp4(n.type, n.code);
   }
-  static uint32_t info(const IcmpErrorNote& n) noexcept {
-    if (n.type == kIcmp4ParameterProblem) return n.rest >> 24;  // its pointer
+  static uint32_t info(Buffer& b, const IcmpErrorNote& n) noexcept {
+    if (n.type == kIcmp4ParameterProblem) return icmp_error_rest(b) >> 24;  // its pointer
     return is_mtu(n) ? n.mtu : 0;
   }
   static uint8_t tos(const Header& ip) noexcept { return ip.tos; }
@@ -86,7 +86,7 @@ struct Ip6 {
     m.is_hard = c.ip6_path_mtu != PathMtu::kDont;
     return m;
   }
-  static uint32_t info(const IcmpErrorNote& n) noexcept { return n.rest; }
+  static uint32_t info(Buffer& b, const IcmpErrorNote&) noexcept { return icmp_error_rest(b); }
   static uint8_t tos(const Header& ip) noexcept { return ip.traffic_class(); }
   static uint8_t ttl(const Header& ip) noexcept { return ip.hop_limit; }
 };
@@ -108,7 +108,7 @@ Counter queue(UdpWorker& u, const Connection& c, Buffer& b, const IcmpErrorNote&
   e.origin = note.is_ip6 ? 3 : 2;
   e.type = note.type;
   e.code = note.code;
-  e.info = Ip::info(note);
+  e.info = Ip::info(b, note);
   e.interface = b.rx_if;
   e.to = ip.src;
   if (note.outer != 0) {

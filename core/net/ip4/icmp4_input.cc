@@ -77,7 +77,7 @@ Verdict<uint16_t, Counter> answer_echo(Worker& w, NetState& net, Buffer& b, Icmp
 
 // RFC 1122 section 3.2.2: the quoted header says whom to tell. All of it is a claim.
 Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHeader& icmp) {
-  IcmpErrorNote note{.type = icmp.type, .code = icmp.code, .rest = icmp.rest};
+  IcmpErrorNote note{.type = icmp.type, .code = icmp.code};
   if (icmp.type == kIcmp4Unreachable && icmp.code == kIcmp4FragmentationNeeded)
     note.mtu = icmp.rest & 0xffff;  // RFC 1191 section 4; 0 from an old router
   const auto* quoted = b.peek<Ip4Header>(sizeof(IcmpHeader));

@@ -81,7 +81,7 @@ Verdict<uint16_t, Counter> answer_echo(Buffer& b, IcmpHeader& icmp, const Ip6Hea
 
 // RFC 4443 section 2.4 d: the quoted header says whom to tell. All of it is a claim.
 Verdict<uint16_t, Counter> deliver_error(NetState& net, Buffer& b, const IcmpHeader& icmp) {
-  IcmpErrorNote note{.type = icmp.type, .code = icmp.code, .is_ip6 = 1, .rest = icmp.rest};
+  IcmpErrorNote note{.type = icmp.type, .code = icmp.code, .is_ip6 = 1};
   if (icmp.type == kIcmp6PacketTooBig) note.mtu = icmp.rest;
   constexpr uint32_t kQuotedL4 = 8;
   const auto* quoted = b.peek<Ip6Header>(sizeof(IcmpHeader));

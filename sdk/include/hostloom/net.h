@@ -53,8 +53,7 @@ struct IcmpErrorNote {
   // How far in front of the quoted IP header (l3_offset) the one of the ICMP packet itself begins,
   // in words of four bytes; 0: not known. Since ABI 1.1.
   uint8_t outer = 0;
-  uint32_t mtu = 0;   // next-hop MTU of "fragmentation needed" and "packet too big", else 0
-  uint32_t rest = 0;  // the four bytes after the checksum. Since ABI 1.1
+  uint32_t mtu = 0;  // next-hop MTU of "fragmentation needed" and "packet too big", else 0
 };
 static_assert(sizeof(IcmpErrorNote) <= sizeof(Buffer::opaque));
 
@@ -64,6 +63,11 @@ inline IpAddress icmp_error_source(Buffer& b, const IcmpErrorNote& note) noexcep
   const auto at = static_cast<int16_t>(b.l3_offset - note.outer * 4);
   if (note.is_ip6) return b.at<Ip6Header>(at)->src;
   return b.at<Ip4Header>(at)->src;
+}
+
+// The four bytes after the ICMP header's checksum, with which it ends: pointer, MTU and the like.
+inline uint32_t icmp_error_rest(Buffer& b) noexcept {
+  return *b.at<Be32>(static_cast<int16_t>(b.l3_offset - 4));
 }
 
 // Asks node "icmp4-error" or "icmp6-error" for an ICMP error about a packet that is handed to it,

@@ -243,7 +243,7 @@ TEST_F(Ip6Test, ErrorsOfUnknownTypesReachTheProtocol) {  // RFC 4443 section 2.4
     ASSERT_FALSE(host.sink.packets.empty());
     EXPECT_EQ(host.sink.packets.back().note.type, type);
     EXPECT_EQ(host.sink.packets.back().note.code, 3);
-    EXPECT_EQ(host.sink.packets.back().note.rest, 77u);
+    EXPECT_EQ(host.sink.packets.back().rest, 77u);
     EXPECT_EQ(host.sink.packets.back().note.mtu, 0u);
   }
   EXPECT_THAT(host.sink.packets, SizeIs(3));

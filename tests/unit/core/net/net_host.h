@@ -27,6 +27,7 @@ struct Sink {
     uint32_t flags;
     Bytes ip;  // the IP header in front
     IcmpErrorNote note;
+    uint32_t rest = 0;  // icmp_error_rest, of an ICMP error
   };
   std::vector<Packet> packets;
 };
@@ -200,7 +201,8 @@ class NetHost {
                 [](Worker& w, NodeRuntime&, std::span<Buffer* const> in) noexcept {
                   auto& sink = *static_cast<Sink*>(w.plugin_data[sink_slot()]);
                   for (Buffer* b : in) {
-                    Sink::Packet p{Bytes(b->length()), b->l4_protocol, b->flags, {}, {}};
+                    Sink::Packet p{Bytes(b->length()), b->l4_protocol, b->flags, {}, {},
+                                   icmp_error_rest(*b)};
                     chain_copy_out(*b, 0, std::as_writable_bytes(std::span(p.data)));
                     const auto* l3 = reinterpret_cast<const uint8_t*>(b->start()) + b->l3_offset;
                     p.ip.assign(l3, reinterpret_cast<const uint8_t*>(b->data));

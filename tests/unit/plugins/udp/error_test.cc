@@ -35,7 +35,9 @@ struct UdpError : testing::TestWithParam<bool> {
       ip.dst = bed.local(false).ip4();
       outer = (sizeof(Ip4Header) + 8) / 4;
     }
-    b->advance(b->len);
+    b->advance(b->len - sizeof(IcmpHeader));
+    *b->peek<IcmpHeader>() = {type, code, 0, rest};
+    b->advance(sizeof(IcmpHeader));
     b->l3_offset = b->offset_of_data();
     if (ip6()) {
       auto& ip = *reinterpret_cast<Ip6Header*>(b->append(sizeof(Ip6Header)));
@@ -57,12 +59,8 @@ struct UdpError : testing::TestWithParam<bool> {
     const auto size = static_cast<uint32_t>(payload.size());
     std::memcpy(b->append(size), payload.data(), size);
     const bool is_mtu = ip6() ? type == 2 : type == 3 && code == 4;
-    const IcmpErrorNote note{.type = type,
-                             .code = code,
-                             .is_ip6 = ip6(),
-                             .outer = outer,
-                             .mtu = is_mtu ? rest : 0,
-                             .rest = rest};
+    const IcmpErrorNote note{
+        .type = type, .code = code, .is_ip6 = ip6(), .outer = outer, .mtu = is_mtu ? rest : 0};
     std::memcpy(b->opaque, &note, sizeof note);
     b->rx_if = rx_if;
     bed.fake.deliver(name(), {b});
