@@ -112,10 +112,10 @@ TimeNs arrival(SessionWorker& sw) noexcept {
   return sw.arrival;
 }
 
-// From where an answer to a datagram would come that came for a group: as by route, or from the
-// interface that it came by (Linux's ipi_spec_dst). Zero: not known.
+// From where an answer to a datagram of IPv4 would come that came for a group: as by route, or from
+// the interface that it came by (Linux's ipi_spec_dst). Zero: not known.
 Ip4Address answered_from(Worker& w, const Datagram& d) noexcept {
-  if (!d.ends.remote.is_ip4 || !w.net) return {};
+  if (!w.net) return {};
   RouteInfo route;
   if (!d.ends.remote.is_zero() &&  // as of who has no address yet
       w.net->route(w, d.ends.remote, d.ends.fib_index, &route) == Status::kOk)
@@ -149,7 +149,7 @@ Status rx_datagram(Worker& w, SessionId id, const Datagram& d, const Buffer& cha
   }
   if (chain.flags & kBufferNetGroup) [[unlikely]] {
     h.flags |= svm::kDatagramToGroup;
-    if (s.link_bound & kTellsSource) {
+    if ((s.link_bound & kTellsSource) && h.is_ip4) {
       const Ip4Address own = answered_from(w, d);
       std::memcpy(h.local_ip + sizeof own, own.bytes.data(), sizeof own);
     }

@@ -55,7 +55,13 @@ Status FlowTables::share_key(Table& table, const Table& half_open, const Key& ke
     return s == Status::kExists ? Status::kInUse : s;
   }
   try {
-    shared_[shared_key_of(key)].push_back(latest);
+    const auto [behind, is_new] = shared_.try_emplace(shared_key_of(key));
+    try {
+      behind->second.push_back(latest);
+    } catch (const std::bad_alloc&) {
+      if (is_new) shared_.erase(behind);
+      return Status::kNoMemory;
+    }
   } catch (const std::bad_alloc&) {
     return Status::kNoMemory;
   }

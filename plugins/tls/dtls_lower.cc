@@ -20,6 +20,7 @@ void note_error(const Below& b, Status status) noexcept {
     if (c.state == State::kOpen && c.upper != kNoSession)
       c.at->w.sessions->soft_error(c.at->w, c.upper, ResetReason::kMessageSize);
   } else if (c.state == State::kHandshake) {
+    if (status != Status::kRefused) return;  // a flight that is sent again may come through
     fail(c, status, ResetReason::kRefused);
     settle(c);
   } else if (c.state == State::kOpen && c.upper != kNoSession) {

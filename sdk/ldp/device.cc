@@ -27,6 +27,7 @@ std::shared_ptr<vcl::Attachment> attachment_of(vcl::AppWorker& w) {
 
 int read_device(int option, const void* value, socklen_t len, Device& out) {
   if (static_cast<int>(len) < 0) return -EINVAL;
+  if (option == SO_BINDTODEVICE && len == 0) return 0;
   if (!value) return -EFAULT;
   if (option == SO_BINDTODEVICE) {
     const auto* text = static_cast<const char*>(value);
@@ -37,7 +38,11 @@ int read_device(int option, const void* value, socklen_t len, Device& out) {
   if (len < sizeof number) return -EINVAL;
   std::memcpy(&number, value, sizeof number);
   if (number < 0) return -EINVAL;
-  out.number = static_cast<uint32_t>(number);
+  char name[IF_NAMESIZE];
+  if (::if_indextoname(static_cast<unsigned>(number), name))
+    out.name = name;
+  else
+    out.number = static_cast<uint32_t>(number);
   return 0;
 }
 
@@ -63,8 +68,10 @@ int give_device(int option, const Device& d, void* value, socklen_t* len) {
   if (!value || !len) return -EFAULT;
   if (static_cast<int>(*len) < 0) return -EINVAL;
   if (option != SO_BINDTODEVICE) {
-    const auto n = std::min<socklen_t>(*len, sizeof d.number);
-    std::memcpy(value, &d.number, n);
+    const unsigned kernels = d.name.empty() ? 0 : ::if_nametoindex(d.name.c_str());
+    const uint32_t number = kernels ? kernels : d.number;
+    const auto n = std::min<socklen_t>(*len, sizeof number);
+    std::memcpy(value, &number, n);
     *len = n;
     return 0;
   }
@@ -95,12 +102,8 @@ int set_device(vcl::Session& s, int option, const void* value, socklen_t len) {
 
 int get_device(vcl::Session& s, int option, void* value, socklen_t* len) {
   Device has;
-  const uint32_t number = s.options().interface;
-  if (number != 0 && option == SO_BINDTODEVICE) {
+  if (const uint32_t number = s.options().interface; number != 0)
     if (const int e = find_device(s.worker(), s.socket_is_ip4, {number, {}}, has); e != 0) return e;
-  } else {
-    has.number = number;
-  }
   return give_device(option, has, value, len);
 }
 

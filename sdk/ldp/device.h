@@ -1,5 +1,6 @@
 // SO_BINDTODEVICE and SO_BINDTOIFINDEX: the only interface that a socket sends and hears by (man 7
-// socket), named as Hostloom names it, or by its number and one, as IP_PKTINFO has it.
+// socket), named as Hostloom names it, or by a number: the kernel's for the interface of that name
+// (if_nametoindex() is the kernel's), or else Hostloom's and one, as IP_PKTINFO has it.
 //
 // One of Hostloom's, where the application is, counts when the socket becomes Hostloom's. One that
 // the kernel alone has makes the socket the kernel's at once.

@@ -67,7 +67,6 @@ bool refuses_number(bool is_datagram, int level, int name) noexcept {
         case IPV6_TRANSPARENT:
         case IPV6_UNICAST_IF:
         case IPV6_RECVFRAGSIZE:
-        case IPV6_MTU:
           return true;
         default:
           return false;
@@ -174,7 +173,8 @@ bool is_hint_always(bool is_datagram, int level, int name) noexcept {
       default:
         return false;
     }
-  if (level == IPPROTO_IPV6) return name == IPV6_AUTOFLOWLABEL || name == IPV6_ADDR_PREFERENCES;
+  if (level == IPPROTO_IPV6)
+    return name == IPV6_AUTOFLOWLABEL || name == IPV6_ADDR_PREFERENCES || name == IPV6_MTU;
   return false;
 }
 

@@ -41,6 +41,27 @@ TEST_F(DatagramArrival, TheTimeIsSaidToWhoAsks) {
   EXPECT_EQ(take(*c)->h.time, 0);
 }
 
+// Of IPv6 the group itself has all the bytes.
+TEST_F(DatagramArrival, AGroupOfIp6IsWhereADatagramWent) {
+  auto c = open();
+  svm::OptionEvent e{};
+  e.handle = c->handle;
+  e.number = 1;
+  e.options.answers_from = true;
+  app.push(svm::ToDaemon::kSetOption, e);
+  const IpAddress group = *IpAddress::parse("ff3e:20:1234:5678:9abc:def0:1:2");
+  Buffer empty;
+  empty.flags |= kBufferNetGroup;
+  Datagram d;
+  d.ends.local = group;
+  d.ends.remote = *IpAddress::parse("2001:db8::2");
+  d.interface = 9;
+  const SessionId id = transport.connections[0].session;
+  EXPECT_EQ(worker().sessions->rx_datagram(worker(), id, d, empty, 0, 0), Status::kOk);
+  const auto got = take(*c);
+  EXPECT_EQ(std::memcmp(got->h.local_ip, group.bits.bytes.data(), 16), 0);
+}
+
 // Linux's ipi_spec_dst: fib_compute_spec_dst().
 TEST_F(DatagramArrival, FromWhereAGroupIsAnsweredIsSaidToWhoAsks) {
   auto c = open();

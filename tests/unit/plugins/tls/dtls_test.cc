@@ -430,6 +430,16 @@ TEST(DtlsClient, HearsThatNobodyListens) {
   EXPECT_EQ(bed.stat(dtls::kConnections), 0u);
 }
 
+TEST(DtlsClient, AFilterOnTheWayIsNoEndOfAHandshake) {
+  DtlsBed bed;
+  bed.start_connect();
+  ASSERT_FALSE(bed.sent(443).empty());
+  bed.worker().sessions->soft_error(bed.worker(), bed.transport.connections[0].session,
+                                    ResetReason::kUnreachable);
+  bed.tls.bed.pump();
+  EXPECT_EQ(bed.stat(dtls::kConnections), 1u);
+}
+
 TEST(DtlsClient, SpeaksToOpenSsl) {
   DtlsBed bed;
   const Pem own = make_certificate({.names = "IP:192.0.2.3", .issuer = &bed.tls.authority});

@@ -2,6 +2,7 @@
 #include "ldp/options.h"
 
 #include <linux/errqueue.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 
@@ -96,14 +97,22 @@ TEST_F(DatagramOptions, ADeviceIsTheOnlyInterfaceAndHasItsName) {
   EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, -1), -EINVAL);
   EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, 999), -ENODEV);
   EXPECT_EQ(s->options().interface, 5);
-  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, 6), 0);
-  EXPECT_EQ(name_in(16), std::string("wire6\0", 6));
+  char kernels[IF_NAMESIZE];
+  int ours = 6;  // a number that the kernel does not have
+  while (if_indextoname(static_cast<unsigned>(ours), kernels)) ++ours;
+  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, ours), 0);
+  EXPECT_EQ(name_in(16), "wire" + std::to_string(ours) + std::string(1, 0));
   EXPECT_EQ(use(std::string("\0junk", 5)), 0);  // no name
   EXPECT_EQ(s->options().interface, 0);
   EXPECT_EQ(use("wire5"), 0);
   EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, "", 0), 0);
   EXPECT_EQ(s->options().interface, 0);
-  EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, nullptr, 0), -EFAULT);
+  EXPECT_EQ(use("wire5"), 0);
+  EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, nullptr, 0), 0);
+  EXPECT_EQ(s->options().interface, 0);
+  EXPECT_EQ(set_option(*s, SOL_SOCKET, SO_BINDTODEVICE, nullptr, 1), -EFAULT);
+  // A number of the kernel's is that interface's, and none of ours.
+  EXPECT_EQ(set(SOL_SOCKET, SO_BINDTOIFINDEX, static_cast<int>(if_nametoindex("lo"))), -ENODEV);
 }
 
 // As on Linux: whatever is set until the daemon comes to it.
