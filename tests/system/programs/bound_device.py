@@ -11,13 +11,20 @@ import sys
 
 from checks import expect, failure
 
-SOL, DEVICE = socket.SOL_SOCKET, socket.SO_BINDTODEVICE
+SOL, DEVICE, NUMBER = socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 62
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
 
 def use(s, device):
     expect(failure(s.setsockopt, SOL, DEVICE, b"nowhere") == errno.ENODEV, "an interface that is not there")
     expect(s.getsockopt(SOL, DEVICE, 16) == b"", "none at first")
+    number = dict((name, n) for n, name in socket.if_nameindex()).get(device)
+    if number:  # not where Hostloom alone has it
+        s.setsockopt(SOL, NUMBER, number)
+        expect(s.getsockopt(SOL, DEVICE, 16) == device.encode() + b"\0", f"{s.getsockopt(SOL, DEVICE, 16)} by number")
+        expect(s.getsockopt(SOL, NUMBER) == number, f"{s.getsockopt(SOL, NUMBER)}, not {number}")
+        s.setsockopt(SOL, DEVICE, None, 0)
+        expect(s.getsockopt(SOL, DEVICE, 16) == b"", "none without a name")
     s.setsockopt(SOL, DEVICE, device.encode())
     expect(s.getsockopt(SOL, DEVICE, 16) == device.encode() + b"\0", f"{s.getsockopt(SOL, DEVICE, 16)} of {device}")
 
