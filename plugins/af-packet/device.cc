@@ -156,6 +156,16 @@ Status set_admin(void* device, bool up) noexcept {
   return Status::kOk;
 }
 
+Status raise_host_mtu(Device& d, uint32_t mtu) noexcept {
+  HostLinks& links = d.all->links();
+  const auto name = links.name_of(d.link.index);
+  const auto changed = name ? links.change_mtu(*name, mtu) : Result<void>(name.error());
+  if (!changed) return changed.error().code;
+  d.link.mtu = mtu;
+  d.host_mtu.store(mtu, std::memory_order_relaxed);
+  return Status::kOk;
+}
+
 // The kernel sends nothing that is longer than its own MTU says; a smaller one of ours is ours.
 Status set_mtu(void* device, uint32_t mtu) noexcept {
   auto& d = *static_cast<Device*>(device);
@@ -163,13 +173,9 @@ Status set_mtu(void* device, uint32_t mtu) noexcept {
     d.mtu = d.asked_mtu = mtu;  // of one that is gone: when it is back
     return Status::kOk;
   }
-  HostLinks& links = d.all->links();
-  const auto name = links.name_of(d.link.index);
-  const auto changed = name ? links.change_mtu(*name, mtu) : Result<void>(name.error());
-  if (!changed) return changed.error().code;
-  d.mtu = d.asked_mtu = d.link.mtu = mtu;
-  d.host_mtu.store(mtu, std::memory_order_relaxed);
-  return Status::kOk;
+  const Status raised = raise_host_mtu(d, mtu);
+  if (raised == Status::kOk) d.mtu = d.asked_mtu = mtu;
+  return raised;
 }
 
 void describe(void* device, std::string& out) noexcept {

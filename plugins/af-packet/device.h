@@ -72,7 +72,7 @@ struct Device {
   uint64_t n_failed_looks = 0;
   uint32_t mtu = 0;           // ours
   uint32_t asked_mtu = 0;     // the most that it may be, by the operator; 0: the kernel's
-  uint32_t refused_mtu = 0;   // could not be taken over, and that has been logged
+  uint32_t refused_mtu = 0;   // could not be taken over, which has been logged, and is tried again
   bool has_rings = true;      // false: one has stopped
   uint64_t kernel_drops = 0;  // of packets that the sockets had no room for
 };
@@ -104,6 +104,8 @@ uint32_t rx(Worker&, NodeRuntime&, void* device, uint16_t queue) noexcept;
 uint32_t tx(Worker&, void* device, uint16_t queue, std::span<Buffer* const>) noexcept;
 Status set_admin(void* device, bool up) noexcept;
 Status set_mtu(void* device, uint32_t mtu) noexcept;
+// That of the kernel's interface, which is there. Ours stays.
+Status raise_host_mtu(Device&, uint32_t mtu) noexcept;
 void describe(void* device, std::string& out) noexcept;
 
 // Node "af-packet-input".

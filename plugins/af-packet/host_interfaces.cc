@@ -123,7 +123,8 @@ void HostInterfaces::on_link_news() {
 // A daemon that has nothing to wait for is not woken.
 void HostInterfaces::update_timer() {
   const bool wanted = std::ranges::any_of(devices_, [](const auto& entry) {
-    return entry.second->must_look_again || has_ring(*entry.second);
+    const Device& d = *entry.second;
+    return d.must_look_again || d.refused_mtu != 0 || has_ring(d);
   });
   if (!timer_.set(wanted))
     host_.log(LogLevel::kWarn, "af-packet",
@@ -132,7 +133,7 @@ void HostInterfaces::update_timer() {
 
 void HostInterfaces::on_tick() {
   for (const auto& [name, d] : devices_) {
-    if (d->must_look_again) update(*d);
+    if (d->must_look_again || d->refused_mtu != 0) update(*d);
     if (d->link.index != 0 && has_stopped_ring(*d)) do_without_rings(*d);
   }
   update_timer();
@@ -171,7 +172,7 @@ void HostInterfaces::look_for(Device& d) {
       return note_failure(d, opened.error());
     }
     host_.log(LogLevel::kInfo, "af-packet", who + " is back");
-    if (d.asked_mtu > d.link.mtu && set_mtu(&d, d.asked_mtu) != Status::kOk)
+    if (d.asked_mtu > d.link.mtu && raise_host_mtu(d, d.asked_mtu) != Status::kOk)
       host_.log(LogLevel::kWarn, "af-packet",
                 who + " keeps mtu " + std::to_string(d.link.mtu) + ", below " +
                     std::to_string(d.asked_mtu) + " of " + d.name);
@@ -183,6 +184,7 @@ void HostInterfaces::look_for(Device& d) {
 void HostInterfaces::follow_mtu(Device& d) {
   const uint32_t most = d.asked_mtu ? d.asked_mtu : kMostDriverMtu;
   const uint32_t mtu = std::min(d.link.mtu, most);
+  if (mtu == d.mtu) d.refused_mtu = 0;
   if (mtu == d.mtu) return;
   const auto done = host_.set_mtu(d.index, mtu);
   if (done) {
@@ -216,6 +218,8 @@ void HostInterfaces::update(Device& d) {
   if (d.link.index != 0) {
     d.host_mtu.store(d.link.mtu, std::memory_order_relaxed);
     follow_mtu(d);
+  } else {
+    d.refused_mtu = 0;
   }
   (void)host_.set_link(d.index, d.link.is_running);  // one that is being removed has no link to set
 }

@@ -45,7 +45,8 @@ def enter():
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         command += ["--user", "--map-root-user"]
-    env = dict(os.environ, **{_INSIDE: "1", "HOSTLOOM_LAB_USER": "" if os.geteuid() == 0 else "1"})
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # which a user's need not have
+    env = dict(os.environ, PATH=path, **{_INSIDE: "1", "HOSTLOOM_LAB_USER": "" if os.geteuid() == 0 else "1"})
     os.execvpe(command[0], command + [sys.executable] + sys.argv, env)
 
 

@@ -415,6 +415,22 @@ TEST_F(HostInterfaceTest, AnMtuThatCannotBeTakenOverIsToldOnceAndTriedAgain) {
   EXPECT_EQ(harness_.interface.mtu, 1000u);
 }
 
+TEST_F(HostInterfaceTest, OneThatIsBackHasWhatWasAskedForAgain) {
+  Device& d = harness_.made();
+  EXPECT_TRUE(link_becomes(true));
+  ASSERT_EQ(set_mtu(&d, 9000), Status::kOk);
+  harness_.interface.mtu = 9000;  // as the IP layer does with that answer
+  ip("link set near mtu 2000");
+  ASSERT_TRUE(mtu_becomes(2000));
+  delete_veth();
+  EXPECT_TRUE(link_becomes(false));
+  make_veth();
+  ip("link set near up");
+  EXPECT_TRUE(link_becomes(true));
+  EXPECT_EQ(harness_.all->links().look_at("near")->mtu, 9000u);
+  EXPECT_EQ(harness_.interface.mtu, 9000u);
+}
+
 TEST_F(HostInterfaceTest, OneThatIsBackBringsItsMtu) {
   ip("link set near mtu 4000");
   harness_.made();
