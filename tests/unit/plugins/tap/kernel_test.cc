@@ -63,16 +63,21 @@ class KernelTest : public ::testing::Test {
     return fd;
   }
 
-  // The next packet from the kernel with that IP protocol, or null. Others (IPv6 neighbour
-  // discovery, IGMP) are dropped.
+  // The next packet from the kernel with that IP protocol, or null. Others are dropped (IPv6
+  // neighbour discovery, IGMP), and segments of an earlier test's connection, which the kernel
+  // repeats by this TAP.
   Buffer* next(uint8_t protocol) {
     for (int tries = 0; tries < 20; ++tries) {
       for (; at_ < harness_.sink.size(); ++at_) {
         Buffer* b = harness_.sink[at_];
         const auto* eth = b->peek<EthernetHeader>();
-        if (eth->type == kEtherTypeIp4 &&
-            reinterpret_cast<const Ip4Header*>(b->data + 14)->protocol == protocol)
-          return harness_.sink[at_++];
+        if (eth->type != kEtherTypeIp4 ||
+            reinterpret_cast<const Ip4Header*>(b->data + 14)->protocol != protocol)
+          continue;
+        if (protocol == kProtoTcp &&
+            reinterpret_cast<const TcpHeader*>(b->data + 34)->src_port != port_)
+          continue;
+        return harness_.sink[at_++];
       }
       if (!harness_.rx_wait(*harness_.device())) return nullptr;
     }
