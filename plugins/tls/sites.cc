@@ -20,9 +20,12 @@ std::string_view text_of(const ASN1_STRING* s) noexcept {
 }
 
 // Names of other kinds nobody asks for.
+bool is_of_host(const GENERAL_NAME& name) noexcept {
+  return name.type == GEN_DNS || name.type == GEN_IPADD;
+}
+
 bool has(X509* x, const GENERAL_NAME& name) noexcept {
   if (name.type == GEN_DNS) return is_for(x, text_of(name.d.dNSName), 0);
-  if (name.type != GEN_IPADD) return true;
   const std::string_view address = text_of(name.d.iPAddress);
   const auto* const bytes = reinterpret_cast<const unsigned char*>(address.data());
   return X509_check_ip(x, bytes, address.size(), 0) == 1;
@@ -33,10 +36,15 @@ bool is_for_all_names(const Credentials& other, const Credentials& first) {
   const auto* const of_first = first.certificate.get();
   const NamesPtr names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(of_first, NID_subject_alt_name, nullptr, nullptr)));
-  if (!names) return X509_NAME_cmp(X509_get_subject_name(x), X509_get_subject_name(of_first)) == 0;
-  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i)
-    if (!has(x, *sk_GENERAL_NAME_value(names.get(), i))) return false;
-  return true;
+  bool has_names = false;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {  // -1 of none
+    const GENERAL_NAME& name = *sk_GENERAL_NAME_value(names.get(), i);
+    if (!is_of_host(name)) continue;
+    if (!has(x, name)) return false;
+    has_names = true;
+  }
+  // The host's name is in the subject then (RFC 6125 section 6.4.4).
+  return has_names || X509_NAME_cmp(X509_get_subject_name(x), X509_get_subject_name(of_first)) == 0;
 }
 
 }  // namespace
@@ -56,7 +64,8 @@ Offer offer_for(std::span<const CredentialsPtr> sites, const char* name) noexcep
     if (!is_for(x, name, 0)) continue;
     (is_for(x, name, X509_CHECK_FLAG_NO_WILDCARDS) ? exact : by_wildcard).add(*site);
   }
-  return exact.is_empty() ? by_wildcard : exact;
+  for (const Credentials* const c : by_wildcard.all()) exact.add(*c);  // of kinds that it lacks
+  return exact;
 }
 
 Offer usual_offer(std::span<const CredentialsPtr> sites) {

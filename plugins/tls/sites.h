@@ -23,11 +23,11 @@ class Offer {
   std::size_t n_ = 0;
 };
 
-// Those that have the name itself, or else those with a wildcard that it matches (RFC 6125 section
-// 6.4.3). Empty: there is none for it.
+// Those that have the name itself, and of kinds of keys that these lack those with a wildcard that
+// it matches (RFC 6125 section 6.4.3). Empty: there is none for it.
 Offer offer_for(std::span<const CredentialsPtr> sites, const char* name) noexcept;
 // For whoever asks for no name, or for one that no certificate is for: the first one, and of other
-// kinds of keys those that are for all of its names and addresses.
+// kinds of keys those that are for all of its names and addresses; without any, of its subject.
 Offer usual_offer(std::span<const CredentialsPtr> sites);
 
 // Whatever else there was of the same kinds of keys is replaced.

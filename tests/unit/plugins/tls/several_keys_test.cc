@@ -104,8 +104,28 @@ TEST_P(TlsSeveralKeys, OfEachNameTheClientHasThatOfItsKind) {
     EXPECT_EQ(shown("a.wild.test", Takes::kEcdsa), 14);
     EXPECT_EQ(shown("a.wild.test", Takes::kAny), 14);
     EXPECT_EQ(shown("only.wild.test", Takes::kEcdsa), 16);
-    EXPECT_EQ(shown("only.wild.test", Takes::kRsa), 0);  // not one for another name
+    EXPECT_EQ(shown("only.wild.test", Takes::kRsa), 13);  // else it would have none
+    EXPECT_EQ(shown("only.wild.test", Takes::kAny), 16);
   }
+}
+
+// Behind the name itself wildcards are for who cannot check its kind of key, those of other names
+// for nobody.
+TEST_P(TlsSeveralKeys, AWildcardIsForWhoCannotCheckTheNameItself) {
+  listen({{"DNS:*.x.test", "RSA", 11},
+          {"DNS:www.x.test", "EC", 12},
+          {"DNS:*.x.test", "RSA", 13},
+          {"DNS:*.x.test", "EC", 14},
+          {"DNS:*.y.test", "RSA", 15},
+          {"DNS:www.y.test", "RSA", 17},
+          {"DNS:x.y.test", "EC", 16},
+          {"DNS:www.z.test", "EC", 18}});
+  EXPECT_EQ(shown("www.x.test", Takes::kRsa), 11);
+  EXPECT_EQ(shown("www.x.test", Takes::kEcdsa), 12);
+  EXPECT_EQ(shown("www.x.test", Takes::kAny), 12);
+  EXPECT_EQ(shown("www.y.test", Takes::kRsa), 17);
+  EXPECT_EQ(shown("www.y.test", Takes::kEcdsa), 0);
+  EXPECT_EQ(shown("www.z.test", Takes::kRsa), 0);
 }
 
 // Whoever asks for no name may know the first by any of its names.
@@ -134,6 +154,36 @@ TEST_P(TlsSeveralKeys, OneWithoutNamesIsAlone) {
   listen({{"", "RSA", 11}, {"", "EC", 12}, {"DNS:first.test", "EC", 14}});
   EXPECT_EQ(shown(nullptr, Takes::kAny), 11);
   EXPECT_EQ(shown(nullptr, Takes::kEcdsa), 0);
+}
+
+// So are those whose names are of kinds that no host has: its name is in the subject then.
+TEST_P(TlsSeveralKeys, OneWithNamesOfNoHostIsAlone) {
+  for (const char* names : {"URI:spiffe://x.test/a", "email:a@x.test,URI:spiffe://x.test/a"}) {
+    SCOPED_TRACE(names);
+    listen({{names, "RSA", 11}, {names, "EC", 12}, {"DNS:first.test", "EC", 14}});
+    EXPECT_EQ(shown(nullptr, Takes::kRsa), 11);
+    EXPECT_EQ(shown(nullptr, Takes::kAny), 11);
+    EXPECT_EQ(shown(nullptr, Takes::kEcdsa), 0);
+    EXPECT_EQ(shown("first.test", Takes::kEcdsa), 14);
+  }
+}
+
+TEST_P(TlsSeveralKeys, OneOfTheSameSubjectIsBesideIt) {
+  for (const char* names : {"", "URI:spiffe://x.test/a"}) {  // subjects are by the numbers
+    SCOPED_TRACE(names);
+    listen({{names, "RSA", 11}, {"DNS:first.test", "EC", 12}, {names, "EC", 11}});
+    EXPECT_EQ(shown(nullptr, Takes::kRsa), 11);
+    EXPECT_EQ(shown(nullptr, Takes::kEcdsa), 11);
+  }
+}
+
+// What hosts do have is what counts where there is some of it.
+TEST_P(TlsSeveralKeys, NamesOfNoHostAreNotAskedForBesideOthers) {
+  listen({{"URI:spiffe://x.test/a,IP:10.0.0.1", "RSA", 11},
+          {"URI:spiffe://x.test/a", "EC", 12},
+          {"IP:10.0.0.1", "EC", 14}});
+  EXPECT_EQ(shown(nullptr, Takes::kRsa), 11);
+  EXPECT_EQ(shown(nullptr, Takes::kEcdsa), 14);
 }
 
 TEST_P(TlsSeveralKeys, ATicketIsGoodWhicheverOfThemWasShown) {
