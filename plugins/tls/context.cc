@@ -54,6 +54,10 @@ Result<void> log_keys(SSL_CTX* c, const std::string& path) {
   return {};
 }
 
+// OpenSSL 3's servers have no cipher for them in DTLS 1.2: every handshake would fail.
+bool has_no_datagrams(const EVP_PKEY* key) noexcept {
+  return EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448");
+}
 bool has_no_datagrams(const Profile& p) noexcept { return p.least_version == TLS1_3_VERSION; }
 
 Result<ContextPtr> make_context(const SSL_METHOD* method, const Config& config,
@@ -169,11 +173,8 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
   const auto add_site = [&](const KeyPair& pair) -> Result<void> {
     auto site = shared_credentials(pair);
     if (!site) return site.error();
-    // OpenSSL 3's servers have no cipher for them in DTLS 1.2: every handshake would fail.
-    const EVP_PKEY* const key = (*site)->key.get();
-    if (config.datagrams && (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448")))
-      return error(Status::kUnsupported, "a server of DTLS cannot use an EdDSA key");
-    c->sites.push_back(std::move(*site));
+    if (!config.datagrams || !has_no_datagrams((*site)->key.get()))
+      c->sites.push_back(std::move(*site));
     return {};
   };
   for (const KeyPair& pair : settings.pairs)
@@ -186,6 +187,9 @@ Result<ServerContextPtr> make_server_context(const Config& config, const Setting
     for (const KeyPair& pair : *own)
       if (auto added = add_site(pair); !added) return added.error();
   }
+  if (c->sites.empty())
+    return error(Status::kUnsupported,
+                 "a server of DTLS cannot use EdDSA keys, and there is no other");
   c->usual = usual_offer(c->sites);
   if (!use(raw, c->usual)) return openssl_fail("certificate and key");
   if (c->sites.size() > 1) {

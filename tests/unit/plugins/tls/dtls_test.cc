@@ -346,59 +346,6 @@ TEST_F(DtlsServer, WhateverComesOthersAreNotTouched) {
   EXPECT_EQ(bed.read(*link), (Texts{"still here"}));
 }
 
-TEST(DtlsKeys, OfEveryKindThatThereIsACipherFor) {
-  for (const char* type : {"RSA", "EC", "ED25519"}) {
-    DtlsBed bed;
-    const Pem pair = make_certificate({.issuer = &bed.tls.authority, .key_type = type});
-    const int32_t status = bed.listen(bed.tls.add_settings(TlsBed::pair_settings(pair)));
-    if (std::string_view(type) == "ED25519") {
-      EXPECT_EQ(static_cast<Status>(status), Status::kUnsupported);
-      EXPECT_NE(bed.tls.log.find("EdDSA"), std::string::npos);
-      continue;
-    }
-    ASSERT_EQ(status, 0);
-    DtlsPeer peer(true);
-    bed.exchange(peer);
-    EXPECT_TRUE(peer.is_open()) << type;
-  }
-}
-
-// The name itself before a wildcard, and of that each client has the kind that it can check.
-TEST(DtlsKeys, OfTwoKindsForOneNameEachClientHasItsOwn) {
-  DtlsBed bed;
-  std::string settings;
-  const auto add = [&](const char* names, const char* type, long serial) {
-    const Pem p = make_certificate(
-        {.names = names, .issuer = &bed.tls.authority, .key_type = type, .serial = serial});
-    const uint32_t pair = bed.tls.add_settings(TlsBed::pair_settings(p), false);
-    add_setting(settings, Setting::kPair, pair);
-  };
-  add("DNS:*.test", "EC", 10);
-  add("DNS:server.test", "EC", 11);
-  add("DNS:server.test", "RSA", 12);
-  ASSERT_EQ(bed.listen(bed.tls.add_settings(settings)), 0);
-  uint16_t port = 7;
-  for (const auto& [ciphers, serial] :
-       {std::pair("ECDHE+aECDSA", 11L), std::pair("ECDHE+aRSA", 12L), std::pair("ECDHE", 11L)}) {
-    SCOPED_TRACE(ciphers);
-    std::shared_ptr<SSL_SESSION> ticket;
-    for (const bool is_resumed : {false, true}) {
-      DtlsPeer p(true, [&](SSL_CTX* c) { SSL_CTX_set_cipher_list(c, ciphers); });
-      SSL_set_tlsext_host_name(p.ssl(), "server.test");
-      if (ticket) SSL_set_session(p.ssl(), ticket.get());
-      bed.exchange(p, ++port);
-      ASSERT_TRUE(p.is_open());
-      EXPECT_TRUE(bed.accept());
-      EXPECT_EQ(SSL_session_reused(p.ssl()) == 1, is_resumed);
-      const X509* const x = SSL_get0_peer_certificate(p.ssl());
-      ASSERT_TRUE(x);
-      EXPECT_EQ(ASN1_INTEGER_get(X509_get0_serialNumber(x)), serial);
-      ticket.reset(SSL_get1_session(p.ssl()), SSL_SESSION_free);
-      SSL_set_shutdown(p.ssl(), SSL_SENT_SHUTDOWN);  // else it is good for nothing at its end
-    }
-  }
-}
-
 TEST(Dtls12, IsRefusedWhereOnly13MayBe) {
   DtlsBed bed([](Config& c) { c.least_version = TLS1_3_VERSION; });
   EXPECT_EQ(static_cast<Status>(bed.listen()), Status::kUnsupported);
