@@ -119,13 +119,17 @@ TEST_P(TlsSeveralKeys, AWildcardIsForWhoCannotCheckTheNameItself) {
           {"DNS:*.y.test", "RSA", 15},
           {"DNS:www.y.test", "RSA", 17},
           {"DNS:x.y.test", "EC", 16},
-          {"DNS:www.z.test", "EC", 18}});
+          {"DNS:www.z.test", "EC", 18},
+          {"DNS:www.w.test", "RSA", 19},
+          {"DNS:*.w.test", "EC", 20}});
   EXPECT_EQ(shown("www.x.test", Takes::kRsa), 11);
   EXPECT_EQ(shown("www.x.test", Takes::kEcdsa), 12);
   EXPECT_EQ(shown("www.x.test", Takes::kAny), 12);
   EXPECT_EQ(shown("www.y.test", Takes::kRsa), 17);
   EXPECT_EQ(shown("www.y.test", Takes::kEcdsa), 0);
   EXPECT_EQ(shown("www.z.test", Takes::kRsa), 0);
+  EXPECT_EQ(shown("www.w.test", Takes::kRsa), 19);
+  EXPECT_EQ(shown("www.w.test", Takes::kAny), 20);  // the server's order goes first
 }
 
 // Whoever asks for no name may know the first by any of its names.
