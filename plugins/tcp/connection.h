@@ -101,15 +101,16 @@ struct Connection {
   State state = State::kClosed;
   Recovery recovery = Recovery::kOpen;
   SendTimer send_timer_kind = SendTimer::kOff;
-  uint8_t backoff = 0;     // RTO is rto << backoff, until a new sample (RFC 6298 section 5.5, Karn)
-  uint8_t retries = 0;     // timeouts since snd_una advanced or a shut window was confirmed (R2)
-  uint8_t snd_wscale = 0;  // shift of windows received
-  uint8_t rcv_wscale = 0;  // shift of windows sent
-  uint8_t quick_acks = 0;  // segments that are still acknowledged at once
-  uint8_t dupacks = 0;     // consecutive duplicate acknowledgements, saturating
+  uint8_t backoff = 0;  // RTO is rto << backoff, until a new sample (RFC 6298 section 5.5, Karn)
+  uint8_t retries = 0;  // timeouts since snd_una advanced or a shut window was confirmed (R2)
+  // Shifts of windows received and sent, at most 14 (RFC 7323 section 2.3).
+  uint8_t snd_wscale : 4 = 0, rcv_wscale : 4 = 0;
+  uint8_t quick_acks = 0;   // segments that are still acknowledged at once
+  uint8_t dupacks = 0;      // consecutive duplicate acknowledgements, saturating
   uint8_t keep_probes = 0;  // keepalive probes without an answer
   uint8_t keepcnt = 0;
   uint8_t tos = 0;
+  uint8_t hops = 0;                     // of what is sent; 0: kDefaultTtl
   State frozen_state = State::kClosed;  // with kFrozen: what it was
   uint8_t frozen_for = 0;               // with kFrozen: the worker that it goes to
   uint16_t ip_id = 0;
@@ -133,10 +134,10 @@ struct Connection {
   uint32_t ts_offset = 0;              // of our clock
   uint32_t segs_in = 0, segs_out = 0;  // for TCP_INFO
   // Times, on the worker's clock.
-  Stamp last_sent;           // data; a wrong one costs or spares a restart after idle
-  Stamp last_received;       // as old as keepalive lets it become, or nobody looks
-  Stamp progress_at;         // snd_una advanced, or data was sent into an empty network
-  Deadline send_deadline;    // of send_timer_kind
+  Stamp last_sent;         // data; a wrong one costs or spares a restart after idle
+  Stamp last_received;     // as old as keepalive lets it become, or nobody looks
+  Stamp progress_at;       // snd_una advanced, or data was sent into an empty network
+  Deadline send_deadline;  // of send_timer_kind
   // With kAckDelayed. With kUnanswered and quick_acks an answer is late from then on; one that
   // seems not to be, after 59 hours, costs the delay of an acknowledgement.
   Deadline delack_deadline;

@@ -32,6 +32,8 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
     o.present |= kOptWscale;
     o.wscale = h.rcv_wscale;
   }
+  const SocketOptionsView& listens = t.listeners.find(h.listener)->options;
+  const bool is_ip4 = h.ends.local.is_ip4;
   // When routes have changed since, ip-lookup decides, or the link.
   const bool is_route_good = h.route_generation == *t.w.net->generation;
   transmit_empty(t, h.ends,
@@ -39,6 +41,8 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
                   .ack = h.irs + 1,
                   .window = offered_window(t),
                   .flags = kSyn | kAck,
+                  .tos = listens.tos_of(is_ip4),
+                  .hops = is_ip4 ? listens.ip4_hops : listens.ip6_hops,
                   .kind = SegmentKind::kSynAck,
                   .adjacency = is_route_good ? h.adjacency : kNoIndex,
                   .tx_if = is_route_good ? h.tx_if : kNoIndex},

@@ -68,6 +68,7 @@ Outgoing outgoing(TcpWorker& t, Connection& c, Seq seq, uint8_t flags, SegmentKi
           .window = select_window(t, c),
           .flags = flags,
           .tos = c.tos,
+          .hops = c.hops,
           .ip_id = c.ip_id++,
           .gso_size = 0,
           .kind = kind,
@@ -134,6 +135,7 @@ void send_syn(TcpWorker& t, Connection& c) noexcept {
                   .window = static_cast<uint16_t>(std::min(c.rcv_wnd(), 0xffffu)),  // never scaled
                   .flags = static_cast<uint8_t>(answers ? kSyn | kAck : kSyn),
                   .tos = c.tos,
+                  .hops = c.hops,
                   .ip_id = c.ip_id++,
                   .kind = answers ? SegmentKind::kSynAck : SegmentKind::kSyn,
                   .adjacency = c.adjacency,
@@ -151,6 +153,7 @@ void send_rst(TcpWorker& t, Connection& c) noexcept {
                   .ack = c.rcv_nxt,
                   .flags = kRst | kAck,
                   .tos = c.tos,
+                  .hops = c.hops,
                   .ip_id = c.ip_id++,
                   .kind = SegmentKind::kRst,
                   .adjacency = c.adjacency,

@@ -32,6 +32,7 @@ struct Outgoing {
   uint16_t window = 0;  // as on the wire
   uint8_t flags = 0;
   uint8_t tos = 0;
+  uint8_t hops = 0;  // 0: kDefaultTtl
   uint16_t ip_id = 0;
   uint16_t gso_size = 0;
   SegmentKind kind = SegmentKind::kAck;

@@ -97,12 +97,13 @@ void transmit(TcpWorker& t, Buffer& b, const Ends& e, const Outgoing& o,
   b.adjacency = o.adjacency;
   b.tx_if = o.tx_if != kNoIndex ? o.tx_if : e.link;
   const bool offload = t.config.csum_offload;
+  const uint8_t hops = o.hops ? o.hops : kDefaultTtl;
   if (e.local.is_ip4) {
     set_checksum(b, tcp, e.local.ip4(), e.remote.ip4(), offload);
-    push_ip4_header(b, e.local.ip4(), e.remote.ip4(), kProtoTcp, o.tos, o.ip_id);
+    push_ip4_header(b, e.local.ip4(), e.remote.ip4(), kProtoTcp, o.tos, o.ip_id, hops);
   } else {
     set_checksum(b, tcp, e.local.ip6(), e.remote.ip6(), offload);
-    push_ip6_header(b, e.local.ip6(), e.remote.ip6(), kProtoTcp, o.tos, 0);
+    push_ip6_header(b, e.local.ip6(), e.remote.ip6(), kProtoTcp, o.tos, 0, hops);
   }
   b.opaque[0] = static_cast<std::byte>(o.kind);
   t.emit(b, e.local.is_ip4);

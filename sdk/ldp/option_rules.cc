@@ -127,19 +127,11 @@ bool read_number(const void* value, socklen_t len, int& number) noexcept {
   return true;
 }
 
-bool is_host_hops(int level, int name) noexcept {
-  return (level == IPPROTO_IP && name == IP_TTL) ||
-         (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
-}
-
-constexpr int kStreamHops = 64;  // of every stream
-
 bool is_off(bool is_datagram, int level, int name, const void* value, socklen_t len) noexcept {
   int number;
   if (refuses_bytes(level, name)) return len == 0;
   if (!read_number(value, len, number)) return false;
   if (level == SOL_SOCKET && name == SO_PEEK_OFF) return number < 0;
-  if (!is_datagram && is_host_hops(level, name)) return number == -1 || number == kStreamHops;
   return refuses_number(is_datagram, level, name) && number == 0;
 }
 
@@ -183,8 +175,7 @@ bool is_hint_always(bool is_datagram, int level, int name) noexcept {
 bool is_refused(bool is_datagram, int level, int name, const void* value, socklen_t len) noexcept {
   const bool could_be = refuses_number(is_datagram, level, name) ||
                         refuses_value(is_datagram, level, name) || refuses_bytes(level, name) ||
-                        (level == SOL_SOCKET && name == SO_PEEK_OFF) ||
-                        (!is_datagram && is_host_hops(level, name));
+                        (level == SOL_SOCKET && name == SO_PEEK_OFF);
   return could_be && !is_off(is_datagram, level, name, value, len);
 }
 

@@ -300,10 +300,14 @@ int set_known_option(Session& s, int level, int name, const void* value, socklen
     return s.is_datagram() ? -ENOPROTOOPT : set_tcp_option(s, name, number, value, len);
   const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
-  if (hops && s.is_datagram()) {
+  if (hops) {
     const int least = level == IPPROTO_IP ? 1 : 0;
     if (number > 255 || (number < least && number != -1)) return -EINVAL;
-    (level == IPPROTO_IP ? s.ttl : s.ip6_hops) = static_cast<uint8_t>(std::max(number, 0));
+    const auto own = static_cast<uint8_t>(std::max(number, 0));
+    if (s.is_datagram())
+      (level == IPPROTO_IP ? s.ttl : s.ip6_hops) = own;
+    else
+      s.change_options([&](Options& o) { (level == IPPROTO_IP ? o.ip4_hops : o.ip6_hops) = own; });
     return 0;
   }
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT) {
@@ -370,8 +374,10 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
   }
   const bool hops = (level == IPPROTO_IP && name == IP_TTL) ||
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
-  if (hops && s.is_datagram()) {
-    const uint8_t own = level == IPPROTO_IP ? s.ttl : s.ip6_hops;
+  if (hops) {
+    const Options o = s.options();
+    const uint8_t own = level == IPPROTO_IP ? (s.is_datagram() ? s.ttl : o.ip4_hops)
+                                            : (s.is_datagram() ? s.ip6_hops : o.ip6_hops);
     return put(own ? own : 64, value, len);
   }
   int number;

@@ -20,6 +20,7 @@ struct Packet {
   bool sack_permitted = false;
   std::vector<std::pair<uint32_t, uint32_t>> sack_blocks{};
   std::string raw_options{};        // instead of the above, for malformed ones
+  uint8_t hops = 0, tos = 0;        // of the IP header, sent: for tests that look themselves
   bool without_timestamps = false;  // injected: do not add the option that was agreed
 
   Packet& ack(uint32_t n) { return ack_number = n, add('.'); }

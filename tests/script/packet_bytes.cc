@@ -141,9 +141,12 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
   ASSERT_EQ(b.l3_offset, b.offset_of_data());
   uint32_t ip_bytes;
   ChecksumSum pseudo;
+  Packet p;
   if (!ip6_) {
     const auto& ip = *b.at<Ip4Header>(b.l3_offset);
     ip_bytes = sizeof(Ip4Header);
+    p.hops = ip.ttl;
+    p.tos = ip.tos;
     ASSERT_EQ(ip.total_length, bytes.size());
     ASSERT_TRUE(ip4_header_checksum_ok(ip));
     ASSERT_EQ(ip.src, stack_.ip4());
@@ -152,6 +155,8 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
   } else {
     const auto& ip = *b.at<Ip6Header>(b.l3_offset);
     ip_bytes = sizeof(Ip6Header);
+    p.hops = ip.hop_limit;
+    p.tos = ip.traffic_class();
     ASSERT_EQ(ip.payload_length + ip_bytes, bytes.size());
     ASSERT_TRUE(b.flags & kBufferIsIp6);
     pseudo = pseudo_header_sum(ip.src, ip.dst, kProtoTcp, b.length() - ip_bytes);
@@ -170,7 +175,6 @@ void PacketBytes::read(const FakeHost::Captured& captured, std::deque<Sent>& out
     peer.knows_iss = true;
     peer.stack_port = h.src_port;
   }
-  Packet p;
   for (int i = 0; i < 6; ++i)
     if (h.flags & 1 << i) p.flags += kFlagLetters[i];
   p.seq = h.seq - peer.iss;

@@ -135,6 +135,8 @@ struct SocketOptionsView {
   uint8_t tos_of(bool is_ip4) const noexcept {
     return is_ip4 || ip6_class < 0 ? tos : static_cast<uint8_t>(ip6_class);
   }
+  // TTL and hop limit of streams; 0: the default. Since ABI 1.1.
+  uint8_t ip4_hops = 0, ip6_hops = 0;
 };
 
 // Why a session ends early: what the application's next call returns.

@@ -79,8 +79,11 @@ void options_refused() {
             std::pair(IPPROTO_IPV6, k2292Pktinfo), std::pair(IPPROTO_IPV6, IPV6_RECVPATHMTU)})
         CHECK(set(fd, level, name, 1) == -ENOPROTOOPT && set(fd, level, name, 0) == 0);
       CHECK(set(fd, SOL_SOCKET, SO_PRIORITY, 5) == 0 && set(fd, SOL_SOCKET, SO_NO_CHECK, 1) == 0);
-      CHECK(set(fd, IPPROTO_IP, IP_TTL, 9) == (type == SOCK_STREAM ? -ENOPROTOOPT : 0));
-      CHECK(set(fd, IPPROTO_IP, IP_TTL, 64) == 0);
+      CHECK(set(fd, IPPROTO_IP, IP_TTL, 9) == 0 && option(fd, IPPROTO_IP, IP_TTL) == 9);
+      CHECK(set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 11) == 0);
+      CHECK(option(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS) == 11);
+      CHECK(set(fd, IPPROTO_IP, IP_TTL, 0) == -EINVAL && option(fd, IPPROTO_IP, IP_TTL) == 9);
+      CHECK(set(fd, IPPROTO_IPV6, IPV6_MTU, 1280) == 0);  // as name servers do
       if (round == 0) {
         sockaddr_in6 any{};
         any.sin6_family = AF_INET6;
