@@ -354,8 +354,8 @@ SocketOptionsView options_view(const svm::SocketOptions& o, char (&congestion)[1
   v.reuseport = o.reuseport;
   v.tos = o.dscp_tos;
   v.ip6_class = o.ip6_class;
-  v.ip4_hops = o.ip4_hops;
-  v.ip6_hops = o.ip6_hops;
+  v.ip4_ttl = o.ip4_ttl;
+  v.ip6_hop_limit = o.ip6_hop_limit;
   v.user_mss = o.user_mss;
   v.keepidle = o.keepidle_ms * kMillisecond;
   v.keepintvl = o.keepintvl_ms * kMillisecond;

@@ -42,7 +42,7 @@ void send_syn_ack(TcpWorker& t, const HalfOpen& h) noexcept {
                   .window = offered_window(t),
                   .flags = kSyn | kAck,
                   .tos = listens.tos_of(is_ip4),
-                  .hops = is_ip4 ? listens.ip4_hops : listens.ip6_hops,
+                  .hops = is_ip4 ? listens.ip4_ttl : listens.ip6_hop_limit,
                   .kind = SegmentKind::kSynAck,
                   .adjacency = is_route_good ? h.adjacency : kNoIndex,
                   .tx_if = is_route_good ? h.tx_if : kNoIndex},

@@ -37,7 +37,7 @@ void apply_socket_options(TcpWorker& t, Connection& c, const SocketOptionsView& 
   if (o.cork) c.set(kCork);
   if (o.keepalive) c.set(kKeepalive);
   c.tos = o.tos_of(c.ends.local.is_ip4);
-  c.hops = c.ends.local.is_ip4 ? o.ip4_hops : o.ip6_hops;
+  c.hops = c.ends.local.is_ip4 ? o.ip4_ttl : o.ip6_hop_limit;
   c.keepidle_ms = ms(o.keepidle, t.config.keepidle);
   c.keepintvl_ms = std::min(ms(o.keepintvl, t.config.keepintvl),
                             static_cast<uint32_t>(Deadline::kFarthest / kMillisecond));

@@ -305,9 +305,10 @@ int set_known_option(Session& s, int level, int name, const void* value, socklen
     if (number > 255 || (number < least && number != -1)) return -EINVAL;
     const auto own = static_cast<uint8_t>(std::max(number, 0));
     if (s.is_datagram())
-      (level == IPPROTO_IP ? s.ttl : s.ip6_hops) = own;
+      (level == IPPROTO_IP ? s.ttl : s.ip6_hop_limit) = own;
     else
-      s.change_options([&](Options& o) { (level == IPPROTO_IP ? o.ip4_hops : o.ip6_hops) = own; });
+      s.change_options(
+          [&](Options& o) { (level == IPPROTO_IP ? o.ip4_ttl : o.ip6_hop_limit) = own; });
     return 0;
   }
   if (s.is_datagram() && level == SOL_UDP && name == UDP_SEGMENT) {
@@ -376,8 +377,8 @@ int get_option(Session& s, int level, int name, void* value, socklen_t* len) {
                     (level == IPPROTO_IPV6 && name == IPV6_UNICAST_HOPS);
   if (hops) {
     const Options o = s.options();
-    const uint8_t own = level == IPPROTO_IP ? (s.is_datagram() ? s.ttl : o.ip4_hops)
-                                            : (s.is_datagram() ? s.ip6_hops : o.ip6_hops);
+    const uint8_t own = level == IPPROTO_IP ? (s.is_datagram() ? s.ttl : o.ip4_ttl)
+                                            : (s.is_datagram() ? s.ip6_hop_limit : o.ip6_hop_limit);
     return put(own ? own : 64, value, len);
   }
   int number;

@@ -177,9 +177,9 @@ struct SocketOptions {
   uint8_t reuseport;
   uint16_t user_mss;  // TCP_MAXSEG, 0 = from the route
   uint32_t keepidle_ms, keepintvl_ms;
-  uint8_t keepcnt;             // 0 = default
-  uint8_t ip6_class;           // IPV6_TCLASS, of what leaves by IPv6
-  uint8_t ip4_hops, ip6_hops;  // IP_TTL, IPV6_UNICAST_HOPS of streams; 0 = default
+  uint8_t keepcnt;                 // 0 = default
+  uint8_t ip6_class;               // IPV6_TCLASS, of what leaves by IPv6
+  uint8_t ip4_ttl, ip6_hop_limit;  // IP_TTL, IPV6_UNICAST_HOPS of streams; 0 = default
   uint32_t user_timeout_ms;
   int32_t linger_s;     // -1 = off
   char congestion[16];  // TCP_CONGESTION, empty = default

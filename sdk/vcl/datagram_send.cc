@@ -126,7 +126,7 @@ int Session::put_datagram(const DatagramSend& d, bool is_first, Wakes& due) {
     h.flags |= kDatagramTos;
     h.tos = static_cast<uint8_t>(out.tos);
   }
-  const uint8_t to_host = to.is_ip4 ? ttl : ip6_hops;
+  const uint8_t to_host = to.is_ip4 ? ttl : ip6_hop_limit;
   const int own_hops = is_group ? (to.is_ip4 ? ip4_group_hops : ip6_group_hops).load() : to_host;
   if (const int hops = out.ttl >= 0 ? out.ttl : own_hops; hops > 0 || is_group) {
     h.flags |= kDatagramTtl;

@@ -99,7 +99,7 @@ void Session::init(uint8_t proto, bool is_ip4, bool nonblocking) {
   options_.linger_s = -1;
   settings = {};
   rx_size = tx_size = 0;
-  ttl = ip6_hops = 0;
+  ttl = ip6_hop_limit = 0;
   gso_size.store(0, std::memory_order_relaxed);
   no_check6_tx.store(false, std::memory_order_relaxed);
   ancillary.store(0, std::memory_order_relaxed);

@@ -237,7 +237,7 @@ class Session final : public Object, public ListNode<SessionTag> {
   std::atomic<uint32_t> rcv_lowat{1};
   std::atomic<TimeNs> rcv_timeout{-1}, snd_timeout{-1};  // ns, -1 = none
   uint64_t cookie = 0;
-  uint8_t ttl = 0, ip6_hops = 0;                              // of datagrams sent; 0 = default
+  uint8_t ttl = 0, ip6_hop_limit = 0;                         // of datagrams sent; 0 = default
   std::atomic<uint8_t> ip4_group_hops{1}, ip6_group_hops{1};  // the same to groups
   std::atomic<uint16_t> gso_size{0};      // UDP_SEGMENT, unless a datagram has its own
   std::atomic<bool> no_check6_tx{false};  // UDP_NO_CHECK6_TX

@@ -8,10 +8,10 @@ namespace loom::script {
 namespace {
 
 struct IpMarks : testing::TestWithParam<bool> {
-  static ScriptOptions with(uint8_t ip4_hops, uint8_t ip6_hops) {
+  static ScriptOptions with(uint8_t ip4_ttl, uint8_t ip6_hop_limit) {
     ScriptOptions o{.ip6 = GetParam()};
-    o.socket.ip4_hops = ip4_hops;
-    o.socket.ip6_hops = ip6_hops;
+    o.socket.ip4_ttl = ip4_ttl;
+    o.socket.ip6_hop_limit = ip6_hop_limit;
     o.socket.tos = 0x48;
     o.socket.ip6_class = 0x88;
     return o;

@@ -136,7 +136,7 @@ struct SocketOptionsView {
     return is_ip4 || ip6_class < 0 ? tos : static_cast<uint8_t>(ip6_class);
   }
   // TTL and hop limit of streams; 0: the default. Since ABI 1.1.
-  uint8_t ip4_hops = 0, ip6_hops = 0;
+  uint8_t ip4_ttl = 0, ip6_hop_limit = 0;
 };
 
 // Why a session ends early: what the application's next call returns.
