@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "devices.h"
-#include "dpdk.api.h"
 #include "listing.h"
+#include "messages.h"
 
 namespace loom::dpdk {
 namespace {
@@ -103,41 +103,6 @@ ApiStep next_xstat(const api::DpdkXstatsDump& wanted, uint64_t& cursor, api::Dpd
     return ApiStep::kItem;
   }
   return ApiStep::kEnd;
-}
-
-// What both messages have.
-template <class Request>
-Result<DeviceConfig> common_config_of(const Request& r, const DeviceConfig& defaults) {
-  auto config = parse_vdev(r.device, defaults);
-  if (!config) return config;
-  if (r.num_rx_queues > kMostQueues || r.num_tx_queues > kMostQueues)
-    return error(Status::kInvalid, "more than " + std::to_string(kMostQueues) + " queues");
-  if (r.num_rx_desc > kMostDescriptors || r.num_tx_desc > kMostDescriptors)
-    return error(Status::kInvalid,
-                 "more than " + std::to_string(kMostDescriptors) + " descriptors");
-  config->name = r.interface_name;
-  config->n_rx_queues = r.num_rx_queues;
-  config->n_tx_queues = r.num_tx_queues;
-  config->n_rx_descriptors = r.num_rx_desc;
-  config->n_tx_descriptors = r.num_tx_desc;
-  config->has_tso = !r.no_tso;
-  config->has_rx_interrupts = !r.no_rx_interrupts;
-  return config;
-}
-
-Result<DeviceConfig> config_of(const api::DpdkVdevCreate& r, const DeviceConfig& defaults) {
-  return common_config_of(r, defaults);
-}
-
-Result<DeviceConfig> config_of(const api::DpdkVdevCreateV2& r, const DeviceConfig& defaults) {
-  auto config = common_config_of(r, defaults);
-  if (!config) return config;
-  const auto rss = rss_of_words(r.rss);
-  if (!rss) return rss.error();
-  config->rss = *rss;
-  config->strips_vlan = r.vlan_strip;
-  config->trusts_peer = r.trust_peer;
-  return config;
 }
 
 // An answer that may be found later, for a client that may have left by then.

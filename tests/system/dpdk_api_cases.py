@@ -78,6 +78,16 @@ def api():
         for name in ("late1", NAME):  # this one was made by the start-up file
             lab.cli("delete", "dpdk", "vdev", name)
         expect(m.dump("dpdk_device_dump") == [], "all are gone")
+    said = "dev default { num-rx-queues 2 num-rx-desc 256 rss { ipv4-udp } }"
+    with Lab(startup=["show version"], config_extra=config(said)) as lab, Messages(lab.dir / "run/api.sock") as m:
+        for name in ("dpdk_vdev_create", "dpdk_vdev_create_v2"):
+            for fields, wanted in (({}, (2, 256)), ({"num_rx_queues": 1, "num_rx_desc": 512}, (1, 512))):
+                made = m.call(name, device="net_null1", **fields)
+                expect(made["retval"] == 0, f"create: {made}\n{lab.cli('show', 'log')}")
+                d, = m.dump("dpdk_device_dump")
+                expect((d["num_rx_queues"], d["num_rx_desc"]) == wanted, f"{name} {fields}: {d}")
+                expect(d["rss"] == ("ipv4-udp" if wanted[0] > 1 else ""), f"{name} {fields}: {d}")
+                expect(m.call("dpdk_vdev_delete", sw_if_index=made["sw_if_index"])["retval"] == 0, "delete")
     with Lab(startup=["show version"]) as lab, Messages(lab.dir / "run/api.sock") as m:
         expect(not m.call("dpdk_version_get")["is_started"], "without dpdk { }")
         expect(m.call("dpdk_vdev_create", device="net_null0")["retval"] == -126, "EAL starts with the daemon only")
