@@ -60,6 +60,22 @@ Result<void> read_rss(const ConfigNode& key, uint64_t& out) {
   return {};
 }
 
+// EAL ends a device's arguments at such a layer, wherever it stands, also within a path, and takes
+// what is behind it for the device: of another driver or bus than what is before says.
+Result<void> check_devargs(const std::string& devargs) {
+  for (const std::string layer : {"/bus=", "/class=", "/driver="})
+    if (devargs.find(layer) != std::string::npos)
+      return error(Status::kInvalid,
+                   "'" + layer + "' in '" + devargs + "': DPDK takes it for another device");
+  return {};
+}
+
+Result<void> read_devargs(ConfigReader& in, const ConfigNode& key, std::string& out) {
+  if (auto read = read_text(in, key, out); !read) return read;
+  const auto checked = check_devargs(out);
+  return checked ? checked : key.fail(checked.error().message);
+}
+
 Result<void> read_device_key(ConfigReader& in, const ConfigNode& w, DeviceConfig& d) {
   if (w.word == "name") return read_text(in, w, d.name);
   if (w.word == "num-rx-queues") return read_number(in, w, kMostQueues, d.n_rx_queues);
@@ -69,7 +85,7 @@ Result<void> read_device_key(ConfigReader& in, const ConfigNode& w, DeviceConfig
   if (w.word == "rss") return read_rss(w, d.rss);
   if (w.word == "tso") return read_switch(in, w, d.has_tso);
   if (w.word == "vlan-strip-offload") return read_switch(in, w, d.strips_vlan);
-  if (w.word == "devargs") return read_text(in, w, d.devargs);
+  if (w.word == "devargs") return read_devargs(in, w, d.devargs);
   if (w.word == "trust-peer") {
     d.trusts_peer = true;
     return {};
@@ -192,6 +208,7 @@ Result<DeviceConfig> parse_vdev(std::string_view text, const DeviceConfig& defau
   if (d.address.size() >= RTE_DEV_NAME_MAX_LEN)
     return error(Status::kInvalid, "'" + d.address + "' has more than " +
                                        std::to_string(RTE_DEV_NAME_MAX_LEN - 1) + " characters");
+  if (auto checked = check_devargs(d.devargs); !checked) return checked.error();
   return d;
 }
 

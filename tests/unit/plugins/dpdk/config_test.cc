@@ -9,6 +9,7 @@
 namespace loom::dpdk {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 Result<Config> read(const std::string& text) {
@@ -148,6 +149,33 @@ TEST(DpdkConfig, RefusalsNameLineAndTheNearestWord) {
   EXPECT_THAT(refusal("dpdk { no-pci dev 03:00.0 }"), HasSubstr("contradict"));
   EXPECT_THAT(refusal("dpdk { socket-mem 1g }"), HasSubstr("MB a NUMA node"));
   EXPECT_THAT(refusal("dpdk { iova-mode dc }"), HasSubstr("one of pa, va"));
+}
+
+// EAL would make another device of them than the one that was looked at.
+TEST(DpdkConfig, NoArgumentsThatEalTakesForAnotherDevice) {
+  for (const std::string layer : {"/bus=", "/class=", "/driver="})
+    for (const std::string& devargs :
+         {"x" + layer + "vdev,name=net_vhost7", layer + "pci,addr=0000:00:03.0",
+          "iface=/tmp" + layer + "x", "iface=a,b" + layer, "dev(net_null1" + layer + "vdev)"}) {
+      const std::string why = "'" + layer + "' in '" + devargs + "'";
+      EXPECT_THAT(refusal("dpdk {\n vdev net_null5," + devargs + " }"),
+                  AllOf(HasSubstr("t.conf:2: "), HasSubstr(why)));
+      for (const char* device : {"vdev net_null5", "dev 3:0.0", "dev default"})
+        EXPECT_THAT(
+            refusal("dpdk {\n " + std::string(device) + " { devargs \"" + devargs + "\" } }"),
+            AllOf(HasSubstr("t.conf:2: "), HasSubstr(why)))
+            << device;
+      const auto parsed = parse_vdev("net_null5," + devargs);
+      ASSERT_FALSE(parsed) << devargs;
+      EXPECT_EQ(parsed.error().code, Status::kInvalid);
+      EXPECT_THAT(refusal_of_words({"devargs", devargs}),
+                  AllOf(HasSubstr("word 1"), HasSubstr(why)));
+    }
+  for (const char* devargs : {"bus=vdev", "x,driver=y", "path=/tmp/bus/class.sock,server=1",
+                              "iface=/run/driver/=", "dev(bus=vdev,name=net_null1)"}) {
+    EXPECT_TRUE(parse_vdev(std::string("net_null5,") + devargs)) << devargs;
+    EXPECT_EQ(refusal_of_words({"devargs", devargs}), "");
+  }
 }
 
 TEST(DpdkConfig, OnlyDevicesThatAreMadeOfOthersHaveThemInside) {
