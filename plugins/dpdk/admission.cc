@@ -35,9 +35,21 @@ std::string pcap_that_waits(const DeviceConfig& d) {
   return "";
 }
 
+// net_failsafe runs a command, or reads a file, for the device that it is to take. Its driver takes
+// any character before the word for a separator, so what looks like another word's end is meant.
+std::string hider_in(const DeviceConfig& d) {
+  if (!d.address.starts_with("net_failsafe")) return "";
+  for (const char* hider : {"exec(", "fd("})
+    if (d.devargs.find(hider) != std::string::npos) return hider;
+  return "";
+}
+
 }  // namespace
 
 Result<BurstGate*> admit(const DeviceConfig& d, uint32_t n_workers) {
+  if (const std::string hider = hider_in(d); !hider.empty())
+    return refused("'" + hider +
+                   "' hides which device is inside, and whom that trusts; there is `dev(...)`");
   if (has_inside(d, "net_memif"))
     return refused(std::string("net_memif is no part of another device here") + kInsteadOfThem);
   if (has_inside(d, "net_virtio_user") || has_inside(d, "virtio_user"))

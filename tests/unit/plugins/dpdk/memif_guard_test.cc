@@ -236,6 +236,18 @@ TEST_F(MemifTest, ItIsNoPartOfAnotherDevice) {
   EXPECT_THAT(made.error().message, HasSubstr("net_memif is no part of another device here"));
 }
 
+// Commands and files that say which device it is: nobody can look at that before.
+TEST(Failsafe, HidesNoDevice) {
+  Harness& h = Harness::get();
+  for (const std::string inside : {"exec(echo net_vhost7)", "fd(0)", "dev(net_null7),exec(true)",
+                                   "dev(net_null7)xfd(0)", "dev(net_failsafe8,exec(true))"}) {
+    const auto made = h.create(trusting("net_failsafe7," + inside));
+    ASSERT_FALSE(made) << inside;
+    EXPECT_THAT(made.error().message, HasSubstr("hides which device is inside")) << inside;
+    EXPECT_TRUE(h.devices->making().empty());
+  }
+}
+
 // The harness has one interface: it is lent to the other device.
 TEST_F(MemifTest, AnotherDeviceMayNameItOtherwise) {
   const InterfaceConfig before = h_.interface;
