@@ -108,26 +108,45 @@ std::vector<FreePages> free_huge_pages(const std::string& sys) {
   return all;
 }
 
+namespace {
+// The free pages of one size of one node, of which EAL has taken some.
+struct Place {
+  FreePages pages;
+  std::size_t rest = 0;  // bytes in one piece, of those that are taken
+
+  std::size_t new_pages(std::size_t bytes) const {
+    return bytes <= rest ? 0 : (bytes + pages.page_size - 1) / pages.page_size;
+  }
+  std::size_t most() const { return std::max(rest, pages.n * pages.page_size); }
+  std::size_t left() const { return rest + pages.n * pages.page_size; }
+  // As EAL's heap does: what has no room in the rest is put on new pages, whole ones.
+  void take(std::size_t bytes) {
+    const std::size_t n = new_pages(bytes);
+    pages.n -= n;
+    rest = n == 0 ? rest - bytes : std::max(rest, n * pages.page_size - bytes);
+  }
+};
+}  // namespace
+
 Result<void> find_room(std::vector<Piece> pieces, std::vector<FreePages> pages) {
-  const auto pages_of = [](const Piece& p, const FreePages& f) {
-    return (p.bytes + f.page_size - 1) / f.page_size;
-  };
   std::sort(pieces.begin(), pieces.end(),
             [](const Piece& a, const Piece& b) { return a.bytes > b.bytes; });
+  std::vector<Place> places;
+  for (const FreePages& f : pages) places.push_back({f});
   for (const Piece& p : pieces) {
-    FreePages* place = nullptr;
+    Place* place = nullptr;
     std::size_t most = 0;  // that there is for it
-    for (FreePages& f : pages) {
-      if (p.numa_node >= 0 && p.numa_node != f.numa_node) continue;
-      most = std::max(most, f.n * f.page_size);
-      if (pages_of(p, f) > f.n) continue;
-      if (!place || f.n * f.page_size < place->n * place->page_size) place = &f;
+    for (Place& one : places) {
+      if (p.numa_node >= 0 && p.numa_node != one.pages.numa_node) continue;
+      most = std::max(most, one.most());
+      if (one.new_pages(p.bytes) > one.pages.n) continue;
+      if (!place || one.left() < place->left()) place = &one;
     }
     if (!place)
       return error(Status::kNoMemory,
                    megabytes(p.bytes) + " of huge pages of one size are needed " +
                        where(p.numa_node) + ", and " + std::to_string(most >> 20) + " MB are free");
-    place->n -= pages_of(p, *place);
+    place->take(p.bytes);
   }
   return {};
 }

@@ -61,8 +61,8 @@ struct FreePages {
 // Of the files of the kernel's at `sys` ("/sys"): by node, or, where there are none, as one.
 std::vector<FreePages> free_huge_pages(const std::string& sys);
 
-// Whether all pieces find room, each the smallest place that has it, the largest piece first. The
-// error says which does not, and what there is.
+// Whether all pieces find room, each the smallest place that has it, the largest piece first; what
+// one leaves of its pages is for the next. The error says which does not, and what there is.
 Result<void> find_room(std::vector<Piece>, std::vector<FreePages>);
 
 // Memory for a buffer pool: at most one call a pool. PA addresses: in one piece of the device's

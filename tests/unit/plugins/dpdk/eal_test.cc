@@ -121,6 +121,13 @@ TEST(DpdkEal, APoolNeedsPagesOfOneSizeOnItsNode) {
   EXPECT_FALSE(find_room({{3 * kMb, 0}}, {{0, 2 * kMb, 1}, {0, kGb, 0}})) << "of whole pages";
   EXPECT_TRUE(find_room({{2 * kMb, 0}, {kGb, 0}}, {{0, kGb, 1}, {0, 2 * kMb, 1}}))
       << "the small one leaves the large page alone";
+  EXPECT_TRUE(find_room({{40 * kMb, 0}, {64 * kMb, -1}}, {{0, kGb, 1}})) << "on one page";
+  EXPECT_TRUE(find_room({{3 * kMb, 0}, {kMb, 0}}, {{0, 2 * kMb, 2}})) << "in what is left of one";
+  EXPECT_FALSE(find_room({{3 * kMb, 0}, {3 * kMb, 0}}, {{0, 2 * kMb, 3}}))
+      << "EAL takes new pages for what has no room in the rest of those it has";
+  EXPECT_FALSE(find_room({{900 * kMb, 0}, {200 * kMb, 0}}, {{0, kGb, 1}}));
+  EXPECT_EQ(find_room({{900 * kMb, 0}, {200 * kMb, -1}}, {{0, kGb, 1}}).error().message,
+            "200 MB of huge pages of one size are needed on one node, and 124 MB are free");
   EXPECT_FALSE(find_room({{1, -1}}, {}));
   EXPECT_TRUE(find_room({}, {}));
 }
