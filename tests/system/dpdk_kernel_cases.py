@@ -3,6 +3,7 @@
 usage: dpdk_kernel_cases.py CASE"""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -14,7 +15,7 @@ from dpdk_cases import (NAME, TAP, config, device, finish_checksums, kernel_ping
                         wait_link)  # first: it knows where lab.py is
 from dpdk_peer_cases import OTHER, hardware
 from cases import expect, expect_error
-from lab import HOST_IP4, STACK_IP4, Lab, run_case, wait_until
+from lab import HOST_IP4, STACK_IP4, Failure, Lab, run_case, wait_until
 from memif_cases import ping
 
 # A program for interfaces whose drivers know none; libxdp brings it.
@@ -58,10 +59,13 @@ def kernel_takes_other():
 def held(text):
     """The interface of a device keeps all that is sent, more than there are slots: its worker goes on, and so do others'
     packets; traffic goes on when the kernel lets it; and the device goes down, and away, while nothing leaves."""
+    if not shutil.which("tc"):
+        raise Failure("there is no tc (Debian package iproute2)")
     tried = subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "1540", "limit", "3000"],
-                           capture_output=True, check=False) if shutil.which("tc") else None
-    if not tried or tried.returncode != 0:
-        skip("this kernel has no sch_tbf, or there is no tc")
+                           capture_output=True, text=True, check=False)
+    if "qdisc kind is unknown" in tried.stderr or "No such file or directory" in tried.stderr:
+        skip(f"this kernel has no sch_tbf: {tried.stderr.strip()}")
+    expect(tried.returncode == 0, f"tc: {tried.stderr}")
     # What goes by way of macv0 waits at loom0, and is macv0's sender's until it has left.
     for words in ("link add loom0 type veth peer name loom1", "link set loom0 up",
                   "link add link loom0 name macv0 type macvlan mode passthru", "link set macv0 up"):
@@ -103,7 +107,9 @@ def held_xdp():
     try:
         socket.socket(44, socket.SOCK_RAW).close()  # AF_XDP
     except OSError as e:
-        skip(f"AF_XDP: {e}")
+        if e.errno not in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+            raise
+        skip(f"this kernel has no AF_XDP: {e}")
     if not pathlib.Path(XDP_PROGRAM).exists():
         skip(f"there is no {XDP_PROGRAM} (Debian package libxdp1)")
     held(f"net_af_xdp0,iface=macv0,xdp_prog={XDP_PROGRAM}")

@@ -22,6 +22,8 @@ from messages import Messages
 OTHER = "dpdk1"  # of the same daemon, which nobody is to keep waiting
 AGAIN = -165     # the API's word for what is under way
 REFUSED = -1      # the log has the reason
+INVALID, IO_ERROR = -7, -11
+UNREAD_SECONDS = 60  # a busy machine's daemon has hung up by then
 
 
 @contextlib.contextmanager
@@ -324,12 +326,15 @@ def vhost_unread():
         near.start_daemon()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
             s.connect(str(path))
+            s.settimeout(UNREAD_SECONDS)
             try:
                 for _ in range(1000):  # neither socket's queue has room for 500
                     s.sendall(struct.pack("=III", 3, 1 | 8, 0))  # VHOST_USER_SET_OWNER, which wants an answer
                 raise Failure("1,000 answers were not read, and more would not be")
             except (BrokenPipeError, ConnectionResetError):
                 pass
+            except TimeoutError as e:
+                raise Failure(f"the daemon has neither read nor hung up for {UNREAD_SECONDS} seconds") from e
         answers(near)
         near.cli("delete", "dpdk", "vdev", NAME)
 
@@ -369,6 +374,13 @@ def untrusted():
             expect_error(lab, "`trust-peer` makes the device, for a peer that is to be trusted", "create", "dpdk", "vdev", text)
             with Messages(lab.dir / "run/api.sock") as m:
                 expect(m.call("dpdk_vdev_create", device=text)["retval"] == REFUSED, "by message")
+        for text, why, number in ((f"net_null5,x/bus=vdev,name=net_vhost7,iface={at}", "takes it for another device", INVALID),
+                                  ("net_failsafe5,exec(echo,net_null7)", "hides which device is inside", IO_ERROR),
+                                  ("net_failsafe5,fd(0)", "hides which device is inside", IO_ERROR)):
+            expect_error(lab, why, "create", "dpdk", "vdev", text, "trust-peer")
+            with Messages(lab.dir / "run/api.sock") as m:
+                for said in (m.call("dpdk_vdev_create", device=text), m.call("dpdk_vdev_create_v2", device=text, trust_peer=True)):
+                    expect(said["retval"] == number, f"by message: {text}: {said}")
         expect(lab.cli("show", "dpdk", "device", as_json=True)["devices"] == [], "none is there")
         expect(not at.exists(), "nobody listens")
         lab.cli("create", "dpdk", "vdev", devices[0], "trust-peer")
