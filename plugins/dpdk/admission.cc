@@ -37,10 +37,18 @@ std::string pcap_that_waits(const DeviceConfig& d) {
 
 // net_failsafe runs a command, or reads a file, for the device that it is to take. Its driver takes
 // any character before the word for a separator, so what looks like another word's end is meant.
+// net_bonding takes ports by their numbers, too, and net_vdev_netvsc what it finds.
 std::string hider_in(const DeviceConfig& d) {
-  if (!d.address.starts_with("net_failsafe")) return "";
-  for (const char* hider : {"exec(", "fd("})
-    if (d.devargs.find(hider) != std::string::npos) return hider;
+  if (d.address.starts_with("net_vdev_netvsc")) return d.address;
+  if (d.address.starts_with("net_failsafe"))
+    for (const char* hider : {"exec(", "fd("})
+      if (d.devargs.find(hider) != std::string::npos) return hider;
+  if (d.address.starts_with("net_bonding") || d.address.starts_with("eth_bond"))
+    for (const std::string& one : arguments_of(d.devargs))
+      if (const auto at = one.find('='); at != std::string::npos && at + 1 < one.size() &&
+                                         one.starts_with("slave") &&
+                                         one.find_first_not_of("0123456789", at + 1) == one.npos)
+        return one;
   return "";
 }
 
@@ -49,7 +57,7 @@ std::string hider_in(const DeviceConfig& d) {
 Result<BurstGate*> admit(const DeviceConfig& d, uint32_t n_workers) {
   if (const std::string hider = hider_in(d); !hider.empty())
     return refused("'" + hider +
-                   "' hides which device is inside, and whom that trusts; there is `dev(...)`");
+                   "' hides which device is inside, and whom that trusts: devices are named");
   if (has_inside(d, "net_memif"))
     return refused(std::string("net_memif is no part of another device here") + kInsteadOfThem);
   if (has_inside(d, "net_virtio_user") || has_inside(d, "virtio_user"))

@@ -237,13 +237,16 @@ TEST_F(MemifTest, ItIsNoPartOfAnotherDevice) {
 }
 
 // Commands and files that say which device it is: nobody can look at that before.
-TEST(Failsafe, HidesNoDevice) {
+TEST(DevicesOfOthers, NameThem) {
   Harness& h = Harness::get();
-  for (const std::string inside : {"exec(echo net_vhost7)", "fd(0)", "dev(net_null7),exec(true)",
-                                   "dev(net_null7)xfd(0)", "dev(net_failsafe8,exec(true))"}) {
-    const auto made = h.create(trusting("net_failsafe7," + inside));
-    ASSERT_FALSE(made) << inside;
-    EXPECT_THAT(made.error().message, HasSubstr("hides which device is inside")) << inside;
+  for (const std::string one :
+       {"net_failsafe7,exec(echo net_vhost7)", "net_failsafe7,fd(0)",
+        "net_failsafe7,dev(net_null7),exec(true)", "net_failsafe7,dev(net_null7)xfd(0)",
+        "net_failsafe7,dev(net_failsafe8,exec(true))", "net_bonding7,mode=1,slave=0",
+        "eth_bond7,slave=0000:03:00.0,slave=12", "net_vdev_netvsc0"}) {
+    const auto made = h.create(trusting(one));
+    ASSERT_FALSE(made) << one;
+    EXPECT_THAT(made.error().message, HasSubstr("hides which device is inside")) << one;
     EXPECT_TRUE(h.devices->making().empty());
   }
 }
