@@ -159,8 +159,15 @@ class Lab:
         done = subprocess.run(self._loomctl() + (["--json"] if as_json else []) + list(words), capture_output=True,
                               text=True, timeout=240)
         if done.returncode != 0:
-            raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}")
+            ended = self._how_it_ended() if "closed the connection" in done.stderr else ""
+            raise Failure(f"loomctl {' '.join(words)}: {done.stdout}{done.stderr}{ended}")
         return json.loads(done.stdout) if as_json else done.stdout
+
+    def _how_it_ended(self):
+        """Of a daemon that should go on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.daemon.wait(10)
+        return f"the daemon's exit status: {self.daemon.poll()}{self.daemon_tail()}"
 
     def has_plugin(self, name):
         """Whether the build has it: some are left out where a library is missing."""
