@@ -11,7 +11,7 @@ import struct
 import subprocess
 
 from dpdk_cases import (NAME, NEAR_IP4, NEAR_IP6, PEER_IP4, PEER_IP6, TAP, config, deleted, device, finish_checksums,
-                        kernel_pings, kernel_takes_up, laboratory, received, startup, trusting, vdev,
+                        kernel_pings, kernel_takes_up, laboratory, received, startup, take_up, trusting, vdev,
                         wait_link)  # first: it knows where lab.py is
 import programs as p
 from cases import expect, expect_error
@@ -31,11 +31,15 @@ def pair(ours, theirs):
     """Two daemons, the one's device connected to the other's; the one has a TAP as well."""
     with Lab(daemon=False) as near, Lab(daemon=False) as peer:
         peer.config_extra = config(trusting(theirs.format(dir=near.dir)))
-        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        is_late = "net_virtio_user" in theirs
+        peer.startup = ["show version"] if is_late else startup(ip4=PEER_IP4, ip6=PEER_IP6)
         near.config_extra = config(trusting(ours.format(dir=near.dir)), vdev(f"net_tap0,iface={TAP}", OTHER))
-        near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6) + startup(OTHER)
+        near.startup = startup(OTHER)
         for lab in (near, peer) if "role=server" in ours or "net_vhost" in ours else (peer, near):
             lab.start_daemon()
+        take_up(near, ip4=NEAR_IP4, ip6=NEAR_IP6)
+        if is_late:
+            take_up(peer, ip4=PEER_IP4, ip6=PEER_IP6)
         for lab in (near, peer):
             wait_link(lab, "up")
         ping(near, PEER_IP4)
@@ -116,9 +120,7 @@ def stall():
                          "name", NAME, "trust-peer")
             answers(near)
             expect("waits for its peer" in near.cli("show", "dpdk", "device"), "it is listed")
-        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
-        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
-            near.cli(*line.split())
+        take_up(near, ip4=NEAR_IP4, ip6=NEAR_IP6)
         wait_link(near, "up")
         ping(near, PEER_IP4)
         files.fetch(near, "10m")
@@ -158,9 +160,7 @@ def absent():
         peer.config_extra = config(trusting(f"net_vhost0,iface={near.dir}/vhost.sock,client=1"))
         peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
         peer.start_daemon()
-        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
-        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
-            near.cli(*line.split())
+        take_up(near, ip4=NEAR_IP4, ip6=NEAR_IP6)
         wait_link(near, "up")
         ping(near, PEER_IP4)
         near.cli("delete", "dpdk", "vdev", NAME)
@@ -211,9 +211,7 @@ def server_stall():
             answers(near)
             others(near)
         peer.start_daemon()  # the first one is gone: the next has its turn
-        wait_until(lambda: NAME in near.cli("show", "interface"), "the interface appears")
-        for line in startup(ip4=NEAR_IP4, ip6=NEAR_IP6):
-            near.cli(*line.split())
+        take_up(near, ip4=NEAR_IP4, ip6=NEAR_IP6)
         wait_link(near, "up")
         ping(near, PEER_IP4)
         for again in range(2):
@@ -295,12 +293,13 @@ def vhost_unfinished():
         near.config_extra = config(trusting(f"net_vhost0,iface={one}", "vhost1"), trusting(f"net_vhost1,iface={two}"))
         near.startup = startup(ip4=NEAR_IP4, ip6=NEAR_IP6)
         peer.config_extra = config(trusting(f"net_virtio_user0,path={two}"))
-        peer.startup = startup(ip4=PEER_IP4, ip6=PEER_IP6)
+        peer.startup = ["show version"]
         near.start_daemon()
         expect("net_vhost0: net_vhost trusts its peer" in log_of(near), log_of(near))
         near.cli("set", "interface", "state", "vhost1", "up")
         with unfinished(one), unfinished(one):
             peer.start_daemon()
+            take_up(peer, ip4=PEER_IP4, ip6=PEER_IP6)
             wait_link(near, "up")
             ping(near, PEER_IP4)
             near.cli("set", "interface", "state", "vhost1", "down")
