@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 
-from checks import expect, failure
+from checks import await_stamps, expect, failure
 
 IP_PKTINFO, IP_RECVERR, IP_MTU_DISCOVER, IP_RECVTTL, IP_RECVTOS = 8, 11, 10, 12, 13
 IPV6_RECVERR, IPV6_MTU_DISCOVER = 25, 23
@@ -171,7 +171,8 @@ class Report:
         all_errors = (self.level, IPV6_RECVERR if self.six else IP_RECVERR, 1)
         marks = [(V6, name, 1) for name in (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT, socket.IPV6_RECVTCLASS)] \
             if self.six else [(V4, name, 1) for name in (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS)]
-        asks = self.stamping()
+        asks = self.socket(False)
+        await_stamps(asks, lambda: self.send(asks, b"ready"))
         for stamps in ([], [29], [35], [37]):
             options = [(socket.SOL_SOCKET, name, 0x18 if name == 37 else 1) for name in stamps]
             for more in ([], marks, *([mark] for mark in marks)):
@@ -194,16 +195,6 @@ class Report:
             s = self.socket(connected, all_errors)
             for error in self.asked():
                 self.say(s, f"all errors, {'a' if connected else 'no'} peer, {error}", error)
-
-    def stamping(self):
-        """A socket for which all that comes has its time: Linux begins with that a moment after the first socket asks."""
-        s = self.socket(False, (socket.SOL_SOCKET, 37, 0x18))
-        for _ in range(6000):
-            self.send(s, b"ready")
-            if s.recvmsg(100, 500)[1]:
-                return s
-            time.sleep(0.01)  # the kernel's threads do it
-        sys.exit("FAILED: none has the time when it came")
 
     def refusal(self):
         return (1, 4, 0) if self.six else (3, 3, 0)

@@ -12,7 +12,7 @@ import struct
 import sys
 import time
 
-from checks import expect, failure
+from checks import await_stamps, expect, failure
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 SO_RXQ_OVFL, SO_TXTIME, SIOCGSTAMP, SIOCGSTAMPNS = 40, 61, 0x8906, 0x8907
@@ -87,45 +87,26 @@ def sources():
     expect(send(s, [(socket.IPPROTO_TCP, 1, b"abcd")]) == 0, "of another protocol")
 
 
-def stamped(s):
-    """The control messages of an echo, its time by the first of them, and one between the two: it had come by then, and is
-    read later, when another's echo is there, too."""
+def stamp_of(s, t0):
+    """The control messages of an echo; its time, by the first of them, lies between the call and the event."""
     ask(s)
     t1 = time.time()
-    with new() as other:
+    with new() as other:  # it is read later than it came: when another's echo is there, too
         ask(other)
     control = s.recvmsg(100, 500)[1]
-    expect(control and control[0][0] == socket.SOL_SOCKET, f"control messages: {control}")
-    _, type, value = control[0]
+    expect(control, "a control message")
+    level, type, value = control[0]
     seconds, rest = struct.unpack_from("qq", value)
-    return [(type, len(value)) for _, type, value in control], seconds + rest / (1e6 if type in (29, 63) else 1e9), t1
-
-
-def stamp_of(s, t0):
-    """The control messages of an echo; its time lies between the call and the event."""
-    control, at, t1 = stamped(s)
+    at = seconds + rest / (1e6 if type in (29, 63) else 1e9)
     # What is sent again while this machine sleeps comes later, never earlier.
-    expect(t0 - 1 <= at <= t1, f"{control}: {t0} {at} {t1}")
-    return control
-
-
-def stamping():
-    """A socket for which stamps are times of arrival: Linux's are those of the call for a moment after the first socket of
-    the machine has asked for them, and the kernel's threads have switched them on."""
-    s = new()
-    s.setsockopt(socket.SOL_SOCKET, 29, 1)
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        _, at, t1 = stamped(s)
-        if at <= t1:
-            return s
-        time.sleep(0.001)  # those threads are not ahead of a program that never waits
-    sys.exit("FAILED: none has the time when it came")
+    expect(level == socket.SOL_SOCKET and t0 - 1 <= at <= t1, f"{type}: {t0} {at} {t1}")
+    return [(type, len(value)) for _, type, value in control]
 
 
 def arrival():
     """SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING and SIOCGSTAMP say when a datagram came."""
-    asks = stamping()
+    asks = new()
+    await_stamps(asks, lambda: ask(asks))
     for option, value, size in ((29, 1, 16), (35, 1, 16), (37, 0x18, 48), (63, 1, 16), (64, 1, 16), (65, 0x18, 48)):
         s = new()
         s.setsockopt(socket.SOL_SOCKET, option, value)
