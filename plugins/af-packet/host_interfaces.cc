@@ -184,8 +184,10 @@ void HostInterfaces::look_for(Device& d) {
 void HostInterfaces::follow_mtu(Device& d) {
   const uint32_t most = d.asked_mtu ? d.asked_mtu : kMostDriverMtu;
   const uint32_t mtu = std::min(d.link.mtu, most);
-  if (mtu == d.mtu) d.refused_mtu = 0;
-  if (mtu == d.mtu) return;
+  if (mtu == d.mtu) {
+    d.refused_mtu = 0;
+    return;
+  }
   const auto done = host_.set_mtu(d.index, mtu);
   if (done) {
     d.mtu = mtu;
